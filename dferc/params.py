@@ -1,0 +1,286 @@
+"""params.yaml -> typed, checked, frozen settings. Used by both stages.
+
+The whole file is checked at once: every unknown key, missing key, wrong type and value out of range is reported
+together, each with its path, the value received, what is allowed, and the nearest known key.
+
+No setting has a default here: each value stands in params.yaml, where DVC tracks it. That is why editing this file
+cannot change a result, and why no stage of dvc.yaml depends on it.
+"""
+
+import difflib
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from ruamel.yaml import YAML, YAMLError
+
+from dferc.console import InputError
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Precision = Literal["float32", "bfloat16", "float16"]
+Name = Annotated[str, Field(min_length=1)]
+Pair = Annotated[tuple[Rate, Rate], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+
+VariantName = Literal[
+    "full", "no_ddm", "no_modality_level", "no_utterance_level", "no_cfm", "no_crm", "full_context", "no_alignment",
+    "t", "a", "v", "ta", "tv", "av",
+]  # fmt: skip
+"""The ablation rows; `dferc/variants.py` says what each switches off."""
+
+
+class Section(BaseModel):
+    """A section of params.yaml: no unknown keys, no coercion of types, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Prepare(Section):
+    """Raw corpus -> utterances."""
+
+    adapter: Name
+    max_utterance_s: PositiveFloat
+    max_unreadable: Share
+
+
+class FinetuneText(Section):
+    """The text encoder, fine-tuned on the training split's emotions."""
+
+    encoder: Name
+    epochs: Count
+    patience: Positive
+    learning_rate: PositiveFloat
+    weight_decay: NonNegative
+    warmup: Share
+    batch_windows: Positive
+    max_tokens: Annotated[int, Field(ge=8)]
+    dropout: Rate
+    precision: Precision
+    seed: Count
+    scratch_layers: Positive
+    scratch_width: Annotated[int, Field(ge=32, multiple_of=32)]
+    scratch_vocabulary: Annotated[int, Field(ge=300)]
+
+
+class ExtractText(Section):
+    """One vector per utterance from the encoder (METHOD §0)."""
+
+    max_tokens: Annotated[int, Field(ge=8)]
+    precision: Precision
+
+
+class TrainFace(Section):
+    """The FER+ DenseNet."""
+
+    source: Name
+    image_size: Annotated[int, Field(ge=16, multiple_of=4)]
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: PositiveFloat
+    weight_decay: NonNegative
+    seed: Count
+
+
+class ExtractAudio(Section):
+    """OpenSMILE functionals of the whole utterance."""
+
+    feature_set: Name
+    min_s: NonNegative
+
+
+class ExtractVisual(Section):
+    """Pooled DenseNet features of the sampled faces."""
+
+    frames_per_s: PositiveFloat
+    max_frames: Positive
+    finder: Name
+    min_face: Share
+    margin: NonNegative
+
+
+class Train(Section):
+    """The DF-ERC model, its losses and its optimiser (METHOD §1-6)."""
+
+    hidden: Positive
+    align: Positive
+    dropout: Rate
+    context_dropout: Rate
+    recurrent_dropout: Rate
+    ddm_scale: NonNegative
+    ddm_temperature: PositiveFloat
+    contribution_scale: NonNegative
+    context_scale: NonNegative
+    alignment_margin: NonNegative
+    prototype_momentum: Rate
+    ddm_weight: NonNegative
+    cfm_weight: NonNegative
+    alignment_weight: NonNegative
+    class_weights: Literal["uniform", "authors", "balanced"] | dict[str, PositiveFloat]
+    learning_rate: PositiveFloat
+    betas: Pair
+    eps: PositiveFloat
+    weight_decay: NonNegative
+    warmup_steps: Count
+    clip_norm: PositiveFloat
+    batch_dialogues: Positive
+    epochs: Positive
+    patience: Positive
+    precision: Precision
+
+
+class Ablate(Section):
+    """Which variants and seeds `dvc repro` trains."""
+
+    variants: Annotated[list[VariantName], Field(min_length=1)]
+    seeds: Annotated[list[Count], Field(min_length=1)]
+
+
+class Corpus(Section):
+    """One corpus: a section per stage."""
+
+    prepare: Prepare
+    finetune_text: FinetuneText
+    extract_text: ExtractText
+    train_face: TrainFace
+    extract_audio: ExtractAudio
+    extract_visual: ExtractVisual
+    train: Train
+
+
+STAGES = tuple(Corpus.model_fields)
+
+
+class Params(Section):
+    """The whole of params.yaml: the corpora that run, the ablation, and a checked block per corpus."""
+
+    corpora: list[Name]
+    ablate: Ablate
+    blocks: dict[str, Corpus]
+
+    def corpus(self, name: str) -> Corpus:
+        """The settings of one corpus.
+
+        Raises:
+            InputError: params.yaml has no block of that name.
+        """
+        if name not in self.blocks:
+            raise InputError(
+                f"params.yaml has no block for the corpus {name!r}; it has {', '.join(self.blocks)}."
+                f"{_nearest(name, self.blocks)} Add a block `{name}:` with a section per stage (see CONTRIBUTING.md)."
+            )
+        return self.blocks[name]
+
+
+def read_yaml(text: str) -> Any:
+    """Parse YAML 1.2, the version DVC reads (in 1.1 `2e-5` would be a string)."""
+    return YAML(typ="safe", pure=True).load(io.StringIO(text))
+
+
+def load_params(path: str | Path = "params.yaml", overrides: Iterable[str] = (), corpus: str | None = None) -> Params:
+    """Read and check the whole params file.
+
+    Args:
+        path: the params file.
+        overrides: exploratory `section.key=value` settings (YAML values), applied to the block of `corpus`.
+        corpus: the corpus that `overrides` are for.
+
+    Raises:
+        InputError: every fault of the file and of the overrides, together.
+    """
+    path = Path(path)
+    try:
+        raw = read_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such params file. Run from the repository root, or name it with --params.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not readable YAML: {error}") from None
+    if not isinstance(raw, Mapping):
+        raise InputError(f"{path}: expected sections (corpora, ablate, one block per corpus), found {type(raw).__name__}.")
+
+    faults = _apply(raw, overrides, corpus)
+    document = _document_model(raw)
+    try:
+        checked = document.model_validate(raw)
+    except ValidationError as error:
+        faults += [_explain(fault, document) for fault in error.errors()]
+    else:
+        blocks = {name: getattr(checked, name) for name in _corpus_names(raw)}
+        unknown = [name for name in checked.corpora if name not in blocks]
+        faults += [
+            f"corpora: {name!r} has no block in this file; blocks: {', '.join(blocks)}.{_nearest(name, blocks)}"
+            for name in unknown
+        ]
+    if faults:
+        raise InputError(f"{path}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults))
+    return Params(corpora=checked.corpora, ablate=checked.ablate, blocks=blocks)
+
+
+def _corpus_names(raw: Mapping) -> list[str]:
+    """Top-level keys that are corpus blocks: all but the lists and the stage sections that blocks take from."""
+    return [str(key) for key in raw if key not in ("corpora", "ablate", *STAGES)]
+
+
+def _document_model(raw: Mapping) -> type[Section]:
+    """The schema of this file: fixed keys, stage sections, and a block for each corpus it names."""
+    stages = {name: (field.annotation, ...) for name, field in Corpus.model_fields.items()}
+    blocks = {name: (Corpus, ...) for name in _corpus_names(raw)}
+    return create_model("Document", __base__=Section, corpora=(list[Name], ...), ablate=(Ablate, ...), **stages, **blocks)
+
+
+def _apply(raw: dict, overrides: Iterable[str], corpus: str | None) -> list[str]:
+    """Set each `section.key=value` in the block of `corpus`; return the faults of the overrides themselves."""
+    faults = []
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot and section and key):
+            faults.append(f"--set {override}: expected section.key=value, such as train.learning_rate=1.0e-3")
+            continue
+        block = raw.get(corpus)
+        if not isinstance(block, dict) or not isinstance(block.get(section), dict):
+            faults.append(f"--set {override}: {corpus} has no section {section!r}.{_nearest(section, STAGES)}")
+            continue
+        try:
+            value = read_yaml(text)
+        except YAMLError:
+            faults.append(f"--set {override}: {text!r} is not a YAML value")
+            continue
+        # A section shared by `<<: *section` or `*section` is one object; the override is for this corpus alone.
+        raw[corpus] = raw[corpus] | {section: block[section] | {key: value}}
+    return faults
+
+
+def _explain(fault: Mapping, document: type[Section]) -> str:
+    """One line for one pydantic error: path, value received, what is allowed, nearest known key."""
+    path = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("dict[", "literal[")))
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(document, fault["loc"][:-1])
+        return f"{path}: unknown key.{_nearest(str(fault['loc'][-1]), known)} Known: {', '.join(known)}"
+    if fault["type"] == "missing":
+        return f"{path}: missing; add it"
+    received = fault["input"]
+    hint = ""
+    if isinstance(received, str) and "number" in fault["msg"]:
+        hint = " (write floats as 2.0e-5, unquoted)"
+    if fault["type"] == "literal_error" and isinstance(received, str):
+        hint = _nearest(received, [option.strip("' ") for option in fault["ctx"]["expected"].replace(" or ", ",").split(",")])
+    message = fault["msg"][:1].lower() + fault["msg"][1:]
+    return f"{path}: got {received!r} ({type(received).__name__}); {message}{hint}"
+
+
+def _known_keys(model: type[BaseModel], location: tuple) -> list[str]:
+    for part in location:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """' Did you mean …?' where a known name is close, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
