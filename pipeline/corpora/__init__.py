@@ -1,0 +1,60 @@
+"""Corpora: one adapter per raw corpus, all giving the same rows.
+
+An adapter is a module `pipeline/corpora/<name>.py` with one function, `read(raw) -> RawCorpus`. It reads transcripts,
+labels and splits, and says where the clips should be; it opens no media. `prepare` measures those. A new corpus is one
+such file and one block in params.yaml (see CONTRIBUTING.md).
+"""
+
+import difflib
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dferc.console import InputError
+from pipeline.utterances import Problem, Utterance
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawCorpus:
+    """What an adapter found; everything that only the media can tell is left for `prepare` to measure.
+
+    Attributes:
+        classes: class names; their order is the class ids.
+        protocol: which labels, splits and exclusions: two scores are comparable only under the same protocol.
+        utterances: dialogues contiguous, utterances in order; `media` relative to the raw folder and set wherever a
+            clip is expected, found or not (or empty in all rows of a corpus without clips); `start_s` and `end_s` the
+            span within the clip, both 0 for the whole clip; `has_audio` and `has_video` False.
+        problems: what the adapter found wrong in transcripts and labels, and what follows from it.
+    """
+
+    classes: tuple[str, ...]
+    protocol: str
+    utterances: list[Utterance]
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read(adapter: str, raw: str | Path) -> RawCorpus:
+    """Read a raw corpus with the adapter of that name.
+
+    Args:
+        adapter: name of a module in this package.
+        raw: folder the user put the corpus in.
+
+    Raises:
+        InputError: no such adapter, or the corpus cannot be read (missing folder, missing column, unknown label …).
+    """
+    known = adapter_names()
+    if adapter not in known:
+        close = difflib.get_close_matches(adapter, known, n=1)
+        nearest = f" Did you mean {close[0]!r}?" if close else ""
+        raise InputError(
+            f"no corpus adapter {adapter!r}: pipeline/corpora/{adapter}.py does not exist; there are: "
+            f"{', '.join(known)}.{nearest} Set `prepare.adapter` in params.yaml, or write one (see CONTRIBUTING.md)."
+        )
+    return importlib.import_module(f"{__name__}.{adapter}").read(Path(raw))
+
+
+def adapter_names() -> list[str]:
+    """The adapters that exist as files, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
