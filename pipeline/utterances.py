@@ -53,7 +53,7 @@ class Problem:
     Attributes:
         where: utterance id, or file.
         file: the file at fault, relative to the raw folder, or empty.
-        problem: what was found.
+        problem: what was found, as `kind` or `kind: detail`.
         consequence: what was done about it.
     """
 
@@ -61,6 +61,11 @@ class Problem:
     file: str
     problem: str
     consequence: str
+
+    @property
+    def kind(self) -> str:
+        """What sort of problem this is, for counting."""
+        return self.problem.partition(":")[0]
 
 
 def write_table(path: str | Path, rows: Iterable[Utterance] | Iterable[Problem], kind: type) -> None:
