@@ -23,8 +23,8 @@ class RawCorpus:
         classes: class names; their order is the class ids.
         protocol: which labels, splits and exclusions: two scores are comparable only under the same protocol.
         utterances: dialogues contiguous, utterances in order; `media` relative to the raw folder and set wherever a
-            clip is expected, found or not (or empty in all rows of a corpus without clips); `start_s` and `end_s` the
-            span within the clip, both 0 for the whole clip; `has_audio` and `has_video` False.
+            clip is expected, found or not, and empty in all rows of a corpus without clips; `start_s` and `end_s` 0,
+            `has_audio` and `has_video` False.
         problems: what the adapter found wrong in transcripts and labels, and what follows from it.
     """
 
@@ -56,5 +56,5 @@ def read(adapter: str, raw: str | Path) -> RawCorpus:
 
 
 def adapter_names() -> list[str]:
-    """The adapters that exist as files, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """The adapters that exist as files, sorted; a leading underscore marks a part of one."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
