@@ -1,0 +1,130 @@
+"""A trained model as a folder: model.safetensors, settings.json, history.csv.
+
+model.safetensors is whole by itself: weights, normalisation and the record (settings, classes, widths, identities of
+the features, scores) in its metadata, so that a kill between two files cannot pair new weights with an old record.
+settings.json is the record again, for reading.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dferc.console import InputError
+from dferc.dataset import Normalisation
+from dferc.model import build_model
+from dferc.params import Train
+from dferc.store import CachedCorpus, write_atomically
+from dferc.variants import VARIANTS
+
+SCHEMA = 1
+"""Version of the checkpoint's layout; raised when old files could be misread."""
+
+WEIGHTS = "model.safetensors"
+
+
+class Checkpoint(NamedTuple):
+    """A trained model, ready to predict, and how it came about."""
+
+    folder: Path
+    model: torch.nn.Module
+    normalisation: Normalisation
+    record: dict
+
+
+def save_checkpoint(
+    folder: Path, weights: Mapping[str, torch.Tensor], normalisation: Normalisation, record: Mapping
+) -> None:
+    """Write weights, normalisation and record atomically; the same values give the same bytes."""
+    tensors = {f"model.{name}": value for name, value in weights.items()}
+    tensors |= {f"normalisation.{name}": value for name, value in normalisation.state().items()}
+    # Clones: safetensors refuses tensors that share memory, as a fused LSTM's do.
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    record = {"schema": SCHEMA, **record}
+    # One metadata key: safetensors does not order several, and the same run must give the same bytes.
+    metadata = {"dferc": json.dumps(record, sort_keys=True, ensure_ascii=False)}
+    write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata))
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / "settings.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
+    """Rebuild a trained model in evaluation mode.
+
+    Raises:
+        InputError: missing, truncated, of another schema, or its weights are not of the model its record describes.
+    """
+    path = folder / WEIGHTS
+    record, tensors = _read(path, device)
+    try:
+        settings = Train.model_validate(record["settings"])
+        model = build_model(
+            settings, VARIANTS[record["variant"]], record["widths"], len(record["classes"]), seed=record["seed"]
+        )
+        normalisation = Normalisation.from_state(_under("normalisation.", tensors))
+        model.load_state_dict(_under("model.", tensors))
+    except (KeyError, ValidationError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: its weights do not fit the model its record describes ({error}). "
+            "Was it written by another version of dferc? Train again."
+        ) from error
+    return Checkpoint(folder, model.to(device).eval(), normalisation, record)
+
+
+def _read(path: Path, device: torch.device) -> tuple[dict, dict[str, torch.Tensor]]:
+    if not path.exists():
+        raise InputError(f"{path} is missing. Train it: `dferc train` with this corpus, variant and seed.")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            record = json.loads((file.metadata() or {}).get("dferc", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a readable checkpoint (truncated?): {error}. Train again.") from error
+    found = record.get("schema") if isinstance(record, dict) else None
+    if found != SCHEMA:
+        raise InputError(f"{path}: expected a checkpoint of schema {SCHEMA}, found schema {found}. Train again.")
+    return record, tensors
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def describe_corpus(corpus: CachedCorpus, modalities: tuple[str, ...]) -> dict:
+    """What a checkpoint remembers of the features it was trained on, and must find again to be evaluated."""
+    rows = corpus.utterances
+    return {
+        "corpus": rows.corpus,
+        "protocol": rows.protocol,
+        "classes": list(rows.classes),
+        "rows_hash": rows.rows_hash,
+        "labels_hash": rows.labels_hash,
+        "widths": {modality: corpus.modalities[modality].width for modality in modalities},
+        "features": {modality: dict(corpus.modalities[modality].identity) for modality in modalities},
+    }
+
+
+def verify_corpus(checkpoint: Checkpoint, corpus: CachedCorpus) -> None:
+    """Check that a checkpoint was trained on exactly these features and labels.
+
+    Raises:
+        InputError: with every difference, both sides named.
+    """
+    record = checkpoint.record
+    missing = [modality for modality in record["widths"] if modality not in corpus.modalities]
+    if missing:
+        raise InputError(f"{checkpoint.folder} was trained with {', '.join(missing)}, which the features folder lacks.")
+    here = describe_corpus(corpus, tuple(record["widths"]))
+    differences = [
+        f"  - {key}: trained on {record[key]!r}, found {here[key]!r}" for key in here if record[key] != here[key]
+    ]
+    if differences:
+        raise InputError(
+            f"{checkpoint.folder} was trained on other features than these:\n" + "\n".join(differences) + "\n"
+            "Train again on these features, or bring back those it was trained on (`dvc checkout`)."
+        )

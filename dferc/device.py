@@ -1,0 +1,44 @@
+"""Where stage 2 computes, and in which precision."""
+
+from typing import NamedTuple
+
+import torch
+
+from dferc.console import InputError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class Device(NamedTuple):
+    """A device, the type of its autocast (float32 = none), and why these."""
+
+    device: torch.device
+    dtype: torch.dtype
+    why: str
+
+
+def choose_device(wanted: str, precision: str) -> Device:
+    """Choose the device and the training precision.
+
+    Args:
+        wanted: auto (CUDA where there is one), cpu or cuda.
+        precision: `train.precision`; it applies to CUDA only.
+
+    Raises:
+        InputError: CUDA is asked for and there is none, or it cannot compute in this precision.
+    """
+    found = torch.cuda.is_available()
+    if wanted == "cuda" and not found:
+        raise InputError(
+            f"--device cuda: this PyTorch ({torch.__version__}) sees no CUDA device. "
+            "Is a GPU there (nvidia-smi), and is this not a CPU build? Otherwise use --device cpu."
+        )
+    if wanted == "cpu" or not found:
+        why = "asked for" if wanted == "cpu" else "no CUDA device found"
+        return Device(torch.device("cpu"), torch.float32, f"{why}; the CPU computes in float32")
+    if precision == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError(
+            f"{torch.cuda.get_device_name()} has no bfloat16; use --set train.precision=float16 (or float32)."
+        )
+    why = f"{torch.cuda.get_device_name()}; train.precision is {precision}"
+    return Device(torch.device("cuda"), getattr(torch, precision), why)

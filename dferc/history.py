@@ -1,0 +1,35 @@
+"""The tables of a training run: history.csv per seed, curves.csv over the seeds."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from dferc.store import write_atomically
+
+CURVES = ("train_loss", "validation_loss", "train_weighted_f1", "validation_weighted_f1")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a table atomically; floats to 6 significant digits, so that noise in the last bits is no difference."""
+
+    def shorten(value: object) -> object:
+        return f"{value:.6g}" if isinstance(value, float) else value
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({name: shorten(row[name]) for name in columns} for row in rows)
+
+    write_atomically(path, write)
+
+
+def write_curves(path: Path, histories: Sequence[Sequence[Mapping[str, float]]]) -> None:
+    """Write the mean over the seeds, per epoch; a seed that stopped early counts up to its last epoch."""
+    rows = []
+    for epoch in range(1, max(map(len, histories)) + 1):
+        reached = [history[epoch - 1] for history in histories if len(history) >= epoch]
+        means = {name: fmean(row[name] for row in reached) for name in CURVES}
+        rows.append({"epoch": epoch, "seeds": len(reached), **means})
+    write_csv(path, ("epoch", "seeds", *CURVES), rows)

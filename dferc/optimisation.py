@@ -1,0 +1,76 @@
+"""AdamW, its schedule, and everything else that a resumed run must find as it was (METHOD §6)."""
+
+from typing import NamedTuple
+
+import torch
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from dferc.params import Train
+
+
+class Machinery(NamedTuple):
+    """What changes from step to step, beside the global random generators."""
+
+    model: torch.nn.Module
+    optimiser: AdamW
+    schedule: LambdaLR
+    scaler: torch.amp.GradScaler
+    order: torch.Generator
+    """Draws the order of the dialogues; on the CPU."""
+
+    def state(self) -> dict:
+        """All states, the global generators' (dropout) included; tensors are not copied."""
+        parts = ("model", "optimiser", "schedule", "scaler")
+        state = {name: getattr(self, name).state_dict() for name in parts}
+        state |= {"order": self.order.get_state(), "cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state()
+        return state
+
+    def restore(self, state: dict) -> None:
+        """Put everything back as `state` found it."""
+        for name in ("model", "optimiser", "schedule", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.order.set_state(state["order"])
+        torch.set_rng_state(state["cpu"])
+        if "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"])
+
+
+def make_machinery(model: torch.nn.Module, settings: Train, *, steps: int, seed: int, dtype: torch.dtype) -> Machinery:
+    """A fresh optimiser and its company.
+
+    Args:
+        model: on its device already.
+        settings: of the run.
+        steps: of the whole run, for the schedule.
+        seed: of the order of the dialogues.
+        dtype: of autocast; gradients are scaled for float16 only.
+    """
+    optimiser = make_optimiser(model, settings)
+    device = next(model.parameters()).device.type
+    return Machinery(
+        model=model,
+        optimiser=optimiser,
+        schedule=LambdaLR(optimiser, lambda step: rate_at(step, settings.warmup_steps, steps)),
+        scaler=torch.amp.GradScaler(device, enabled=dtype == torch.float16),
+        order=torch.Generator().manual_seed(seed),
+    )
+
+
+def make_optimiser(model: torch.nn.Module, settings: Train) -> AdamW:
+    """AdamW without weight decay on biases (by name: a bias per modality may be stacked into a matrix)."""
+    biases, weights = [], []
+    for name, parameter in model.named_parameters():
+        (biases if "bias" in name.rsplit(".", 1)[-1] else weights).append(parameter)
+    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": biases, "weight_decay": 0.0}]
+    # Fused: one kernel for all parameters, and the one kind that never asks the device about a skipped float16 step.
+    return AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
+
+
+def rate_at(step: int, warmup: int, steps: int) -> float:
+    """Share of the peak learning rate at a step (from 0): a rise from 0 over `warmup`, then a fall to 0 at `steps`."""
+    if step < warmup:
+        return step / warmup
+    return max(0.0, (steps - step) / max(1, steps - warmup))

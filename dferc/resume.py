@@ -1,0 +1,84 @@
+"""The state of an unfinished run, in `.scratch/train/`, so that a kill costs one epoch at most.
+
+DVC removes a stage's outputs before it runs the stage again; what must survive that cannot lie among them. The states
+of all seeds of one call are kept until the last seed is done: an interrupted call repeats no finished seed either.
+"""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from dferc.console import InputError
+from dferc.store import write_atomically
+
+
+@dataclass
+class Progress:
+    """What a run has so far, one entry of `history` per finished epoch.
+
+    Attributes:
+        history: the scores of each epoch, as in history.csv.
+        best_epoch: the epoch of the best validation weighted F1, from 1; 0 = none yet.
+        best_score: that F1; below any score while there is none.
+        best: the weights after it.
+        machinery: states of weights, optimiser, schedule, scaler and random generators after the last epoch.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float = -1.0
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    machinery: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return len(self.history)
+
+    def is_finished(self, *, epochs: int, patience: int) -> bool:
+        """Whether all epochs are done or `patience` of them went by without a better score."""
+        return self.epoch >= epochs or self.epoch - self.best_epoch >= patience
+
+
+def resume_path(scratch: Path, about: Mapping[str, object]) -> Path:
+    """The state file of a run: another setting, seed, feature file, device, PyTorch or line of code is another run."""
+    code = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        code.update(path.read_bytes())
+    about = {**about, "torch": torch.__version__, "code": code.hexdigest()}
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    return scratch / key / "state.pt"
+
+
+def save_progress(path: Path, progress: Progress) -> None:
+    """Write the state atomically: a kill leaves the epoch before."""
+    state = vars(progress)
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+
+def load_progress(path: Path) -> Progress:
+    """Read the state, or start with none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.exists():
+        return Progress()
+    try:
+        return Progress(**torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError) as error:
+        raise InputError(
+            f"{path}: the state of the interrupted run is damaged ({error}). Start afresh with --fresh."
+        ) from None
+
+
+def forget(path: Path) -> None:
+    """Remove a state and its folder."""
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()

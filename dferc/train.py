@@ -1,0 +1,196 @@
+"""Train the head on cached features: one flat loop, everything on the device, no host sync inside a step (METHOD §6).
+
+Selection is on the validation split's weighted F1; the test split is never touched here. The same seed on the CPU gives
+bit-identical weights, undisturbed or resumed after a kill. On CUDA, sums of parallel threads vary in the last bits.
+"""
+
+import contextlib
+import math
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from dferc import SPLITS, __version__
+from dferc.checkpoint import save_checkpoint
+from dferc.console import InputError
+from dferc.history import write_csv, write_curves
+from dferc.losses import compute_losses
+from dferc.optimisation import make_machinery
+from dferc.resume import Progress, forget, load_progress, resume_path, save_progress
+from dferc.tally import Scores, Tally, read_tallies
+from dferc.task import Task
+
+Report = Callable[[int, Mapping[str, float], bool], None]
+"""Called after each epoch with the seed, the epoch's row of history.csv, and whether it is the best so far."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during training; the message says what was kept and how to go on."""
+
+
+def train(
+    task: Task, seeds: Sequence[int], *, folder: Path, scratch: Path, fresh: bool = False, report: Report | None = None
+) -> list[Path]:
+    """Train one model per seed into `folder`/seed-<s>/ and write the mean curves beside them.
+
+    Args:
+        task: data and settings.
+        seeds: one run each.
+        folder: runs/<corpus>/<variant>/train.
+        scratch: where the states of unfinished runs live; those of this call are removed when all its seeds are done.
+        fresh: ignore such states.
+        report: told of every epoch.
+
+    Returns:
+        The checkpoint folders.
+
+    Raises:
+        InputError: a loss is not finite.
+        Interrupted: Ctrl-C; what was reached is saved.
+    """
+    about = task.describe() | {"device": task.device.device.type}
+    states = {seed: resume_path(scratch, about | {"seed": seed}) for seed in seeds}
+    histories = []
+    for seed, state in states.items():
+        if fresh:
+            forget(state)
+        progress = load_progress(state)
+        try:
+            with _reproducible(seed, task.device.device):
+                _train_seed(task, seed, progress, state, report)
+        except KeyboardInterrupt:
+            if progress.best:
+                _save(task, seed, progress, folder)
+            raise Interrupted(_explain_interruption(seed, progress, folder)) from None
+        _save(task, seed, progress, folder)
+        histories.append(progress.history)
+    write_curves(folder / "curves.csv", histories)
+    for state in states.values():
+        forget(state)
+    return [folder / f"seed-{seed}" for seed in seeds]
+
+
+def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: Report | None) -> None:
+    """The loop: fills `progress` epoch by epoch and saves it after each."""
+    settings, (device, dtype, _) = task.settings, task.device
+    model = task.new_model(seed)
+    steps = math.ceil(len(task.train.lengths) / settings.batch_dialogues) * settings.epochs
+    machinery = make_machinery(model, settings, steps=steps, seed=seed, dtype=dtype)
+    _, optimiser, schedule, scaler, order = machinery
+    if progress.machinery:
+        machinery.restore(progress.machinery)
+
+    while not progress.is_finished(epochs=settings.epochs, patience=settings.patience):
+        learning_rate = schedule.get_last_lr()[0]
+        trained = Tally(task.classes, device)
+        model.train()
+        for batch in task.train.batches(settings.batch_dialogues, generator=order):
+            optimiser.zero_grad(set_to_none=True)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                outputs = model(batch.features, batch.present_NM, batch.lengths)
+                losses = compute_losses(model, outputs, batch.labels_N, settings, task.class_weights_C)
+            scaler.scale(losses.total).backward()
+            scaler.unscale_(optimiser)
+            clip_grad_norm_(model.parameters(), settings.clip_norm)
+            scaler.step(optimiser)
+            scaler.update()
+            schedule.step()
+            trained.add(losses, outputs.logits_NC, batch.labels_N)
+
+        scores = read_tallies([trained, validate(model, task)])  # the epoch's one host sync
+        row = {"epoch": progress.epoch + 1, "learning_rate": learning_rate} | _flatten(*scores)
+        _check_finite(row, seed, settings.learning_rate)
+        if row["validation_weighted_f1"] > progress.best_score:
+            progress.best_epoch, progress.best_score = row["epoch"], row["validation_weighted_f1"]
+            progress.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        progress.history.append(row)
+        progress.machinery = machinery.state()
+        save_progress(state, progress)
+        if report is not None:
+            report(seed, row, progress.best_epoch == row["epoch"])
+
+
+@torch.no_grad()
+def validate(model: torch.nn.Module, task: Task) -> Tally:
+    """One pass over the validation split, in float32, in batches as in training (contrastive losses depend on them)."""
+    tally = Tally(task.classes, task.device.device)
+    model.eval()
+    for batch in task.validation.batches(task.settings.batch_dialogues):
+        outputs = model(batch.features, batch.present_NM, batch.lengths)
+        losses = compute_losses(model, outputs, batch.labels_N, task.settings, task.class_weights_C)
+        tally.add(losses, outputs.logits_NC, batch.labels_N)
+    return tally
+
+
+def _flatten(trained: Scores, validated: Scores) -> dict[str, float]:
+    """One row of history.csv: `<split>_<score>`, with the total loss as `<split>_loss`."""
+    row = {}
+    for split, scores in zip(SPLITS, (trained, validated), strict=False):
+        terms = scores.losses._asdict()
+        row[f"{split}_loss"] = terms.pop("total")
+        row |= {f"{split}_{term}": value for term, value in terms.items()}
+        row |= {f"{split}_accuracy": scores.accuracy, f"{split}_weighted_f1": scores.weighted_f1}
+    return row
+
+
+def _check_finite(row: Mapping[str, float], seed: int, learning_rate: float) -> None:
+    bad = [f"{name} = {value}" for name, value in row.items() if not math.isfinite(value)]
+    if bad:
+        raise InputError(
+            f"seed {seed}, epoch {row['epoch']}: the loss is not finite ({', '.join(bad)}); training is stopped. "
+            f"Try a smaller step (--set train.learning_rate={learning_rate / 10:.1e}), "
+            "--set train.precision=float32, or look for outlying values in the features (dferc inspect)."
+        )
+
+
+@contextlib.contextmanager
+def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators (dropout) and, on the CPU, allow deterministic kernels only; undo both afterwards."""
+    strict = torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+        torch.use_deterministic_algorithms(device.type == "cpu")
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(strict)
+            torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+def _save(task: Task, seed: int, progress: Progress, folder: Path) -> None:
+    """Write the best weights so far, the record and the history."""
+    settings = task.settings
+    record = task.describe() | {
+        "seed": seed,
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "finished": progress.is_finished(epochs=settings.epochs, patience=settings.patience),
+        "scores": dict(progress.history[progress.best_epoch - 1]),
+        "versions": {"dferc": __version__, "torch": torch.__version__, "revision": _revision()},
+    }
+    folder = folder / f"seed-{seed}"
+    write_csv(folder / "history.csv", list(progress.history[0]), progress.history)
+    save_checkpoint(folder, progress.best, task.normalisation, record)
+
+
+def _revision() -> str | None:
+    """The git revision of the code, `-dirty` where it is changed; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _explain_interruption(seed: int, progress: Progress, folder: Path) -> str:
+    kept = "nothing is saved yet"
+    if progress.best:
+        kept = f"the best model so far (epoch {progress.best_epoch}) is in {folder / f'seed-{seed}'}"
+    return f"interrupted after {progress.epoch} epoch(s) of seed {seed}; {kept}. The same command goes on from there."
