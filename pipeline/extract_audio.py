@@ -1,0 +1,126 @@
+"""Stage extract_audio: openSMILE functionals of each utterance's sound -> features/<corpus>/audio.h5."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import opensmile
+
+from dferc.console import InputError, readable_errors
+from dferc.params import ExtractAudio, load_params
+from dferc.store import file_hash
+from pipeline import engine, media
+from pipeline.extraction import Extractor, Places, Tally, extract, media_content, stage_options
+from pipeline.scratch import Record, Scratch
+from pipeline.utterances import Utterance, read_utterances_csv
+
+_COVERED = 0.9
+"""Share of the utterance below which missing sound is listed as a problem (containers round by a frame or two)."""
+
+
+@click.command()
+@stage_options("audio")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=engine.default_workers,
+    help="Processes; 0 = this one.  [default: CPUs]",
+)
+@readable_errors
+def main(places: Places, workers: int) -> Tally:
+    """Extract openSMILE functionals of every utterance with sound."""
+    settings = load_params(places.params).corpus(places.corpus).extract_audio
+    rows = read_utterances_csv(places.table)
+    with Scratch(places.scratch) as scratch:
+        return extract(rows, make_extractor(rows, settings, places.raw, scratch, workers), places, scratch)
+
+
+def make_extractor(
+    rows: list[Utterance], settings: ExtractAudio, raw: Path, scratch: Scratch, workers: int
+) -> Extractor:
+    """The audio extractor of a corpus.
+
+    Raises:
+        InputError: the feature set is neither known by name nor a readable .conf.
+    """
+    smile = open_smile(settings.feature_set)
+
+    def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
+        items = ((str(raw / rows[i].media), rows[i].start_s, rows[i].end_s, settings.min_s) for i in indices)
+        for number, record in engine.run(functionals, items, workers, _start, (settings.feature_set,)):
+            yield indices[number], record
+
+    return Extractor(
+        modality="audio",
+        width=smile.num_features,
+        identity={
+            "extractor": f"opensmile {opensmile.__version__}",
+            "decoder": media.DECODER,
+            "params": settings.model_dump(),
+            "model": _conf_hash(smile, settings.feature_set),
+        },
+        code=(__file__, media.__file__),
+        wants=lambda row: row.has_audio,
+        content=media_content(raw, scratch),
+        compute=compute,
+        names=tuple(smile.feature_names),
+    )
+
+
+def open_smile(feature_set: str) -> opensmile.Smile:
+    """OpenSMILE's functionals of a feature set by name, or of a .conf file.
+
+    Raises:
+        InputError: neither a known name nor a .conf that openSMILE can read.
+    """
+    known = {member.name: member for member in opensmile.FeatureSet}
+    if feature_set not in known and not Path(feature_set).is_file():
+        raise InputError(f"extract_audio.feature_set: {feature_set!r} is neither a file nor one of {', '.join(known)}")
+    try:
+        return opensmile.Smile(known.get(feature_set, feature_set), opensmile.FeatureLevel.Functionals)
+    except RuntimeError as error:
+        raise InputError(f"{feature_set}: openSMILE cannot use this configuration: {error}") from None
+
+
+def _conf_hash(smile: opensmile.Smile, feature_set: str) -> str | None:
+    """Content of a .conf of one's own; a named set is told by openSMILE's version."""
+    return file_hash(smile.config_path) if Path(feature_set).is_file() else None
+
+
+# ---------------------------------------------------------------------------------------------------- in a worker
+
+_smile: opensmile.Smile | None = None
+
+
+def _start(feature_set: str) -> None:
+    global _smile
+    _smile = open_smile(feature_set)
+
+
+def functionals(item: tuple[str, float, float, float]) -> Record:
+    """Decode one utterance's sound and compute its functionals.
+
+    Args:
+        item: path, start_s, end_s, and the shortest sound that has functionals, in seconds.
+
+    Returns:
+        `features` [D], or a problem, or both where part of the sound is missing.
+    """
+    path, start_s, end_s, min_s = item
+    try:
+        samples = media.read_audio(path, start_s, end_s)
+    except media.MediaError as error:
+        return Record(problem=str(error))
+    found_s, asked_s = len(samples) / media.SAMPLE_RATE_HZ, end_s - start_s
+    if found_s < min_s or not len(samples):
+        return Record(problem=f"{found_s:.3f} s of sound; functionals need {min_s} s")
+    values = _smile(samples, media.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
+    if not np.isfinite(values).all():
+        return Record(problem=f"openSMILE gives no finite values for its {found_s:.3f} s of sound")
+    partly = f"{found_s:.2f} s of sound in {asked_s:.2f} s" if found_s < _COVERED * asked_s else ""
+    return Record({"features": values}, partly)
+
+
+if __name__ == "__main__":
+    main()
