@@ -35,7 +35,7 @@ class WorkerDied:
     deaths: int
 
     def __str__(self) -> str:
-        return f"its worker process died {self.deaths} times (a crash in a library, or out of memory)"
+        return f"worker died: {self.deaths} times on this item (a crash in a library, or out of memory)"
 
 
 @dataclass(slots=True)

@@ -111,14 +111,14 @@ def functionals(item: tuple[str, float, float, float]) -> Record:
     try:
         samples = media.read_audio(path, start_s, end_s)
     except media.MediaError as error:
-        return Record(problem=str(error))
+        return Record(problem=error.problem)
     found_s, asked_s = len(samples) / media.SAMPLE_RATE_HZ, end_s - start_s
     if found_s < min_s or not len(samples):
-        return Record(problem=f"{found_s:.3f} s of sound; functionals need {min_s} s")
+        return Record(problem=f"too short: {found_s:.3f} s of sound, functionals need {min_s} s")
     values = _smile(samples, media.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
     if not np.isfinite(values).all():
-        return Record(problem=f"openSMILE gives no finite values for its {found_s:.3f} s of sound")
-    partly = f"{found_s:.2f} s of sound in {asked_s:.2f} s" if found_s < _COVERED * asked_s else ""
+        return Record(problem=f"values not finite: openSMILE on {found_s:.3f} s of sound")
+    partly = f"sound incomplete: {found_s:.2f} s of {asked_s:.2f} s" if found_s < _COVERED * asked_s else ""
     return Record({"features": values}, partly)
 
 

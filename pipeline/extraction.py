@@ -144,7 +144,7 @@ def media_content(raw: Path, scratch: Scratch) -> Callable[[Utterance], object]:
         try:
             return [scratch.media_hash(raw / row.media), row.start_s, row.end_s]
         except OSError as error:
-            raise MediaError(f"{row.media}: cannot be read ({error.strerror})") from None
+            raise MediaError(raw / row.media, f"unreadable: {error.strerror}") from None
 
     return content
 
@@ -196,7 +196,7 @@ def _keys(rows: list[Utterance], wanted: list[int], extractor: Extractor, result
             try:
                 keys[index] = key_of(dict(extractor.identity), code, extractor.content(rows[index]))
             except MediaError as error:
-                _add(index, Record(problem=str(error)), extractor, result)
+                _add(index, Record(problem=error.problem), extractor, result)
     return keys
 
 

@@ -31,7 +31,18 @@ _EPSILON_S = 1e-6
 
 
 class MediaError(InputError):
-    """A media file is missing, unreadable, or lacks the stream that is asked for."""
+    """A media file is missing, unreadable, or lacks the stream that is asked for.
+
+    Attributes:
+        problem: what was found, as `kind` or `kind: detail`, without the path.
+    """
+
+    def __init__(self, path: str | Path, problem: str):
+        super().__init__(str(path), problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,10 +66,17 @@ def probe(path: str | Path) -> MediaInfo:
     Raises:
         MediaError: missing, unreadable, or neither sound nor picture decodes.
     """
-    has_audio, has_video = (_decodes(path, kind) for kind in ("audio", "video"))
-    if not (has_audio or has_video):
-        raise MediaError(f"{path}: neither a sound nor a picture decodes (empty or damaged file)")
-    return MediaInfo(duration_s=_duration_s(path), has_audio=has_audio, has_video=has_video)
+    found = set()
+    with _open(path) as container:
+        streams = [stream for kind in ("audio", "video") if (stream := _first(container, kind)) is not None]
+        for frame in _frames(container, *streams):
+            found.add(type(frame))
+            if len(found) == len(streams):
+                break
+        duration_s = _duration_s(container, path)
+    if not found:
+        raise MediaError(path, "unreadable: neither a sound nor a picture decodes")
+    return MediaInfo(duration_s=duration_s, has_audio=av.AudioFrame in found, has_video=av.VideoFrame in found)
 
 
 def read_audio(path: str | Path, start_s: float, end_s: float) -> np.ndarray:
@@ -94,9 +112,9 @@ def read_audio(path: str | Path, start_s: float, end_s: float) -> np.ndarray:
             if first_s + length / rate_hz >= end_s:
                 break
     if first_s is None:
-        if start_s > _PREROLL_S and _decodes(path, "audio"):
+        if probe(path).has_audio:
             return np.zeros(0, np.float32)  # the span lies behind the end of the track
-        raise MediaError(f"{path}: has a sound track of which nothing decodes")
+        raise MediaError(path, "empty sound track: nothing of it decodes")
     begin, end = (max(0, round((edge_s - first_s) * rate_hz)) for edge_s in (start_s, end_s))
     samples = _resample(np.concatenate(chunks)[begin:end], rate_hz)
     return np.clip(samples[: round((end_s - start_s) * SAMPLE_RATE_HZ)], np.float32(-1), _LOUDEST)
@@ -160,21 +178,28 @@ def _open(path: str | Path) -> av.container.InputContainer:
     try:
         return av.open(f"file:{path}")
     except av.FFmpegError as error:
-        raise MediaError(f"{path}: cannot be opened as media ({error.strerror})") from None
+        raise MediaError(path, f"unreadable: {error.strerror}") from None
 
 
-def _stream(container: av.container.InputContainer, path: str | Path, kind: str) -> av.stream.Stream:
+def _first(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
     """The first stream of a kind, set to decode in one thread: the workers are the parallelism."""
     for stream in getattr(container.streams, kind):
         if not stream.disposition & Disposition.attached_pic:
             stream.thread_count = 1
             return stream
-    raise MediaError(f"{path}: no {'sound' if kind == 'audio' else 'picture'} track")
+    return None
 
 
-def _frames(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.frame.Frame]:
-    """All frames that decode, in order of presentation."""
-    packets = container.demux(stream)
+def _stream(container: av.container.InputContainer, path: str | Path, kind: str) -> av.stream.Stream:
+    stream = _first(container, kind)
+    if stream is None:
+        raise MediaError(path, "no sound track" if kind == "audio" else "no picture track")
+    return stream
+
+
+def _frames(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.frame.Frame]:
+    """All frames that decode, each stream's in order of presentation."""
+    packets = container.demux(*streams) if streams else iter(())
     while True:
         try:
             packet = next(packets, None)
@@ -203,24 +228,14 @@ def _origin_s(container: av.container.InputContainer) -> float:
     return (container.start_time or 0) / av.time_base
 
 
-def _decodes(path: str | Path, kind: str) -> bool:
-    """Whether the file has a stream of this kind that gives at least one frame."""
-    with _open(path) as container:
-        try:
-            stream = _stream(container, path, kind)
-        except MediaError:
-            return False
-        return next(_frames(container, stream), None) is not None
-
-
-def _duration_s(path: str | Path) -> float:
-    """Length of the file; formats that do not say (raw streams) are read through."""
-    with _open(path) as container:
-        if container.duration is not None:
-            return container.duration / av.time_base
-        packets = [packet for packet in container.demux() if packet.pts is not None]
+def _duration_s(container: av.container.InputContainer, path: str | Path) -> float:
+    """Length of the file; one that does not say (a raw stream) is read through."""
+    if container.duration is not None:
+        return container.duration / av.time_base
+    with _open(path) as again:
+        packets = [packet for packet in again.demux() if packet.pts is not None]
         ends = [float((packet.pts + (packet.duration or 0)) * packet.time_base) for packet in packets]
-        return max(ends, default=0.0) - _origin_s(container)
+        return max(ends, default=0.0) - _origin_s(again)
 
 
 # ---------------------------------------------------------------------------------------------------- samples

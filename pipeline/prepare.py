@@ -126,8 +126,9 @@ def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unread
     listed = "".join(f"\n  {clip}: {problem}" for clip, problem in faulty[:5])
     more = f"\n  … and {len(faulty) - 5} more, all in {problems}" if len(faulty) > 5 else ""
     raise InputError(
-        f"{len(faulty)} of {len(measured)} clips are missing or unreadable ({len(faulty) / len(measured):.1%}; allowed: "
-        f"{max_unreadable:.1%}):{listed}{more}\nMend or fetch them, or raise {corpus}.prepare.max_unreadable in params.yaml."
+        f"{len(faulty)} of {len(measured)} clips are missing or unreadable ({len(faulty) / len(measured):.1%}; "
+        f"allowed: {max_unreadable:.1%}):{listed}{more}\n"
+        f"Mend or fetch them, or raise {corpus}.prepare.max_unreadable in params.yaml."
     )
 
 
