@@ -1,0 +1,59 @@
+"""The synthetic demo corpus of `pipeline.make_demo`: made-up speakers, tones for voices, drawn faces."""
+
+import csv
+from pathlib import Path
+
+from dferc import SPLITS
+from dferc.console import InputError
+from pipeline.corpora import RawCorpus
+from pipeline.demo.plan import CLASSES, PROTOCOL, TRANSCRIPT_COLUMNS
+from pipeline.utterances import Problem, Utterance
+
+_AGAIN = "Make the corpus again: `python -m pipeline.make_demo`."
+
+
+def read(raw: Path) -> RawCorpus:
+    """Read the synthetic corpus's transcripts.
+
+    Raises:
+        InputError: transcripts.csv is missing or empty, lacks a column, or has a value that make_demo never writes.
+    """
+    path = Path(raw) / "transcripts.csv"
+    if not path.exists():
+        raise InputError(f"{path} is missing. {_AGAIN}")
+    utterances = []
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != TRANSCRIPT_COLUMNS:
+            raise InputError(f"{path}: expected {', '.join(TRANSCRIPT_COLUMNS)}; found {reader.fieldnames}. {_AGAIN}")
+        for row in reader:
+            try:
+                utterances.append(_utterance(row))
+            except (TypeError, ValueError) as error:
+                raise InputError(f"{path}, line {reader.line_num}, {row['utterance_id']}: {error}. {_AGAIN}") from None
+    if not utterances:
+        raise InputError(f"{path} has no utterances. {_AGAIN}")
+    return RawCorpus(
+        classes=CLASSES,
+        protocol=PROTOCOL,
+        utterances=utterances,
+        problems=[_unlabelled(row) for row in utterances if not row.emotion],
+    )
+
+
+def _utterance(row: dict[str, str]) -> Utterance:
+    if row["emotion"] not in ("", *CLASSES):
+        raise ValueError(f"emotion {row['emotion']!r}, expected {', '.join(CLASSES)} or nothing")
+    if row["split"] not in SPLITS:
+        raise ValueError(f"split {row['split']!r}, expected {', '.join(SPLITS)}")
+    same = {name: row[name] for name in ("utterance_id", "dialogue_id", "speaker", "emotion", "split", "text")}
+    return Utterance(**same, position=int(row["position"]), media=row["clip"])
+
+
+def _unlabelled(row: Utterance) -> Problem:
+    return Problem(
+        where=row.utterance_id,
+        file="transcripts.csv",
+        problem="no emotion label",
+        consequence="context only: in no loss and no score",
+    )

@@ -1,0 +1,117 @@
+"""The clips of the synthetic demo corpus: frames of a talking face and its voice, packed as mp4; the same each time."""
+
+import io
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from pipeline.demo import plan
+from pipeline.demo.face import HEIGHT, WIDTH, Look, Pose, draw_face, draw_look, draw_scene, show, spoil
+from pipeline.demo.voice import RATE_HZ, base_pitch, speak
+
+FPS = 12
+TINY_S = 0.05
+
+_PICTURE_OPTIONS = {"crf": "27", "preset": "veryfast", "x264-params": "threads=1:lookahead_threads=1"}
+_SOUND_BITRATE = 64_000
+_VOICE_KEY, _FACE_KEY, _LOOK_KEY = 2, 3, 4
+"""Keys of the random streams (0: the plan, 1: the words)."""
+
+
+def make_clip(seed: int, row: plan.PlannedUtterance) -> bytes | None:
+    """The mp4 file of an utterance, with what is awkward about it; None where the file is to be missing."""
+    if row.awkward == plan.MISSING:
+        return None
+    sound_T = make_sound(seed, row)
+    if row.awkward == plan.TINY:
+        sound_T = sound_T[: round(TINY_S * RATE_HZ)]
+    frames = make_frames(seed, row, duration_s=len(sound_T) / RATE_HZ)
+    clip = encode_mp4(
+        None if row.awkward == plan.NO_PICTURE else frames,
+        None if row.awkward == plan.NO_SOUND else sound_T,
+        fps=1 / TINY_S if row.awkward == plan.TINY else FPS,
+    )
+    return clip[: len(clip) // 2] if row.awkward == plan.CORRUPT else clip
+
+
+def make_sound(seed: int, row: plan.PlannedUtterance) -> np.ndarray:
+    """The voice of an utterance, [T] float32 at `RATE_HZ`; where its sound will be lost it is the true emotion's."""
+    planted = row.planted[1]
+    rng = plan.generator(seed, _VOICE_KEY, row.dialogue, row.index)
+    return speak(rng, base_pitch(row.speaker, len(plan.CAST)), planted.shown or row.emotion, planted.reliability)
+
+
+def make_frames(seed: int, row: plan.PlannedUtterance, duration_s: float) -> list[np.ndarray]:
+    """The pictures of an utterance, each [HEIGHT, WIDTH, 3] uint8 in OpenCV's order of colours."""
+    planted = row.planted[2]
+    rng = plan.generator(seed, _FACE_KEY, row.dialogue, row.index)
+    scene = draw_scene(rng)
+    count = max(1, round(duration_s * FPS))
+    if row.awkward == plan.NO_FACE:
+        return [spoil(rng, scene, 1.0) for _ in range(count)]
+    look = draw_look(plan.generator(seed, _LOOK_KEY, row.speaker))
+    return [
+        spoil(rng, picture, planted.reliability)
+        for picture in _talking(rng, scene, look, planted.shown or row.emotion, planted.reliability, count)
+    ]
+
+
+def _talking(rng: np.random.Generator, scene: np.ndarray, look: Look, emotion: str, strength: float, count: int):
+    """The same face in slight motion, its mouth moving as in speech."""
+    start, expression = random_pose(rng), show(rng, emotion, strength)
+    for turn in np.linspace(0, 2 * np.pi, count, endpoint=False):
+        pose = replace(
+            start,
+            x_px=start.x_px + 1.5 * np.sin(turn),
+            y_px=start.y_px + np.sin(2 * turn),
+            turn_deg=start.turn_deg + 1.5 * np.cos(turn),
+        )
+        yield draw_face(scene, look, replace(expression, open=expression.open + rng.uniform(0, 0.12)), pose)
+
+
+def random_pose(rng: np.random.Generator) -> Pose:
+    """A place for the face where all of it stays in the picture."""
+    return Pose(
+        x_px=WIDTH / 2 + rng.uniform(-12, 12),
+        y_px=HEIGHT / 2 + 4 + rng.uniform(-3, 3),
+        size=rng.uniform(0.92, 1.04),
+        turn_deg=rng.uniform(-4, 4),
+    )
+
+
+def encode_mp4(frames: list[np.ndarray] | None, sound_T: np.ndarray | None, fps: float = FPS) -> bytes:
+    """Pack pictures (H.264) and mono sound (AAC) as mp4, either of which may be left out.
+
+    One thread and no time stamps of the day, so that the same input gives the same bytes.
+    """
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        picture = None if frames is None else _picture_stream(container, Fraction(fps).limit_denominator(1000))
+        sound = None if sound_T is None else _sound_stream(container)
+        for pts, pixels in enumerate(frames or () if picture else ()):
+            frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
+            frame.pts = pts
+            container.mux(picture.encode(frame))
+        if sound:
+            frame = av.AudioFrame.from_ndarray(sound_T[None], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = RATE_HZ, 0
+            container.mux(sound.encode(frame))
+        for stream in filter(None, (picture, sound)):
+            container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def _picture_stream(container: av.container.OutputContainer, fps: Fraction) -> av.VideoStream:
+    stream = container.add_stream("libx264", rate=fps, options=_PICTURE_OPTIONS)
+    stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+    stream.codec_context.thread_count = 1
+    stream.codec_context.time_base = 1 / fps
+    return stream
+
+
+def _sound_stream(container: av.container.OutputContainer) -> av.AudioStream:
+    stream = container.add_stream("aac", rate=RATE_HZ, layout="mono", options={"aac_coder": "fast"})
+    stream.bit_rate = _SOUND_BITRATE
+    return stream

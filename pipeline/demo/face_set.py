@@ -1,0 +1,100 @@
+"""The synthetic demo's faces in the FER+ format: the demo's own drawn faces as fer2013 pixels, with made-up votes."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.demo.clip import random_pose
+from pipeline.demo.face import draw_face, draw_look, draw_scene, face_square, show, spoil
+from pipeline.demo.plan import generator
+
+VOTES = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
+)  # fmt: skip
+"""FER+'s columns: eight emotions, unknown, not a face."""
+
+EXPRESSION_NAMES = {"happiness": "joy"}
+"""The demo's names of expressions, where they are not FER+'s."""
+
+FER2013_CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+"""fer2013's own class ids; it has no contempt, which stands as neutral there."""
+
+SIZES = {"Training": 900, "PublicTest": 150, "PrivateTest": 150}
+"""Images per usage; FER+ trains on the first, validates and tests on the others."""
+
+SIDE_PX = 48
+ANNOTATORS = 10
+
+UNCLEAR, NOT_A_FACE = 0.04, 0.02
+"""Shares of images whose votes go to unknown and to not-a-face."""
+
+STRENGTHS = (0.35, 1.0)
+"""Range of how strongly a face shows its emotion; picture quality follows it."""
+
+JITTER = 0.05
+"""Shift and scale of the cut around the face, as a share of its side; the cascade is no steadier."""
+
+_FACE_SET_KEY = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FaceImage:
+    """One row of both tables.
+
+    Attributes:
+        pixels: [48, 48] uint8.
+        fer2013_class: class id of fer2013.
+        votes: ten annotators' votes over `VOTES`.
+        usage: Training, PublicTest or PrivateTest.
+    """
+
+    pixels: np.ndarray
+    fer2013_class: int
+    votes: tuple[int, ...]
+    usage: str
+
+
+def make_image(seed: int, number: int, usage: str) -> FaceImage:
+    """The face of one row; the eight emotions take turns."""
+    rng = generator(seed, _FACE_SET_KEY, number)
+    name = VOTES[number % 8]
+    chance = rng.random()
+    if chance < NOT_A_FACE:
+        pixels, votes = _cut(rng, draw_scene(rng), random_pose(rng)), _all_votes("NF")
+    elif chance < NOT_A_FACE + UNCLEAR:
+        pixels, votes = _face(rng, "neutral", 0.0), _draw_votes(rng, {"unknown": 0.75, "neutral": 0.15, name: 0.1})
+    else:
+        strength = rng.uniform(*STRENGTHS)
+        sure = 0.55 + 0.4 * strength
+        rest = {"neutral": 0.6 * (1 - sure), VOTES[rng.integers(8)]: 0.4 * (1 - sure)}
+        pixels, votes = _face(rng, name, strength), _draw_votes(rng, rest | {name: sure})
+    listed = name if name in FER2013_CLASSES else "neutral"
+    return FaceImage(pixels=pixels, fer2013_class=FER2013_CLASSES.index(listed), votes=votes, usage=usage)
+
+
+def _face(rng: np.random.Generator, emotion: str, strength: float) -> np.ndarray:
+    pose = random_pose(rng)
+    picture = draw_face(
+        draw_scene(rng), draw_look(rng), show(rng, EXPRESSION_NAMES.get(emotion, emotion), strength), pose
+    )
+    return _cut(rng, spoil(rng, picture, strength), pose)
+
+
+def _cut(rng: np.random.Generator, picture: np.ndarray, pose) -> np.ndarray:
+    """The square that the cascade would cut, give or take, as 48x48 grey."""
+    x, y, side, _ = face_square(pose, margin=0.05 + rng.uniform(-JITTER, JITTER))
+    shift_x, shift_y = (round(shift) for shift in side * rng.uniform(-JITTER, JITTER, 2))
+    rows = np.clip(np.arange(y + shift_y, y + shift_y + side), 0, picture.shape[0] - 1)
+    columns = np.clip(np.arange(x + shift_x, x + shift_x + side), 0, picture.shape[1] - 1)
+    grey = cv2.cvtColor(picture[np.ix_(rows, columns)], cv2.COLOR_BGR2GRAY)
+    return cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+
+
+def _draw_votes(rng: np.random.Generator, shares: dict[str, float]) -> tuple[int, ...]:
+    weights = np.array([shares.get(name, 0.0) for name in VOTES])
+    return tuple(int(count) for count in rng.multinomial(ANNOTATORS, weights / weights.sum()))
+
+
+def _all_votes(name: str) -> tuple[int, ...]:
+    return tuple(ANNOTATORS * (name == vote) for vote in VOTES)

@@ -1,0 +1,220 @@
+"""What the synthetic demo corpus holds: who says what, with which emotion, and how well each modality shows it.
+
+Emotions have inertia within a dialogue, so context helps. Each utterance and modality has a planted reliability: high,
+and the modality shows the true emotion clearly; low, and it shows little, perhaps a wrong emotion, in a signal that is
+itself vague, noisy or blurred, so that a model can learn to trust it less. Every strength is a constant of this file.
+"""
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from dferc import MODALITIES, SPLITS
+
+CLASSES = ("neutral", "joy", "sadness", "anger", "fear", "surprise")
+"""The demo's emotions."""
+
+PROTOCOL = "synthetic demo corpus, 6 emotions, split by dialogue; no real people, no real speech"
+
+TRANSCRIPT_COLUMNS = ("utterance_id", "dialogue_id", "position", "speaker", "emotion", "split", "text", "clip")
+"""Columns of transcripts.csv."""
+
+# ------------------------------------------------------------------------------------------------ the plant
+INERTIA = 0.75
+"""Probability that an utterance keeps the emotion of the one before it."""
+
+NEUTRAL_WEIGHT = 1.8
+"""How much likelier a dialogue turns neutral than to any other emotion."""
+
+RELIABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+RELIABILITY_WEIGHTS = (3, 3, 3, 2, 2, 1, 1, 1, 2, 2)
+"""Relative frequency of each level: weak signals prevail, so that about one utterance in five is weak in all three."""
+
+TRUTH_AT_ZERO = 0.3
+"""Probability of showing the true emotion at reliability 0; it rises linearly to 1 at reliability 0.6."""
+
+TRUTH_FULL_FROM = 0.6
+
+# ------------------------------------------------------------------------------------------------ the shape
+DIALOGUES = {"train": 35, "validation": 10, "test": 15}
+"""Dialogues per split, in this order."""
+
+LENGTHS = tuple(range(13, 3, -1))
+"""Utterances per dialogue, used in turn, then shuffled over the dialogues."""
+
+SPEAKERS_PER_DIALOGUE = (2, 4)
+TURN_TAKING = 0.85
+"""Probability that another speaker goes on."""
+
+CAST = ("Ada", "Björn", "Chloé", "Dmitri", "Élodie", "Femi", "Grażyna", "Hiro", "İpek", "João", "Kōji", "Lena")
+"""Made-up speakers; each has a voice and a face of its own."""
+
+MIN_PER_CLASS = 6
+"""Labelled utterances that every class has in every split."""
+
+# ------------------------------------------------------------------------------------------------ the awkward
+NO_FACE, NO_SOUND, NO_PICTURE = "no face", "no sound track", "no picture stream"
+CORRUPT, MISSING, TINY = "truncated file", "missing file", "0.05 s"
+
+AWKWARD_CLIPS = {
+    (2, 1): NO_FACE,
+    (5, 2): NO_SOUND,
+    (8, 1): NO_PICTURE,
+    (11, 3): CORRUPT,
+    (14, 2): MISSING,
+    (17, 1): TINY,
+}
+"""(dialogue, utterance) -> what is wrong with its clip."""
+
+LOST = {
+    NO_FACE: ("visual",),
+    NO_SOUND: ("audio",),
+    NO_PICTURE: ("visual",),
+    CORRUPT: ("audio", "visual"),
+    MISSING: ("audio", "visual"),
+    TINY: ("audio",),
+}
+"""The modalities that an awkward clip cannot show; their planted reliability is 0."""
+
+SINGLE_UTTERANCE_DIALOGUE = 20
+UNLABELLED = ((23, 1), (52, 2))
+"""(dialogue, utterance) that carry no emotion label."""
+
+GAPS = {(26, 2): 3, (47, 1): 1}
+"""(dialogue, utterance) -> positions that are skipped before it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planted:
+    """What one modality of one utterance shows.
+
+    Attributes:
+        reliability: 0 (nothing of use) to 1 (clear and true).
+        shown: the emotion that the signal shows, perhaps not the true one; empty where there is no signal.
+    """
+
+    reliability: float
+    shown: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedUtterance:
+    """One synthetic utterance, before it is written, spoken and drawn.
+
+    Attributes:
+        dialogue: number of the dialogue in the corpus.
+        index: number of the utterance in the dialogue.
+        position: its place as the corpus counts it (gaps stay).
+        speaker: index into `CAST`.
+        emotion: the true emotion, also where the label is withheld.
+        labelled: the label is given.
+        split: train, validation or test.
+        planted: what each modality shows, in the order of `MODALITIES`.
+        awkward: what is wrong with the clip, or empty.
+    """
+
+    dialogue: int
+    index: int
+    position: int
+    speaker: int
+    emotion: str
+    labelled: bool
+    split: str
+    planted: tuple[Planted, Planted, Planted]
+    awkward: str = ""
+
+    @property
+    def dialogue_id(self) -> str:
+        """Id of the dialogue in the corpus."""
+        return f"d{self.dialogue:02d}"
+
+    @property
+    def utterance_id(self) -> str:
+        """Id of the utterance in the corpus."""
+        return f"{self.dialogue_id}_u{self.position:02d}"
+
+    @property
+    def clip(self) -> str:
+        """Path of its clip in the raw folder."""
+        return f"clips/{self.utterance_id}.mp4"
+
+
+def generator(seed: int, *key: int) -> np.random.Generator:
+    """A stream of random numbers of its own for each key, so that no part depends on the order of the work."""
+    return np.random.default_rng((seed, *key))
+
+
+def plan_corpus(seed: int) -> list[PlannedUtterance]:
+    """Plan all utterances; draw again until every split has enough of every class."""
+    for attempt in itertools.count():
+        rows = _draw_corpus(generator(seed, 0, attempt))
+        counts = Counter((row.split, row.emotion) for row in rows if row.labelled)
+        if all(counts[split, emotion] >= MIN_PER_CLASS for split in SPLITS for emotion in CLASSES):
+            return rows
+
+
+def _draw_corpus(rng: np.random.Generator) -> list[PlannedUtterance]:
+    splits = [split for split in SPLITS for _ in range(DIALOGUES[split])]
+    lengths = list(itertools.islice(itertools.cycle(LENGTHS), len(splits) - 1))
+    rng.shuffle(lengths)
+    lengths.insert(SINGLE_UTTERANCE_DIALOGUE, 1)
+    rows = []
+    for dialogue, (split, length) in enumerate(zip(splits, lengths, strict=True)):
+        rows += _draw_dialogue(rng, dialogue, split, length)
+    return rows
+
+
+def _draw_dialogue(rng: np.random.Generator, dialogue: int, split: str, length: int) -> list[PlannedUtterance]:
+    rows, position = [], 0
+    speakers = _draw_speakers(rng, length)
+    for index, (speaker, emotion) in enumerate(zip(speakers, _draw_emotions(rng, length), strict=True)):
+        awkward = AWKWARD_CLIPS.get((dialogue, index), "")
+        position += GAPS.get((dialogue, index), 0)
+        rows.append(
+            PlannedUtterance(
+                dialogue=dialogue,
+                index=index,
+                position=position,
+                speaker=speaker,
+                emotion=emotion,
+                labelled=(dialogue, index) not in UNLABELLED,
+                split=split,
+                planted=tuple(_plant(rng, emotion, modality in LOST.get(awkward, ())) for modality in MODALITIES),
+                awkward=awkward,
+            )
+        )
+        position += 1
+    return rows
+
+
+def _draw_emotions(rng: np.random.Generator, length: int) -> list[str]:
+    """A chain that keeps its state with probability `INERTIA`, else moves to another."""
+    emotions = [_other_emotion(rng, "")]
+    while len(emotions) < length:
+        emotions.append(emotions[-1] if rng.random() < INERTIA else _other_emotion(rng, emotions[-1]))
+    return emotions
+
+
+def _other_emotion(rng: np.random.Generator, current: str) -> str:
+    weights = np.array([(NEUTRAL_WEIGHT if name == "neutral" else 1.0) * (name != current) for name in CLASSES])
+    return str(rng.choice(CLASSES, p=weights / weights.sum()))
+
+
+def _draw_speakers(rng: np.random.Generator, length: int) -> list[int]:
+    low, high = SPEAKERS_PER_DIALOGUE
+    present = [int(member) for member in rng.permutation(len(CAST))[: rng.integers(low, high + 1)]]
+    speakers = [present[0]]
+    while len(speakers) < length:
+        others = [member for member in present if member != speakers[-1]]
+        speakers.append(int(rng.choice(others)) if rng.random() < TURN_TAKING else speakers[-1])
+    return speakers
+
+
+def _plant(rng: np.random.Generator, emotion: str, lost: bool) -> Planted:
+    weights = np.array(RELIABILITY_WEIGHTS, dtype=float)
+    reliability = float(rng.choice(RELIABILITIES, p=weights / weights.sum()))
+    truth = TRUTH_AT_ZERO + (1 - TRUTH_AT_ZERO) * min(1.0, reliability / TRUTH_FULL_FROM)
+    shown = emotion if rng.random() < truth else _other_emotion(rng, emotion)
+    return Planted(reliability=0.0, shown="") if lost else Planted(reliability=reliability, shown=shown)
