@@ -1,0 +1,144 @@
+"""Stage extract_text: one vector per utterance from the fine-tuned encoder (METHOD §0) -> features/<corpus>/text.h5.
+
+Batches are formed from all windows of the corpus, whatever is finished already, and a batch is computed whole: rounding
+may depend on what else is in a batch, and a rerun after a kill must give the same bytes. So finished work is known by
+its whole batch; new dialogues at the end of a corpus change the last batch of each length only.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import torch
+import transformers
+
+from dferc.console import InputError, readable_errors
+from dferc.device import DEVICES, Device, choose_device
+from dferc.params import ExtractText, load_params
+from dferc.store import file_hash
+from pipeline import encoder as encoders
+from pipeline import windows as packing
+from pipeline.encoder import Encoder, collate, load_encoder, utterance_vectors
+from pipeline.extraction import Extractor, Places, Tally, extract, stage_options
+from pipeline.scratch import Record, Scratch
+from pipeline.utterances import Utterance, read_utterances_csv
+from pipeline.windows import Window, batches_by_length, dialogue_windows
+
+BATCH_TOKENS = 8192
+"""Tokens of a batch, padding included, unless said otherwise."""
+
+
+@click.command()
+@stage_options("text")
+@click.option("--encoder", type=click.Path(path_type=Path), help="Fine-tuned encoder.  [default: models/{corpus}/text]")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(min=1),
+    default=BATCH_TOKENS,
+    show_default=True,
+    help="Tokens encoded at once: memory and speed; moves results by rounding at most.",
+)
+@readable_errors
+def main(places: Places, encoder: Path | None, device: str, batch_tokens: int) -> Tally:
+    """Encode every utterance within its dialogue."""
+    settings = load_params(places.params).corpus(places.corpus).extract_text
+    folder = encoder or Path("models", places.corpus, "text")
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is missing. Make it with `python -m pipeline.finetune_text --corpus {places.corpus}`."
+        )
+    rows = read_utterances_csv(places.table)
+    where = choose_device(device, settings.precision)
+    with Scratch(places.scratch) as scratch:
+        return extract(rows, make_extractor(rows, settings, folder, where, batch_tokens), places, scratch)
+
+
+def make_extractor(
+    rows: Sequence[Utterance], settings: ExtractText, folder: Path, where: Device, batch_tokens: int = BATCH_TOKENS
+) -> Extractor:
+    """The text extractor of a corpus.
+
+    Raises:
+        InputError: `folder` holds no usable encoder.
+    """
+    encoder = load_encoder(folder, settings.max_tokens)
+    encoder.model.to(where.device).eval()
+    windows, problems = dialogue_windows(rows, encoder.tokenizer, settings.max_tokens)
+    batches = [
+        [windows[index] for index in batch] for batch in batches_by_length([len(w) for w in windows], batch_tokens)
+    ]
+    contents = _contents(batches)
+
+    def compute(indices: list[int]) -> Iterator[tuple[int, Record]]:
+        wanted = set(indices)
+        for row in indices:
+            if row not in contents:
+                yield row, Record(problem=problems[row])
+        for batch in batches:
+            if wanted.isdisjoint(row for window in batch for row in window.rows):
+                continue
+            for row, record in encode(encoder, batch, problems, where):
+                if row in wanted:
+                    yield row, record
+
+    positions = {row.utterance_id: index for index, row in enumerate(rows)}
+
+    def content(utterance: Utterance) -> object:
+        row = positions[utterance.utterance_id]
+        return [contents.get(row), problems.get(row)]
+
+    return Extractor(
+        modality="text",
+        width=encoder.width,
+        identity={
+            "extractor": f"transformers {transformers.__version__}",
+            "params": settings.model_dump(),
+            "computed_in": str(where.dtype).removeprefix("torch."),
+            "model": weights_hash(folder),
+        },
+        code=(__file__, encoders.__file__, packing.__file__),
+        wants=lambda row: True,
+        content=content,
+        compute=compute,
+    )
+
+
+@torch.inference_mode()
+def encode(
+    encoder: Encoder, batch: Sequence[Window], problems: dict[int, str], where: Device
+) -> Iterator[tuple[int, Record]]:
+    """Row and record of every utterance in a batch of windows; `problems` are of their text, by row."""
+    padded = collate(batch, encoder.tokenizer.pad_token_id)
+    with torch.autocast(where.device.type, where.dtype, enabled=where.dtype != torch.float32):
+        vectors_UW = utterance_vectors(encoder.model, padded.to(where.device))
+    vectors_UW = vectors_UW.float().cpu()
+    finite_U = vectors_UW.isfinite().all(dim=1).tolist()
+    for row, vector, finite in zip(padded.row_U.tolist(), vectors_UW.numpy(), finite_U, strict=True):
+        if finite:
+            yield row, Record({"features": vector}, problems.get(row, ""))
+        else:
+            yield row, Record(problem=f"values not finite: the encoder's states, computed in {where.dtype}")
+
+
+def weights_hash(folder: Path) -> str:
+    """Hash of an encoder's configuration and weights; what the tokenizer does is in the windows."""
+    files = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
+    return hashlib.sha256("".join(file_hash(path) for path in files).encode()).hexdigest()
+
+
+def _contents(batches: Sequence[Sequence[Window]]) -> dict[int, list]:
+    """By row, what determines its vector to the bit: the tokens of its whole batch, and its place there."""
+    contents = {}
+    for batch in batches:
+        tokens = "\n".join(" ".join(map(str, window.tokens)) for window in batch)
+        digest = hashlib.sha256(tokens.encode()).hexdigest()
+        for number, window in enumerate(batch):
+            for row, first, last in zip(window.rows, window.first, window.last, strict=True):
+                contents[row] = [digest, number, first, last]
+    return contents
+
+
+if __name__ == "__main__":
+    main()

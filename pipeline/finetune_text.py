@@ -1,0 +1,149 @@
+"""The text encoder, fine-tuned to tell the training split's emotions.
+
+`python -m pipeline.finetune_text --corpus meld` writes models/meld/text/: encoder and tokenizer (what extract_text
+reads), the classifier that was trained with them, metrics.json and history.csv.
+
+A linear classifier on each utterance's vector (METHOD §0: the vector that extract_text will take) is trained together
+with the encoder over whole-dialogue windows. The epoch with the best validation weighted F1 is kept; the test split is
+not looked at. `epochs: 0` keeps the encoder as published.
+"""
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import click
+import torch
+from safetensors.torch import save_file
+
+from dferc.console import InputError, console, readable_errors
+from dferc.device import DEVICES, choose_device
+from dferc.params import FinetuneText, load_params
+from dferc.store import UNLABELLED
+from pipeline.encoder import Encoder, build_encoder, load_encoder
+from pipeline.tagger import Epoch, Tagger, Task, train_tagger
+from pipeline.utterances import Utterance, read_utterances_csv
+from pipeline.windows import dialogue_windows
+
+
+@click.command()
+@click.option("--corpus", required=True, help="Block of params.yaml.")
+@click.option("--params", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
+@click.option("--utterances", type=click.Path(path_type=Path), help="Default: data/CORPUS/utterances.csv")
+@click.option("--out", type=click.Path(path_type=Path), help="Default: models/CORPUS/text")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@readable_errors
+def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, device: str) -> None:
+    """Fine-tune the text encoder on the training split's emotions."""
+    settings = load_params(params).corpus(corpus).finetune_text
+    rows = read_utterances_csv(utterances or Path("data", corpus, "utterances.csv"))
+    out = out or Path("models", corpus, "text")
+    where = choose_device(device, settings.precision)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        encoder = find_encoder(rows, settings)
+        size = f"{encoder.model.num_parameters():,} parameters, width {encoder.width}"
+        console.print(f"{settings.encoder}: {size}; {where.device} ({where.why})")
+        if settings.epochs == 0:
+            console.print("epochs: 0, the encoder stays as published")
+            save(out, encoder, [], None, None)
+            return
+        task = make_task(rows, encoder, settings)
+        console.print(
+            f"windows: {len(task.train)} to train on, {len(task.validation)} to select by; {', '.join(task.classes)}"
+        )
+        tagger = Tagger(encoder, len(task.classes), settings.dropout).to(where.device)
+        history, best = train_tagger(tagger, task, settings, where)
+    save(out, encoder, history, best, (tagger, task.classes))
+    console.print(f"epoch {best.epoch} kept: validation weighted F1 {best.validation_weighted_f1:.4f}; {out}")
+
+
+def find_encoder(rows: Sequence[Utterance], settings: FinetuneText) -> Encoder:
+    """The encoder that the settings ask for: built from the training text, or loaded from a folder or the hub.
+
+    Raises:
+        InputError: it is not there or not usable, or `scratch` is to stay untrained.
+    """
+    if settings.encoder != "scratch":
+        return load_encoder(settings.encoder, settings.max_tokens)
+    if settings.epochs == 0:
+        raise InputError(
+            "`encoder: scratch` starts from random weights; with `epochs: 0` its features would mean nothing."
+        )
+    return build_encoder([row.text for row in rows if row.split == "train"], settings)
+
+
+def make_task(rows: Sequence[Utterance], encoder: Encoder, settings: FinetuneText) -> Task:
+    """Pack the dialogues, keep the windows that hold a label, and number the classes in alphabetical order.
+
+    Raises:
+        InputError: there is nothing to learn from, to select by, or to tell apart.
+    """
+    seen = {
+        split: {row.emotion for row in rows if row.split == split and row.emotion} for split in ("train", "validation")
+    }
+    classes = tuple(sorted(seen["train"] | seen["validation"]))
+    ids = {name: index for index, name in enumerate(classes)}
+    # .get: an emotion of the test split alone has no id here, and the test split is not used.
+    labels_N = torch.tensor([ids.get(row.emotion, UNLABELLED) for row in rows])
+    windows = {"train": [], "validation": [], "test": []}
+    packed, problems = dialogue_windows(rows, encoder.tokenizer, settings.max_tokens)
+    for window in packed:
+        if (labels_N[list(window.rows)] != UNLABELLED).any():
+            windows[rows[window.rows[0]].split].append(window)
+    if problems:
+        console.print(f"{len(problems)} utterance(s) have no text or are cut; extract_text lists them")
+    for split, purpose in (("train", "learn from"), ("validation", "select the best epoch by")):
+        if not windows[split]:
+            raise InputError(
+                f"finetune_text: no utterance of the {split} split has a text and an emotion: nothing to {purpose}. "
+                "Label some, or set finetune_text.epochs to 0 to take the encoder as published."
+            )
+    if len(seen["train"]) == 1:
+        raise InputError(
+            f"finetune_text: every labelled training utterance is {seen['train'].pop()!r}; two classes are needed. "
+            "Is the emotion column the right one?"
+        )
+    return Task(classes, labels_N, windows["train"], windows["validation"], encoder.tokenizer.pad_token_id)
+
+
+def save(
+    out: Path,
+    encoder: Encoder,
+    history: Sequence[Epoch],
+    best: Epoch | None,
+    trained: tuple[Tagger, Sequence[str]] | None,
+) -> None:
+    """Write the stage's folder. It gets its name when it is whole: a kill leaves no half of one.
+
+    Args:
+        out: the folder; one that is there is replaced.
+        encoder: what extract_text will read.
+        history: every epoch, for history.csv.
+        best: the epoch kept, for metrics.json; None = as published.
+        trained: the classifier's owner and its class names; None = as published.
+    """
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    encoder.save(part)
+    if trained is not None:
+        tagger, classes = trained
+        weights = {name: value.cpu() for name, value in tagger.classifier.state_dict().items()}
+        save_file(weights, part / "classifier.safetensors", metadata={"classes": json.dumps(classes)})
+    metrics = {"epoch": 0} if best is None else asdict(best)
+    (part / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    with open(part / "history.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, [field.name for field in fields(Epoch)], lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(epoch) for epoch in history)
+    if out.exists():
+        shutil.rmtree(out)
+    part.replace(out)
+
+
+if __name__ == "__main__":
+    main()
