@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from dferc.console import InputError
@@ -26,7 +26,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["float32", "bfloat16", "float16"]
 Name = Annotated[str, Field(min_length=1)]
+CorpusName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # it names folders
 Pair = Annotated[tuple[Rate, Rate], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+ClassWeights = Annotated[
+    Annotated[Literal["uniform", "authors", "balanced"], Tag("<name>")]
+    | Annotated[dict[str, PositiveFloat], Tag("<table>")],
+    Discriminator(lambda value: "<table>" if isinstance(value, dict) else "<name>"),
+]
 
 VariantName = Literal[
     "full", "no_ddm", "no_modality_level", "no_utterance_level", "no_cfm", "no_crm", "full_context", "no_alignment",
@@ -113,7 +119,7 @@ class Train(Section):
     context_dropout: Rate
     recurrent_dropout: Rate
     ddm_scale: NonNegative
-    ddm_temperature: PositiveFloat
+    ddm_temperature: Annotated[float, Field(ge=0.02, allow_inf_nan=False)]  # exp(1/tau) must stay a float32
     contribution_scale: NonNegative
     context_scale: NonNegative
     alignment_margin: NonNegative
@@ -121,7 +127,7 @@ class Train(Section):
     ddm_weight: NonNegative
     cfm_weight: NonNegative
     alignment_weight: NonNegative
-    class_weights: Literal["uniform", "authors", "balanced"] | dict[str, PositiveFloat]
+    class_weights: ClassWeights
     learning_rate: PositiveFloat
     betas: Pair
     eps: PositiveFloat
@@ -154,6 +160,15 @@ class Corpus(Section):
 
 
 STAGES = tuple(Corpus.model_fields)
+_FIXED = ("corpora", "ablate", *STAGES)
+
+
+class Document(Corpus):
+    """params.yaml as written: what runs, the sections that blocks take from, and the block of each corpus."""
+
+    corpora: list[Name]
+    ablate: Ablate
+    blocks: dict[CorpusName, Corpus]
 
 
 class Params(Section):
@@ -197,40 +212,54 @@ def load_params(path: str | Path = "params.yaml", overrides: Iterable[str] = (),
     try:
         raw = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such params file. Run from the repository root, or name it with --params.") from None
+        raise InputError(
+            f"{path}: no such params file. Run from the repository root, or name it with --params."
+        ) from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not readable YAML: {error}") from None
+        raise InputError(f"{path} is not readable YAML: {_where(error)}") from None
     if not isinstance(raw, Mapping):
-        raise InputError(f"{path}: expected sections (corpora, ablate, one block per corpus), found {type(raw).__name__}.")
+        raise InputError(
+            f"{path}: expected sections (corpora, ablate, one block per corpus), found {type(raw).__name__}."
+        )
 
-    faults = _apply(raw, overrides, corpus)
-    document = _document_model(raw)
+    faults = _apply(raw, overrides, corpus) + _misspelt(raw)
     try:
-        checked = document.model_validate(raw)
+        checked = Document.model_validate(_with_blocks(raw))
     except ValidationError as error:
-        faults += [_explain(fault, document) for fault in error.errors()]
+        faults += _explain_all(error.errors())
     else:
-        blocks = {name: getattr(checked, name) for name in _corpus_names(raw)}
-        unknown = [name for name in checked.corpora if name not in blocks]
         faults += [
-            f"corpora: {name!r} has no block in this file; blocks: {', '.join(blocks)}.{_nearest(name, blocks)}"
-            for name in unknown
+            f"corpora: {name!r} has no block in this file; blocks: {', '.join(checked.blocks)}."
+            f"{_nearest(name, checked.blocks)}"
+            for name in checked.corpora
+            if name not in checked.blocks
         ]
     if faults:
         raise InputError(f"{path}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults))
-    return Params(corpora=checked.corpora, ablate=checked.ablate, blocks=blocks)
+    return Params(corpora=checked.corpora, ablate=checked.ablate, blocks=checked.blocks)
 
 
-def _corpus_names(raw: Mapping) -> list[str]:
-    """Top-level keys that are corpus blocks: all but the lists and the stage sections that blocks take from."""
-    return [str(key) for key in raw if key not in ("corpora", "ablate", *STAGES)]
+def _where(error: YAMLError | UnicodeDecodeError) -> str:
+    """Line, column and fault, without the parser's advice to programmers."""
+    mark = getattr(error, "problem_mark", None)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}" if mark else str(error)
 
 
-def _document_model(raw: Mapping) -> type[Section]:
-    """The schema of this file: fixed keys, stage sections, and a block for each corpus it names."""
-    stages = {name: (field.annotation, ...) for name, field in Corpus.model_fields.items()}
-    blocks = {name: (Corpus, ...) for name in _corpus_names(raw)}
-    return create_model("Document", __base__=Section, corpora=(list[Name], ...), ablate=(Ablate, ...), **stages, **blocks)
+def _misspelt(raw: dict) -> list[str]:
+    """Take out top-level keys that are a slip of a missing one: their content would be read as a corpus block."""
+    faults = []
+    for key in [key for key in raw if key not in _FIXED]:
+        nearest = _nearest(str(key), [name for name in _FIXED if name not in raw])
+        if nearest:
+            faults.append(f"{key}: unknown key.{nearest}")
+            del raw[key]
+    return faults
+
+
+def _with_blocks(raw: Mapping) -> dict[str, Any]:
+    """Gather the corpus blocks, which are all top-level keys without a fixed meaning, under one key."""
+    fixed = {key: value for key, value in raw.items() if key in _FIXED}
+    return fixed | {"blocks": {str(key): value for key, value in raw.items() if key not in _FIXED}}
 
 
 def _apply(raw: dict, overrides: Iterable[str], corpus: str | None) -> list[str]:
@@ -243,7 +272,10 @@ def _apply(raw: dict, overrides: Iterable[str], corpus: str | None) -> list[str]
             faults.append(f"--set {override}: expected section.key=value, such as train.learning_rate=1.0e-3")
             continue
         block = raw.get(corpus)
-        if not isinstance(block, dict) or not isinstance(block.get(section), dict):
+        if not isinstance(block, dict):
+            faults.append(f"--set {override}: there is no block for the corpus {corpus!r}")
+            continue
+        if not isinstance(block.get(section), dict):
             faults.append(f"--set {override}: {corpus} has no section {section!r}.{_nearest(section, STAGES)}")
             continue
         try:
@@ -256,12 +288,21 @@ def _apply(raw: dict, overrides: Iterable[str], corpus: str | None) -> list[str]
     return faults
 
 
-def _explain(fault: Mapping, document: type[Section]) -> str:
+def _explain_all(errors: Iterable[Mapping]) -> list[str]:
+    """One line per fault; a fault that a corpus block takes over from its section is told once."""
+    errors = list(errors)
+    of_sections = {(error["loc"], repr(error["input"])) for error in errors}
+    told = [error for error in errors if (error["loc"][2:], repr(error["input"])) not in of_sections]
+    return list(dict.fromkeys(_explain(error) for error in told))
+
+
+def _explain(fault: Mapping) -> str:
     """One line for one pydantic error: path, value received, what is allowed, nearest known key."""
-    path = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("dict[", "literal[")))
+    location = tuple(part for part in fault["loc"] if part not in ("<name>", "<table>", "[key]"))
+    path = ".".join(str(part) for part in (location[1:] if location[0] == "blocks" else location))
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(document, fault["loc"][:-1])
-        return f"{path}: unknown key.{_nearest(str(fault['loc'][-1]), known)} Known: {', '.join(known)}"
+        known = _known_keys(location[:-1])
+        return f"{path}: unknown key.{_nearest(str(location[-1]), known)} Known: {', '.join(known)}"
     if fault["type"] == "missing":
         return f"{path}: missing; add it"
     received = fault["input"]
@@ -269,12 +310,17 @@ def _explain(fault: Mapping, document: type[Section]) -> str:
     if isinstance(received, str) and "number" in fault["msg"]:
         hint = " (write floats as 2.0e-5, unquoted)"
     if fault["type"] == "literal_error" and isinstance(received, str):
-        hint = _nearest(received, [option.strip("' ") for option in fault["ctx"]["expected"].replace(" or ", ",").split(",")])
+        expected = fault["ctx"]["expected"].replace(" or ", ",").split(",")
+        hint = _nearest(received, [option.strip("' ") for option in expected])
     message = fault["msg"][:1].lower() + fault["msg"][1:]
     return f"{path}: got {received!r} ({type(received).__name__}); {message}{hint}"
 
 
-def _known_keys(model: type[BaseModel], location: tuple) -> list[str]:
+def _known_keys(location: tuple) -> list[str]:
+    """The keys allowed at a place of the document."""
+    model = Document
+    if location and location[0] == "blocks":
+        model, location = Corpus, location[2:]
     for part in location:
         model = model.model_fields[part].annotation
     return list(model.model_fields)
