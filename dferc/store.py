@@ -132,10 +132,10 @@ def write_utterances(path: str | Path, utterances: Utterances) -> None:
         _write_strings(file, "classes", np.array(utterances.classes, dtype=object))
         for name in _STRINGS:
             _write_strings(file, name, getattr(utterances, name))
-        for name, dtype in _NUMBERS.items():
-            file.create_dataset(name, data=getattr(utterances, name).astype(dtype))
+        for name in _NUMBERS:
+            file.create_dataset(name, data=getattr(utterances, name))
 
-    _write_atomically(path, fill)
+    _write_hdf5(path, fill)
 
 
 def write_features(path: str | Path, features: Features) -> None:
@@ -149,12 +149,12 @@ def write_features(path: str | Path, features: Features) -> None:
         _write_strings(file, "utterance_id", features.utterance_id)
         if features.names:
             _write_strings(file, "feature_names", np.array(features.names, dtype=object))
-        file.create_dataset("features", data=features.features.astype(np.float32))
-        file.create_dataset("present", data=features.present.astype(bool))
+        file.create_dataset("features", data=features.features)
+        file.create_dataset("present", data=features.present)
         for name in sorted(features.quality):
             file.create_dataset(f"quality/{name}", data=features.quality[name].astype(np.float32))
 
-    _write_atomically(path, fill)
+    _write_hdf5(path, fill)
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -163,11 +163,12 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     A kill or a full disk at any moment leaves the old file intact or the new one whole.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(temporary)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         write(temporary)
         temporary.chmod(0o644)  # mkstemp made it private; features are for sharing
         with open(temporary, "rb+") as file:
@@ -176,16 +177,18 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise InputError(f"{path} could not be written ({error}); nothing was changed. Is the disk full?") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
-def _write_atomically(path: str | Path, fill: Callable[[h5py.File], None]) -> None:
-    def write(temporary: Path) -> None:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["schema"] = SCHEMA
-            fill(file)
-
-    write_atomically(path, write)
+def _write_hdf5(path: str | Path, fill: Callable[[h5py.File], None]) -> None:
+    """Build the file in memory, then write its bytes: on a full disk HDF5 itself can crash the process."""
+    with h5py.File(Path(path).name, "w", driver="core", backing_store=False) as file:
+        file.attrs["schema"] = SCHEMA
+        fill(file)
+        file.flush()
+        image = file.id.get_file_image()
+    write_atomically(path, lambda temporary: temporary.write_bytes(image))
 
 
 def _write_strings(file: h5py.File, name: str, values: np.ndarray) -> None:
@@ -204,7 +207,10 @@ def read_utterances(path: str | Path) -> Utterances:
     with _open(path, "utterances", "python -m pipeline.prepare") as file:
         columns = {name: _strings(file[name]) for name in _STRINGS} | {name: file[name][()] for name in _NUMBERS}
         attributes = {name: str(file.attrs[name]) for name in ("corpus", "protocol")}
-        return Utterances(classes=tuple(_strings(file["classes"])), **attributes, **columns)
+        utterances = Utterances(classes=tuple(_strings(file["classes"])), **attributes, **columns)
+        if file.attrs["rows_hash"] != utterances.rows_hash:
+            raise ValueError(f"its rows are not those it was written with ({file.attrs['rows_hash']})")
+        return utterances
 
 
 def read_features(path: str | Path, modality: str) -> Features:
@@ -214,13 +220,18 @@ def read_features(path: str | Path, modality: str) -> Features:
         InputError: missing, truncated, of another schema or modality, of inconsistent shape, or not finite.
     """
     with _open(path, modality, f"python -m pipeline.extract_{modality}") as file:
+        values, identity = file["features"][()], json.loads(file.attrs["identity"])
+        if values.ndim != 2 or values.shape[1] != file.attrs["width"]:
+            raise ValueError(f"features of shape {values.shape}, and the width {file.attrs['width']} noted beside them")
+        if not isinstance(identity, dict):
+            raise ValueError(f"its identity is {identity!r}")
         return Features(
             modality=modality,
             corpus=str(file.attrs["corpus"]),
-            features=file["features"][()],
+            features=values,
             present=file["present"][()],
             utterance_id=_strings(file["utterance_id"]),
-            identity=json.loads(file.attrs["identity"]),
+            identity=identity,
             names=tuple(_strings(file["feature_names"])) if "feature_names" in file else (),
             quality={name: column[()] for name, column in file.get("quality", {}).items()},
         )
@@ -257,9 +268,12 @@ def verify_rows(path: str | Path, features: Features, utterances: Utterances) ->
     Raises:
         InputError: with the first row that differs, and the command that mends it.
     """
-    mend = f"Make it again: `dvc repro extract_{features.modality}@{utterances.corpus}`, or copy all files of one corpus together."
+    maker = f"dvc repro extract_{features.modality}@{utterances.corpus}"
+    mend = f"Make it again: `{maker}`, or copy all files of one corpus together."
     if features.corpus != utterances.corpus:
-        raise InputError(f"{path} is of the corpus {features.corpus!r}, its utterances.h5 of {utterances.corpus!r}. {mend}")
+        raise InputError(
+            f"{path} is of the corpus {features.corpus!r}, its utterances.h5 of {utterances.corpus!r}. {mend}"
+        )
     if len(features.utterance_id) != len(utterances):
         raise InputError(f"{path} has {len(features.utterance_id)} rows, its utterances.h5 {len(utterances)}. {mend}")
     differs = np.flatnonzero(features.utterance_id != utterances.utterance_id)
@@ -271,7 +285,9 @@ def verify_rows(path: str | Path, features: Features, utterances: Utterances) ->
         )
     made_for = features.identity.get("rows_hash")
     if made_for != utterances.rows_hash:
-        raise InputError(f"{path} was made for another utterance list ({made_for}, here {utterances.rows_hash}). {mend}")
+        raise InputError(
+            f"{path} was made for another utterance list ({made_for}, here {utterances.rows_hash}). {mend}"
+        )
 
 
 def file_hash(path: str | Path) -> str:
@@ -297,7 +313,8 @@ class _open:  # noqa: N801 - reads as the built-in does
         if schema != SCHEMA or kind != self.kind:
             self.file.close()
             raise InputError(
-                f"{self.path}: expected schema {SCHEMA} of kind {self.kind!r}, found schema {schema} of kind {kind!r}. {self._again}"
+                f"{self.path}: expected schema {SCHEMA} of kind {self.kind!r}, found schema {schema} of kind {kind!r}. "
+                f"{self._again}"
             )
         return self.file
 
@@ -305,7 +322,7 @@ class _open:  # noqa: N801 - reads as the built-in does
         self.file.close()
         if isinstance(error, InputError):
             raise InputError(f"{self.path}: {error}") from None
-        if isinstance(error, (KeyError, OSError, ValueError, TypeError)):
+        if isinstance(error, (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)):
             raise InputError(f"{self.path} is damaged or of another layout: {error}. {self._again}") from error
 
     @property
@@ -327,6 +344,11 @@ def _check_rows(rows: Utterances) -> None:
         raise InputError(f"columns of different lengths: utterance_id {rows.utterance_id.shape}, {wrong}")
     if len(rows) == 0:
         raise InputError("no utterances at all")
+    kinds = {name: columns[name].dtype for name, dtype in _NUMBERS.items() if columns[name].dtype != dtype}
+    if kinds:
+        raise InputError(f"columns of another type than int64 (position, emotion) and float64 (times): {kinds}")
+    if len(set(rows.classes)) != len(rows.classes):
+        raise InputError(f"a class is there twice: {', '.join(rows.classes)}")
     ids, counts = np.unique(rows.utterance_id.astype(str), return_counts=True)
     if (counts > 1).any():
         raise InputError(f"duplicate utterance ids: {', '.join(ids[counts > 1][:5])}")
@@ -345,7 +367,15 @@ def _check_rows(rows: Utterances) -> None:
     outside = (rows.emotion < UNLABELLED) | (rows.emotion >= len(rows.classes))
     if outside.any():
         row = np.flatnonzero(outside)[0]
-        raise InputError(f"{rows.utterance_id[row]}: class id {rows.emotion[row]}, expected -1 to {len(rows.classes) - 1}")
+        raise InputError(
+            f"{rows.utterance_id[row]}: class id {rows.emotion[row]}, expected -1 to {len(rows.classes) - 1}"
+        )
+    backward = np.flatnonzero(rows.end_s < rows.start_s)
+    if len(backward):
+        row = backward[0]
+        raise InputError(
+            f"{rows.utterance_id[row]} ends at {rows.end_s[row]} s, before its start {rows.start_s[row]} s"
+        )
 
 
 def _check_features(made: Features) -> None:
@@ -354,9 +384,16 @@ def _check_features(made: Features) -> None:
     rows = len(made.utterance_id)
     if made.features.ndim != 2 or len(made.features) != rows or made.present.shape != (rows,):
         raise InputError(
-            f"{made.modality}: {rows} utterance ids, features of shape {made.features.shape}, present of {made.present.shape}; "
-            "expected [N, D] and [N]"
+            f"{made.modality}: {rows} utterance ids, features of shape {made.features.shape}, present of "
+            f"{made.present.shape}; expected [N, D] and [N]"
         )
+    if made.features.dtype != np.float32 or made.present.dtype != np.bool_:
+        raise InputError(
+            f"{made.modality}: features are {made.features.dtype}, present {made.present.dtype}; expected float32, bool"
+        )
+    strange = {name: column.shape for name, column in made.quality.items() if column.shape != (rows,)}
+    if strange:
+        raise InputError(f"{made.modality}: quality columns of shape {strange}; expected ({rows},)")
     bad = np.flatnonzero(made.present & ~np.isfinite(made.features).all(axis=1))
     if len(bad):
         raise InputError(
