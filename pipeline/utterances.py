@@ -86,17 +86,18 @@ def read_utterances_csv(path: str | Path) -> list[Utterance]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} is missing. Make it with `python -m pipeline.prepare --corpus {path.parent.name}`.")
+    expected = [field.name for field in fields(Utterance)]
+    rows = []
     with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        expected = [field.name for field in fields(Utterance)]
-        if reader.fieldnames != expected:
-            raise InputError(f"{path}: expected the columns {', '.join(expected)}; found {reader.fieldnames}.")
-        rows = []
-        for row in reader:
-            try:
-                rows.append(_typed(row))
-            except (TypeError, ValueError) as error:
-                raise InputError(f"{path}, line {reader.line_num}: {error}") from None
+        reader = csv.DictReader(file, strict=True)
+        try:
+            if reader.fieldnames != expected:
+                raise InputError(f"{path}: expected the columns {', '.join(expected)}; found {reader.fieldnames}.")
+            rows += map(_typed, reader)
+        except InputError:
+            raise
+        except (TypeError, ValueError, csv.Error) as error:
+            raise InputError(f"{path}, line {reader.line_num}: {error}") from None
     if not rows:
         raise InputError(f"{path} has no utterances.")
     return rows
