@@ -6,7 +6,8 @@ settings.json is the record again, for reading.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +16,13 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from dferc import MODALITIES
 from dferc.console import InputError
 from dferc.dataset import Normalisation
 from dferc.model import build_model
 from dferc.params import Train
 from dferc.store import CachedCorpus, write_atomically
-from dferc.variants import VARIANTS
+from dferc.variants import get_variant
 
 SCHEMA = 1
 """Version of the checkpoint's layout; raised when old files could be misread."""
@@ -36,6 +38,11 @@ class Checkpoint(NamedTuple):
     normalisation: Normalisation
     record: dict
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model sees, in its order."""
+        return _modalities(self.record)
+
 
 def save_checkpoint(
     folder: Path, weights: Mapping[str, torch.Tensor], normalisation: Normalisation, record: Mapping
@@ -47,7 +54,7 @@ def save_checkpoint(
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     record = {"schema": SCHEMA, **record}
     # One metadata key: safetensors does not order several, and the same run must give the same bytes.
-    metadata = {"dferc": json.dumps(record, sort_keys=True, ensure_ascii=False)}
+    metadata = {"dferc": json.dumps(record, ensure_ascii=False)}
     write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata))
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "settings.json", lambda path: path.write_text(text, encoding="utf-8"))
@@ -63,11 +70,11 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
     record, tensors = _read(path, device)
     try:
         settings = Train.model_validate(record["settings"])
-        model = build_model(
-            settings, VARIANTS[record["variant"]], record["widths"], len(record["classes"]), seed=record["seed"]
-        )
+        variant = replace(get_variant(record["variant"]), modalities=_modalities(record))
+        with torch.device("meta"):  # no weights are drawn: the caller's random state stays as it is
+            model = build_model(settings, variant, record["widths"], len(record["classes"]))
         normalisation = Normalisation.from_state(_under("normalisation.", tensors))
-        model.load_state_dict(_under("model.", tensors))
+        model.load_state_dict(_under("model.", tensors), assign=True)
     except (KeyError, ValidationError, RuntimeError) as error:
         raise InputError(
             f"{path}: its weights do not fit the model its record describes ({error}). "
@@ -89,6 +96,20 @@ def _read(path: Path, device: torch.device) -> tuple[dict, dict[str, torch.Tenso
     if found != SCHEMA:
         raise InputError(f"{path}: expected a checkpoint of schema {SCHEMA}, found schema {found}. Train again.")
     return record, tensors
+
+
+def differences(one: object, two: object, path: str = "") -> Iterator[tuple[str, object, object]]:
+    """Where two nested mappings differ: path, and both values (None = not there)."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        for key in one | two:
+            yield from differences(one.get(key), two.get(key), f"{path}.{key}" if path else key)
+    elif one != two:
+        yield path, one, two
+
+
+def _modalities(record: Mapping) -> tuple[str, ...]:
+    """Never the order of the record's keys: the stacked weights are in the order of `MODALITIES`."""
+    return tuple(modality for modality in MODALITIES if modality in record["widths"])
 
 
 def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -116,15 +137,16 @@ def verify_corpus(checkpoint: Checkpoint, corpus: CachedCorpus) -> None:
         InputError: with every difference, both sides named.
     """
     record = checkpoint.record
-    missing = [modality for modality in record["widths"] if modality not in corpus.modalities]
+    missing = [modality for modality in checkpoint.modalities if modality not in corpus.modalities]
     if missing:
         raise InputError(f"{checkpoint.folder} was trained with {', '.join(missing)}, which the features folder lacks.")
-    here = describe_corpus(corpus, tuple(record["widths"]))
-    differences = [
-        f"  - {key}: trained on {record[key]!r}, found {here[key]!r}" for key in here if record[key] != here[key]
+    here = describe_corpus(corpus, checkpoint.modalities)
+    found = [
+        f"  - {key}: trained on {one!r}, found {two!r}"
+        for key, one, two in differences({key: record.get(key) for key in here}, here)
     ]
-    if differences:
+    if found:
         raise InputError(
-            f"{checkpoint.folder} was trained on other features than these:\n" + "\n".join(differences) + "\n"
+            f"{checkpoint.folder} was trained on other features than these:\n" + "\n".join(found) + "\n"
             "Train again on these features, or bring back those it was trained on (`dvc checkout`)."
         )

@@ -1,6 +1,6 @@
 """What the seeds of one training call share: data on the device, normalisation, class weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -9,10 +9,10 @@ from dferc.console import InputError
 from dferc.dataset import Dialogues, Normalisation
 from dferc.device import Device
 from dferc.losses import class_weights
-from dferc.model import build_model
+from dferc.model import DFERC, build_model
 from dferc.params import Train
 from dferc.store import CachedCorpus
-from dferc.variants import VARIANTS
+from dferc.variants import Variant, get_variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,10 @@ class Task:
     """One variant to be trained on one corpus; made by `make_task`."""
 
     corpus: CachedCorpus
-    variant: str
-    modalities: tuple[str, ...]
+    name: str
+    """The variant's."""
+    variant: Variant
+    """With the modalities that can be learnt here."""
     settings: Train
     device: Device
     normalisation: Normalisation
@@ -34,19 +36,18 @@ class Task:
         """C."""
         return len(self.corpus.utterances.classes)
 
-    def new_model(self, seed: int) -> torch.nn.Module:
-        """The freshly initialised model of this seed, on the device."""
-        widths = {modality: self.corpus.modalities[modality].width for modality in self.modalities}
-        model = build_model(self.settings, VARIANTS[self.variant], widths, self.classes, seed=seed)
-        return model.to(self.device.device)
+    def new_model(self) -> DFERC:
+        """A freshly initialised model; draws from the global generator."""
+        widths = {modality: self.corpus.modalities[modality].width for modality in self.variant.modalities}
+        return build_model(self.settings, self.variant, widths, self.classes)
 
     def describe(self) -> dict:
         """Everything that decides the weights, but the seed and the device."""
-        about = {"variant": self.variant, "settings": self.settings.model_dump(mode="json")}
-        return about | describe_corpus(self.corpus, self.modalities)
+        about = {"variant": self.name, "settings": self.settings.model_dump(mode="json")}
+        return about | describe_corpus(self.corpus, self.variant.modalities)
 
 
-def make_task(corpus: CachedCorpus, variant: str, settings: Train, device: Device) -> Task:
+def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) -> Task:
     """Put the training and validation splits on the device.
 
     Raises:
@@ -60,19 +61,20 @@ def make_task(corpus: CachedCorpus, variant: str, settings: Train, device: Devic
                 f"{rows.corpus}: the {split} split has {here.sum()} utterance(s), none of them labelled: "
                 f"nothing to {purpose}."
             )
-    modalities = usable_modalities(corpus, variant)
-    normalisation = Normalisation.fit(corpus, modalities)
-    weights_C = class_weights(settings.class_weights, rows.classes, rows.emotion[rows.split == "train"])
+    variant = replace(get_variant(name), modalities=usable_modalities(corpus, name))
+    normalisation = Normalisation.of(corpus, variant.modalities)
+    labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
+    weights = class_weights(settings.class_weights, rows.classes, labels.tolist())
     return Task(
         corpus=corpus,
+        name=name,
         variant=variant,
-        modalities=modalities,
         settings=settings,
         device=device,
         normalisation=normalisation,
-        train=Dialogues(corpus, "train", normalisation, modalities, device.device),
-        validation=Dialogues(corpus, "validation", normalisation, modalities, device.device),
-        class_weights_C=weights_C.to(device.device),
+        train=Dialogues(corpus, "train", normalisation, variant.modalities, device.device),
+        validation=Dialogues(corpus, "validation", normalisation, variant.modalities, device.device),
+        class_weights_C=torch.tensor(weights, device=device.device),
     )
 
 
@@ -83,7 +85,7 @@ def usable_modalities(corpus: CachedCorpus, variant: str) -> tuple[str, ...]:
         InputError: there is none.
     """
     training = corpus.utterances.split == "train"
-    wanted = VARIANTS[variant].modalities
+    wanted = get_variant(variant).modalities
     usable = tuple(m for m in wanted if m in corpus.modalities and corpus.modalities[m].present[training].any())
     if not usable:
         raise InputError(

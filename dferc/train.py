@@ -16,8 +16,10 @@ from torch.nn.utils import clip_grad_norm_
 from dferc import SPLITS, __version__
 from dferc.checkpoint import save_checkpoint
 from dferc.console import InputError
+from dferc.dataset import Batch
 from dferc.history import write_csv, write_curves
-from dferc.losses import compute_losses
+from dferc.losses import Losses, dferc_losses
+from dferc.model import DFERC, Outputs
 from dferc.optimisation import make_machinery
 from dferc.resume import Progress, forget, load_progress, resume_path, save_progress
 from dferc.tally import Scores, Tally, read_tallies
@@ -76,8 +78,8 @@ def train(
 def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: Report | None) -> None:
     """The loop: fills `progress` epoch by epoch and saves it after each."""
     settings, (device, dtype, _) = task.settings, task.device
-    model = task.new_model(seed)
-    steps = math.ceil(len(task.train.lengths) / settings.batch_dialogues) * settings.epochs
+    model = task.new_model().to(device)
+    steps = math.ceil(len(task.train) / settings.batch_dialogues) * settings.epochs
     machinery = make_machinery(model, settings, steps=steps, seed=seed, dtype=dtype)
     _, optimiser, schedule, scaler, order = machinery
     if progress.machinery:
@@ -90,8 +92,7 @@ def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: 
         for batch in task.train.batches(settings.batch_dialogues, generator=order):
             optimiser.zero_grad(set_to_none=True)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                outputs = model(batch.features, batch.present_NM, batch.lengths)
-                losses = compute_losses(model, outputs, batch.labels_N, settings, task.class_weights_C)
+                outputs, losses = forward(model, batch, task)
             scaler.scale(losses.total).backward()
             scaler.unscale_(optimiser)
             clip_grad_norm_(model.parameters(), settings.clip_norm)
@@ -113,14 +114,28 @@ def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: 
             report(seed, row, progress.best_epoch == row["epoch"])
 
 
+def forward(model: DFERC, batch: Batch, task: Task) -> tuple[Outputs, Losses]:
+    """One batch through the model and its losses; in training mode the prototypes learn from it."""
+    outputs = model(batch.features, batch.present_MN, batch.layout)
+    losses = dferc_losses(
+        outputs,
+        batch.labels_N,
+        batch.present_MN,
+        prototypes=model.prototypes,
+        settings=task.settings,
+        variant=task.variant,
+        class_weights_C=task.class_weights_C,
+    )
+    return outputs, losses
+
+
 @torch.no_grad()
-def validate(model: torch.nn.Module, task: Task) -> Tally:
+def validate(model: DFERC, task: Task) -> Tally:
     """One pass over the validation split, in float32, in batches as in training (contrastive losses depend on them)."""
     tally = Tally(task.classes, task.device.device)
     model.eval()
     for batch in task.validation.batches(task.settings.batch_dialogues):
-        outputs = model(batch.features, batch.present_NM, batch.lengths)
-        losses = compute_losses(model, outputs, batch.labels_N, task.settings, task.class_weights_C)
+        outputs, losses = forward(model, batch, task)
         tally.add(losses, outputs.logits_NC, batch.labels_N)
     return tally
 

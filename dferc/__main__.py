@@ -1,0 +1,5 @@
+"""`python -m dferc` is `dferc`."""
+
+from dferc.cli import main
+
+main(prog_name="dferc")

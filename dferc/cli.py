@@ -1,0 +1,178 @@
+"""The commands of stage 2: `dferc train`, `evaluate`, `inspect`, `floor`, `check`; `dferc-train` is `dferc train`.
+
+Every heavy import stands in the command that needs it: `dferc --help` answers at once.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from dferc import __version__
+from dferc.console import console, readable_errors
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+_corpus = click.option("--corpus", required=True, help="Its block in params.yaml; its folder in --features.")
+_variant = click.option("--variant", default="full", show_default=True, help="An ablation row (see README).")
+_features = click.option(
+    "--features", type=FOLDER, default=Path("features"), show_default=True, help="Holds a folder per corpus."
+)
+_out = click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
+_params = click.option("--params", default="params.yaml", show_default=True, help="The settings.")
+_seeds = click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.")
+_device = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="auto: CUDA if any."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+
+
+def _options(*options: Callable) -> Callable:
+    """Several click options as one decorator, in this order in --help."""
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group()
+@click.version_option(__version__, prog_name="dferc")
+def main() -> None:
+    """Emotions in conversation from cached features: train, score, look.
+
+    Exit status: 0 = done, 1 = the input or the run is at fault, 2 = usage, 130 = interrupted (run it again to go on).
+    """
+
+
+@main.command()
+@_options(_corpus, _variant, _seeds, _features, _out, _params)
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Try a setting. Repeatable.")
+@_device
+@click.option("--evaluate/--no-evaluate", default=True, show_default=True, help="Score validation and test afterwards.")
+@click.option("--fresh", is_flag=True, help="Do not resume an interrupted run.")
+@click.option(
+    "--scratch",
+    type=FOLDER,
+    default=Path(".scratch/train"),
+    show_default=True,
+    help="States of interrupted runs; may be deleted.",
+)
+@readable_errors
+def train(corpus, variant, seeds, features, out, params, overrides, device, evaluate, fresh, scratch) -> None:
+    """Train one model per seed into OUT/CORPUS/VARIANT/train/ (default seeds: ablate.seeds)."""
+    from dferc.params import load_params
+    from dferc.variants import get_variant
+
+    get_variant(variant)
+    settings = load_params(params, overrides, corpus)
+    block = settings.corpus(corpus).train  # faults so far need no torch, nor the wait for its import
+    from dferc.device import choose_device
+    from dferc.display import EpochTable, show_task
+    from dferc.store import read_corpus
+    from dferc.task import make_task
+    from dferc.train import Interrupted
+    from dferc.train import train as run
+
+    seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
+    task = make_task(read_corpus(features / corpus), variant, block, choose_device(device, block.precision))
+    show_task(task, seeds)
+    folder = out / corpus / variant
+    try:
+        with EpochTable() as table:
+            checkpoints = run(task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, report=table.add)
+    except Interrupted as interruption:
+        console.print(str(interruption), markup=False)
+        sys.exit(130)
+    console.print(f"trained: {folder / 'train'}, {len(checkpoints)} seed(s)")
+    if evaluate:
+        _evaluate(task.corpus, folder, checkpoints, task.device.device)
+
+
+@main.command()
+@_options(_corpus, _variant, _seeds, _features, _out, _device, _json)
+@readable_errors
+def evaluate(corpus, variant, seeds, features, out, device, as_json) -> None:
+    """Score the trained seeds of OUT/CORPUS/VARIANT on validation and test (default: every seed that is there)."""
+    from dferc.device import choose_device
+    from dferc.evaluate import find_checkpoints
+    from dferc.store import read_corpus
+    from dferc.variants import get_variant
+
+    get_variant(variant)
+    folder = out / corpus / variant
+    cached = read_corpus(features / corpus)
+    checkpoints = find_checkpoints(folder / "train", seeds)
+    metrics = _evaluate(cached, folder, checkpoints, choose_device(device, "float32").device)
+    if as_json:
+        click.echo(json.dumps(metrics, indent=2, ensure_ascii=False))
+
+
+def _evaluate(cached, folder, checkpoints, device) -> dict:
+    from dferc.evaluate import evaluate
+    from dferc.report import show_report, write_report
+
+    evaluations = evaluate(cached, checkpoints, device)
+    metrics = write_report(folder, cached, evaluations)
+    show_report(folder, metrics, evaluations)
+    return metrics
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@_json
+@readable_errors
+def inspect(folder, as_json) -> None:
+    """Verify a features folder and say what is in it."""
+    from dferc.inspection import inspect_folder, show_inspection
+
+    found = inspect_folder(folder)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        show_inspection(found)
+
+
+@main.command()
+@_options(_corpus, _features, _json)
+@readable_errors
+def floor(corpus, features, as_json) -> None:
+    """Score the linear floor: a z-scored logistic regression on the concatenated modalities."""
+    from dferc.floor import linear_floor
+    from dferc.store import read_corpus
+
+    found = linear_floor(read_corpus(features / corpus))
+    if as_json:
+        click.echo(json.dumps(found._asdict()))
+        return
+    test = "no labelled utterance" if found.test is None else f"{found.test:.4f}"
+    console.print(
+        f"{corpus}: linear floor, weighted F1: validation {found.validation:.4f}, test {test} (C = {found.c})"
+    )
+
+
+@main.command()
+@_params
+@_json
+@readable_errors
+def check(params, as_json) -> None:
+    """Check params.yaml as a whole and say what `dvc repro` would run."""
+    from dferc.params import load_params
+
+    settings = load_params(params)
+    found = {"corpora": settings.corpora, **settings.ablate.model_dump(), "blocks": list(settings.blocks)}
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    console.print(f"{params} is sound.")
+    for name, values in found.items():
+        console.print(f"  {name}: {', '.join(map(str, values)) or 'none'}")
+
+
+def train_main() -> None:
+    """Entry point of `dferc-train`."""
+    train(prog_name="dferc-train")

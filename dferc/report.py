@@ -1,0 +1,100 @@
+"""Write and show what an evaluation found: metrics.json, and tables per seed, per class pair and per utterance."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from dferc.console import console
+from dferc.evaluate import SCORED, Evaluation, summarise, zero_f1
+from dferc.history import write_csv
+from dferc.store import CachedCorpus, write_atomically
+
+
+def write_report(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> dict:
+    """Write runs/<corpus>/<variant>/metrics.json and the tables in its evaluate/.
+
+    Returns:
+        What metrics.json holds.
+    """
+    metrics = summarise(evaluations)
+    tables = folder / "evaluate"
+    for name, rows in {
+        "per_seed": list(_per_seed(evaluations)),
+        "confusion": list(_confusions(corpus, evaluations)),
+        "predictions": list(_predictions(corpus, evaluations)),
+    }.items():
+        write_csv(tables / f"{name}.csv", list(rows[0]) if rows else [], rows)
+    # The metrics come last: where they are, the tables are.
+    text = json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
+    return metrics
+
+
+def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
+    for evaluation in evaluations:
+        record = evaluation.checkpoint.record
+        for split, scores in evaluation.scores.items():
+            row = {"seed": record["seed"], "best_epoch": record["best_epoch"], "split": split}
+            row |= {name: getattr(scores, name) for name in ("accuracy", "weighted_f1", "macro_f1")}
+            for index, emotion in enumerate(record["classes"]):
+                for name in ("precision", "recall", "f1", "support"):
+                    row[f"{name}_{emotion}"] = getattr(scores, f"{name}_C")[index].item()
+            yield row
+
+
+def _confusions(corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> Iterator[dict]:
+    """One row per labelled test utterance and seed, as DVC's confusion template counts them."""
+    for row in _predictions(corpus, evaluations):
+        if row["split"] == "test" and row["emotion"]:
+            yield {"actual": row["emotion"], "predicted": row["predicted"]}
+
+
+def _predictions(corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> Iterator[dict]:
+    rows, classes = corpus.utterances, corpus.utterances.classes
+    for evaluation in evaluations:
+        for split, made in evaluation.predictions.items():
+            for at, row in enumerate(made.rows_N):
+                yield {
+                    "seed": evaluation.checkpoint.record["seed"],
+                    "utterance_id": rows.utterance_id[row],
+                    "dialogue_id": rows.dialogue_id[row],
+                    "position": rows.position[row],
+                    "speaker": rows.speaker[row],
+                    "split": split,
+                    "emotion": classes[rows.emotion[row]] if rows.emotion[row] >= 0 else "",
+                    "predicted": classes[made.probabilities_NC[at].argmax()],
+                    **_numbered("p", classes, made.probabilities_NC[at]),
+                    **_numbered("contribution", evaluation.checkpoint.modalities, made.contribution_NM[at]),
+                    "context_weight": float(made.context_weight_N[at]),
+                    "agreement": float(made.agreement_N[at]),
+                }
+
+
+def _numbered(prefix: str, names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    return {f"{prefix}_{name}": float(value) for name, value in zip(names, values, strict=True)}
+
+
+def show_report(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) -> None:
+    """Print the scores for people, with a loud note for each class that is never right."""
+    splits = [split for split in SCORED if split in metrics]
+    table = Table("", *splits, box=None, header_style="bold", title=f"{folder}: mean of {metrics['seeds']} seed(s)")
+    for name in ("weighted_f1", "macro_f1", "accuracy"):
+        table.add_row(name.replace("_", " "), *(_mean_and_spread(metrics[split], name) for split in splits))
+    for emotion in evaluations[0].checkpoint.record["classes"]:
+        table.add_row(f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits))
+    console.print(table)
+    for split in SCORED:
+        if split not in splits:
+            console.print(f"[bold yellow]note:[/] the {split} split has no labelled utterance: no scores for it.")
+    for evaluation in evaluations:
+        if not evaluation.checkpoint.record["finished"]:
+            console.print(f"[bold yellow]note:[/] {evaluation.checkpoint.folder} is of an interrupted training.")
+    for sentence in zero_f1(evaluations):
+        console.print(f"[bold red]F1 = 0:[/] {sentence}")
+
+
+def _mean_and_spread(scores: dict, name: str) -> str:
+    spread = scores.get(f"{name}_std")
+    return f"{scores[name]:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
