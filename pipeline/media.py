@@ -96,28 +96,15 @@ def read_audio(path: str | Path, start_s: float, end_s: float) -> np.ndarray:
     Raises:
         MediaError: missing, unreadable, without a sound track, or nothing of the track decodes.
     """
-    chunks, first_s, rate_hz, length = [], None, 0, 0
-    with _open(path) as container:
-        stream, origin_s = _stream(container, path, "audio"), _origin_s(container)
-        _seek(container, stream, origin_s + start_s - _PREROLL_S)
-        for frame in _frames(container, stream):
-            if first_s is None:  # later frames follow without a gap: their own time stamps are often coarser
-                first_s, rate_hz = (origin_s if frame.time is None else frame.time) - origin_s, frame.sample_rate
-            if frame.sample_rate != rate_hz:
-                raise MediaError(
-                    f"{path}: the sampling rate changes from {rate_hz} to {frame.sample_rate} Hz on the way"
-                )
-            chunks.append(_mono(frame))
-            length += frame.samples
-            if first_s + length / rate_hz >= end_s:
-                break
-    if first_s is None:
+    decoded = _decode_sound(path, start_s, end_s)
+    if decoded is None:
         if probe(path).has_audio:
             return np.zeros(0, np.float32)  # the span lies behind the end of the track
         raise MediaError(path, "empty sound track: nothing of it decodes")
+    samples, first_s, rate_hz = decoded
     begin, end = (max(0, round((edge_s - first_s) * rate_hz)) for edge_s in (start_s, end_s))
-    samples = _resample(np.concatenate(chunks)[begin:end], rate_hz)
-    return np.clip(samples[: round((end_s - start_s) * SAMPLE_RATE_HZ)], np.float32(-1), _LOUDEST)
+    samples = _resample(samples[begin:end], rate_hz)[: round((end_s - start_s) * SAMPLE_RATE_HZ)]
+    return np.clip(samples, np.float32(-1), _LOUDEST)
 
 
 def read_frames(
@@ -155,6 +142,26 @@ def read_frames(
             return
     if early is not None:
         yield early[0], _grey(early[1])
+
+
+def _decode_sound(path: str | Path, start_s: float, end_s: float) -> tuple[np.ndarray, float, int] | None:
+    """Mono samples that cover a span, the time of the first, their rate; None where nothing decodes there."""
+    chunks, first_s, rate_hz, length = [np.zeros(0, np.float32)], None, 0, 0
+    with _open(path) as container:
+        stream, origin_s = _stream(container, path, "audio"), _origin_s(container)
+        _seek(container, stream, origin_s + start_s - _PREROLL_S)
+        for frame in _frames(container, stream):
+            time_s = (origin_s if frame.time is None else frame.time) - origin_s
+            if first_s is None:
+                first_s, rate_hz = time_s, frame.sample_rate
+            if frame.sample_rate != rate_hz:
+                raise MediaError(path, f"sampling rate changes: {rate_hz} Hz, then {frame.sample_rate} Hz")
+            # Frames are laid end to end: their own time stamps are often coarser than a sample.
+            if time_s >= end_s or first_s + length / rate_hz >= end_s:
+                break
+            chunks.append(_mono(frame))
+            length += frame.samples
+    return None if first_s is None else (np.concatenate(chunks), first_s, rate_hz)
 
 
 def _span_frames(path: str | Path, start_s: float, end_s: float) -> Iterator[tuple[float, av.VideoFrame]]:

@@ -1,0 +1,96 @@
+"""Small media files for tests, written by PyAV: known samples, known pictures, known faults."""
+
+import os
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+SHARED = Path(os.environ.get("DFERC_SHARED", Path(__file__).parents[2] / "shared"))
+"""Material that is not part of the repository."""
+
+needs_media = pytest.mark.skipif(not (SHARED / "media").is_dir(), reason="no real media in $DFERC_SHARED/media")
+
+
+def tone(seconds: float, rate_hz: int = 16000, channels: int = 1, hz: float = 440.0) -> np.ndarray:
+    """A voice-like sound [channels, samples] float32: a harmonic tone that swells and fades."""
+    time_s = np.arange(round(seconds * rate_hz)) / rate_hz
+    wave = sum(np.sin(2 * np.pi * hz * harmonic * time_s) / harmonic for harmonic in (1, 2, 3))
+    swell = 0.25 * (1 + 0.5 * np.sin(2 * np.pi * 3 * time_s))
+    return np.tile((swell * wave / 2).astype(np.float32), (channels, 1))
+
+
+def write_clip(
+    path: Path,
+    *,
+    sound: np.ndarray | None = None,
+    rate_hz: int = 16000,
+    layout: str = "mono",
+    sound_codec: str | None = None,
+    pictures: Iterable[np.ndarray] | None = None,
+    frames_per_s: int = 10,
+    rotation: int = 0,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write a media file of the kind its suffix says.
+
+    Args:
+        path: file to write.
+        sound: [channels, samples] float32, or None = no sound track.
+        rate_hz: its sampling rate.
+        layout: its channel layout, such as "stereo" or "5.1".
+        sound_codec: PCM in .wav, else AAC, unless said.
+        pictures: grey [height, width] uint8 frames (even sides), or None = no picture track; may be empty.
+        frames_per_s: of the pictures.
+        rotation: counter-clockwise turn in degrees that the file asks of a player.
+        options: of the container.
+
+    Returns:
+        The path.
+    """
+    with av.open(str(path), "w", options=options or {}) as container:
+        encoded = []
+        if pictures is not None:
+            pictures = list(pictures)
+            height, width = pictures[0].shape if pictures else (64, 64)
+            stream = container.add_stream("mpeg4", rate=frames_per_s)
+            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", 4_000_000
+            stream.gop_size = 5
+            if rotation:
+                stream.set_display_rotation(rotation)
+            encoded += [(stream, frame) for frame in _video_frames(pictures, frames_per_s)] + [(stream, None)]
+        if sound is not None:
+            codec = sound_codec or ("pcm_s16le" if path.suffix == ".wav" else "aac")
+            stream = container.add_stream(codec, rate=rate_hz, layout=layout)
+            encoded += [(stream, frame) for frame in _audio_frames(stream, sound, rate_hz, layout)] + [(stream, None)]
+        container.start_encoding()  # writes the header, also of a file without a frame
+        packets = [packet for stream, frame in encoded for packet in stream.encode(frame)]
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    return path
+
+
+def truncate(path: Path, share: float) -> Path:
+    """Cut a file off, as a broken download."""
+    with open(path, "rb+") as file:
+        file.truncate(round(path.stat().st_size * share))
+    return path
+
+
+def _video_frames(pictures: list[np.ndarray], frames_per_s: int) -> Iterable[av.VideoFrame]:
+    for number, picture in enumerate(pictures):
+        frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")
+        frame.pts, frame.time_base = number, Fraction(1, frames_per_s)
+        yield frame
+
+
+def _audio_frames(stream: av.AudioStream, sound: np.ndarray, rate_hz: int, layout: str) -> Iterable[av.AudioFrame]:
+    resampler = av.AudioResampler(stream.format, layout, rate_hz, frame_size=stream.frame_size or 1024)
+    if sound.shape[1]:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate_hz, 0, Fraction(1, rate_hz)
+        yield from resampler.resample(frame)
+        yield from resampler.resample(None)
