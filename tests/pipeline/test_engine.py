@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from dferc.console import InputError
 from pipeline import engine
-from tests.helpers import REPOSITORY
+
+REPOSITORY = Path(__file__).parents[2]
 
 _offset = 0
 
@@ -120,11 +122,13 @@ def test_workers_end_with_a_killed_parent():
         [sys.executable, "-c", "from tests.pipeline.test_engine import keep_running; keep_running()"],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # its resource tracker notices the kill
         text=True,
     )
-    worker = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
+    with parent:
+        worker = int(parent.stdout.readline())
+        assert _is_alive(worker)
+        parent.kill()
     deadline = time.monotonic() + 10
     while _is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -133,7 +137,6 @@ def test_workers_end_with_a_killed_parent():
 
 def keep_running():
     """In the subprocess of the test above: tell the worker's process id, then wait to be killed."""
-    print(next(engine.run(worker_pid, [0], 1))[1], flush=True)
     results = engine.run(worker_pid, [0, 0], 1)
     print(next(results)[1], flush=True)
     time.sleep(60)
