@@ -290,10 +290,14 @@ def _apply(raw: dict, overrides: Iterable[str], corpus: str | None) -> list[str]
 
 def _explain_all(errors: Iterable[Mapping]) -> list[str]:
     """One line per fault; a fault that a corpus block takes over from its section is told once."""
+
+    def fault(error: Mapping, location: tuple) -> tuple:
+        # The input of a missing key is the whole section, which a block may have changed elsewhere.
+        return location, error["type"], "" if error["type"] == "missing" else repr(error["input"])
+
     errors = list(errors)
-    of_sections = {(error["loc"], repr(error["input"])) for error in errors}
-    told = [error for error in errors if (error["loc"][2:], repr(error["input"])) not in of_sections]
-    return list(dict.fromkeys(_explain(error) for error in told))
+    of_sections = {fault(error, error["loc"]) for error in errors}
+    return [_explain(error) for error in errors if fault(error, error["loc"][2:]) not in of_sections]
 
 
 def _explain(fault: Mapping) -> str:
