@@ -90,30 +90,30 @@ class LogSumExpOthers(torch.autograd.Function):
     """`log sum_{k != i} v_k exp(z_i . z_k / tau)` of every row, in tiles of the upper triangle.
 
     The similarity is symmetric, so each tile serves its rows and its columns: half of the products. Tiles are computed
-    again in the backward pass instead of kept. Rows are unit vectors, so `1/tau` bounds every exponent and replaces
-    the row maximum.
+    again in the backward pass instead of kept. Rows are unit vectors (or zero), so 1/tau bounds every exponent, and no
+    row maximum is needed.
     """
 
     @staticmethod
     def forward(ctx, z_RH: Tensor, valid_R: Tensor, temperature: float) -> Tensor:
-        """Compute it for [R, H] unit rows, of which those with `valid` 1 count; 0 where no other row does."""
+        """Compute it for [R, H] rows, of which those with `valid` 1 count; 0 where no other row does."""
         sums_R = torch.zeros_like(valid_R)
         for rows, columns, similarity in _tiles(z_RH, temperature):
             sums_R[rows] += similarity @ valid_R[columns]
             if rows != columns:
                 sums_R[columns] += valid_R[rows] @ similarity
-        ctx.save_for_backward(z_RH, valid_R, sums_R)
+        ctx.save_for_backward(z_RH, sums_R)
         ctx.temperature = temperature
-        return torch.where(sums_R > 0, sums_R.log() + 1 / temperature, 0.0)
+        return torch.where(sums_R > 0, sums_R.log(), 0.0)
 
     @staticmethod
     def backward(ctx, grad_R: Tensor) -> tuple[Tensor, None, None]:
-        """`dz_i = sum_k (a_i v_k + v_i a_k) exp(s_ik) z_k / tau` with `a = grad / sums`."""
-        z_RH, valid_R, sums_R = ctx.saved_tensors
-        a_R = torch.where(sums_R > 0, grad_R * valid_R / sums_R, 0.0) / ctx.temperature
+        """`dz_i = sum_k (a_i + a_k) exp(s_ik) z_k / tau`, `a = grad / sums`; rows that do not count have `z_k = 0`."""
+        z_RH, sums_R = ctx.saved_tensors
+        a_R = torch.where(sums_R > 0, grad_R / sums_R, 0.0) / ctx.temperature
         grad_RH = torch.zeros_like(z_RH)
         for rows, columns, similarity in _tiles(z_RH, ctx.temperature):
-            weights = torch.outer(a_R[rows], valid_R[columns]).addr_(valid_R[rows], a_R[columns]).mul_(similarity)
+            weights = torch.add(a_R[rows].unsqueeze(1), a_R[columns]).mul_(similarity)
             grad_RH[rows].addmm_(weights, z_RH[columns])
             if rows != columns:
                 grad_RH[columns].addmm_(weights.T, z_RH[rows])
@@ -121,11 +121,12 @@ class LogSumExpOthers(torch.autograd.Function):
 
 
 def _tiles(z_RH: Tensor, temperature: float):
-    """Yield `(rows, columns, exp((z_i . z_k - 1) / tau))` of the upper triangle, tile by tile; the diagonal is 0."""
+    """Yield `(rows, columns, exp(z_i . z_k / tau))` of the upper triangle, tile by tile; the diagonal is 0."""
+    scaled_RH = z_RH / temperature
     blocks = [slice(start, min(start + BLOCK, len(z_RH))) for start in range(0, len(z_RH), BLOCK)]
     for i, rows in enumerate(blocks):
         for columns in blocks[i:]:
-            similarity = (z_RH[rows] @ z_RH[columns].T).sub_(1).div_(temperature).exp_()
+            similarity = (scaled_RH[rows] @ z_RH[columns].T).exp_()
             if rows == columns:
                 similarity.fill_diagonal_(0)
             yield rows, columns, similarity

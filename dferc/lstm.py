@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+aten = torch.ops.aten
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -115,11 +117,9 @@ class BiLSTMLayer(nn.Module):
             weight_hh = weight_hh * F.dropout(weight_hh.new_ones(2, 1, weight_hh.shape[2]), self.recurrent_dropout)
         if x_ND.is_cuda:
             return self._cudnn(x_ND, weight_hh, layout)
-        packed_2ND = x_ND[layout.order]
         bias_2G = self.bias_ih + self.bias_hh
-        gates_2NG = torch.baddbmm(bias_2G.unsqueeze(1), packed_2ND, self.weight_ih.transpose(1, 2))
-        h_2NH = Recurrence.apply(gates_2NG, weight_hh, layout.steps)
-        return torch.cat([h_2NH[0][layout.place[0]], h_2NH[1][layout.place[1]]], dim=-1)
+        gates_2NG = torch.baddbmm(bias_2G.unsqueeze(1), Pack.apply(x_ND, layout), self.weight_ih.transpose(1, 2))
+        return Unpack.apply(Recurrence.apply(gates_2NG, weight_hh, layout.steps), layout)
 
     def _cudnn(self, x_ND: Tensor, weight_hh: Tensor, layout: Layout) -> Tensor:
         """The same by cuDNN (or PyTorch's own packed LSTM on the CPU: the reference in the tests)."""
@@ -135,11 +135,47 @@ class BiLSTMLayer(nn.Module):
         return out[layout.place[0]]
 
 
+class Pack(torch.autograd.Function):
+    """Rows of the batch [N, D] -> packed rows of both directions [2, N, D].
+
+    The orders are permutations, so the backward pass gathers too, instead of scattering into zeros.
+    """
+
+    @staticmethod
+    def forward(ctx, x_ND: Tensor, layout: Layout) -> Tensor:
+        """Gather by `order`."""
+        ctx.layout = layout
+        return x_ND[layout.order]
+
+    @staticmethod
+    def backward(ctx, grad_2ND: Tensor) -> tuple[Tensor, None]:
+        """Gather by `place`."""
+        forward, backward = ctx.layout.place
+        return grad_2ND[0][forward].add_(grad_2ND[1][backward]), None
+
+
+class Unpack(torch.autograd.Function):
+    """Packed states of both directions [2, N, H] -> rows of the batch [N, 2H]."""
+
+    @staticmethod
+    def forward(ctx, h_2NH: Tensor, layout: Layout) -> Tensor:
+        """Gather by `place`."""
+        ctx.layout = layout
+        forward, backward = layout.place
+        return torch.cat([h_2NH[0][forward], h_2NH[1][backward]], dim=-1)
+
+    @staticmethod
+    def backward(ctx, grad_NF: Tensor) -> tuple[Tensor, None]:
+        """Gather by `order`."""
+        (forward, backward), H = ctx.layout.order, grad_NF.shape[1] // 2
+        return torch.stack([grad_NF[forward, :H], grad_NF[backward, H:]]), None
+
+
 class Recurrence(torch.autograd.Function):
     """The LSTM's recurrence over packed steps, both directions together; gate order i, f, g, o as in PyTorch.
 
-    The products with the inputs are done by the caller, those of the weight gradient in one piece after the loop, and
-    the derivatives of the gates before it, so that a backward step is one batched product and four small operations.
+    The products with the inputs are the caller's, and those of the weight gradient are done in one piece after the
+    loop; what remains in a step works on a few kilobytes and reads the weights once.
     """
 
     @staticmethod
@@ -171,24 +207,31 @@ class Recurrence(torch.autograd.Function):
     def backward(ctx, grad_2NH: Tensor) -> tuple[Tensor, Tensor, None]:
         """Back through time."""
         gates, h, c, tanh_c, weight_2GH = ctx.saved_tensors
-        H = h.shape[2]
-        h_before, c_before = _previous(h, ctx.steps), _previous(c, ctx.steps)
-        i, f, new, o = gates.chunk(4, dim=-1)
-        # What each gate's input gets from one unit of the cell's (i, f, g) or the state's (o) gradient.
-        local = torch.cat([new * i * (1 - i), c_before * f * (1 - f), i * (1 - new * new), tanh_c * o * (1 - o)], -1)
-        through_c = o * (1 - tanh_c * tanh_c)
+        steps, H = ctx.steps, h.shape[2]
         grad_gates = torch.empty_like(gates)
-        dh, dc = (h.new_zeros(2, ctx.steps[0], H) for _ in range(2))
-        for now, size in reversed(list(_walk(ctx.steps))):
-            dh_now, dc_now = dh[:, :size], dc[:, :size]
+        dh, dc = (h.new_zeros(2, steps[0], H) for _ in range(2))
+        walk = list(_walk(steps))
+        for (now, size), before in zip(reversed(walk), [*(step for step, _ in reversed(walk[:-1])), None]):
+            i, f, new, o = gates[:, now].chunk(4, dim=-1)
+            d_i, d_f, d_new, d_o = grad_gates[:, now].chunk(4, dim=-1)
+            dh_now, dc_now, tanh_now = dh[:, :size], dc[:, :size], tanh_c[:, now]
             dh_now += grad_2NH[:, now]
-            dc_now.addcmul_(dh_now, through_c[:, now])
-            g, factor = grad_gates[:, now].unflatten(-1, (4, H)), local[:, now].unflatten(-1, (4, H))
-            torch.mul(factor[..., :3, :], dc_now.unsqueeze(-2), out=g[..., :3, :])
-            torch.mul(factor[..., 3, :], dh_now, out=g[..., 3, :])
-            dc_now *= f[:, now]
-            torch.bmm(grad_gates[:, now], weight_2GH, out=dh_now)
-        return grad_gates, torch.bmm(grad_gates.transpose(1, 2), h_before), None
+            dc_now += aten.tanh_backward(dh_now * o, tanh_now)
+            aten.sigmoid_backward(dh_now * tanh_now, o, grad_input=d_o)
+            aten.sigmoid_backward(dc_now * new, i, grad_input=d_i)
+            aten.tanh_backward(dc_now * i, new, grad_input=d_new)
+            if before is None:
+                d_f.zero_()
+            else:
+                aten.sigmoid_backward(dc_now * c[:, before][:, :size], f, grad_input=d_f)
+                dc_now *= f
+                torch.bmm(grad_gates[:, now], weight_2GH, out=dh_now)
+        first = steps[0]
+        # Row p of step t follows row p - steps[t-1]; the rows of the first step follow nothing.
+        sizes = torch.tensor(steps)  # sliced as a tensor: of a single step, a sliced tuple would be an empty float one
+        follows = torch.arange(first, h.shape[1]) - sizes[:-1].repeat_interleave(sizes[1:])
+        grad_weight = torch.bmm(grad_gates[:, first:].transpose(1, 2), h[:, follows])
+        return grad_gates, grad_weight, None
 
 
 def _walk(steps: tuple[int, ...]):
@@ -197,14 +240,3 @@ def _walk(steps: tuple[int, ...]):
     for size in steps:
         yield slice(start, start + size), size
         start += size
-
-
-def _previous(x_2NH: Tensor, steps: tuple[int, ...]) -> Tensor:
-    """At each packed place, the row of the same dialogue one step earlier; zero at the first step."""
-    out = torch.zeros_like(x_2NH)
-    before = None
-    for now, size in _walk(steps):
-        if before is not None:
-            out[:, now] = x_2NH[:, before][:, :size]
-        before = now
-    return out
