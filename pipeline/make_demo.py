@@ -14,6 +14,7 @@ import io
 import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -63,7 +64,7 @@ def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:
     rows = plan_corpus(seed)
     _remove_stale_clips(out, rows)
     workers = workers or len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with _pool(workers) as pool:
         written, images = _run(pool, out, seed, rows)
     write_tables(out, seed, rows)
     write_faces(faces, images)
@@ -74,11 +75,21 @@ def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:
     )
 
 
-def _run(pool: ProcessPoolExecutor, out: Path, seed: int, rows: list[PlannedUtterance]) -> tuple[int, list[FaceImage]]:
-    """Make clips and face images in the pool's processes; return how many clips were written, and the images."""
+def _pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
+    """Worker processes, or None where this process does the work alone."""
+    if workers == 1:
+        return nullcontext()
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+
+
+def _run(
+    pool: ProcessPoolExecutor | None, out: Path, seed: int, rows: list[PlannedUtterance]
+) -> tuple[int, list[FaceImage]]:
+    """Make clips and face images, in a pool's processes or here; return how many clips were written, and the images."""
+    spread = partial(pool.map, chunksize=16) if pool else map
     usages = [usage for usage, size in SIZES.items() for _ in range(size)]
-    clips = pool.map(partial(write_clip, out, seed), rows, chunksize=8)
-    images = pool.map(partial(make_image, seed), range(len(usages)), usages, chunksize=50)
+    clips = spread(partial(write_clip, out, seed), rows)
+    images = spread(partial(make_image, seed), range(len(usages)), usages)
     with progress_bar() as bar:
         written = sum(bar.track(clips, total=len(rows), description="synthetic clips"))
         return written, list(bar.track(images, total=len(usages), description="drawn faces"))

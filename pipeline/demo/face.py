@@ -196,10 +196,12 @@ class _Pen:
         for points, amount in blots:
             self.fill(points, amount, light)
         self.fill(outline, 1.0, inside)
-        soft = cv2.resize(light, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        left, top, width, height = cv2.boundingRect(self._pixels(outline) >> _SHIFT)  # outside it nothing changes
+        box = np.s_[max(0, top - 1) : top + height + 1, max(0, left - 1) : left + width + 1]
+        soft = cv2.resize(light[box], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         soft = cv2.GaussianBlur(soft, (0, 0), softness * self.unit / 2)
-        factor = 1 + inside * cv2.resize(soft, (light.shape[1], light.shape[0]), interpolation=cv2.INTER_LINEAR)
-        self.image[:] = np.clip(self.image * factor[..., None], 0, 255).astype(np.uint8)
+        soft = cv2.resize(soft, inside[box].shape[::-1], interpolation=cv2.INTER_LINEAR)
+        self.image[box] = np.clip(self.image[box] * (1 + inside[box] * soft)[..., None], 0, 255).astype(np.uint8)
 
 
 def _oval(x: float, y: float, rx: float, ry: float) -> np.ndarray:

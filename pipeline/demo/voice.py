@@ -65,7 +65,7 @@ SOFT_DB = -7.0
 
 
 def base_pitch(speaker: int, cast: int) -> float:
-    """The pitch of a speaker's voice, in Hz: the cast is spread over two octaves' better part, 90 to 230 Hz."""
+    """The pitch of a speaker's voice, in Hz: the cast is spread over 90 to 230 Hz."""
     return 90.0 * (230.0 / 90.0) ** ((speaker * 5 % cast) / (cast - 1))
 
 
@@ -131,10 +131,10 @@ def _contours(rng, manner: dict[str, float], starts_S, lengths_S, samples: int) 
 
 def _tone(rng: np.random.Generator, pitch_T: np.ndarray, starts_S: np.ndarray, tilt: float) -> np.ndarray:
     """Harmonics of the pitch, weighted by the formants of one vowel a syllable."""
-    phase_T = 2 * np.pi * np.cumsum(pitch_T) / RATE_HZ
+    phase_T = (2 * np.pi * (np.cumsum(pitch_T) / RATE_HZ % 1)).astype(np.float32)  # float32: its sine is much faster
     tone_T = np.zeros_like(phase_T)
     edges = [0, *starts_S[1:], len(phase_T)]
-    order_K1 = np.arange(1, HARMONICS + 1)[:, None]
+    order_K1 = np.arange(1, HARMONICS + 1, dtype=np.float32)[:, None]
     for start, stop in zip(edges[:-1], edges[1:], strict=True):
         formants = VOWELS_HZ[rng.integers(len(VOWELS_HZ))]
         centre_K1 = order_K1 * pitch_T[start:stop].mean()
@@ -142,7 +142,7 @@ def _tone(rng: np.random.Generator, pitch_T: np.ndarray, starts_S: np.ndarray, t
             1 / (1 + ((centre_K1 - at) / width) ** 2) for at, width in zip(formants, BANDWIDTHS_HZ, strict=True)
         )
         gain_K1 = (gain_K1 + 0.02) * order_K1 ** -(0.8 + tilt) * (centre_K1 < 7500)
-        tone_T[start:stop] = (gain_K1 * np.sin(order_K1 * phase_T[start:stop])).sum(axis=0)
+        tone_T[start:stop] = (gain_K1.astype(np.float32) * np.sin(order_K1 * phase_T[start:stop])).sum(axis=0)
     return tone_T / _rms(tone_T)
 
 
