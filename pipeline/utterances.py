@@ -71,7 +71,9 @@ class Problem:
 def write_table(path: str | Path, rows: Iterable[Utterance] | Iterable[Problem], kind: type) -> None:
     """Write rows of one kind as CSV, atomically; the header stands even over zero rows."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(kind)], lineterminator="\n")
+    # All text is quoted: csv.writer before Python 3.13 leaves a lone carriage return bare, which breaks the row.
+    names = [field.name for field in fields(kind)]
+    writer = csv.DictWriter(text, names, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write_atomically(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline=""))
@@ -97,7 +99,7 @@ def read_utterances_csv(path: str | Path) -> list[Utterance]:
         except InputError:
             raise
         except (TypeError, ValueError, csv.Error) as error:
-            raise InputError(f"{path}, line {reader.line_num}: {error}") from None
+            raise InputError(f"{path}, line {reader.reader.line_num}: {error}") from None
     if not rows:
         raise InputError(f"{path} has no utterances.")
     return rows

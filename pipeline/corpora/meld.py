@@ -104,7 +104,7 @@ def _read_table(path: Path) -> Rows:
             else:
                 rows[key] = row
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from None
+        raise InputError(f"{path}, line {reader.reader.line_num}: not readable as CSV: {error}.") from None
     if faults:
         more = f"\n  … and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise InputError(f"{path}: {len(faults)} faulty row(s)\n  " + "\n  ".join(faults[:10]) + more)

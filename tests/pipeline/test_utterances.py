@@ -1,0 +1,122 @@
+"""utterances.csv and the problems tables: what is written is read back, what is broken is refused with its line."""
+
+import csv
+import re
+from dataclasses import fields
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dferc.console import InputError
+from pipeline.utterances import Problem, Utterance, read_utterances_csv, write_table
+
+ROW = Utterance(utterance_id="u", dialogue_id="d", position=3, speaker="Ann", emotion="joy", split="train", text="hi")
+HEADER = ",".join(field.name for field in fields(Utterance))
+LINE = "u,d,3,Ann,joy,train,hi,clip.mp4,0.0,1.5,True,False"
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+seconds = st.floats(min_value=0, max_value=1e6)
+utterances = st.builds(
+    Utterance,
+    **{name: texts for name in ("utterance_id", "dialogue_id", "speaker", "emotion", "split", "text", "media")},
+    position=st.integers(0, 10**6),
+    start_s=seconds,
+    end_s=seconds,
+    has_audio=st.booleans(),
+    has_video=st.booleans(),
+)
+
+
+def _file(tmp_path, content):
+    path = tmp_path / "demo" / "utterances.csv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(rows=st.lists(utterances, min_size=1, max_size=4))
+def test_rows_come_back_as_they_were(tmp_path, rows):
+    write_table(tmp_path / "utterances.csv", rows, Utterance)
+
+    assert read_utterances_csv(tmp_path / "utterances.csv") == rows
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\nb", "a\r\nb", 'say "hi", then', "\u2028\x85é", " spaces ", ""])
+def test_awkward_text_comes_back_as_it_was(tmp_path, text):
+    row = Utterance(**{field.name: getattr(ROW, field.name) for field in fields(Utterance)} | {"text": text})
+    write_table(tmp_path / "utterances.csv", [row], Utterance)
+
+    assert read_utterances_csv(tmp_path / "utterances.csv") == [row]
+
+
+def test_same_rows_give_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        write_table(tmp_path / name, [ROW], Utterance)
+
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert (tmp_path / "one").read_text() == (
+        '"utterance_id","dialogue_id","position","speaker","emotion","split","text","media","start_s","end_s",'
+        '"has_audio","has_video"\n"u","d",3,"Ann","joy","train","hi","",0.0,0.0,False,False\n'
+    )
+
+
+def test_table_of_no_problems_has_its_header(tmp_path):
+    write_table(tmp_path / "problems.csv", [], Problem)
+
+    assert (tmp_path / "problems.csv").read_text() == '"where","file","problem","consequence"\n'
+
+
+def test_problems_are_written_by_column(tmp_path):
+    problem = Problem(where="u", file="a,b.mp4", problem="too long: 31.0 s", consequence="cut")
+    write_table(tmp_path / "problems.csv", [problem], Problem)
+
+    with open(tmp_path / "problems.csv", newline="") as file:
+        assert list(csv.DictReader(file)) == [
+            {"where": "u", "file": "a,b.mp4", "problem": "too long: 31.0 s", "consequence": "cut"}
+        ]
+
+
+@pytest.mark.parametrize(("problem", "kind"), [("too long: 31.0 s: cut", "too long"), ("no picture", "no picture")])
+def test_kind_of_a_problem_is_what_stands_before_the_colon(problem, kind):
+    assert Problem(where="u", file="", problem=problem, consequence="").kind == kind
+
+
+def test_row_has_types(tmp_path):
+    (row,) = read_utterances_csv(_file(tmp_path, f"{HEADER}\n{LINE}\n"))
+
+    assert (row.position, row.start_s, row.end_s, row.has_audio, row.has_video) == (3, 0.0, 1.5, True, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "expected the columns utterance_id, dialogue_id"),
+        (f"{HEADER}\n", "has no utterances"),
+        (f"{HEADER.replace('text', 'words')}\n{LINE}\n", "found ['utterance_id', 'dialogue_id', 'position'"),
+        (
+            f"{HEADER}\n{LINE}\n{LINE.replace('3', 'three')}\n",
+            "line 3: invalid literal for int() with base 10: 'three'",
+        ),
+        (f"{HEADER}\n{LINE.replace('1.5', 'long')}\n", "line 2: could not convert string to float: 'long'"),
+        (
+            f"{HEADER}\n{LINE.replace('True', 'yes')}\n",
+            "line 2: has_audio and has_video are True or False, found 'yes'",
+        ),
+        (f"{HEADER}\n{LINE},more\n", "line 2: "),
+        (f"{HEADER}\nu,d,3\n", "line 2: "),
+        (f"{HEADER}\n{LINE.replace('hi', chr(34) + 'hi')}\n", "line 2: unexpected end of data"),
+        (f"{HEADER}\n".encode() + LINE.replace("hi", "h\xef").encode("latin-1") + b"\n", "codec can't decode"),
+    ],
+)
+def test_broken_file_is_refused_with_its_line(tmp_path, content, message):
+    path = _file(tmp_path, content)
+
+    with pytest.raises(InputError, match=re.escape(str(path)) + ".*" + re.escape(message)):
+        read_utterances_csv(path)
+
+
+def test_missing_file_says_how_to_make_it(tmp_path):
+    with pytest.raises(InputError, match="Make it with `python -m pipeline.prepare --corpus demo`"):
+        read_utterances_csv(tmp_path / "demo" / "utterances.csv")
