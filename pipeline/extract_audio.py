@@ -1,11 +1,13 @@
 """Stage extract_audio: openSMILE functionals of each utterance's sound -> features/<corpus>/audio.h5."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 import opensmile
+from opensmile.core.lib import OpenSmileException
 
 from dferc.console import InputError, readable_errors
 from dferc.params import ExtractAudio, load_params
@@ -79,12 +81,15 @@ def open_smile(feature_set: str) -> opensmile.Smile:
         raise InputError(f"extract_audio.feature_set: {feature_set!r} is neither a file nor one of {', '.join(known)}")
     try:
         return opensmile.Smile(known.get(feature_set, feature_set), opensmile.FeatureLevel.Functionals)
-    except RuntimeError as error:
-        raise InputError(f"{feature_set}: openSMILE cannot use this configuration: {error}") from None
+    except OpenSmileException as error:
+        raise InputError(
+            f"{feature_set}: openSMILE cannot use this configuration ({error}). It needs the source and sink "
+            "includes of opensmile-python and functionals at the level `func`, as its own .conf files have."
+        ) from None
 
 
 def _conf_hash(smile: opensmile.Smile, feature_set: str) -> str | None:
-    """Content of a .conf of one's own; a named set is told by openSMILE's version."""
+    """Content of a .conf of one's own (not of what it includes); a named set is told by openSMILE's version."""
     return file_hash(smile.config_path) if Path(feature_set).is_file() else None
 
 
@@ -115,7 +120,11 @@ def functionals(item: tuple[str, float, float, float]) -> Record:
     found_s, asked_s = len(samples) / media.SAMPLE_RATE_HZ, end_s - start_s
     if found_s < min_s or not len(samples):
         return Record(problem=f"too short: {found_s:.3f} s of sound, functionals need {min_s} s")
-    values = _smile(samples, media.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # "Segment too short": listed below
+        try:
+            values = _smile(samples, media.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
+        except OpenSmileException as error:
+            return Record(problem=f"openSMILE failed: {error}")
     if not np.isfinite(values).all():
         return Record(problem=f"values not finite: openSMILE on {found_s:.3f} s of sound")
     partly = f"sound incomplete: {found_s:.2f} s of {asked_s:.2f} s" if found_s < _COVERED * asked_s else ""

@@ -1,0 +1,152 @@
+"""openSMILE functionals of generated and of real clips, against openSMILE itself."""
+
+import re
+
+import numpy as np
+import opensmile
+import pytest
+
+from dferc.store import read_features
+from pipeline import media
+from pipeline.extract_audio import main, open_smile
+from tests.clips import SHARED, needs_media, tone, truncate, write_clip
+from tests.corpora import REPOSITORY, make_row, read_problems, run_stage, write_rows
+
+CLIPS = {
+    "mono.wav": {"sound": tone(0.5)},
+    "stereo.mp4": {"sound": tone(0.5, 48000, 2), "rate_hz": 48000, "layout": "stereo"},
+    "5.1.wav": {"sound": tone(0.5, 48000, 6), "rate_hz": 48000, "layout": "5.1"},
+    "telephone.wav": {"sound": tone(0.5, 8000), "rate_hz": 8000},
+    "silence.wav": {"sound": np.zeros((1, 8000), np.float32)},
+}
+
+
+@pytest.fixture(scope="module")
+def smile():
+    """The tool as a user would call it, without our code."""
+    return opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals)
+
+
+def extract(folder, rows, **options):
+    """Run the stage; returns the features and the problems."""
+    write_rows(folder, rows)
+    outcome = run_stage(main, folder, **{"workers": 0} | options)
+    assert outcome.exit_code == 0, outcome.stderr
+    return read_features(folder / "out.h5", "audio"), read_problems(folder / "problems.csv")
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """A corpus of usual clips, extracted."""
+    folder = tmp_path_factory.mktemp("usual")
+    rows = [make_row(name, name, 0.5) for name in CLIPS]
+    for name, content in CLIPS.items():
+        write_clip(folder / name, **content)
+    return folder, rows, *extract(folder, rows)
+
+
+def test_audio_equals_opensmile_on_the_same_samples(usual, smile):
+    folder, rows, made, problems = usual
+    assert made.names == tuple(smile.feature_names) and made.width == 1582
+    assert made.present.all() and problems == []
+    for row, values in zip(rows, made.features, strict=True):
+        samples = media.read_audio(folder / row.media, row.start_s, row.end_s)
+        np.testing.assert_array_equal(values, smile.process_signal(samples, 16000).to_numpy()[0].astype(np.float32))
+
+
+def test_audio_tells_what_made_it(usual):
+    identity = usual[2].identity
+    assert identity["extractor"] == f"opensmile {opensmile.__version__}" and identity["decoder"] == media.DECODER
+    assert identity["params"] == {"feature_set": "IS10", "min_s": 0.08}
+    assert "rows_hash" in identity
+
+
+def test_audio_is_the_same_from_workers(usual):
+    folder, *_ = usual
+    before = (folder / "out.h5").read_bytes()
+    outcome = run_stage(main, folder, workers=2, scratch=folder / "other.sqlite")
+    assert "5 done, 0 reused" in outcome.stderr
+    assert (folder / "out.h5").read_bytes() == before
+
+
+def test_audio_of_awkward_clips_is_absent_and_listed(tmp_path):
+    write_clip(tmp_path / "tiny.wav", sound=tone(0.05))
+    write_clip(tmp_path / "mute.mp4", pictures=[np.zeros((32, 32), np.uint8)] * 5)
+    truncate(write_clip(tmp_path / "cut.mp4", sound=tone(1)), 0.5)
+    (tmp_path / "corrupt.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
+    names = ["tiny.wav", "mute.mp4", "cut.mp4", "corrupt.mp4", "gone.mp4"]
+    rows = [make_row(name, name, 0.5) for name in names]
+    rows += [make_row("no media"), make_row("known mute", "mute.mp4", 0.5, has_audio=False)]
+    made, problems = extract(tmp_path, rows)
+    assert not made.present.any() and made.features.shape == (7, 1582)
+    invalid = "unreadable: Invalid data found when processing input"
+    assert problems == [
+        ("tiny.wav", "tiny.wav", "too short: 0.050 s of sound, functionals need 0.08 s", "audio not present"),
+        ("mute.mp4", "mute.mp4", "no sound track", "audio not present"),
+        ("cut.mp4", "cut.mp4", invalid, "audio not present"),
+        ("corrupt.mp4", "corrupt.mp4", invalid, "audio not present"),
+        ("gone.mp4", "gone.mp4", "unreadable: No such file or directory", "audio not present"),
+    ]
+
+
+def test_audio_that_gives_no_values_is_absent_and_listed(tmp_path):
+    write_clip(tmp_path / "tiny.wav", sound=tone(0.05))
+    settings = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    changed = re.sub(r"min_s: 0.08", "min_s: 0.0", settings)
+    (tmp_path / "params.yaml").write_text(changed, encoding="utf-8")
+    made, [problem] = extract(tmp_path, [make_row("a", "tiny.wav", 0.05)], params=tmp_path / "params.yaml")
+    assert not made.present.any() and problem[2] == "values not finite: openSMILE on 0.050 s of sound"
+
+
+def test_audio_of_a_clip_that_breaks_off_is_used_and_listed(tmp_path):
+    truncate(write_clip(tmp_path / "cut.wav", sound=tone(1)), 0.5)
+    made, [problem] = extract(tmp_path, [make_row("a", "cut.wav", 1.0)])
+    assert made.present.all()
+    assert problem == ("a", "cut.wav", "sound incomplete: 0.50 s of 1.00 s", "what there is was used")
+
+
+def test_audio_is_of_the_span_alone(tmp_path, smile):
+    sound = np.concatenate([tone(1.0), tone(1.0, hz=300), np.zeros((1, 100 * 16000), np.float32)], axis=1)
+    write_clip(tmp_path / "long.wav", sound=sound)
+    made, _ = extract(tmp_path, [make_row("a", "long.wav", 2.0, start_s=1.0)])
+    samples = media.read_audio(tmp_path / "long.wav", 1.0, 2.0)
+    np.testing.assert_array_equal(made.features[0], smile.process_signal(samples, 16000).to_numpy()[0])
+
+
+def test_audio_of_a_corpus_of_text_alone_is_all_absent(tmp_path):
+    made, problems = extract(tmp_path, [make_row("a"), make_row("b")], raw=tmp_path / "nowhere")
+    assert made.features.shape == (2, 1582) and not made.present.any() and problems == []
+
+
+def test_feature_set_may_be_a_file(tmp_path):
+    by_name = open_smile("IS09")
+    by_path = open_smile(by_name.config_path)
+    assert by_path.feature_names == by_name.feature_names
+    np.testing.assert_array_equal(by_path(tone(0.5), 16000), by_name(tone(0.5), 16000))
+
+
+@pytest.mark.parametrize(
+    ("content", "match"), [(None, "neither a file nor one of .*IS10"), ("rubbish", "cannot use this")]
+)
+def test_feature_set_that_is_none_is_refused(tmp_path, content, match):
+    settings = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(
+        settings.replace("feature_set: IS10", f"feature_set: {tmp_path / 'own.conf'}"), encoding="utf-8"
+    )
+    if content:
+        (tmp_path / "own.conf").write_text(content)
+    write_rows(tmp_path, [make_row("a")])
+    outcome = run_stage(main, tmp_path, params=tmp_path / "params.yaml", workers=0)
+    assert outcome.exit_code == 1 and re.search(match, outcome.stderr)
+
+
+@needs_media
+def test_audio_of_real_clips_equals_opensmile(tmp_path, smile):
+    names = ["speech.wav", "single_face.mp4", "no_face.mp4", "face_noface.mov"]
+    rows = [make_row(name, name, media.probe(SHARED / "media" / name).duration_s) for name in names]
+    made, problems = extract(tmp_path, rows, raw=SHARED / "media")
+    assert made.present.all() and made.features.shape == (4, 1582) and np.isfinite(made.features).all()
+    assert [problem[2] for problem in problems] == ["sound incomplete: 3.97 s of 6.42 s"]
+    for row, values in zip(rows, made.features, strict=True):
+        samples = media.read_audio(SHARED / "media" / row.media, 0, row.end_s)
+        np.testing.assert_array_equal(values, smile.process_signal(samples, 16000).to_numpy()[0].astype(np.float32))
