@@ -1,7 +1,7 @@
 """Write and show what an evaluation found: metrics.json, and tables per seed, per class pair and per utterance."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -20,12 +20,10 @@ def write_report(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evalu
     """
     metrics = summarise(evaluations)
     tables = folder / "evaluate"
-    for name, rows in {
-        "per_seed": list(_per_seed(evaluations)),
-        "confusion": list(_confusions(corpus, evaluations)),
-        "predictions": list(_predictions(corpus, evaluations)),
-    }.items():
-        write_csv(tables / f"{name}.csv", list(rows[0]) if rows else [], rows)
+    per_seed, predictions = list(_per_seed(evaluations)), list(_predictions(corpus, evaluations))
+    write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
+    write_csv(tables / "predictions.csv", list(predictions[0]), predictions)
+    write_csv(tables / "confusion.csv", ["actual", "predicted"], _confusions(predictions))
     # The metrics come last: where they are, the tables are.
     text = json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
@@ -44,9 +42,9 @@ def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
             yield row
 
 
-def _confusions(corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> Iterator[dict]:
+def _confusions(predictions: Iterable[Mapping]) -> Iterator[dict]:
     """One row per labelled test utterance and seed, as DVC's confusion template counts them."""
-    for row in _predictions(corpus, evaluations):
+    for row in predictions:
         if row["split"] == "test" and row["emotion"]:
             yield {"actual": row["emotion"], "predicted": row["predicted"]}
 
