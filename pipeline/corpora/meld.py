@@ -226,13 +226,13 @@ def _report(
     for name, table in tables.items():
         found, published = (_dialogues(table), *_per_class(table)), (PUBLISHED[name][0], *PUBLISHED[name][1])
         cells = [
-            str(have) if have == want else f"[bold red]{have}, published {want}[/]"
+            str(have) if have == want else f"[bold red]{have} / {want}[/]"
             for have, want in zip(found, published, strict=True)
         ]
         unused = sum(key not in table for key in clips[name])
         known = "published copy" if file_hash(paths[name]) in _GITHUB_COPIES else "other copy"
         columns.append([*cells, str(len(clips[name])), str(unused), known])
-    shown = Table("", *tables, title="MELD")
+    shown = Table("", *tables, title="MELD (where they differ: found / published)")
     rows = ("dialogues", *CLASSES, "clips", "clips without a row", "CSV")
     for row in zip(rows, *columns, strict=True):
         shown.add_row(*row)
