@@ -8,7 +8,8 @@ import av
 import numpy as np
 
 from pipeline.demo import plan
-from pipeline.demo.face import HEIGHT, WIDTH, Look, Pose, draw_face, draw_look, draw_scene, show, spoil
+from pipeline.demo.drawing import draw_face
+from pipeline.demo.face import HEIGHT, WIDTH, Look, Pose, draw_look, draw_scene, show, spoil
 from pipeline.demo.voice import RATE_HZ, base_pitch, speak
 
 FPS = 10

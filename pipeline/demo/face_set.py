@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from pipeline.demo.clip import random_pose
-from pipeline.demo.face import draw_face, draw_look, draw_scene, face_square, show, spoil
+from pipeline.demo.drawing import draw_face
+from pipeline.demo.face import draw_look, draw_scene, face_square, show, spoil
 from pipeline.demo.plan import generator
 
 VOTES = (

@@ -17,6 +17,7 @@ from dferc.console import InputError
 from pipeline import make_demo
 from pipeline.corpora import demo
 from pipeline.demo import clip, face, face_set, plan, voice, words
+from pipeline.demo.drawing import draw_face
 
 FER2013NEW_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -165,7 +166,7 @@ def sample_pictures():
         for emotion in plan.CLASSES:
             reliability = float(rng.choice(plan.RELIABILITIES))
             pose = clip.random_pose(rng)
-            picture = face.draw_face(face.draw_scene(rng), look, face.show(rng, emotion, reliability), pose)
+            picture = draw_face(face.draw_scene(rng), look, face.show(rng, emotion, reliability), pose)
             yield face.spoil(rng, picture, reliability), pose
 
 
@@ -197,7 +198,7 @@ def test_unreliable_face_can_be_seen_to_be_faint():
     def sharpness(reliability):
         rng, pose = np.random.default_rng(3), face.Pose()
         expression = face.show(rng, "surprise", reliability)
-        picture = face.draw_face(face.draw_scene(rng), face.draw_look(rng), expression, pose)
+        picture = draw_face(face.draw_scene(rng), face.draw_look(rng), expression, pose)
         spoiled = cv2.GaussianBlur(face.spoil(rng, picture, reliability), (0, 0), 1.5)  # noise out of the way
         return cv2.Laplacian(spoiled, cv2.CV_64F).std()
 
