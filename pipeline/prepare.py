@@ -42,7 +42,7 @@ def measure(path: Path) -> MediaInfo | Faulty:
     try:
         return probe(path)
     except MediaError as error:
-        return Faulty(f"clip unreadable: {str(error).removeprefix(f'{path}: ')}")
+        return Faulty(error.problem)
 
 
 def measure_clips(raw: Path, utterances: list[Utterance], workers: int) -> dict[str, MediaInfo | Faulty]:
@@ -64,7 +64,7 @@ def measure_clips(raw: Path, utterances: list[Utterance], workers: int) -> dict[
         task = bar.add_task("measuring clips", total=len(clips))
         for index, found in engine.run(measure, [raw / clip for clip in clips], workers):
             if isinstance(found, engine.WorkerDied):
-                found = Faulty(f"clip unreadable: {found}")
+                found = Faulty(str(found))
             measured[clips[index]] = found
             bar.advance(task)
     return measured
@@ -90,7 +90,7 @@ def complete(
         problems.append(_problem(utterance, cut, "what follows the cut is not used"))
     if found.duration_s < SHORT_S:
         short = f"very short: {found.duration_s:.3f} s"
-        problems.append(_problem(utterance, short, f"kept; below {SHORT_S} s its audio counts as not present"))
+        problems.append(_problem(utterance, short, "kept; too short for audio features"))
     if not found.has_audio:
         problems.append(_problem(utterance, "no sound track", "no audio; picture and text are kept"))
     if not found.has_video:

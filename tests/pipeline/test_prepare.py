@@ -1,0 +1,323 @@
+"""prepare: what is measured in the clips becomes rows and problems; a corpus without its media is refused."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from dferc import store
+from dferc.console import InputError
+from pipeline import corpora, engine, prepare
+from pipeline.media import MediaInfo
+from pipeline.utterances import Utterance, read_utterances_csv
+from tests.clips import SHARED, tone, truncate, write_clip
+from tests.helpers import REPOSITORY
+from tests.meld_files import ROWS, read_csv, touch, write_csvs
+
+PICTURES = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
+"""One second at 10 frames per second."""
+
+OUTPUTS = ("utterances.csv", "problems.csv", "utterances.h5")
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """A miniature MELD whose clips show every fault; see `CLIPS_MEASURED`."""
+    folder = write_csvs(tmp_path / "raw")
+    clip = write_clip_in(folder)
+    clip("train/dia0_utt0", sound=tone(1), pictures=PICTURES)
+    clip("train/dia0_utt1", pictures=PICTURES[:5])
+    clip("train/dia0_utt3", sound=tone(1.5))
+    truncate(clip("train/dia2_utt0", sound=tone(1), pictures=PICTURES), 0.5)  # cuts the index off, MELD's "moov atom"
+    clip("dev/dia0_utt0", pictures=PICTURES[:1], frames_per_s=20)
+    clip("dev/dia0_utt1", pictures=[])
+    clip("test/dia7_utt0", pictures=itertools.repeat(PICTURES[0], 300), frames_per_s=1)
+    return folder
+
+
+CLIPS_MEASURED = {
+    "train_dia0_utt0": (1.0, True, True),
+    "train_dia0_utt1": (0.5, False, True),
+    "train_dia0_utt3": (1.5, True, False),
+    "train_dia2_utt0": (0.0, False, False),
+    "dev_dia0_utt0": (0.05, False, True),
+    "dev_dia0_utt1": (0.0, False, False),
+    "test_dia7_utt0": (30.0, False, True),
+    "test_dia7_utt1": (0.0, False, False),
+}
+"""Seconds used, sound, picture. Three of eight clips give nothing: cut off, without a frame, missing."""
+
+
+def write_clip_in(folder):
+    def clip(name, **content):
+        path = folder / f"{name}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        return write_clip(path, **content)
+
+    return clip
+
+
+def _params(tmp_path, **settings):
+    """params.yaml with other values in the `prepare` section."""
+    text = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    for key, value in settings.items():
+        text, count = re.subn(rf"(?m)^  {key}: \S+", f"  {key}: {value}", text, count=1)
+        assert count == 1, key
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _run(tmp_path, raw, params, *more):
+    out = tmp_path / "out"
+    options = {"corpus": "meld", "params": params, "raw": raw, "workers": 0}
+    options |= dict(zip(("utterances", "problems", "features"), (out / name for name in OUTPUTS), strict=True))
+    arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return CliRunner().invoke(prepare.main, [*arguments, *more]), out
+
+
+def _flat(text):
+    """Words of a message without the table lines and the line breaks of a narrow terminal."""
+    return re.sub(r"[\s│┃]+", " ", text)
+
+
+# ---------------------------------------------------------------------------------------------------- whole runs
+
+
+def test_measured_clips_become_rows(tmp_path, raw):
+    result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
+    assert result.exit_code == 0, result.output
+
+    rows = {row.utterance_id: row for row in read_utterances_csv(out / "utterances.csv")}
+    assert list(rows) == list(CLIPS_MEASURED)
+    for name, (end_s, has_audio, has_video) in CLIPS_MEASURED.items():
+        row = rows[name]
+        assert (row.start_s, row.has_audio, row.has_video) == (0.0, has_audio, has_video), name
+        # AAC comes in frames of 64 ms: a sound track is up to one frame longer than what went in.
+        assert end_s <= row.end_s <= end_s + (0.13 if has_audio else 0.001), name
+
+
+def test_every_fault_of_a_clip_is_in_the_problems_table(tmp_path, raw):
+    result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
+    assert result.exit_code == 0, result.output
+
+    table = [row for row in read_csv(out / "problems.csv") if not row["problem"].startswith("count differs")]
+    told = {(row["where"], row["file"], row["problem"]) for row in table}
+    assert told == {
+        ("train_dia0_utt1", "train/dia0_utt1.mp4", "no sound track"),
+        ("train_dia0_utt3", "train/dia0_utt3.mp4", "no picture"),
+        ("train_dia2_utt0", "train/dia2_utt0.mp4", "unreadable: Invalid data found when processing input"),
+        ("dev_dia0_utt0", "dev/dia0_utt0.mp4", "very short: 0.050 s"),
+        ("dev_dia0_utt0", "dev/dia0_utt0.mp4", "no sound track"),
+        ("dev_dia0_utt1", "dev/dia0_utt1.mp4", "unreadable: neither a sound nor a picture decodes"),
+        ("test_dia7_utt0", "test/dia7_utt0.mp4", "too long: 300.0 s, cut at 30 s"),
+        ("test_dia7_utt0", "test/dia7_utt0.mp4", "no sound track"),
+        ("test_dia7_utt1", "test/dia7_utt1.mp4", "clip missing"),
+    }
+    assert all(row["consequence"] for row in table)
+
+
+def test_trainer_gets_the_same_rows(tmp_path, raw):
+    _, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
+
+    rows = store.read_utterances(out / "utterances.h5")
+
+    assert (rows.corpus, rows.classes[4]) == ("meld", "joy")
+    assert rows.utterance_id.tolist() == list(CLIPS_MEASURED)
+    assert rows.position.tolist() == [0, 1, 3, 0, 0, 1, 0, 1]
+    assert rows.emotion.tolist() == [0, 4, 4, 2, 6, 0, 1, 5]
+    unusable = [not (sound or picture) for _, sound, picture in CLIPS_MEASURED.values()]
+    assert np.isnan(rows.start_s).tolist() == np.isnan(rows.end_s).tolist() == unusable
+    assert rows.end_s[6] == 30.0
+
+
+def test_report_says_what_the_corpus_holds(tmp_path, raw):
+    result, _ = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
+    said = _flat(result.stderr)
+
+    for line in (
+        "dialogues 2 1 1",
+        "of one utterance 1 0 0",
+        "with gaps in positions 1 0 0",
+        "utterances 4 2 2",
+        "joy 2 0 0",
+        "with sound 2 0 0",
+        "with a picture 2 1 1",
+        "no sound track 3 train_dia0_utt1:",
+        "unreadable 2 train_dia2_utt0",
+    ):
+        assert f" {line}" in said, line
+
+
+def test_too_many_unreadable_clips_fail_but_are_all_listed(tmp_path, raw):
+    """Three of eight clips are unusable: 37.5 %."""
+    result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.37))
+
+    assert result.exit_code == 1
+    assert "3 of 8 clips are missing or unreadable (37.5%; allowed: 37.0%)" in result.stderr
+    assert "test/dia7_utt1.mp4: clip missing" in result.stderr and "meld.prepare.max_unreadable" in result.stderr
+    assert [path.name for path in out.iterdir()] == ["problems.csv"]
+    assert "test_dia7_utt1" in {row["where"] for row in read_csv(out / "problems.csv")}
+
+
+def test_share_of_unreadable_clips_may_be_reached(tmp_path, raw):
+    assert _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.375))[0].exit_code == 0
+
+
+def test_same_input_gives_the_same_bytes_with_any_number_of_workers(tmp_path, raw):
+    params = _params(tmp_path, max_unreadable=0.4)
+    outputs = []
+    for workers in ("0", "2"):
+        result, out = _run(tmp_path, raw, params, "--workers", workers)
+        assert result.exit_code == 0, result.output
+        outputs.append([(out / name).read_bytes() for name in OUTPUTS])
+
+    assert outputs[0] == outputs[1]
+
+
+def test_csvs_alone_make_a_text_only_corpus(tmp_path):
+    result, out = _run(tmp_path, write_csvs(tmp_path / "raw"), _params(tmp_path, max_unreadable=0.0))
+
+    assert result.exit_code == 0, result.output
+    assert "a text-only corpus" in result.stderr
+    rows = read_utterances_csv(out / "utterances.csv")
+    assert not any(row.media or row.has_audio or row.has_video for row in rows)
+    assert np.isnan(store.read_utterances(out / "utterances.h5").start_s).all()
+    assert {row["problem"].partition(":")[0] for row in read_csv(out / "problems.csv")} == {"count differs"}
+
+
+@pytest.mark.skipif(not (SHARED / "data" / "MELD").is_dir(), reason="no MELD CSVs in $DFERC_SHARED/data/MELD")
+def test_published_meld_is_prepared_from_its_csvs(tmp_path):
+    result, out = _run(tmp_path, SHARED / "data" / "MELD", REPOSITORY / "params.yaml")
+
+    assert result.exit_code == 0, result.output
+    said = _flat(result.stderr)
+    assert " of one utterance 70 6 12 " in said and " with gaps in positions 72 2 2 " in said
+    assert len(store.read_utterances(out / "utterances.h5")) == 13708
+
+
+def test_outputs_lie_where_the_corpus_name_says(tmp_path, monkeypatch):
+    write_csvs(tmp_path / "data" / "raw" / "meld")
+    _params(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    result = CliRunner().invoke(prepare.main, ["--corpus", "meld", "--workers", "0"])
+
+    assert result.exit_code == 0, result.output
+    for path in ("data/meld/utterances.csv", "data/meld/problems.csv", "features/meld/utterances.h5"):
+        assert (tmp_path / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_unreadable": 2}, "prepare.max_unreadable: got 2 (int); input should be less than or equal to 1"),
+        ({"max_utterance_s": "'long'"}, "prepare.max_utterance_s: got 'long' (str)"),
+    ],
+)
+def test_faulty_settings_stop_it_before_anything_is_read(tmp_path, settings, message):
+    result, out = _run(tmp_path, tmp_path / "nowhere", _params(tmp_path, **settings))
+
+    assert result.exit_code == 1 and message in _flat(result.stderr) and not out.exists()
+
+
+def test_unknown_corpus_and_missing_folder_are_one_line(tmp_path):
+    result, _ = _run(tmp_path, tmp_path / "nowhere", REPOSITORY / "params.yaml")
+    unknown, _ = _run(tmp_path, tmp_path, REPOSITORY / "params.yaml", "--corpus", "mled")
+
+    assert result.exit_code == 1 and "nowhere: no such folder. Put MELD there" in _flat(result.stderr)
+    assert unknown.exit_code == 1 and "no block for the corpus 'mled'" in _flat(unknown.stderr)
+    assert "Traceback" not in result.output + unknown.output
+
+
+# ---------------------------------------------------------------------------------------------------- parts
+
+ROW = Utterance(
+    utterance_id="u", dialogue_id="d", position=0, speaker="", emotion="", split="train", text="t", media="c"
+)
+
+
+def _info(duration_s):
+    return MediaInfo(duration_s=duration_s, has_audio=True, has_video=True)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "end_s", "kinds"),
+    [
+        (0.05, 0.05, ["very short"]),
+        (0.08, 0.08, []),
+        (2.0, 2.0, []),
+        (2.001, 2.0, ["too long"]),
+        (305.0, 2.0, ["too long"]),
+    ],
+)
+def test_span_is_the_whole_clip_up_to_the_cap(duration_s, end_s, kinds):
+    row, problems = prepare.complete(ROW, _info(duration_s), max_utterance_s=2.0)
+
+    assert (row.start_s, row.end_s, row.has_audio, row.has_video) == (0.0, end_s, True, True)
+    assert [problem.kind for problem in problems] == kinds
+
+
+def test_row_that_names_no_clip_stays_as_it_is():
+    assert prepare.complete(ROW, None, max_utterance_s=2.0) == (ROW, [])
+
+
+def test_clip_of_several_rows_is_measured_once(tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(prepare, "probe", lambda path: measured.append(path) or _info(1.0))
+    touch(tmp_path, "c")
+    rows = [ROW, ROW, Utterance(**{**_fields(ROW), "media": ""})]
+
+    assert prepare.measure_clips(tmp_path, rows, workers=0) == {"c": _info(1.0)}
+    assert measured == [tmp_path / "c"]
+
+
+def test_clip_that_kills_its_worker_is_unreadable(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare.engine, "run", lambda *_: iter([(0, engine.WorkerDied(3))]))
+
+    found = prepare.measure_clips(tmp_path, [ROW], workers=1)
+    assert found["c"].problem.startswith("worker died: 3 times")
+
+
+def test_identical_clips_are_listed_once_each(tmp_path):
+    """Here a = c = d; b has their length and other bytes; e is unreadable."""
+    for name, content in {"a": b"same", "b": b"else", "c": b"same", "d": b"same", "e": b"same"}.items():
+        (tmp_path / name).write_bytes(content)
+    measured = {name: _info(1.0) for name in "abcd"} | {"e": prepare.Faulty("unreadable")}
+
+    problems = prepare.identical_clips(tmp_path, measured)
+    assert [(problem.file, problem.problem) for problem in problems] == [
+        ("c", "identical clips: same bytes as a"),
+        ("d", "identical clips: same bytes as a"),
+    ]
+
+
+def test_unlabelled_rows_are_kept_as_context():
+    found = corpora.RawCorpus(classes=("joy",), protocol="p", utterances=[ROW])
+
+    assert prepare.to_store("demo", found, [ROW]).emotion.tolist() == [store.UNLABELLED]
+
+
+def test_emotion_that_is_no_class_is_refused():
+    rows = [Utterance(**{**_fields(ROW), "emotion": "glee"})]
+
+    with pytest.raises(InputError, match="u: emotion 'glee' is none of joy, anger"):
+        prepare.to_store("demo", corpora.RawCorpus(classes=("joy", "anger"), protocol="p", utterances=rows), rows)
+
+
+def test_contradicting_rows_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    twice = corpora.RawCorpus(classes=("joy",), protocol="p", utterances=[ROW, ROW])
+    monkeypatch.setattr(prepare.corpora, "read", lambda *_: twice)
+
+    result, out = _run(tmp_path, tmp_path, REPOSITORY / "params.yaml")
+    assert result.exit_code == 1 and "duplicate utterance ids: u" in result.stderr and not out.exists()
+
+
+def _fields(row):
+    return {name: getattr(row, name) for name in Utterance.__slots__}
+
+
+def test_miniature_is_what_the_expectations_above_count():
+    assert [f"{split}_dia{row[0]}_utt{row[1]}" for split, rows in ROWS.items() for row in rows] == list(CLIPS_MEASURED)
