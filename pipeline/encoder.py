@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoModel,
     AutoTokenizer,
     PreTrainedModel,
@@ -44,6 +45,7 @@ class Encoder:
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer, for `load_encoder` to read."""
+        transformers_logging.disable_progress_bar()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -130,7 +132,7 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
             "they are not of one model."
         )
     limit = position_limit(model)
-    if max_tokens > limit:
+    if limit is not None and max_tokens > limit:
         raise InputError(
             f"{name} has positions for {limit} tokens, and max_tokens is {max_tokens}. "
             f"Set max_tokens to {limit} or less, in finetune_text and in extract_text."
@@ -139,16 +141,22 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
     return Encoder(model, tokenizer)
 
 
-def position_limit(model: PreTrainedModel) -> int:
-    """Most tokens of an input. RoBERTa counts positions from its padding id + 1, so 514 positions are 512 tokens."""
-    offset = getattr(model.embeddings, "padding_idx", None)
-    return model.config.max_position_embeddings - (0 if offset is None else offset + 1)
+def position_limit(model: PreTrainedModel) -> int | None:
+    """Most tokens of an input, None = any number.
+
+    RoBERTa and its kin count positions from their padding id + 1: its 514 positions are for 512 tokens.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    offset = getattr(getattr(model, "embeddings", None), "padding_idx", None)
+    return positions if positions is None or offset is None else positions - offset - 1
 
 
 def _check_complete(name: str | Path, model: PreTrainedModel, missing: Iterable[str]) -> None:
-    if model.config.is_encoder_decoder or getattr(model.config, "is_decoder", False):
+    # A model that can fill in a masked word has read the words after it; one that generates text has not.
+    if model.config.is_encoder_decoder or type(model.config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise InputError(
-            f"{name} is a {model.config.model_type}, which generates text; an encoder is needed, such as roberta-large."
+            f"{name} is a {model.config.model_type}; an encoder that reads in both directions is needed, "
+            "such as roberta-large."
         )
     missing = sorted(key for key in missing if not key.startswith("pooler."))
     if missing:

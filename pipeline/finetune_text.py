@@ -140,6 +140,8 @@ def save(
         table = csv.DictWriter(file, [field.name for field in fields(Epoch)], lineterminator="\n")
         table.writeheader()
         table.writerows(asdict(epoch) for epoch in history)
+    for path in part.iterdir():
+        path.chmod(0o644)  # safetensors makes its files private; models are for sharing
     if out.exists():
         shutil.rmtree(out)
     part.replace(out)
