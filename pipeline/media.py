@@ -257,7 +257,7 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
         samples = samples.astype(np.float32) / 128 - 1
     elif samples.dtype.kind == "i":
         samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    return samples.mean(axis=0, dtype=np.float32)
+    return samples.sum(axis=0, dtype=np.float32) / np.float32(len(samples))  # np.mean takes twice as long on one frame
 
 
 def _resample(samples: np.ndarray, rate_hz: int) -> np.ndarray:
