@@ -5,6 +5,7 @@ and small faces), and `whole_frame` for clips that are face crops already. All t
 people in the picture nothing tells which one speaks, and the camera mostly shows the speaker closest.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -12,7 +13,9 @@ import cv2
 import numpy as np
 
 from dferc.console import InputError
+from dferc.params import ExtractVisual
 from dferc.store import file_hash
+from pipeline import media
 from pipeline.densenet import scale_face
 
 HAAR, WHOLE_FRAME = "haar", "whole_frame"
@@ -38,6 +41,21 @@ class Box(NamedTuple):
     y: int
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """The faces of one utterance.
+
+    Attributes:
+        frames: how many were sampled.
+        faces: [faces, S, S] uint8.
+        problem: what was found wrong, or empty.
+    """
+
+    frames: int
+    faces: np.ndarray
+    problem: str = ""
 
 
 class Finder(Protocol):
@@ -162,3 +180,38 @@ def cut(image: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
 
 def _grey(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+
+
+# ---------------------------------------------------------------------------------------------------- in a worker
+
+_finder: Finder | None = None
+_settings: ExtractVisual | None = None
+_size = 0
+
+
+def start_worker(settings: ExtractVisual, size: int) -> None:
+    """Prepare a process for `cut_faces`: settings, and S in pixels."""
+    global _finder, _settings, _size
+    _finder, _settings, _size = make_finder(settings.finder, settings.min_face), settings, size
+
+
+def cut_faces(item: tuple[str, float, float]) -> Faces:
+    """Decode one utterance's picture and cut the largest face out of each sampled frame.
+
+    Args:
+        item: path, start_s, end_s.
+    """
+    path, start_s, end_s = item
+    margin = 0.0 if _settings.finder == WHOLE_FRAME else _settings.margin
+    frames, found, problem = 0, [], ""
+    try:
+        for _, image in media.read_frames(path, start_s, end_s, _settings.frames_per_s, _settings.max_frames):
+            frames += 1
+            box = _finder.find(image)
+            if box is not None:
+                found.append(cut(image, box, margin, _size))
+    except media.MediaError as error:
+        problem = error.problem
+    if not frames and not problem:
+        problem = f"no frame between {start_s:.2f} s and {end_s:.2f} s"
+    return Faces(frames, np.stack(found) if found else np.zeros((0, _size, _size), np.uint8), problem)

@@ -1,0 +1,225 @@
+"""Stage train_face: the 342-d DenseNet, trained on FER+ vote distributions -> models/<corpus>/face/.
+
+`python -m pipeline.train_face --corpus meld` writes face.safetensors and face.json (what extract_visual reads) and
+metrics.json. Soft cross-entropy on the Training faces, mirrored and shifted at random; the epoch that is right about
+most PublicTest faces is kept; PrivateTest is scored once, at the end. Accuracy is, as FER+ reports it, over the faces
+on which more than half of the votes agree.
+
+B faces, S side of a face in pixels, 8 emotions.
+"""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dferc.console import InputError, console, progress_bar, readable_errors
+from dferc.device import DEVICES, choose_device
+from dferc.params import TrainFace, load_params
+from dferc.store import write_atomically
+from pipeline.densenet import FaceNet, description_path, load_face_net, read_json, save_face_net, write_json
+from pipeline.ferplus import NO_MAJORITY, Faces, missing_files, read_ferplus
+
+WEIGHTS = "face.safetensors"
+"""Name of the weights in the stage's folder; face.json lies beside."""
+
+FERPLUS, NONE = "ferplus", "none"
+
+_MOMENTUM = 0.9
+_SHIFT = 0.08
+"""Largest shift of a training face, as a share of its side (FER+'s own training)."""
+
+_SCORED_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How the network does on a split.
+
+    Attributes:
+        accuracy: share right, of the faces with a majority emotion; 0 where there is none.
+        loss: cross-entropy against the votes of all faces, in nats.
+    """
+
+    accuracy: float
+    loss: float
+
+
+@click.command()
+@click.option("--corpus", required=True, help="Name of the corpus block in params.yaml.")
+@click.option("--params", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
+@click.option("--faces", type=click.Path(path_type=Path), help="FER+ files.  [default: data/faces/{corpus}]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: models/{corpus}/face]")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@readable_errors
+def main(corpus: str, params: Path, faces: Path | None, out: Path | None, device: str) -> None:
+    """Train the face network on FER+, or take one that is trained."""
+    settings = load_params(params).corpus(corpus).train_face
+    faces, out = faces or Path("data/faces", corpus), out or Path("models", corpus, "face")
+    if settings.source == NONE:
+        leave_untrained(out, NONE, "params.yaml asks for no face model (train_face.source: none)")
+    elif settings.source != FERPLUS:
+        copy_checkpoint(Path(settings.source), out)
+    elif missing := missing_files(faces):
+        reason = f"{' and '.join(missing)} not found in {faces}; see {faces / 'README.md'} for where to get them"
+        leave_untrained(out, FERPLUS, reason)
+        console.print(
+            f"[bold yellow]NOTE: NO FACE MODEL WAS TRAINED:[/] {reason}. extract_visual will fail if any utterance has "
+            "a picture; a corpus without clips goes on. To do without pictures, set train_face.source to none."
+        )
+    else:
+        train(read_ferplus(faces, settings.image_size), settings, out, choose_device(device, "float32").device)
+
+
+def leave_untrained(out: Path, source: str, reason: str) -> None:
+    """Write a folder that says why there is no face model, in place of whatever was there."""
+    (out / WEIGHTS).unlink(missing_ok=True)
+    write_json(description_path(out / WEIGHTS), {"trained": False, "source": source, "reason": reason})
+    write_json(out / "metrics.json", {"trained": False})
+
+
+def copy_checkpoint(source: Path, out: Path) -> None:
+    """Check a checkpoint made elsewhere (its .safetensors, or the folder of it) and copy it to `out`.
+
+    Raises:
+        InputError: it is not there, or not a checkpoint of this network.
+    """
+    weights = source / WEIGHTS if source.is_dir() else source
+    if not weights.is_file():
+        raise InputError(
+            f"train_face.source: no file {weights}. Expected {FERPLUS}, {NONE}, or the path of a trained {WEIGHTS} "
+            "with its .json beside it."
+        )
+    net = load_face_net(weights)
+    content = weights.read_bytes()
+    write_atomically(out / WEIGHTS, lambda temporary: temporary.write_bytes(content))
+    write_json(description_path(out / WEIGHTS), read_json(description_path(weights)))
+    write_json(out / "metrics.json", {"trained": True, "source": "checkpoint"})
+    console.print(f"train_face: {weights} checked and copied to {out} (faces of {net.image_size} px)")
+
+
+def train(splits: dict[str, Faces], settings: TrainFace, out: Path, device: torch.device) -> None:
+    """Train on the train split, keep the best epoch by the validation split, score the test split, write it all.
+
+    Raises:
+        InputError: the loss stopped being a number.
+    """
+    started = time.monotonic()
+    sizes = ", ".join(f"{len(faces)} {split}" for split, faces in splits.items())
+    console.print(f"train_face: {sizes} faces of {settings.image_size} px, on {device}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        images = splits["train"].images
+        net = FaceNet(image_size=settings.image_size, mean=images.mean(), std=images.std() or 1.0)
+    net.to(device, memory_format=torch.channels_last)
+    best = fit(net, splits["train"], splits["validation"], settings)
+    scores = {"validation": asdict(best[1]), "test": asdict(score(net, splits["test"]))}
+    facts = {"trained": True, "source": FERPLUS, "settings": settings.model_dump(), "epoch": best[0], **scores}
+    save_face_net(out / WEIGHTS, net, facts)
+    counts = {split: {"faces": len(faces)} for split, faces in splits.items()}
+    metrics = {split: counts[split] | scores.get(split, {}) for split in splits}
+    write_json(out / "metrics.json", {"trained": True, "epoch": best[0], **metrics})
+    console.print(
+        f"train_face: epoch {best[0]} kept, accuracy {scores['validation']['accuracy']:.3f} validation, "
+        f"{scores['test']['accuracy']:.3f} test; {time.monotonic() - started:.0f} s; {out / WEIGHTS}"
+    )
+
+
+def fit(net: FaceNet, faces: Faces, validation: Faces, settings: TrainFace) -> tuple[int, Score]:
+    """Train, and leave the network as it was after its best epoch.
+
+    Returns:
+        The number of that epoch (from 1) and its validation score: the highest accuracy, of equals the lowest loss.
+    """
+    device = net.mean.device
+    images_NSS, targets_NC = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.targets).to(device)
+    optimizer = torch.optim.SGD(
+        net.parameters(), settings.learning_rate, _MOMENTUM, weight_decay=settings.weight_decay, nesterov=True
+    )
+    steps = math.ceil(len(faces) / settings.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.epochs * steps
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+    random = torch.Generator().manual_seed(settings.seed)
+    best, kept = None, {}
+    for epoch in range(1, settings.epochs + 1):
+        net.train()
+        total = torch.zeros((), device=device)
+        batches = torch.randperm(len(faces), generator=random).split(settings.batch_size)
+        with progress_bar() as bar:
+            for batch in bar.track(batches, description=f"train_face epoch {epoch}/{settings.epochs}"):
+                batch = batch.to(device)
+                with torch.autocast(device.type, torch.float16, enabled=scaler.is_enabled()):
+                    logits = net(augment(images_NSS[batch], random)).logits
+                loss = F.cross_entropy(logits.float(), targets_NC[batch])
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                schedule.step()
+                total += loss.detach() * len(batch)
+        _check_loss(mean_loss := total.item() / len(faces), epoch, settings)
+        found = score(net, validation)
+        better = best is None or (found.accuracy, -found.loss) > (best[1].accuracy, -best[1].loss)
+        _tell(epoch, settings.epochs, mean_loss, found, better)
+        if better:
+            best, kept = (epoch, found), {name: value.clone() for name, value in net.state_dict().items()}
+    net.load_state_dict(kept)
+    return best
+
+
+def augment(faces_BSS: Tensor, random: torch.Generator) -> Tensor:
+    """Mirror half of the faces and shift each by up to `_SHIFT` of its side; the edge is repeated where it shows.
+
+    Args:
+        faces_BSS: [B, S, S], any type, any device.
+        random: a CPU generator, so that the draws are the same on every device.
+    """
+    count, size = len(faces_BSS), faces_BSS.shape[-1]
+    reach = round(_SHIFT * size)
+    shifts_2B1 = torch.randint(-reach, reach + 1, (2, count, 1), generator=random)
+    mirrored_B1 = torch.rand((count, 1), generator=random) < 0.5
+    rows_BS, columns_BS = (torch.arange(size) + shifts_2B1).clamp(0, size - 1)
+    columns_BS = torch.where(mirrored_B1, columns_BS.flip(1), columns_BS)
+    rows_BS, columns_BS = rows_BS.to(faces_BSS.device), columns_BS.to(faces_BSS.device)
+    one_by_one = torch.arange(count, device=faces_BSS.device)[:, None, None]
+    return faces_BSS[one_by_one, rows_BS[:, :, None], columns_BS[:, None, :]]
+
+
+@torch.inference_mode()
+def score(net: FaceNet, faces: Faces) -> Score:
+    """Accuracy over the faces with a majority emotion, and the mean cross-entropy over all."""
+    net.eval()
+    device = net.mean.device
+    images = torch.from_numpy(faces.images).split(_SCORED_AT_ONCE)
+    logits_NC = torch.cat([net(part.to(device)).logits.cpu() for part in images])
+    majority_N = torch.from_numpy(faces.majority)
+    counted_N = majority_N != NO_MAJORITY
+    right = (logits_NC.argmax(dim=1) == majority_N)[counted_N]
+    loss = F.cross_entropy(logits_NC, torch.from_numpy(faces.targets)).item()
+    return Score(accuracy=right.double().mean().item() if len(right) else 0.0, loss=loss)
+
+
+def _check_loss(loss: float, epoch: int, settings: TrainFace) -> None:
+    if not math.isfinite(loss):
+        raise InputError(
+            f"train_face: the loss is no longer a number in epoch {epoch}. Lower train_face.learning_rate "
+            f"({settings.learning_rate})."
+        )
+
+
+def _tell(epoch: int, epochs: int, loss: float, validation: Score, better: bool) -> None:
+    console.print(
+        f"epoch {epoch:>3}/{epochs}: loss {loss:.4f}, validation loss {validation.loss:.4f}, "
+        f"accuracy {validation.accuracy:.3f}{' *' if better else ''}"
+    )
+
+
+if __name__ == "__main__":
+    main()
