@@ -123,6 +123,14 @@ def test_rows_carry_ids_positions_and_splits(tmp_path):
     assert not any(row.media or row.has_audio or row.has_video or row.end_s for row in found.utterances)
 
 
+def test_columns_may_come_in_another_order_behind_a_byte_order_mark(tmp_path):
+    content = "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\nWhat?,Joey,anger,0,0\nNothing.,Joey,neutral,0,1\n"
+    plain = corpora.read("meld", write_csvs(tmp_path))
+    (tmp_path / CSVS["dev"]).write_text(content, encoding="utf-8-sig")
+
+    assert corpora.read("meld", tmp_path).utterances == plain.utterances
+
+
 def test_shuffled_rows_come_back_in_order(tmp_path):
     write_csvs(tmp_path / "plain")
     write_csvs(tmp_path / "shuffled", {split: rows[::-1] for split, rows in ROWS.items()})
@@ -196,6 +204,7 @@ LAYOUTS = {
     "doubled": [f"MELD.Raw/MELD.Raw/{folder}" for folder in _SPLITS],
     "renamed": ["train", "dev", "test"],
     "other words": ["clips/Train", "clips/validation", "clips/TEST"],
+    "a split's name above": ["dev/MELD/train", "dev/MELD/dev", "dev/MELD/test"],
     "split first": ["train/videos", "val/videos", "test/videos"],
 }
 

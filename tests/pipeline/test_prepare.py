@@ -281,6 +281,16 @@ def test_clip_that_kills_its_worker_is_unreadable(tmp_path, monkeypatch):
     assert found["c"].problem.startswith("worker died: 3 times")
 
 
+def test_identical_clips_of_a_corpus_are_in_its_problems_table(tmp_path):
+    clip = write_clip_in(write_csvs(tmp_path / "raw"))
+    clip("train/dia0_utt0", pictures=PICTURES)
+    clip("dev/dia0_utt0", pictures=PICTURES)
+
+    _, out = _run(tmp_path, tmp_path / "raw", _params(tmp_path, max_unreadable=1.0))
+    told = {row["file"]: row["problem"] for row in read_csv(out / "problems.csv")}
+    assert told["dev/dia0_utt0.mp4"] == "identical clips: same bytes as train/dia0_utt0.mp4"
+
+
 def test_identical_clips_are_listed_once_each(tmp_path):
     """Here a = c = d; b has their length and other bytes; e is unreadable."""
     for name, content in {"a": b"same", "b": b"else", "c": b"same", "d": b"same", "e": b"same"}.items():
