@@ -2,7 +2,7 @@
 
 model.safetensors is whole by itself: weights, normalisation and the record (settings, classes, widths, identities of
 the features, scores) in its metadata, so that a kill between two files cannot pair new weights with an old record.
-settings.json is the record again, for reading.
+settings.json is the record again, for reading, with the versions of the software beside it.
 """
 
 import json
@@ -45,9 +45,21 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(
-    folder: Path, weights: Mapping[str, torch.Tensor], normalisation: Normalisation, record: Mapping
+    folder: Path,
+    weights: Mapping[str, torch.Tensor],
+    normalisation: Normalisation,
+    record: Mapping,
+    remarks: Mapping,
 ) -> None:
-    """Write weights, normalisation and record atomically; the same values give the same bytes."""
+    """Write weights, normalisation and record atomically; the same values give the same bytes.
+
+    Args:
+        folder: of this run.
+        weights: the model's state.
+        normalisation: of its training split.
+        record: what decided the weights, and their scores.
+        remarks: what did not (versions, revision); in settings.json only, so that it changes no weight file.
+    """
     tensors = {f"model.{name}": value for name, value in weights.items()}
     tensors |= {f"normalisation.{name}": value for name, value in normalisation.state().items()}
     # Clones: safetensors refuses tensors that share memory, as a fused LSTM's do.
@@ -56,7 +68,7 @@ def save_checkpoint(
     # One metadata key: safetensors does not order several, and the same run must give the same bytes.
     metadata = {"dferc": json.dumps(record, ensure_ascii=False)}
     write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata))
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(record | remarks, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "settings.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 

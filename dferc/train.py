@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from dferc import SPLITS, __version__
 from dferc.checkpoint import save_checkpoint
-from dferc.console import InputError
+from dferc.console import InputError, console
 from dferc.dataset import Batch
 from dferc.history import write_csv, write_curves
 from dferc.losses import Losses, dferc_losses
@@ -60,6 +60,8 @@ def train(
         if fresh:
             forget(state)
         progress = load_progress(state)
+        if progress.epoch:
+            console.print(f"seed {seed}: resumes after epoch {progress.epoch} (--fresh would start again)")
         try:
             with _reproducible(seed, task.device.device):
                 _train_seed(task, seed, progress, state, report)
@@ -104,10 +106,12 @@ def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: 
         scores = read_tallies([trained, validate(model, task)])  # the epoch's one host sync
         row = {"epoch": progress.epoch + 1, "learning_rate": learning_rate} | _flatten(*scores)
         _check_finite(row, seed, settings.learning_rate)
-        if row["validation_weighted_f1"] > progress.best_score:
-            progress.best_epoch, progress.best_score = row["epoch"], row["validation_weighted_f1"]
-            progress.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         progress.history.append(row)
+        score = row["validation_weighted_f1"]
+        if score > progress.best_score:
+            weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            # Together: Ctrl-C must not find the weights of one epoch beside the number of another.
+            progress.best_epoch, progress.best_score, progress.best = row["epoch"], score, weights
         progress.machinery = machinery.state()
         save_progress(state, progress)
         if report is not None:
@@ -186,11 +190,11 @@ def _save(task: Task, seed: int, progress: Progress, folder: Path) -> None:
         "epochs": progress.epoch,
         "finished": progress.is_finished(epochs=settings.epochs, patience=settings.patience),
         "scores": dict(progress.history[progress.best_epoch - 1]),
-        "versions": {"dferc": __version__, "torch": torch.__version__, "revision": _revision()},
     }
+    remarks = {"versions": {"dferc": __version__, "torch": torch.__version__, "revision": _revision()}}
     folder = folder / f"seed-{seed}"
     write_csv(folder / "history.csv", list(progress.history[0]), progress.history)
-    save_checkpoint(folder, progress.best, task.normalisation, record)
+    save_checkpoint(folder, progress.best, task.normalisation, record, remarks)
 
 
 def _revision() -> str | None:

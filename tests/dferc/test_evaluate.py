@@ -235,6 +235,14 @@ def test_load_checkpoint_refuses_a_truncated_a_foreign_and_a_missing_file(tmp_pa
         load_checkpoint(folder, CPU)
 
 
+def test_settings_json_is_the_record_and_names_the_versions(root):
+    record = load_checkpoint(root / "train/seed-0", CPU).record
+    settings = json.loads((root / "train/seed-0/settings.json").read_text())
+    assert settings.pop("versions")["torch"] == torch.__version__
+    assert settings == record
+    assert (record["corpus"], record["seed"], record["widths"]) == ("demo", 0, WIDTHS)
+
+
 def test_load_checkpoint_draws_nothing_from_the_random_generator(root):
     before = torch.get_rng_state()
     load_checkpoint(root / "train/seed-0", CPU)

@@ -66,6 +66,17 @@ def test_train_learns_what_is_plain(features, tmp_path):
     assert record["finished"]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_train_learns_on_cuda_in_every_precision(features, tmp_path, precision):
+    settings = small_settings(epochs=15, precision=precision)
+    task = make_task(read_corpus(features), "full", settings, choose_device("cuda", precision))
+    run(task, tmp_path)
+    record = load_checkpoint(tmp_path / "train/seed-0", torch.device("cuda")).record
+    assert record["scores"]["validation_weighted_f1"] > 0.9
+
+
 @pytest.mark.parametrize("variant", ["no_ddm", "no_cfm", "no_crm", "full_context", "no_alignment", "a", "tv"])
 def test_train_runs_every_kind_of_variant(features, tmp_path, variant):
     task = task_for(features, variant, epochs=1)
@@ -218,6 +229,7 @@ def test_train_killed_resumes_to_the_same_bytes(features, tmp_path):
     process.stderr.close()
     assert not (tmp_path / "killed/runs").exists()
     resumed = CliRunner().invoke(main, killed)
+    assert "seed 0: resumes after epoch" in resumed.stderr
     assert "epoch 3:" not in resumed.stderr and "epoch 25:" in resumed.stderr
 
     assert CliRunner().invoke(main, whole).exit_code == 0
