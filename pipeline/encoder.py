@@ -3,7 +3,8 @@
 Legend: B windows of a batch, L tokens of the longest, U utterances in the batch, W width of the encoder.
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -45,9 +46,9 @@ class Encoder:
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer, for `load_encoder` to read."""
-        transformers_logging.disable_progress_bar()
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with _quiet_transformers():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
 
 class Batch(NamedTuple):
@@ -116,12 +117,12 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
     Raises:
         InputError: not found, unreadable, incomplete, not an encoder, or with fewer positions than `max_tokens`.
     """
-    transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model, report = AutoModel.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
+        with _quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            model, report = AutoModel.from_pretrained(
+                name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(_not_loaded(name, error)) from error
     _check_complete(name, model, report["missing_keys"])
@@ -149,6 +150,19 @@ def position_limit(model: PreTrainedModel) -> int | None:
     positions = getattr(model.config, "max_position_embeddings", None)
     offset = getattr(getattr(model, "embeddings", None), "padding_idx", None)
     return positions if positions is None or offset is None else positions - offset - 1
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars for fractions of a second, no report of the pooler's missing weights: see `_check_complete`."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.enable_progress_bar()
+        transformers_logging.set_verbosity(verbosity)
 
 
 def _check_complete(name: str | Path, model: PreTrainedModel, missing: Iterable[str]) -> None:

@@ -1,0 +1,208 @@
+"""Text features: METHOD §0 over a whole corpus, whatever the batches, the kills and the texts."""
+
+import csv
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dferc.device import choose_device
+from dferc.store import read_features
+from pipeline.encoder import load_encoder
+from pipeline.extract_text import main, make_extractor
+from pipeline.scratch import Record
+from pipeline.windows import dialogue_windows
+from tests.corpora import REPOSITORY, make_row, run_stage, stage_arguments, write_rows
+from tests.encoders import extract_settings, finetune_settings, naive_vectors, small_encoder, talk, write_params
+
+CPU = choose_device("cpu", "float32")
+ROWS = [*talk(30), *talk(12, split="test")]
+
+
+def prepare(folder, rows=ROWS, seed=0, **settings):
+    """Write the rows, a params file and an untrained encoder where `options` says."""
+    write_rows(folder, rows)
+    write_params(folder / "params.yaml", finetune_settings(), extract_settings(**settings))
+    small_encoder(ROWS, seed=seed).save(folder / "model")
+    return folder
+
+
+def options(folder, **changes):
+    return {
+        "params": folder / "params.yaml",
+        "encoder": folder / "model",
+        "device": "cpu",
+        "batch-tokens": 256,
+    } | changes
+
+
+def extract(folder, **changes):
+    """Run the stage; returns its features, its problems (utterance, problem, consequence), and what it told."""
+    result = run_stage(main, folder, **options(folder, **changes))
+    assert result.exit_code == 0, result.stderr
+    with open(folder / "problems.csv", encoding="utf-8", newline="") as file:
+        problems = [(row["where"], row["problem"], row["consequence"]) for row in csv.DictReader(file)]
+    return read_features(folder / "out.h5", "text"), problems, result.stderr
+
+
+def counts(told):
+    return tuple(map(int, re.search(r"(\d+) done, (\d+) reused, (\d+) failed, (\d+) absent", told).groups()))
+
+
+@pytest.mark.parametrize("max_tokens", [48, 14])
+def test_features_equal_the_naive_reference(tmp_path, max_tokens):
+    made, _, told = extract(prepare(tmp_path, max_tokens=max_tokens))
+    encoder = load_encoder(tmp_path / "model", max_tokens)
+    encoder.model.eval()
+    windows, _ = dialogue_windows(ROWS, encoder.tokenizer, max_tokens)
+    assert max_tokens == 48 or len(windows) > len({row.dialogue_id for row in ROWS})
+    expected = naive_vectors(encoder, windows)
+    assert made.present.all() and counts(told) == (len(ROWS), 0, 0, 0)
+    for row, vector in expected.items():
+        np.testing.assert_allclose(made.features[row], vector.numpy(), rtol=0, atol=1e-5)
+
+
+def test_batch_size_moves_features_by_rounding_at_most(tmp_path):
+    prepare(tmp_path)
+    made = {size: extract(tmp_path, **{"batch-tokens": size})[0] for size in (1, 200, 100_000)}
+    for size in (1, 200):
+        np.testing.assert_allclose(made[size].features, made[100_000].features, rtol=0, atol=1e-5)
+        assert made[size].identity == made[100_000].identity
+
+
+def test_utterance_without_text_is_not_present_and_listed(tmp_path):
+    rows = [replace(row, text=" ") if row.utterance_id == "train-5-2" else row for row in ROWS]
+    made, problems, told = extract(prepare(tmp_path, rows))
+    (row,) = np.flatnonzero(~made.present)
+    assert made.utterance_id[row] == "train-5-2" and not made.features[row].any()
+    assert problems == [("train-5-2", "no text: ' '", "text not present")]
+    assert counts(told) == (len(ROWS) - 1, 0, 1, 0)
+
+
+def test_utterance_that_is_cut_is_present_and_listed(tmp_path):
+    rows = [replace(row, text="x " * 99) if row.utterance_id == "train-5-2" else row for row in ROWS]
+    made, problems, _ = extract(prepare(tmp_path, rows))
+    assert made.present.all()
+    ((where, problem, consequence),) = problems
+    assert (where, consequence) == ("train-5-2", "what there is was used")
+    assert re.fullmatch(r"text too long: \d+ tokens, cut to 46 \(max_tokens 48\)", problem)
+
+
+def test_corpus_without_any_text_has_no_text_features(tmp_path):
+    made, problems, told = extract(prepare(tmp_path, [make_row(f"u{n}", text="") for n in range(3)]))
+    assert not made.present.any() and made.width == 32
+    assert len(problems) == 3 and counts(told) == (0, 0, 3, 0)
+
+
+def test_states_that_are_not_finite_fail_and_are_listed(tmp_path):
+    prepare(tmp_path)
+    broken = small_encoder(ROWS)
+    with torch.no_grad():
+        broken.model.encoder.layer[0].output.dense.bias[0] = torch.inf
+    broken.save(tmp_path / "model")
+    made, problems, told = extract(tmp_path)
+    assert not made.present.any() and counts(told) == (0, 0, len(ROWS), 0)
+    problem = "values not finite: the encoder's states, computed in torch.float32"
+    assert problems == [(row.utterance_id, problem, "text not present") for row in ROWS]
+
+
+# ---------------------------------------------------------------------------------------------------- reuse
+
+
+def test_rerun_reuses_everything_and_writes_the_same_bytes(tmp_path):
+    prepare(tmp_path)
+    extract(tmp_path)
+    first = (tmp_path / "out.h5").read_bytes()
+    _, _, told = extract(tmp_path)
+    assert counts(told) == (0, len(ROWS), 0, 0)
+    assert (tmp_path / "out.h5").read_bytes() == first
+
+
+def test_dialogues_added_at_the_end_leave_full_batches_finished(tmp_path):
+    extract(prepare(tmp_path))
+    more = [*ROWS, *talk(3, split="validation")]
+    prepare(tmp_path, more)
+    made, _, told = extract(tmp_path)
+    done, reused, *_ = counts(told)
+    assert done + reused == len(more)
+    assert len(more) - len(ROWS) < done < reused
+    expected, _, _ = extract(tmp_path, scratch=tmp_path / "empty.sqlite")
+    assert np.array_equal(made.features, expected.features)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"max_tokens": 47}])
+def test_other_weights_or_settings_compute_anew(tmp_path, change):
+    first, _, _ = extract(prepare(tmp_path))
+    second, _, told = extract(prepare(tmp_path, **change))
+    assert counts(told) == (len(ROWS), 0, 0, 0)
+    assert first.identity != second.identity
+
+
+def test_identity_names_what_made_the_values(tmp_path):
+    made, _, _ = extract(prepare(tmp_path))
+    assert set(made.identity) == {"extractor", "params", "computed_in", "model", "rows_hash"}
+    assert made.identity["params"] == extract_settings().model_dump()
+    assert made.identity["computed_in"] == "float32"  # the CPU's, whatever the params section asks of CUDA
+
+
+def test_killed_stage_makes_the_same_bytes_and_pays_for_the_rest_only(tmp_path):
+    prepare(tmp_path)
+    assert (
+        run_stage(
+            main, tmp_path, **options(tmp_path, out=tmp_path / "quiet.h5", scratch=tmp_path / "quiet.sqlite")
+        ).exit_code
+        == 0
+    )
+    kill_in_the_sixth_batch = (
+        "import os, signal, sys; from pipeline import extract_text as stage; real, calls = stage.encode, []\n"
+        "def encode(*arguments):\n"
+        "    calls.append(1); len(calls) == 6 and os.kill(os.getpid(), signal.SIGKILL); return real(*arguments)\n"
+        "stage.encode = encode; stage.main(sys.argv[1:])"
+    )
+    arguments = stage_arguments(tmp_path, **options(tmp_path))
+    killed = subprocess.run(
+        [sys.executable, "-c", kill_in_the_sixth_batch, *arguments], cwd=REPOSITORY, capture_output=True
+    )
+    assert killed.returncode == -9, killed.stderr
+    assert not (tmp_path / "out.h5").exists()
+    _, _, told = extract(tmp_path)
+    done, reused, failed, absent = counts(told)
+    assert done + reused == len(ROWS) and (failed, absent) == (0, 0)
+    assert 0 < reused < len(ROWS)
+    assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "quiet.h5").read_bytes()
+
+
+def test_asking_for_one_utterance_computes_its_batch_to_the_same_bits(tmp_path):
+    prepare(tmp_path)
+    extractor = make_extractor(ROWS, extract_settings(), tmp_path / "model", CPU, batch_tokens=256)
+    everything = dict(extractor.compute(list(range(len(ROWS)))))
+    assert sorted(everything) == list(range(len(ROWS)))
+    ((row, alone),) = extractor.compute([7])
+    assert row == 7 and isinstance(alone, Record)
+    assert np.array_equal(alone.arrays["features"], everything[7].arrays["features"])
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+
+
+def test_missing_encoder_says_how_to_make_it(tmp_path):
+    prepare(tmp_path)
+    result = run_stage(main, tmp_path, **options(tmp_path, encoder=tmp_path / "nowhere"))
+    assert result.exit_code == 1
+    assert "nowhere is missing. Make it with `python -m pipeline.finetune_text --corpus demo`" in result.stderr
+
+
+def test_folder_without_weights_is_an_error(tmp_path):
+    (prepare(tmp_path) / "model" / "model.safetensors").unlink()
+    result = run_stage(main, tmp_path, **options(tmp_path))
+    assert result.exit_code == 1 and "could not be loaded" in result.stderr
+
+
+def test_window_larger_than_the_encoder_s_is_an_error(tmp_path):
+    result = run_stage(main, prepare(tmp_path, max_tokens=49), **options(tmp_path))
+    assert result.exit_code == 1
+    assert "has positions for 48 tokens, and max_tokens is 49" in result.stderr
