@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from dferc import MODALITIES
 from dferc.console import InputError
@@ -67,7 +67,8 @@ def save_checkpoint(
     record = {"schema": SCHEMA, **record}
     # One metadata key: safetensors does not order several, and the same run must give the same bytes.
     metadata = {"dferc": json.dumps(record, ensure_ascii=False)}
-    write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata))
+    content = save(tensors, metadata)  # in memory first: a full disk is then an OSError like any other
+    write_atomically(folder / WEIGHTS, lambda path: path.write_bytes(content))
     text = json.dumps(record | remarks, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "settings.json", lambda path: path.write_text(text, encoding="utf-8"))
 

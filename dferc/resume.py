@@ -5,6 +5,7 @@ of all seeds of one call are kept until the last seed is done: an interrupted ca
 """
 
 import hashlib
+import io
 import json
 import pickle
 from collections.abc import Mapping
@@ -57,8 +58,9 @@ def resume_path(scratch: Path, about: Mapping[str, object]) -> Path:
 
 def save_progress(path: Path, progress: Progress) -> None:
     """Write the state atomically: a kill leaves the epoch before."""
-    state = vars(progress)
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+    content = io.BytesIO()  # in memory first: a full disk is then an OSError like any other
+    torch.save(vars(progress), content)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
 
 def load_progress(path: Path) -> Progress:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dferc.checkpoint import load_checkpoint
+from dferc.checkpoint import load_checkpoint, save_checkpoint
 from dferc.cli import main
 from dferc.console import InputError
 from dferc.device import choose_device
@@ -328,6 +329,28 @@ def test_train_stops_at_a_loss_that_is_not_finite(features, tmp_path):
     task = task_for(features, learning_rate=1e38, epochs=4, clip_norm=1e30)
     with pytest.raises(InputError, match=r"seed 0, epoch \d: the loss is not finite \(.*_loss = .*train.learning_rate"):
         run(task, tmp_path)
+
+
+@pytest.fixture
+def full_disk():
+    """No file can grow beyond 1 kB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_train_on_a_full_disk_keeps_the_old_files_and_says_so(features, tmp_path, request):
+    run(task_for(features), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    task = task_for(features, epochs=1)
+    weights = task.new_model().state_dict()
+    request.getfixturevalue("full_disk")
+    with pytest.raises(InputError, match=r"state.pt could not be written .*Is the disk full\?"):
+        run(task, tmp_path)
+    with pytest.raises(InputError, match="model.safetensors could not be written"):
+        save_checkpoint(tmp_path / "train/seed-0", weights, task.normalisation, {}, {})
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
