@@ -2,8 +2,8 @@
 
 Frames are sampled evenly over the utterance, the largest face of each is cut out (in worker processes), the network
 runs here over faces of many utterances at a time, and an utterance's vector is the mean over its frames with a face.
-Without a face it is not present. `quality/frames` and `quality/face_share` tell how many frames were sampled and how many of
-them show a face.
+Without a face it is not present. `quality/frames` and `quality/face_share` tell how many frames were sampled and how
+many of them show a face.
 
 B faces of a batch, S side of a face in pixels.
 """

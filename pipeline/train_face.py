@@ -31,6 +31,9 @@ WEIGHTS = "face.safetensors"
 FERPLUS, NONE = "ferplus", "none"
 
 _MOMENTUM = 0.9
+_WARMUP = 0.2
+"""Share of the steps on which the learning rate rises."""
+
 _SHIFT = 0.08
 """Largest shift of a training face, as a share of its side (FER+'s own training)."""
 

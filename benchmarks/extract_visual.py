@@ -1,0 +1,58 @@
+"""Our network path against the bare batched forward of the same network, in one run: `python benchmarks/extract_visual.py`.
+
+Ours: faces of many utterances into batches, the forward pass, means and records (`pooled`). Bare: the same faces, one
+batch after the other. Both in turn, several times; the ratio of the medians is printed (target: at least 0.8).
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import click
+import numpy as np
+import torch
+
+from dferc.device import DEVICES, choose_device
+from pipeline.densenet import FaceNet
+from pipeline.extract_visual import BATCH, pooled
+from pipeline.faces import Faces
+
+
+@click.command()
+@click.option("--image-size", default=64, show_default=True)
+@click.option("--utterances", default=24, show_default=True)
+@click.option("--repeats", default=5, show_default=True)
+@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
+def main(image_size: int, utterances: int, repeats: int, device: str) -> None:
+    where = choose_device(device, "float32").device
+    random = np.random.default_rng(0)
+    lengths = random.integers(4, 24, utterances)
+    cuts = [Faces(n, random.integers(0, 256, (n, image_size, image_size), dtype=np.uint8)) for n in lengths]
+    net = FaceNet(image_size=image_size, mean=128, std=64).eval().to(where, memory_format=torch.channels_last)
+    faces_NSS = torch.from_numpy(np.concatenate([cut.faces for cut in cuts]))
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for batch in faces_NSS.split(BATCH):
+            net(batch.to(where)).features.cpu()
+
+    def ours() -> None:
+        assert len(list(pooled(net, enumerate(cuts)))) == utterances
+
+    bare(), ours()  # the first of each allocates
+    times = [(seconds(bare), seconds(ours)) for _ in range(repeats)]
+    bare_s, ours_s = (statistics.median(column) for column in zip(*times, strict=True))
+    print(
+        f"{len(faces_NSS)} faces of {image_size} px on {where}, {torch.get_num_threads()} thread(s): bare "
+        f"{len(faces_NSS) / bare_s:.1f} faces/s, ours {len(faces_NSS) / ours_s:.1f}; ratio {bare_s / ours_s:.2f}"
+    )
+
+
+def seconds(action: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dferc.console import InputError
+from dferc.params import ExtractVisual, load_params
+from dferc.store import read_features, write_utterances
+from pipeline.densenet import FaceNet, load_face_net, save_face_net
+from pipeline.engine import WorkerDied
+from pipeline.extract_visual import BATCH, face_vectors, main, make_extractor, pooled
+from pipeline.extraction import Places, extract
+from pipeline.faces import Faces
+from pipeline.scratch import Scratch
+from pipeline.train_face import leave_untrained
+from pipeline.utterances import Utterance, write_table
+from tests.clips import SHARED, needs_media, truncate, write_clip
+from tests.drawn_faces import draw_scene
+from tests.helpers import REPOSITORY, make_utterances
+
+SIZE = 16
+CPU = torch.device("cpu")
+BLANK = np.full((120, 160), 90, np.uint8)
+
+
+def settings(**changes) -> ExtractVisual:
+    return load_params(REPOSITORY / "params.yaml").corpus("meld").extract_visual.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """An untrained network, whose batch statistics are not the identity."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    net = FaceNet(image_size=SIZE, mean=110.0, std=55.0)
+    with torch.no_grad():
+        net(torch.randint(0, 256, (16, SIZE, SIZE), dtype=torch.uint8))
+    save_face_net(folder / "face.safetensors", net, {})
+    return folder
+
+
+@pytest.fixture
+def net(model) -> FaceNet:
+    return load_face_net(model / "face.safetensors")
+
+
+@pytest.fixture
+def raw(tmp_path) -> Path:
+    """Clips of 1 s: faces, no face, faces in the first half, a broken file, faces again."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    scenes = [draw_scene(emotion)[0] for emotion in ("joy", "anger")]
+    write_clip(raw / "0.mp4", pictures=[scenes[0]] * 10)
+    write_clip(raw / "1.mp4", pictures=[BLANK] * 10)
+    write_clip(raw / "2.mp4", pictures=[scenes[1]] * 5 + [BLANK] * 5)
+    truncate(write_clip(raw / "3.mp4", pictures=[scenes[0]] * 10), 0.3)
+    write_clip(raw / "4.mp4", pictures=scenes * 5)
+    return raw
+
+
+def corpus(tmp_path: Path, clips: list[str]) -> tuple[list[Utterance], Places]:
+    """One dialogue, an utterance per clip, and the files that prepare writes; an empty name has no picture."""
+    utterances = make_utterances(dialogues={"train": 6})  # the last dialogue has six utterances
+    keep = np.arange(len(utterances) - 6, len(utterances) - 6 + len(clips))
+    columns = {
+        name: value[keep] if isinstance(value, np.ndarray) else value for name, value in vars(utterances).items()
+    }
+    utterances = type(utterances)(**columns)
+    rows = [
+        Utterance(
+            utterance_id=utterances.utterance_id[index],
+            dialogue_id=utterances.dialogue_id[index],
+            position=index,
+            speaker="Ann",
+            emotion="",
+            split="train",
+            text="hello",
+            media=clip,
+            end_s=1.0 if clip else 0.0,
+            has_video=bool(clip),
+        )
+        for index, clip in enumerate(clips)
+    ]
+    files = {"table": "utterances.csv", "utterances": "utterances.h5", "out": "visual.h5", "problems": "problems.csv"}
+    paths = {name: tmp_path / file for name, file in files.items()}
+    write_utterances(paths["utterances"], utterances)
+    write_table(paths["table"], rows, Utterance)
+    places = Places(
+        corpus="demo",
+        params=REPOSITORY / "params.yaml",
+        raw=tmp_path / "raw",
+        scratch=tmp_path / "scratch.sqlite",
+        **paths,
+    )
+    return rows, places
+
+
+def extract_all(rows, places, model, workers=0, **changes):
+    with Scratch(places.scratch) as scratch:
+        extractor = make_extractor(rows, settings(**changes), model, places.raw, scratch, CPU, workers)
+        return extract(rows, extractor, places, scratch)
+
+
+CLIPS = ["0.mp4", "1.mp4", "2.mp4", "3.mp4", "4.mp4"]
+
+
+def test_extraction_averages_faces_and_tells_what_was_found(tmp_path, raw, model):
+    rows, places = corpus(tmp_path, [*CLIPS, ""])
+    tally = extract_all(rows, places, model)
+    made = read_features(places.out, "visual")
+    assert made.present.tolist() == [True, False, True, False, True, False]
+    assert made.width == 342 and made.features[made.present].any(axis=1).all()
+    assert made.quality["face_share"][[0, 1, 4]].tolist() == [1, 0, 1]
+    assert 0.3 < made.quality["face_share"][2] < 0.7
+    assert made.quality["frames"].tolist() == [5, 5, 5, 0, 5, 0]
+    assert (tally.done, tally.failed, tally.absent) == (3, 2, 1)
+    with open(places.problems, newline="") as file:
+        problems = {row["file"]: row for row in csv.DictReader(file)}
+    assert set(problems) == {"1.mp4", "3.mp4"}
+    assert problems["1.mp4"]["problem"] == "no face: none in 5 sampled frame(s)"
+    assert all(row["consequence"] == "visual not present" for row in problems.values())
+
+
+def test_extraction_after_a_kill_gives_the_same_bytes(tmp_path, raw, model):
+    """Whatever was finished before, and in which order: the rest is batched otherwise."""
+    rows, places = corpus(tmp_path, CLIPS)
+    extract_all(rows, places, model)
+    whole = places.out.read_bytes()
+    for finished in ([2], [4, 0], [0, 1, 2, 3, 4]):
+        places.scratch.unlink()
+        part, part_places = corpus(tmp_path / f"part{len(finished)}", [CLIPS[index] for index in finished])
+        part_places = Places(**{**vars(part_places), "raw": raw, "scratch": places.scratch})
+        extract_all(part, part_places, model)
+        tally = extract_all(rows, places, model)
+        assert tally.reused == len([index for index in finished if index not in (1, 3)])
+        assert places.out.read_bytes() == whole
+
+
+def test_extraction_in_worker_processes_gives_the_same_bytes(tmp_path, raw, model):
+    rows, places = corpus(tmp_path, CLIPS)
+    extract_all(rows, places, model)
+    alone = places.out.read_bytes()
+    places.scratch.unlink()
+    extract_all(rows, places, model, workers=2)
+    assert places.out.read_bytes() == alone
+
+
+def test_extraction_with_other_settings_is_not_answered_from_the_cache(tmp_path, raw, model):
+    rows, places = corpus(tmp_path, CLIPS)
+    extract_all(rows, places, model)
+    before = read_features(places.out, "visual")
+    assert extract_all(rows, places, model, margin=0.3).reused == 0
+    after = read_features(places.out, "visual")
+    assert after.identity != before.identity and not np.array_equal(after.features, before.features)
+
+
+def test_whole_frame_takes_every_frame(tmp_path, raw, model):
+    rows, places = corpus(tmp_path, CLIPS[:3])
+    extract_all(rows, places, model, finder="whole_frame")
+    made = read_features(places.out, "visual")
+    assert made.present.all() and (made.quality["face_share"] == 1).all()
+
+
+def random_faces(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE), dtype=np.uint8)
+
+
+def test_a_vector_does_not_depend_on_the_rest_of_its_batch(net):
+    faces = random_faces(BATCH, 1)
+    together = face_vectors(net, faces)
+    for index in (0, 7, BATCH - 1):
+        assert np.array_equal(face_vectors(net, faces[[index]])[0], together[index])
+    assert np.array_equal(face_vectors(net, faces[::-1])[::-1], together)
+
+
+def test_pooled_is_the_mean_of_each_utterance_in_any_order_and_batching(net):
+    """Lengths that straddle batches; the reference runs the network on each utterance alone."""
+    cuts = [Faces(2 * count, random_faces(count, count)) for count in (1, BATCH - 2, 5, 2 * BATCH + 3, BATCH, 2)]
+    records = dict(pooled(net, enumerate(cuts)))
+    with torch.inference_mode():
+        alone = [net(torch.from_numpy(cut.faces)).features.double().mean(dim=0).float().numpy() for cut in cuts]
+    for number, expected in enumerate(alone):
+        np.testing.assert_allclose(records[number].arrays["features"], expected, rtol=1e-4, atol=1e-5)
+        assert records[number].arrays["face_share"] == 0.5
+    backwards = dict(pooled(net, reversed(list(enumerate(cuts)))))
+    assert all(np.array_equal(records[n].arrays["features"], backwards[n].arrays["features"]) for n in range(len(cuts)))
+
+
+def test_pooled_passes_on_what_has_no_faces(net):
+    nothing = np.zeros((0, SIZE, SIZE), np.uint8)
+    results = dict(pooled(net, [(3, WorkerDied(3)), (1, Faces(4, nothing)), (2, Faces(0, nothing, "unreadable"))]))
+    assert results[3] == WorkerDied(3)
+    assert results[1].problem == "no face: none in 4 sampled frame(s)" and "features" not in results[1].arrays
+    assert results[2].problem == "unreadable" and results[2].arrays["face_share"] == 0
+
+
+def test_pooled_keeps_values_that_are_not_finite_out(net):
+    net.std.fill_(0.0)
+    (_, record) = next(pooled(net, [(0, Faces(1, random_faces(1, 0)))]))
+    assert record.problem.startswith("values not finite") and "features" not in record.arrays
+
+
+def test_no_face_model_on_purpose_makes_the_modality_absent(tmp_path, raw):
+    leave_untrained(tmp_path / "model", "none", "not wanted")
+    rows, places = corpus(tmp_path, CLIPS)
+    tally = extract_all(rows, places, tmp_path / "model")
+    made = read_features(places.out, "visual")
+    assert not made.present.any() and made.features.shape == (5, 342) and tally.absent == 5
+
+
+def test_no_face_model_for_want_of_files_stops_only_where_there_are_pictures(tmp_path, raw):
+    leave_untrained(tmp_path / "model", "ferplus", "fer2013.csv not found")
+    rows, places = corpus(tmp_path, ["", "0.mp4"])
+    message = f"(fer2013.csv not found), but 1 of 2 utterances have a picture, first {rows[1].utterance_id} (0.mp4)"
+    with pytest.raises(InputError, match=re.escape(message)):
+        extract_all(rows, places, tmp_path / "model")
+    rows, places = corpus(tmp_path, ["", ""])
+    assert extract_all(rows, places, tmp_path / "model").absent == 2
+    assert not read_features(places.out, "visual").present.any()
+
+
+def test_the_command_runs_and_refuses_a_missing_model(tmp_path, raw, model):
+    rows, places = corpus(tmp_path, CLIPS[:2])
+    paths = {name: getattr(places, name) for name in ("raw", "table", "utterances", "out", "problems", "scratch")}
+    options = [f"--{name}={path}" for name, path in paths.items()]
+    options += ["--corpus=demo", f"--params={places.params}", "--device=cpu", "--workers=0"]
+    tally = main([*options, f"--face={model}"], standalone_mode=False)
+    assert (tally.done, tally.failed) == (1, 1)
+    with pytest.raises(SystemExit) as caught:
+        main([*options, f"--face={tmp_path / 'nowhere'}"], standalone_mode=False)
+    assert caught.value.code == 1
+
+
+@needs_media
+def test_real_clips_show_a_face_in_every_frame_or_none(tmp_path, model):
+    (tmp_path / "raw").symlink_to(SHARED / "media")
+    rows, places = corpus(tmp_path, ["single_face.mp4", "WolfgangLanger_Pexels.mp4", "no_face.mp4"])
+    extract_all(rows, places, model)
+    made = read_features(places.out, "visual")
+    assert made.quality["face_share"].tolist() == [1, 1, 0] and made.present.tolist() == [True, True, False]
