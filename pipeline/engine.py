@@ -119,7 +119,8 @@ class _Workers:
 
     def _fill(self, pool: concurrent.futures.Executor) -> bool:
         """Submit what may run now: two items per worker, or one suspect alone. False where the pool is broken."""
-        while len(self.in_flight) < (1 if self.suspects else 2 * self.workers):
+        room = 1 if self.suspects else 2 * self.workers
+        while len(self.in_flight) < room:
             task = self.suspects.pop() if self.suspects else next(self.fresh, None)
             if task is None:
                 break
@@ -128,8 +129,6 @@ class _Workers:
             except BrokenProcessPool:
                 self.suspects.append(task)
                 return False
-            if task.deaths:
-                break
         return True
 
     def _collect(self, future: concurrent.futures.Future, task: _Task) -> Iterator[tuple[int, Any]]:

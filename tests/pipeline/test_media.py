@@ -2,6 +2,7 @@
 
 import pickle
 
+import av
 import numpy as np
 import pytest
 
@@ -68,8 +69,10 @@ def test_probe_refuses_missing_files_folders_and_empty_tracks(tmp_path):
             media.probe(path)
 
 
-def test_probe_opens_names_with_a_colon(tmp_path):
-    assert media.probe(write_clip(tmp_path / "a.wav", sound=tone(0.2)).rename(tmp_path / "dia1:utt2.wav")).has_audio
+def test_probe_opens_names_with_a_colon(tmp_path, monkeypatch):
+    write_clip(tmp_path / "a.wav", sound=tone(0.2)).rename(tmp_path / "http:utt2.wav")
+    monkeypatch.chdir(tmp_path)
+    assert media.probe("http:utt2.wav").has_audio
 
 
 def test_media_error_survives_the_way_back_from_a_worker():
@@ -171,12 +174,36 @@ def test_file_truncated_before_its_index_is_an_error(tmp_path):
 
 
 def test_damaged_packets_are_skipped_and_the_span_kept(tmp_path):
-    clip = write_clip(tmp_path / "a.mp4", sound=tone(4))
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(1, 64000)).astype(np.float32)
+    clip = write_clip(tmp_path / "a.mp4", sound=noise)
+    whole = media.read_audio(clip, 0, 4)
     content = bytearray(clip.read_bytes())
-    content[2000 : len(content) // 2] = bytes(len(content) // 2 - 2000)
+    content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 4)
     clip.write_bytes(content)
-    samples = media.read_audio(clip, 0, 2)
-    assert 0 < len(samples) <= 32000
+    damaged = media.read_audio(clip, 0, 4)
+    assert 24000 < len(damaged) < len(whole) - 8000
+    piece = damaged[-6000:-4000]  # goes on behind the damage
+    assert min(np.abs(whole[lag : lag + 2000] - piece).max() for lag in range(56000, 62000)) < 1e-3
+    shorter = media.read_audio(clip, 0, 3)  # and takes nothing from behind the span, but for a part of a frame
+    assert abs(len(damaged) - len(shorter) - 16000) <= 1024
+
+
+def test_container_that_breaks_off_ends_the_stream(tmp_path):
+    clip = write_clip(tmp_path / "a.wav", sound=tone(1))
+
+    class BreaksOff:
+        """A container on a failing disk; files that are merely cut off end without an error."""
+
+        def __init__(self, container):
+            self.container = container
+
+        def demux(self, stream):
+            yield next(self.container.demux(stream))
+            raise av.error.InvalidDataError(1, "broken")
+
+    with media._open(clip) as container:
+        frames = list(media._frames(BreaksOff(container), container.streams.audio[0]))
+    assert len(frames) == 1
 
 
 # ---------------------------------------------------------------------------------------------------- frames

@@ -146,6 +146,7 @@ def test_media_hash_is_of_the_content_and_notices_a_change(tmp_path):
         first = scratch.media_hash(one)
         assert first == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2's example
         assert scratch.media_hash(other) == first
+        scratch.flush()
         one.write_bytes(b"abd")
         os.utime(one, ns=(0, 0))
         assert scratch.media_hash(one) != first
