@@ -1,4 +1,4 @@
-"""Our network path against the bare batched forward of the same network, in one run: `python benchmarks/extract_visual.py`.
+"""Our network path against the bare batched forward, in one run: `python -m benchmarks.extract_visual`.
 
 Ours: faces of many utterances into batches, the forward pass, means and records (`pooled`). Bare: the same faces, one
 batch after the other. Both in turn, several times; the ratio of the medians is printed (target: at least 0.8).

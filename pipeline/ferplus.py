@@ -79,8 +79,8 @@ def read_ferplus(folder: str | Path, image_size: int) -> dict[str, Faces]:
     for line, row in _rows(folder / PIXELS_FILE, ("pixels", "Usage")):
         if rows < len(usages) and row["Usage"] != usages[rows]:
             raise InputError(
-                f"{folder / PIXELS_FILE}, line {line}: Usage {row['Usage']!r}, but {str(usages[rows])!r} in the same row "
-                f"of {VOTES_FILE}; the two files belong together row by row. {_WHERE_FROM}"
+                f"{folder / PIXELS_FILE}, line {line}: Usage {row['Usage']!r}, but {str(usages[rows])!r} in the same "
+                f"row of {VOTES_FILE}; the two files belong together row by row. {_WHERE_FROM}"
             )
         if rows < len(usages) and usable[rows]:
             images[rows] = scale_face(_face(folder / PIXELS_FILE, line, row["pixels"]), image_size)
