@@ -1,0 +1,134 @@
+"""DVC itself, on a corpus of six synthetic dialogues: what reruns after which change, and what comes back."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from dferc import SPLITS
+
+ROOT = Path(__file__).parents[1]
+STAGES = (
+    "prepare",
+    "finetune_text",
+    "extract_text",
+    "extract_audio",
+    "train_face",
+    "extract_visual",
+    "train",
+    "evaluate",
+)
+SMALL = {
+    "prepare": {"max_unreadable": 1.0},
+    "finetune_text": {"epochs": 1, "scratch_layers": 1, "scratch_width": 32, "scratch_vocabulary": 300},
+    "train_face": {"image_size": 16, "epochs": 1},
+    "extract_visual": {"frames_per_s": 1.0},
+    "train": {"hidden": 8, "align": 8, "epochs": 2},
+}
+
+
+def edit(path: Path, change) -> None:
+    yaml = YAML()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    change(document)
+    with open(path, "w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+
+
+def dvc(project: Path, *arguments: str) -> str:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=project, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"dvc {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def ran(output: str) -> list[str]:
+    """The stages that a `dvc repro` really ran, without the corpus."""
+    return [line.split("'")[1].split("@")[0] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The repository's own stages over the first dialogues of the demo, fully reproduced once."""
+    from pipeline.demo.plan import plan_corpus
+    from pipeline.make_demo import write_clip, write_tables
+
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("dferc", "pipeline", ".dvc", ".dvcignore", "dvc.yaml", "params.yaml"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        ignored = {"ignore": shutil.ignore_patterns("__pycache__", "cache", "tmp")} if (ROOT / name).is_dir() else {}
+        copy(ROOT / name, folder / name, **ignored)
+    rows = plan_corpus(0)
+    first = [sorted({row.dialogue for row in rows if row.split == split})[:2] for split in SPLITS]
+    keep = [row for row in rows if row.dialogue in sum(first, [])]
+    for row in keep:
+        write_clip(folder / "data/raw/demo", 0, row)
+    write_tables(folder / "data/raw/demo", 0, keep)
+    write_few_faces(folder / "data/faces/demo")
+    edit(folder / "dvc.yaml", lambda stages: stages["stages"].pop("make_demo"))
+    edit(folder / "params.yaml", shrink)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    assert sorted(ran(dvc(folder, "repro"))) == sorted(STAGES)
+    return folder
+
+
+def shrink(params) -> None:
+    params["ablate"]["variants"], params["ablate"]["seeds"] = ["full"], [0]
+    for section, changes in SMALL.items():
+        params["demo"][section].update(changes)
+
+
+def write_few_faces(folder: Path) -> None:
+    from pipeline.demo.face_set import make_image
+    from pipeline.make_demo import write_faces
+
+    usages = ["Training"] * 40 + ["PublicTest"] * 12 + ["PrivateTest"] * 12
+    write_faces(folder, [make_image(0, number, usage) for number, usage in enumerate(usages)])
+
+
+@pytest.mark.slow
+def test_nothing_is_stale_after_a_full_repro(project):
+    assert "up to date" in dvc(project, "status")
+    assert ran(dvc(project, "repro")) == []
+
+
+@pytest.mark.slow
+def test_a_comment_reruns_nothing(project):
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    (project / "params.yaml").write_text(f"# a remark\n{text}", encoding="utf-8")
+    assert ran(dvc(project, "repro")) == []
+
+
+@pytest.mark.slow
+def test_a_change_in_train_reruns_train_and_evaluate_and_going_back_restores(project):
+    def set_epochs(epochs):
+        return lambda params: params["demo"]["train"].update(epochs=epochs)
+
+    edit(project / "params.yaml", set_epochs(3))
+    assert ran(dvc(project, "repro")) == ["train", "evaluate"]
+    edit(project / "params.yaml", set_epochs(2))
+    back = dvc(project, "repro")
+    assert ran(back) == [] and "cached" in back
+
+
+@pytest.mark.slow
+def test_a_change_in_extract_audio_reruns_it_and_what_follows(project):
+    edit(project / "params.yaml", lambda params: params["demo"]["extract_audio"].update(min_s=0.09))
+    assert ran(dvc(project, "repro")) == ["extract_audio", "train", "evaluate"]
+
+
+@pytest.mark.slow
+def test_metrics_and_plots_are_shown(project):
+    assert "weighted_f1" in dvc(project, "metrics", "show")
+    page = dvc(project, "plots", "show", "-o", "plots").strip()
+    assert "weighted F1 by epoch" in Path(page.removeprefix("file://")).read_text(encoding="utf-8")
