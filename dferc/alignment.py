@@ -77,7 +77,7 @@ def alignment_loss(
     with torch.autocast(z_MNA.device.type, enabled=False):
         z_MNA = z_MNA.float()
         classes = len(prototypes.running)
-        member_NC = F.one_hot(labels_N.clamp(min=0), classes).float()
+        member_NC = (labels_N.unsqueeze(-1) == torch.arange(classes, device=labels_N.device)).float()
         members_MNC = counted_MN.unsqueeze(-1) * member_NC
         prototypes_CA = prototypes(z_MNA, members_MNC)
         distance_MN = (z_MNA - prototypes_CA[labels_N.clamp(min=0)]).square().mean(-1)

@@ -20,7 +20,7 @@ from dferc.dataset import Batch
 from dferc.history import write_csv, write_curves
 from dferc.losses import Losses, dferc_losses
 from dferc.model import DFERC, Outputs
-from dferc.optimisation import make_machinery
+from dferc.optimisation import Machinery, make_machinery
 from dferc.resume import Progress, forget, load_progress, resume_path, save_progress
 from dferc.tally import Scores, Tally, read_tallies
 from dferc.task import Task
@@ -83,26 +83,12 @@ def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: 
     model = task.new_model().to(device)
     steps = math.ceil(len(task.train) / settings.batch_dialogues) * settings.epochs
     machinery = make_machinery(model, settings, steps=steps, seed=seed, dtype=dtype)
-    _, optimiser, schedule, scaler, order = machinery
     if progress.machinery:
         machinery.restore(progress.machinery)
 
     while not progress.is_finished(epochs=settings.epochs, patience=settings.patience):
-        learning_rate = schedule.get_last_lr()[0]
-        trained = Tally(task.classes, device)
-        model.train()
-        for batch in task.train.batches(settings.batch_dialogues, generator=order):
-            optimiser.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                outputs, losses = forward(model, batch, task)
-            scaler.scale(losses.total).backward()
-            scaler.unscale_(optimiser)
-            clip_grad_norm_(model.parameters(), settings.clip_norm)
-            scaler.step(optimiser)
-            scaler.update()
-            schedule.step()
-            trained.add(losses, outputs.logits_NC, batch.labels_N)
-
+        learning_rate = machinery.schedule.get_last_lr()[0]
+        trained = train_epoch(machinery, task)
         scores = read_tallies([trained, validate(model, task)])  # the epoch's one host sync
         row = {"epoch": progress.epoch + 1, "learning_rate": learning_rate} | _flatten(*scores)
         _check_finite(row, seed, settings.learning_rate)
@@ -116,6 +102,26 @@ def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: 
         save_progress(state, progress)
         if report is not None:
             report(seed, row, progress.best_epoch == row["epoch"])
+
+
+def train_epoch(machinery: Machinery, task: Task) -> Tally:
+    """One pass over the training split; nothing in it waits for the device."""
+    model, optimiser, schedule, scaler, order = machinery
+    device, dtype, _ = task.device
+    trained = Tally(task.classes, device)
+    model.train()
+    for batch in task.train.batches(task.settings.batch_dialogues, generator=order):
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            outputs, losses = forward(model, batch, task)
+        scaler.scale(losses.total).backward()
+        scaler.unscale_(optimiser)
+        clip_grad_norm_(model.parameters(), task.settings.clip_norm)
+        scaler.step(optimiser)
+        scaler.update()
+        schedule.step()
+        trained.add(losses, outputs.logits_NC, batch.labels_N)
+    return trained
 
 
 def forward(model: DFERC, batch: Batch, task: Task) -> tuple[Outputs, Losses]:
