@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 from dferc.console import InputError
 from dferc.params import TrainFace, load_params
+from pipeline import train_face
 from pipeline.densenet import CLASSES, FaceNet, load_face_net
 from pipeline.ferplus import NO_MAJORITY, Faces, read_ferplus
-from pipeline.train_face import augment, copy_checkpoint, leave_untrained, main, score, train
+from pipeline.train_face import Score, augment, copy_checkpoint, leave_untrained, main, score, train
 from tests.drawn_faces import write_ferplus
 from tests.helpers import REPOSITORY
 
@@ -69,6 +70,23 @@ def test_training_keeps_the_epoch_it_scored(folder):
         )
     images = splits["train"].images
     assert (net.mean.item(), net.std.item()) == pytest.approx((images.mean(), images.std()))
+
+
+def test_fit_keeps_the_best_epoch_and_of_equals_the_lower_loss(tmp_path, monkeypatch):
+    write_ferplus(tmp_path, {"Training": 6, "PublicTest": 3, "PrivateTest": 3})
+    splits = read_ferplus(tmp_path, 16)
+    scores = iter([Score(accuracy=0.5, loss=1.0), Score(accuracy=0.5, loss=0.9), Score(accuracy=0.4, loss=0.1)])
+    stems = []
+
+    def scripted(net, faces):
+        stems.append(net.body.conv0.weight.detach().clone())
+        return next(scores)
+
+    monkeypatch.setattr(train_face, "score", scripted)
+    net = FaceNet(image_size=16, mean=128.0, std=50.0)
+    epoch, found = train_face.fit(net, splits["train"], splits["validation"], settings(epochs=3))
+    assert epoch == 2 and found.loss == 0.9
+    assert torch.equal(net.body.conv0.weight, stems[1]) and not torch.equal(stems[1], stems[2])
 
 
 def test_training_repeats_itself_bit_by_bit_and_differs_by_seed(tmp_path):
