@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from dferc import MODALITIES
+from dferc.corpus import CachedCorpus, Features, Utterances
 from dferc.device import Device
 from dferc.optimisation import Machinery, make_machinery
 from dferc.params import load_params
-from dferc.store import CachedCorpus, Features, Utterances
 from dferc.task import Task, make_task
 from dferc.train import train_epoch
 

@@ -18,10 +18,11 @@ from safetensors.torch import save
 
 from dferc import MODALITIES
 from dferc.console import InputError
+from dferc.corpus import CachedCorpus
 from dferc.dataset import Normalisation
+from dferc.files import write_atomically
 from dferc.model import build_model
 from dferc.params import Train
-from dferc.store import CachedCorpus, write_atomically
 from dferc.variants import get_variant
 
 SCHEMA = 1

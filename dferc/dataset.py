@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dferc.console import InputError
+from dferc.corpus import CachedCorpus, Features
 from dferc.lstm import Layout
-from dferc.store import CachedCorpus, Features
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precisio
 
 from dferc.checkpoint import Checkpoint, differences, load_checkpoint, verify_corpus
 from dferc.console import InputError
+from dferc.corpus import CachedCorpus
 from dferc.dataset import Dialogues
-from dferc.store import CachedCorpus
 
 SCORED = ("validation", "test")
 BATCH_DIALOGUES = 32

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from dferc.console import InputError
-from dferc.store import CachedCorpus
+from dferc.corpus import CachedCorpus
 
 GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """C, the inverse of the regularisation's strength, chosen on the validation split."""

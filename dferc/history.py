@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from dferc.store import write_atomically
+from dferc.files import write_atomically
 
 CURVES = ("train_loss", "validation_loss", "train_weighted_f1", "validation_weighted_f1")
 

@@ -7,7 +7,8 @@ from rich.table import Table
 
 from dferc import SPLITS
 from dferc.console import console
-from dferc.store import CachedCorpus, read_corpus
+from dferc.corpus import CachedCorpus
+from dferc.store import read_corpus
 
 
 def inspect_folder(folder: Path) -> dict:

@@ -7,9 +7,10 @@ from pathlib import Path
 from rich.table import Table
 
 from dferc.console import console
+from dferc.corpus import CachedCorpus
 from dferc.evaluate import SCORED, Evaluation, summarise, zero_f1
+from dferc.files import write_atomically
 from dferc.history import write_csv
-from dferc.store import CachedCorpus, write_atomically
 
 
 def write_report(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> dict:

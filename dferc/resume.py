@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from dferc.console import InputError
-from dferc.store import write_atomically
+from dferc.files import write_atomically
 
 
 @dataclass

@@ -6,12 +6,12 @@ import torch
 
 from dferc.checkpoint import describe_corpus
 from dferc.console import InputError
+from dferc.corpus import CachedCorpus
 from dferc.dataset import Dialogues, Normalisation
 from dferc.device import Device
 from dferc.losses import class_weights
 from dferc.model import DFERC, build_model
 from dferc.params import Train
-from dferc.store import CachedCorpus
 from dferc.variants import Variant, get_variant
 
 

@@ -1,1 +1,1 @@
-"""Stage 1 of DF-ERC: media and transcripts -> cached features. One module per DVC stage; heavy dependencies live here."""
+"""Stage 1 of DF-ERC: media and transcripts -> cached features; one module per DVC stage, and what they share."""

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torchvision.models import DenseNet
 
 from dferc.console import InputError
-from dferc.store import write_atomically
+from dferc.files import write_atomically
 
 SCHEMA = 1
 """Version of the checkpoint; raised when old files could be misread."""

@@ -10,8 +10,8 @@ import opensmile
 from opensmile.core.lib import OpenSmileException
 
 from dferc.console import InputError, readable_errors
+from dferc.files import file_hash
 from dferc.params import ExtractAudio, load_params
-from dferc.store import file_hash
 from pipeline import engine, media
 from pipeline.extraction import Extractor, Places, Tally, extract, media_content, stage_options
 from pipeline.scratch import Record, Scratch

@@ -15,8 +15,8 @@ import transformers
 
 from dferc.console import InputError, readable_errors
 from dferc.device import DEVICES, Device, choose_device
+from dferc.files import file_hash
 from dferc.params import ExtractText, load_params
-from dferc.store import file_hash
 from pipeline import encoder as encoders
 from pipeline import windows as packing
 from pipeline.encoder import Encoder, collate, load_encoder, utterance_vectors

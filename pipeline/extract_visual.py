@@ -18,8 +18,8 @@ import torch
 
 from dferc.console import InputError, readable_errors
 from dferc.device import DEVICES, choose_device
+from dferc.files import file_hash
 from dferc.params import ExtractVisual, load_params
-from dferc.store import file_hash
 from pipeline import densenet, engine, faces, media
 from pipeline.densenet import WIDTH, FaceNet, description_path, load_face_net, read_json
 from pipeline.extraction import Extractor, Places, Tally, extract, media_content, stage_options

@@ -14,7 +14,9 @@ import click
 import numpy as np
 
 from dferc.console import InputError, console, progress_bar
-from dferc.store import Features, Utterances, file_hash, read_utterances, write_features
+from dferc.corpus import Features, Utterances
+from dferc.files import file_hash
+from dferc.store import read_utterances, write_features
 from pipeline import engine
 from pipeline.media import MediaError
 from pipeline.scratch import DEFAULT_PATH, Record, Scratch, key_of

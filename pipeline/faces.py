@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from dferc.console import InputError
+from dferc.files import file_hash
 from dferc.params import ExtractVisual
-from dferc.store import file_hash
 from pipeline import media
 from pipeline.densenet import scale_face
 

@@ -20,9 +20,9 @@ import torch
 from safetensors.torch import save_file
 
 from dferc.console import InputError, console, readable_errors
+from dferc.corpus import UNLABELLED
 from dferc.device import DEVICES, choose_device
 from dferc.params import FinetuneText, load_params
-from dferc.store import UNLABELLED
 from pipeline.encoder import Encoder, build_encoder, load_encoder
 from pipeline.tagger import Epoch, Tagger, Task, train_tagger
 from pipeline.utterances import Utterance, read_utterances_csv

@@ -24,7 +24,7 @@ import cv2
 
 from dferc import MODALITIES
 from dferc.console import console, progress_bar, readable_errors
-from dferc.store import write_atomically
+from dferc.files import write_atomically
 from pipeline.demo.clip import make_clip
 from pipeline.demo.face_set import SIZES, VOTES, FaceImage, make_image
 from pipeline.demo.plan import (

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.console import InputError, console
-from dferc.store import file_hash
+from dferc.files import file_hash
 
 DEFAULT_PATH = Path(".scratch/features.sqlite")
 

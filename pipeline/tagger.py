@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
 from dferc.console import InputError, console, progress_bar
+from dferc.corpus import UNLABELLED
 from dferc.device import Device
 from dferc.params import FinetuneText
-from dferc.store import UNLABELLED
 from pipeline.encoder import Batch, Encoder, collate, utterance_vectors
 from pipeline.windows import Window, batches_by_length
 

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from dferc.console import InputError, console, progress_bar, readable_errors
 from dferc.device import DEVICES, choose_device
+from dferc.files import write_atomically
 from dferc.params import TrainFace, load_params
-from dferc.store import write_atomically
 from pipeline.densenet import FaceNet, description_path, load_face_net, read_json, save_face_net, write_json
 from pipeline.ferplus import NO_MAJORITY, Faces, missing_files, read_ferplus
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from dferc.console import InputError
-from dferc.store import write_atomically
+from dferc.files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner, Result
 
-from dferc.store import UNLABELLED, Utterances, write_utterances
+from dferc.corpus import UNLABELLED, Utterances
+from dferc.store import write_utterances
 from pipeline.utterances import Utterance, write_table
 
 REPOSITORY = Path(__file__).parents[1]

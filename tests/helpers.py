@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from dferc import MODALITIES
+from dferc.corpus import UNLABELLED, Features, Utterances
 from dferc.params import Train, load_params
-from dferc.store import UNLABELLED, Features, Utterances, write_features, write_utterances
+from dferc.store import write_features, write_utterances
 
 REPOSITORY = Path(__file__).parents[1]
 CLASSES = ("neutral", "joy", "anger")

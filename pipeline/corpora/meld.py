@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.table import Table
 
 from dferc.console import InputError, console
-from dferc.store import file_hash
+from dferc.files import file_hash
 from pipeline.corpora import RawCorpus
 from pipeline.corpora._meld_clips import NAMES, Clips, Key, Rows, find_clips, list_files, media, unused_clips
 from pipeline.utterances import Problem, Utterance

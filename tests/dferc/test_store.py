@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dferc import store
+from dferc import files, store
 from dferc.console import InputError
 from tests.helpers import REPOSITORY, make_features, make_utterances, write_features_folder
 
@@ -371,7 +371,7 @@ def test_failing_write_leaves_the_old_file(tmp_path, monkeypatch, call):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, call, fail)
+    monkeypatch.setattr(files.os, call, fail)
     with pytest.raises(InputError, match=r"text\.h5 could not be written .*No space left.*Is the disk full\?"):
         _write(tmp_path / "text.h5", seed=1)
 
@@ -387,7 +387,7 @@ def test_interrupted_write_leaves_the_old_file_and_no_part(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store.write_atomically(tmp_path / "metrics.json", interrupted)
+        files.write_atomically(tmp_path / "metrics.json", interrupted)
 
     assert (tmp_path / "metrics.json").read_text() == "old" and os.listdir(tmp_path) == ["metrics.json"]
 
@@ -396,7 +396,7 @@ def test_unwritable_place_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("not a folder")
 
     with pytest.raises(InputError, match="could not be written"):
-        store.write_atomically(tmp_path / "file" / "text.h5", lambda temporary: temporary.write_bytes(b""))
+        files.write_atomically(tmp_path / "file" / "text.h5", lambda temporary: temporary.write_bytes(b""))
 
 
 _FULL_DISK = """
@@ -404,7 +404,7 @@ import resource, sys
 from pathlib import Path
 from dferc.console import InputError
 from tests.helpers import make_features, make_utterances
-from dferc import store
+from dferc import files, store
 
 path, limits = Path(sys.argv[1]), [int(limit) for limit in sys.argv[2:]]
 made = make_features(make_utterances(), "text", 400, seed=1)
@@ -438,19 +438,19 @@ _KILLED = textwrap.dedent("""
     import os, signal, sys
     from pathlib import Path
     from tests.helpers import make_features, make_utterances
-    from dferc import store
+    from dferc import files, store
 
     moment = sys.argv[2]
     def die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    real = store.os.replace
+    real = files.os.replace
     if moment == "in the middle":
         store.Path.write_bytes = lambda path, data: (open(path, "wb", 0).write(data[: len(data) // 2]), die())
     elif moment == "before the rename":
-        store.os.replace = die
+        files.os.replace = die
     else:
-        store.os.replace = lambda *paths: (real(*paths), die())
+        files.os.replace = lambda *paths: (real(*paths), die())
     store.write_features(Path(sys.argv[1]), make_features(make_utterances(), "text", 400, seed=1))
 """)
 
@@ -478,4 +478,4 @@ def test_written_file_is_readable_by_others(tmp_path):
 def test_file_hash_is_the_contents_sha256(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
 
-    assert store.file_hash(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files.file_hash(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

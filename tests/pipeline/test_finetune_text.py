@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from dferc.console import InputError
+from dferc.corpus import UNLABELLED
 from dferc.device import choose_device
-from dferc.store import UNLABELLED
 from pipeline.encoder import collate, load_encoder
 from pipeline.finetune_text import find_encoder, main, make_task
 from pipeline.tagger import Tagger, shuffled_batches, train_tagger, validate
