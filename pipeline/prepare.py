@@ -17,9 +17,11 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from dferc import SPLITS, store
+from dferc import SPLITS
 from dferc.console import InputError, console, progress_bar, readable_errors
+from dferc.corpus import UNLABELLED, Utterances
 from dferc.params import Prepare, load_params
+from dferc.store import write_utterances
 from pipeline import corpora, engine
 from pipeline.media import MediaError, MediaInfo, probe
 from pipeline.utterances import Problem, Utterance, write_table
@@ -132,13 +134,13 @@ def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unread
     )
 
 
-def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Utterance]) -> store.Utterances:
+def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Utterance]) -> Utterances:
     """The rows as the trainer reads them; an utterance without usable media has the span NaN to NaN.
 
     Raises:
         InputError: the rows contradict each other, or have an emotion that is none of the classes.
     """
-    ids = {name: number for number, name in enumerate(raw_corpus.classes)} | {"": store.UNLABELLED}
+    ids = {name: number for number, name in enumerate(raw_corpus.classes)} | {"": UNLABELLED}
     strange = next((row for row in utterances if row.emotion not in ids), None)
     if strange is not None:
         raise InputError(
@@ -146,7 +148,7 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
         )
     usable = np.array([row.has_audio or row.has_video for row in utterances])
     words = ("utterance_id", "dialogue_id", "speaker", "split", "text")
-    return store.Utterances(
+    return Utterances(
         corpus=corpus,
         classes=raw_corpus.classes,
         protocol=raw_corpus.protocol,
@@ -215,7 +217,7 @@ def prepare(
     report(corpus, raw_corpus.classes, utterances, problems)
     check_share(corpus, measured, settings.max_unreadable, problems_csv)
     write_table(utterances_csv, utterances, Utterance)
-    store.write_utterances(features, rows)
+    write_utterances(features, rows)
     console.print(
         f"[green]done[/] {len(utterances)} utterances, {len(problems)} problems ({problems_csv})", soft_wrap=True
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dferc import store
+from dferc import corpus, store
 from dferc.console import InputError
 from pipeline import corpora, engine, prepare
 from pipeline.media import MediaInfo
@@ -307,7 +307,7 @@ def test_identical_clips_are_listed_once_each(tmp_path):
 def test_unlabelled_rows_are_kept_as_context():
     found = corpora.RawCorpus(classes=("joy",), protocol="p", utterances=[ROW])
 
-    assert prepare.to_store("demo", found, [ROW]).emotion.tolist() == [store.UNLABELLED]
+    assert prepare.to_store("demo", found, [ROW]).emotion.tolist() == [corpus.UNLABELLED]
 
 
 def test_emotion_that_is_no_class_is_refused():
