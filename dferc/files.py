@@ -9,10 +9,15 @@ from pathlib import Path
 from dferc.console import InputError
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it over `path`.
 
     A kill or a full disk at any moment leaves the old file intact or the new one whole.
+
+    Args:
+        path: the file.
+        write: given the temporary path; its OSError is reported as an InputError.
+        durable: False does not wait for the disk: safe against kills as well, but not against a power cut.
     """
     path = Path(path)
     temporary = None
@@ -23,8 +28,9 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         temporary = Path(name)
         write(temporary)
         temporary.chmod(0o644)  # mkstemp made it private; features are for sharing
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"{path} could not be written ({error}); nothing was changed. Is the disk full?") from error

@@ -57,10 +57,14 @@ def resume_path(scratch: Path, about: Mapping[str, object]) -> Path:
 
 
 def save_progress(path: Path, progress: Progress) -> None:
-    """Write the state atomically: a kill leaves the epoch before."""
+    """Write the state atomically: a kill leaves the epoch before.
+
+    Not durably: at the paper's sizes it is 311 MB, and waiting for the disk would cost a good part of an epoch. What a
+    power cut damages is reported when it is loaded.
+    """
     content = io.BytesIO()  # in memory first: a full disk is then an OSError like any other
     torch.save(vars(progress), content)
-    write_atomically(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
+    write_atomically(path, lambda temporary: temporary.write_bytes(content.getbuffer()), durable=False)
 
 
 def load_progress(path: Path) -> Progress:

@@ -1,17 +1,13 @@
 """DVC itself, on a corpus of six synthetic dialogues: what reruns after which change, and what comes back."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from dferc import SPLITS
+from tests.projects import copy_project, dvc
 
-ROOT = Path(__file__).parents[1]
 STAGES = (
     "prepare",
     "finetune_text",
@@ -39,19 +35,6 @@ def edit(path: Path, change) -> None:
         yaml.dump(document, file)
 
 
-def dvc(project: Path, *arguments: str) -> str:
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=project, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"dvc {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 def ran(output: str) -> list[str]:
     """The stages that a `dvc repro` really ran, without the corpus."""
     return [line.split("'")[1].split("@")[0] for line in output.splitlines() if line.startswith("Running stage")]
@@ -63,11 +46,7 @@ def project(tmp_path_factory):
     from pipeline.demo.plan import plan_corpus
     from pipeline.make_demo import write_clip, write_tables
 
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("dferc", "pipeline", ".dvc", ".dvcignore", "dvc.yaml", "params.yaml"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        ignored = {"ignore": shutil.ignore_patterns("__pycache__", "cache", "tmp")} if (ROOT / name).is_dir() else {}
-        copy(ROOT / name, folder / name, **ignored)
+    folder = copy_project(tmp_path_factory.mktemp("project"))
     rows = plan_corpus(0)
     first = [sorted({row.dialogue for row in rows if row.split == split})[:2] for split in SPLITS]
     keep = [row for row in rows if row.dialogue in sum(first, [])]
@@ -77,7 +56,6 @@ def project(tmp_path_factory):
     write_few_faces(folder / "data/faces/demo")
     edit(folder / "dvc.yaml", lambda stages: stages["stages"].pop("make_demo"))
     edit(folder / "params.yaml", shrink)
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     assert sorted(ran(dvc(folder, "repro"))) == sorted(STAGES)
     return folder
 

@@ -12,8 +12,9 @@ import torch
 
 from dferc.device import choose_device
 from dferc.store import read_features
+from pipeline import extract_text
 from pipeline.encoder import load_encoder
-from pipeline.extract_text import main, make_extractor
+from pipeline.extract_text import encode, main, make_extractor
 from pipeline.scratch import Record
 from pipeline.windows import dialogue_windows
 from tests.corpora import REPOSITORY, make_row, run_stage, stage_arguments, write_rows
@@ -176,12 +177,15 @@ def test_killed_stage_makes_the_same_bytes_and_pays_for_the_rest_only(tmp_path):
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "quiet.h5").read_bytes()
 
 
-def test_asking_for_one_utterance_computes_its_batch_to_the_same_bits(tmp_path):
+def test_asking_for_one_utterance_computes_its_batch_alone_and_to_the_same_bits(tmp_path, monkeypatch):
     prepare(tmp_path)
     extractor = make_extractor(ROWS, extract_settings(), tmp_path / "model", CPU, batch_tokens=256)
     everything = dict(extractor.compute(list(range(len(ROWS)))))
     assert sorted(everything) == list(range(len(ROWS)))
+    batches = []
+    monkeypatch.setattr(extract_text, "encode", lambda *given: batches.append(1) or encode(*given))
     ((row, alone),) = extractor.compute([7])
+    assert len(batches) == 1
     assert row == 7 and isinstance(alone, Record)
     assert np.array_equal(alone.arrays["features"], everything[7].arrays["features"])
 
