@@ -1,4 +1,4 @@
-"""Where stage 2 computes, and in which precision."""
+"""Where networks compute, and in which precision. Used by both stages."""
 
 from typing import NamedTuple
 
@@ -18,11 +18,11 @@ class Device(NamedTuple):
 
 
 def choose_device(wanted: str, precision: str) -> Device:
-    """Choose the device and the training precision.
+    """Choose the device and the precision.
 
     Args:
         wanted: auto (CUDA where there is one), cpu or cuda.
-        precision: `train.precision`; it applies to CUDA only.
+        precision: the stage's setting; it applies to CUDA only.
 
     Raises:
         InputError: CUDA is asked for and there is none, or it cannot compute in this precision.
@@ -38,7 +38,7 @@ def choose_device(wanted: str, precision: str) -> Device:
         return Device(torch.device("cpu"), torch.float32, f"{why}; the CPU computes in float32")
     if precision == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError(
-            f"{torch.cuda.get_device_name()} has no bfloat16; use --set train.precision=float16 (or float32)."
+            f"{torch.cuda.get_device_name()} has no bfloat16; set this stage's precision to float16 (or float32)."
         )
-    why = f"{torch.cuda.get_device_name()}; train.precision is {precision}"
+    why = f"{torch.cuda.get_device_name()}; precision is {precision}"
     return Device(torch.device("cuda"), getattr(torch, precision), why)
