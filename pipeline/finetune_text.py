@@ -42,11 +42,11 @@ def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, d
     rows = read_utterances_csv(utterances or Path("data", corpus, "utterances.csv"))
     out = out or Path("models", corpus, "text")
     where = choose_device(device, settings.precision)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([where.device] if where.device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
         encoder = find_encoder(rows, settings)
         size = f"{encoder.model.num_parameters():,} parameters, width {encoder.width}"
-        console.print(f"{settings.encoder}: {size}; {where.device} ({where.why})")
+        console.print(f"{settings.encoder}: {size}; {where.device} ({where.why})", markup=False)
         if settings.epochs == 0:
             console.print("epochs: 0, the encoder stays as published")
             save(out, encoder, [], None, None)
@@ -58,7 +58,8 @@ def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, d
         tagger = Tagger(encoder, len(task.classes), settings.dropout).to(where.device)
         history, best = train_tagger(tagger, task, settings, where)
     save(out, encoder, history, best, (tagger, task.classes))
-    console.print(f"epoch {best.epoch} kept: validation weighted F1 {best.validation_weighted_f1:.4f}; {out}")
+    kept = f"epoch {best.epoch} kept: validation weighted F1 {best.validation_weighted_f1:.4f}"
+    console.print(f"{kept}; {out}", markup=False)
 
 
 def find_encoder(rows: Sequence[Utterance], settings: FinetuneText) -> Encoder:

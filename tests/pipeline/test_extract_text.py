@@ -111,6 +111,17 @@ def test_states_that_are_not_finite_fail_and_are_listed(tmp_path):
     assert problems == [(row.utterance_id, problem, "text not present") for row in ROWS]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), ("bfloat16", 0.1), ("float16", 0.02)])
+def test_gpu_gives_the_cpu_s_features_within_its_precision(tmp_path, precision, tolerance):
+    prepare(tmp_path, precision=precision)
+    expected, _, _ = extract(tmp_path)
+    made, _, _ = extract(tmp_path, device="cuda")
+    assert made.identity["computed_in"] == precision
+    np.testing.assert_allclose(made.features, expected.features, rtol=0, atol=tolerance)
+
+
 # ---------------------------------------------------------------------------------------------------- reuse
 
 

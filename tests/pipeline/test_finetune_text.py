@@ -25,14 +25,14 @@ ROWS = [*talk(24), *talk(9, split="validation"), *talk(5, split="test")]
 CLASSES = tuple(sorted(CUES))
 
 
-def run(folder, rows=ROWS, **changes):
+def run(folder, rows=ROWS, device="cpu", **changes):
     """Run the stage on `rows`; its output folder is `folder`/model."""
     folder.mkdir(exist_ok=True)
     write_table(folder / "utterances.csv", rows, Utterance)
     params = write_params(folder / "params.yaml", finetune_settings(**changes), extract_settings())
     paths = {"params": params, "utterances": folder / "utterances.csv", "out": folder / "model"}
     options = [str(part) for name, path in paths.items() for part in (f"--{name}", path)]
-    return CliRunner().invoke(main, ["--corpus", "demo", "--device", "cpu", *options])
+    return CliRunner().invoke(main, ["--corpus", "demo", "--device", device, *options])
 
 
 def refused(folder, *message, rows=ROWS, **changes):
@@ -143,6 +143,15 @@ def test_output_replaces_the_old_and_what_a_kill_left(tmp_path):
     assert not (tmp_path / "model" / "stale").exists()
     assert not (tmp_path / ".model.part").exists()
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {0o644}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_stage_learns_on_a_gpu_in_every_precision(tmp_path, precision):
+    result = run(tmp_path, epochs=5, patience=5, learning_rate=3.0e-3, precision=precision, device="cuda")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads((tmp_path / "model" / "metrics.json").read_text())["validation_weighted_f1"] > 0.9
 
 
 # ---------------------------------------------------------------------------------------------------- the task
