@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from dferc.layers import ModalityLinear, ModalityMLP
+from dferc.layers import ModalityLinear, ModalityMLP, dropout
 
 EPSILON = 1e-13
 
@@ -56,7 +55,7 @@ class ContributionFusion(nn.Module):
         trust_MN = present_MN.to(e_MNE.dtype)
         if self.confidence is not None:
             unimodal_MNC = self.unimodal(e_MNE)
-            dropped = F.dropout(e_MNE, self.dropout, self.training)
+            dropped = dropout(e_MNE, self.dropout, self.training)
             confidence_MN = torch.sigmoid(self.confidence(dropped)).squeeze(-1)
             trust_MN = trust_MN * confidence_MN
         contribution_MN = trust_MN / (trust_MN.sum(dim=0) + EPSILON)

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 class ModalityLinear(nn.Module):
     """One linear layer per modality, computed as one batched product.
 
+    The weights are [M, D, O], transposed against `nn.Linear`: their gradient then needs no copy.
+
     Args:
         modalities: M.
         width_in: D.
@@ -21,14 +23,14 @@ class ModalityLinear(nn.Module):
 
     def __init__(self, *, modalities: int, width_in: int, width_out: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(modalities, width_out, width_in))
+        self.weight = nn.Parameter(torch.empty(modalities, width_in, width_out))
         self.bias = nn.Parameter(torch.empty(modalities, width_out))
-        for weight, bias in zip(self.weight, self.bias):
-            reset_linear(weight, bias)
+        for weight, bias in zip(self.weight.detach(), self.bias.detach()):
+            reset_linear(weight.T, bias)
 
     def forward(self, x_MND: Tensor) -> Tensor:
         """Map [M, N, D] to [M, N, O]."""
-        return torch.baddbmm(self.bias.unsqueeze(1), x_MND, self.weight.transpose(1, 2))
+        return torch.baddbmm(self.bias.unsqueeze(1), x_MND, self.weight)
 
 
 class ModalityMLP(ModalityLinear):
@@ -40,7 +42,25 @@ class ModalityMLP(ModalityLinear):
 
     def forward(self, x_MND: Tensor) -> Tensor:
         """Map [M, N, D] to [M, N, O]."""
-        return F.gelu(super().forward(F.dropout(x_MND, self.dropout, self.training)))
+        return F.gelu(super().forward(dropout(x_MND, self.dropout, self.training)))
+
+
+def dropout(x: Tensor, share: float, training: bool) -> Tensor:
+    """Inverted dropout, as `F.dropout`; on the CPU from 16 random bits per value, which is four times as fast.
+
+    Args:
+        x: any shape.
+        share: of the values that become 0; the CPU rounds it to a multiple of 2**-16.
+        training: False returns `x` itself.
+    """
+    if not training or share == 0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, share)
+    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = draws.view(torch.int16)[: x.numel()].view_as(x)
+    kept = (bits >= round(share * 2**16) - 2**15).to(x.dtype)
+    return x * kept.mul_(1 / (1 - share))
 
 
 @torch.no_grad()

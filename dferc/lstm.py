@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dferc.layers import dropout
+
 aten = torch.ops.aten
 
 
@@ -93,7 +95,7 @@ class DialogueLSTM(nn.Module):
         if not self.training or self.dropout == 0:
             return x_ND
         # steps[0] is the number of dialogues: every dialogue has a first utterance.
-        mask_BD = F.dropout(x_ND.new_ones(layout.steps[0], x_ND.shape[1]), self.dropout)
+        mask_BD = dropout(x_ND.new_ones(layout.steps[0], x_ND.shape[1]), self.dropout, True)
         return x_ND * mask_BD[layout.dialogue]
 
 
@@ -114,12 +116,11 @@ class BiLSTMLayer(nn.Module):
         """Map [N, D] to [N, 2 * units]: forward states beside backward states."""
         weight_hh = self.weight_hh
         if self.training and self.recurrent_dropout > 0:
-            weight_hh = weight_hh * F.dropout(weight_hh.new_ones(2, 1, weight_hh.shape[2]), self.recurrent_dropout)
+            weight_hh = weight_hh * dropout(weight_hh.new_ones(2, 1, weight_hh.shape[2]), self.recurrent_dropout, True)
         if x_ND.is_cuda:
             return self._cudnn(x_ND, weight_hh, layout)
-        bias_2G = self.bias_ih + self.bias_hh
-        gates_2NG = torch.baddbmm(bias_2G.unsqueeze(1), Pack.apply(x_ND, layout), self.weight_ih.transpose(1, 2))
-        return Unpack.apply(Recurrence.apply(gates_2NG, weight_hh, layout.steps), layout)
+        weight, bias = self.weight_ih.flatten(0, 1), (self.bias_ih + self.bias_hh).flatten()
+        return Recurrence.apply(F.linear(x_ND, weight, bias), weight_hh, layout)
 
     def _cudnn(self, x_ND: Tensor, weight_hh: Tensor, layout: Layout) -> Tensor:
         """The same by cuDNN (or PyTorch's own packed LSTM on the CPU: the reference in the tests)."""
@@ -135,108 +136,77 @@ class BiLSTMLayer(nn.Module):
         return out[layout.place[0]]
 
 
-class Pack(torch.autograd.Function):
-    """Rows of the batch [N, D] -> packed rows of both directions [2, N, D].
-
-    The orders are permutations, so the backward pass gathers too, instead of scattering into zeros.
-    """
-
-    @staticmethod
-    def forward(ctx, x_ND: Tensor, layout: Layout) -> Tensor:
-        """Gather by `order`."""
-        ctx.layout = layout
-        return x_ND[layout.order]
-
-    @staticmethod
-    def backward(ctx, grad_2ND: Tensor) -> tuple[Tensor, None]:
-        """Gather by `place`."""
-        forward, backward = ctx.layout.place
-        return grad_2ND[0][forward].add_(grad_2ND[1][backward]), None
-
-
-class Unpack(torch.autograd.Function):
-    """Packed states of both directions [2, N, H] -> rows of the batch [N, 2H]."""
-
-    @staticmethod
-    def forward(ctx, h_2NH: Tensor, layout: Layout) -> Tensor:
-        """Gather by `place`."""
-        ctx.layout = layout
-        forward, backward = layout.place
-        return torch.cat([h_2NH[0][forward], h_2NH[1][backward]], dim=-1)
-
-    @staticmethod
-    def backward(ctx, grad_NF: Tensor) -> tuple[Tensor, None]:
-        """Gather by `order`."""
-        (forward, backward), H = ctx.layout.order, grad_NF.shape[1] // 2
-        return torch.stack([grad_NF[forward, :H], grad_NF[backward, H:]]), None
-
-
 class Recurrence(torch.autograd.Function):
-    """The LSTM's recurrence over packed steps, both directions together; gate order i, f, g, o as in PyTorch.
+    """The LSTM's recurrence, both directions together; gate order i, f, g, o as in PyTorch.
 
     The products with the inputs are the caller's, and those of the weight gradient are done in one piece after the
-    loop; what remains in a step works on a few kilobytes and reads the weights once.
+    loop; what remains in a step works on a few kilobytes and reads the weights once. G is 4H.
     """
 
     @staticmethod
-    def forward(ctx, gates_2NG: Tensor, weight_2GH: Tensor, steps: tuple[int, ...]) -> Tensor:
-        """States [2, N, H] from the gates' input shares [2, N, 4H] and the hidden-to-hidden weights [2, 4H, H]."""
-        _, N, G = gates_2NG.shape
-        H = G // 4
-        gates, weight_2HG = torch.empty_like(gates_2NG), weight_2GH.transpose(1, 2)
-        h, c, tanh_c = (gates_2NG.new_empty(2, N, H) for _ in range(3))
-        before = None
-        for now, size in _walk(steps):
-            g = gates[:, now]
-            if before is None:
-                g.copy_(gates_2NG[:, now])
-            else:
-                torch.baddbmm(gates_2NG[:, now], h[:, before][:, :size], weight_2HG, out=g)
-            g[..., : 2 * H].sigmoid_(), g[..., 2 * H : 3 * H].tanh_(), g[..., 3 * H :].sigmoid_()
-            i, f, new, o = g.chunk(4, dim=-1)
-            c_now = torch.mul(i, new, out=c[:, now])
-            if before is not None:
-                c_now.addcmul_(f, c[:, before][:, :size])
-            torch.mul(o, torch.tanh(c_now, out=tanh_c[:, now]), out=h[:, now])
-            before = now
-        ctx.steps = steps
+    def forward(ctx, gates_N2G: Tensor, weight_2GH: Tensor, layout: Layout) -> Tensor:
+        """States [N, 2H] from the gates' input shares [N, 2G] and the hidden-to-hidden weights [2, G, H]."""
+        gates = _pack(gates_N2G, layout.order)
+        _, N, G = gates.shape
+        H, weight_2HG = G // 4, weight_2GH.transpose(1, 2)
+        h, c, tanh_c = (gates.new_empty(2, N, H) for _ in range(3))
+        # Views of every step, made once: in the loop they would cost as much as the arithmetic.
+        step, h_at, c_at, tanh_at = (x.split(layout.steps, dim=1) for x in (gates, h, c, tanh_c))
+        i, f, new, o = (x.split(layout.steps, dim=1) for x in gates.split(H, dim=-1))
+        i_and_f = gates[..., : 2 * H].split(layout.steps, dim=1)
+        for t, size in enumerate(layout.steps):
+            if t > 0:
+                torch.baddbmm(step[t], h_at[t - 1][:, :size], weight_2HG, out=step[t])
+            i_and_f[t].sigmoid_(), new[t].tanh_(), o[t].sigmoid_()
+            torch.mul(i[t], new[t], out=c_at[t])
+            if t > 0:
+                c_at[t].addcmul_(f[t], c_at[t - 1][:, :size])
+            torch.mul(o[t], torch.tanh(c_at[t], out=tanh_at[t]), out=h_at[t])
+        ctx.layout = layout
         ctx.save_for_backward(gates, h, c, tanh_c, weight_2GH)
-        return h
+        return _unpack(h, layout.place)
 
     @staticmethod
-    def backward(ctx, grad_2NH: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Back through time."""
+    def backward(ctx, grad_NF: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Back through time; `dh` of a step is completed by the step after it."""
         gates, h, c, tanh_c, weight_2GH = ctx.saved_tensors
-        steps, H = ctx.steps, h.shape[2]
-        grad_gates = torch.empty_like(gates)
-        dh, dc = (h.new_zeros(2, steps[0], H) for _ in range(2))
-        walk = list(_walk(steps))
-        for (now, size), before in zip(reversed(walk), [*(step for step, _ in reversed(walk[:-1])), None]):
-            i, f, new, o = gates[:, now].chunk(4, dim=-1)
-            d_i, d_f, d_new, d_o = grad_gates[:, now].chunk(4, dim=-1)
-            dh_now, dc_now, tanh_now = dh[:, :size], dc[:, :size], tanh_c[:, now]
-            dh_now += grad_2NH[:, now]
-            dc_now += aten.tanh_backward(dh_now * o, tanh_now)
-            aten.sigmoid_backward(dh_now * tanh_now, o, grad_input=d_o)
-            aten.sigmoid_backward(dc_now * new, i, grad_input=d_i)
-            aten.tanh_backward(dc_now * i, new, grad_input=d_new)
-            if before is None:
-                d_f.zero_()
-            else:
-                aten.sigmoid_backward(dc_now * c[:, before][:, :size], f, grad_input=d_f)
-                dc_now *= f
-                torch.bmm(grad_gates[:, now], weight_2GH, out=dh_now)
-        first = steps[0]
-        # Row p of step t follows row p - steps[t-1]; the rows of the first step follow nothing.
-        sizes = torch.tensor(steps)  # sliced as a tensor: of a single step, a sliced tuple would be an empty float one
-        follows = torch.arange(first, h.shape[1]) - sizes[:-1].repeat_interleave(sizes[1:])
-        grad_weight = torch.bmm(grad_gates[:, first:].transpose(1, 2), h[:, follows])
-        return grad_gates, grad_weight, None
+        steps, H = ctx.layout.steps, h.shape[2]
+        grad_gates, dc = torch.empty_like(gates), h.new_zeros(2, steps[0], H)
+        step, c_at, tanh_at = (x.split(steps, dim=1) for x in (grad_gates, c, tanh_c))
+        dh = _pack(grad_NF, ctx.layout.order).split(steps, dim=1)
+        i, f, new, o = (x.split(steps, dim=1) for x in gates.split(H, dim=-1))
+        d_i, d_f, d_new, d_o = (x.split(steps, dim=1) for x in grad_gates.split(H, dim=-1))
+        for t in range(len(steps) - 1, -1, -1):
+            size = steps[t]
+            dc_now = dc[:, :size].add_(aten.tanh_backward(dh[t] * o[t], tanh_at[t]))
+            aten.sigmoid_backward(dh[t] * tanh_at[t], o[t], grad_input=d_o[t])
+            aten.sigmoid_backward(dc_now * new[t], i[t], grad_input=d_i[t])
+            aten.tanh_backward(dc_now * i[t], new[t], grad_input=d_new[t])
+            if t > 0:
+                aten.sigmoid_backward(dc_now * c_at[t - 1][:, :size], f[t], grad_input=d_f[t])
+                dc_now *= f[t]
+                before = dh[t - 1][:, :size]
+                torch.baddbmm(before, step[t], weight_2GH, out=before)
+        d_f[0].zero_()
+        return _unpack(grad_gates, ctx.layout.place), _recurrent_weight_gradient(grad_gates, h, steps), None
 
 
-def _walk(steps: tuple[int, ...]):
-    """Yield the packed rows of each step, and how many they are."""
-    start = 0
-    for size in steps:
-        yield slice(start, start + size), size
-        start += size
+def _recurrent_weight_gradient(grad_gates: Tensor, h: Tensor, steps: tuple[int, ...]) -> Tensor:
+    """Sum over the steps but the first of grad_gates[t]' h[t-1]: [2, G, H].
+
+    Row p of step t follows row p - steps[t-1]; the rows of the first step follow nothing.
+    """
+    first, sizes = steps[0], torch.tensor(steps)
+    follows = torch.arange(first, h.shape[1]) - sizes[:-1].repeat_interleave(sizes[1:])
+    return torch.bmm(grad_gates[:, first:].transpose(1, 2), h[:, follows])
+
+
+def _pack(x_NF: Tensor, order: Tensor) -> Tensor:
+    """Rows of the batch, forward beside backward [N, 2W], to packed rows of both directions [2, N, W]."""
+    forward, backward = x_NF.chunk(2, dim=-1)
+    return torch.stack([forward[order[0]], backward[order[1]]])
+
+
+def _unpack(x_2NW: Tensor, place: Tensor) -> Tensor:
+    """The inverse of `_pack`: the orders are permutations, so this gathers too."""
+    return torch.cat([x_2NW[0][place[0]], x_2NW[1][place[1]]], dim=-1)

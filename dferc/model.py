@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dferc.alignment import Prototypes, agreement
 from dferc.cfm import ContributionFusion
 from dferc.crm import ContextRefusion
 from dferc.ddm import Disentanglement
-from dferc.layers import ModalityMLP, reset_linear
+from dferc.layers import ModalityMLP, dropout, reset_linear
 from dferc.lstm import Layout
 from dferc.params import Train
 from dferc.variants import Variant
@@ -96,7 +95,7 @@ class DFERC(nn.Module):
             layout: which rows are which dialogue.
         """
         h_MNH = torch.stack([torch.tanh(linear(features[name])) for name, linear in self.projections.items()])
-        h_MNH = F.dropout(h_MNH, self.dropout, self.training)
+        h_MNH = dropout(h_MNH, self.dropout, self.training)
 
         a_MNH, u_MNH, r_MNH = self.disentangle(h_MNH)
         e_MNE = torch.cat([h_MNH, self.ddm_scale * r_MNH], dim=-1) * present_MN.unsqueeze(-1)

@@ -73,6 +73,12 @@ def parameter_of(model: torch.nn.Module, name: str) -> tuple[torch.nn.Parameter,
     return parameters[f"{path}.{kind}"], ... if block == "projection" else MODALITIES.index(modality)
 
 
+def laid_out(name: str, golden: np.ndarray) -> torch.Tensor:
+    """A golden tensor as our parameters lie: the stacked layers' weights are [in, out]."""
+    stacked = name.split(".")[0] in BLOCKS and not name.startswith("projection")
+    return torch.from_numpy(golden.T if stacked else golden)
+
+
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
 def golden(request):
     with np.load(request.param, allow_pickle=False) as file:
@@ -89,7 +95,7 @@ def run(golden: dict) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
         for name in golden:
             if name.startswith("weight."):
                 parameter, index = parameter_of(model, name.removeprefix("weight."))
-                parameter[index] = torch.from_numpy(golden[name]).view_as(parameter[index])
+                parameter[index] = laid_out(name.removeprefix("weight."), golden[name])
                 loaded.add(id(parameter))
     assert loaded == {id(parameter) for parameter in model.parameters()}
 
