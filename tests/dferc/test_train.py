@@ -1,5 +1,6 @@
 """The trainer: what it learns, that it repeats itself, and that a kill costs one epoch at most."""
 
+import contextlib
 import csv
 import json
 import re
@@ -328,25 +329,27 @@ def test_train_stops_at_a_loss_that_is_not_finite(features, tmp_path):
         run(task, tmp_path)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk():
-    """No file can grow beyond 1 kB."""
+    """No file can grow beyond 1 kB; no fixture, since pytest's own log must grow as soon as the test has ended."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_train_on_a_full_disk_keeps_the_old_files_and_says_so(features, tmp_path, request):
+def test_train_on_a_full_disk_keeps_the_old_files_and_says_so(features, tmp_path):
     run(task_for(features), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     task = task_for(features, epochs=1)
     weights = task.new_model().state_dict()
-    request.getfixturevalue("full_disk")
-    with pytest.raises(InputError, match=r"state.pt could not be written .*Is the disk full\?"):
-        run(task, tmp_path)
-    with pytest.raises(InputError, match="model.safetensors could not be written"):
-        save_checkpoint(tmp_path / "train/seed-0", weights, task.normalisation, {}, {})
+    with full_disk():
+        with pytest.raises(InputError, match=r"state.pt could not be written .*Is the disk full\?"):
+            run(task, tmp_path)
+        with pytest.raises(InputError, match="model.safetensors could not be written"):
+            save_checkpoint(tmp_path / "train/seed-0", weights, task.normalisation, {}, {})
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
