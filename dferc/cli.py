@@ -75,13 +75,14 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     from dferc.display import EpochTable, show_task
     from dferc.store import read_corpus
     from dferc.task import make_task
-    from dferc.train import Interrupted
+    from dferc.train import Interrupted, refuse_other_settings
     from dferc.train import train as run
 
     seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
-    task = make_task(read_corpus(features / corpus), variant, block, choose_device(device, block.precision))
-    show_task(task, seeds)
+    task = make_task(read_corpus(features / corpus, corpus), variant, block, choose_device(device, block.precision))
     folder = out / corpus / variant
+    refuse_other_settings(folder / "train", task)
+    show_task(task, seeds)
     try:
         with EpochTable() as table:
             checkpoints = run(task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, report=table.add)
@@ -105,7 +106,7 @@ def evaluate(corpus, variant, seeds, features, out, device, as_json) -> None:
 
     get_variant(variant)
     folder = out / corpus / variant
-    cached = read_corpus(features / corpus)
+    cached = read_corpus(features / corpus, corpus)
     checkpoints = find_checkpoints(folder / "train", seeds)
     metrics = _evaluate(cached, folder, checkpoints, choose_device(device, "float32").device)
     if as_json:
@@ -145,7 +146,7 @@ def floor(corpus, features, as_json) -> None:
     from dferc.floor import linear_floor
     from dferc.store import read_corpus
 
-    found = linear_floor(read_corpus(features / corpus))
+    found = linear_floor(read_corpus(features / corpus, corpus))
     if as_json:
         click.echo(json.dumps(found._asdict()))
         return

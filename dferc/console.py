@@ -45,6 +45,9 @@ def readable_errors(command: Callable) -> Callable:
     def wrapped(*args, debug: bool, **kwargs):
         try:
             return command(*args, **kwargs)
+        except KeyboardInterrupt:  # stage 1; training says more of its own
+            console.print("interrupted; finished work is kept: the same command goes on from there")
+            sys.exit(130)
         except (InputError, OSError) as error:
             if debug or "DFERC_DEBUG" in os.environ:
                 raise

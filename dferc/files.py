@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -33,7 +34,9 @@ def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"{path} could not be written ({error}); nothing was changed. Is the disk full?") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "Is the disk full?" if full else "Does the folder exist, and may you write there?"
+        raise InputError(f"{path} could not be written ({error}); nothing was changed. {mend}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

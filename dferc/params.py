@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from dferc.console import InputError
@@ -33,6 +33,17 @@ ClassWeights = Annotated[
     | Annotated[dict[str, PositiveFloat], Tag("<table>")],
     Discriminator(lambda value: "<table>" if isinstance(value, dict) else "<name>"),
 ]
+
+
+def _all_different(values: list) -> list:
+    """Refuse a list that names something twice: a seed counted twice would narrow the spread."""
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"each may stand there once; twice: {', '.join(map(str, twice))}")
+    return values
+
+
+Once = AfterValidator(_all_different)
 
 VariantName = Literal[
     "full", "no_ddm", "no_modality_level", "no_utterance_level", "no_cfm", "no_crm", "full_context", "no_alignment",
@@ -143,8 +154,8 @@ class Train(Section):
 class Ablate(Section):
     """Which variants and seeds `dvc repro` trains."""
 
-    variants: Annotated[list[VariantName], Field(min_length=1)]
-    seeds: Annotated[list[Count], Field(min_length=1)]
+    variants: Annotated[list[VariantName], Field(min_length=1), Once]
+    seeds: Annotated[list[Count], Field(min_length=1), Once]
 
 
 class Corpus(Section):
@@ -166,7 +177,7 @@ _FIXED = ("corpora", "ablate", *STAGES)
 class Document(Corpus):
     """params.yaml as written: what runs, the sections that blocks take from, and the block of each corpus."""
 
-    corpora: list[Name]
+    corpora: Annotated[list[Name], Field(min_length=1), Once]
     ablate: Ablate
     blocks: dict[CorpusName, Corpus]
 

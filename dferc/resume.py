@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from dferc.console import InputError
+from dferc.console import console
 from dferc.files import write_atomically
 
 
@@ -68,19 +68,15 @@ def save_progress(path: Path, progress: Progress) -> None:
 
 
 def load_progress(path: Path) -> Progress:
-    """Read the state, or start with none.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """Read the state, or start with none; a damaged file (a power cut) is said, and the run begun anew."""
     if not path.exists():
         return Progress()
     try:
         return Progress(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError) as error:
-        raise InputError(
-            f"{path}: the state of the interrupted run is damaged ({error}). Start afresh with --fresh."
-        ) from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, LookupError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        console.print(f"{path}: the interrupted run's state is damaged ({reason}); it begins anew", markup=False)
+        return Progress()
 
 
 def forget(path: Path) -> None:

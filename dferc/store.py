@@ -116,16 +116,25 @@ def read_features(path: str | Path, modality: str) -> Features:
         )
 
 
-def read_corpus(folder: str | Path) -> CachedCorpus:
+def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus:
     """Read a features folder and verify that its files belong together.
 
     A modality whose file is not there is left out; at least one must be.
 
+    Args:
+        folder: features/<corpus>.
+        expected: the corpus that these must be of; None = any.
+
     Raises:
-        InputError: a file is unreadable, or its corpus or rows are not those of utterances.h5.
+        InputError: a file is unreadable, or its corpus or rows are not those of utterances.h5 or not the expected.
     """
     folder = Path(folder)
     utterances = read_utterances(folder / "utterances.h5")
+    if expected not in (None, utterances.corpus):
+        raise InputError(
+            f"{folder} holds features of the corpus {utterances.corpus!r}; expected {expected!r}. "
+            f"Name the right one (--corpus {utterances.corpus}), or copy the folder of {expected} here."
+        )
     modalities = {}
     for modality in MODALITIES:
         path = folder / f"{modality}.h5"

@@ -5,6 +5,7 @@ bit-identical weights, undisturbed or resumed after a kill. On CUDA, sums of par
 """
 
 import contextlib
+import json
 import math
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,6 +76,22 @@ def train(
     for state in states.values():
         forget(state)
     return [folder / f"seed-{seed}" for seed in seeds]
+
+
+def refuse_other_settings(folder: Path, task: Task) -> None:
+    """Keep a trial from overwriting part of a run: all seeds of a folder have the same settings.
+
+    Raises:
+        InputError: `folder` holds a seed that was trained otherwise.
+    """
+    for path in sorted(folder.glob("seed-*/settings.json")):
+        there, here = json.loads(path.read_text(encoding="utf-8")).get("settings", {}), task.describe()["settings"]
+        differ = sorted(key for key in here if there.get(key) != here[key])
+        if differ:
+            raise InputError(
+                f"{path.parent} was trained with other settings ({', '.join(differ)}); this run would mix with it. "
+                "Put a trial elsewhere (--out runs/trial), or remove that folder first."
+            )
 
 
 def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: Report | None) -> None:

@@ -271,3 +271,18 @@ def test_results_that_cannot_be_written(root, tmp_path):
 def test_debug_shows_the_traceback(root):
     result = run_train(root, "--variant=no_crn", "--debug")
     assert result.exit_code == 1 and "There is no variant" in str(result.exception)
+
+
+def test_train_does_not_mix_a_trial_into_a_run(copy):
+    expect_error(
+        run_train(copy, "--seed=1", "--set=train.dropout=0.3"),
+        "seed-0 was trained with other settings (dropout)",
+        "--out runs/trial",
+    )
+    assert not (copy / "runs/demo/full/train/seed-1").exists()
+
+
+def test_train_refuses_the_features_of_another_corpus(copy):
+    shutil.move(copy / "features/demo", copy / "features/meld")
+    refused = dferc_command("train", "--corpus=meld", *paths(copy), f"--params={REPOSITORY / 'params.yaml'}")
+    expect_error(refused, "holds features of the corpus 'demo'; expected 'meld'", "--corpus demo")

@@ -299,3 +299,12 @@ def test_default_path_is_the_working_folders(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
 
     assert params.load_params() == params.load_params(Path(PARAMS))
+
+
+def test_a_seed_twice_and_no_corpus_are_faults(tmp_path):
+    text = Path(PARAMS).read_text(encoding="utf-8")
+    text = text.replace("seeds: [0, 1, 2, 3, 4]", "seeds: [0, 1, 0]").replace("corpora: [demo]", "corpora: []")
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"2 fault\(s\)(.|\n)*corpora(.|\n)*ablate.seeds: (.|\n)*twice: 0"):
+        params.load_params(path)

@@ -189,15 +189,15 @@ def test_train_of_other_features_does_not_resume(features, tmp_path):
     assert resume_path(tmp_path, about) != resume_path(tmp_path, changed)
 
 
-def test_train_with_a_damaged_state_says_how_to_go_on(features, tmp_path):
+@pytest.mark.parametrize("content", [b"", b"junk\n", None])
+def test_train_with_a_damaged_state_says_so_and_begins_anew(features, tmp_path, capsys, content):
     task = task_for(features)
     with pytest.raises(Interrupted):
         run(task, tmp_path, report=interrupt_after(0, 1))
     (state,) = (tmp_path / "scratch").rglob("state.pt")
-    state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(InputError, match="--fresh"):
-        run(task, tmp_path)
-    run(task, tmp_path, fresh=True)
+    state.write_bytes(state.read_bytes()[:1000] if content is None else content)
+    run(task, tmp_path)
+    assert "it begins anew" in " ".join(capsys.readouterr().err.split())
 
 
 def command_line(root: Path, features: Path, epochs: int) -> list[str]:
