@@ -11,9 +11,19 @@ import difflib
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    create_model,
+)
 from ruamel.yaml import YAML, YAMLError
 
 from dferc.console import InputError
@@ -59,11 +69,71 @@ class Section(BaseModel):
 
 
 class Prepare(Section):
-    """Raw corpus -> utterances."""
+    """Raw corpus -> utterances; `options` is what else the adapter asks for (checked by itself where it is your own)."""
 
     adapter: Name
     max_utterance_s: PositiveFloat
     max_unreadable: Share
+    options: dict[str, Any]
+
+
+class NoOptions(Section):
+    """An adapter without options."""
+
+
+class MeldOptions(Section):
+    """MELD (FIELD §2.1)."""
+
+    labels: Literal["emotion", "sentiment"]
+    dialogues: Literal["multiparty", "dyadic"]
+
+
+class IemocapOptions(Section):
+    """IEMOCAP (FIELD §2.3)."""
+
+    protocol: Literal["6way-7433", "6way-7380", "4way-5531"]
+    split: Literal["session5", "loso-1", "loso-2", "loso-3", "loso-4", "loso-5"]
+    validation: Literal["cosmic", "random-10pct"]
+    split_seed: Count
+    context_turns: Literal["drop", "keep"]
+
+
+class TableOptions(Section):
+    """Your own corpus: a table of utterances, or subtitles beside videos."""
+
+    validation_share: Rate
+    test_share: Rate
+    split_seed: Count
+
+
+def _prepare_of(adapter: str, options: type) -> type[Prepare]:
+    """The `prepare` section of one of our adapters."""
+    name = f"Prepare{adapter.capitalize()}"
+    return create_model(name, __base__=Prepare, adapter=(Literal[adapter], ...), options=(options, ...))
+
+
+_PREPARE = {
+    "demo": _prepare_of("demo", NoOptions),
+    "emorynlp": _prepare_of("emorynlp", NoOptions),
+    "iemocap": _prepare_of("iemocap", IemocapOptions),
+    "meld": _prepare_of("meld", MeldOptions),
+    "table": _prepare_of("table", TableOptions),
+}
+_OWN_ADAPTER = "<own>"
+
+
+def _adapter_tag(section: Any) -> str:
+    adapter = section.get("adapter") if isinstance(section, dict) else getattr(section, "adapter", None)
+    return f"<{adapter}>" if adapter in _PREPARE else _OWN_ADAPTER
+
+
+AnyPrepare = Annotated[
+    Union[
+        *(Annotated[section, Tag(f"<{adapter}>")] for adapter, section in _PREPARE.items()),
+        Annotated[Prepare, Tag(_OWN_ADAPTER)],
+    ],
+    Discriminator(_adapter_tag),
+]
 
 
 class FinetuneText(Section):
@@ -161,7 +231,7 @@ class Ablate(Section):
 class Corpus(Section):
     """One corpus: a section per stage."""
 
-    prepare: Prepare
+    prepare: AnyPrepare
     finetune_text: FinetuneText
     extract_text: ExtractText
     train_face: TrainFace
@@ -304,6 +374,7 @@ def _explain_all(errors: Iterable[Mapping]) -> list[str]:
 
     def fault(error: Mapping, location: tuple) -> tuple:
         # The input of a missing key is the whole section, which a block may have changed elsewhere.
+        location = tuple(part for part in location if not _is_tag(part))  # a block may have another adapter
         return location, error["type"], "" if error["type"] == "missing" else repr(error["input"])
 
     errors = list(errors)
@@ -313,11 +384,12 @@ def _explain_all(errors: Iterable[Mapping]) -> list[str]:
 
 def _explain(fault: Mapping) -> str:
     """One line for one pydantic error: path, value received, what is allowed, nearest known key."""
-    location = tuple(part for part in fault["loc"] if part not in ("<name>", "<table>", "[key]"))
-    path = ".".join(str(part) for part in (location[1:] if location[0] == "blocks" else location))
+    location = tuple(part for part in fault["loc"] if part != "[key]")
+    named = [str(part) for part in location if not _is_tag(part)]
+    path = ".".join(named[1:] if named[0] == "blocks" else named)
     if fault["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
-        return f"{path}: unknown key.{_nearest(str(location[-1]), known)} Known: {', '.join(known)}"
+        return f"{path}: unknown key.{_nearest(str(location[-1]), known)} Known: {', '.join(known) or 'none'}"
     if fault["type"] == "missing":
         return f"{path}: missing; add it"
     received = fault["input"]
@@ -337,8 +409,13 @@ def _known_keys(location: tuple) -> list[str]:
     if location and location[0] == "blocks":
         model, location = Corpus, location[2:]
     for part in location:
-        model = model.model_fields[part].annotation
+        model = _PREPARE.get(part[1:-1], Prepare) if _is_tag(part) else model.model_fields[part].annotation
     return list(model.model_fields)
+
+
+def _is_tag(part: object) -> bool:
+    """Whether a part of a place is no key but the alternative that pydantic chose there."""
+    return isinstance(part, str) and part.startswith("<") and part.endswith(">")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

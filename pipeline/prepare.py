@@ -206,7 +206,7 @@ def prepare(
     Raises:
         InputError: the raw corpus is faulty, or too many of its clips are.
     """
-    raw_corpus = corpora.read(settings.adapter, raw)
+    raw_corpus = corpora.read(raw, settings)
     measured = measure_clips(raw, raw_corpus.utterances, workers)
     completed = [complete(row, measured.get(row.media), settings.max_utterance_s) for row in raw_corpus.utterances]
     utterances = [row for row, _ in completed]

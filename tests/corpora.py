@@ -5,12 +5,21 @@ from pathlib import Path
 
 import numpy as np
 from click.testing import CliRunner, Result
+from pydantic import TypeAdapter
 
 from dferc.corpus import UNLABELLED, Utterances
+from dferc.params import AnyPrepare, Prepare, load_params
 from dferc.store import write_utterances
 from pipeline.utterances import Utterance, write_table
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+def prepare_settings(block: str, adapter: str | None = None, **options) -> Prepare:
+    """The `prepare` section of a block of params.yaml, with another adapter or other options."""
+    settings = load_params(REPOSITORY / "params.yaml").corpus(block).prepare.model_dump()
+    settings |= {"adapter": adapter or settings["adapter"], "options": settings["options"] | options}
+    return TypeAdapter(AnyPrepare).validate_python(settings)
 
 
 def make_row(name: str, media: str = "", end_s: float = 0.0, **values) -> Utterance:

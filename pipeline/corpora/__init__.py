@@ -1,8 +1,8 @@
 """Corpora: one adapter per raw corpus, all giving the same rows.
 
-An adapter is a module `pipeline/corpora/<name>.py` with one function, `read(raw) -> RawCorpus`. It reads transcripts,
-labels and splits, and says where the clips should be; it opens no media. `prepare` measures those. A new corpus is one
-such file and one block in params.yaml (see CONTRIBUTING.md).
+An adapter is a module `pipeline/corpora/<name>.py` with one function, `read(raw, settings) -> RawCorpus`. It reads
+transcripts, labels and splits, and says where the clips should be; it opens no media. `prepare` measures those. A new
+corpus is one such file and one block in params.yaml (see CONTRIBUTING.md).
 """
 
 import difflib
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dferc.console import InputError
+from dferc.params import Prepare
 from pipeline.utterances import Problem, Utterance
 
 
@@ -34,17 +35,17 @@ class RawCorpus:
     problems: list[Problem] = field(default_factory=list)
 
 
-def read(adapter: str, raw: str | Path) -> RawCorpus:
-    """Read a raw corpus with the adapter of that name.
+def read(raw: str | Path, settings: Prepare) -> RawCorpus:
+    """Read a raw corpus with the adapter that the settings name.
 
     Args:
-        adapter: name of a module in this package.
         raw: folder the user put the corpus in.
+        settings: its `prepare` section; `adapter` is the name of a module in this package, `options` are for it.
 
     Raises:
         InputError: no such adapter, or the corpus cannot be read (missing folder, missing column, unknown label …).
     """
-    known = adapter_names()
+    adapter, known = settings.adapter, adapter_names()
     if adapter not in known:
         close = difflib.get_close_matches(adapter, known, n=1)
         nearest = f" Did you mean {close[0]!r}?" if close else ""
@@ -52,7 +53,7 @@ def read(adapter: str, raw: str | Path) -> RawCorpus:
             f"no corpus adapter {adapter!r}: pipeline/corpora/{adapter}.py does not exist; there are: "
             f"{', '.join(known)}.{nearest} Set `prepare.adapter` in params.yaml, or write one (see CONTRIBUTING.md)."
         )
-    return importlib.import_module(f"{__name__}.{adapter}").read(Path(raw))
+    return importlib.import_module(f"{__name__}.{adapter}").read(Path(raw), settings)
 
 
 def adapter_names() -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dferc import SPLITS
 from dferc.console import InputError
+from dferc.params import Prepare
 from pipeline.corpora import RawCorpus
 from pipeline.demo.plan import CLASSES, PROTOCOL, TRANSCRIPT_COLUMNS
 from pipeline.utterances import Problem, Utterance
@@ -12,7 +13,7 @@ from pipeline.utterances import Problem, Utterance
 _AGAIN = "Make the corpus again: `python -m pipeline.make_demo`."
 
 
-def read(raw: Path) -> RawCorpus:
+def read(raw: Path, settings: Prepare) -> RawCorpus:
     """Read the synthetic corpus's transcripts.
 
     Raises:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from dferc.console import InputError, console
 from dferc.files import file_hash
+from dferc.params import Prepare
 from pipeline.corpora import RawCorpus
 from pipeline.corpora._meld_clips import NAMES, Clips, Key, Rows, find_clips, list_files, media, unused_clips
 from pipeline.utterances import Problem, Utterance
@@ -43,7 +44,7 @@ _CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) fo
 _CP1252[0xA0] = " "
 
 
-def read(raw: Path) -> RawCorpus:
+def read(raw: Path, settings: Prepare) -> RawCorpus:
     """Read MELD's transcripts, labels and splits, and say where the clips are.
 
     Raises:

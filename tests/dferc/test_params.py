@@ -179,6 +179,7 @@ def test_fault_of_one_corpus_is_reported_at_that_corpus(tmp_path):
         ("{neutral: 1.0, other: 1.3}", "authorz", "train.class_weights: got 'authorz' (str); input should be 'unif"),
         ("{neutral: 1.0, other: 1.3}", "{joy: 0}", "train.class_weights.joy: got 0 (int); input should be greater"),
         ("encoder: roberta-large ", "encoder: '' ", "finetune_text.encoder: got '' (str); string should have"),
+        ("labels: emotion ", "labels: mood ", "meld.prepare.options.labels: got 'mood' (str); input should be"),
         ("corpora: [demo] ", "corpora: demo ", "corpora: got 'demo' (str); input should be a valid list"),
         ("corpora: [demo] ", "corpora: [dmo] ", "corpora: 'dmo' has no block in this file; blocks: demo, meld,"),
         ("seeds: [0, 1, 2, 3, 4] ", "seeds: [] ", "ablate.seeds: got [] (list); list should have at least 1 item"),

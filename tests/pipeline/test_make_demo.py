@@ -18,6 +18,7 @@ from pipeline import make_demo
 from pipeline.corpora import demo
 from pipeline.demo import clip, face, face_set, plan, voice, words
 from pipeline.demo.drawing import draw_face
+from tests.corpora import prepare_settings
 
 FER2013NEW_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -321,7 +322,7 @@ def test_rerun_leaves_no_clip_of_another_seed(monkeypatch, tmp_path):
 
 def test_corpus_is_called_synthetic(raw):
     assert "SYNTHETIC" in (raw / "README.txt").read_text()
-    assert demo.read(raw).protocol.startswith("synthetic")
+    assert demo.read(raw, prepare_settings("demo")).protocol.startswith("synthetic")
 
 
 def test_planted_table_says_what_was_planted(raw, rows):
@@ -337,7 +338,7 @@ def test_planted_table_says_what_was_planted(raw, rows):
 
 
 def test_adapter_reads_every_planned_utterance(raw, rows):
-    read = demo.read(raw)
+    read = demo.read(raw, prepare_settings("demo"))
     assert read.classes == plan.CLASSES
     assert [row.utterance_id for row in read.utterances] == [row.utterance_id for row in rows]
     assert [row.media for row in read.utterances] == [row.clip for row in rows]
@@ -349,7 +350,7 @@ def test_adapter_reads_every_planned_utterance(raw, rows):
 
 def test_adapter_names_the_command_where_the_corpus_is_not_there(tmp_path):
     with pytest.raises(InputError, match=re.escape("python -m pipeline.make_demo")):
-        demo.read(tmp_path)
+        demo.read(tmp_path, prepare_settings("demo"))
 
 
 @pytest.mark.parametrize(
@@ -365,11 +366,11 @@ def test_adapter_says_what_is_wrong_in_the_transcripts(raw, tmp_path, found, put
     text = (raw / "transcripts.csv").read_text(encoding="utf-8")
     (tmp_path / "transcripts.csv").write_text(text.replace(found, put, 1), encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(says)):
-        demo.read(tmp_path)
+        demo.read(tmp_path, prepare_settings("demo"))
 
 
 def test_adapter_refuses_a_table_without_rows(raw, tmp_path):
     header = (raw / "transcripts.csv").read_text(encoding="utf-8").splitlines()[0]
     (tmp_path / "transcripts.csv").write_text(header + "\n")
     with pytest.raises(InputError, match="has no utterances"):
-        demo.read(tmp_path)
+        demo.read(tmp_path, prepare_settings("demo"))

@@ -12,11 +12,16 @@ from dferc.console import InputError
 from pipeline import corpora
 from pipeline.corpora import meld
 from tests.clips import SHARED
+from tests.corpora import prepare_settings
 from tests.meld_files import CSVS, ROWS, csv_text, touch, write_csvs
 
 needs_meld = pytest.mark.skipif(
     not (SHARED / "data" / "MELD" / "train_sent_emo.csv").exists(), reason="no MELD CSVs in $DFERC_SHARED/data/MELD"
 )
+
+
+def read(raw, **options):
+    return corpora.read(raw, prepare_settings("meld", **options))
 
 
 def _kinds(found):
@@ -32,7 +37,7 @@ def _medias(found):
 
 @pytest.fixture(scope="module")
 def published():
-    return corpora.read("meld", SHARED / "data" / "MELD")
+    return read(SHARED / "data" / "MELD")
 
 
 @needs_meld
@@ -100,14 +105,14 @@ def test_published_text_in_a_broken_encoding_is_mended(published, tmp_path, dama
         }[damage]()
         (tmp_path / name).write_bytes(data)
 
-    assert corpora.read("meld", tmp_path).utterances == published.utterances
+    assert read(tmp_path).utterances == published.utterances
 
 
 # ---------------------------------------------------------------------------------------------------- rows
 
 
 def test_rows_carry_ids_positions_and_splits(tmp_path):
-    found = corpora.read("meld", write_csvs(tmp_path))
+    found = read(write_csvs(tmp_path))
 
     assert [(row.utterance_id, row.dialogue_id, row.position, row.split, row.emotion) for row in found.utterances] == [
         ("train_dia0_utt0", "train_0", 0, "train", "neutral"),
@@ -125,22 +130,22 @@ def test_rows_carry_ids_positions_and_splits(tmp_path):
 
 def test_columns_may_come_in_another_order_behind_a_byte_order_mark(tmp_path):
     content = "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\nWhat?,Joey,anger,0,0\nNothing.,Joey,neutral,0,1\n"
-    plain = corpora.read("meld", write_csvs(tmp_path))
+    plain = read(write_csvs(tmp_path))
     (tmp_path / CSVS["dev"]).write_text(content, encoding="utf-8-sig")
 
-    assert corpora.read("meld", tmp_path).utterances == plain.utterances
+    assert read(tmp_path).utterances == plain.utterances
 
 
 def test_shuffled_rows_come_back_in_order(tmp_path):
     write_csvs(tmp_path / "plain")
     write_csvs(tmp_path / "shuffled", {split: rows[::-1] for split, rows in ROWS.items()})
 
-    plain, shuffled = (corpora.read("meld", tmp_path / name) for name in ("plain", "shuffled"))
+    plain, shuffled = (read(tmp_path / name) for name in ("plain", "shuffled"))
     assert plain.utterances == shuffled.utterances
 
 
 def test_other_counts_than_published_are_told_and_kept(tmp_path, capsys):
-    found = corpora.read("meld", write_csvs(tmp_path))
+    found = read(write_csvs(tmp_path))
     said = capsys.readouterr().err
 
     # Every split differs in its dialogues and in each of the seven classes.
@@ -152,7 +157,7 @@ def test_other_counts_than_published_are_told_and_kept(tmp_path, capsys):
 
 @needs_meld
 def test_published_copies_are_named(capsys):
-    corpora.read("meld", SHARED / "data" / "MELD")
+    read(SHARED / "data" / "MELD")
     said = capsys.readouterr().err
 
     assert said.count("published copy") == 3 and "note:" not in said and "text-only" in said
@@ -163,13 +168,13 @@ def test_rows_that_share_their_times_are_listed(tmp_path):
     text = csv_text(ROWS["dev"]).replace("0:00:01,000", "0:00:00,000").replace("0:00:01,900", "0:00:00,900")
     (tmp_path / CSVS["dev"]).write_text(text, encoding="utf-8", newline="")
 
-    (problem,) = [each for each in corpora.read("meld", tmp_path).problems if each.kind == "same times"]
+    (problem,) = [each for each in read(tmp_path).problems if each.kind == "same times"]
     assert (problem.where, problem.problem) == ("dev_dia0_utt0", "same times: as dev_dia0_utt1")
     assert problem.consequence == "kept, labelled anger, neutral"
 
 
 def test_empty_text_is_kept_and_listed(tmp_path):
-    found = corpora.read("meld", write_csvs(tmp_path, ROWS | {"dev": [(0, 0, "joy", " "), (0, 1, "joy", "Ha")]}))
+    found = read(write_csvs(tmp_path, ROWS | {"dev": [(0, 0, "joy", " "), (0, 1, "joy", "Ha")]}))
 
     assert [problem.where for problem in found.problems if problem.kind == "empty transcript"] == ["dev_dia0_utt0"]
     assert [row.text for row in found.utterances if row.split == "validation"] == ["", "Ha"]
@@ -189,7 +194,7 @@ def test_each_line_is_mended_by_itself(tmp_path, data, text):
     content = csv_text([(0, 0, "joy", "TEXT"), (0, 1, "joy", "naïve…")]).encode().replace(b"TEXT", data)
     (tmp_path / CSVS["dev"]).write_bytes(content)
 
-    assert [row.text for row in corpora.read("meld", tmp_path).utterances if row.split == "validation"] == [
+    assert [row.text for row in read(tmp_path).utterances if row.split == "validation"] == [
         text,
         "naïve…",
     ]
@@ -219,7 +224,7 @@ def test_clips_are_found_in_any_known_layout(tmp_path, folders, beside):
     for split, rows in ROWS.items():
         touch(tmp_path / places[split], *(f"dia{dialogue}_utt{utterance}.mp4" for dialogue, utterance, *_ in rows))
 
-    found = corpora.read("meld", tmp_path)
+    found = read(tmp_path)
 
     assert len(_medias(found)) == 8
     for identity, media in _medias(found).items():
@@ -234,7 +239,7 @@ def test_linked_folder_is_followed(tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "MELD.Raw").symlink_to(tmp_path / "elsewhere")
 
-    assert _medias(corpora.read("meld", tmp_path / "raw"))["train_dia0_utt0"] == "MELD.Raw/train/dia0_utt0.mp4"
+    assert _medias(read(tmp_path / "raw"))["train_dia0_utt0"] == "MELD.Raw/train/dia0_utt0.mp4"
 
 
 def test_corrected_test_clips_are_preferred(tmp_path):
@@ -245,7 +250,7 @@ def test_corrected_test_clips_are_preferred(tmp_path):
         "dia7_utt1.mp4",
     )
 
-    found = _medias(corpora.read("meld", tmp_path))
+    found = _medias(read(tmp_path))
     assert found["test_dia7_utt0"] == "output_repeated_splits_test/final_videos_testdia7_utt0.mp4"
     assert found["test_dia7_utt1"] == "output_repeated_splits_test/dia7_utt1.mp4"
 
@@ -253,13 +258,13 @@ def test_corrected_test_clips_are_preferred(tmp_path):
 def test_corrected_clips_are_the_test_splits_wherever_they_lie(tmp_path):
     touch(write_csvs(tmp_path) / "new", "final_videos_testdia7_utt0.mp4")
 
-    assert _medias(corpora.read("meld", tmp_path))["test_dia7_utt0"] == "new/final_videos_testdia7_utt0.mp4"
+    assert _medias(read(tmp_path))["test_dia7_utt0"] == "new/final_videos_testdia7_utt0.mp4"
 
 
 def test_missing_clip_is_expected_beside_the_others(tmp_path):
     touch(write_csvs(tmp_path), "a/train_splits/dia0_utt1.mp4")
 
-    found = _medias(corpora.read("meld", tmp_path))
+    found = _medias(read(tmp_path))
     assert found["train_dia2_utt0"] == "a/train_splits/dia2_utt0.mp4"
     assert found["dev_dia0_utt1"] == "dev/dia0_utt1.mp4"
 
@@ -272,7 +277,7 @@ def test_files_that_are_no_clips_of_a_row_are_left_out_and_told(tmp_path, capsys
         *("train/more/dia0_utt0.mp4", "other/dia0_utt3.mp4", "train/trailer.mp4", "train/._train_sent_emo.csv"),
     )
 
-    found = corpora.read("meld", tmp_path)
+    found = read(tmp_path)
 
     told = {problem.kind: problem.problem for problem in found.problems if problem.kind != "count differs"}
     assert told == {
@@ -289,7 +294,7 @@ def test_same_csv_twice_is_read_once(tmp_path):
     write_csvs(tmp_path)
     write_csvs(tmp_path / "MELD.Raw")
 
-    assert len(corpora.read("meld", tmp_path).utterances) == 8
+    assert len(read(tmp_path).utterances) == 8
 
 
 @needs_meld
@@ -297,7 +302,7 @@ def test_published_copy_is_preferred_to_another(tmp_path, published):
     write_csvs(tmp_path / "a")
     shutil.copytree(SHARED / "data" / "MELD", tmp_path / "b")
 
-    assert corpora.read("meld", tmp_path).utterances == published.utterances
+    assert read(tmp_path).utterances == published.utterances
 
 
 # ---------------------------------------------------------------------------------------------------- faults
@@ -305,12 +310,12 @@ def test_published_copy_is_preferred_to_another(tmp_path, published):
 
 def test_unknown_adapter_is_told_with_the_known_ones(tmp_path):
     with pytest.raises(InputError, match=r"no corpus adapter 'mled': .*there are: demo, meld\. Did you mean 'meld'\?"):
-        corpora.read("mled", tmp_path)
+        corpora.read(tmp_path, prepare_settings("meld", "mled"))
 
 
 def test_missing_folder_is_one_clear_error(tmp_path):
     with pytest.raises(InputError, match="nowhere: no such folder. Put MELD there"):
-        corpora.read("meld", tmp_path / "nowhere")
+        read(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +329,7 @@ def test_folder_without_the_csvs_is_one_clear_error(tmp_path, names, message):
     touch(tmp_path, *names)
 
     with pytest.raises(InputError, match=re.escape(message)):
-        corpora.read("meld", tmp_path)
+        read(tmp_path)
 
 
 def test_csvs_of_one_name_that_differ_are_refused(tmp_path):
@@ -332,14 +337,14 @@ def test_csvs_of_one_name_that_differ_are_refused(tmp_path):
     write_csvs(tmp_path / "MELD.Raw", ROWS | {"dev": [(0, 0, "joy", "Other")]})
 
     with pytest.raises(InputError, match="2 files of the name dev_sent_emo.csv that differ: .*Leave one of them"):
-        corpora.read("meld", tmp_path)
+        read(tmp_path)
 
 
 def test_clips_without_a_split_are_refused_rather_than_forgotten(tmp_path):
     touch(write_csvs(tmp_path) / "clips", "dia0_utt0.mp4", "dia0_utt1.mp4")
 
     with pytest.raises(InputError, match="2 clips, such as clips/dia0_utt0.mp4, lie in no folder that names a split"):
-        corpora.read("meld", tmp_path)
+        read(tmp_path)
 
 
 GOOD = csv_text(ROWS["dev"])
@@ -368,7 +373,7 @@ def test_faulty_csv_is_refused_with_its_line(tmp_path, content, message):
     path.write_text(content, encoding="utf-8", newline="")
 
     with pytest.raises(InputError, match=re.escape(str(path)) + "(?s:.*)" + re.escape(message)):
-        corpora.read("meld", tmp_path)
+        read(tmp_path)
 
 
 def test_byte_of_no_known_encoding_is_refused_with_its_line(tmp_path):
@@ -376,7 +381,7 @@ def test_byte_of_no_known_encoding_is_refused_with_its_line(tmp_path):
     path.write_bytes(GOOD.encode().replace(b"Nothing", b"Noth\x81ng"))
 
     with pytest.raises(InputError, match="dev_sent_emo.csv, line 3: the byte 0x81 is neither UTF-8 nor cp1252"):
-        corpora.read("meld", tmp_path)
+        read(tmp_path)
 
 
 def test_many_faults_are_counted_and_the_first_ten_shown(tmp_path):
@@ -384,7 +389,7 @@ def test_many_faults_are_counted_and_the_first_ten_shown(tmp_path):
     write_csvs(tmp_path, ROWS | {"test": rows})
 
     with pytest.raises(InputError, match="13 faulty row") as caught:
-        corpora.read("meld", tmp_path)
+        read(tmp_path)
     assert str(caught.value).count("unknown emotion") == 10 and "… and 3 more" in str(caught.value)
 
 
