@@ -69,7 +69,7 @@ class Section(BaseModel):
 
 
 class Prepare(Section):
-    """Raw corpus -> utterances; `options` is what else the adapter asks for (checked by itself where it is your own)."""
+    """Raw corpus -> utterances; `options` is what else the adapter asks for (your own adapter checks its own)."""
 
     adapter: Name
     max_utterance_s: PositiveFloat
