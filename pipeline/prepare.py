@@ -29,6 +29,12 @@ from pipeline.utterances import Problem, Utterance, write_table
 SHORT_S = 0.08
 """Clips below this have no audio functionals (openSMILE's IS10: all NaN at 0.06 s, finite from 0.08 s)."""
 
+ROUNDING_S = 0.1
+"""A span may end this far behind its file without a word: containers and subtitles round to a frame."""
+
+EMPTY, OUTSIDE = "span empty", "span outside its file"
+"""Kinds of problem that leave an utterance without media."""
+
 
 @dataclass(frozen=True, slots=True)
 class Faulty:
@@ -75,7 +81,7 @@ def measure_clips(raw: Path, utterances: list[Utterance], workers: int) -> dict[
 def complete(
     utterance: Utterance, found: MediaInfo | Faulty | None, max_utterance_s: float
 ) -> tuple[Utterance, list[Problem]]:
-    """Fill in what was measured: the span (the whole clip, capped) and the streams.
+    """Fill in what was measured: the span (the adapter's, else the whole clip; cut to the file, capped), the streams.
 
     Args:
         utterance: a row as the adapter gave it.
@@ -83,22 +89,49 @@ def complete(
         max_utterance_s: cap in seconds.
     """
     if found is None:
-        return utterance, []
+        return replace(utterance, start_s=0.0, end_s=0.0), []
+    lost = "no audio and no visual; the text is kept"
     if isinstance(found, Faulty):
-        return utterance, [_problem(utterance, found.problem, "no audio and no visual; the text is kept")]
-    problems = []
-    if found.duration_s > max_utterance_s:
-        cut = f"too long: {found.duration_s:.1f} s, cut at {max_utterance_s:g} s"
+        return replace(utterance, start_s=0.0, end_s=0.0), [_problem(utterance, found.problem, lost)]
+    fault = _span_fault(utterance, found.duration_s)
+    if fault:
+        return replace(utterance, start_s=0.0, end_s=0.0), [_problem(utterance, fault, lost)]
+    start_s, end_s, problems = _cut_to_file(utterance, found.duration_s)
+    duration_s = end_s - start_s
+    if duration_s > max_utterance_s:
+        cut = f"too long: {duration_s:.1f} s, cut at {max_utterance_s:g} s"
         problems.append(_problem(utterance, cut, "what follows the cut is not used"))
-    if found.duration_s < SHORT_S:
-        short = f"very short: {found.duration_s:.3f} s"
+        end_s = start_s + max_utterance_s
+    if duration_s < SHORT_S:
+        short = f"very short: {duration_s:.3f} s"
         problems.append(_problem(utterance, short, "kept; too short for audio features"))
     if not found.has_audio:
         problems.append(_problem(utterance, "no sound track", "no audio; picture and text are kept"))
     if not found.has_video:
         problems.append(_problem(utterance, "no picture", "no visual; sound and text are kept"))
-    end_s = min(found.duration_s, max_utterance_s)
-    return replace(utterance, end_s=end_s, has_audio=found.has_audio, has_video=found.has_video), problems
+    measured = {"start_s": start_s, "end_s": end_s, "has_audio": found.has_audio, "has_video": found.has_video}
+    return replace(utterance, **measured), problems
+
+
+def _span_fault(utterance: Utterance, duration_s: float) -> str | None:
+    """Why nothing of the adapter's span lies in its file, or None."""
+    start_s, end_s = utterance.start_s, utterance.end_s
+    if end_s and end_s <= start_s:
+        return f"{EMPTY}: {start_s:g} s to {end_s:g} s"
+    if end_s < 0 or start_s > 0 and start_s >= duration_s:
+        return f"{OUTSIDE}: {start_s:g} s to {f'{end_s:g} s' if end_s else 'its end'}, the file has {duration_s:.3f} s"
+    return None
+
+
+def _cut_to_file(utterance: Utterance, duration_s: float) -> tuple[float, float, list[Problem]]:
+    """Begin and end of the span within its file, and what had to be cut off."""
+    start_s, end_s, problems = utterance.start_s, utterance.end_s or duration_s, []
+    if start_s < 0:
+        problems.append(_problem(utterance, f"span begins before its file: {start_s:g} s", "used from 0 s"))
+    if end_s > duration_s + ROUNDING_S:
+        beyond = f"span ends beyond its file: {end_s:g} s, the file has {duration_s:.3f} s"
+        problems.append(_problem(utterance, beyond, "used up to the end of the file"))
+    return max(0.0, start_s), min(end_s, duration_s), problems
 
 
 def identical_clips(raw: Path, measured: dict[str, MediaInfo | Faulty]) -> list[Problem]:
@@ -131,6 +164,24 @@ def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unread
         f"{len(faulty)} of {len(measured)} clips are missing or unreadable ({len(faulty) / len(measured):.1%}; "
         f"allowed: {max_unreadable:.1%}):{listed}{more}\n"
         f"Mend or fetch them, or raise {corpus}.prepare.max_unreadable in params.yaml."
+    )
+
+
+def check_spans(corpus: str, utterances: list[Utterance], problems: list[Problem], max_unreadable: float) -> None:
+    """Refuse a corpus whose spans are mostly no part of their files: milliseconds for seconds, or another video.
+
+    Raises:
+        InputError: the share of such utterances, of those with media, exceeds `max_unreadable`.
+    """
+    with_media = sum(bool(row.media) for row in utterances)
+    lost = [problem for problem in problems if problem.kind in (EMPTY, OUTSIDE)]
+    if len(lost) <= max_unreadable * with_media:
+        return
+    listed = "".join(f"\n  {problem.where} ({problem.file}): {problem.problem}" for problem in lost[:5])
+    raise InputError(
+        f"{len(lost)} of {with_media} utterances have no part of their file ({len(lost) / with_media:.1%}; allowed: "
+        f"{max_unreadable:.1%}):{listed}\nAre start and end seconds from the beginning of the file, and is it the "
+        f"right file? Mend them, or raise {corpus}.prepare.max_unreadable in params.yaml."
     )
 
 
@@ -216,6 +267,7 @@ def prepare(
     write_table(problems_csv, problems, Problem)
     report(corpus, raw_corpus.classes, utterances, problems)
     check_share(corpus, measured, settings.max_unreadable, problems_csv)
+    check_spans(corpus, utterances, problems, settings.max_unreadable)
     write_table(utterances_csv, utterances, Utterance)
     write_utterances(features, rows)
     console.print(

@@ -27,7 +27,7 @@ class Utterance:
         text: transcript.
         media: path of the clip relative to the raw folder, or empty.
         start_s: where the utterance begins in the clip, in seconds.
-        end_s: where it ends; already capped at `max_utterance_s`. 0 where there is no usable media.
+        end_s: where it ends; already cut to the clip and capped at `max_utterance_s`. 0 where there is no usable media.
         has_audio: the clip has a sound track that can be read (measured by prepare).
         has_video: the clip has a picture that can be read (measured by prepare).
     """

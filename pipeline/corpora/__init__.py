@@ -24,8 +24,8 @@ class RawCorpus:
         classes: class names; their order is the class ids.
         protocol: which labels, splits and exclusions: two scores are comparable only under the same protocol.
         utterances: dialogues contiguous, utterances in order; `media` relative to the raw folder and set wherever a
-            clip is expected, found or not, and empty in all rows of a corpus without clips; `start_s` and `end_s` 0,
-            `has_audio` and `has_video` False.
+            clip is expected, found or not, and empty in all rows of a corpus without clips; `start_s` and `end_s` where
+            the utterance lies in a longer file (`end_s` 0: up to its end); `has_audio` and `has_video` False.
         problems: what the adapter found wrong in transcripts and labels, and what follows from it.
     """
 

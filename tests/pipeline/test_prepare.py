@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -258,6 +259,55 @@ def test_span_is_the_whole_clip_up_to_the_cap(duration_s, end_s, kinds):
 
     assert (row.start_s, row.end_s, row.has_audio, row.has_video) == (0.0, end_s, True, True)
     assert [problem.kind for problem in problems] == kinds
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "kinds"),
+    [
+        ((1.0, 3.0), (1.0, 3.0), []),
+        ((4.0, 0.0), (4.0, 10.0), []),  # no end: up to the file's
+        ((9.0, 10.05), (9.0, 10.0), []),  # within what containers round
+        ((9.0, 12.0), (9.0, 10.0), ["span ends beyond its file"]),
+        ((-0.5, 1.0), (0.0, 1.0), ["span begins before its file"]),
+        ((1.0, 9.5), (1.0, 7.0), ["too long"]),  # 8.5 s, capped at 6
+        ((3.0, 3.05), (3.0, 3.05), ["very short"]),
+    ],
+)
+def test_span_of_the_adapter_is_kept_within_its_file(asked, used, kinds):
+    row = replace(ROW, start_s=asked[0], end_s=asked[1])
+
+    row, problems = prepare.complete(row, _info(10.0), max_utterance_s=6.0)
+
+    assert ((row.start_s, row.end_s), row.has_audio) == (used, True)
+    assert [problem.kind for problem in problems] == kinds and all(problem.consequence for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ((5.0, 4.0), "span empty: 5 s to 4 s"),
+        ((5.0, 5.0), "span empty: 5 s to 5 s"),
+        ((12.0, 14.0), "span outside its file: 12 s to 14 s, the file has 10.000 s"),
+        ((12.0, 0.0), "span outside its file: 12 s to its end, the file has 10.000 s"),
+        ((-3.0, -1.0), "span outside its file: -3 s to -1 s, the file has 10.000 s"),
+    ],
+)
+def test_span_with_nothing_of_its_file_leaves_the_text(asked, problem):
+    row, problems = prepare.complete(replace(ROW, start_s=asked[0], end_s=asked[1]), _info(10.0), max_utterance_s=6.0)
+
+    assert row == ROW  # no span, no sound, no picture
+    assert [(each.problem, each.consequence) for each in problems] == [
+        (problem, "no audio and no visual; the text is kept")
+    ]
+
+
+def test_corpus_of_spans_in_milliseconds_is_refused():
+    rows = [replace(ROW, utterance_id=f"u{n}", start_s=1000.0 * n, end_s=1000.0 * n + 900) for n in range(4)]
+    problems = [each for row in rows for each in prepare.complete(row, _info(10.0), 6.0)[1]]
+
+    with pytest.raises(InputError, match=r"3 of 4 utterances have no part of their file \(75.0%; allowed: 2.0%\)"):
+        prepare.check_spans("mine", rows, problems, max_unreadable=0.02)
+    prepare.check_spans("mine", rows, problems, max_unreadable=0.75)
 
 
 def test_row_that_names_no_clip_stays_as_it_is():
