@@ -22,6 +22,7 @@ setup: .venv/.installed ## the virtual environment (.venv) with everything insta
 
 repro: setup ## media to scores: `dvc repro` for the corpora that params.yaml names (demo: minutes)
 	dferc check
+	python -m pipeline.check
 	dvc repro
 	dvc metrics show
 

@@ -8,6 +8,7 @@ Every clip is opened and decoded a little: what is measured counts, not a list o
 """
 
 import hashlib
+import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from rich.table import Table
 from dferc import SPLITS
 from dferc.console import InputError, console, progress_bar, readable_errors
 from dferc.corpus import UNLABELLED, Utterances
-from dferc.params import Prepare, load_params
+from dferc.params import Corpus, load_params
 from dferc.store import write_utterances
 from pipeline import corpora, engine
 from pipeline.media import MediaError, MediaInfo, probe
@@ -34,6 +35,9 @@ ROUNDING_S = 0.1
 
 EMPTY, OUTSIDE = "span empty", "span outside its file"
 """Kinds of problem that leave an utterance without media."""
+
+WORDS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
+"""Columns of text in what the trainer reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +202,6 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
             f"{strange.utterance_id}: emotion {strange.emotion!r} is none of {', '.join(raw_corpus.classes)}."
         )
     usable = np.array([row.has_audio or row.has_video for row in utterances])
-    words = ("utterance_id", "dialogue_id", "speaker", "split", "text")
     return Utterances(
         corpus=corpus,
         classes=raw_corpus.classes,
@@ -207,7 +210,7 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
         emotion=np.array([ids[row.emotion] for row in utterances], dtype=np.int64),
         start_s=np.where(usable, [row.start_s for row in utterances], np.nan),
         end_s=np.where(usable, [row.end_s for row in utterances], np.nan),
-        **{name: np.array([getattr(row, name) for row in utterances], dtype=object) for name in words},
+        **{name: np.array([getattr(row, name) for row in utterances], dtype=object) for name in WORDS},
     )
 
 
@@ -249,25 +252,49 @@ def _problem(utterance: Utterance, problem: str, consequence: str) -> Problem:
     return Problem(where=utterance.utterance_id, file=utterance.media, problem=problem, consequence=consequence)
 
 
+def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCorpus) -> None:
+    """Check an adapter's rows, before any clip is opened.
+
+    Raises:
+        InputError: a text is none, or the rows contradict each other; it names the adapter.
+    """
+    try:
+        for row, name in itertools.product(raw_corpus.utterances, WORDS):
+            if not isinstance(getattr(row, name), str):
+                raise InputError(f"{row.utterance_id}: {name} is {getattr(row, name)!r}, expected text")
+        to_store(corpus, raw_corpus, raw_corpus.utterances)
+    except (InputError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{raw}: {str(error).rstrip('.')}. These rows come from the adapter pipeline/corpora/{adapter}.py: "
+            "mend it, or the transcripts that it reads."
+        ) from error
+
+
 def prepare(
-    corpus: str, settings: Prepare, raw: Path, utterances_csv: Path, problems_csv: Path, features: Path, workers: int
+    corpus: str, settings: Corpus, raw: Path, utterances_csv: Path, problems_csv: Path, features: Path, workers: int
 ) -> None:
     """The whole step; the problems table is written even where the step then fails.
 
     Raises:
-        InputError: the raw corpus is faulty, or too many of its clips are.
+        InputError: the settings ask for what is not there, the raw corpus is faulty, or too many of its clips are.
     """
-    raw_corpus = corpora.read(raw, settings)
+    from pipeline.check import check_classes, check_corpus  # imports torch: not in the worker processes
+
+    check_corpus(corpus, settings)
+    asked = settings.prepare
+    raw_corpus = corpora.read(raw, asked)
+    verify_rows(corpus, asked.adapter, raw, raw_corpus)
+    check_classes(corpus, settings, raw_corpus.classes)
     measured = measure_clips(raw, raw_corpus.utterances, workers)
-    completed = [complete(row, measured.get(row.media), settings.max_utterance_s) for row in raw_corpus.utterances]
+    completed = [complete(row, measured.get(row.media), asked.max_utterance_s) for row in raw_corpus.utterances]
     utterances = [row for row, _ in completed]
     problems = raw_corpus.problems + [problem for _, found in completed for problem in found]
     problems += identical_clips(raw, measured)
     rows = to_store(corpus, raw_corpus, utterances)
     write_table(problems_csv, problems, Problem)
     report(corpus, raw_corpus.classes, utterances, problems)
-    check_share(corpus, measured, settings.max_unreadable, problems_csv)
-    check_spans(corpus, utterances, problems, settings.max_unreadable)
+    check_share(corpus, measured, asked.max_unreadable, problems_csv)
+    check_spans(corpus, utterances, problems, asked.max_unreadable)
     write_table(utterances_csv, utterances, Utterance)
     write_utterances(features, rows)
     console.print(
@@ -277,7 +304,7 @@ def prepare(
 
 @click.command()
 @click.option("--corpus", required=True, help="A block of the params file.")
-@click.option("--params", default="params.yaml", show_default=True, help="Params file.")
+@click.option("--params", type=click.Path(dir_okay=False), default="params.yaml", show_default=True, help="Settings.")
 @click.option("--raw", type=click.Path(path_type=Path), help="Raw corpus [data/raw/CORPUS].")
 @click.option("--utterances", type=click.Path(path_type=Path), help="Output [data/CORPUS/utterances.csv].")
 @click.option("--problems", type=click.Path(path_type=Path), help="Output [data/CORPUS/problems.csv].")
@@ -288,7 +315,7 @@ def main(corpus, params, raw, utterances, problems, features, workers):
     """Raw corpus -> utterances, problems, and the trainer's utterances.h5."""
     prepare(
         corpus,
-        load_params(params).corpus(corpus).prepare,
+        load_params(params).corpus(corpus),
         raw or Path("data/raw", corpus),
         utterances or Path("data", corpus, "utterances.csv"),
         problems or Path("data", corpus, "problems.csv"),

@@ -86,11 +86,11 @@ def leave_untrained(out: Path, source: str, reason: str) -> None:
     write_json(out / "metrics.json", {"trained": False})
 
 
-def copy_checkpoint(source: Path, out: Path) -> None:
-    """Check a checkpoint made elsewhere (its .safetensors, or the folder of it) and copy it to `out`.
+def find_weights(source: Path) -> Path:
+    """The weights of a checkpoint made elsewhere: its .safetensors, or the one in the folder of it.
 
     Raises:
-        InputError: it is not there, or not a checkpoint of this network.
+        InputError: there is no such file.
     """
     weights = source / WEIGHTS if source.is_dir() else source
     if not weights.is_file():
@@ -98,6 +98,16 @@ def copy_checkpoint(source: Path, out: Path) -> None:
             f"train_face.source: no file {weights}. Expected {FERPLUS}, {NONE}, or the path of a trained {WEIGHTS} "
             "with its .json beside it."
         )
+    return weights
+
+
+def copy_checkpoint(source: Path, out: Path) -> None:
+    """Check a checkpoint made elsewhere and copy it to `out`.
+
+    Raises:
+        InputError: it is not there, or not a checkpoint of this network.
+    """
+    weights = find_weights(source)
     net = load_face_net(weights)
     content = weights.read_bytes()
     write_atomically(out / WEIGHTS, lambda temporary: temporary.write_bytes(content))

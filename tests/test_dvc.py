@@ -13,6 +13,7 @@ STAGES = read_yaml((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 NO_RESULTS = {
     "dferc/params.py": "checks settings; DVC tracks every value itself, and no setting has a default in the code",
     "dferc/console.py": "talks to the terminal",
+    "pipeline/check.py": "checks settings",
     "dferc/cli.py": "parses options and calls the stages' modules",
     "dferc/display.py": "talks to the terminal",
 }

@@ -5,9 +5,11 @@ transcripts, labels and splits, and says where the clips should be; it opens no 
 corpus is one such file and one block in params.yaml (see CONTRIBUTING.md).
 """
 
+import csv
 import difflib
 import importlib
 import pkgutil
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,17 +45,44 @@ def read(raw: str | Path, settings: Prepare) -> RawCorpus:
         settings: its `prepare` section; `adapter` is the name of a module in this package, `options` are for it.
 
     Raises:
-        InputError: no such adapter, or the corpus cannot be read (missing folder, missing column, unknown label …).
+        InputError: no such adapter, or it cannot read the corpus (missing folder, missing column, unknown label …), or
+            it is itself at fault.
     """
-    adapter, known = settings.adapter, adapter_names()
+    verify_adapter(settings.adapter)
+    module = importlib.import_module(f"{__name__}.{settings.adapter}")
+    try:
+        found = module.read(Path(raw), settings)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, csv.Error) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = [f"{module.__file__}, line {at.lineno}" for at in frames if at.filename == module.__file__]
+        raise InputError(
+            f"{where[-1] if where else module.__file__}: the adapter failed on {raw} "
+            f"({type(error).__name__}: {error}). "
+            "Mend the adapter, or the file that it was reading; --debug shows where it was."
+        ) from error
+    if not isinstance(found, RawCorpus):
+        raise InputError(
+            f"{module.__file__}: its read() gave {type(found).__name__}; expected a RawCorpus (see CONTRIBUTING.md)."
+        )
+    return found
+
+
+def verify_adapter(adapter: str) -> None:
+    """Check that there is an adapter of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    known = adapter_names()
     if adapter not in known:
         close = difflib.get_close_matches(adapter, known, n=1)
         nearest = f" Did you mean {close[0]!r}?" if close else ""
         raise InputError(
-            f"no corpus adapter {adapter!r}: pipeline/corpora/{adapter}.py does not exist; there are: "
-            f"{', '.join(known)}.{nearest} Set `prepare.adapter` in params.yaml, or write one (see CONTRIBUTING.md)."
+            f"prepare.adapter: no adapter {adapter!r}: pipeline/corpora/{adapter}.py does not exist; there are: "
+            f"{', '.join(known)}.{nearest} Correct it in params.yaml, or write one (see CONTRIBUTING.md)."
         )
-    return importlib.import_module(f"{__name__}.{adapter}").read(Path(raw), settings)
 
 
 def adapter_names() -> list[str]:

@@ -309,7 +309,7 @@ def test_published_copy_is_preferred_to_another(tmp_path, published):
 
 
 def test_unknown_adapter_is_told_with_the_known_ones(tmp_path):
-    with pytest.raises(InputError, match=r"no corpus adapter 'mled': .*there are: demo, meld\. Did you mean 'meld'\?"):
+    with pytest.raises(InputError, match=r"no adapter 'mled': .*there are: demo, meld\. Did you mean 'meld'\?"):
         corpora.read(tmp_path, prepare_settings("meld", "mled"))
 
 

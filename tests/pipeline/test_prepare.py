@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -367,12 +368,72 @@ def test_emotion_that_is_no_class_is_refused():
         prepare.to_store("demo", corpora.RawCorpus(classes=("joy", "anger"), protocol="p", utterances=rows), rows)
 
 
-def test_contradicting_rows_are_refused_before_anything_is_written(tmp_path, monkeypatch):
-    twice = corpora.RawCorpus(classes=("joy",), protocol="p", utterances=[ROW, ROW])
-    monkeypatch.setattr(prepare.corpora, "read", lambda *_: twice)
+MINE = """
+from pipeline.corpora import RawCorpus
+from pipeline.utterances import Utterance
 
-    result, out = _run(tmp_path, tmp_path, REPOSITORY / "params.yaml")
-    assert result.exit_code == 1 and "duplicate utterance ids: u" in result.stderr and not out.exists()
+def read(raw, settings):
+    rows = []
+    for line in (raw / "lines.txt").read_text(encoding="utf-8").splitlines():
+        name, position, split, text = line.split("|")
+        words = dict(utterance_id=name, dialogue_id="d", speaker="", emotion="", split=split, text=text or None)
+        rows.append(Utterance(position=int(position), media="clip.mp4", **words))
+    return RawCorpus(classes=("joy", "neutral"), protocol="p", utterances=rows) if rows else rows
+"""
+
+
+def _run_own_adapter(tmp_path, monkeypatch, lines):
+    """`prepare` with an adapter of the user's own, on such lines."""
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "own_corpus.py").write_text(MINE)
+    (tmp_path / "lines.txt").write_text(lines)
+    monkeypatch.setattr(corpora, "__path__", [*corpora.__path__, str(tmp_path / "adapters")])
+    monkeypatch.delitem(sys.modules, "pipeline.corpora.own_corpus", raising=False)
+    monkeypatch.setattr(prepare, "probe", lambda path: pytest.fail("a clip was opened"))
+    options = "\n    options:\n      labels: emotion +#.*\n +dialogues.*\n"
+    block = (
+        REPOSITORY.joinpath("params.yaml").read_text(encoding="utf-8").replace("adapter: meld", "adapter: own_corpus")
+    )
+    (tmp_path / "params.yaml").write_text(re.sub(options, "\n", block))
+    return _run(tmp_path, tmp_path, tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            "u|one|train|Hi",
+            "own_corpus.py, line 10: the adapter failed on {raw} (ValueError: invalid literal for int()",
+        ),
+        ("u|0|train", "own_corpus.py, line 8: the adapter failed on {raw} (ValueError: not enough values to unpack"),
+        ("", "own_corpus.py: its read() gave list; expected a RawCorpus"),
+        ("u|0|train|Hi\nu|1|train|Ho", "{raw}: duplicate utterance ids: u. These rows come from the adapter pipeline"),
+        ("u|0|dev|Hi", "{raw}: unknown split(s) 'dev'; expected train, validation, test. These rows come from"),
+        ("u|0|train|", "{raw}: u: text is None, expected text. These rows come from the adapter pipeline/corpora/own"),
+    ],
+)
+def test_fault_of_an_adapter_names_it_before_a_clip_is_opened(tmp_path, monkeypatch, lines, message):
+    result, out = _run_own_adapter(tmp_path, monkeypatch, lines)
+
+    assert result.exit_code == 1 and "Traceback" not in result.output and not out.exists()
+    assert message.format(raw=tmp_path) in _flat(result.stderr)
+
+
+def test_class_weights_for_no_class_stop_it_before_a_clip_is_opened(tmp_path, raw, monkeypatch):
+    monkeypatch.setattr(prepare, "probe", lambda path: pytest.fail("a clip was opened"))
+    params = _params(tmp_path)
+    params.write_text(params.read_text(encoding="utf-8").replace("{neutral: 1.0,", "{bliss: 1.0,"), encoding="utf-8")
+    result, out = _run(tmp_path, raw, params)
+
+    assert result.exit_code == 1 and "meld.train.class_weights: not a class: bliss" in _flat(result.stderr)
+    assert not out.exists()
+
+
+def test_settings_that_ask_for_what_is_not_there_stop_it_before_anything_is_read(tmp_path):
+    result, out = _run(tmp_path, tmp_path / "nowhere", _params(tmp_path, feature_set="IS99"))
+
+    assert result.exit_code == 1 and "meld.extract_audio.feature_set: 'IS99' is neither" in _flat(result.stderr)
+    assert not out.exists()
 
 
 def _fields(row):

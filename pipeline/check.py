@@ -1,0 +1,75 @@
+"""What params.yaml asks of stage 1, checked before anything runs: adapters, feature sets, face finders, face models.
+
+`dferc check` knows types and ranges; which adapters, feature sets and files there are is for stage 1 to say. `make
+repro` runs both, and `prepare`, a corpus' first stage, checks its own block for those who call DVC directly.
+
+    python -m pipeline.check
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from dferc.console import InputError, console, readable_errors
+from dferc.losses import class_weights
+from dferc.params import Corpus, load_params
+from pipeline import corpora, extract_audio, faces, train_face
+
+
+@click.command()
+@click.option("--params", type=click.Path(dir_okay=False), default="params.yaml", show_default=True, help="Settings.")
+@readable_errors
+def main(params: str) -> None:
+    """Check what the corpora that `dvc repro` would run ask of stage 1."""
+    settings = load_params(params)
+    _refuse([fault for corpus in settings.corpora for fault in _faults(corpus, settings.corpus(corpus))])
+    console.print(f"{params}: adapters, feature sets and face finders of {', '.join(settings.corpora)} are there.")
+
+
+def check_corpus(corpus: str, settings: Corpus) -> None:
+    """Check one corpus' block.
+
+    Raises:
+        InputError: an adapter, a feature set, a face finder or a face model that is not there; all of them together.
+    """
+    _refuse(list(_faults(corpus, settings)))
+
+
+def check_classes(corpus: str, settings: Corpus, classes: tuple[str, ...]) -> None:
+    """Check the class names of `train.class_weights`, which only the raw corpus can tell.
+
+    Raises:
+        InputError: a name that is no class, or a class without a weight.
+    """
+    try:
+        class_weights(settings.train.class_weights, classes, labels=range(len(classes)))
+    except InputError as error:
+        raise InputError(f"{corpus}.{error}") from None
+
+
+def _faults(corpus: str, settings: Corpus) -> Iterator[str]:
+    face = settings.train_face.source
+    checks = (
+        lambda: corpora.verify_adapter(settings.prepare.adapter),
+        lambda: extract_audio.open_smile(settings.extract_audio.feature_set),
+        lambda: faces.make_finder(settings.extract_visual.finder, settings.extract_visual.min_face),
+        lambda: face in (train_face.FERPLUS, train_face.NONE) or train_face.find_weights(Path(face)),
+    )
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            yield f"{corpus}.{error}"
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        raise InputError(
+            f"params.yaml asks for what is not there: {len(faults)} fault(s)\n"
+            + "\n".join(f"  - {fault}" for fault in faults)
+        )
+
+
+if __name__ == "__main__":
+    main()
