@@ -6,6 +6,7 @@ N utterances, D feature width. Dialogues are contiguous, utterances in order; ho
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,6 +18,36 @@ UNLABELLED = -1
 
 TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 NUMBER_COLUMNS = {"position": np.int64, "emotion": np.int64, "start_s": np.float64, "end_s": np.float64}
+
+
+Action = Literal["dropped", "promoted", "merged", "repaired", "kept"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """One kind of thing that was done to a corpus on its way here: a line of its protocol card.
+
+    Attributes:
+        action: what was done; "kept" = found wrong or odd, and left as it is.
+        what: to which things, in plain words: "turns outside the 6 classes".
+        count: how many.
+        why: the rule or the finding behind it.
+
+    Raises:
+        InputError: an unknown action, or a count below 0.
+    """
+
+    action: Action
+    what: str
+    count: int
+    why: str
+
+    def __post_init__(self):
+        if self.action not in get_args(Action) or not isinstance(self.count, int) or self.count < 0:
+            raise InputError(
+                f"note {self.action!r}, count {self.count!r} ({self.what}): expected one of "
+                f"{', '.join(get_args(Action))} and a count of 0 or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +75,12 @@ class Utterances:
     start_s: np.ndarray
     """Seconds into the utterance's media file; NaN where there is none."""
     end_s: np.ndarray
+    media_group: np.ndarray | None = None
+    """Utterances whose media files have the same bytes share a number; -1 = no other; None = never compared."""
+    speaker_independent: bool = False
+    """The protocol claims that no speaker of the test split occurs in another split."""
+    notes: tuple[Note, ...] = ()
+    """What was dropped, promoted, merged, repaired or knowingly kept."""
 
     def __post_init__(self):
         _check_rows(self)
@@ -116,6 +153,9 @@ def _check_rows(rows: Utterances) -> None:
         raise InputError(f"columns of different lengths: utterance_id {rows.utterance_id.shape}, {wrong}")
     if len(rows) == 0:
         raise InputError("no utterances at all")
+    group = rows.media_group
+    if group is not None and (group.shape != rows.utterance_id.shape or group.dtype != np.int64):
+        raise InputError(f"media_group is {group.dtype} of shape {group.shape}; expected int64 of ({len(rows)},)")
     kinds = {name: columns[name].dtype for name, dtype in NUMBER_COLUMNS.items() if columns[name].dtype != dtype}
     if kinds:
         raise InputError(f"columns of another type than int64 (position, emotion) and float64 (times): {kinds}")

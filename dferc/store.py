@@ -6,6 +6,7 @@ The schema is documented in features/README.md. Used by both stages; it is the o
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -13,11 +14,11 @@ import numpy as np
 
 from dferc import MODALITIES
 from dferc.console import InputError
-from dferc.corpus import NUMBER_COLUMNS, TEXT_COLUMNS, CachedCorpus, Features, Utterances
+from dferc.corpus import NUMBER_COLUMNS, TEXT_COLUMNS, CachedCorpus, Features, Note, Utterances
 from dferc.files import write_atomically
 
 SCHEMA = 1
-"""Version of the file layout; raised when old files could be misread."""
+"""Version of the file layout; raised when old files could be misread (what only adds to it leaves them readable)."""
 
 # ---------------------------------------------------------------------------------------------------- writing
 
@@ -29,12 +30,18 @@ def write_utterances(path: str | Path, utterances: Utterances) -> None:
         file.attrs["kind"] = "utterances"
         file.attrs["corpus"] = utterances.corpus
         file.attrs["protocol"] = utterances.protocol
+        file.attrs["speaker_independent"] = utterances.speaker_independent
         file.attrs["rows_hash"] = utterances.rows_hash
         _write_strings(file, "classes", np.array(utterances.classes, dtype=object))
         for name in TEXT_COLUMNS:
             _write_strings(file, name, getattr(utterances, name))
         for name in NUMBER_COLUMNS:
             file.create_dataset(name, data=getattr(utterances, name))
+        if utterances.media_group is not None:
+            file.create_dataset("media_group", data=utterances.media_group)
+        # Not an attribute: HDF5 caps those at 64 kB.
+        notes = [json.dumps(asdict(note), ensure_ascii=False) for note in utterances.notes]
+        _write_strings(file, "notes", np.array(notes, dtype=object))
 
     _write_hdf5(path, fill)
 
@@ -86,10 +93,21 @@ def read_utterances(path: str | Path) -> Utterances:
             name: file[name][()] for name in NUMBER_COLUMNS
         }
         attributes = {name: str(file.attrs[name]) for name in ("corpus", "protocol")}
-        utterances = Utterances(classes=tuple(_strings(file["classes"])), **attributes, **columns)
+        utterances = Utterances(
+            classes=tuple(_strings(file["classes"])), **attributes, **columns, **_read_protocol(file)
+        )
         if file.attrs["rows_hash"] != utterances.rows_hash:
             raise ValueError(f"its rows are not those it was written with ({file.attrs['rows_hash']})")
         return utterances
+
+
+def _read_protocol(file: h5py.File) -> dict:
+    """What the protocol card needs besides the columns; a file from before there were cards says nothing of it."""
+    return {
+        "media_group": file["media_group"][()] if "media_group" in file else None,
+        "speaker_independent": bool(file.attrs.get("speaker_independent", False)),
+        "notes": tuple(Note(**json.loads(note)) for note in _strings(file["notes"])) if "notes" in file else (),
+    }
 
 
 def read_features(path: str | Path, modality: str) -> Features:

@@ -206,6 +206,8 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
         corpus=corpus,
         classes=raw_corpus.classes,
         protocol=raw_corpus.protocol,
+        notes=tuple(raw_corpus.notes),
+        speaker_independent=raw_corpus.speaker_independent,
         position=np.array([row.position for row in utterances], dtype=np.int64),
         emotion=np.array([ids[row.emotion] for row in utterances], dtype=np.int64),
         start_s=np.where(usable, [row.start_s for row in utterances], np.nan),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dferc.console import InputError
+from dferc.corpus import Note
 from dferc.params import Prepare
 from pipeline.utterances import Problem, Utterance
 
@@ -29,12 +30,17 @@ class RawCorpus:
             clip is expected, found or not, and empty in all rows of a corpus without clips; `start_s` and `end_s` where
             the utterance lies in a longer file (`end_s` 0: up to its end); `has_audio` and `has_video` False.
         problems: what the adapter found wrong in transcripts and labels, and what follows from it.
+        notes: what the adapter dropped, promoted, merged, repaired or knowingly kept, for the protocol card.
+        speaker_independent: the protocol claims that no speaker of the test split occurs in another split; `speaker`
+            must then name persons, across the whole corpus ("Ses01F", not "F").
     """
 
     classes: tuple[str, ...]
     protocol: str
     utterances: list[Utterance]
     problems: list[Problem] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    speaker_independent: bool = False
 
 
 def read(raw: str | Path, settings: Prepare) -> RawCorpus:

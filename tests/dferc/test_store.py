@@ -16,6 +16,7 @@ import pytest
 
 from dferc import files, store
 from dferc.console import InputError
+from dferc.corpus import Note
 from tests.helpers import REPOSITORY, make_features, make_utterances, write_features_folder
 
 # ---------------------------------------------------------------------------------------------------- what is written
@@ -25,6 +26,12 @@ def test_utterances_come_back_as_they_were(tmp_path):
     rows = make_utterances(unlabelled=("test",))
     rows = dataclasses.replace(rows, text=np.array(["“naïve” 日本\n"] * len(rows), dtype=object))
     rows.start_s[0] = rows.end_s[0] = np.nan
+    rows = dataclasses.replace(
+        rows,
+        media_group=np.arange(len(rows)) - 1,
+        speaker_independent=True,
+        notes=(Note(action="dropped", what="turns of “xxx”", count=2507, why="undecided"),),
+    )
 
     store.write_utterances(tmp_path / "utterances.h5", rows)
     read = store.read_utterances(tmp_path / "utterances.h5")
@@ -32,6 +39,32 @@ def test_utterances_come_back_as_they_were(tmp_path):
     for name in (field.name for field in dataclasses.fields(rows)):
         np.testing.assert_array_equal(getattr(read, name), getattr(rows, name), err_msg=name)
     assert read.rows_hash == rows.rows_hash and read.labels_hash == rows.labels_hash
+
+
+def test_utterances_from_before_the_protocol_card_are_read(tmp_path):
+    store.write_utterances(tmp_path / "utterances.h5", make_utterances())
+    with h5py.File(tmp_path / "utterances.h5", "r+") as file:
+        del file["notes"], file.attrs["speaker_independent"]
+
+    read = store.read_utterances(tmp_path / "utterances.h5")
+    assert (read.notes, read.media_group, read.speaker_independent) == ((), None, False)
+
+
+def test_more_notes_than_an_attribute_holds_come_back(tmp_path):
+    notes = tuple(Note(action="kept", what="x" * 100, count=number, why="y" * 100) for number in range(500))
+    store.write_utterances(tmp_path / "utterances.h5", dataclasses.replace(make_utterances(), notes=notes))
+
+    assert store.read_utterances(tmp_path / "utterances.h5").notes == notes
+
+
+def test_damaged_note_is_refused_with_its_file(tmp_path):
+    store.write_utterances(tmp_path / "utterances.h5", make_utterances())
+    with h5py.File(tmp_path / "utterances.h5", "r+") as file:
+        del file["notes"]
+        file["notes"] = ['{"action": "forgot", "what": "a", "count": 1, "why": "b"}']
+
+    with pytest.raises(InputError, match="utterances.h5: note 'forgot', count 1 .*expected one of dropped, promoted"):
+        store.read_utterances(tmp_path / "utterances.h5")
 
 
 def test_features_come_back_as_they_were(tmp_path):
@@ -59,10 +92,10 @@ def test_schema_is_the_documented_one(tmp_path):
         columns = {name: dataset.dtype for name, dataset in file.items()}
         strings = {"utterance_id", "dialogue_id", "speaker", "split", "text", "classes"}
         numbers = {"position": "int64", "emotion": "int64", "start_s": "float64", "end_s": "float64"}
-        assert set(columns) == strings | set(numbers)
+        assert set(columns) == strings | set(numbers) | {"notes"}
         assert all(columns[name] == dtype for name, dtype in numbers.items())
         assert all(h5py.check_string_dtype(columns[name]).encoding == "utf-8" for name in strings)
-        assert set(file.attrs) == {"schema", "kind", "corpus", "protocol", "rows_hash"}
+        assert set(file.attrs) == {"schema", "kind", "corpus", "protocol", "rows_hash", "speaker_independent"}
     with h5py.File(tmp_path / "text.h5") as file:
         assert file["features"].dtype == np.float32 and file["present"].dtype == bool
         assert set(file.attrs) == {"schema", "kind", "corpus", "width", "identity"}
@@ -144,6 +177,8 @@ def test_contradicting_rows_are_refused(column, values, message):
         ({"position": np.zeros(5, dtype=np.int64)}, "columns of different lengths: utterance_id (6,), {"),
         ({"emotion": np.zeros(6)}, "columns of another type than int64"),
         ({"classes": ("joy", "joy", "anger")}, "a class is there twice: joy, joy, anger"),
+        ({"media_group": np.zeros(5, dtype=np.int64)}, "media_group is int64 of shape (5,); expected int64 of (6,)"),
+        ({"media_group": np.zeros(6)}, "media_group is float64 of shape (6,)"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(change, message):
