@@ -23,6 +23,7 @@ from pydantic import (
     Tag,
     ValidationError,
     create_model,
+    model_validator,
 )
 from ruamel.yaml import YAML, YAMLError
 
@@ -99,11 +100,21 @@ class IemocapOptions(Section):
 
 
 class TableOptions(Section):
-    """Your own corpus: a table of utterances, or subtitles beside videos."""
+    """Your own corpus: a table of utterances, or subtitles beside videos (docs/own-data.md)."""
 
+    table: Name
+    labels: Name
+    speaker_prefix: bool
+    classes: Annotated[list[Name], Once]
     validation_share: Rate
     test_share: Rate
     split_seed: Count
+
+    @model_validator(mode="after")
+    def _leave_something_to_train_on(self):
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share together must stay below 1: the rest is for training")
+        return self
 
 
 def _prepare_of(adapter: str, options: type) -> type[Prepare]:

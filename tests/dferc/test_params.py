@@ -224,7 +224,7 @@ def test_corpus_name_that_is_no_plain_folder_name_is_refused(tmp_path, name):
 
 def test_unknown_corpus_is_told_with_the_known_ones():
     with pytest.raises(
-        InputError, match="no block for the corpus 'mled'; it has demo, meld, iemocap. Did you mean 'meld'?"
+        InputError, match="no block for the corpus 'mled'; it has demo, meld, iemocap, mine. Did you mean 'meld'?"
     ):
         params.load_params(PARAMS).corpus("mled")
 
@@ -320,3 +320,10 @@ def test_a_seed_twice_and_no_corpus_are_faults(tmp_path):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"2 fault\(s\)(.|\n)*corpora(.|\n)*ablate.seeds: (.|\n)*twice: 0"):
         params.load_params(path)
+
+
+def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path):
+    text = PARAMS.read_text("utf-8").replace("validation_share: 0.15", "validation_share: 0.85")
+    (tmp_path / "params.yaml").write_text(text, "utf-8")
+    with pytest.raises(InputError, match="validation_share and test_share together must stay below 1"):
+        params.load_params(tmp_path / "params.yaml")
