@@ -18,6 +18,8 @@ from dferc.corpus import CachedCorpus
 from dferc.dataset import Dialogues
 
 SCORED = ("validation", "test")
+SEED = "seed-"
+"""What the folder of a seed is called, before its number."""
 BATCH_DIALOGUES = 32
 """Composition of a batch does not change an utterance's logits, so this is about speed only."""
 
@@ -62,25 +64,36 @@ def find_checkpoints(folder: Path, seeds: Sequence[int] = ()) -> list[Path]:
         InputError: there is none.
     """
     if seeds:
-        return [folder / f"seed-{seed}" for seed in seeds]
-    found = [path for path in folder.glob("seed-*") if path.name.removeprefix("seed-").isdigit()]
+        return [folder / f"{SEED}{seed}" for seed in seeds]
+    found = [path for path in folder.glob(f"{SEED}*") if path.name.removeprefix(SEED).isdigit()]
     if not found:
         raise InputError(f"{folder} has no trained seed (seed-<s>/model.safetensors). Train first: `dferc train`.")
-    return sorted(found, key=lambda path: int(path.name.removeprefix("seed-")))
+    return sorted(found, key=lambda path: int(path.name.removeprefix(SEED)))
 
 
 def evaluate(corpus: CachedCorpus, folders: Sequence[Path], device: torch.device) -> list[Evaluation]:
     """Evaluate one checkpoint per folder.
 
     Raises:
-        InputError: a checkpoint is unreadable, was trained on other features, or differs from the others by more than
-            its seed.
+        InputError: a checkpoint is unreadable, was trained on other features or with another seed than its folder
+            says, or differs from the others by more than its seed.
     """
     checkpoints = [load_checkpoint(folder, device) for folder in folders]
     for checkpoint in checkpoints:
         verify_corpus(checkpoint, corpus)
+        _verify_seed(checkpoint)
     _verify_alike(checkpoints)
     return [_evaluate_one(checkpoint, corpus, device) for checkpoint in checkpoints]
+
+
+def _verify_seed(checkpoint: Checkpoint) -> None:
+    """A checkpoint copied over another seed's would count twice in the mean."""
+    folder, seed = checkpoint.folder, checkpoint.record["seed"]
+    if folder.name.startswith(SEED) and folder.name != f"{SEED}{seed}":
+        raise InputError(
+            f"{folder} holds a checkpoint of seed {seed}: was it copied there? Move it to {SEED}{seed}, or train this "
+            "seed again."
+        )
 
 
 def _verify_alike(checkpoints: Sequence[Checkpoint]) -> None:

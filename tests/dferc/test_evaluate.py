@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,13 @@ def test_evaluate_refuses_features_made_otherwise(root, tmp_path):
     write_features(features / "audio.h5", make_features(rows, "audio", WIDTHS["audio"], seed=7))
     with pytest.raises(InputError, match="features.audio.extractor: trained on 'synthetic-0', found 'synthetic-7'"):
         evaluated(root, features)
+
+
+def test_evaluate_refuses_a_checkpoint_copied_over_another_seeds(root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    shutil.copy(root / "train/seed-0/model.safetensors", tmp_path / "train/seed-1/model.safetensors")
+    with pytest.raises(InputError, match=r"train/seed-1 holds a checkpoint of seed 0: was it copied there\?"):
+        evaluated(tmp_path)
 
 
 def test_evaluate_refuses_seeds_that_differ_in_more_than_the_seed(tmp_path):
