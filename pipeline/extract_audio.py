@@ -49,7 +49,8 @@ def make_extractor(
     smile = open_smile(settings.feature_set)
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
-        items = ((str(raw / rows[i].media), rows[i].start_s, rows[i].end_s, settings.min_s) for i in indices)
+        heard = (rows[i].heard for i in indices)
+        items = ((str(raw / file), start_s, end_s, settings.min_s) for file, start_s, end_s in heard)
         for number, record in engine.run(functionals, items, workers, _start, (settings.feature_set,)):
             yield indices[number], record
 
@@ -64,9 +65,10 @@ def make_extractor(
         },
         code=(__file__, media.__file__),
         wants=lambda row: row.has_audio,
-        content=media_content(raw, scratch),
+        content=media_content(raw, scratch, lambda row: row.heard),
         compute=compute,
         names=tuple(smile.feature_names),
+        file=lambda row: row.heard[0],
     )
 
 

@@ -87,7 +87,8 @@ def make_extractor(
     faces.make_finder(settings.finder, settings.min_face)  # fails here rather than in a worker
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
-        items = ((str(raw / rows[i].media), rows[i].start_s, rows[i].end_s) for i in indices)
+        seen = (rows[i].seen for i in indices)
+        items = ((str(raw / file), *within) for file, *within in seen)
         cuts = engine.run(cut_faces, items, workers, start_worker, (settings, net.image_size))
         for number, record in pooled(net, cuts):
             yield indices[number], record
@@ -105,7 +106,7 @@ def make_extractor(
         },
         code=(__file__, faces.__file__, densenet.__file__, media.__file__),
         wants=lambda row: row.has_video,
-        content=media_content(raw, scratch),
+        content=media_content(raw, scratch, lambda row: row.seen),
         compute=compute,
         quality=QUALITY,
     )

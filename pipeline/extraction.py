@@ -44,6 +44,7 @@ class Extractor:
             problem or both, and a scalar for each of `quality`.
         names: D feature names, or none.
         quality: names of further columns.
+        file: the file that an utterance's problem is about.
     """
 
     modality: str
@@ -55,6 +56,7 @@ class Extractor:
     compute: Callable[[list[int]], Iterable[tuple[int, Record | engine.WorkerDied]]]
     names: tuple[str, ...] = ()
     quality: tuple[str, ...] = ()
+    file: Callable[[Utterance], str] = lambda row: row.media
 
     @property
     def stage(self) -> str:
@@ -139,14 +141,23 @@ def stage_options(modality: str) -> Callable:
     return decorate
 
 
-def media_content(raw: Path, scratch: Scratch) -> Callable[[Utterance], object]:
-    """`Extractor.content` of a modality that is read from a clip: the clip's content and the time span."""
+def media_content(
+    raw: Path, scratch: Scratch, part: Callable[[Utterance], tuple[str, ...]]
+) -> Callable[[Utterance], object]:
+    """`Extractor.content` of a modality that is read from a file: the file's content, the time span, the region.
+
+    Args:
+        raw: folder that files are relative to.
+        scratch: open.
+        part: `Utterance.heard` or `Utterance.seen`, as a function.
+    """
 
     def content(row: Utterance) -> object:
+        file, *within = part(row)
         try:
-            return [scratch.media_hash(raw / row.media), row.start_s, row.end_s]
+            return [scratch.media_hash(raw / file), *within]
         except OSError as error:
-            raise MediaError(raw / row.media, f"unreadable: {error.strerror}") from None
+            raise MediaError(raw / file, f"unreadable: {error.strerror}") from None
 
     return content
 
@@ -259,7 +270,9 @@ def _write(
         quality=result.quality,
     )
     problems = [
-        Problem(where=rows[index].utterance_id, file=rows[index].media, problem=problem, consequence=consequence)
+        Problem(
+            where=rows[index].utterance_id, file=extractor.file(rows[index]), problem=problem, consequence=consequence
+        )
         for index, (problem, consequence) in sorted(result.problems.items())
     ]
     write_table(places.problems, problems, Problem)

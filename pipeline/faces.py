@@ -17,6 +17,7 @@ from dferc.files import file_hash
 from dferc.params import ExtractVisual
 from pipeline import media
 from pipeline.densenet import scale_face
+from pipeline.utterances import Region
 
 HAAR, WHOLE_FRAME = "haar", "whole_frame"
 
@@ -178,6 +179,14 @@ def cut(image: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
     return scale_face(np.ascontiguousarray(image[rows[:, None], columns]), size)
 
 
+def within(image: np.ndarray, region: Region) -> np.ndarray:
+    """The part of a picture [H, W] or [H, W, 3], its edges rounded to pixels; at least one pixel of it."""
+    height, width = image.shape[:2]
+    top, left = min(round(region.top * height), height - 1), min(round(region.left * width), width - 1)
+    bottom, right = max(round(region.bottom * height), top + 1), max(round(region.right * width), left + 1)
+    return np.ascontiguousarray(image[top:bottom, left:right])
+
+
 def _grey(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
 
@@ -195,18 +204,19 @@ def start_worker(settings: ExtractVisual, size: int) -> None:
     _finder, _settings, _size = make_finder(settings.finder, settings.min_face), settings, size
 
 
-def cut_faces(item: tuple[str, float, float]) -> Faces:
+def cut_faces(item: tuple[str, float, float, Region]) -> Faces:
     """Decode one utterance's picture and cut the largest face out of each sampled frame.
 
     Args:
-        item: path, start_s, end_s.
+        item: path, start_s, end_s, and the part of the frame to look at.
     """
-    path, start_s, end_s = item
+    path, start_s, end_s, region = item
     margin = 0.0 if _settings.finder == WHOLE_FRAME else _settings.margin
     frames, found, problem = 0, [], ""
     try:
         for _, image in media.read_frames(path, start_s, end_s, _settings.frames_per_s, _settings.max_frames):
             frames += 1
+            image = within(image, region)
             box = _finder.find(image)
             if box is not None:
                 found.append(cut(image, box, margin, _size))

@@ -8,9 +8,22 @@ import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from dferc.console import InputError
 from dferc.files import write_atomically
+
+
+class Region(NamedTuple):
+    """A part of the picture; its edges as shares of the width, from the left, and of the height, from above."""
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+
+    def __str__(self) -> str:
+        return " ".join(map(repr, self))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,11 +38,15 @@ class Utterance:
         emotion: class name, or empty = unlabelled.
         split: train, validation or test.
         text: transcript.
-        media: path of the clip relative to the raw folder, or empty.
+        media: path of the clip relative to the raw folder, or empty; picture, and sound unless `sound` names another.
         start_s: where the utterance begins in the clip, in seconds.
         end_s: where it ends; already cut to the clip and capped at `max_utterance_s`. 0 where there is no usable media.
-        has_audio: the clip has a sound track that can be read (measured by prepare).
-        has_video: the clip has a picture that can be read (measured by prepare).
+        region: the part of the picture that shows the speaker.
+        sound: path of the sound where it is another file than `media`, or empty.
+        sound_start_s: where the utterance begins in `sound`, in seconds.
+        sound_end_s: where it ends, cut and capped too. 0 where there is no usable sound of its own.
+        has_audio: there is sound that can be read (measured by prepare).
+        has_video: there is a picture that can be read (measured by prepare).
     """
 
     utterance_id: str
@@ -42,8 +59,24 @@ class Utterance:
     media: str = ""
     start_s: float = 0.0
     end_s: float = 0.0
+    region: Region = Region()
+    sound: str = ""
+    sound_start_s: float = 0.0
+    sound_end_s: float = 0.0
     has_audio: bool = False
     has_video: bool = False
+
+    @property
+    def heard(self) -> tuple[str, float, float]:
+        """Where its sound is: file, begin and end in seconds."""
+        if self.sound:
+            return self.sound, self.sound_start_s, self.sound_end_s
+        return self.media, self.start_s, self.end_s
+
+    @property
+    def seen(self) -> tuple[str, float, float, Region]:
+        """Where its picture is: file, begin and end in seconds, part of the frame."""
+        return self.media, self.start_s, self.end_s, self.region
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,5 +142,6 @@ def _typed(row: dict[str, str]) -> Utterance:
     flags = {name: {"True": True, "False": False}.get(row[name]) for name in ("has_audio", "has_video")}
     if None in flags.values():
         raise ValueError(f"has_audio and has_video are True or False, found {row['has_audio']!r}, {row['has_video']!r}")
-    numbers = {"position": int(row["position"]), "start_s": float(row["start_s"]), "end_s": float(row["end_s"])}
-    return Utterance(**{**row, **numbers, **flags})
+    times = {name: float(row[name]) for name in ("start_s", "end_s", "sound_start_s", "sound_end_s")}
+    region = Region(*map(float, row["region"].split(" ", 3)))
+    return Utterance(**{**row, **times, **flags, "position": int(row["position"]), "region": region})

@@ -10,7 +10,12 @@ from pipeline import engine
 from pipeline.extraction import Extractor, Places, extract, media_content, stage_options
 from pipeline.media import MediaError
 from pipeline.scratch import Record, Scratch
+from pipeline.utterances import Region
 from tests.corpora import make_row, read_problems, run_stage, write_rows
+
+
+def seen(row):
+    return row.seen
 
 
 class Counting:
@@ -146,7 +151,7 @@ def test_extract_lists_unreadable_media_without_computing(tmp_path):
     (tmp_path / "here.mp4").write_bytes(b"content")
     rows = [make_row("a", "here.mp4", 1.0), make_row("b", "gone.mp4", 1.0)]
     with Scratch(tmp_path / "other.sqlite") as scratch:
-        tally, computed = run(tmp_path, rows, content=media_content(tmp_path, scratch))
+        tally, computed = run(tmp_path, rows, content=media_content(tmp_path, scratch, seen))
     assert computed == ["a"] and tally.failed == 1
     assert read_problems(tmp_path / "problems.csv") == [
         ("b", "gone.mp4", "unreadable: No such file or directory", "text not present")
@@ -157,11 +162,26 @@ def test_media_content_is_the_bytes_and_the_span_not_the_name(tmp_path):
     for name in ("one.mp4", "two.mp4"):
         (tmp_path / name).write_bytes(b"content")
     with Scratch(tmp_path / "scratch.sqlite") as scratch:
-        content = media_content(tmp_path, scratch)
+        content = media_content(tmp_path, scratch, seen)
         assert content(make_row("a", "one.mp4", 1.0)) == content(make_row("b", "two.mp4", 1.0))
         assert content(make_row("a", "one.mp4", 1.0)) != content(make_row("a", "one.mp4", 2.0))
+        assert content(make_row("a", "one.mp4", 1.0)) != content(
+            make_row("a", "one.mp4", 1.0, region=Region(right=0.5))
+        )
         with pytest.raises(MediaError, match="gone.mp4: unreadable"):
             content(make_row("a", "gone.mp4", 1.0))
+
+
+def test_sound_of_its_own_is_the_content_and_the_file_of_a_problem(tmp_path):
+    (tmp_path / "here.avi").write_bytes(b"picture")
+    (tmp_path / "here.wav").write_bytes(b"sound")
+    with Scratch(tmp_path / "other.sqlite") as scratch:
+        heard = media_content(tmp_path, scratch, lambda row: row.heard)
+        row = make_row("a", "here.avi", 9.0, sound="here.wav", sound_end_s=1.0)
+        assert heard(row) == heard(make_row("b", "here.wav", 1.0)) != heard(make_row("c", "here.avi", 1.0))
+        gone = make_row("d", "here.avi", 9.0, sound="gone.wav")
+        run(tmp_path, [row, gone], content=heard, file=lambda row: row.heard[0])
+    assert [problem[:2] for problem in read_problems(tmp_path / "problems.csv")] == [("d", "gone.wav")]
 
 
 def test_extract_of_an_absent_modality_has_its_width(tmp_path, rows):

@@ -8,12 +8,14 @@ import pytest
 from dferc.console import InputError
 from dferc.params import load_params
 from pipeline import faces
-from pipeline.faces import Box, Haar, WholeFrame, YuNet, cut, finder_identity, largest, make_finder
+from pipeline.faces import Box, Haar, WholeFrame, YuNet, cut, finder_identity, largest, make_finder, within
+from pipeline.utterances import Region
 from tests.clips import SHARED, needs_media, write_clip
 from tests.drawn_faces import draw_scene
 from tests.helpers import REPOSITORY
 
 MIN_FACE = load_params(REPOSITORY / "params.yaml").corpus("meld").extract_visual.min_face
+WHOLE = Region()
 
 
 def sampled(name: str, count: int = 8) -> list[np.ndarray]:
@@ -134,11 +136,11 @@ def test_cut_faces_counts_frames_and_tells_of_unreadable_files(tmp_path):
     blank = np.full((120, 160), 90, np.uint8)
     clip = write_clip(tmp_path / "clip.mp4", pictures=[picture] * 5 + [blank] * 5, frames_per_s=10)
     faces.start_worker(settings, 24)
-    found = faces.cut_faces((str(clip), 0.0, 1.0))  # 5 samples: 2 or 3 lie in the first half
+    found = faces.cut_faces((str(clip), 0.0, 1.0, WHOLE))  # 5 samples: 2 or 3 lie in the first half
     assert found.frames == 5 and len(found.faces) in (2, 3) and found.faces.shape[1:] == (24, 24)
-    lost = faces.cut_faces((str(tmp_path / "none.mp4"), 0.0, 1.0))
+    lost = faces.cut_faces((str(tmp_path / "none.mp4"), 0.0, 1.0, WHOLE))
     assert lost.frames == 0 and lost.problem and lost.faces.shape == (0, 24, 24)
-    behind = faces.cut_faces((str(clip), 5.0, 6.0))
+    behind = faces.cut_faces((str(clip), 5.0, 6.0, WHOLE))
     assert behind.frames == 0 and behind.problem == "no frame between 5.00 s and 6.00 s"
 
 
@@ -148,6 +150,32 @@ def test_cut_faces_of_whole_frames_adds_no_margin(tmp_path):
     grey = np.tile(np.linspace(20, 230, 64).astype(np.uint8), (64, 1))
     clip = write_clip(tmp_path / "clip.mp4", pictures=[grey] * 4, frames_per_s=4)
     faces.start_worker(settings, 64)
-    found = faces.cut_faces((str(clip), 0.0, 1.0))
+    found = faces.cut_faces((str(clip), 0.0, 1.0, WHOLE))
     assert found.frames == len(found.faces) > 2
     assert np.abs(found.faces[0].astype(int) - grey).max() < 12  # what the codec costs
+
+
+def test_within_is_the_region_rounded_to_pixels():
+    """IEMOCAP's 720x480: the useful 256x256 of the right half, x 52 to 308 of 360 and y 112 to 368."""
+    image = np.arange(480 * 720, dtype=np.int32).reshape(480, 720)
+    region = Region(0.5 + 0.1444 / 2, 0.2333, 0.5 + 0.8556 / 2, 0.7667)
+
+    assert np.array_equal(within(image, region), image[112:368, 412:668])
+    assert np.array_equal(within(image, WHOLE), image)
+    assert within(np.zeros((4, 4, 3)), Region(1.0, 1.0, 1.0, 1.0)).shape == (1, 1, 3)
+
+
+def test_cut_faces_looks_at_the_region_only(tmp_path):
+    settings = load_params(REPOSITORY / "params.yaml").corpus("meld").extract_visual
+    scene, _ = draw_scene()
+    split_screen = np.hstack([scene, np.full_like(scene, 90)])
+    clip = write_clip(tmp_path / "clip.mp4", pictures=[split_screen] * 5)
+    faces.start_worker(settings, 24)
+    found = {side: faces.cut_faces((str(clip), 0.0, 0.5, region)) for side, region in
+             {"left": Region(right=0.5), "right": Region(left=0.5)}.items()}  # fmt: skip
+
+    assert {side: (cut.frames > 0, len(cut.faces) == cut.frames) for side, cut in found.items()} == {
+        "left": (True, True),
+        "right": (True, False),
+    }
+    assert len(found["right"].faces) == 0

@@ -11,12 +11,11 @@ from click.testing import CliRunner
 
 from dferc import corpus, store
 from dferc.console import InputError
-from pipeline import corpora, engine, prepare
-from pipeline.media import MediaInfo
+from pipeline import corpora, measure, prepare
 from pipeline.utterances import Utterance, read_utterances_csv
 from tests.clips import SHARED, tone, truncate, write_clip
 from tests.helpers import REPOSITORY
-from tests.meld_files import ROWS, read_csv, touch, write_csvs
+from tests.meld_files import ROWS, read_csv, write_csvs
 
 PICTURES = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
 """One second at 10 frames per second."""
@@ -241,97 +240,6 @@ ROW = Utterance(
 )
 
 
-def _info(duration_s):
-    return MediaInfo(duration_s=duration_s, has_audio=True, has_video=True)
-
-
-@pytest.mark.parametrize(
-    ("duration_s", "end_s", "kinds"),
-    [
-        (0.05, 0.05, ["very short"]),
-        (0.08, 0.08, []),
-        (2.0, 2.0, []),
-        (2.001, 2.0, ["too long"]),
-        (305.0, 2.0, ["too long"]),
-    ],
-)
-def test_span_is_the_whole_clip_up_to_the_cap(duration_s, end_s, kinds):
-    row, problems = prepare.complete(ROW, _info(duration_s), max_utterance_s=2.0)
-
-    assert (row.start_s, row.end_s, row.has_audio, row.has_video) == (0.0, end_s, True, True)
-    assert [problem.kind for problem in problems] == kinds
-
-
-@pytest.mark.parametrize(
-    ("asked", "used", "kinds"),
-    [
-        ((1.0, 3.0), (1.0, 3.0), []),
-        ((4.0, 0.0), (4.0, 10.0), []),  # no end: up to the file's
-        ((9.0, 10.05), (9.0, 10.0), []),  # within what containers round
-        ((9.0, 12.0), (9.0, 10.0), ["span ends beyond its file"]),
-        ((-0.5, 1.0), (0.0, 1.0), ["span begins before its file"]),
-        ((1.0, 9.5), (1.0, 7.0), ["too long"]),  # 8.5 s, capped at 6
-        ((3.0, 3.05), (3.0, 3.05), ["very short"]),
-    ],
-)
-def test_span_of_the_adapter_is_kept_within_its_file(asked, used, kinds):
-    row = replace(ROW, start_s=asked[0], end_s=asked[1])
-
-    row, problems = prepare.complete(row, _info(10.0), max_utterance_s=6.0)
-
-    assert ((row.start_s, row.end_s), row.has_audio) == (used, True)
-    assert [problem.kind for problem in problems] == kinds and all(problem.consequence for problem in problems)
-
-
-@pytest.mark.parametrize(
-    ("asked", "problem"),
-    [
-        ((5.0, 4.0), "span empty: 5 s to 4 s"),
-        ((5.0, 5.0), "span empty: 5 s to 5 s"),
-        ((12.0, 14.0), "span outside its file: 12 s to 14 s, the file has 10.000 s"),
-        ((12.0, 0.0), "span outside its file: 12 s to its end, the file has 10.000 s"),
-        ((-3.0, -1.0), "span outside its file: -3 s to -1 s, the file has 10.000 s"),
-    ],
-)
-def test_span_with_nothing_of_its_file_leaves_the_text(asked, problem):
-    row, problems = prepare.complete(replace(ROW, start_s=asked[0], end_s=asked[1]), _info(10.0), max_utterance_s=6.0)
-
-    assert row == ROW  # no span, no sound, no picture
-    assert [(each.problem, each.consequence) for each in problems] == [
-        (problem, "no audio and no visual; the text is kept")
-    ]
-
-
-def test_corpus_of_spans_in_milliseconds_is_refused():
-    rows = [replace(ROW, utterance_id=f"u{n}", start_s=1000.0 * n, end_s=1000.0 * n + 900) for n in range(4)]
-    problems = [each for row in rows for each in prepare.complete(row, _info(10.0), 6.0)[1]]
-
-    with pytest.raises(InputError, match=r"3 of 4 utterances have no part of their file \(75.0%; allowed: 2.0%\)"):
-        prepare.check_spans("mine", rows, problems, max_unreadable=0.02)
-    prepare.check_spans("mine", rows, problems, max_unreadable=0.75)
-
-
-def test_row_that_names_no_clip_stays_as_it_is():
-    assert prepare.complete(ROW, None, max_utterance_s=2.0) == (ROW, [])
-
-
-def test_clip_of_several_rows_is_measured_once(tmp_path, monkeypatch):
-    measured = []
-    monkeypatch.setattr(prepare, "probe", lambda path: measured.append(path) or _info(1.0))
-    touch(tmp_path, "c")
-    rows = [ROW, ROW, Utterance(**{**_fields(ROW), "media": ""})]
-
-    assert prepare.measure_clips(tmp_path, rows, workers=0) == {"c": _info(1.0)}
-    assert measured == [tmp_path / "c"]
-
-
-def test_clip_that_kills_its_worker_is_unreadable(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare.engine, "run", lambda *_: iter([(0, engine.WorkerDied(3))]))
-
-    found = prepare.measure_clips(tmp_path, [ROW], workers=1)
-    assert found["c"].problem.startswith("worker died: 3 times")
-
-
 def test_identical_clips_of_a_corpus_are_in_its_problems_table(tmp_path):
     clip = write_clip_in(write_csvs(tmp_path / "raw"))
     clip("train/dia0_utt0", pictures=PICTURES)
@@ -342,17 +250,13 @@ def test_identical_clips_of_a_corpus_are_in_its_problems_table(tmp_path):
     assert told["dev/dia0_utt0.mp4"] == "identical clips: same bytes as train/dia0_utt0.mp4"
 
 
-def test_identical_clips_are_listed_once_each(tmp_path):
-    """Here a = c = d; b has their length and other bytes; e is unreadable."""
-    for name, content in {"a": b"same", "b": b"else", "c": b"same", "d": b"same", "e": b"same"}.items():
-        (tmp_path / name).write_bytes(content)
-    measured = {name: _info(1.0) for name in "abcd"} | {"e": prepare.Faulty("unreadable")}
+@pytest.mark.parametrize(("has_video", "span"), [(True, (20.0, 21.5)), (False, (0.0, 1.4))])
+def test_trainer_gets_the_span_of_the_picture_where_there_is_one(has_video, span):
+    values = {"start_s": 20.0, "end_s": 21.5, "sound": "u.wav", "sound_end_s": 1.4}
+    row = replace(ROW, **values, has_audio=True, has_video=has_video)
+    rows = prepare.to_store("demo", corpora.RawCorpus(classes=("joy",), protocol="p", utterances=[row]), [row])
 
-    problems = prepare.identical_clips(tmp_path, measured)
-    assert [(problem.file, problem.problem) for problem in problems] == [
-        ("c", "identical clips: same bytes as a"),
-        ("d", "identical clips: same bytes as a"),
-    ]
+    assert (rows.start_s[0], rows.end_s[0]) == span
 
 
 def test_unlabelled_rows_are_kept_as_context():
@@ -362,7 +266,7 @@ def test_unlabelled_rows_are_kept_as_context():
 
 
 def test_emotion_that_is_no_class_is_refused():
-    rows = [Utterance(**{**_fields(ROW), "emotion": "glee"})]
+    rows = [replace(ROW, emotion="glee")]
 
     with pytest.raises(InputError, match="u: emotion 'glee' is none of joy, anger"):
         prepare.to_store("demo", corpora.RawCorpus(classes=("joy", "anger"), protocol="p", utterances=rows), rows)
@@ -389,7 +293,7 @@ def _run_own_adapter(tmp_path, monkeypatch, lines):
     (tmp_path / "lines.txt").write_text(lines)
     monkeypatch.setattr(corpora, "__path__", [*corpora.__path__, str(tmp_path / "adapters")])
     monkeypatch.delitem(sys.modules, "pipeline.corpora.own_corpus", raising=False)
-    monkeypatch.setattr(prepare, "probe", lambda path: pytest.fail("a clip was opened"))
+    monkeypatch.setattr(measure, "probe", lambda path: pytest.fail("a clip was opened"))
     options = "\n    options:\n      labels: emotion +#.*\n +dialogues.*\n"
     block = (
         REPOSITORY.joinpath("params.yaml").read_text(encoding="utf-8").replace("adapter: meld", "adapter: own_corpus")
@@ -420,7 +324,7 @@ def test_fault_of_an_adapter_names_it_before_a_clip_is_opened(tmp_path, monkeypa
 
 
 def test_class_weights_for_no_class_stop_it_before_a_clip_is_opened(tmp_path, raw, monkeypatch):
-    monkeypatch.setattr(prepare, "probe", lambda path: pytest.fail("a clip was opened"))
+    monkeypatch.setattr(measure, "probe", lambda path: pytest.fail("a clip was opened"))
     params = _params(tmp_path)
     params.write_text(params.read_text(encoding="utf-8").replace("{neutral: 1.0,", "{bliss: 1.0,"), encoding="utf-8")
     result, out = _run(tmp_path, raw, params)
@@ -434,10 +338,6 @@ def test_settings_that_ask_for_what_is_not_there_stop_it_before_anything_is_read
 
     assert result.exit_code == 1 and "meld.extract_audio.feature_set: 'IS99' is neither" in _flat(result.stderr)
     assert not out.exists()
-
-
-def _fields(row):
-    return {name: getattr(row, name) for name in Utterance.__slots__}
 
 
 def test_miniature_is_what_the_expectations_above_count():

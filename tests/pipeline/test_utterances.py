@@ -2,27 +2,28 @@
 
 import csv
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dferc.console import InputError
-from pipeline.utterances import Problem, Utterance, read_utterances_csv, write_table
+from pipeline.utterances import Problem, Region, Utterance, read_utterances_csv, write_table
 
 ROW = Utterance(utterance_id="u", dialogue_id="d", position=3, speaker="Ann", emotion="joy", split="train", text="hi")
 HEADER = ",".join(field.name for field in fields(Utterance))
-LINE = "u,d,3,Ann,joy,train,hi,clip.mp4,0.0,1.5,True,False"
+LINE = "u,d,3,Ann,joy,train,hi,clip.avi,0.0,1.5,0.5 0.25 1.0 0.75,clip.wav,2.0,3.5,True,False"
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 seconds = st.floats(min_value=0, max_value=1e6)
 utterances = st.builds(
     Utterance,
-    **{name: texts for name in ("utterance_id", "dialogue_id", "speaker", "emotion", "split", "text", "media")},
+    **{name: texts for name in ("utterance_id", "dialogue_id", "speaker", "emotion", "split", "text")},
+    **{name: texts for name in ("media", "sound")},
+    **{name: seconds for name in ("start_s", "end_s", "sound_start_s", "sound_end_s")},
     position=st.integers(0, 10**6),
-    start_s=seconds,
-    end_s=seconds,
+    region=st.builds(Region, *[st.floats(0, 1)] * 4),
     has_audio=st.booleans(),
     has_video=st.booleans(),
 )
@@ -45,7 +46,7 @@ def test_rows_come_back_as_they_were(tmp_path, rows):
 
 @pytest.mark.parametrize("text", ["a\rb", "a\nb", "a\r\nb", 'say "hi", then', "\u2028\x85é", " spaces ", ""])
 def test_awkward_text_comes_back_as_it_was(tmp_path, text):
-    row = Utterance(**{field.name: getattr(ROW, field.name) for field in fields(Utterance)} | {"text": text})
+    row = replace(ROW, text=text)
     write_table(tmp_path / "utterances.csv", [row], Utterance)
 
     assert read_utterances_csv(tmp_path / "utterances.csv") == [row]
@@ -58,7 +59,8 @@ def test_same_rows_give_the_same_bytes(tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert (tmp_path / "one").read_text() == (
         '"utterance_id","dialogue_id","position","speaker","emotion","split","text","media","start_s","end_s",'
-        '"has_audio","has_video"\n"u","d",3,"Ann","joy","train","hi","",0.0,0.0,False,False\n'
+        '"region","sound","sound_start_s","sound_end_s","has_audio","has_video"\n'
+        '"u","d",3,"Ann","joy","train","hi","",0.0,0.0,"0.0 0.0 1.0 1.0","",0.0,0.0,False,False\n'
     )
 
 
@@ -87,6 +89,14 @@ def test_row_has_types(tmp_path):
     (row,) = read_utterances_csv(_file(tmp_path, f"{HEADER}\n{LINE}\n"))
 
     assert (row.position, row.start_s, row.end_s, row.has_audio, row.has_video) == (3, 0.0, 1.5, True, False)
+    assert row.heard == ("clip.wav", 2.0, 3.5)
+    assert row.seen == ("clip.avi", 0.0, 1.5, Region(0.5, 0.25, 1.0, 0.75))
+
+
+def test_sound_is_the_clips_own_unless_another_file_is_named():
+    row = replace(ROW, media="a", end_s=2.0)
+
+    assert row.heard == ("a", 0.0, 2.0) and row.seen == ("a", 0.0, 2.0, Region(0, 0, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -96,10 +106,12 @@ def test_row_has_types(tmp_path):
         (f"{HEADER}\n", "has no utterances"),
         (f"{HEADER.replace('text', 'words')}\n{LINE}\n", "found ['utterance_id', 'dialogue_id', 'position'"),
         (
-            f"{HEADER}\n{LINE}\n{LINE.replace('3', 'three')}\n",
+            f"{HEADER}\n{LINE}\n{LINE.replace('d,3', 'd,three')}\n",
             "line 3: invalid literal for int() with base 10: 'three'",
         ),
         (f"{HEADER}\n{LINE.replace('1.5', 'long')}\n", "line 2: could not convert string to float: 'long'"),
+        (f"{HEADER}\n{LINE.replace('0.25', 'top')}\n", "line 2: could not convert string to float: 'top'"),
+        (f"{HEADER}\n{LINE.replace('0.75', '0.75 1')}\n", "line 2: could not convert string to float: '0.75 1'"),
         (
             f"{HEADER}\n{LINE.replace('True', 'yes')}\n",
             "line 2: has_audio and has_video are True or False, found 'yes'",
