@@ -1,4 +1,4 @@
-"""The commands of stage 2: `dferc train`, `evaluate`, `inspect`, `floor`, `check`; `dferc-train` is `dferc train`.
+"""The commands of stage 2: `dferc train`, `evaluate`, `predict`, `inspect` …; `dferc-train` is `dferc train`.
 
 Every heavy import stands in the command that needs it: `dferc --help` answers at once.
 """
@@ -121,6 +121,37 @@ def _evaluate(cached, folder, checkpoints, device) -> dict:
     metrics = write_report(folder, cached, evaluations)
     show_report(folder, metrics, evaluations)
     return metrics
+
+
+@main.command()
+@click.option("--run", type=FOLDER, required=True, help="A trained variant, such as runs/meld/full; or one seed of it.")
+@click.option("--features", type=FOLDER, required=True, help="Of the corpus to predict, such as features/mine.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Table (CSV) to write.")
+@_options(_seeds, _device)
+@readable_errors
+def predict(run, features, out, seeds, device) -> None:
+    """Say the emotion of every utterance of a corpus, labelled or not (mean over the run's seeds)."""
+    from dferc.device import choose_device
+    from dferc.history import write_csv
+    from dferc.predict import find_run, fit_to, load_run, predict_corpus, prediction_rows, score_labelled
+    from dferc.store import read_corpus
+
+    where = choose_device(device, "float32").device
+    folders = find_run(run, seeds)
+    corpus = read_corpus(features)
+    checkpoints = load_run(folders, where)
+    for checkpoint in checkpoints:
+        fitted, notes = fit_to(checkpoint, corpus)
+    for note in notes:
+        console.print(f"note: {note}", markup=False)
+    made = predict_corpus(checkpoints, fitted, where)
+    rows = list(prediction_rows(checkpoints[0], fitted, made))
+    write_csv(out, list(rows[0]), rows)
+    scores = score_labelled(checkpoints[0], fitted, made)
+    if scores is not None:
+        said = f"weighted F1 {scores.weighted_f1:.4f}, accuracy {scores.accuracy:.4f}"
+        console.print(f"on its {scores.support_C.sum()} labelled utterances: {said}")
+    console.print(f"predicted: {out}, {len(rows)} utterances, mean of {len(checkpoints)} model(s)", markup=False)
 
 
 @main.command()

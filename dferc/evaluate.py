@@ -81,13 +81,17 @@ def evaluate(corpus: CachedCorpus, folders: Sequence[Path], device: torch.device
     checkpoints = [load_checkpoint(folder, device) for folder in folders]
     for checkpoint in checkpoints:
         verify_corpus(checkpoint, corpus)
-        _verify_seed(checkpoint)
-    _verify_alike(checkpoints)
+        verify_seed(checkpoint)
+    verify_alike(checkpoints)
     return [_evaluate_one(checkpoint, corpus, device) for checkpoint in checkpoints]
 
 
-def _verify_seed(checkpoint: Checkpoint) -> None:
-    """A checkpoint copied over another seed's would count twice in the mean."""
+def verify_seed(checkpoint: Checkpoint) -> None:
+    """A checkpoint copied over another seed's would count twice in the mean.
+
+    Raises:
+        InputError: its folder names another seed than its record.
+    """
     folder, seed = checkpoint.folder, checkpoint.record["seed"]
     if folder.name.startswith(SEED) and folder.name != f"{SEED}{seed}":
         raise InputError(
@@ -96,11 +100,17 @@ def _verify_seed(checkpoint: Checkpoint) -> None:
         )
 
 
-def _verify_alike(checkpoints: Sequence[Checkpoint]) -> None:
-    """A mean over seeds means something only if nothing but the seed differs."""
+def verify_alike(checkpoints: Sequence[Checkpoint]) -> None:
+    """A mean over seeds means something only if nothing but the seed differs.
+
+    Raises:
+        InputError: more does.
+    """
     first = checkpoints[0]
     for other in checkpoints[1:]:
-        pair = ({key: each.record[key] for key in ("variant", "settings")} for each in (first, other))
+        pair = (
+            {key: each.record[key] for key in ("variant", "settings", "classes", "widths")} for each in (first, other)
+        )
         found = [f"{key} = {one!r} and {two!r}" for key, one, two in differences(*pair)]
         if found:
             raise InputError(

@@ -64,14 +64,15 @@ def _predictions(corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> Ite
                     "split": split,
                     "emotion": classes[rows.emotion[row]] if rows.emotion[row] >= 0 else "",
                     "predicted": classes[made.probabilities_NC[at].argmax()],
-                    **_numbered("p", classes, made.probabilities_NC[at]),
-                    **_numbered("contribution", evaluation.checkpoint.modalities, made.contribution_NM[at]),
+                    **numbered("p", classes, made.probabilities_NC[at]),
+                    **numbered("contribution", evaluation.checkpoint.modalities, made.contribution_NM[at]),
                     "context_weight": float(made.context_weight_N[at]),
                     "agreement": float(made.agreement_N[at]),
                 }
 
 
-def _numbered(prefix: str, names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+def numbered(prefix: str, names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    """Columns `<prefix>_<name>` of a table."""
     return {f"{prefix}_{name}": float(value) for name, value in zip(names, values, strict=True)}
 
 
