@@ -4,7 +4,6 @@ Every heavy import stands in the command that needs it: `dferc --help` answers a
 """
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +44,8 @@ def _options(*options: Callable) -> Callable:
 def main() -> None:
     """Emotions in conversation from cached features: train, score, look.
 
-    Exit status: 0 = done, 1 = the input or the run is at fault, 2 = usage, 130 = interrupted (run it again to go on).
+    Exit status: 0 = done, 1 = the input or the run is at fault, 2 = usage; 130 or 143 = interrupted by Ctrl-C or
+    SIGTERM (run it again to go on).
     """
 
 
@@ -75,7 +75,7 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     from dferc.display import EpochTable, show_task
     from dferc.store import read_corpus
     from dferc.task import make_task
-    from dferc.train import Interrupted, refuse_other_settings
+    from dferc.train import refuse_other_settings
     from dferc.train import train as run
 
     seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
@@ -83,12 +83,8 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     folder = out / corpus / variant
     refuse_other_settings(folder / "train", task)
     show_task(task, seeds)
-    try:
-        with EpochTable() as table:
-            checkpoints = run(task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, report=table.add)
-    except Interrupted as interruption:
-        console.print(str(interruption), markup=False)
-        sys.exit(130)
+    with EpochTable() as table:
+        checkpoints = run(task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, report=table.add)
     console.print(f"trained: {folder / 'train'}, {len(checkpoints)} seed(s)")
     if evaluate:
         _evaluate(task.corpus, folder, checkpoints, task.device.device)

@@ -155,12 +155,13 @@ def score(actual_N: np.ndarray, predicted_N: np.ndarray, classes: int) -> SplitS
     labelled = actual_N >= 0
     actual_N, predicted_N = actual_N[labelled], predicted_N[labelled]
     per_class = {"labels": range(classes), "zero_division": 0}
-    columns = precision_recall_fscore_support(actual_N, predicted_N, **per_class)
+    *columns, support_C = precision_recall_fscore_support(actual_N, predicted_N, **per_class)
     return SplitScores(
         float(accuracy_score(actual_N, predicted_N)),
         float(f1_score(actual_N, predicted_N, average="weighted", zero_division=0)),
         float(f1_score(actual_N, predicted_N, average="macro", labels=np.unique(actual_N), zero_division=0)),
         *columns,
+        support_C.astype(np.int64),  # scikit-learn's are floats where no prediction is right
         confusion_matrix(actual_N, predicted_N, labels=range(classes)),
     )
 

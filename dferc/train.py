@@ -31,7 +31,7 @@ Report = Callable[[int, Mapping[str, float], bool], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during training; the message says what was kept and how to go on."""
+    """Ctrl-C or SIGTERM during training; the message says what was kept and how to go on."""
 
 
 def train(
@@ -52,7 +52,7 @@ def train(
 
     Raises:
         InputError: a loss is not finite.
-        Interrupted: Ctrl-C; what was reached is saved.
+        Interrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
     about = task.describe() | {"device": task.device.device.type}
     states = {seed: resume_path(scratch, about | {"seed": seed}) for seed in seeds}

@@ -238,12 +238,13 @@ def test_train_killed_resumes_to_the_same_bytes(features, tmp_path):
     assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_train_interrupted_from_the_keyboard_exits_130_with_a_hint(features, tmp_path):
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_train_interrupted_keeps_the_best_model_and_says_how_to_go_on(features, tmp_path, sent, status):
     process = start(command_line(tmp_path, features, epochs=3000))
     wait_for_epoch(process, 2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert stderr.strip().splitlines()[-1].endswith("The same command goes on from there.")
     assert load_checkpoint(tmp_path / "runs/demo/full/train/seed-0", torch.device("cpu")).record["finished"] is False
 
