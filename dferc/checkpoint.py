@@ -23,9 +23,10 @@ from dferc.dataset import Normalisation
 from dferc.files import write_atomically
 from dferc.model import build_model
 from dferc.params import Train
+from dferc.protocol import card_hash
 from dferc.variants import get_variant
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the checkpoint's layout; raised when old files could be misread."""
 
 WEIGHTS = "model.safetensors"
@@ -138,7 +139,7 @@ def describe_corpus(corpus: CachedCorpus, modalities: tuple[str, ...]) -> dict:
         "protocol": rows.protocol,
         "classes": list(rows.classes),
         "rows_hash": rows.rows_hash,
-        "labels_hash": rows.labels_hash,
+        "card": card_hash(rows),
         "widths": {modality: corpus.modalities[modality].width for modality in modalities},
         "features": {modality: dict(corpus.modalities[modality].identity) for modality in modalities},
     }

@@ -100,12 +100,6 @@ class Utterances:
         rows = "\n".join(f"{dialogue}\t{utterance}" for dialogue, utterance in zip(self.dialogue_id, self.utterance_id))
         return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
-    @property
-    def labels_hash(self) -> str:
-        """Hash of classes, labels and splits: what makes two scores comparable."""
-        rows = "\n".join(f"{u}\t{e}\t{s}" for u, e, s in zip(self.utterance_id, self.emotion, self.split))
-        return hashlib.sha256(f"{self.classes}\n{rows}".encode()).hexdigest()[:16]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Features:

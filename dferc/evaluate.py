@@ -167,9 +167,9 @@ def score(actual_N: np.ndarray, predicted_N: np.ndarray, classes: int) -> SplitS
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> dict:
-    """What metrics.json holds: means over the seeds, their standard deviation if several, F1 per class."""
-    classes = evaluations[0].checkpoint.record["classes"]
-    metrics: dict = {"seeds": len(evaluations)}
+    """What metrics.json holds: protocol card, means over the seeds, standard deviations if several, F1 per class."""
+    record = evaluations[0].checkpoint.record
+    metrics: dict = {"card": record["card"], "protocol": record["protocol"], "seeds": len(evaluations)}
     for split in evaluations[0].scores:
         scores = [evaluation.scores[split] for evaluation in evaluations]
         metrics[split] = {}
@@ -179,7 +179,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict:
             if len(values) > 1:
                 metrics[split][f"{name}_std"] = round(stdev(values), 6)
         f1_C = np.mean([one.f1_C for one in scores], axis=0).round(6)
-        metrics[split]["f1"] = dict(zip(classes, f1_C.tolist(), strict=True))
+        metrics[split]["f1"] = dict(zip(record["classes"], f1_C.tolist(), strict=True))
     return metrics
 
 

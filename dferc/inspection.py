@@ -1,49 +1,36 @@
-"""What a features folder holds, as data and as text: `dferc inspect features/meld`."""
+"""What a features folder holds, and its protocol card, as data and as text: `dferc inspect features/meld`."""
 
 from pathlib import Path
 
-import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from dferc import SPLITS
 from dferc.console import console
 from dferc.corpus import CachedCorpus
+from dferc.protocol import protocol_card
 from dferc.store import read_corpus
+
+COLOURS = {"none": "green", "found": "bold red"}
+"""Of a leak's verdict; the others have none."""
 
 
 def inspect_folder(folder: Path) -> dict:
     """Read, verify and describe a features folder.
 
     Returns:
-        corpus, protocol, rows_hash, labels_hash; per split dialogues, utterances, labelled, a count per class; per
-        modality width, presence per split (share of its utterances, None for an empty split), and identity.
+        folder, rows_hash, what `dferc.protocol.protocol_card` returns, and per modality width, presence per split
+        (share of its utterances, None for an empty split), and identity.
 
     Raises:
         InputError: a file is missing, damaged, or of other rows.
     """
     corpus = read_corpus(folder)
-    rows = corpus.utterances
     return {
         "folder": str(folder),
-        "corpus": rows.corpus,
-        "protocol": rows.protocol,
-        "rows_hash": rows.rows_hash,
-        "labels_hash": rows.labels_hash,
-        "splits": {split: _describe_split(corpus, split) for split in SPLITS},
+        "rows_hash": corpus.utterances.rows_hash,
+        **protocol_card(corpus.utterances),
         "modalities": {modality: _describe_modality(corpus, modality) for modality in corpus.modalities},
-    }
-
-
-def _describe_split(corpus: CachedCorpus, split: str) -> dict:
-    rows = corpus.utterances
-    here = rows.split == split
-    emotion = rows.emotion[here & (rows.emotion >= 0)]
-    counts = np.bincount(emotion, minlength=len(rows.classes)).tolist()
-    return {
-        "dialogues": len(set(rows.dialogue_id[here])),
-        "utterances": int(here.sum()),
-        "labelled": len(emotion),
-        "classes": dict(zip(rows.classes, counts, strict=True)),
     }
 
 
@@ -59,19 +46,33 @@ def _describe_modality(corpus: CachedCorpus, modality: str) -> dict:
 
 def show_inspection(found: dict) -> None:
     """Print what `inspect_folder` returned, for people."""
-    console.print(f"{found['folder']}: corpus [bold]{found['corpus']}[/], protocol {found['protocol']}")
-    console.print(f"rows {found['rows_hash']}, labels {found['labels_hash']}")
+    console.print(f"{escape(found['folder'])}: corpus [bold]{found['corpus']}[/], rows {found['rows_hash']}")
+    console.print(f"protocol card [bold]{found['card']}[/]: {escape(found['protocol'])}")
     splits = found["splits"]
     table = Table("", *splits, header_style="bold", box=None)
     for name in ("dialogues", "utterances", "labelled"):
         table.add_row(name, *(str(split[name]) for split in splits.values()))
     for emotion in splits[SPLITS[0]]["classes"]:
-        table.add_row(f"  {emotion}", *(str(split["classes"][emotion]) for split in splits.values()))
+        table.add_row(f"  {escape(emotion)}", *(str(split["classes"][emotion]) for split in splits.values()))
     for modality, about in found["modalities"].items():
         shares = ("-" if share is None else f"{share:.1%}" for share in about["present"].values())
         table.add_row(f"{modality} present (width {about['width']})", *shares)
     console.print(table)
+    _show_card(found)
     for modality, about in found["modalities"].items():
         console.print(f"{modality} was made by:", markup=False)
         for key, value in about["identity"].items():
             console.print(f"  {key}: {value}", markup=False)
+
+
+def _show_card(found: dict) -> None:
+    """What was done to the corpus, and the leaks that were looked for."""
+    console.print("on the way here:" if found["notes"] else "on the way here: nothing is noted")
+    for note in found["notes"]:
+        console.print(f"  {note['action']} {note['count']} {note['what']}: {note['why']}", markup=False)
+    console.print("leaks looked for:")
+    for check in found["checks"]:
+        colour = COLOURS.get(check["verdict"], "yellow")
+        console.print(f"  {check['leak']}: [{colour}]{check['verdict']}[/] ({escape(check['detail'])})")
+        for example in check["examples"]:
+            console.print(f"    {example}", markup=False)

@@ -11,10 +11,11 @@ from dferc.corpus import CachedCorpus
 from dferc.evaluate import SCORED, Evaluation, summarise, zero_f1
 from dferc.files import write_atomically
 from dferc.history import write_csv
+from dferc.protocol import protocol_card
 
 
 def write_report(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> dict:
-    """Write runs/<corpus>/<variant>/metrics.json and the tables in its evaluate/.
+    """Write runs/<corpus>/<variant>/metrics.json and, in its evaluate/, the tables and the protocol card.
 
     Returns:
         What metrics.json holds.
@@ -25,10 +26,14 @@ def write_report(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evalu
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
     write_csv(tables / "predictions.csv", list(predictions[0]), predictions)
     write_csv(tables / "confusion.csv", ["actual", "predicted"], _confusions(predictions))
-    # The metrics come last: where they are, the tables are.
-    text = json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
+    _write_json(tables / "protocol.json", protocol_card(corpus.utterances))
+    _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
     return metrics
+
+
+def _write_json(path: Path, values: Mapping) -> None:
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
@@ -77,7 +82,7 @@ def numbered(prefix: str, names: Sequence[str], values: Sequence[float]) -> dict
 
 
 def show_report(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) -> None:
-    """Print the scores for people, with a loud note for each class that is never right."""
+    """Print the scores and their protocol for people, with a loud note for each class that is never right."""
     splits = [split for split in SCORED if split in metrics]
     table = Table("", *splits, box=None, header_style="bold", title=f"{folder}: mean of {metrics['seeds']} seed(s)")
     for name in ("weighted_f1", "macro_f1", "accuracy"):
@@ -85,6 +90,7 @@ def show_report(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) 
     for emotion in evaluations[0].checkpoint.record["classes"]:
         table.add_row(f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits))
     console.print(table)
+    console.print(f"protocol card {metrics['card']}: {metrics['protocol']}", markup=False)
     for split in SCORED:
         if split not in splits:
             console.print(f"[bold yellow]note:[/] the {split} split has no labelled utterance: no scores for it.")

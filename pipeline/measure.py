@@ -3,8 +3,6 @@
 Every file is opened and decoded a little, once: what is measured counts, not a list of known-bad files.
 """
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,21 +141,6 @@ def _cut_to_file(start_s: float, end_s: float, duration_s: float) -> tuple[float
         beyond = f"span ends beyond its file: {end_s:g} s, the file has {duration_s:.3f} s"
         faults.append((beyond, "used up to the end of the file"))
     return max(0.0, start_s), min(end_s, duration_s), faults
-
-
-def identical_clips(raw: Path, measured: dict[str, MediaInfo | Faulty]) -> list[Problem]:
-    """Readable clips with the same bytes as an earlier one (MELD has some, under different labels)."""
-    by_size, first, problems = defaultdict(list), {}, []
-    for clip, found in measured.items():
-        if not isinstance(found, Faulty):
-            by_size[(raw / clip).stat().st_size].append(clip)
-    for clip in (clip for same in by_size.values() if len(same) > 1 for clip in same):
-        with open(raw / clip, "rb") as file:
-            content = hashlib.file_digest(file, "sha256").digest()
-        if first.setdefault(content, clip) != clip:
-            same = f"identical clips: same bytes as {first[content]}"
-            problems.append(Problem(where=clip, file=clip, problem=same, consequence="kept"))
-    return problems
 
 
 def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unreadable: float, problems: Path) -> None:

@@ -8,6 +8,7 @@ Writes `data/<corpus>/utterances.csv` (what the extractors read), `data/<corpus>
 
 import itertools
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,11 +18,12 @@ from rich.table import Table
 
 from dferc import SPLITS
 from dferc.console import InputError, console, readable_errors
-from dferc.corpus import UNLABELLED, Utterances
+from dferc.corpus import UNLABELLED, Note, Utterances
 from dferc.params import Corpus, load_params
 from dferc.store import write_utterances
 from pipeline import corpora, engine
-from pipeline.measure import check_share, check_spans, complete, identical_clips, measure_clips
+from pipeline.duplicates import identical_clips, identical_files, media_groups
+from pipeline.measure import Faulty, check_share, check_spans, complete, measure_clips
 from pipeline.utterances import Problem, Utterance, write_table
 
 WORDS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
@@ -54,6 +56,17 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
         end_s=np.where(usable, [end_s for _, end_s in spans], np.nan),
         **{name: np.array([getattr(row, name) for row in utterances], dtype=object) for name in WORDS},
     )
+
+
+def media_notes(problems: list[Problem]) -> list[Note]:
+    """What is wrong with the media, for the protocol card: the trainer's machine has no problems.csv."""
+    kinds = defaultdict(list)
+    for problem in problems:
+        kinds[problem.kind].append(problem.consequence)
+    return [
+        Note(action="kept", what=f"utterances or clips: {kind}", count=len(found), why=found[0])
+        for kind, found in kinds.items()
+    ]
 
 
 def report(corpus: str, classes: tuple[str, ...], utterances: list[Utterance], problems: list[Problem]) -> None:
@@ -126,9 +139,14 @@ def prepare(
     measured = measure_clips(raw, raw_corpus.utterances, workers)
     completed = [complete(row, measured, asked.max_utterance_s) for row in raw_corpus.utterances]
     utterances = [row for row, _ in completed]
-    problems = raw_corpus.problems + [problem for _, found in completed for problem in found]
-    problems += identical_clips(raw, measured)
-    rows = to_store(corpus, raw_corpus, utterances)
+    same = identical_files(raw, (clip for clip, found in measured.items() if not isinstance(found, Faulty)))
+    of_media = [problem for _, found in completed for problem in found] + identical_clips(same)
+    problems = raw_corpus.problems + of_media
+    rows = replace(
+        to_store(corpus, raw_corpus, utterances),
+        media_group=media_groups(utterances, same),
+        notes=(*raw_corpus.notes, *media_notes(of_media)),
+    )
     write_table(problems_csv, problems, Problem)
     report(corpus, raw_corpus.classes, utterances, problems)
     check_share(corpus, measured, asked.max_unreadable, problems_csv)

@@ -1,5 +1,6 @@
 """The commands: what they print where, exit statuses, and every bad input with its message."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ from rich.console import Console
 
 import dferc.display
 from dferc.cli import main
+from dferc.corpus import Note
+from dferc.protocol import card_hash
+from dferc.store import read_utterances, write_utterances
 from tests.helpers import REPOSITORY, WIDTHS, write_features_folder
 
 SMALL = [f"--set=train.{setting}" for setting in ("hidden=8", "align=8", "epochs=2", "warmup_steps=2")]
@@ -94,6 +98,7 @@ def test_train_says_what_it_trains_and_scores_it(root, tmp_path):
         *(f"train/seed-{s}/{name}" for s in (3, 4) for name in ("model.safetensors", "settings.json", "history.csv")),
         *("train/curves.csv", "metrics.json"),
         *(f"evaluate/{name}.csv" for name in ("per_seed", "confusion", "predictions")),
+        "evaluate/protocol.json",
     }
 
 
@@ -124,6 +129,29 @@ def test_inspect_counts_what_is_in_the_folder(root):
     assert all(0.5 < share <= 1 for about in found["modalities"].values() for share in about["present"].values())
     shown = dferc_command("inspect", root / "features/demo")
     assert "audio present (width 6)" in shown.stderr and "extractor: synthetic-0" in shown.stderr
+
+
+def test_inspect_shows_the_protocol_card(root, tmp_path):
+    note = Note(action="promoted", what="turns [xxx]", count=53, why="votes")
+    rows = read_utterances(root / "features/demo/utterances.h5")
+    rows = dataclasses.replace(rows, notes=(note,), speaker_independent=True)
+    shutil.copytree(root / "features/demo", tmp_path / "demo")
+    write_utterances(tmp_path / "demo/utterances.h5", rows)
+
+    found = json.loads(dferc_command("inspect", tmp_path / "demo", "--json").stdout)
+    assert found["card"] == card_hash(rows) and found["protocol"] == "synthetic"
+    assert [check["verdict"] for check in found["checks"]] == ["none", "found", "found", "not checked"]
+
+    said = flat(dferc_command("inspect", tmp_path / "demo").stderr)
+    for part in (
+        f"protocol card {found['card']}: synthetic",
+        "promoted 53 turns [xxx]: votes",
+        "a dialogue in two splits: none (0 of 22 dialogues)",
+        "a test speaker in another split: found (2 of 2 test speakers are in another split; the protocol claims there",
+        "Ann (train, validation, test)",
+        "the same media in two splits: not checked (the media were never compared)",
+    ):
+        assert part in said, part
 
 
 def test_floor_and_check_answer(root):
@@ -159,7 +187,7 @@ def test_unknown_variant_names_the_nearest(root):
 def test_unknown_corpus_names_those_there_are():
     result = dferc_command("train", "--corpus=medl", f"--params={REPOSITORY / 'params.yaml'}")
     expect_error(
-        result, "params.yaml has no block for the corpus 'medl'; it has demo, meld, iemocap. Did you mean 'meld'?"
+        result, "params.yaml has no block for the corpus 'medl'; it has demo, meld, iemocap, mine. Did you mean 'meld'?"
     )
 
 

@@ -17,6 +17,7 @@ from dferc.console import InputError
 from dferc.device import choose_device
 from dferc.evaluate import evaluate, find_checkpoints, score, summarise, zero_f1
 from dferc.floor import linear_floor
+from dferc.protocol import card_hash, protocol_card
 from dferc.report import show_report, write_report
 from dferc.store import read_corpus, read_features, write_features
 from dferc.task import make_task
@@ -140,10 +141,21 @@ def test_report_confusion_and_scores_follow_from_the_predictions(report):
 
 def test_report_metrics_is_nested_json_of_numbers(report):
     metrics = json.loads((report / "metrics.json").read_text())
-    assert set(metrics) == {"seeds", "validation", "test"}
+    assert set(metrics) == {"card", "protocol", "seeds", "validation", "test"}
     assert set(metrics["test"]) == {
         *("weighted_f1", "weighted_f1_std", "macro_f1", "macro_f1_std", "accuracy", "accuracy_std", "f1")
     }
+
+
+def test_every_result_names_the_protocol_card(report, capsys):
+    rows, evaluations = read_corpus(report / "demo").utterances, evaluated(report)
+    card = card_hash(rows)
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert (metrics["card"], metrics["protocol"]) == (card, "synthetic")
+    assert json.loads((report / "evaluate/protocol.json").read_text()) == protocol_card(rows)
+    assert [evaluation.checkpoint.record["card"] for evaluation in evaluations] == [card] * len(SEEDS)
+    show_report(report, metrics, evaluations)
+    assert f"protocol card {card}: synthetic" in capsys.readouterr().err
 
 
 def test_report_of_a_split_without_labels_says_so_and_still_predicts(tmp_path, capsys):
@@ -162,7 +174,9 @@ def test_report_of_a_split_without_labels_says_so_and_still_predicts(tmp_path, c
 def test_report_without_a_test_split(tmp_path):
     features = write_features_folder(tmp_path / "demo", dialogues={"train": 6, "validation": 6})
     trained(tmp_path, features, seeds=(0,), epochs=1)
-    assert set(write_report(tmp_path, read_corpus(features), evaluated(tmp_path))) == {"seeds", "validation"}
+    assert set(write_report(tmp_path, read_corpus(features), evaluated(tmp_path))) == {
+        *("card", "protocol", "seeds", "validation")
+    }
 
 
 # ---------------------------------------------------------------------------------------------------- mismatches
@@ -175,7 +189,7 @@ def test_report_without_a_test_split(tmp_path):
         ({"widths": WIDTHS | {"text": 9}}, "widths.text: trained on 8, found 9"),
         ({"dialogues": {"train": 12, "validation": 5, "test": 4}}, "rows_hash: trained on "),
         ({"classes": ("neutral", "joy", "rage")}, "classes: trained on ['neutral', 'joy', 'anger'], found"),
-        ({"unlabelled": ("test",)}, "labels_hash: trained on "),
+        ({"unlabelled": ("test",)}, "card: trained on "),
         ({"widths": {"text": 8}}, "was trained with audio, visual, which the features folder lacks"),
     ],
 )
@@ -218,7 +232,7 @@ def damage(path: Path, change) -> None:
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda record: record.update(schema=99), "expected a checkpoint of schema 1, found schema 99"),
+        (lambda record: record.update(schema=99), "expected a checkpoint of schema 2, found schema 99"),
         (lambda record: record["widths"].update(text=9), "do not fit the model its record describes"),
         (lambda record: record["settings"].update(hidden=16), "do not fit the model its record describes"),
         (lambda record: record["settings"].pop("align"), "do not fit the model its record describes"),
@@ -238,7 +252,7 @@ def test_load_checkpoint_refuses_a_truncated_a_foreign_and_a_missing_file(tmp_pa
     with pytest.raises(InputError, match="not a readable checkpoint"):
         load_checkpoint(folder, CPU)
     save_file({"weight": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="expected a checkpoint of schema 1, found schema None"):
+    with pytest.raises(InputError, match="expected a checkpoint of schema 2, found schema None"):
         load_checkpoint(folder, CPU)
     path.unlink()
     with pytest.raises(InputError, match="model.safetensors is missing. Train it"):

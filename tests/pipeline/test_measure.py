@@ -150,16 +150,3 @@ def test_clip_that_kills_its_worker_is_unreadable(tmp_path, monkeypatch):
 
     found = measure.measure_clips(tmp_path, [ROW], workers=1)
     assert found["c"].problem.startswith("worker died: 3 times")
-
-
-def test_identical_clips_are_listed_once_each(tmp_path):
-    """Here a = c = d; b has their length and other bytes; e is unreadable."""
-    for name, content in {"a": b"same", "b": b"else", "c": b"same", "d": b"same", "e": b"same"}.items():
-        (tmp_path / name).write_bytes(content)
-    measured = {name: _info(1.0) for name in "abcd"} | {"e": measure.Faulty("unreadable")}
-
-    problems = measure.identical_clips(tmp_path, measured)
-    assert [(problem.file, problem.problem) for problem in problems] == [
-        ("c", "identical clips: same bytes as a"),
-        ("d", "identical clips: same bytes as a"),
-    ]

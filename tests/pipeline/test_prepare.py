@@ -248,6 +248,18 @@ def test_identical_clips_of_a_corpus_are_in_its_problems_table(tmp_path):
     _, out = _run(tmp_path, tmp_path / "raw", _params(tmp_path, max_unreadable=1.0))
     told = {row["file"]: row["problem"] for row in read_csv(out / "problems.csv")}
     assert told["dev/dia0_utt0.mp4"] == "identical clips: same bytes as train/dia0_utt0.mp4"
+    rows = store.read_utterances(out / "utterances.h5")
+    assert dict(zip(rows.utterance_id[rows.media_group == 0], rows.split[rows.media_group == 0], strict=True)) == {
+        "train_dia0_utt0": "train",
+        "dev_dia0_utt0": "validation",
+    }
+    # Eight rows, two clips: six are missing, two have no sound, one is a copy.
+    told = {(note.what, note.count, note.why) for note in rows.notes if note.what.startswith("utterances or clips: ")}
+    assert told == {
+        ("utterances or clips: clip missing", 6, "no audio and no visual; the text is kept"),
+        ("utterances or clips: no sound track", 2, "no audio; picture and text are kept"),
+        ("utterances or clips: identical clips", 1, "kept"),
+    }
 
 
 @pytest.mark.parametrize(("has_video", "span"), [(True, (20.0, 21.5)), (False, (0.0, 1.4))])
