@@ -22,7 +22,9 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    ValidationInfo,
     create_model,
+    field_validator,
     model_validator,
 )
 from ruamel.yaml import YAML, YAMLError
@@ -38,7 +40,8 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["float32", "bfloat16", "float16"]
 Name = Annotated[str, Field(min_length=1)]
 CorpusName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # it names folders
-Pair = Annotated[tuple[Rate, Rate], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+_FromList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has no tuples
+Pair = Annotated[tuple[Rate, Rate], _FromList]
 ClassWeights = Annotated[
     Annotated[Literal["uniform", "authors", "balanced"], Tag("<name>")]
     | Annotated[dict[str, PositiveFloat], Tag("<table>")],
@@ -55,6 +58,17 @@ def _all_different(values: list) -> list:
 
 
 Once = AfterValidator(_all_different)
+
+
+def _has_area(edges: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Refuse a rectangle without inside."""
+    left, top, right, bottom = edges
+    if left >= right or top >= bottom:
+        raise ValueError("expected [left, top, right, bottom] with left < right and top < bottom")
+    return edges
+
+
+Crop = Annotated[tuple[Share, Share, Share, Share], _FromList, AfterValidator(_has_area)]
 
 VariantName = Literal[
     "full", "no_ddm", "no_modality_level", "no_utterance_level", "no_cfm", "no_crm", "full_context", "no_alignment",
@@ -97,6 +111,16 @@ class IemocapOptions(Section):
     validation: Literal["cosmic", "random-10pct"]
     split_seed: Count
     context_turns: Literal["drop", "keep"]
+    crop: Crop
+
+    @field_validator("validation")
+    @classmethod
+    def _cosmic_is_of_session5(cls, validation: str, info: ValidationInfo) -> str:
+        if validation == "cosmic" and info.data.get("split", "session5") != "session5":
+            raise ValueError(
+                f"cosmic's dialogues are of sessions 1 to 4, and split is {info.data['split']}; set random-10pct"
+            )
+        return validation
 
 
 class TableOptions(Section):

@@ -131,7 +131,7 @@ def test_every_key_is_read_by_its_stage(section):
 
 @pytest.mark.parametrize("block", params.load_params(PARAMS).blocks)
 def test_every_option_is_read_by_its_adapter(block):
-    if block in ("meld", "iemocap"):
+    if block == "meld":
         pytest.xfail("its adapter is being written")
     prepare = params.load_params(PARAMS).corpus(block).prepare
     adapter = REPOSITORY / "pipeline" / "corpora" / f"{prepare.adapter}.py"
@@ -200,6 +200,32 @@ def test_value_that_is_not_allowed_is_told_with_its_path(tmp_path, old, new, fau
     faults = _faults(_written(tmp_path, (old, new)))
 
     assert len(faults) == 1 and faults[0].startswith(fault), faults
+
+
+def test_cosmics_validation_wants_its_sessions_in_training(tmp_path):
+    changed = ("      split: session5 ", "      split: loso-2 ")
+
+    assert _faults(_written(tmp_path, changed)) == [
+        "iemocap.prepare.options.validation: got 'cosmic' (str); value error, cosmic's dialogues are of sessions 1 to "
+        "4, and split is loso-2; set random-10pct"
+    ]
+    random = ("      validation: cosmic ", "      validation: random-10pct ")
+    assert params.load_params(_written(tmp_path, changed, random)).corpus("iemocap").prepare.options.split == "loso-2"
+
+
+@pytest.mark.parametrize(
+    ("crop", "fault"),
+    [
+        (
+            "[0.5, 0.2, 0.5, 0.8]",
+            "iemocap.prepare.options.crop: got [0.5, 0.2, 0.5, 0.8] (list); value error, expected",
+        ),
+        ("[0.1, 0.2, 0.9]", "iemocap.prepare.options.crop.3: missing"),
+        ("[52, 0.2, 308, 0.8]", "iemocap.prepare.options.crop.0: got 52 (int); input should be less than or equal to"),
+    ],
+)
+def test_crop_is_a_rectangle_in_shares(tmp_path, crop, fault):
+    assert _faults(_written(tmp_path, ("[0.1444, 0.2333, 0.8556, 0.7667]", crop)))[0].startswith(fault)
 
 
 def test_misspelt_top_level_key_is_named_and_not_taken_for_a_corpus(tmp_path):
