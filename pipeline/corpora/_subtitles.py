@@ -14,6 +14,9 @@ from dferc.console import InputError
 from pipeline.corpora._rows import read_text, refuse
 from pipeline.utterances import Problem
 
+EMPTY_CUE = "empty cue"
+"""Kind of problem of a cue that is left out."""
+
 _LONGEST_NAME = 3
 """Words of a speaker's name before a colon; more is a sentence."""
 
@@ -70,7 +73,7 @@ def read_cues(path: Path, name: str, speaker_prefix: bool) -> tuple[list[Cue], l
         if fault:
             problems.append(Problem(where=where, file=name, problem=fault, consequence="kept as one utterance"))
         if not text:
-            empty = f"empty cue: number {number}"
+            empty = f"{EMPTY_CUE}: number {number}"
             problems.append(Problem(where=where, file=name, problem=empty, consequence="left out"))
             continue
         cues.append(Cue(number=number, line=at + 1, start_s=start_s, end_s=end_s, speaker=speaker, text=text))

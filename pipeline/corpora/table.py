@@ -6,10 +6,12 @@ from pathlib import Path
 
 from dferc import SPLITS
 from dferc.console import InputError
+from dferc.corpus import Note
 from dferc.params import Prepare, TableOptions
 from pipeline.corpora import RawCorpus
 from pipeline.corpora._rows import Row, nearest, read_table, refuse
 from pipeline.corpora._splits import split_dialogues
+from pipeline.corpora._subtitles import EMPTY_CUE
 from pipeline.corpora._videos import read_videos
 from pipeline.utterances import Problem, Utterance
 
@@ -45,7 +47,8 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     problems += _label_problems(utterances, options)
     source = _FROM_SUBTITLES if options.table == _FROM_SUBTITLES else "table"
     protocol = f"own {source}, {len(classes)} classes, {how}" if classes else f"own {source}, unlabelled"
-    return RawCorpus(classes=classes, protocol=protocol, utterances=utterances, problems=problems)
+    notes = list(_notes(problems, utterances))
+    return RawCorpus(classes=classes, protocol=protocol, utterances=utterances, problems=problems, notes=notes)
 
 
 def _group(rows: Sequence[Row]) -> Dialogues:
@@ -84,6 +87,18 @@ def _utterance(row: Row, name: str, position: int, split: str) -> Utterance:
         start_s=(row.start_s or 0.0) if usable else 0.0,
         end_s=(row.end_s or 0.0) if usable else 0.0,
     )
+
+
+def _notes(problems: Sequence[Problem], utterances: Sequence[Utterance]) -> Iterator[Note]:
+    """What of the problems belongs on the protocol card."""
+    counts = Counter(problem.kind for problem in problems)
+    unlabelled = sum(not row.emotion for row in utterances)
+    if counts[EMPTY_CUE]:
+        yield Note(action="dropped", what="cues", count=counts[EMPTY_CUE], why="without a text")
+    if counts["overlap"]:
+        yield Note(action="kept", what="utterances", count=counts["overlap"], why="overlap with the one before")
+    if 0 < unlabelled < len(utterances):
+        yield Note(action="kept", what="utterances", count=unlabelled, why="without an emotion: context only")
 
 
 # ---------------------------------------------------------------------------------------------------- media

@@ -51,7 +51,7 @@ def test_check_knows_the_adapters_by_their_files(tmp_path):
 
 
 def test_check_asks_nothing_of_a_corpus_that_does_not_run(tmp_path):
-    block = PARAMS[PARAMS.index("\nmeld:") : PARAMS.index("\niemocap:")].replace("meld", "mine")
+    block = PARAMS[PARAMS.index("\nmeld:") : PARAMS.index("\niemocap:")].replace("meld", "own")
     (tmp_path / "params.yaml").write_text(PARAMS + re.sub(r"options:\n.*\n.*\n", "options: {}\n", block))
     result = CliRunner().invoke(main, [f"--params={tmp_path / 'params.yaml'}"])
     assert result.exit_code == 0, result.output

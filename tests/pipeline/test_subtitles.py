@@ -111,6 +111,10 @@ def test_odd_cues_are_told_and_kept_where_they_have_a_text(tmp_path):
         ("a.srt, line 17", "two speakers in one cue: lines that begin with a dash"),
         ("a.srt, line 6", "overlap: begins 0.500 s before the end of a.srt, line 2"),
     ]
+    assert [(note.action, note.count, note.why) for note in corpus.notes] == [
+        ("dropped", 1, "without a text"),
+        ("kept", 1, "overlap with the one before"),
+    ]
     # Spans that begin before the file or end before they begin are `prepare`'s to tell: it knows the file.
 
 
