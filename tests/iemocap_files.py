@@ -117,7 +117,7 @@ def write_videos(release: Path, dialogues: Iterable[str], seconds: int = 12) -> 
         folder = release / f"Session{name[4]}" / "dialog" / "avi" / "DivX"
         folder.mkdir(parents=True, exist_ok=True)
         screen = np.hstack([face, np.full_like(face, 90)])
-        write_clip(folder / f"{name}.avi", pictures=[screen] * (5 * seconds), frames_per_s=5)
+        write_clip(folder / f"{name}.avi", pictures=[screen] * (10 * seconds))
 
 
 def _write_oddities(dialog: Path, name: str) -> None:

@@ -3,16 +3,21 @@
 import hashlib
 import re
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from dferc.console import InputError
-from pipeline import corpora
+from dferc.params import load_params
+from dferc.store import read_utterances
+from pipeline import corpora, faces, prepare
 from pipeline.corpora import _iemocap_account, _iemocap_protocol
 from pipeline.corpora._iemocap_protocol import COSMIC_VALIDATION, PROMOTED_SHA256, PROTOCOLS, hash_of, is_promoted
 from pipeline.corpora._iemocap_release import Turn, read_release
-from pipeline.utterances import Region
-from tests.clips import SHARED
-from tests.corpora import prepare_settings
+from pipeline.media import read_audio
+from pipeline.utterances import Region, read_utterances_csv
+from tests.clips import SHARED, tone
+from tests.corpora import REPOSITORY, prepare_settings, read_problems
 from tests.iemocap_files import DIALOGUES, FOR, label_line, write_release, write_videos, write_wavs
 
 
@@ -482,3 +487,73 @@ def test_turn_transcribed_twice_is_refused(tmp_path):
         file.write("Ses04F_impro07_F000 [000.5000-001.0000]: Again.\n")
 
     _refused(tmp_path, "Ses04F_impro07.txt, line 5: Ses04F_impro07_F000 is transcribed twice")
+
+
+# ---------------------------------------------------------------------------------------------------- through prepare
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """The miniature with wavs, and videos of session 1, prepared; the rows, the problems and the raw folder."""
+    folder = tmp_path_factory.mktemp("prepared")
+    release = write_release(folder / "raw")
+    write_wavs(release)
+    write_videos(release, ["Ses01F_impro03", "Ses01M_impro01"])
+    text = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    changes = {"[0.1444, 0.2333, 0.8556, 0.7667]": "[0.0, 0.0, 1.0, 1.0]", "unreadable: 0.02": "unreadable: 0.4"}
+    for old, new in changes.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    outputs = {"utterances": "utterances.csv", "problems": "problems.csv", "features": "utterances.h5"}
+    options = {"params": "params.yaml", "raw": "raw", **outputs}
+    arguments = [str(word) for name, value in options.items() for word in (f"--{name}", folder / value)]
+    result = CliRunner().invoke(prepare.main, ["--corpus", "iemocap", "--workers", "0", *arguments])
+    assert result.exit_code == 0, result.output
+    rows = {row.utterance_id: row for row in read_utterances_csv(folder / "utterances.csv")}
+    return rows, read_problems(folder / "problems.csv"), folder
+
+
+def test_prepared_turn_has_its_wav_and_its_span_of_the_video(prepared):
+    rows, _, folder = prepared
+    left, right = rows["Ses01F_impro03_F002"], rows["Ses01F_impro03_M003"]
+
+    assert (left.start_s, left.end_s, left.region) == (6.0, 7.0, Region(0.0, 0.0, 0.5, 1.0))
+    assert (right.start_s, right.end_s, right.region) == (9.0, 10.0, Region(0.5, 0.0, 1.0, 1.0))
+    assert left.heard[1:] == (0.0, 0.4) and left.has_audio and left.has_video
+    stored = read_utterances(folder / "utterances.h5")
+    index = list(stored.utterance_id).index("Ses01F_impro03_F002")
+    assert (stored.start_s[index], stored.end_s[index]) == (6.0, 7.0)
+
+
+def test_prepared_dialogue_without_its_video_keeps_its_sound(prepared):
+    rows, problems, _ = prepared
+    row = rows["Ses04F_impro07_F000"]
+    lost = [problem for problem in problems if problem[0] == row.utterance_id]
+
+    assert (row.has_audio, row.has_video) == (True, False)
+    assert lost == [(row.utterance_id, row.media, "clip missing", "no visual; sound and text are kept")]
+
+
+def test_face_is_looked_for_in_the_speakers_half_at_the_turns_time(prepared):
+    """The drawn face is in the left half: the speaker's whom the dialogue's letter names."""
+    rows, _, folder = prepared
+    faces.start_worker(load_params(REPOSITORY / "params.yaml").corpus("iemocap").extract_visual, 16)
+    found = {}
+    for name in ("Ses01F_impro03_F002", "Ses01F_impro03_M003", "Ses01M_impro01_F000"):
+        file, *within = rows[name].seen
+        cut = faces.cut_faces((str(folder / "raw" / file), *within))
+        found[name] = (cut.frames, len(cut.faces), cut.problem)
+
+    assert found == {
+        "Ses01F_impro03_F002": (5, 5, ""),
+        "Ses01F_impro03_M003": (5, 0, ""),
+        "Ses01M_impro01_F000": (5, 0, ""),
+    }
+
+
+def test_sound_is_that_of_the_wav(prepared):
+    rows, _, folder = prepared
+    file, start_s, end_s = rows["Ses01F_impro03_F000"].heard
+
+    np.testing.assert_allclose(read_audio(folder / "raw" / file, start_s, end_s), tone(0.4, hz=200)[0], atol=1e-4)

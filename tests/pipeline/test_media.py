@@ -209,6 +209,23 @@ def test_container_that_breaks_off_ends_the_stream(tmp_path):
 # ---------------------------------------------------------------------------------------------------- frames
 
 
+@pytest.mark.parametrize("name", ["dialogue.avi", "dialogue.mp4"])
+def test_frames_of_a_late_span_are_decoded_from_the_keyframe_before(tmp_path, monkeypatch, name):
+    """A dialogue of a minute, a keyframe each half second: a turn of a second costs its ten frames and a few."""
+    greys = [np.full((32, 48), 40 * (number % 5) + 20, np.uint8) for number in range(600)]
+    clip = write_clip(tmp_path / name, pictures=greys)
+    decoded = []
+    frames = media._frames
+    monkeypatch.setattr(
+        media, "_frames", lambda *streams: (decoded.append(frame) or frame for frame in frames(*streams))
+    )
+
+    found = grey_levels(media.read_frames(clip, 55.3, 56.3, 10, 50))
+
+    assert found == [(round(55.4 + 0.1 * k, 3), 40 * ((554 + k) % 5) + 20) for k in range(9)]
+    assert len(decoded) <= 10 + 5 + 1
+
+
 @pytest.mark.parametrize(
     ("start_s", "end_s", "frames_per_s", "max_frames", "expected"),
     [
