@@ -168,37 +168,54 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_NF: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Back through time; `dh` of a step is completed by the step after it."""
+        """Back through time; `dh` of a step is completed by the step after it.
+
+        All that does not depend on later steps is computed for all steps at once; what remains in a step is five calls.
+        """
         gates, h, c, tanh_c, weight_2GH = ctx.saved_tensors
         steps, H = ctx.layout.steps, h.shape[2]
-        grad_gates, dc = torch.empty_like(gates), h.new_zeros(2, steps[0], H)
-        step, c_at, tanh_at = (x.split(steps, dim=1) for x in (grad_gates, c, tanh_c))
-        dh = _pack(grad_NF, ctx.layout.order).split(steps, dim=1)
-        i, f, new, o = (x.split(steps, dim=1) for x in gates.split(H, dim=-1))
-        d_i, d_f, d_new, d_o = (x.split(steps, dim=1) for x in grad_gates.split(H, dim=-1))
+        before, first = _row_before(steps), steps[0]
+        slopes, slope_c = _slopes(gates, c, tanh_c, before, first)
+        grad_gates, dc = torch.empty_like(gates), h.new_zeros(2, first, 1, H)
+        dh = _pack(grad_NF, ctx.layout.order)
+        # A dimension for the gates, over which dc and dh broadcast: c feeds i, f and g, h feeds o.
+        four_gates = (x.unflatten(2, (4, H)).split((3, 1), dim=2) for x in (grad_gates, slopes))
+        (d_ifg, d_o), (slope_ifg, slope_o) = ([x.split(steps, dim=1) for x in gates] for gates in four_gates)
+        f, to_c, dh_at = (x.unsqueeze(2).split(steps, dim=1) for x in (gates[..., H : 2 * H], slope_c, dh))
+        step, dh_sum = grad_gates.split(steps, dim=1), dh.split(steps, dim=1)
         for t in range(len(steps) - 1, -1, -1):
-            size = steps[t]
-            dc_now = dc[:, :size].add_(aten.tanh_backward(dh[t] * o[t], tanh_at[t]))
-            aten.sigmoid_backward(dh[t] * tanh_at[t], o[t], grad_input=d_o[t])
-            aten.sigmoid_backward(dc_now * new[t], i[t], grad_input=d_i[t])
-            aten.tanh_backward(dc_now * i[t], new[t], grad_input=d_new[t])
+            dc_now = dc[:, : steps[t]].addcmul_(dh_at[t], to_c[t])
+            torch.mul(dc_now, slope_ifg[t], out=d_ifg[t])
+            torch.mul(dh_at[t], slope_o[t], out=d_o[t])
             if t > 0:
-                aten.sigmoid_backward(dc_now * c_at[t - 1][:, :size], f[t], grad_input=d_f[t])
                 dc_now *= f[t]
-                before = dh[t - 1][:, :size]
-                torch.baddbmm(before, step[t], weight_2GH, out=before)
-        d_f[0].zero_()
-        return _unpack(grad_gates, ctx.layout.place), _recurrent_weight_gradient(grad_gates, h, steps), None
+                earlier = dh_sum[t - 1][:, : steps[t]]
+                torch.baddbmm(earlier, step[t], weight_2GH, out=earlier)
+        grad_weight = torch.bmm(grad_gates[:, first:].transpose(1, 2), h[:, before])
+        return _unpack(grad_gates, ctx.layout.place), grad_weight, None
 
 
-def _recurrent_weight_gradient(grad_gates: Tensor, h: Tensor, steps: tuple[int, ...]) -> Tensor:
-    """Sum over the steps but the first of grad_gates[t]' h[t-1]: [2, G, H].
+def _slopes(gates: Tensor, c: Tensor, tanh_c: Tensor, before: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """Of every step, what the gates' gradients are per unit of dc (i, f, g) or dh (o), and dc per unit of dh.
 
-    Row p of step t follows row p - steps[t-1]; the rows of the first step follow nothing.
+    Returns:
+        [2, N, 4H] before the gates' nonlinearities, and [2, N, H].
     """
-    first, sizes = steps[0], torch.tensor(steps)
-    follows = torch.arange(first, h.shape[1]) - sizes[:-1].repeat_interleave(sizes[1:])
-    return torch.bmm(grad_gates[:, first:].transpose(1, 2), h[:, follows])
+    i, f, new, o = gates.chunk(4, dim=-1)
+    slopes = torch.empty_like(gates)
+    slope_i, slope_f, slope_new, slope_o = slopes.chunk(4, dim=-1)
+    aten.sigmoid_backward(new, i, grad_input=slope_i)
+    slope_f[:, :first].zero_()  # nothing to forget in a first step
+    aten.sigmoid_backward(c[:, before], f[:, first:], grad_input=slope_f[:, first:])
+    aten.tanh_backward(i, new, grad_input=slope_new)
+    aten.sigmoid_backward(tanh_c, o, grad_input=slope_o)
+    return slopes, aten.tanh_backward(o, tanh_c)
+
+
+def _row_before(steps: tuple[int, ...]) -> Tensor:
+    """For every packed row but those of the first step, the row of the same dialogue one step earlier."""
+    sizes = torch.tensor(steps)
+    return torch.arange(steps[0], sum(steps)) - sizes[:-1].repeat_interleave(sizes[1:])
 
 
 def _pack(x_NF: Tensor, order: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 
 from dferc import SPLITS, __version__
 from dferc.checkpoint import save_checkpoint
@@ -21,7 +20,7 @@ from dferc.dataset import Batch
 from dferc.history import write_csv, write_curves
 from dferc.losses import Losses, dferc_losses
 from dferc.model import DFERC, Outputs
-from dferc.optimisation import Machinery, make_machinery
+from dferc.optimisation import Machinery, clip_gradients, make_machinery
 from dferc.resume import Progress, forget, load_progress, resume_path, save_progress
 from dferc.tally import Scores, Tally, read_tallies
 from dferc.task import Task
@@ -133,7 +132,7 @@ def train_epoch(machinery: Machinery, task: Task) -> Tally:
             outputs, losses = forward(model, batch, task)
         scaler.scale(losses.total).backward()
         scaler.unscale_(optimiser)
-        clip_grad_norm_(model.parameters(), task.settings.clip_norm)
+        clip_gradients(model.parameters(), task.settings.clip_norm)
         scaler.step(optimiser)
         scaler.update()
         schedule.step()
