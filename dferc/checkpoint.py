@@ -89,13 +89,37 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
         with torch.device("meta"):  # no weights are drawn: the caller's random state stays as it is
             model = build_model(settings, variant, record["widths"], len(record["classes"]))
         normalisation = Normalisation.from_state(_under("normalisation.", tensors))
-        model.load_state_dict(_under("model.", tensors), assign=True)
-    except (KeyError, ValidationError, RuntimeError) as error:
+        weights = _under("model.", tensors)
+        _verify_weights(weights, model.state_dict())
+    except (InputError, KeyError, ValidationError) as error:
         raise InputError(
-            f"{path}: its weights do not fit the model its record describes ({error}). "
+            f"{path}: its weights do not fit the model its record describes: {_explain(error)}. "
             "Was it written by another version of dferc? Train again."
         ) from error
+    model.load_state_dict(weights, assign=True)
     return Checkpoint(folder, model.to(device).eval(), normalisation, record)
+
+
+def _verify_weights(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """Say in a line how weights differ from a model's, by name and shape."""
+    shapes = ({name: tuple(value.shape) for name, value in weights.items()} for weights in (found, expected))
+    differ = [
+        f"{name} is {'missing' if one is None else one}, expected {'none' if two is None else two}"
+        for name, one, two in differences(*shapes)
+    ]
+    if differ:
+        more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
+        raise InputError("; ".join(differ[:3]) + more)
+
+
+def _explain(error: Exception) -> str:
+    """A fault of a record in one line."""
+    if isinstance(error, KeyError):
+        return f"the record has no {error}"
+    if isinstance(error, ValidationError):
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}" for fault in error.errors()]
+        return "settings: " + "; ".join(faults)
+    return str(error)
 
 
 def _read(path: Path, device: torch.device) -> tuple[dict, dict[str, torch.Tensor]]:

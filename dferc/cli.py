@@ -20,7 +20,13 @@ _features = click.option(
     "--features", type=FOLDER, default=Path("features"), show_default=True, help="Holds a folder per corpus."
 )
 _out = click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
-_params = click.option("--params", default="params.yaml", show_default=True, help="The settings.")
+_params = click.option(
+    "--params",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("params.yaml"),
+    show_default=True,
+    help="The settings.",
+)
 _seeds = click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.")
 _device = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="auto: CUDA if any."
@@ -60,7 +66,7 @@ def main() -> None:
     type=FOLDER,
     default=Path(".scratch/train"),
     show_default=True,
-    help="States of interrupted runs; may be deleted.",
+    help="States of interrupted runs, kept for 30 days; may be deleted.",
 )
 @readable_errors
 def train(corpus, variant, seeds, features, out, params, overrides, device, evaluate, fresh, scratch) -> None:
@@ -73,6 +79,8 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     block = settings.corpus(corpus).train  # faults so far need no torch, nor the wait for its import
     from dferc.device import choose_device
     from dferc.display import EpochTable, show_task
+    from dferc.files import verify_writable
+    from dferc.resume import forget_abandoned
     from dferc.store import read_corpus
     from dferc.task import make_task
     from dferc.train import refuse_other_settings
@@ -82,9 +90,11 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     task = make_task(read_corpus(features / corpus, corpus), variant, block, choose_device(device, block.precision))
     folder = out / corpus / variant
     refuse_other_settings(folder / "train", task)
+    verify_writable(folder / "train")
     show_task(task, seeds)
     with EpochTable() as table:
         checkpoints = run(task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, report=table.add)
+    forget_abandoned(scratch)
     console.print(f"trained: {folder / 'train'}, {len(checkpoints)} seed(s)")
     if evaluate:
         _evaluate(task.corpus, folder, checkpoints, task.device.device)

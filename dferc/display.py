@@ -1,5 +1,6 @@
 """What a person sees of a training run: the facts at the start, then a live table (or a line per epoch in a log)."""
 
+import textwrap
 from collections.abc import Mapping
 from types import TracebackType
 
@@ -20,6 +21,9 @@ COLUMNS = {f"train_{term}": term for term in TERMS} | {
 }
 """Columns of history.csv that are shown, and their headings."""
 
+_WIDTH = 100
+"""Characters of a line of settings."""
+
 ROWS = 25
 """Epochs that stay visible in the live table."""
 
@@ -28,7 +32,8 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
     """Print settings, device, model size and what is in the splits."""
     rows, settings = task.corpus.utterances, task.settings.model_dump(mode="json")
     console.print(f"[bold]{rows.corpus}[/] / [bold]{task.name}[/], seeds {', '.join(map(str, seeds))}")
-    console.print("train: " + ", ".join(f"{key} {value}" for key, value in settings.items()), markup=False)
+    listed = textwrap.wrap(", ".join(f"{key} {value}" for key, value in settings.items()), _WIDTH - 2)
+    console.print("train (params.yaml, --set):\n" + textwrap.indent("\n".join(listed), "  "), markup=False)
     console.print(
         f"device: {task.device.device.type}, {str(task.device.dtype).removeprefix('torch.')}: {task.device.why}"
     )

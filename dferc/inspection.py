@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from dferc import SPLITS
+from dferc import MODALITIES, SPLITS
 from dferc.console import console
 from dferc.corpus import CachedCorpus
 from dferc.protocol import protocol_card
@@ -19,8 +19,8 @@ def inspect_folder(folder: Path) -> dict:
     """Read, verify and describe a features folder.
 
     Returns:
-        folder, rows_hash, what `dferc.protocol.protocol_card` returns, and per modality width, presence per split
-        (share of its utterances, None for an empty split), and identity.
+        folder, rows_hash, what `dferc.protocol.protocol_card` returns, the modalities without a file (`missing`), and
+        per modality width, presence per split (share of its utterances, None for an empty split), and identity.
 
     Raises:
         InputError: a file is missing, damaged, or of other rows.
@@ -30,6 +30,7 @@ def inspect_folder(folder: Path) -> dict:
         "folder": str(folder),
         "rows_hash": corpus.utterances.rows_hash,
         **protocol_card(corpus.utterances),
+        "missing": [modality for modality in MODALITIES if modality not in corpus.modalities],
         "modalities": {modality: _describe_modality(corpus, modality) for modality in corpus.modalities},
     }
 
@@ -58,6 +59,8 @@ def show_inspection(found: dict) -> None:
         shares = ("-" if share is None else f"{share:.1%}" for share in about["present"].values())
         table.add_row(f"{modality} present (width {about['width']})", *shares)
     console.print(table)
+    for modality in found["missing"]:
+        console.print(f"{modality}: there is no {modality}.h5; a model trained here does without it", markup=False)
     _show_card(found)
     for modality, about in found["modalities"].items():
         console.print(f"{modality} was made by:", markup=False)

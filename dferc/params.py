@@ -338,6 +338,7 @@ def load_params(path: str | Path = "params.yaml", overrides: Iterable[str] = (),
             f"{path}: expected sections (corpora, ablate, one block per corpus), found {type(raw).__name__}."
         )
 
+    overrides = list(overrides)
     faults = _apply(raw, overrides, corpus) + _misspelt(raw)
     try:
         checked = Document.model_validate(_with_blocks(raw))
@@ -351,8 +352,20 @@ def load_params(path: str | Path = "params.yaml", overrides: Iterable[str] = (),
             if name not in checked.blocks
         ]
     if faults:
-        raise InputError(f"{path}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults))
+        raise InputError(_list_faults(path, faults, [f"{corpus}.{each.partition('=')[0]}" for each in overrides]))
     return Params(corpora=checked.corpora, ablate=checked.ablate, blocks=checked.blocks)
+
+
+def _list_faults(path: Path, faults: list[str], overridden: list[str]) -> str:
+    """The message: faults of the file under its name, those of overridden settings under `--set`."""
+    starts = ("--set ", *(f"{name}{mark}" for name in overridden for mark in ":."))
+    of_set = [fault for fault in faults if fault.startswith(starts)]
+    of_file = [fault for fault in faults if fault not in of_set]
+    return "\n".join(
+        f"{where}: {len(found)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in found)
+        for where, found in ((path, of_file), ("--set", of_set))
+        if found
+    )
 
 
 def _where(error: YAMLError | UnicodeDecodeError) -> str:

@@ -8,6 +8,8 @@ import hashlib
 import io
 import json
 import pickle
+import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,9 @@ import torch
 
 from dferc.console import console
 from dferc.files import write_atomically
+
+KEPT_DAYS = 30
+"""How long the state of a training that was stopped is kept."""
 
 
 @dataclass
@@ -81,6 +86,23 @@ def load_progress(path: Path) -> Progress:
 
 def forget(path: Path) -> None:
     """Remove a state and its folder."""
-    path.unlink(missing_ok=True)
-    if path.parent.is_dir() and not any(path.parent.iterdir()):
-        path.parent.rmdir()
+    if path.parent.is_dir():
+        shutil.rmtree(path.parent)
+
+
+def forget_abandoned(scratch: Path) -> None:
+    """Remove, and say so, states that nothing wrote for `KEPT_DAYS`: of trainings that were stopped for good.
+
+    Their keys hold settings and code that may never come back, so no other training would find and remove them.
+    """
+    oldest = time.time() - KEPT_DAYS * 24 * 3600
+    abandoned = [path for path in sorted(scratch.glob("*/state.pt")) if path.stat().st_mtime < oldest]
+    if abandoned:
+        size = sum(path.stat().st_size for path in abandoned) / 1e6
+        for path in abandoned:
+            forget(path)
+        console.print(
+            f"{scratch}: removed {len(abandoned)} state(s) of trainings that were stopped over {KEPT_DAYS} days ago "
+            f"({size:.0f} MB)",
+            markup=False,
+        )

@@ -154,6 +154,24 @@ def test_inspect_shows_the_protocol_card(root, tmp_path):
         assert part in said, part
 
 
+def test_inspect_names_a_modality_without_a_file(copy):
+    (copy / "features/demo/audio.h5").unlink()
+    assert json.loads(dferc_command("inspect", copy / "features/demo", "--json").stdout)["missing"] == ["audio"]
+    assert "audio: there is no audio.h5" in dferc_command("inspect", copy / "features/demo").stderr
+
+
+def test_params_option_asks_for_a_file():
+    assert "--params FILE" in dferc_command("train", "--help").stdout
+
+
+def test_train_shows_the_settings_in_lines_that_can_be_read(root, tmp_path):
+    lines = run_train(root, "--set=train.epochs=1", "--seed=0", f"--out={tmp_path}").stderr.splitlines()
+    start = lines.index("train (params.yaml, --set):") + 1
+    shown = " ".join(line.strip() for line in lines[start : start + 8] if line.startswith("  "))
+    assert shown.startswith("hidden 8, align 8, dropout 0.2,") and shown.endswith("precision bfloat16")
+    assert max(map(len, lines[start : start + 8])) <= 100
+
+
 def test_floor_and_check_answer(root):
     found = json.loads(dferc_command("floor", "--corpus=demo", paths(root)[0], "--json").stdout)
     assert found["test"] > 0.8
@@ -293,7 +311,8 @@ def test_params_file_missing_or_broken(tmp_path):
 def test_results_that_cannot_be_written(root, tmp_path):
     (tmp_path / "demo").write_text("a file where a folder should be")
     result = run_train(root, "--seed=0", f"--out={tmp_path}")
-    assert result.exit_code == 1 and "error:" in result.stderr and "Traceback" not in result.stderr
+    expect_error(result, "demo/full/train cannot be written to", f"Is {tmp_path / 'demo'} a folder that is yours?")
+    assert "epoch" not in result.stderr  # before the training, not after it
 
 
 def test_debug_shows_the_traceback(root):

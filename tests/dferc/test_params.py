@@ -30,7 +30,7 @@ def _faults(path, **arguments):
     with pytest.raises(InputError) as caught:
         params.load_params(path, **arguments)
     first, *faults = str(caught.value).split("\n")
-    assert first == f"{path}: {len(faults)} fault(s)"
+    assert first == f"{'--set' if arguments.get('overrides') else path}: {len(faults)} fault(s)"
     return [fault.removeprefix("  - ") for fault in faults]
 
 
@@ -325,6 +325,20 @@ def test_faulty_overrides_are_reported_together(tmp_path):
     assert faults[3] == "demo.train.hidden: got 0 (int); input should be greater than or equal to 1"
     assert faults[4].startswith("demo.train.hiden: unknown key. Did you mean 'hidden'?")
     assert _faults(PARAMS, overrides=overrides[5:], corpus="demo")[0].startswith("demo.train.eps: got 'tiny' (str)")
+
+
+def test_faults_of_overrides_are_told_apart_from_those_of_the_file(tmp_path):
+    with pytest.raises(InputError) as caught:
+        params.load_params(PARAMS, ["train.eps=tiny", "train.hiden=3"], corpus="demo")
+    assert str(caught.value).startswith("--set: 2 fault(s)\n  - demo.train.") and "params.yaml" not in str(caught.value)
+
+    path = tmp_path / "params.yaml"
+    path.write_text(Path(PARAMS).read_text(encoding="utf-8").replace("eps: 1.0e-7", "eps: 0", 1), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        params.load_params(path, ["train.hidden=0"], corpus="demo")
+    of_file, of_set = str(caught.value).split("\n--set: 1 fault(s)\n")
+    assert of_file.startswith(f"{path}: 1 fault(s)\n  - train.eps: got 0")
+    assert of_set.startswith("  - demo.train.hidden: got 0")
 
 
 def test_override_of_an_unknown_corpus_is_refused():

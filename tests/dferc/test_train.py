@@ -3,11 +3,13 @@
 import contextlib
 import csv
 import json
+import os
 import re
 import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from dferc.console import InputError
 from dferc.device import choose_device
 from dferc.losses import Losses
 from dferc.optimisation import make_optimiser, rate_at
-from dferc.resume import resume_path
+from dferc.resume import KEPT_DAYS, Progress, forget_abandoned, resume_path, save_progress
 from dferc.store import read_corpus, read_features, write_features
 from dferc.tally import Tally, read_tallies, score_confusion
 from dferc.task import make_task
@@ -198,6 +200,19 @@ def test_train_with_a_damaged_state_says_so_and_begins_anew(features, tmp_path, 
     state.write_bytes(state.read_bytes()[:1000] if content is None else content)
     run(task, tmp_path)
     assert "it begins anew" in " ".join(capsys.readouterr().err.split())
+
+
+def test_states_of_trainings_stopped_for_good_are_removed_and_told(tmp_path, capsys):
+    paths = {name: tmp_path / name / "state.pt" for name in ("month", "week")}
+    for path, days in zip(paths.values(), (KEPT_DAYS + 1, 7), strict=True):
+        save_progress(path, Progress())
+        (path.parent / ".state.pt.x.part").write_bytes(b"half")
+        os.utime(path, (time.time() - days * 24 * 3600,) * 2)
+    forget_abandoned(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["week"]
+    assert "removed 1 state(s) of trainings that were stopped over 30 days ago" in capsys.readouterr().err
+    forget_abandoned(tmp_path)
+    assert capsys.readouterr().err == ""
 
 
 def command_line(root: Path, features: Path, epochs: int) -> list[str]:
