@@ -11,6 +11,7 @@ import click
 
 from dferc import __version__
 from dferc.console import console, readable_errors
+from dferc.importing.command import import_features
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -209,6 +210,9 @@ def check(params, as_json) -> None:
     console.print(f"{params} is sound.")
     for name, values in found.items():
         console.print(f"  {name}: {', '.join(map(str, values)) or 'none'}")
+
+
+main.add_command(import_features)
 
 
 def train_main() -> None:

@@ -1,0 +1,188 @@
+"""A table's columns, by the names people give them, as the dialogues of a `Source`."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from dferc.console import InputError
+from dferc.corpus import UNLABELLED
+from dferc.importing.known import CORPORA, MELD, compare_counts
+from dferc.importing.layouts import natural
+from dferc.importing.source import About, Source, clean_text, kind
+
+NAMES = {
+    "dialogue": ("dialogue", "dialogue_id", "conversation", "conversation_id"),
+    "utterance": ("utterance_id", "utterance", "position"),
+    "split": ("split",),
+    "emotion": ("emotion", "label"),
+    "speaker": ("speaker",),
+    "sentence": ("sentence", "transcript", "text"),
+}
+"""Columns of one value per utterance; the first name that is there counts."""
+
+MODALITY_NAMES = {
+    "text": ("text", "text_features"),
+    "audio": ("audio", "audio_features"),
+    "visual": ("visual", "visual_features", "video"),
+    "?": ("features",),
+}
+"""Columns of one vector per utterance."""
+
+SPLITS = {"train": "train", "dev": "validation", "val": "validation", "valid": "validation", "validation": "validation"}
+SPLITS |= {"test": "test"}
+_MELD_NAMES = {"train": "train", "validation": "dev", "test": "test"}
+
+
+def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, classes: tuple[str, ...]) -> Source:
+    """Sort a table's rows into dialogues.
+
+    Args:
+        table: arrays of N rows by column name.
+        about: the file.
+        corpus: what the user says it is of, or empty: MELD is then known by its counts.
+        classes: class names in order, or empty: the corpus's, else the names in the table, sorted.
+
+    Raises:
+        InputError: no features, no dialogues, columns of different lengths, or unknown values, with their row.
+    """
+    lower = {name.lower(): _plain(column) for name, column in table.items()}
+    flat = {what: _first(lower, names, 1) for what, names in NAMES.items()}
+    flat = {what: column for what, column in flat.items() if column is not None}
+    matrices = {what: _first(lower, names, 2) for what, names in MODALITY_NAMES.items()}
+    matrices = {what: matrix for what, matrix in matrices.items() if matrix is not None}
+    _check(flat, matrices, table, about)
+    splits = _splits(flat, about)
+    if not corpus and _is_meld(flat, splits):
+        corpus = MELD.name
+    labels, classes = _labels(flat, about, corpus, classes)
+    groups = _group(_dialogue_names(flat["dialogue"], splits), splits, flat.get("utterance"), about)
+    return Source(
+        about=about,
+        corpus=corpus,
+        classes=classes,
+        splits={name: splits[rows[0]] for name, rows in groups.items()} if splits else {},
+        labels={name: [labels[row] for row in rows] for name, rows in groups.items()} if labels else {},
+        utterances={name: flat["utterance"][rows].tolist() for name, rows in groups.items()}
+        if "utterance" in flat
+        else {},
+        speakers=_texts(flat, "speaker", groups),
+        texts=_texts(flat, "sentence", groups),
+        features={
+            modality: {name: matrix[rows].astype(np.float32) for name, rows in groups.items()}
+            for modality, matrix in matrices.items()
+        },
+    )
+
+
+def _plain(column: np.ndarray) -> np.ndarray:
+    """A column of Python objects as whole numbers or text; others as they are."""
+    if column.dtype != object or column.ndim != 1:
+        return column
+    values = column.tolist()
+    if all(type(value) is int for value in values):
+        return np.array(values, dtype=np.int64)
+    return np.array(["" if value is None else clean_text(value) or str(kind(value)) for value in values], dtype=object)
+
+
+def _first(table: Mapping[str, np.ndarray], names: tuple[str, ...], dimensions: int) -> np.ndarray | None:
+    return next((table[name] for name in names if name in table and table[name].ndim == dimensions), None)
+
+
+def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: About) -> None:
+    seen = ", ".join(f"{name} {np.shape(column)}" for name, column in list(table.items())[:12]) or "nothing"
+    if not matrices or "dialogue" not in flat:
+        lacks = "column `dialogue`" if matrices else "features [N, D] under `text`, `audio`, `visual` or `features`"
+        raise InputError(
+            f"{about.path}: no {lacks}; found {seen}. A table has one row per utterance (see `dferc import --help`)."
+        )
+    lengths = {len(column) for column in (*flat.values(), *matrices.values())}
+    if len(lengths) > 1:
+        raise InputError(f"{about.path}: its columns have different lengths: {seen}. Each needs one row per utterance.")
+    if 0 in lengths:
+        raise InputError(f"{about.path}: has no rows.")
+    for name, matrix in matrices.items():
+        if matrix.dtype.kind not in "biuf" or matrix.shape[1] == 0:
+            raise InputError(f"{about.path}: {name} is {kind(matrix)}; expected numbers [N, D].")
+
+
+def _splits(flat: dict, about: About) -> list[str]:
+    """Ours by row; empty where the table has none."""
+    found = [str(clean_text(value)).lower() for value in flat.get("split", np.array([])).tolist()]
+    unknown = next((row for row, name in enumerate(found) if name not in SPLITS), None)
+    if unknown is not None:
+        raise InputError(
+            f"{about.path}, row {unknown}: the split is {found[unknown]!r:.40}; expected {', '.join(SPLITS)}."
+        )
+    return [SPLITS[name] for name in found]
+
+
+def _labels(flat: dict, about: About, corpus: str, classes: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
+    """Class ids by row, and the class names; an empty label or -1 is unlabelled."""
+    if "emotion" not in flat:
+        return [], classes
+    known = CORPORA[corpus].classes if corpus in CORPORA else ()
+    column = flat["emotion"]
+    if column.dtype.kind in "iu":
+        ids = column.tolist()
+        classes = classes or known or tuple(str(number) for number in range(max(ids, default=0) + 1)[:1000])
+    else:
+        names = [clean_text(value) for value in column.tolist()]
+        classes = classes or known or tuple(sorted({name for name in names if name}))
+        index = {name.lower(): number for number, name in enumerate(classes)} | {"": UNLABELLED}
+        ids = [index.get((name or "").lower(), len(classes)) for name in names]
+    wrong = next((row for row, number in enumerate(ids) if not UNLABELLED <= number < len(classes)), None)
+    if wrong is not None:
+        raise InputError(
+            f"{about.path}, row {wrong}: the label is {column[wrong]!s:.40}; expected one of {', '.join(classes)} "
+            f"(or its number, 0 to {len(classes) - 1}), or -1 or nothing for none. Give the names with --classes."
+        )
+    return ids, classes
+
+
+def _is_meld(flat: dict, splits: list[str]) -> bool:
+    """Whether these are all of MELD's utterances: dialogues and classes are as many as published, in every split."""
+    if not splits or "emotion" not in flat or flat["dialogue"].dtype.kind not in "iu":
+        return False
+    emotions = [clean_text(value) for value in flat["emotion"].tolist()]
+    found = {}
+    for split in MELD.published:
+        rows = [row for row, name in enumerate(splits) if name == split]
+        names = Counter(emotions[row] for row in rows)
+        found[split] = (len(set(flat["dialogue"][rows].tolist())), [names[name] for name in MELD.classes])
+    return not compare_counts(MELD, found)
+
+
+def _dialogue_names(column: np.ndarray, splits: list[str]) -> list[str]:
+    """Dialogue ids by row; numbers begin anew in each split of MELD, and may elsewhere."""
+    if column.dtype.kind not in "iu":
+        return [str(clean_text(value)) for value in column.tolist()]
+    if splits:
+        return [f"{_MELD_NAMES[split]}_{value}" for split, value in zip(splits, column.tolist())]
+    return [str(value) for value in column.tolist()]
+
+
+def _group(names: list[str], splits: list[str], utterances: np.ndarray | None, about: About) -> dict[str, list[int]]:
+    """Rows by dialogue: splits in order, dialogues sorted, utterances by their number where they have one."""
+    groups: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows = groups.setdefault(name, [])
+        rows.append(row)
+        if splits and splits[row] != splits[rows[0]]:
+            raise InputError(
+                f"{about.path}, row {row}: the dialogue {name} is in {splits[row]}, and from row {rows[0]} in "
+                f"{splits[rows[0]]}; a dialogue lies in one split."
+            )
+    if utterances is not None and utterances.dtype.kind in "iu":
+        groups = {name: sorted(rows, key=utterances.__getitem__) for name, rows in groups.items()}
+    order = ("train", "validation", "test")
+    first = {name: order.index(splits[rows[0]]) if splits else 0 for name, rows in groups.items()}
+    return dict(sorted(groups.items(), key=lambda item: (first[item[0]], natural(item[0]))))
+
+
+def _texts(flat: dict, what: str, groups: dict[str, list[int]]) -> dict[str, list[str]]:
+    if what not in flat:
+        return {}
+    return {
+        name: [str(clean_text(value) or "") for value in flat[what][rows].tolist()] for name, rows in groups.items()
+    }

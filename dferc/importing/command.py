@@ -1,0 +1,100 @@
+"""`dferc import`: features made elsewhere -> features/<corpus>/. Every heavy import stands in the command."""
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from dferc.console import console, readable_errors
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, type=FILE, metavar="[FILE]...")
+@click.option("--text", type=FILE, help="Take the text features from this file.")
+@click.option("--audio", type=FILE, help="Take the audio features from this file.")
+@click.option("--visual", type=FILE, help="Take the visual features from this file.")
+@click.option(
+    "--layer",
+    type=click.Choice(["1", "2", "3", "4", "mean"]),
+    default="mean",
+    show_default=True,
+    help="Which of COSMIC's (SDT's, GraphSmile's) four RoBERTa layers, or their mean.",
+)
+@click.option("--corpus", default="", help="Its block in params.yaml and its folder [default: as recognised].")
+@click.option("--classes", default="", metavar="A,B,…", help="A table's class names, in the order of their numbers.")
+@click.option("--transcripts", type=FOLDER, help="MELD's CSVs: real utterance numbers, names and texts.")
+@click.option("--ids", type=FILE, help="IEMOCAP's utterance ids: one per line, or MERBench's label_6way.npz.")
+@click.option(
+    "--features",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("features"),
+    show_default=True,
+    help="Where to put the folder.",
+)
+@click.option("--replace", is_flag=True, help="Replace the features that are there.")
+@readable_errors
+def import_features(files, text, audio, visual, layer, corpus, classes, transcripts, ids, features, replace) -> None:
+    r"""Features made elsewhere into features/CORPUS/, ready for `dferc train`.
+
+    FILEs are recognised by what they hold; their names do not matter:
+
+    \b
+    pickles   MMGCN, MM-DFN, DFERC, conv-emotion, COGMEN, CORECT, bc-LSTM   9- and 10-tuples
+              SDT, GraphSmile, CFN-ESA, M3Net                               12-, 13- and 14-tuples
+              COSMIC's RoBERTa features                                     10- and 11-lists
+              MultiEMO: Speakers, TextFeatures, AudioFeatures, VisualFeatures, given together
+              M3ED                                                          10-tuple
+    tables    .npz, HDF5, Parquet (needs pyarrow): one row per utterance.
+              `text`, `audio`, `visual` [N, D]: what there is of them (or `features`, with --text FILE …)
+              `dialogue`, `emotion`, `split`; if there: `utterance`, `speaker`, `sentence`
+
+    Pickles are read as data: one that names anything but plain containers, numbers, text and numpy arrays is refused,
+    and nothing in it is run. Labels and splits come from the first FILE that has them; MELD's dev dialogues, which the
+    pickles count to the training, become the validation split again, as do COSMIC's 12 dialogues of IEMOCAP. The
+    counts are compared with the published ones. Whatever does not fit is listed in features/CORPUS/problems.csv.
+
+    \b
+    dferc import MELD_features_raw1.pkl --transcripts data/raw/meld
+    dferc import --text iemocap_features_roberta.pkl --audio IEMOCAP_features.pkl --visual IEMOCAP_features.pkl
+    dferc import Speakers.pkl TextFeatures.pkl AudioFeatures.pkl VisualFeatures.pkl
+    """
+    named = {modality: path for modality, path in (("text", text), ("audio", audio), ("visual", visual)) if path}
+    paths = list(dict.fromkeys([*files, *named.values()]))
+    if not paths:
+        raise click.UsageError("Give at least one FILE, or --text, --audio or --visual FILE.")
+    from dferc.importing.files import read_source, refuse_overwriting, write_import
+    from dferc.importing.join import join
+    from dferc.importing.transcripts import read_ids, read_transcripts
+
+    if corpus:
+        refuse_overwriting(features / corpus, replace)
+    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    sources = {path: read_source(path, layer, corpus, names) for path in paths}
+    guides = [read(path) for read, path in ((read_transcripts, transcripts), (read_ids, ids)) if path]
+    chosen = {modality: sources[path] for modality, path in named.items()}
+    imported = join(list(sources.values()), chosen, guides, corpus)
+    folder = features / imported.corpus.utterances.corpus
+    refuse_overwriting(folder, replace)
+    write_import(folder, imported)
+    _report(folder, imported)
+
+
+def _report(folder: Path, imported) -> None:
+    """Say what was recognised and what was wrong."""
+    from dferc.inspection import inspect_folder, show_inspection
+
+    for use, source in imported.sources.items():
+        known = f"; known as {source.about.known_as}" if source.about.known_as else ""
+        console.print(f"{use}: {source.path}: {source.about.layout}{known}", markup=False)
+    show_inspection(inspect_folder(folder))
+    kinds = Counter((problem.problem, problem.consequence) for problem in imported.problems)
+    for (problem, consequence), count in kinds.most_common(12):
+        console.print(f"{count} x {problem}: {consequence}", markup=False)
+    if imported.problems:
+        console.print(f"{len(imported.problems)} problem(s) in all: {folder / 'problems.csv'}", markup=False)
+    console.print(
+        f"done: dferc train --corpus {imported.corpus.utterances.corpus} --features {folder.parent}", markup=False
+    )

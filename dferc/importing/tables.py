@@ -1,0 +1,133 @@
+"""One row per utterance: .npz, plain HDF5 and Parquet, read into columns without running anything from the file."""
+
+import io
+import zipfile
+import zlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from dferc.console import InputError
+from dferc.importing.source import MAX_GROWTH, SPARE_BYTES
+from dferc.importing.unpickle import parse_pickle
+
+MAX_INFLATION = 4 * MAX_GROWTH
+"""Compression may shrink a table so many times: float features hardly compress, labels and zeros do."""
+
+_DAMAGED = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz; arrays of objects go through the restricted unpickler.
+
+    Raises:
+        InputError: damaged, or far larger inside than outside.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            _check_inflation(path, sum(info.file_size for info in members))
+            return {
+                info.filename.removesuffix(".npy"): _read_npy(archive.read(info), f"{path}, {info.filename}")
+                for info in members
+            }
+    except _DAMAGED as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} is not a readable .npz (truncated?): {error}. Get it again, or make it anew."
+        ) from None
+
+
+def _read_npy(data: bytes, name: str) -> np.ndarray:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(file)
+    if dtype.hasobject:
+        content = parse_pickle(data[file.tell() :], name)
+        if not isinstance(content, np.ndarray):
+            raise InputError(f"{name}: expected an array of objects, found a {type(content).__name__}.")
+        return content
+    count = int(np.prod(shape, dtype=object))
+    if dtype.itemsize == 0 or count * dtype.itemsize != len(data) - file.tell():
+        raise ValueError(f"{name} announces {shape} of {dtype}, and has {len(data) - file.tell()} bytes")
+    return np.ndarray(shape, dtype, data, file.tell(), order="F" if fortran else "C")
+
+
+def read_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """The datasets at the top of an HDF5 file.
+
+    Raises:
+        InputError: damaged, without datasets at its top, or far larger inside than outside.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            found = {
+                name: file[name]
+                for name in file
+                if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Dataset)
+            }
+            _check_inflation(path, sum(dataset.nbytes for dataset in found.values()))
+            if any(dataset.external or dataset.is_virtual for dataset in found.values()):
+                raise InputError(f"{path}: its values lie in other files; expected them in the file itself.")
+            return {name: _read_dataset(dataset) for name, dataset in found.items()}
+    except _DAMAGED as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is not readable HDF5 (truncated?): {error}. Get it again, or make it anew.") from None
+
+
+def _read_dataset(dataset: h5py.Dataset) -> np.ndarray:
+    return np.asarray(dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()])
+
+
+def read_parquet(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a Parquet file; a column of lists of numbers, all of one length, becomes [N, D].
+
+    Raises:
+        InputError: pyarrow is not installed, the file is damaged, or lists differ in length.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError(
+            f"{path} is a Parquet file, which needs pyarrow: `pip install 'dferc[parquet]'`, or save it as .npz."
+        ) from None
+    try:
+        file = parquet.ParquetFile(path)
+        groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+        _check_inflation(path, sum(group.total_byte_size for group in groups))
+        table = file.read()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path} is not readable Parquet (truncated?): {error}. Make it anew.") from None
+    return {name: _parquet_column(path, name, table[name].combine_chunks()) for name in table.column_names}
+
+
+def _parquet_column(path: Path, name: str, column) -> np.ndarray:
+    import pyarrow
+
+    if not (pyarrow.types.is_list(column.type) or pyarrow.types.is_fixed_size_list(column.type)):
+        return np.array(column.to_pylist())
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    lengths = set(column.value_lengths().to_pylist())
+    if len(lengths) != 1 or None in lengths:
+        raise InputError(
+            f"{path}: the lists in its column {name} have the lengths {_some(lengths)}; expected one width."
+        )
+    return values.reshape(len(column), -1)
+
+
+def _some(lengths: set) -> str:
+    return ", ".join(map(str, sorted(lengths, key=str)[:5]))
+
+
+def _check_inflation(path: Path, needed: int) -> None:
+    allowed = SPARE_BYTES + MAX_INFLATION * path.stat().st_size
+    if needed > allowed:
+        raise InputError(
+            f"{path} has {path.stat().st_size} bytes and would fill {needed >> 20} MiB; at most {allowed >> 20} MiB "
+            "are expected. If it is what it says, save it without compression."
+        )

@@ -1,0 +1,83 @@
+"""Files that say which utterance is which: MELD's CSVs, or a list of IEMOCAP's utterance ids."""
+
+import csv
+from pathlib import Path
+
+from dferc.console import InputError
+from dferc.importing.known import IEMOCAP, MELD, MELD_SPLITS
+from dferc.importing.source import About, Source, about_file, clean_text
+from dferc.importing.tables import read_npz
+
+_COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+
+
+def read_transcripts(folder: Path) -> Source:
+    """MELD's `*_sent_emo.csv`, anywhere below a folder: utterance numbers with their gaps, speakers, labels and texts.
+
+    Raises:
+        InputError: a CSV is missing, or a row is faulty.
+    """
+    columns: dict[str, dict[str, list]] = {name: {} for name in ("labels", "utterances", "speakers", "texts")}
+    splits = {}
+    for name, split in MELD_SPLITS.items():
+        path = next(
+            (file for file in sorted(folder.rglob(f"{name}_sent_emo.csv")) if not file.name.startswith("._")), None
+        )
+        if path is None:
+            raise InputError(f"{folder}: no {name}_sent_emo.csv anywhere below it; MELD's three CSVs are needed.")
+        for dialogue, utterance, row in _rows(path):
+            key = f"{name}_{dialogue}"
+            splits[key] = split
+            values = (MELD.classes.index(row["Emotion"]), utterance, row["Speaker"], row["Utterance"])
+            for column, value in zip(columns.values(), values):
+                column.setdefault(key, []).append(value)
+    about = About(path=folder, bytes=0, sha256="", git_blob="", layout="MELD's transcripts")
+    return Source(about=about, corpus=MELD.name, classes=MELD.classes, splits=splits, **columns)
+
+
+def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
+    """(dialogue, utterance, row) of one CSV, sorted; in UTF-8 or cp1252."""
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    text = "\n".join(str(clean_text(line)) for line in data.replace(b"\r\n", b"\n").split(b"\n"))
+    found = []
+    reader = csv.DictReader(text.split("\n"))
+    try:
+        for row in reader:
+            missing = [column for column in _COLUMNS if row.get(column) is None]
+            if missing:
+                raise InputError(f"{path}, line {reader.line_num}: lacks {', '.join(missing)}.")
+            row = {column: row[column].strip() for column in _COLUMNS}
+            row["Emotion"] = row["Emotion"].lower()
+            numbers = row["Dialogue_ID"], row["Utterance_ID"]
+            if not all(number.isdecimal() for number in numbers) or row["Emotion"] not in MELD.classes:
+                raise InputError(
+                    f"{path}, line {reader.line_num}: dialogue {numbers[0]!r}, utterance {numbers[1]!r}, emotion "
+                    f"{row['Emotion']!r}; expected whole numbers and one of {', '.join(MELD.classes)}."
+                )
+            found.append((*map(int, numbers), row))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from None
+    return sorted(found, key=lambda row: row[:2])
+
+
+def read_ids(path: Path) -> Source:
+    """IEMOCAP's utterance ids in order: a text file with one per line, or MERBench's label_6way.npz.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if path.suffix == ".npz":
+        corpus = read_npz(path).get("whole_corpus")
+        content = corpus.item() if corpus is not None and corpus.size == 1 and corpus.dtype == object else None
+        ids = [str(clean_text(key)) for key in content] if isinstance(content, dict) else []
+    else:
+        ids = path.read_text(encoding="utf-8", errors="replace").split()
+    utterances: dict[str, list] = {}
+    for name in ids:
+        dialogue, _, turn = name.rpartition("_")
+        if not dialogue or turn[:1] not in ("F", "M"):
+            raise InputError(f"{path}: {name!r:.60} is no IEMOCAP utterance id; expected such as Ses01F_impro01_F000.")
+        utterances.setdefault(dialogue, []).append(name)
+    if not utterances:
+        raise InputError(f"{path}: no utterance ids; expected one per line, or MERBench's label_6way.npz.")
+    return Source(about=about_file(path), corpus=IEMOCAP.name, utterances=utterances)

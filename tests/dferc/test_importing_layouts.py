@@ -1,0 +1,225 @@
+"""`dferc import` of every known layout: what it writes, and that it trains."""
+
+import csv
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from dferc.cli import main
+from dferc.corpus import CachedCorpus
+from dferc.device import choose_device
+from dferc.importing import known
+from dferc.store import read_corpus
+from dferc.task import make_task
+from dferc.train import train
+from tests import feature_files as made
+from tests.clips import SHARED
+from tests.helpers import small_settings
+
+
+def run_import(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["import", *map(str, arguments)])
+
+
+def imported(tmp_path: Path, *arguments: object, corpus: str = "meld") -> CachedCorpus:
+    result = run_import(*arguments, f"--features={tmp_path / 'features'}")
+    assert result.exit_code == 0, result.output
+    return read_corpus(tmp_path / "features" / corpus, corpus)
+
+
+def problems(tmp_path: Path, corpus: str = "meld") -> list[list[str]]:
+    with open(tmp_path / "features" / corpus / "problems.csv", encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+def train_one_epoch(corpus: CachedCorpus, folder: Path) -> None:
+    settings = small_settings(epochs=1, class_weights="uniform")
+    (run,) = train(
+        make_task(corpus, "full", settings, choose_device("cpu", "float32")),
+        (0,),
+        folder=folder / "train",
+        scratch=folder / "scratch",
+    )
+    assert json.loads((run / "settings.json").read_text())["epochs"] == 1
+
+
+# ---------------------------------------------------------------------------------------------------- every layout
+
+
+@pytest.mark.parametrize("name", made.LAYOUTS)
+def test_layout_is_recognised_imported_and_trained(tmp_path, name):
+    corpus, names, _ = made.LAYOUTS[name]
+    found = imported(tmp_path, made.write_layout(tmp_path / "anything.bin", name), corpus=corpus)
+    lengths = {"meld": made.MELD, "iemocap": made.IEMOCAP, "m3ed": made.M3ED}[corpus]
+    assert len(found.utterances) == sum(lengths.values())
+    modalities = {part.rstrip("1234") for part in names.split()} & set(made.WIDTHS)
+    assert {m: f.width for m, f in found.modalities.items()} == {m: made.WIDTHS[m] for m in modalities}
+    assert set(found.utterances.split) == {"train", "validation", "test"}
+    assert found.utterances.text[0].startswith("I’m fine … really so ")
+    identity = found.modalities["text"].identity
+    assert identity["file"] == "anything.bin" and corpus in identity["layout"] and len(identity["file_sha256"]) == 64
+    train_one_epoch(found, tmp_path)
+
+
+def test_meld_dev_is_pulled_apart_and_ids_are_real(tmp_path):
+    rows = imported(tmp_path, made.write_layout(tmp_path / "meld.pkl", "meld-10")).utterances
+    splits = dict(zip(rows.dialogue_id, rows.split))
+    assert splits == {
+        "train_0": "train", "train_1": "train", "train_59": "train", "train_61": "train",
+        "dev_0": "validation", "dev_1": "validation", "test_0": "test", "test_279": "test",
+    }  # fmt: skip
+    here = rows.dialogue_id == "train_61"
+    assert rows.utterance_id[here].tolist() == [f"train_dia61_utt{n}" for n in (0, 1, 3, 4)]
+    assert rows.position[here].tolist() == [0, 1, 3, 4]
+    assert rows.speaker[here].tolist() == ["speaker 1", "speaker 2", "speaker 1", "speaker 2"]
+
+
+def test_features_lie_at_their_utterances(tmp_path):
+    found = imported(tmp_path, made.write_layout(tmp_path / "meld.pkl", "meld-10"))
+    parts = made.parts("meld")
+    for dialogue, key in (("train_61", 61), ("dev_1", 1040), ("test_279", 1432)):
+        here = found.utterances.dialogue_id == dialogue
+        assert found.utterances.emotion[here].tolist() == parts["labels"][key]
+        for modality in made.WIDTHS:
+            np.testing.assert_array_equal(found.modalities[modality].features[here], np.stack(parts[modality][key]))
+
+
+def test_iemocap_validation_is_cosmics_and_ids_are_the_files(tmp_path):
+    rows = imported(tmp_path, made.write_layout(tmp_path / "i.pkl", "iemocap-9"), corpus="iemocap").utterances
+    validation = sorted(set(rows.dialogue_id[rows.split == "validation"]))
+    assert validation == ["Ses01M_impro01", "Ses04F_impro07"]
+    assert rows.utterance_id[:2].tolist() == ["Ses01F_impro01_F000", "Ses01F_impro01_M001"]
+    assert rows.classes == ("hap", "sad", "neu", "ang", "exc", "fru")
+    assert "own selection" in rows.protocol
+
+
+@pytest.mark.parametrize("layer", ["1", "4", "mean"])
+def test_cosmic_layer_is_settable_and_mean_by_default(tmp_path, layer):
+    file = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-meld-11")
+    found = imported(tmp_path, file, *([] if layer == "mean" else [f"--layer={layer}"]))
+    layers = [np.stack(made.parts("meld")[f"text{number}"][1039]) for number in (1, 2, 3, 4)]
+    expected = np.mean(layers, axis=0) if layer == "mean" else layers[int(layer) - 1]
+    here = found.utterances.dialogue_id == "dev_0"
+    np.testing.assert_allclose(found.modalities["text"].features[here], expected, rtol=1e-5, atol=1e-6)
+    assert found.modalities["text"].identity["layout"].endswith(f"text layer {layer}")
+
+
+@pytest.mark.parametrize("corpus", ["meld", "iemocap"])
+def test_multiemo_four_files_are_one_corpus(tmp_path, corpus):
+    found = imported(tmp_path, *made.write_multiemo(tmp_path, corpus), corpus=corpus)
+    assert {m: f.width for m, f in found.modalities.items()} == {"text": 768, "audio": 512, "visual": 1000}
+    train_one_epoch(found, tmp_path)
+
+
+def test_text_and_audio_come_from_different_files(tmp_path):
+    cosmic = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-iemocap-10", text=7)
+    mmgcn = made.write_layout(tmp_path / "mmgcn.pkl", "iemocap-9", audio=9)
+    found = imported(tmp_path, f"--text={cosmic}", f"--audio={mmgcn}", f"--visual={mmgcn}", corpus="iemocap")
+    assert {m: f.width for m, f in found.modalities.items()} == {"text": 7, "audio": 9, "visual": 4}
+    assert [found.modalities[m].identity["file"] for m in ("text", "audio")] == ["cosmic.pkl", "mmgcn.pkl"]
+    assert found.utterances.utterance_id[0] == "Ses01F_impro01_F000"  # COSMIC has none; MMGCN's file does
+
+
+def test_mismatched_dialogue_is_listed_and_absent(tmp_path):
+    parts = made.layout("meld", f"{made.MMGCN} other")
+    for part in parts[:7]:
+        part[61] = part[61][:3]
+        del part[1]
+    parts[7].remove(1)
+    (tmp_path / "other.pkl").write_bytes(made.dump_python2(tuple(parts)))
+    first = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-meld-11")
+    found = imported(tmp_path, f"--text={first}", f"--audio={tmp_path / 'other.pkl'}")
+    present = found.modalities["audio"].present
+    assert set(found.utterances.dialogue_id[~present]) == {"train_61", "train_1"}
+    listed = {row[0]: row[2] for row in problems(tmp_path) if row[3].startswith("audio absent")}
+    assert listed == {"train_61": "3 utterances, 4 in cosmic.pkl", "train_1": "dialogue not there"}
+
+
+def test_zeros_and_infinities_are_absent_and_listed(tmp_path):
+    parts = made.layout("meld", f"{made.MMGCN} other")
+    parts[5][0][1] = np.zeros((1, 4), "f4")  # how the field writes "no face"
+    parts[4][1039][2][0] = np.inf
+    (tmp_path / "meld.pkl").write_bytes(made.dump_python2(tuple(parts)))
+    found = imported(tmp_path, tmp_path / "meld.pkl")
+    rows = found.utterances.utterance_id
+    assert rows[~found.modalities["visual"].present].tolist() == ["train_dia0_utt1"]
+    assert rows[~found.modalities["audio"].present].tolist() == ["dev_dia0_utt3"]
+    assert {(row[0], row[2]) for row in problems(tmp_path) if row[3].endswith("absent")} == {
+        ("train_dia0_utt1", "visual: all zeros"),
+        ("dev_dia0_utt3", "audio: not finite"),
+    }
+
+
+@pytest.mark.parametrize("how", ["bytes keys", "object arrays", "lists of floats", "numpy labels", "protocol 5"])
+def test_layout_is_read_however_it_was_pickled(tmp_path, how):
+    parts = list(made.content("iemocap-9", text=40))
+    expected = np.stack(parts[3]["Ses01F_impro01"])
+    if how == "bytes keys":
+        parts = [{key.encode(): rows for key, rows in part.items()} for part in parts[:7]] + [
+            {key.encode() for key in part} for part in parts[7:]
+        ]
+    elif how == "object arrays":
+        for part in parts[:7]:
+            for key, rows in part.items():
+                part[key] = np.empty(len(rows), object)
+                part[key][:] = rows
+    elif how == "lists of floats":
+        parts[3] = {key: [[float(value) for value in row] for row in rows] for key, rows in parts[3].items()}
+    elif how == "numpy labels":
+        parts[2] = {key: np.array(rows) for key, rows in parts[2].items()}
+        parts[7] = np.array(sorted(parts[7]))
+    data = (
+        pickle.dumps(tuple(parts), protocol=5)
+        if how in ("bytes keys", "protocol 5")
+        else made.dump_python2(tuple(parts))
+    )
+    (tmp_path / "file.pkl").write_bytes(data)
+    found = imported(tmp_path, tmp_path / "file.pkl", corpus="iemocap")
+    here = found.utterances.dialogue_id == "Ses01F_impro01"
+    np.testing.assert_array_equal(found.modalities["text"].features[here], expected)
+    assert found.utterances.emotion[here].tolist() == made.parts("iemocap")["labels"]["Ses01F_impro01"]
+
+
+# ---------------------------------------------------------------------------------------------------- facts
+
+
+def test_known_counts_are_those_of_the_meld_adapter():
+    from pipeline.corpora import meld
+
+    named = {"train": "train", "validation": "dev", "test": "test"}
+    assert {split: meld.PUBLISHED[named[split]] for split in known.MELD.published} == known.MELD.published
+    assert meld.CLASSES == known.MELD.classes
+
+
+def test_numbering_follows_the_field():
+    assert known.meld_dialogue(0) == ("train_0", "train") and known.meld_dialogue(1038) == ("train_1038", "train")
+    assert known.meld_dialogue(1039) == ("dev_0", "dev") and known.meld_dialogue(1152) == ("dev_113", "dev")
+    assert known.meld_dialogue(1153) == ("test_0", "test") and known.meld_dialogue(1432) == ("test_279", "test")
+    assert known.meld_dialogue(1433) is None and known.meld_dialogue(-1) is None
+
+
+def test_file_is_named_by_its_git_blob(tmp_path, monkeypatch):
+    file = made.write_layout(tmp_path / "x.pkl", "meld-10")
+    import subprocess
+
+    blob = subprocess.run(["git", "hash-object", file], capture_output=True, text=True, check=True).stdout.strip()
+    monkeypatch.setitem(known.KNOWN_FILES, blob, "a file of somebody")
+    assert imported(tmp_path, file).modalities["text"].identity["known_as"] == "a file of somebody"
+
+
+@pytest.mark.skipif(not (SHARED / "data/meld_text_minilm.npz").exists(), reason="no MELD features in $DFERC_SHARED")
+def test_real_meld_features_have_the_published_counts_and_the_adapters_rows(tmp_path):
+    csvs = SHARED / "data/MELD"
+    found = imported(tmp_path, SHARED / "data/meld_text_minilm.npz", f"--transcripts={csvs}")
+    rows = found.utterances
+    assert rows.protocol == "MELD, 7 emotions, published splits" and found.modalities["text"].width == 384
+    assert [int((rows.split == split).sum()) for split in ("train", "validation", "test")] == [9989, 1109, 2610]
+    gaps = set(rows.dialogue_id[1:][(rows.dialogue_id[1:] == rows.dialogue_id[:-1]) & (np.diff(rows.position) > 1)])
+    gaps |= set(rows.dialogue_id[:1]) if rows.position[0] else set()
+    assert {"dev_49", "dev_66", "test_93", "test_108"} <= gaps
+    assert not any(0x80 <= ord(mark) < 0xA0 for text in rows.text for mark in text)
+    assert not problems(tmp_path)
