@@ -18,7 +18,7 @@ ROWS = {
 CSVS = {split: f"{split}_sent_emo.csv" for split in ROWS}
 
 
-def csv_text(rows: list[tuple[int, int, str, str]]) -> str:
+def csv_text(rows: list[tuple[int, int, str, str]], episode: int = 2) -> str:
     """One of MELD's CSVs; every row has its own times."""
     lines = [
         [
@@ -30,7 +30,7 @@ def csv_text(rows: list[tuple[int, int, str, str]]) -> str:
             dialogue,
             utterance,
             1,
-            2,
+            episode,
             f"0:00:0{number},000",
             f"0:00:0{number},900",
         ]
@@ -41,11 +41,11 @@ def csv_text(rows: list[tuple[int, int, str, str]]) -> str:
 
 
 def write_csvs(folder: Path, rows: Mapping[str, list] = ROWS, places: Mapping[str, str] | None = None) -> Path:
-    """Write the three CSVs below `folder`; `places` says where those lie that are not at its top."""
+    """Write the three CSVs below `folder`, an episode each; `places` says where those lie that are not at its top."""
     for split, split_rows in rows.items():
         path = folder / (places or {}).get(split, "") / CSVS[split]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(csv_text(split_rows), encoding="utf-8", newline="")
+        path.write_text(csv_text(split_rows, 1 + list(CSVS).index(split)), encoding="utf-8", newline="")
     return folder
 
 

@@ -3,23 +3,14 @@
 `dia{D}_utt{U}.mp4` in a folder that names the split, at whatever depth; the corrected `final_videos_test*` copies win.
 """
 
-import os
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 
-from dferc import SPLITS
 from dferc.console import InputError
+from pipeline.corpora._published import NAMES, Key
 from pipeline.utterances import Problem
-
-NAMES = dict(zip(("train", "dev", "test"), SPLITS, strict=True))
-"""MELD's name of each split, and ours."""
-
-Key = tuple[int, int]
-"""Dialogue_ID and Utterance_ID, unique within a split."""
-
-Rows = dict[Key, dict[str, str]]
-"""The rows of one split's CSV, by column name, in order."""
 
 Clips = dict[Key, PurePath]
 """The clips of one split, relative to the raw folder."""
@@ -30,22 +21,6 @@ _FOLDERS = {
     **dict.fromkeys(("dev_splits_complete", "dev_splits", "dev", "val", "valid", "validation"), "dev"),
     **dict.fromkeys(("output_repeated_splits_test", "test_splits", "test"), "test"),
 }
-
-
-def list_files(raw: Path) -> list[Path]:
-    """All files below `raw` in sorted order, macOS's `._*` left out; linked folders are followed.
-
-    Raises:
-        InputError: there is no such folder.
-    """
-    if not raw.is_dir():
-        raise InputError(
-            f"{raw}: no such folder. Put MELD there (data/raw/meld/README.md says what), or name it with --raw."
-        )
-    found = []
-    for folder, _, names in os.walk(raw, followlinks=True):
-        found += [Path(folder, name) for name in names if not name.startswith("._")]
-    return sorted(found)
 
 
 def find_clips(raw: Path, files: list[Path]) -> tuple[dict[str, Clips], list[Problem]]:
@@ -98,10 +73,13 @@ def media(name: str, key: Key, clips: dict[str, Clips]) -> str:
     return found.as_posix()
 
 
-def unused_clips(name: str, clips: Clips, table: Rows) -> list[Problem]:
-    """Clips that no row of the CSV names, as one problem."""
-    unused = [path for key, path in clips.items() if key not in table]
-    return _lump(name, unused, "no CSV row", "the clip is ignored")
+def unused_clips(unnamed: Mapping[str, Clips]) -> list[Problem]:
+    """Clips that no row of the CSVs names, as one problem per split."""
+    return [
+        problem
+        for name, clips in unnamed.items()
+        for problem in _lump(name, list(clips.values()), "no CSV row", "the clip is ignored")
+    ]
 
 
 def _lump(where: str, paths: list[PurePath], kind: str, consequence: str) -> list[Problem]:

@@ -131,8 +131,6 @@ def test_every_key_is_read_by_its_stage(section):
 
 @pytest.mark.parametrize("block", params.load_params(PARAMS).blocks)
 def test_every_option_is_read_by_its_adapter(block):
-    if block == "meld":
-        pytest.xfail("its adapter is being written")
     prepare = params.load_params(PARAMS).corpus(block).prepare
     adapter = REPOSITORY / "pipeline" / "corpora" / f"{prepare.adapter}.py"
     read = _attributes_read(_first_party_closure(adapter) - {REPOSITORY / "dferc" / "params.py"})

@@ -79,13 +79,53 @@ def test_published_dialogues_keep_their_gaps(published):
 
 @needs_meld
 def test_published_rows_that_share_their_times_are_listed(published):
+    """FIELD says that all 40 of the training split conflict; 10 of their 20 spans do."""
     shared = [problem for problem in published.problems if problem.kind == "same times"]
-    rows = Counter()
+    rows, conflicts = Counter(), Counter()
     for problem in shared:
-        rows[problem.where.partition("_")[0]] += 1 + problem.problem.count("_dia")
+        split = problem.where.partition("_")[0]
+        rows[split] += 1 + problem.problem.count("_dia")
+        conflicts[split] += len(set(problem.consequence.removeprefix("kept, labelled ").split(", "))) > 1
 
     assert rows == {"train": 40, "dev": 2, "test": 8}
-    assert published.problems == shared
+    assert conflicts == {"train": 10, "test": 3, "dev": 0}
+
+
+@needs_meld
+def test_published_spans_in_two_splits_are_listed(published):
+    shared = [problem for problem in published.problems if problem.kind == "same times in two splits"]
+
+    assert [(problem.where, problem.problem.rpartition(" ")[2]) for problem in shared] == [
+        ("train_dia12_utt7", "test_dia85_utt0"),
+        ("train_dia12_utt8", "test_dia85_utt1"),
+        ("train_dia53_utt0", "dev_dia52_utt2"),
+        ("train_dia433_utt1", "dev_dia77_utt0"),
+        ("train_dia887_utt0", "test_dia117_utt8"),
+    ]
+    assert {problem.kind for problem in published.problems} == {"same times", "same times in two splits"}
+
+
+@needs_meld
+def test_published_oddities_stand_on_the_protocol_card(published):
+    assert [(note.action, note.what, note.count) for note in published.notes] == [
+        ("kept", "rows that share their time span with another of their split", 50),
+        ("kept", "time spans that stand in two splits", 5),
+    ]
+    assert published.notes[0].why == "as published; 13 of 25 such spans carry different labels"
+
+
+@needs_meld
+def test_published_sentiments_are_the_documented_ones():
+    found = read(SHARED / "data" / "MELD", labels="sentiment")
+    counts = Counter((row.split, row.emotion) for row in found.utterances)
+
+    assert found.classes == ("neutral", "positive", "negative")
+    assert [[counts[split, name] for name in found.classes] for split in SPLITS] == [
+        [4710, 2334, 2945],
+        [470, 233, 406],
+        [1256, 521, 833],
+    ]
+    assert found.protocol == "MELD, 3 sentiments, published splits"
 
 
 @needs_meld
@@ -105,7 +145,15 @@ def test_published_text_in_a_broken_encoding_is_mended(published, tmp_path, dama
         }[damage]()
         (tmp_path / name).write_bytes(data)
 
-    assert read(tmp_path).utterances == published.utterances
+    found = read(tmp_path)
+    assert found.utterances == published.utterances
+    lines = "".join((SHARED / "data" / "MELD" / name).read_text("utf-8") for name in CSVS.values()).splitlines()
+    damaged = {
+        "cp1252 bytes": sum(not line.isascii() for line in lines),
+        "C1 characters in UTF-8": sum(any(ord(sign) > 0xFF for sign in line) for line in lines),  # é stays é
+        "byte order mark": 0,
+    }
+    assert sum(note.count for note in found.notes if note.action == "repaired") == damaged[damage]
 
 
 # ---------------------------------------------------------------------------------------------------- rows
@@ -309,7 +357,7 @@ def test_published_copy_is_preferred_to_another(tmp_path, published):
 
 
 def test_unknown_adapter_is_told_with_the_known_ones(tmp_path):
-    with pytest.raises(InputError, match=r"no adapter 'mled': .*there are: demo, meld\. Did you mean 'meld'\?"):
+    with pytest.raises(InputError, match=r"no adapter 'mled': .*there are: demo, .*meld, .* Did you mean 'meld'\?"):
         corpora.read(tmp_path, prepare_settings("meld", "mled"))
 
 
@@ -357,15 +405,15 @@ TWICE = csv_text([*ROWS["dev"], (0, 1, "joy", "Again")])
         (GOOD.replace("Emotion", "Feeling"), "lacks the column(s) Emotion; found ['Sr No.', 'Utt"),
         ("", "lacks the column(s) Utterance, Speaker, Emotion, Dialogue_ID, Utterance_ID; found None"),
         (GOOD.splitlines()[0] + "\n", "has a header and no rows"),
-        (GOOD.replace("anger", "rage"), "1 faulty row(s)\n  line 2: unknown emotion 'rage', expected one of"),
+        (GOOD.replace("anger", "rage"), "1 fault(s)\n  line 2: unknown emotion 'rage', expected one of"),
         (GOOD.replace("anger", ""), "line 2: unknown emotion ''"),
-        (TWICE, "line 4: dialogue 0, utterance 1 is there twice"),
+        (TWICE, "line 4: Dialogue_ID 0, Utterance_ID 1 is there twice"),
         (GOOD.replace(",0,1,1,2,", ",0,one,1,2,"), "line 3: Utterance_ID is 'one', expected a whole number"),
         (GOOD.replace(",0,1,1,2,", ",-1,1,1,2,"), "line 3: Dialogue_ID is '-1', expected a whole number"),
         (GOOD + "9,Bye,Joey\r\n", "line 4: more or fewer fields than the header has"),
         (GOOD.replace("What?", "What, now?"), "line 2: more or fewer fields than the header has"),
         (GOOD.replace("What?", '"What?'), "line 2: not readable as CSV: "),
-        (GOOD.replace("anger", "rage").replace(",0,1,1,2,", ",0,x,1,2,"), "2 faulty row(s)\n  line 2: unknown emotion"),
+        (GOOD.replace("anger", "rage").replace(",0,1,1,2,", ",0,x,1,2,"), "2 fault(s)\n  line 2: unknown emotion"),
     ],
 )
 def test_faulty_csv_is_refused_with_its_line(tmp_path, content, message):
@@ -388,11 +436,114 @@ def test_many_faults_are_counted_and_the_first_ten_shown(tmp_path):
     rows = [(0, number, "rage", "No") for number in range(13)]
     write_csvs(tmp_path, ROWS | {"test": rows})
 
-    with pytest.raises(InputError, match="13 faulty row") as caught:
+    with pytest.raises(InputError, match="13 fault") as caught:
         read(tmp_path)
     assert str(caught.value).count("unknown emotion") == 10 and "… and 3 more" in str(caught.value)
 
 
-def test_published_table_adds_up():
+def test_published_tables_add_up():
     """The totals that MELD states: 13,708 utterances."""
-    assert sum(sum(classes) for _, classes in meld.PUBLISHED.values()) == 9989 + 1109 + 2610
+    for labels in meld.LABELS:
+        published = meld.PUBLISHED["multiparty", labels]
+        totals = [sum(counts.values()) - counts["dialogues"] for counts in published.values()]
+        assert totals == [9989, 1109, 2610]
+
+
+# ---------------------------------------------------------------------------------------------------- dyadic
+
+DYADIC_HEADER = (
+    "Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Old_Dialogue_ID,Old_Utterance_ID,"
+    "Season,Episode,StartTime,EndTime"
+)
+DYADIC = {
+    "train": [
+        "Hi.,Ross,neutral,neutral,0,0,5,0,1,1,00:00:01,00:00:02",
+        "Go!,Monica,anger,negative,0,1,5,2,1,1,00:00:03,00:00:04",
+        "Go!,Monica,anger,negative,1,0,5,2,1,1,00:00:03,00:00:04",
+        "Yes…,Joey,joy,positive,1,1,5,3,1,1,0:00:03,0:00:04",
+    ],
+    "dev": ["Hm.,Joey,neutral,neutral,0,0,2,1,1,2,00:00:01,00:00:02"],
+    "test": ["Oh!,Joey,surprise,positive,0,0,9,4,1,3,00:00:01,00:00:02"],
+}
+"""Cut out of the dialogues 5, 2 and 9; the turn 5/2 stands in two of them, 5/3 has its span and another label."""
+
+
+def write_dyadic(folder, rows=DYADIC):
+    for split, lines in rows.items():
+        text = "\r\n".join([DYADIC_HEADER, *lines, ""])
+        (folder / f"{split}_sent_emo_dya.csv").write_text(text, encoding="utf-8", newline="")
+    return folder
+
+
+def test_dyadic_rows_keep_the_clips_of_their_old_ids(tmp_path):
+    touch(write_dyadic(tmp_path), "train/dia5_utt0.mp4", "train/dia5_utt2.mp4", "train/dia0_utt1.mp4")
+
+    found = read(tmp_path, dialogues="dyadic")
+
+    assert [(row.utterance_id, row.dialogue_id, row.position, row.media) for row in found.utterances] == [
+        ("train_dya0_utt0", "train_0", 0, "train/dia5_utt0.mp4"),
+        ("train_dya0_utt1", "train_0", 1, "train/dia5_utt2.mp4"),
+        ("train_dya1_utt0", "train_1", 0, "train/dia5_utt2.mp4"),
+        ("train_dya1_utt1", "train_1", 1, "train/dia5_utt3.mp4"),
+        ("dev_dya0_utt0", "dev_0", 0, "dev/dia2_utt1.mp4"),
+        ("test_dya0_utt0", "test_0", 0, "test/dia9_utt4.mp4"),
+    ]
+    told = {problem.kind: problem.problem for problem in found.problems if problem.kind != "count differs"}
+    assert told == {
+        "no CSV row": "no CSV row: 1 (dia0_utt1.mp4)",
+        "same times": "same times: as train_dya1_utt1",  # 5/2 and 5/3, though written with another zero
+    }
+    assert {(note.action, note.what, note.count) for note in found.notes} == {
+        ("dropped", "clips", 1),
+        ("kept", "rows that repeat an utterance of another dialogue", 1),
+        ("kept", "rows that share their time span with another of their split", 2),
+    }
+
+
+def test_dyadic_counts_are_compared_with_the_published_ones(tmp_path, capsys):
+    found = read(write_dyadic(tmp_path), dialogues="dyadic")
+
+    told = [problem.problem for problem in found.problems if problem.kind == "count differs"]
+    assert told == [
+        *("count differs: dialogues 2, published 2160", "count differs: utterances 4, published 12840"),
+        *("count differs: dialogues 1, published 270", "count differs: utterances 1, published 1462"),
+        *("count differs: dialogues 1, published 577", "count differs: utterances 1, published 3400"),
+    ]
+    assert found.protocol == "MELD dyadic, 7 emotions, own selection (train 4, dev 1, test 1 utterances)"
+    assert "not the published MELD dyadic's counts" in " ".join(capsys.readouterr().err.split())
+
+
+def test_dyadic_sentiments_are_read(tmp_path):
+    found = read(write_dyadic(tmp_path), dialogues="dyadic", labels="sentiment")
+
+    assert [row.emotion for row in found.utterances[:4]] == ["neutral", "negative", "negative", "positive"]
+
+
+def test_variants_lie_side_by_side(tmp_path):
+    write_dyadic(write_csvs(tmp_path))
+
+    assert len(read(tmp_path).utterances) == 8 and len(read(tmp_path, dialogues="dyadic").utterances) == 6
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "message"),
+    [
+        (DYADIC_HEADER.replace("Old_", "New_"), DYADIC["dev"][0], "lacks the column(s) Old_Dialogue_ID, Old_Utterance"),
+        (DYADIC_HEADER, "Hm.,Joey,neutral,neutral,0,0,x,1,1,2,1,2", "line 2: Old_Dialogue_ID is 'x', expected a whole"),
+        (DYADIC_HEADER, "Hm.,Joey,glee,neutral,0,0,2,1,1,2,1,2", "line 2: unknown emotion 'glee'"),
+    ],
+)
+def test_faulty_dyadic_csv_is_refused_with_its_line(tmp_path, header, line, message):
+    (write_dyadic(tmp_path) / "dev_sent_emo_dya.csv").write_text(f"{header}\n{line}\n")
+
+    with pytest.raises(InputError, match="dev_sent_emo_dya.csv(?s:.*)" + re.escape(message)):
+        read(tmp_path, dialogues="dyadic")
+
+
+def test_unknown_sentiment_is_refused(tmp_path):
+    write_csvs(tmp_path)
+    text = csv_text(ROWS["dev"]).replace("anger,neutral", "anger,mixed")
+    (tmp_path / CSVS["dev"]).write_text(text, encoding="utf-8", newline="")
+
+    with pytest.raises(InputError, match="line 2: unknown sentiment 'mixed', expected one of neutral, positive, neg"):
+        read(tmp_path, labels="sentiment")
