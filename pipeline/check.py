@@ -39,9 +39,13 @@ def check_corpus(corpus: str, settings: Corpus) -> None:
 def check_classes(corpus: str, settings: Corpus, classes: tuple[str, ...]) -> None:
     """Check the class names of `train.class_weights`, which only the raw corpus can tell.
 
+    A corpus without labels has no classes: it is there to be predicted, and trains nothing.
+
     Raises:
         InputError: a name that is no class, or a class without a weight.
     """
+    if not classes:
+        return
     try:
         class_weights(settings.train.class_weights, classes, labels=range(len(classes)))
     except InputError as error:

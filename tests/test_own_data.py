@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from dferc.params import load_params
+from dferc.store import read_utterances
+from pipeline import prepare
 from pipeline.corpora import read
 from pipeline.media import probe
 from tests.clips import tone, write_clip
@@ -58,6 +61,15 @@ def test_clips_and_table_of_the_guide_become_a_labelled_corpus(project):
     for row in corpus.utterances:
         found = probe(project / "data/raw/mine" / row.media)
         assert (found.has_audio, found.has_video) == (True, True) and found.duration_s == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize(("corpus", "labels", "spans"), [("mine", 12, {0.0}), ("talks", 0, {0.5, 2.2, 4.5})])
+def test_corpora_of_the_guide_can_be_prepared(project, monkeypatch, corpus, labels, spans):
+    monkeypatch.chdir(project)
+    result = CliRunner().invoke(prepare.main, [f"--corpus={corpus}", "--workers=0"])
+    assert result.exit_code == 0, result.output
+    rows = read_utterances(project / f"features/{corpus}/utterances.h5")
+    assert (rows.emotion >= 0).sum() == labels and set(rows.start_s) == spans
 
 
 def test_subtitles_of_the_guide_become_an_unlabelled_corpus(project):
