@@ -28,7 +28,9 @@ class RawCorpus:
         protocol: which labels, splits and exclusions: two scores are comparable only under the same protocol.
         utterances: dialogues contiguous, utterances in order; `media` relative to the raw folder and set wherever a
             clip is expected, found or not, and empty in all rows of a corpus without clips; `start_s` and `end_s` where
-            the utterance lies in a longer file (`end_s` 0: up to its end); `has_audio` and `has_video` False.
+            the utterance lies in a longer file (`end_s` 0: up to its end); likewise `sound` with its span where the
+            sound is a file of its own; `region` where the speaker is in a part of the picture; `has_audio` and
+            `has_video` False.
         problems: what the adapter found wrong in transcripts and labels, and what follows from it.
         notes: what the adapter dropped, promoted, merged, repaired or knowingly kept, for the protocol card.
         speaker_independent: the protocol claims that no speaker of the test split occurs in another split; `speaker`
