@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 from dferc.console import InputError
-from pipeline.corpora._published import NAMES, Key
+from pipeline.corpora._published import NAMES, Key, lump
 from pipeline.utterances import Problem
 
 Clips = dict[Key, PurePath]
@@ -51,9 +51,9 @@ def find_clips(raw: Path, files: list[Path]) -> tuple[dict[str, Clips], list[Pro
         found.sort()
         clips[split][key] = found[0][-1]
         repeated += [path for plain, _, path in found[1:] if plain == found[0][0]]
-    problems = _lump("clips", unnamed, "name not MELD's", "not dia{D}_utt{U}.mp4; ignored")
-    problems += _lump("clips", unplaced, "no split told", "in no folder that names a split; ignored")
-    return clips, problems + _lump("clips", repeated, "clip found twice", "the copy nearest to the top is used")
+    problems = lump("clips", unnamed, "name not MELD's", "not dia{D}_utt{U}.mp4; ignored")
+    problems += lump("clips", unplaced, "no split told", "in no folder that names a split; ignored")
+    return clips, problems + lump("clips", repeated, "clip found twice", "the copy nearest to the top is used")
 
 
 def _split_of(path: PurePath, final: bool) -> str | None:
@@ -78,14 +78,5 @@ def unused_clips(unnamed: Mapping[str, Clips]) -> list[Problem]:
     return [
         problem
         for name, clips in unnamed.items()
-        for problem in _lump(name, list(clips.values()), "no CSV row", "the clip is ignored")
+        for problem in lump(name, list(clips.values()), "no CSV row", "the clip is ignored")
     ]
-
-
-def _lump(where: str, paths: list[PurePath], kind: str, consequence: str) -> list[Problem]:
-    """One problem for many files of a kind."""
-    if not paths:
-        return []
-    listed = ", ".join(path.name for path in paths[:20]) + (", …" if len(paths) > 20 else "")
-    problem = f"{kind}: {len(paths)} ({listed})"
-    return [Problem(where=where, file=paths[0].as_posix(), problem=problem, consequence=consequence)]

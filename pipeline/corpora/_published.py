@@ -5,7 +5,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from rich.table import Table
@@ -142,6 +142,15 @@ def _decode(path: Path) -> tuple[str, int]:
             )
         lines.append(line)
     return "\n".join(lines), mended
+
+
+def lump(where: str, paths: Sequence[PurePath], kind: str, consequence: str) -> list[Problem]:
+    """One problem for many files of a kind."""
+    if not paths:
+        return []
+    listed = ", ".join(path.name for path in paths[:20]) + (", …" if len(paths) > 20 else "")
+    problem = f"{kind}: {len(paths)} ({listed})"
+    return [Problem(where=where, file=paths[0].as_posix(), problem=problem, consequence=consequence)]
 
 
 # ---------------------------------------------------------------------------------------------------- self-check

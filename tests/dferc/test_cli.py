@@ -205,7 +205,9 @@ def test_unknown_variant_names_the_nearest(root):
 def test_unknown_corpus_names_those_there_are():
     result = dferc_command("train", "--corpus=medl", f"--params={REPOSITORY / 'params.yaml'}")
     expect_error(
-        result, "params.yaml has no block for the corpus 'medl'; it has demo, meld, iemocap, mine. Did you mean 'meld'?"
+        result,
+        "params.yaml has no block for the corpus 'medl'; it has demo, meld, iemocap, emorynlp, mine.",
+        "Did you mean 'meld'?",
     )
 
 

@@ -248,7 +248,8 @@ def test_corpus_name_that_is_no_plain_folder_name_is_refused(tmp_path, name):
 
 def test_unknown_corpus_is_told_with_the_known_ones():
     with pytest.raises(
-        InputError, match="no block for the corpus 'mled'; it has demo, meld, iemocap, mine. Did you mean 'meld'?"
+        InputError,
+        match="no block for the corpus 'mled'; it has demo, meld, iemocap, emorynlp, mine. Did you mean 'meld'?",
     ):
         params.load_params(PARAMS).corpus("mled")
 
