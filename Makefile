@@ -43,6 +43,7 @@ format: setup ## mend what can be mended
 
 bench: setup ## speed, as ratios and fractions of this machine's measured peak
 	python -m benchmarks.train_speed
+	python -m benchmarks.import_features
 	python -m benchmarks.extract_audio
 	python -m benchmarks.extract_visual
 	python -m benchmarks.extract_text

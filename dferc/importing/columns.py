@@ -82,7 +82,8 @@ def _plain(column: np.ndarray) -> np.ndarray:
     values = column.tolist()
     if all(type(value) is int for value in values):
         return np.array(values, dtype=np.int64)
-    return np.array(["" if value is None else clean_text(value) or str(kind(value)) for value in values], dtype=object)
+    texts = [clean_text("" if value is None else value) for value in values]
+    return np.array([kind(value) if text is None else text for text, value in zip(texts, values)], dtype=object)
 
 
 def _first(table: Mapping[str, np.ndarray], names: tuple[str, ...], dimensions: int) -> np.ndarray | None:

@@ -128,6 +128,8 @@ def _utterances(
         corpus=name,
         classes=base.classes,
         protocol=_protocol(base, name, known, problems),
+        speaker_independent=base.corpus == IEMOCAP.name,  # no actor is in two sessions
+        notes=base.notes,
         dialogue_id=np.repeat(np.array(list(base.splits), dtype=object), lengths),
         split=np.repeat(np.array(list(base.splits.values()), dtype=object), lengths),
         position=np.array(columns["position"], dtype=np.int64),
@@ -196,7 +198,7 @@ def _protocol(base: Source, name: str, known: Corpus | None, problems: list[Prob
         return known.protocol
     names = {"train": "train", "validation": "dev", "test": "test"}
     counts = ", ".join(f"{names[split]} {sum(found[split][1])}" for split in SPLITS)
-    return f"{known.protocol.split(',')[0]}, {len(known.classes)} emotions, own selection ({counts} utterances)"
+    return f"{known.protocol.replace(', published splits', '')}, own selection ({counts} utterances)"
 
 
 def _count(base: Source, splits: tuple[str, ...]) -> tuple[int, list[int]]:

@@ -16,7 +16,7 @@ COSMIC_VALIDATION = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """A corpus by its facts.
+    """A corpus by its facts; its adapter in stage 1, where there is one, says the same.
 
     Attributes:
         name: ours.
@@ -43,8 +43,8 @@ MELD = Corpus(
 )
 IEMOCAP = Corpus(
     name="iemocap",
-    classes=("hap", "sad", "neu", "ang", "exc", "fru"),
-    protocol="IEMOCAP, 6way-7433, session5, validation cosmic",
+    classes=("happy", "sad", "neutral", "angry", "excited", "frustrated"),
+    protocol="IEMOCAP 6way-7433, split session5, validation cosmic, context_turns drop",
     published={
         "train and validation": (120, (504, 839, 1324, 933, 742, 1468)),
         "test": (31, (144, 245, 384, 170, 299, 381)),

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dferc import SPLITS
 from dferc.console import InputError
+from dferc.corpus import Note
 from dferc.importing.known import (
     CORPORA,
     COSMIC_VALIDATION,
@@ -27,6 +29,7 @@ from dferc.importing.source import (
     Source,
     check_same_length,
     clean_text,
+    is_cp1252,
     kind,
     rows_of,
     to_matrices,
@@ -165,7 +168,9 @@ def _read(layout: Layout, parts: dict[str, object], about: About, layer: str) ->
         if isinstance(part, dict) and name != "other"
     }
     check_same_length({name: columns[name] for name in ("labels", *sorted(set(columns) - {"labels"}))}, about.path)
-    splits, problems = _splits(layout, parts, name_of, columns["labels"], about)
+    given = _given_splits(parts, name_of, columns["labels"], about)
+    splits = _true_splits(layout, given, about)
+    left_out = sorted(set(columns["labels"]) - set(splits))
     columns = {name: {key: column[key] for key in splits} for name, column in columns.items()}
     return Source(
         about=about,
@@ -174,10 +179,11 @@ def _read(layout: Layout, parts: dict[str, object], about: About, layer: str) ->
         splits=splits,
         labels=_each(columns["labels"], _class_id(len(CORPORA[layout.corpus].classes)), about, "label"),
         utterances=_utterances(columns.get("ids", {})),
-        speakers=_each(columns["speakers"], _speaker, about, "speaker"),
+        speakers=_speakers(layout, columns["speakers"], about),
         texts=_each(columns["sentences"], clean_text, about, "sentence"),
         features=_features(columns, about, layer),
-        problems=tuple(problems),
+        problems=tuple((name, "in no split list of the file", "left out") for name in left_out),
+        notes=_notes(given, splits, left_out, columns["sentences"]),
     )
 
 
@@ -269,6 +275,14 @@ def _speaker(value: object) -> str | None:
     return f"speaker {int(value) + 1}" if isinstance(value, (int, np.integer)) and value >= 0 else None
 
 
+def _speakers(layout: Layout, column: dict[str, list], about: About) -> dict[str, list[str]]:
+    """Names; IEMOCAP's letters with their session, since each session has two other actors."""
+    names = _each(column, _speaker, about, "speaker")
+    if layout.corpus != IEMOCAP.name:
+        return names
+    return {key: [key[:5] + name if name in ("F", "M") else name for name in row] for key, row in names.items()}
+
+
 def _utterances(column: dict[str, list]) -> dict[str, list]:
     """Utterance ids where the file has usable ones: rising numbers (MELD), or different names."""
     usable = {}
@@ -283,10 +297,10 @@ def _utterances(column: dict[str, list]) -> dict[str, list]:
     return usable
 
 
-def _splits(layout: Layout, parts: dict, name_of: Callable, labels: dict, about: About) -> tuple[dict[str, str], list]:
-    """The split of each dialogue, train then validation then test, sorted within; and what was left out."""
+def _given_splits(parts: dict, name_of: Callable, labels: dict, about: About) -> dict[str, str]:
+    """The split of each dialogue as the file's lists say."""
     given: dict[str, str] = {}
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         for key in parts.get(split, ()):
             name = name_of(key)
             if given.setdefault(name, split) != split:
@@ -294,8 +308,17 @@ def _splits(layout: Layout, parts: dict, name_of: Callable, labels: dict, about:
     missing = sorted(set(given) - set(labels))
     if missing:
         raise InputError(
-            f"{about.path}: {len(missing)} dialogue(s) of its split lists are not there, first {missing[0]}."
+            f"{about.path}: {len(missing)} dialogue(s) of its split lists are not in its data, first {missing[0]}. The "
+            "file contradicts itself: get it again, or make it anew."
         )
+    return given
+
+
+def _true_splits(layout: Layout, given: dict[str, str], about: About) -> dict[str, str]:
+    """Validation pulled out of the training: MELD's dev, which most files count to it, or COSMIC's 12 of IEMOCAP.
+
+    In order: train, validation, test, and sorted within.
+    """
     if layout.corpus == MELD.name:
         strayed = [name for name, split in given.items() if (split == "test") != name.startswith("test")]
         if strayed:
@@ -303,13 +326,24 @@ def _splits(layout: Layout, parts: dict, name_of: Callable, labels: dict, about:
                 f"{about.path}: its lists put the dialogue {strayed[0]} into {given[strayed[0]]}, against MELD's "
                 "numbering (test begins at 1153). The file is of another corpus or numbering: write an .npz instead."
             )
-        given = {name: MELD_SPLITS[name.split("_")[0]] for name in given}  # most files count dev to the training
+        given = {name: MELD_SPLITS[name.split("_")[0]] for name in given}
     elif "validation" not in layout.parts:
         given = {name: "validation" if name in COSMIC_VALIDATION else split for name, split in given.items()}
-    left_out = sorted(set(labels) - set(given))
-    problems = [(name, "in no split list of the file", "left out") for name in left_out]
-    order = {"train": 0, "validation": 1, "test": 2}
-    return dict(sorted(given.items(), key=lambda item: (order[item[1]], natural(item[0])))), problems
+    return dict(sorted(given.items(), key=lambda item: (SPLITS.index(item[1]), natural(item[0]))))
+
+
+def _notes(given: dict, splits: dict, left_out: list[str], sentences: dict[str, list]) -> tuple[Note, ...]:
+    """What was mended, for the protocol card."""
+    moved = sum(given[name] != split for name, split in splits.items())
+    mended = sum(is_cp1252(sentence) for rows in sentences.values() for sentence in rows)
+    notes = (
+        Note(action="repaired", what="dialogues put back into validation", count=moved, why="the file trains on them"),
+        Note(
+            action="repaired", what="transcripts with cp1252 punctuation", count=mended, why="written in another code"
+        ),
+        Note(action="dropped", what="dialogues", count=len(left_out), why="in no split list of the file"),
+    )
+    return tuple(note for note in notes if note.count)
 
 
 def natural(name: str) -> tuple[str, int, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.console import InputError
+from dferc.corpus import Note
 from dferc.importing.known import KNOWN_FILES
 from dferc.importing.rebuild import Floats, expand, text_of
 
@@ -56,6 +57,8 @@ class Source:
     features: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     problems: tuple[tuple[str, str, str], ...] = ()
     """(where, problem, consequence)."""
+    notes: tuple[Note, ...] = ()
+    """What was mended, for the protocol card."""
 
     @property
     def path(self) -> Path:
@@ -174,6 +177,12 @@ def clean_text(value: object) -> str | None:
             pass  # then it is cp1252, which the next lines read
     text = text_of(value)
     return None if text is None else text.translate(_CP1252).strip()
+
+
+def is_cp1252(value: object) -> bool:
+    """Whether a transcript has cp1252's punctuation read as something else, which `clean_text` mends."""
+    text = text_of(value)
+    return text is not None and any(mark in _CP1252 for mark in map(ord, text))
 
 
 def check_same_length(lengths: Mapping[str, Mapping[str, Iterable]], path: Path) -> None:

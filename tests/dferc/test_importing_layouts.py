@@ -13,12 +13,13 @@ from dferc.cli import main
 from dferc.corpus import CachedCorpus
 from dferc.device import choose_device
 from dferc.importing import known
+from dferc.params import load_params
 from dferc.store import read_corpus
 from dferc.task import make_task
 from dferc.train import train
 from tests import feature_files as made
 from tests.clips import SHARED
-from tests.helpers import small_settings
+from tests.helpers import REPOSITORY, small_settings
 
 
 def run_import(*arguments: object) -> Result:
@@ -93,7 +94,8 @@ def test_iemocap_validation_is_cosmics_and_ids_are_the_files(tmp_path):
     validation = sorted(set(rows.dialogue_id[rows.split == "validation"]))
     assert validation == ["Ses01M_impro01", "Ses04F_impro07"]
     assert rows.utterance_id[:2].tolist() == ["Ses01F_impro01_F000", "Ses01F_impro01_M001"]
-    assert rows.classes == ("hap", "sad", "neu", "ang", "exc", "fru")
+    assert rows.classes == known.IEMOCAP.classes
+    assert rows.speaker[:2].tolist() == ["Ses01M", "Ses01F"] and rows.speaker_independent
     assert "own selection" in rows.protocol
 
 
@@ -199,6 +201,17 @@ def test_known_counts_are_those_of_the_meld_adapter():
     assert meld.CLASSES == known.MELD.classes
 
 
+def test_iemocap_facts_are_those_of_its_adapter():
+    from pipeline.corpora import _iemocap_protocol, iemocap
+
+    options = load_params(REPOSITORY / "params.yaml").corpus("iemocap").prepare.options
+    protocol = _iemocap_protocol.PROTOCOLS["6way-7433"]
+    per_class = zip(*(counts for _, counts in known.IEMOCAP.published.values()))
+    assert protocol.names == known.IEMOCAP.classes and protocol.per_class == tuple(map(sum, per_class))
+    assert set(_iemocap_protocol.COSMIC_VALIDATION) == known.COSMIC_VALIDATION
+    assert iemocap._describe(options) == known.IEMOCAP.protocol
+
+
 def test_numbering_follows_the_field():
     assert known.meld_dialogue(0) == ("train_0", "train") and known.meld_dialogue(1038) == ("train_1038", "train")
     assert known.meld_dialogue(1039) == ("dev_0", "dev") and known.meld_dialogue(1152) == ("dev_113", "dev")
@@ -217,11 +230,16 @@ def test_file_is_named_by_its_git_blob(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not (SHARED / "data/meld_text_minilm.npz").exists(), reason="no MELD features in $DFERC_SHARED")
 def test_real_meld_features_have_the_published_counts_and_the_adapters_rows(tmp_path):
+    from pipeline import corpora
+
     csvs = SHARED / "data/MELD"
     found = imported(tmp_path, SHARED / "data/meld_text_minilm.npz", f"--transcripts={csvs}")
     rows = found.utterances
     assert rows.protocol == "MELD, 7 emotions, published splits" and found.modalities["text"].width == 384
     assert [int((rows.split == split).sum()) for split in ("train", "validation", "test")] == [9989, 1109, 2610]
+    adapter = corpora.read(csvs, load_params(REPOSITORY / "params.yaml").corpus("meld").prepare).utterances
+    for column in ("utterance_id", "dialogue_id", "position", "speaker", "text", "split"):
+        assert getattr(rows, column).tolist() == [getattr(row, column) for row in adapter], column
     gaps = set(rows.dialogue_id[1:][(rows.dialogue_id[1:] == rows.dialogue_id[:-1]) & (np.diff(rows.position) > 1)])
     gaps |= set(rows.dialogue_id[:1]) if rows.position[0] else set()
     assert {"dev_49", "dev_66", "test_93", "test_108"} <= gaps

@@ -1,0 +1,95 @@
+"""Time and memory of importing a pickle of MELD's size, on one core.
+
+    python -m benchmarks.import_features
+
+The pickle is simulated in the layout of SDT's 13-tuple: 1432 dialogues and 13,708 utterances, four text layers of 1024,
+audio 300, visual 342, float32; once as an array per utterance, once as lists of Python floats, once as an array per
+dialogue. Each is imported by `dferc import` in a process of its own (all four text layers are read and averaged), and
+written in another, since a process inherits the peak memory of the one that starts it.
+The size is that of the values in float32: 13,708 x (4 x 1024 + 300 + 342) x 4 bytes.
+"""
+
+import argparse
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+DIALOGUES, UTTERANCES = {range(0, 1039): 9989, range(1039, 1153): 1109, range(1153, 1433): 2610}, 13_708
+TEXT, AUDIO, VISUAL = 1024, 300, 342
+SIZE = UTTERANCES * (4 * TEXT + AUDIO + VISUAL) * 4
+TARGET_S, TARGET_MEMORY = 10, 3
+FORMS: dict[str, Callable[[np.ndarray], object]] = {
+    "an array per utterance": list,
+    "lists of floats": lambda matrix: matrix.astype(float).tolist(),
+    "an array per dialogue": lambda matrix: matrix,
+}
+
+
+def simulate(form: Callable[[np.ndarray], object]) -> tuple:
+    """SDT's 13-tuple with MELD's numbers of dialogues and utterances and random values."""
+    random = np.random.default_rng(0)
+    lengths = {}
+    for keys, utterances in DIALOGUES.items():
+        keys = [key for key in keys if key != 60]
+        cuts = np.sort(random.choice(np.arange(1, utterances), len(keys) - 1, replace=False))
+        lengths |= dict(zip(keys, np.diff(np.r_[0, cuts, utterances]).tolist()))
+
+    def part(width: int) -> dict:
+        return {key: form(random.standard_normal((n, width), dtype=np.float32)) for key, n in lengths.items()}
+
+    ids = {key: list(range(n)) for key, n in lengths.items()}
+    speakers = {key: [[1.0] + [0.0] * 8] * n for key, n in lengths.items()}
+    labels = {key: random.integers(0, 7, n).tolist() for key, n in lengths.items()}
+    sentences = {key: [f"utterance {place}" for place in range(n)] for key, n in lengths.items()}
+    features = [part(TEXT), part(TEXT), part(TEXT), part(TEXT), part(AUDIO), part(VISUAL)]
+    train, test = ([key for key in lengths if (key >= 1153) == later] for later in (False, True))
+    return (ids, speakers, labels, *features, sentences, train, test, {})
+
+
+def write(name: str, path: Path) -> None:
+    with open(path, "wb") as file:
+        pickle.dump(simulate(FORMS[name]), file, protocol=4)  # Python 2 wrote arrays alike
+
+
+def measure(path: Path, folder: Path) -> tuple[float, float, int]:
+    """Seconds by the wall, of the processor, and peak bytes of `dferc import` in a process of its own."""
+    command = [sys.executable, "-m", "dferc", "import", str(path), f"--features={folder}", "--replace"]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    return time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+
+
+def main() -> None:
+    """Write and measure each form."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", nargs=2, metavar=("FORM", "FILE"), help="only write this form's pickle")
+    arguments = parser.parse_args()
+    if arguments.write:
+        write(arguments.write[0], Path(arguments.write[1]))
+        return
+    print(f"values: {SIZE / 2**20:.0f} MiB; targets {TARGET_S} s, {TARGET_MEMORY} times the file")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "features.pkl")
+        for name in FORMS:
+            subprocess.run([sys.executable, "-m", "benchmarks.import_features", "--write", name, path], check=True)
+            took, processor, peak = measure(path, Path(folder, "features"))
+            size = path.stat().st_size
+            print(
+                f"{name}: file {size / 2**20:.0f} MiB; {took:.1f} s, {processor:.1f} s of the processor; peak "
+                f"{peak / 2**20:.0f} MiB = {peak / size:.2f} times the file, {peak / SIZE:.2f} times the values",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""`dferc import` of what is wrong: every message says which file, where, what was found and what was expected."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from dferc.cli import main
+from tests import feature_files as made
+
+MELD_10 = f"{made.MMGCN} other"
+
+
+def run_import(tmp_path: Path, *arguments: object):
+    return CliRunner().invoke(main, ["import", *map(str, arguments), f"--features={tmp_path / 'features'}"])
+
+
+def refused(tmp_path: Path, *arguments: object) -> str:
+    """The message; nothing may have been written."""
+    result = run_import(tmp_path, *arguments)
+    assert result.exit_code == 1 and result.stderr.startswith("error:"), result.output
+    assert result.stdout == "" and not list(tmp_path.glob("features/*/*"))
+    return " ".join(result.stderr.split())
+
+
+def meld(tmp_path: Path, change=lambda parts: None) -> Path:
+    """A MELD 10-tuple, changed."""
+    parts = made.layout("meld", MELD_10)
+    change(parts)
+    (tmp_path / "meld.pkl").write_bytes(made.dump_python2(tuple(parts)))
+    return tmp_path / "meld.pkl"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "has 0 bytes; expected a pickle"),
+        (b"Sr No.,Utterance,Speaker\r\n1,hello,Ann\r\n", "not a pickle"),
+        (b"%PDF-1.7 not features", "not a pickle"),
+        (b"\x1f\x8b\x08\x00gzipped", "not a pickle"),
+        (b"PK\x03\x04 cut", "is not a readable .npz"),
+        (b"\x89HDF\r\n\x1a\ncut", "is not readable HDF5"),
+        (b"PAR1cut", "is not readable Parquet"),
+    ],
+)
+def test_wrong_file_is_named(tmp_path, data, expected):
+    (tmp_path / "features.pkl").write_bytes(data)
+    message = refused(tmp_path, tmp_path / "features.pkl")
+    assert "features.pkl" in message and expected in message
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_truncated_pickle_is_refused(tmp_path, share):
+    file = meld(tmp_path)
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * share)])
+    assert "meld.pkl, byte" in refused(tmp_path, file)
+
+
+def test_unknown_layout_says_what_was_found_and_what_is_known(tmp_path):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(({"a": [1]}, {"a": ["b"]}, 3)))
+    message = refused(tmp_path, tmp_path / "x.pkl")
+    assert "found a tuple of 3: numbers, texts, else" in message
+    assert "13-tuple of SDT" in message and ".npz" in message
+
+
+CHANGES = {
+    "width": (
+        lambda parts: parts[4][1040].__setitem__(1, np.zeros(7, "f4")),
+        "audio of dialogue dev_1, utterance 1: 7 values, expected 5",
+    ),
+    "no vector": (
+        lambda parts: parts[5][61].__setitem__(2, np.zeros((2, 4), "f4")),
+        "visual of dialogue train_61, utterance 2: found an array (2, 4) of float32, expected one vector of 4",
+    ),
+    "label": (lambda parts: parts[2][1153].__setitem__(0, 7), "dialogue test_0, utterance 0: the label is 7; expected"),
+    "negative label": (lambda parts: parts[2][0].__setitem__(1, -1), "dialogue train_0, utterance 1: the label is -1"),
+    "speaker": (lambda parts: parts[1][0].__setitem__(1, [1.0, 1.0]), "utterance 1: the speaker is a list of 2"),
+    "lengths": (lambda parts: parts[3][59].pop(), "dialogue train_59: 2 utterances in labels, 1 in text"),
+    "missing": (
+        lambda parts: parts[3].pop(59),
+        "labels has 8 dialogues, text 7; the first that only one has is train_59",
+    ),
+    "two splits": (lambda parts: parts[8].append(0), "the dialogue train_0 is in two splits, train and test"),
+    "not there": (
+        lambda parts: parts[7].append(777),
+        "1 dialogue(s) of its split lists are not in its data, first train_777",
+    ),
+    "number": (lambda parts: [part.__setitem__(1433, part[0]) for part in parts[:7]], "there is a dialogue 1433"),
+    "strayed": (
+        lambda parts: (parts[7].append(1153), parts[8].remove(1153)),
+        "its lists put the dialogue test_0 into train, against MELD's numbering",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", CHANGES)
+def test_faulty_pickle_is_refused_with_its_place(tmp_path, fault):
+    change, expected = CHANGES[fault]
+    message = refused(tmp_path, meld(tmp_path, change))
+    assert "meld.pkl" in message and expected in message
+
+
+def test_files_of_different_corpora_are_refused(tmp_path):
+    iemocap = made.write_layout(tmp_path / "iemocap.pkl", "iemocap-9")
+    message = refused(tmp_path, f"--text={meld(tmp_path)}", f"--audio={iemocap}")
+    assert "iemocap.pkl is of iemocap" in message and "meld.pkl of meld" in message
+
+
+def test_file_without_a_common_dialogue_is_refused(tmp_path):
+    np.savez(tmp_path / "mine.npz", **made.table())
+    np.savez(tmp_path / "other.npz", dialogue=np.array(["x", "y"]), visual=np.ones((2, 3)))
+    message = refused(tmp_path, tmp_path / "mine.npz", tmp_path / "other.npz", "--corpus=mine")
+    assert "other.npz: its visual fits no dialogue of" in message
+
+
+def test_other_order_of_utterances_is_refused(tmp_path):
+    def reverse(parts):
+        for part in parts[:7]:
+            for rows in part.values():
+                rows.reverse()
+
+    other = meld(tmp_path, reverse).rename(tmp_path / "other.pkl")
+    file = meld(tmp_path)
+    message = refused(tmp_path, f"--text={file}", f"--audio={other}", f"--visual={file}")
+    assert "other.pkl" in message and "labels are not those of" in message and "another order" in message
+
+
+def test_modality_in_two_files_must_be_chosen(tmp_path):
+    files = [made.write_layout(tmp_path / name, "meld-10") for name in ("a.pkl", "b.pkl")]
+    assert "Choose one with --text FILE" in refused(tmp_path, *files)
+
+
+def test_features_without_labels_are_refused(tmp_path):
+    files = made.write_multiemo(tmp_path)[1:]
+    assert "none has labels and splits" in refused(tmp_path, *files)
+
+
+def test_unnamed_features_must_be_named(tmp_path):
+    speakers = made.write_layout(tmp_path / "Speakers.pkl", "meld-10")
+    features = {key: np.ones((n, 33)) for key, n in made.MELD.items()}
+    (tmp_path / "mystery.pkl").write_bytes(pickle.dumps(features))
+    assert "does not say which" in refused(tmp_path, speakers, tmp_path / "mystery.pkl")
+    result = run_import(tmp_path, speakers, f"--visual={tmp_path / 'mystery.pkl'}")
+    assert result.exit_code == 0, result.output
+    with h5py.File(tmp_path / "features/meld/visual.h5") as file:
+        assert file["features"].shape[1] == 33
+
+
+def test_features_that_are_there_are_not_overwritten(tmp_path):
+    file = meld(tmp_path)
+    assert run_import(tmp_path, file).exit_code == 0
+    before = (tmp_path / "features/meld/text.h5").read_bytes()
+    result = run_import(tmp_path, file)
+    assert result.exit_code == 1 and "`--replace`" in result.stderr
+    assert run_import(tmp_path, file, "--replace").exit_code == 0
+    assert (tmp_path / "features/meld/text.h5").read_bytes() == before  # the same input gives the same bytes
+
+
+def test_no_file_is_a_usage_error(tmp_path):
+    assert run_import(tmp_path).exit_code == 2
+
+
+# ---------------------------------------------------------------------------------------------------- tables
+
+TABLES = {
+    "no dialogues": ({"dialogue": None}, "no column `dialogue`; found"),
+    "no features": ({"text": None, "audio": None}, "no features [N, D] under `text`"),
+    "lengths": ({"audio": np.ones((8, 2))}, "columns have different lengths"),
+    "split": ({"split": np.array(["train"] * 8 + ["hold"])}, "row 8: the split is 'hold'; expected train, dev"),
+    "words": ({"text": np.array([["a"] * 3] * 9)}, "expected numbers [N, D]"),
+    "two splits": (
+        {"dialogue": np.array(["a"] * 9)},
+        "row 6: the dialogue a is in validation, and from row 0 in train",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", TABLES)
+def test_faulty_table_is_refused_with_its_place(tmp_path, fault):
+    change, expected = TABLES[fault]
+    columns = {name: column for name, column in (made.table() | change).items() if column is not None}
+    np.savez(tmp_path / "mine.npz", **columns)
+    message = refused(tmp_path, tmp_path / "mine.npz", "--corpus=mine")
+    assert "mine.npz" in message and expected in message
+
+
+@pytest.mark.parametrize("label", [7, -2])
+def test_label_out_of_range_names_its_row(tmp_path, label):
+    columns = made.table() | {"emotion": np.array([0, 1, 2, 0, label, 1, 1, 0, 2])}
+    np.savez(tmp_path / "mine.npz", **columns)
+    message = refused(tmp_path, tmp_path / "mine.npz", "--corpus=mine", "--classes=joy,anger,fear")
+    assert f"row 4: the label is {label}; expected one of joy, anger, fear (or its number, 0 to 2)" in message
+
+
+def test_corpus_without_a_name_is_refused(tmp_path):
+    np.savez(tmp_path / "mine.npz", **made.table())
+    assert "name it with --corpus" in refused(tmp_path, tmp_path / "mine.npz")
+
+
+def test_inflated_npz_is_refused_before_it_is_read(tmp_path):
+    np.savez_compressed(tmp_path / "bomb.npz", text=np.zeros((1 << 14, 1 << 12)))  # 512 MiB in 0.5 MB
+    assert "would fill 512 MiB" in refused(tmp_path, tmp_path / "bomb.npz")
+
+
+def test_npz_of_objects_cannot_run_anything(tmp_path):
+    class Call:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    np.savez(tmp_path / "evil.npz", **made.table(), extra=np.array([Call()], dtype=object))
+    message = refused(tmp_path, tmp_path / "evil.npz", "--corpus=mine")
+    assert "it names _io.open" in message or "it names io.open" in message
+    assert not (tmp_path / "ran").exists()
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    code = (
+        "import sys; sys.modules['pyarrow'] = None; from dferc.cli import main; "
+        f"main(['import', {str(tmp_path / 'x.parquet')!r}, '--corpus=mine'])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert found.returncode == 1 and "pip install 'dferc[parquet]'" in found.stderr
