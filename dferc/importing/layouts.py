@@ -116,6 +116,8 @@ def recognise(content: object, about: About, layer: str) -> Source:
     found = [layout for layout in LAYOUTS if _fits(layout, parts)]
     if len(found) != 1:
         seen = ", ".join(part_kind(part) for part in parts) if parts else kind(content)
+        keys = [key for part in parts if isinstance(part, dict) for key in list(part)[:1]]
+        seen += f" (dialogues such as {clean_text(keys[0]) or keys[0]!s:.40})" if keys else ""
         raise InputError(
             f"{about.path}: no known layout: found {kind(content)}{': ' + seen if parts else ''}. "
             f"Recognised are: {'; '.join(layout.name for layout in LAYOUTS)}; a {ONE_MODALITY}. "
@@ -153,8 +155,14 @@ def _fits(layout: Layout, parts: list) -> bool:
         return False
     if any(part_kind(part) not in KINDS.get(name, {"vectors"}) for name, part in zip(layout.parts, parts)):
         return False
-    numbered = all(isinstance(key, int) for key in parts[layout.parts.index("labels")])
-    return numbered == (layout.corpus == MELD.name)
+    return all(_corpus_of(key) == layout.corpus for key in parts[layout.parts.index("labels")])
+
+
+def _corpus_of(key: object) -> str:
+    """Whose dialogues are named so; M3ED's names have no pattern of their own."""
+    if isinstance(key, int):
+        return MELD.name
+    return IEMOCAP.name if is_iemocap_dialogue(clean_text(key)) else M3ED.name
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -212,8 +220,8 @@ def _one_modality(content: dict, about: About) -> Source:
     width = next(iter(matrices.values())).shape[1]
     stem = about.path.stem.lower()
     named = next((modality for modality in ("text", "audio", "visual") if stem == f"{modality}features"), "?")
-    corpus = MELD.name if all(isinstance(key, int) for key in content) else ""
-    corpus = IEMOCAP.name if all(is_iemocap_dialogue(key) for key in matrices) else corpus
+    corpora = {_corpus_of(key) for key in content} - {M3ED.name}
+    corpus = corpora.pop() if len(corpora) == 1 else ""
     return Source(about=about, corpus=corpus, features={MULTIEMO.get(width, named): matrices})
 
 

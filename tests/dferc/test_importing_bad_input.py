@@ -69,6 +69,13 @@ def test_unknown_layout_says_what_was_found_and_what_is_known(tmp_path):
     assert "13-tuple of SDT" in message and ".npz" in message
 
 
+def test_layout_of_a_corpus_with_other_dialogues_is_refused(tmp_path):
+    parts = made.content("cosmic-iemocap-10")  # COSMIC's EmoryNLP list has the same parts
+    parts = [{f"scene{key}": rows for key, rows in part.items()} for part in parts[:7]] + parts[7:]
+    (tmp_path / "emory.pkl").write_bytes(made.dump_python2(parts))
+    assert "dialogues such as sceneSes01F_impro01" in refused(tmp_path, tmp_path / "emory.pkl")
+
+
 CHANGES = {
     "width": (
         lambda parts: parts[4][1040].__setitem__(1, np.zeros(7, "f4")),

@@ -126,6 +126,40 @@ def test_text_and_audio_come_from_different_files(tmp_path):
     assert found.utterances.utterance_id[0] == "Ses01F_impro01_F000"  # COSMIC has none; MMGCN's file does
 
 
+@pytest.mark.parametrize("kind", ["txt", "npz"])
+def test_iemocap_ids_come_from_a_list(tmp_path, kind):
+    names = [name for ids in made.parts("iemocap")["ids"].values() for name in ids]
+    if kind == "txt":
+        (tmp_path / "ids.txt").write_text("\n".join(names))
+    else:  # as MERBench's label_6way.npz
+        np.savez(tmp_path / "ids.npz", whole_corpus={name: {"emo": 0, "val": -10} for name in names})
+    file = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-iemocap-10")
+    rows = imported(tmp_path, file, f"--ids={tmp_path / f'ids.{kind}'}", corpus="iemocap").utterances
+    assert sorted(rows.utterance_id) == sorted(names)
+
+
+def test_transcripts_that_do_not_fit_are_listed_and_not_used(tmp_path):
+    parts = made.parts("meld")
+    rows = {"train": [], "dev": [], "test": []}
+    for key, labels in parts["labels"].items():
+        dialogue, split = known.meld_dialogue(key)
+        for place, label in enumerate(labels):
+            label = 6 - label if key == 0 else label  # another labelling of the first dialogue
+            rows[split].append(
+                (dialogue.split("_")[1], 10 + place, known.MELD.classes[label], "said\x92".encode("latin-1"))
+            )
+    for split, lines in rows.items():
+        text = b"Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\n"
+        text += b"".join(b"%s,Ross,%s,%s,%d\n" % (said, e.encode(), d.encode(), u) for d, u, e, said in lines)
+        (tmp_path / f"{split}_sent_emo.csv").write_bytes(text)
+    file = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-meld-11")
+    found = imported(tmp_path, file, f"--transcripts={tmp_path}").utterances
+    assert found.utterance_id[:4].tolist() == [*(f"train_dia0_utt{place}" for place in range(3)), "train_dia1_utt10"]
+    assert found.speaker[3] == "Ross" and found.text[3] == "said’"
+    listed = [row[:1] + row[2:] for row in problems(tmp_path) if row[0] == "train_0"]
+    assert ["train_0", "other labels, 3 in cosmic.pkl", "ids not taken from here"] in listed
+
+
 def test_mismatched_dialogue_is_listed_and_absent(tmp_path):
     parts = made.layout("meld", f"{made.MMGCN} other")
     for part in parts[:7]:
