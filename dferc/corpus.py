@@ -95,6 +95,20 @@ class Utterances:
         return np.diff(np.r_[starts, len(self)])
 
     @property
+    def speaker_order(self) -> np.ndarray:
+        """[N] int64: the speaker's number by order of first appearance in the dialogue; -1 = no name.
+
+        One-hot, these are the 9-d speaker vectors of the field's MELD pickles: 0 is who speaks first, not a person.
+        """
+        order, starts = np.full(len(self), -1, dtype=np.int64), np.r_[0, np.cumsum(self.lengths)]
+        for start, end in zip(starts[:-1], starts[1:], strict=True):
+            numbers = {}
+            for row in range(start, end):
+                if self.speaker[row]:
+                    order[row] = numbers.setdefault(self.speaker[row], len(numbers))
+        return order
+
+    @property
     def rows_hash(self) -> str:
         """Hash of the utterance list (ids, dialogues and order): what every features file must have been made for."""
         rows = "\n".join(f"{dialogue}\t{utterance}" for dialogue, utterance in zip(self.dialogue_id, self.utterance_id))

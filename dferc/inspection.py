@@ -53,6 +53,7 @@ def show_inspection(found: dict) -> None:
     table = Table("", *splits, header_style="bold", box=None)
     for name in ("dialogues", "utterances", "labelled"):
         table.add_row(name, *(str(split[name]) for split in splits.values()))
+    table.add_row("speakers in a dialogue, at most", *(str(split["most_speakers"]) for split in splits.values()))
     for emotion in splits[SPLITS[0]]["classes"]:
         table.add_row(f"  {escape(emotion)}", *(str(split["classes"][emotion]) for split in splits.values()))
     for modality, about in found["modalities"].items():

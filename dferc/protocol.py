@@ -43,8 +43,8 @@ def protocol_card(rows: Utterances) -> dict:
     """The card as plain data.
 
     Returns:
-        card (its hash), corpus, protocol, classes; splits: dialogues, utterances, labelled and a count per class of
-        each; notes: what was dropped, promoted, merged, repaired or kept; checks: the leaks looked for.
+        card (its hash), corpus, protocol, classes; splits: what `describe_split` says of each; notes: what was dropped,
+        promoted, merged, repaired or kept; checks: the leaks looked for.
     """
     return {
         "card": card_hash(rows),
@@ -70,7 +70,7 @@ def card_hash(rows: Utterances) -> str:
 
 
 def describe_split(rows: Utterances, split: str) -> dict:
-    """Dialogues, utterances, labelled ones, and a count per class."""
+    """Dialogues, utterances, labelled ones, the most speakers of a dialogue, and a count per class."""
     here = rows.split == split
     emotion = rows.emotion[here & (rows.emotion >= 0)]
     counts = np.bincount(emotion, minlength=len(rows.classes)).tolist()
@@ -78,6 +78,7 @@ def describe_split(rows: Utterances, split: str) -> dict:
         "dialogues": len(set(rows.dialogue_id[here])),
         "utterances": int(here.sum()),
         "labelled": len(emotion),
+        "most_speakers": int(rows.speaker_order[here].max(initial=-1)) + 1,
         "classes": dict(zip(rows.classes, counts, strict=True)),
     }
 

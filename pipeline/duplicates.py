@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dferc.corpus import Note
 from pipeline.utterances import Problem, Utterance
 
 
@@ -26,13 +27,38 @@ def identical_files(raw: Path, names: Iterable[str]) -> list[list[str]]:
     return [same for same in by_content.values() if len(same) > 1]
 
 
-def identical_clips(groups: Iterable[Sequence[str]]) -> list[Problem]:
-    """One problem per copy (MELD has some, under different labels); the first of a group is not at fault."""
+def identical_clips(groups: Iterable[Sequence[str]], utterances: Sequence[Utterance]) -> list[Problem]:
+    """One problem per copy, with the labels where they differ (MELD has such); the first of a group is not at fault."""
+    labels = labels_of(utterances)
     return [
-        Problem(where=copy, file=copy, problem=f"identical clips: same bytes as {first}", consequence="kept")
+        Problem(where=copy, file=copy, problem=f"identical clips: same bytes as {first}", consequence=consequence)
         for first, *copies in groups
         for copy in copies
+        for consequence in [_kept(labels[copy], labels[first])]
     ]
+
+
+def _kept(label: str, earlier: str) -> str:
+    return "kept" if label == earlier else f"kept, labelled {label}; the earlier one: {earlier}"
+
+
+def labels_of(utterances: Sequence[Utterance]) -> dict[str, str]:
+    """The label of each file, in words; of several utterances in one file, all of them."""
+    labels = defaultdict(dict)
+    for row in utterances:
+        for file in {row.media, row.sound} - {""}:
+            labels[file][row.emotion or "not at all"] = None
+    return {file: ", ".join(names) for file, names in labels.items()}
+
+
+def identical_note(groups: Sequence[Sequence[str]], utterances: Sequence[Utterance]) -> list[Note]:
+    """The same for the protocol card: how many copies, and how many conflict; empty without copies."""
+    labels = labels_of(utterances)
+    copies = [(copy, first) for first, *others in groups for copy in others]
+    conflicts = sum(labels[copy] != labels[first] for copy, first in copies)
+    why = f"{conflicts} of them under another label than the earlier one"
+    note = Note(action="kept", what="clips with the bytes of an earlier one", count=len(copies), why=why)
+    return [note] if copies else []
 
 
 def media_groups(utterances: Sequence[Utterance], groups: Iterable[Sequence[str]]) -> np.ndarray | None:

@@ -22,7 +22,7 @@ from dferc.corpus import UNLABELLED, Note, Utterances
 from dferc.params import Corpus, load_params
 from dferc.store import write_utterances
 from pipeline import corpora, engine
-from pipeline.duplicates import identical_clips, identical_files, media_groups
+from pipeline.duplicates import identical_clips, identical_files, identical_note, media_groups
 from pipeline.measure import Faulty, check_share, check_spans, complete, measure_clips
 from pipeline.utterances import Problem, Utterance, write_table
 
@@ -64,8 +64,7 @@ def media_notes(problems: list[Problem]) -> list[Note]:
     for problem in problems:
         kinds[problem.kind].append(problem.consequence)
     return [
-        Note(action="kept", what=f"utterances or clips: {kind}", count=len(found), why=found[0])
-        for kind, found in kinds.items()
+        Note(action="kept", what=f"utterances: {kind}", count=len(found), why=found[0]) for kind, found in kinds.items()
     ]
 
 
@@ -140,12 +139,12 @@ def prepare(
     completed = [complete(row, measured, asked.max_utterance_s) for row in raw_corpus.utterances]
     utterances = [row for row, _ in completed]
     same = identical_files(raw, (clip for clip, found in measured.items() if not isinstance(found, Faulty)))
-    of_media = [problem for _, found in completed for problem in found] + identical_clips(same)
-    problems = raw_corpus.problems + of_media
+    of_media = [problem for _, found in completed for problem in found]
+    problems = raw_corpus.problems + of_media + identical_clips(same, utterances)
     rows = replace(
         to_store(corpus, raw_corpus, utterances),
         media_group=media_groups(utterances, same),
-        notes=(*raw_corpus.notes, *media_notes(of_media)),
+        notes=(*raw_corpus.notes, *media_notes(of_media), *identical_note(same, utterances)),
     )
     write_table(problems_csv, problems, Problem)
     report(corpus, raw_corpus.classes, utterances, problems)

@@ -122,6 +122,7 @@ def test_inspect_counts_what_is_in_the_folder(root):
         "dialogues": 5,
         "utterances": 15,  # 1 + 2 + 3 + 4 + 5
         "labelled": 15,
+        "most_speakers": 2,
         "classes": found["splits"]["validation"]["classes"],
     }
     assert sum(found["splits"]["validation"]["classes"].values()) == 15

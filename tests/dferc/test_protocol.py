@@ -113,10 +113,16 @@ def test_card_is_plain_data_and_counts_each_split():
 
     card = json.loads(json.dumps(protocol_card(rows)))
 
-    assert card["splits"] == {
-        "train": {"dialogues": 1, "utterances": 2, "labelled": 1, "classes": {"sad": 0, "glad": 1}},
-        "validation": {"dialogues": 0, "utterances": 0, "labelled": 0, "classes": {"sad": 0, "glad": 0}},
-        "test": {"dialogues": 1, "utterances": 1, "labelled": 1, "classes": {"sad": 1, "glad": 0}},
+    names = ("dialogues", "utterances", "labelled", "most_speakers")
+    assert {split: tuple(counts[name] for name in names) for split, counts in card["splits"].items()} == {
+        "train": (1, 2, 1, 2),
+        "validation": (0, 0, 0, 0),
+        "test": (1, 1, 1, 1),
+    }
+    assert {split: counts["classes"] for split, counts in card["splits"].items()} == {
+        "train": {"sad": 0, "glad": 1},
+        "validation": {"sad": 0, "glad": 0},
+        "test": {"sad": 1, "glad": 0},
     }
     assert card["notes"] == [{"action": "dropped", "what": "turns of xxx", "count": 2, "why": "undecided"}]
     assert (card["card"], card["protocol"], card["classes"]) == (card_hash(rows), "by hand", ["sad", "glad"])

@@ -133,6 +133,15 @@ def test_lengths_and_hashes_follow_the_rows():
     assert len({rows.rows_hash, other_id.rows_hash, joined.rows_hash}) == 3
 
 
+def test_speaker_order_is_that_of_first_appearance_in_each_dialogue():
+    """Dialogues of 1, 2 and 3 utterances; the same person has another number in another dialogue."""
+    rows = make_utterances(dialogues={"train": 3})
+    rows = dataclasses.replace(rows, speaker=np.array(["Bo", "Al", "Bo", "Bo", "", "Al"], dtype=object))
+
+    assert rows.speaker_order.tolist() == [0, 0, 1, 0, -1, 1]
+    assert rows.speaker_order.dtype == np.int64
+
+
 def test_corpus_with_one_modality_is_read(tmp_path):
     write_features_folder(tmp_path, widths={"audio": 4})
 

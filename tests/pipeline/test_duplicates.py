@@ -1,6 +1,6 @@
 """Media of the same bytes: found by content, told once per copy, numbered for the protocol card."""
 
-from pipeline.duplicates import identical_clips, identical_files, media_groups
+from pipeline.duplicates import identical_clips, identical_files, identical_note, labels_of, media_groups
 from tests.corpora import make_row
 
 
@@ -22,11 +22,28 @@ def test_files_of_a_size_of_their_own_are_not_read(tmp_path):
     assert identical_files(tmp_path, "ab") == []
 
 
-def test_every_copy_is_one_problem_that_names_the_first():
-    assert [(each.where, each.problem) for each in identical_clips([["a", "c", "d"]])] == [
-        ("c", "identical clips: same bytes as a"),
-        ("d", "identical clips: same bytes as a"),
+ROWS = [make_row(name, name, emotion=emotion) for name, emotion in {"a": "joy", "c": "joy", "d": "anger"}.items()]
+
+
+def test_every_copy_is_one_problem_that_names_the_first_and_a_conflict():
+    assert [(each.where, each.problem, each.consequence) for each in identical_clips([["a", "c", "d"]], ROWS)] == [
+        ("c", "identical clips: same bytes as a", "kept"),
+        ("d", "identical clips: same bytes as a", "kept, labelled anger; the earlier one: joy"),
     ]
+
+
+def test_note_counts_copies_and_conflicts():
+    (note,) = identical_note([["a", "c", "d"]], ROWS)
+
+    assert (note.action, note.count) == ("kept", 2)
+    assert note.why == "1 of them under another label than the earlier one"
+    assert identical_note([], ROWS) == []
+
+
+def test_file_of_several_utterances_has_all_their_labels():
+    rows = [make_row("u", "v", emotion="joy"), make_row("w", "v"), make_row("x", "v", emotion="joy", sound="s")]
+
+    assert labels_of(rows) == {"v": "joy, not at all", "s": "joy"}
 
 
 def test_rows_of_one_content_share_a_number():

@@ -196,7 +196,9 @@ def test_published_meld_is_prepared_from_its_csvs(tmp_path):
     assert result.exit_code == 0, result.output
     said = _flat(result.stderr)
     assert " of one utterance 70 6 12 " in said and " with gaps in positions 72 2 2 " in said
-    assert len(store.read_utterances(out / "utterances.h5")) == 13708
+    rows = store.read_utterances(out / "utterances.h5")
+    assert len(rows) == 13708
+    assert rows.speaker_order.max() + 1 == 9  # hence the width of the field's speaker vectors
 
 
 def test_outputs_lie_where_the_corpus_name_says(tmp_path, monkeypatch):
@@ -246,20 +248,28 @@ def test_identical_clips_of_a_corpus_are_in_its_problems_table(tmp_path):
     clip("dev/dia0_utt0", pictures=PICTURES)
 
     _, out = _run(tmp_path, tmp_path / "raw", _params(tmp_path, max_unreadable=1.0))
-    told = {row["file"]: row["problem"] for row in read_csv(out / "problems.csv")}
-    assert told["dev/dia0_utt0.mp4"] == "identical clips: same bytes as train/dia0_utt0.mp4"
+    told = {row["file"]: (row["problem"], row["consequence"]) for row in read_csv(out / "problems.csv")}
+    assert told["dev/dia0_utt0.mp4"] == (
+        "identical clips: same bytes as train/dia0_utt0.mp4",
+        "kept, labelled anger; the earlier one: neutral",
+    )
     rows = store.read_utterances(out / "utterances.h5")
     assert dict(zip(rows.utterance_id[rows.media_group == 0], rows.split[rows.media_group == 0], strict=True)) == {
         "train_dia0_utt0": "train",
         "dev_dia0_utt0": "validation",
     }
-    # Eight rows, two clips: six are missing, two have no sound, one is a copy.
-    told = {(note.what, note.count, note.why) for note in rows.notes if note.what.startswith("utterances or clips: ")}
+    # Eight rows, two clips: six are missing, two have no sound, one is a copy with another label.
+    told = {(note.what, note.count, note.why) for note in rows.notes if note.what.startswith("utterances: ")}
     assert told == {
-        ("utterances or clips: clip missing", 6, "no audio and no visual; the text is kept"),
-        ("utterances or clips: no sound track", 2, "no audio; picture and text are kept"),
-        ("utterances or clips: identical clips", 1, "kept"),
+        ("utterances: clip missing", 6, "no audio and no visual; the text is kept"),
+        ("utterances: no sound track", 2, "no audio; picture and text are kept"),
     }
+    (copies,) = [note for note in rows.notes if note.what == "clips with the bytes of an earlier one"]
+    assert (copies.action, copies.count, copies.why) == (
+        "kept",
+        1,
+        "1 of them under another label than the earlier one",
+    )
 
 
 @pytest.mark.parametrize(("has_video", "span"), [(True, (20.0, 21.5)), (False, (0.0, 1.4))])
