@@ -71,7 +71,7 @@ def read_text(path: Path) -> str:
     """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        InputError: no such file, or a byte that is not UTF-8 (says which, and on which line).
+        InputError: no such file, a byte that is not UTF-8, or a NUL (says which, and on which line).
     """
     if not path.is_file():
         here = sorted(file.name for file in path.parent.iterdir()) if path.parent.is_dir() else []
@@ -80,6 +80,9 @@ def read_text(path: Path) -> str:
             f"{path}: no such file. {beside or f'{path.parent}: no such folder'}.{nearest(path.name, here)}"
         )
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise InputError(f"{path}, line {line}: a NUL character. Is the file UTF-16, or no text? Save it as UTF-8.")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -236,7 +236,7 @@ def _named_splits(raw: Path, dialogues: Dialogues) -> dict[str, str]:
 
 def _label_problems(utterances: Sequence[Utterance], options: TableOptions) -> Iterator[Problem]:
     """Utterances without an emotion, told once; and a test split that cannot be scored."""
-    source = options.labels if options.table == _FROM_SUBTITLES else options.table
+    source = options.labels if options.table == _FROM_SUBTITLES and options.labels != "none" else options.table
     without = [row for row in utterances if not row.emotion]
     if without:
         problem = f"no emotion label: {len(without)} of {len(utterances)}, first {without[0].utterance_id}"

@@ -1,7 +1,10 @@
 """Subtitles beside videos: cues become utterances; what makes no sense is told with its line."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from dferc.console import InputError
 from tests.own_files import expect_refusal as refuse
 from tests.own_files import kinds, read_subtitles, write
 
@@ -135,7 +138,7 @@ def test_labels_come_from_a_table_beside(tmp_path):
     assert [u.emotion for u in corpus.utterances] == ["joy", "", "anger", "", "joy", ""]
     assert [u.split for u in corpus.utterances] == ["train"] * 3 + ["validation"] * 3
     assert (corpus.utterances[0].speaker, corpus.utterances[2].speaker) == ("ANNA", "Anna")
-    assert corpus.problems[-1].where == "labels.csv"
+    assert (corpus.problems[-1].where, read_subtitles(tmp_path).problems[-1].where) == ("labels.csv", "subtitles")
 
     write(tmp_path, "labels.csv", labels + "a_9,joy,,\na_1,joy,,\n")
     expect_refusal(tmp_path, "labels.csv", "line 5: no cue 'a_9'", "line 6: 'a_1' is there twice", labels="labels.csv")
@@ -186,3 +189,23 @@ def test_video_that_is_a_link_out_of_the_folder_is_refused(tmp_path):
 def test_text_before_the_first_cue_is_told(tmp_path):
     write(tmp_path, "a.srt", "Subtitles by me\n\n" + SRT)
     assert read_subtitles(tmp_path).problems[0].problem == "text before the first cue: 'Subtitles by me'"
+
+
+PIECES = st.sampled_from(
+    ["1\n", "\n", "\r", "00:00:01,000 --> 00:00:02,000\n", "00:01.5 --> 00:02.0 x\n", "-00:05,1 --> 00:01,1\n", "-->"]
+    + ["ANNA: hi\n", "<v A>", "- a\n", "\x00", "WEBVTT\n", "NOTE\n", "\ufeff", "{\\an8}", "&amp;", "&#xD800;", "&#0;"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(PIECES, max_size=12).map("".join), st.sampled_from(["srt", "vtt"]))
+def test_any_mixture_of_lines_is_read_or_refused(tmp_path_factory, text, suffix):
+    folder = tmp_path_factory.mktemp("mixture")
+    write(folder, f"a.{suffix}", text)
+    try:
+        corpus = read_subtitles(folder)
+    except InputError:
+        return
+    for row in corpus.utterances:
+        assert row.text.strip() and "\0" not in row.text + row.speaker
+        row.text.encode()

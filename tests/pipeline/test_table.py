@@ -3,7 +3,10 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from dferc.console import InputError
 from tests.own_files import HEADER, expect_refusal, kinds, read_own, write
 
 EIGHT = "".join(
@@ -152,7 +155,7 @@ def test_test_split_without_labels_is_told(tmp_path):
         ("dialogue_id,text\n,hi\na,ho\n", ["line 2: dialogue_id is empty"]),
         ("dialogue_id,text,start\na,hi,soon\n", ["line 2: start is 'soon'; expected seconds"]),
         ("dialogue_id,text,end\na,hi,nan\n", ["line 2: end is 'nan'; expected seconds"]),
-        ("dialogue_id,text\na,h\0i\n", ["line 2: text holds a NUL character"]),
+        ("dialogue_id,text\na,h\0i\n", ["utterances.csv, line 2: a NUL character. Is the file UTF-16"]),
         ("dialogue_id,text,split\na,hi,trian\n", ["line 2: split 'trian', expected train, validation, test"]),
         (
             "dialogue_id,text,split\na,hi,train\nb,x,test\na,ho,test\n",
@@ -184,6 +187,7 @@ def test_faulty_table_is_refused_with_file_and_line(tmp_path, content, parts):
         ('["a", "hi"]', ["t.jsonl, line 1: expected an object {…}, found list"]),
         ('{"dialogue_id": ["a"], "text": "hi"}', ["t.jsonl, line 1: dialogue_id is ['a']; expected a text"]),
         ('{"dialogue_id": "a", "text": "\\ud800"}', ["line 1: text holds half of a character"]),
+        ('{"dialogue_id": "a", "text": "\\u0000"}', ["line 1: text holds a NUL character"]),
         ("[" * 100_000, ["t.jsonl, line 1: not readable as JSON"]),
     ],
 )
@@ -236,3 +240,25 @@ def test_raw_folder_itself_may_be_a_link(tmp_path):
 def test_many_faults_are_counted(tmp_path):
     write(tmp_path, "utterances.csv", "dialogue_id,text\n" + ",x\n" * 25)
     expect_refusal(tmp_path, "25 fault(s)", "line 11: dialogue_id", "… and 15 more")
+
+
+PIECES = st.sampled_from(
+    [*(name for name in HEADER.strip().split(",")), *',;\t\n\r"a:{}[', "joy", "train", "-1", "1e999", "1:60", "../x"]
+    + ["\x00", "null", "\\ud800", "\\u0000", "\udcff"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(PIECES, max_size=25).map("".join),
+    st.sampled_from([HEADER, "dialogue_id,text\n", ""]),
+    st.sampled_from(["csv", "jsonl"]),
+)
+def test_any_mixture_of_characters_is_read_or_refused(tmp_path_factory, text, header, suffix):
+    folder = tmp_path_factory.mktemp("mixture")
+    write(folder, f"t.{suffix}", (header + text).encode(errors="surrogateescape"))
+    try:
+        corpus = read_own(folder, table=f"t.{suffix}")
+    except InputError:
+        return
+    assert corpus.utterances and all("\0" not in row.text + row.media for row in corpus.utterances)
