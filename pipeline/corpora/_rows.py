@@ -74,11 +74,11 @@ def read_text(path: Path) -> str:
         InputError: no such file, a byte that is not UTF-8, or a NUL (says which, and on which line).
     """
     if not path.is_file():
-        here = sorted(file.name for file in path.parent.iterdir()) if path.parent.is_dir() else []
-        beside = f"{path.parent} has {', '.join(here[:_SHOWN]) or 'nothing'}" if here or path.parent.is_dir() else ""
-        raise InputError(
-            f"{path}: no such file. {beside or f'{path.parent}: no such folder'}.{nearest(path.name, here)}"
-        )
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: no such file, nor such a folder.")
+        here = sorted(file.name for file in path.parent.iterdir())
+        listed = ", ".join(here[:_SHOWN]) or "nothing"
+        raise InputError(f"{path}: no such file. {path.parent} has {listed}.{nearest(path.name, here)}")
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1

@@ -117,12 +117,12 @@ def _content(lines: Sequence[str], last: bool, vtt: bool) -> list[str]:
 def _speaker_and_text(lines: Sequence[str], speaker_prefix: bool) -> tuple[str, str, str | None]:
     """Speaker, text without mark-up, and what makes one speaker doubtful."""
     voices = list(dict.fromkeys(html.unescape(name).strip() for line in lines for name in _VOICE.findall(line)))
-    lines = [html.unescape(_TAG.sub("", line)) for line in lines]
-    dashes = sum(bool(_DASH.match(line)) for line in lines)
+    plain = [html.unescape(_TAG.sub("", line)) for line in lines]
+    spoken = [line[dash.end() :] if (dash := _DASH.match(line)) else line for line in plain]
+    text = " ".join(" ".join(spoken).split())
     several = f"two speakers in one cue: {', '.join(voices)}" if len(voices) > 1 else None
-    if dashes > 1:
+    if sum(one != two for one, two in zip(plain, spoken, strict=True)) > 1:
         several = "two speakers in one cue: lines that begin with a dash"
-    text = " ".join(" ".join(line[_DASH.match(line).end() :] if _DASH.match(line) else line for line in lines).split())
     match = _NAME.fullmatch(text) if speaker_prefix and not voices else None
     if match and _is_name(match["name"]):
         return match["name"].strip(), match["text"], several
