@@ -141,6 +141,7 @@ def predict(run, features, out, seeds, device) -> None:
     from dferc.device import choose_device
     from dferc.history import write_csv
     from dferc.predict import find_run, fit_to, load_run, predict_corpus, prediction_rows, score_labelled
+    from dferc.protocol import card_hash
     from dferc.store import read_corpus
 
     where = choose_device(device, "float32").device
@@ -158,6 +159,8 @@ def predict(run, features, out, seeds, device) -> None:
     if scores is not None:
         said = f"weighted F1 {scores.weighted_f1:.4f}, accuracy {scores.accuracy:.4f}"
         console.print(f"on its {scores.support_C.sum()} labelled utterances: {said}")
+        trained_on = checkpoints[0].record["card"]
+        console.print(f"protocol card {card_hash(corpus.utterances)}; the model was trained on {trained_on}")
     console.print(f"predicted: {out}, {len(rows)} utterances, mean of {len(checkpoints)} model(s)", markup=False)
 
 
@@ -182,15 +185,18 @@ def inspect(folder, as_json) -> None:
 def floor(corpus, features, as_json) -> None:
     """Score the linear floor: a z-scored logistic regression on the concatenated modalities."""
     from dferc.floor import linear_floor
+    from dferc.protocol import card_hash
     from dferc.store import read_corpus
 
-    found = linear_floor(read_corpus(features / corpus, corpus))
+    cached = read_corpus(features / corpus, corpus)
+    found, card = linear_floor(cached), card_hash(cached.utterances)
     if as_json:
-        click.echo(json.dumps(found._asdict()))
+        click.echo(json.dumps({"card": card, **found._asdict()}))
         return
     test = "no labelled utterance" if found.test is None else f"{found.test:.4f}"
     console.print(
-        f"{corpus}: linear floor, weighted F1: validation {found.validation:.4f}, test {test} (C = {found.c})"
+        f"{corpus}: linear floor, weighted F1: validation {found.validation:.4f}, test {test} (C = {found.c}); "
+        f"protocol card {card}"
     )
 
 

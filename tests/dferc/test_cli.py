@@ -176,7 +176,9 @@ def test_train_shows_the_settings_in_lines_that_can_be_read(root, tmp_path):
 def test_floor_and_check_answer(root):
     found = json.loads(dferc_command("floor", "--corpus=demo", paths(root)[0], "--json").stdout)
     assert found["test"] > 0.8
-    assert "linear floor, weighted F1: validation" in dferc_command("floor", "--corpus=demo", paths(root)[0]).stderr
+    assert found["card"] == card_hash(read_utterances(root / "features/demo/utterances.h5"))
+    said = dferc_command("floor", "--corpus=demo", paths(root)[0]).stderr
+    assert "linear floor, weighted F1: validation" in said and f"protocol card {found['card']}" in said
     params = REPOSITORY / "params.yaml"
     assert "is sound" in dferc_command("check", f"--params={params}").stderr
     assert "demo" in json.loads(dferc_command("check", f"--params={params}", "--json").stdout)["blocks"]
