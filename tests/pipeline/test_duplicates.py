@@ -51,7 +51,7 @@ def test_file_of_several_utterances_has_all_their_labels():
 
 
 def test_rows_of_one_content_share_a_number():
-    """By hand: u0, u2 and u5 show a's bytes (c is a copy of it), u3 and u4 one file; u1 is alone, u6 and u7 have no media."""
+    """u0, u2 and u5 show a's bytes (c is a copy of it), u3 and u4 share v; u1 is alone, u6 and u7 have none."""
     rows = [make_row(f"u{number}", media) for number, media in enumerate(["a", "b", "c", "v", "v", "a", "", ""])]
 
     assert media_groups(rows, [["a", "c"]]).tolist() == [0, -1, 0, 1, 1, 0, -1, -1]
