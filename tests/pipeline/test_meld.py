@@ -6,11 +6,16 @@ import shutil
 from collections import Counter
 
 import pytest
+from click.testing import CliRunner
 
 from dferc import SPLITS
+from dferc.cli import main
 from dferc.console import InputError
+from dferc.protocol import card_hash
+from dferc.store import read_utterances
 from pipeline import corpora
 from pipeline.corpora import meld
+from pipeline.prepare import to_store
 from tests.clips import SHARED
 from tests.corpora import prepare_settings
 from tests.meld_files import CSVS, ROWS, csv_text, touch, write_csvs
@@ -112,6 +117,17 @@ def test_published_oddities_stand_on_the_protocol_card(published):
         ("kept", "time spans that stand in two splits", 5),
     ]
     assert published.notes[0].why == "as published; 13 of 25 such spans carry different labels"
+
+
+@needs_meld
+def test_published_rows_have_the_same_protocol_card_when_they_are_imported(published, tmp_path):
+    """A run on features from elsewhere and one on ours are comparable, and say so."""
+    table = SHARED / "data" / "meld_text_minilm.npz"
+    given = ["import", table, "--transcripts", SHARED / "data" / "MELD", "--corpus", "meld", "--features", tmp_path]
+    assert CliRunner().invoke(main, [str(word) for word in given]).exit_code == 0
+
+    imported = read_utterances(tmp_path / "meld" / "utterances.h5")
+    assert card_hash(imported) == card_hash(to_store("other", published, published.utterances))
 
 
 @needs_meld
