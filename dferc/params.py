@@ -57,6 +57,13 @@ def _all_different(values: list) -> list:
     return values
 
 
+def _no_single_fold(folds: int) -> int:
+    """Refuse a single fold: its encoder would have nothing to learn from."""
+    if folds == 1:
+        raise ValueError("0 for none, or 2 and more; one fold would leave nothing to learn from")
+    return folds
+
+
 Once = AfterValidator(_all_different)
 
 
@@ -185,6 +192,7 @@ class FinetuneText(Section):
     dropout: Rate
     precision: Precision
     seed: Count
+    folds: Annotated[int, Field(ge=0), AfterValidator(_no_single_fold)]
     scratch_layers: Positive
     scratch_width: Annotated[int, Field(ge=32, multiple_of=32)]
     scratch_vocabulary: Annotated[int, Field(ge=300)]

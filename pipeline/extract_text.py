@@ -8,6 +8,7 @@ its whole batch; new dialogues at the end of a corpus change the last batch of e
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import torch
@@ -21,6 +22,7 @@ from pipeline import encoder as encoders
 from pipeline import windows as packing
 from pipeline.encoder import Encoder, collate, load_encoder, utterance_vectors
 from pipeline.extraction import Extractor, Places, Tally, extract, stage_options
+from pipeline.folds import TABLE, fold_folder, read_folds
 from pipeline.scratch import Record, Scratch
 from pipeline.utterances import Utterance, read_utterances_csv
 from pipeline.windows import Window, batches_by_length, dialogue_windows
@@ -63,25 +65,24 @@ def make_extractor(
     Raises:
         InputError: `folder` holds no usable encoder.
     """
-    encoder = load_encoder(folder, settings.max_tokens)
-    encoder.model.to(where.device).eval()
-    windows, problems = dialogue_windows(rows, encoder.tokenizer, settings.max_tokens)
-    batches = [
-        [windows[index] for index in batch] for batch in batches_by_length([len(w) for w in windows], batch_tokens)
-    ]
-    contents = _contents(batches)
+    parts, problems = plan_parts(rows, settings, folder, batch_tokens)
+    contents = {row: content for part in parts for row, content in _contents(part.batches).items()}
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record]]:
         wanted = set(indices)
         for row in indices:
             if row not in contents:
                 yield row, Record(problem=problems[row])
-        for batch in batches:
-            if wanted.isdisjoint(row for window in batch for row in window.rows):
+        for part in parts:
+            batches = [b for b in part.batches if not wanted.isdisjoint(row for window in b for row in window.rows)]
+            if not batches:
                 continue
-            for row, record in encode(encoder, batch, problems, where):
-                if row in wanted:
-                    yield row, record
+            encoder = load_encoder(part.folder, settings.max_tokens)
+            encoder.model.to(where.device).eval()
+            for batch in batches:
+                for row, record in encode(encoder, batch, problems, where):
+                    if row in wanted:
+                        yield row, record
 
     positions = {row.utterance_id: index for index, row in enumerate(rows)}
 
@@ -91,7 +92,7 @@ def make_extractor(
 
     return Extractor(
         modality="text",
-        width=encoder.width,
+        width=parts[0].width,
         identity={
             "extractor": f"transformers {transformers.__version__}",
             "params": settings.model_dump(),
@@ -103,6 +104,36 @@ def make_extractor(
         content=content,
         compute=compute,
     )
+
+
+class Part(NamedTuple):
+    """What one encoder encodes: its folder, its width, and batches of windows of its dialogues."""
+
+    folder: Path
+    width: int
+    batches: list[list[Window]]
+
+
+def plan_parts(
+    rows: Sequence[Utterance], settings: ExtractText, folder: Path, batch_tokens: int
+) -> tuple[list[Part], dict[int, str]]:
+    """Which encoder reads which dialogues: a fold's reads what it was tuned without, the main one all others.
+
+    Returns:
+        The parts, the main encoder's first (the models are loaded again one by one: six large ones need not fit), and
+        problems of texts by row.
+    """
+    fold_of = read_folds(folder)
+    parts, problems = [], {}
+    for fold in (None, *sorted(set(fold_of.values()))):
+        here = folder if fold is None else fold_folder(folder, fold)
+        encoder = load_encoder(here, settings.max_tokens)
+        windows, strange = dialogue_windows(rows, encoder.tokenizer, settings.max_tokens)
+        windows = [window for window in windows if fold_of.get(rows[window.rows[0]].dialogue_id) == fold]
+        problems |= {row: problem for row, problem in strange.items() if fold_of.get(rows[row].dialogue_id) == fold}
+        batches = batches_by_length([len(window) for window in windows], batch_tokens)
+        parts.append(Part(here, encoder.width, [[windows[index] for index in batch] for batch in batches]))
+    return parts, problems
 
 
 @torch.inference_mode()
@@ -123,8 +154,10 @@ def encode(
 
 
 def weights_hash(folder: Path) -> str:
-    """Hash of an encoder's configuration and weights; what the tokenizer does is in the windows."""
+    """Hash of the configuration and weights of an encoder and its folds; what the tokenizer does is in the windows."""
     files = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
+    files += [path for fold in sorted(folder.glob("fold-*")) for path in (fold / "config.json", *fold.glob("model*"))]
+    files += [path for path in [folder / TABLE] if path.exists()]
     return hashlib.sha256("".join(file_hash(path) for path in files).encode()).hexdigest()
 
 

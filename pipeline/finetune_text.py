@@ -5,13 +5,15 @@ reads), the classifier that was trained with them, metrics.json and history.csv.
 
 A linear classifier on each utterance's vector (METHOD §0: the vector that extract_text will take) is trained together
 with the encoder over whole-dialogue windows. The epoch with the best validation weighted F1 is kept; the test split is
-not looked at. `epochs: 0` keeps the encoder as published.
+not looked at. `epochs: 0` keeps the encoder as published. `folds: k` tunes k more encoders, for cross-fitted features
+(`pipeline.folds`).
 """
 
+import contextlib
 import csv
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -21,9 +23,10 @@ from safetensors.torch import save_file
 
 from dferc.console import InputError, console, readable_errors
 from dferc.corpus import UNLABELLED
-from dferc.device import DEVICES, choose_device
+from dferc.device import DEVICES, Device, choose_device
 from dferc.params import FinetuneText, load_params
 from pipeline.encoder import Encoder, build_encoder, load_encoder
+from pipeline.folds import deal_folds, fold_folder, hold_out, write_folds
 from pipeline.tagger import Epoch, Tagger, Task, train_tagger
 from pipeline.utterances import Utterance, read_utterances_csv
 from pipeline.windows import dialogue_windows
@@ -42,6 +45,23 @@ def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, d
     rows = read_utterances_csv(utterances or Path("data", corpus, "utterances.csv"))
     out = out or Path("models", corpus, "text")
     where = choose_device(device, settings.precision)
+    fold_of = deal_folds(rows, settings.folds, settings.seed) if settings.folds and settings.epochs else {}
+    with _whole_folder(out) as part:
+        fine_tune(rows, settings, where, part)
+        for fold in sorted(set(fold_of.values())):
+            console.print(f"fold {fold + 1} of {settings.folds}: tuned without the dialogues that it will encode")
+            fine_tune(hold_out(rows, fold_of, fold), settings, where, fold_folder(part, fold))
+        if fold_of:
+            write_folds(part, fold_of)
+    console.print(str(out), markup=False)
+
+
+def fine_tune(rows: Sequence[Utterance], settings: FinetuneText, where: Device, out: Path) -> None:
+    """Tune one encoder on the training split of `rows` and write it into the folder `out`, which is made.
+
+    Raises:
+        InputError: the encoder is not usable, or there is nothing to learn from or to select by.
+    """
     with torch.random.fork_rng([where.device] if where.device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
         encoder = find_encoder(rows, settings)
@@ -58,8 +78,7 @@ def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, d
         tagger = Tagger(encoder, len(task.classes), settings.dropout).to(where.device)
         history, best = train_tagger(tagger, task, settings, where)
     save(out, encoder, history, best, (tagger, task.classes))
-    kept = f"epoch {best.epoch} kept: validation weighted F1 {best.validation_weighted_f1:.4f}"
-    console.print(f"{kept}; {out}", markup=False)
+    console.print(f"epoch {best.epoch} kept: validation weighted F1 {best.validation_weighted_f1:.4f}")
 
 
 def find_encoder(rows: Sequence[Utterance], settings: FinetuneText) -> Encoder:
@@ -118,31 +137,42 @@ def save(
     best: Epoch | None,
     trained: tuple[Tagger, Sequence[str]] | None,
 ) -> None:
-    """Write the stage's folder. It gets its name when it is whole: a kill leaves no half of one.
+    """Write an encoder, its classifier, metrics.json and history.csv.
 
     Args:
-        out: the folder; one that is there is replaced.
+        out: a new folder.
         encoder: what extract_text will read.
         history: every epoch, for history.csv.
         best: the epoch kept, for metrics.json; None = as published.
         trained: the classifier's owner and its class names; None = as published.
     """
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    encoder.save(part)
+    out.mkdir(parents=True, exist_ok=True)
+    encoder.save(out)
     if trained is not None:
         tagger, classes = trained
         weights = {name: value.cpu() for name, value in tagger.classifier.state_dict().items()}
-        save_file(weights, part / "classifier.safetensors", metadata={"classes": json.dumps(classes)})
+        save_file(weights, out / "classifier.safetensors", metadata={"classes": json.dumps(classes)})
     metrics = {"epoch": 0} if best is None else asdict(best)
-    (part / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    with open(part / "history.csv", "w", encoding="utf-8", newline="") as file:
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    with open(out / "history.csv", "w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, [field.name for field in fields(Epoch)], lineterminator="\n")
         table.writeheader()
         table.writerows(asdict(epoch) for epoch in history)
-    for path in part.iterdir():
-        path.chmod(0o644)  # safetensors makes its files private; models are for sharing
+
+
+@contextlib.contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into that gets the name `out` when it is whole: a kill leaves no half of one.
+
+    One that is there is replaced.
+    """
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    yield part
+    for path in part.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)  # safetensors makes its files private; models are for sharing
     if out.exists():
         shutil.rmtree(out)
     part.replace(out)
