@@ -21,6 +21,10 @@ _features = click.option(
     "--features", type=FOLDER, default=Path("features"), show_default=True, help="Holds a folder per corpus."
 )
 _out = click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
+_runs = click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
+_split = click.option(
+    "--split", type=click.Choice(["test", "validation"]), default="test", show_default=True, help="Which to score."
+)
 _params = click.option(
     "--params",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -198,6 +202,40 @@ def floor(corpus, features, as_json) -> None:
         f"{corpus}: linear floor, weighted F1: validation {found.validation:.4f}, test {test} (C = {found.c}); "
         f"protocol card {card}"
     )
+
+
+@main.command()
+@_options(_corpus, _runs, _split)
+@click.option("--against", default="full", show_default=True, help="The run that the others are compared with.")
+@click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Tables go to OUT/CORPUS/.")
+@readable_errors
+def table(corpus, runs, split, against, out) -> None:
+    """Write the ablation table: every run of a corpus, differences to one of them, paired tests, published scores."""
+    from dferc.ablation import collect
+    from dferc.tables import show_ablation, write_tables
+
+    ablation = collect(runs / corpus, split, against)
+    show_ablation(ablation)
+    console.print(f"written: {', '.join(map(str, write_tables(out / corpus, ablation)))}", markup=False)
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@click.argument("reference", type=FOLDER)
+@_options(_split, _json)
+@readable_errors
+def compare(run, reference, split, as_json) -> None:
+    """Compare two runs of one protocol, such as runs/meld/full and runs/trial/meld/full: RUN less REFERENCE."""
+    from dferc.ablation import compare as run_comparison
+    from dferc.runs import read_run
+    from dferc.tables import comparison_json, show_comparison
+
+    one, two = read_run(run, split), read_run(reference, split)
+    found = run_comparison(one, two)
+    if as_json:
+        click.echo(json.dumps(comparison_json(one, two, found), indent=2, ensure_ascii=False))
+    else:
+        show_comparison(one, two, found)
 
 
 @main.command()

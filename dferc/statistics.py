@@ -1,0 +1,171 @@
+"""Is a difference more than chance? Paired tests over seeds, over dialogues and over utterances; Holm's correction.
+
+Three questions, three tests, none of which answers the others:
+
+- over seeds: would other seeds show the difference, on these utterances? Paired t (`compare_seeds`). Wilcoxon's signed
+  ranks cannot reach 5 % with five seeds: their smallest two-sided p is 2/32.
+- over dialogues: would other dialogues show it, with these models? Bootstrap of whole dialogues (`compare_dialogues`):
+  the utterances of a dialogue are no independent witnesses.
+- over utterances: McNemar's exact test (`mcnemar`), as the field knows it. It takes utterances for independent, and is
+  too sure where errors come in runs.
+
+B resamples, D dialogues, S seeds, N utterances, C classes.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+RESAMPLES = 10_000
+CHUNK = 1_000
+"""Resamples at a time: memory stays in the tens of megabytes."""
+
+
+class Interval(NamedTuple):
+    """A 95 % interval of a difference, and the two-sided p of no difference."""
+
+    low: float
+    high: float
+    p: float
+
+
+class Counts(NamedTuple):
+    """All that the scores need to know of predictions, by dialogue, so that dialogues can be drawn."""
+
+    hits_DSC: np.ndarray
+    """Utterances of the class that are recognised."""
+    predicted_DSC: np.ndarray
+    actual_DC: np.ndarray
+
+
+class Scores(NamedTuple):
+    """Scores between 0 and 1; leading dimensions (seeds, resamples) as in what they were made from."""
+
+    accuracy: np.ndarray
+    weighted_f1: np.ndarray
+    macro_f1: np.ndarray
+    """Mean over the classes that occur."""
+    f1_C: np.ndarray
+    """[..., C]; 0 for a class that is neither there nor predicted."""
+
+
+def count(actual_N: np.ndarray, predicted_SN: np.ndarray, dialogue_N: np.ndarray, classes: int) -> Counts:
+    """Count labels, predictions and hits.
+
+    Args:
+        actual_N: class ids, none negative.
+        predicted_SN: class ids.
+        dialogue_N: numbers from 0, without a gap.
+        classes: C.
+    """
+    dialogues = int(dialogue_N.max()) + 1
+
+    def cells(class_n: np.ndarray, dialogue_n: np.ndarray) -> np.ndarray:
+        return np.bincount(dialogue_n * classes + class_n, minlength=dialogues * classes).reshape(dialogues, classes)
+
+    hits = [cells(actual_N[made_N == actual_N], dialogue_N[made_N == actual_N]) for made_N in predicted_SN]
+    predicted = [cells(made_N, dialogue_N) for made_N in predicted_SN]
+    return Counts(np.stack(hits, axis=1), np.stack(predicted, axis=1), cells(actual_N, dialogue_N))
+
+
+def score_counts(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Scores:
+    """Scores of counts [..., C] that broadcast: F1 = 2·hits / (actual + predicted), weighted by `actual`.
+
+    At least one class must be there.
+    """
+    f1 = 2 * hits / np.maximum(actual + predicted, 1)
+    occurs, total = actual > 0, actual.sum(axis=-1)
+    return Scores(
+        accuracy=hits.sum(axis=-1) / total,
+        weighted_f1=(f1 * actual).sum(axis=-1) / total,
+        macro_f1=(f1 * occurs).sum(axis=-1) / occurs.sum(axis=-1),
+        f1_C=f1,
+    )
+
+
+def score_seeds(counts: Counts) -> Scores:
+    """Scores per seed, [S] and [S, C], on all dialogues."""
+    return score_counts(*(part.sum(axis=0) for part in counts))
+
+
+# ---------------------------------------------------------------------------------------------------- over dialogues
+
+
+def draw_dialogues(dialogues: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """How often each dialogue is drawn in each resample, [B, D]; the same for everything that is to be paired."""
+    drawn = np.random.default_rng(seed).multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=resamples)
+    return drawn.astype(np.float32)  # whole numbers, far below where float32 rounds them
+
+
+def score_resamples(counts: Counts, drawn_BD: np.ndarray) -> Scores:
+    """Mean over the seeds of the scores of each resample, [B] and [B, C]."""
+    parts = []
+    for drawn in np.array_split(drawn_BD, max(1, len(drawn_BD) // CHUNK)):
+        hits, predicted, actual = (np.tensordot(drawn, part.astype(np.float32), axes=1) for part in counts)
+        parts.append([values.mean(axis=1) for values in score_counts(hits, predicted, actual[:, None])])
+    return Scores(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def compare_dialogues(difference_B: np.ndarray, dialogues: int) -> Interval | None:
+    """Percentile interval and p of a resampled difference; None with fewer than two dialogues.
+
+    The percentiles are moved outwards for few dialogues (Hesterberg, "What Teachers Should Know About the Bootstrap",
+    The American Statistician 69, 2015): plain ones would call one null in eleven a difference with 12 dialogues.
+
+    Args:
+        difference_B: of resamples drawn alike for both sides.
+        dialogues: D.
+    """
+    if dialogues < 2:
+        return None
+    widen = np.sqrt(dialogues / (dialogues - 1))
+    tail = stats.norm.cdf(widen * stats.t.ppf(0.025, dialogues - 1))
+    low, high = np.quantile(difference_B, [tail, 1 - tail])
+    extreme = min((difference_B <= 0).sum(), (difference_B >= 0).sum()) + 1
+    z = stats.norm.ppf(min(0.5, extreme / (len(difference_B) + 1)))
+    return Interval(float(low), float(high), float(2 * stats.t.cdf(z / widen, dialogues - 1)))
+
+
+# ---------------------------------------------------------------------------------------------------- over seeds
+
+
+def compare_seeds(one_S: Sequence[float], two_S: Sequence[float]) -> Interval | None:
+    """Paired t-test of `one - two`, seed by seed.
+
+    Returns:
+        None where it has nothing to say: fewer than two seeds, or a difference that does not vary (two methods without
+        chance in them).
+    """
+    difference_S = np.subtract(one_S, two_S)
+    if len(difference_S) < 2 or np.ptp(difference_S) <= 1e-12:
+        return None
+    found = stats.ttest_1samp(difference_S, 0.0)
+    low, high = found.confidence_interval(0.95)
+    return Interval(float(low), float(high), float(found.pvalue))
+
+
+# ---------------------------------------------------------------------------------------------------- over utterances
+
+
+def mcnemar(actual_N: np.ndarray, one_N: np.ndarray, two_N: np.ndarray) -> float:
+    """Exact two-sided p that either side is right as often where only one is; 1 where that never happens."""
+    only_one = int(((one_N == actual_N) & (two_N != actual_N)).sum())
+    only_two = int(((one_N != actual_N) & (two_N == actual_N)).sum())
+    if only_one + only_two == 0:
+        return 1.0
+    return float(stats.binomtest(only_one, only_one + only_two).pvalue)
+
+
+# ---------------------------------------------------------------------------------------------------- many at once
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down correction: the chance of one false find among all is held; None (no test) stays None."""
+    tested = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
+    corrected, largest = list(p_values), 0.0
+    for rank, (p, at) in enumerate(tested):
+        largest = max(largest, min(1.0, p * (len(tested) - rank)))
+        corrected[at] = largest
+    return corrected

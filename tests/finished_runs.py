@@ -1,0 +1,40 @@
+"""Runs as `dferc evaluate` leaves them, without a model: labels by dialogue, and predictions as they are wanted."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dferc.checkpoint import Checkpoint
+from dferc.corpus import CachedCorpus, Utterances
+from dferc.evaluate import Evaluation, Predictions, score
+from dferc.protocol import card_hash
+from dferc.report import write_report
+
+
+def write_run(folder: Path, rows: Utterances, predicted: Mapping[int, Sequence[int]], sure: float = 0.8) -> Path:
+    """A finished run: seed -> class id of every utterance of the corpus; all splits but train are scored."""
+    record = {"card": card_hash(rows), "protocol": rows.protocol, "classes": list(rows.classes)}
+    evaluations = []
+    for seed, classes_N in predicted.items():
+        made, scores = {}, {}
+        checkpoint = Checkpoint(folder, None, None, record | {"seed": seed, "best_epoch": 1, "widths": {}})
+        for split in ("validation", "test"):
+            here = np.flatnonzero(rows.split == split)
+            chosen = np.asarray(classes_N)[here]
+            rest = (1 - sure) / (len(rows.classes) - 1)
+            probabilities = np.where(np.arange(len(rows.classes)) == chosen[:, None], sure, rest)
+            nothing = np.zeros(len(here))
+            made[split] = Predictions(here, probabilities, np.zeros((len(here), 0)), nothing, nothing)
+            if (rows.emotion[here] >= 0).any():
+                scores[split] = score(rows.emotion[here], chosen, len(rows.classes))
+        evaluations.append(Evaluation(checkpoint, made, scores))
+    write_report(folder, CachedCorpus(utterances=rows, modalities={}), evaluations)
+    return folder
+
+
+def guess(rows: Utterances, right: float, seed: int) -> np.ndarray:
+    """Class ids that are right with this chance, otherwise any."""
+    random = np.random.default_rng(seed)
+    anything = random.integers(len(rows.classes), size=len(rows))
+    return np.where(random.random(len(rows)) < right, rows.emotion, anything)
