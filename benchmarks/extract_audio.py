@@ -68,7 +68,9 @@ def two_workers_to_one(items: list[tuple], repeats: int) -> float:
 def _throughput(items: list[tuple], workers: int) -> float:
     """Items per second once all workers are at work: the first `4 * workers` results are the warm-up."""
     warm = 4 * workers
-    results = engine.run(extract_audio.functionals, items, workers, extract_audio._start, (FEATURE_SET,))
+    results = engine.run(
+        extract_audio.functionals, items, engine.Workers(workers), extract_audio._start, (FEATURE_SET,)
+    )
     for _ in range(warm):
         next(results)
     started = time.perf_counter()

@@ -1,18 +1,20 @@
-"""Where the work of stage 1 runs: worker processes of this machine, or this process.
+"""Where the work of stage 1 runs: worker processes of this machine, this process, or a Ray cluster.
 
 One function, `run`, is the whole interface; what it promises (results as they finish, flat memory, a dead worker costs
-no more than the item that killed it) is all that a stage may rely on.
+no more than the item that killed it) is all that a stage may rely on, wherever the work runs.
 """
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -38,11 +40,29 @@ class WorkerDied:
         return f"worker died: {self.deaths} times on this item (a crash in a library, or out of memory)"
 
 
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Where items run, and how many at a time.
+
+    Attributes:
+        count: worker processes; 0 = this process, one item after the other; None = one for each CPU.
+        cluster: None = on this machine; else by Ray: `local` starts it here, `auto` or host:port joins a cluster.
+    """
+
+    count: int | None = None
+    cluster: str | None = None
+
+
 @dataclass(slots=True)
 class _Task:
     index: int
     item: Any
     deaths: int = 0
+
+
+def absolute(setting: str) -> str:
+    """A setting that may be a file, as every machine can read it: a file's path is made absolute."""
+    return str(Path(setting).absolute()) if Path(setting).is_file() else setting
 
 
 def default_workers() -> int:
@@ -53,37 +73,61 @@ def default_workers() -> int:
 def run(
     function: Callable[[Any], Any],
     items: Iterable[Any],
-    workers: int,
+    workers: Workers,
     initializer: Callable[..., None] | None = None,
     initargs: tuple = (),
+    paths: Sequence[Path] = (),
 ) -> Iterator[tuple[int, Any]]:
     """Apply a function to many items.
 
     Args:
         function: of one item, importable by name (processes are spawned); single-threaded there.
-        items: picklable; consumed lazily, so that memory stays flat.
-        workers: worker processes; 0 = in this process, one after the other.
+        items: picklable; consumed lazily, so that memory stays flat. Paths in them are absolute: a worker may have
+            another working directory.
+        workers: where, and how many.
         initializer: called once per process before its first item, with `initargs`.
         initargs: its arguments.
+        paths: what every machine must see under the same name, of what this one sees.
 
     Yields:
         (index of the item, result) as they finish; the result is a `WorkerDied` where the item killed its worker
         `MAX_DEATHS` times.
 
     Raises:
-        InputError: workers keep dying, whatever the item.
+        InputError: workers keep dying, whatever the item; or the cluster is not there, or not fit for this.
         Exception: what `function` or `initializer` raises; the run ends with it.
     """
-    if workers:
-        yield from _Workers(function, items, workers, initializer, initargs).results()
-        return
+    lost_in_a_row = 0
+    with contextlib.closing(_results(function, items, workers, initializer, initargs, paths)) as results:
+        for index, result in results:
+            lost_in_a_row = lost_in_a_row + 1 if isinstance(result, WorkerDied) else 0
+            if lost_in_a_row == _MAX_LOST_IN_A_ROW:
+                raise InputError(
+                    f"{lost_in_a_row} items in a row killed their worker process. Is the memory too small for so many "
+                    "at a time? Try fewer with --workers."
+                )
+            yield index, result
+
+
+def _results(function, items, workers, initializer, initargs, paths) -> Iterator[tuple[int, Any]]:
+    if workers.cluster is not None:
+        from pipeline import cluster  # Ray is optional, and slow to import
+
+        return cluster.results(cluster.Job(function, initializer, initargs, paths), items, workers)
+    count = default_workers() if workers.count is None else workers.count
+    if count:
+        return _Pool(function, items, count, initializer, initargs).results()
+    return _here(function, items, initializer, initargs)
+
+
+def _here(function, items, initializer, initargs) -> Iterator[tuple[int, Any]]:
     if initializer is not None:
         initializer(*initargs)
     for index, item in enumerate(items):
         yield index, function(item)
 
 
-class _Workers:
+class _Pool:
     """A pool of processes that is replaced when one of them dies.
 
     The pool cannot say which item killed a worker. So those in flight at the time are tried again one at a time; from
@@ -97,7 +141,6 @@ class _Workers:
         self.initargs = (initializer, initargs)
         self.suspects: list[_Task] = []
         self.in_flight: dict[concurrent.futures.Future, _Task] = {}
-        self.lost_in_a_row = 0
 
     def results(self) -> Iterator[tuple[int, Any]]:
         """Run everything; see `run`."""
@@ -133,22 +176,13 @@ class _Workers:
 
     def _collect(self, future: concurrent.futures.Future, task: _Task) -> Iterator[tuple[int, Any]]:
         try:
-            result = future.result()
+            yield task.index, future.result()
         except BrokenProcessPool:
             task.deaths += 1
             if task.deaths < MAX_DEATHS:
                 self.suspects.append(task)
-                return
-            self.lost_in_a_row += 1
-            if self.lost_in_a_row == _MAX_LOST_IN_A_ROW:
-                raise InputError(
-                    f"{self.lost_in_a_row} items in a row killed their worker process. Is the memory too small for "
-                    f"{self.workers} worker(s)? Try fewer with --workers."
-                ) from None
-            yield task.index, WorkerDied(task.deaths)
-            return
-        self.lost_in_a_row = 0
-        yield task.index, result
+            else:
+                yield task.index, WorkerDied(task.deaths)
 
     def _new_pool(self) -> concurrent.futures.ProcessPoolExecutor:
         # Spawned, not forked: a forked copy of a process with threads (torch, HDF5, SQLite) can hang.
@@ -165,7 +199,7 @@ def _start(initializer: Callable[..., None] | None, initargs: tuple) -> None:
     global _fault
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _single_thread()
+    single_thread()
     try:
         if initializer is not None:
             initializer(*initargs)
@@ -185,7 +219,7 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-def _single_thread() -> None:
+def single_thread() -> None:
     """One thread for the numeric libraries, both those already loaded and those loaded later."""
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     threadpool_limits(1)

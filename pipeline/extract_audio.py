@@ -13,6 +13,7 @@ from dferc.console import InputError, readable_errors
 from dferc.files import file_hash
 from dferc.params import ExtractAudio, load_params
 from pipeline import engine, media
+from pipeline.engine_options import engine_options
 from pipeline.extraction import Extractor, Places, Tally, extract, media_content, stage_options
 from pipeline.scratch import Record, Scratch
 from pipeline.utterances import Utterance, read_utterances_csv
@@ -23,14 +24,9 @@ _COVERED = 0.9
 
 @click.command()
 @stage_options("audio")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=engine.default_workers,
-    help="Processes; 0 = this one.  [default: CPUs]",
-)
+@engine_options
 @readable_errors
-def main(places: Places, workers: int) -> Tally:
+def main(places: Places, workers: engine.Workers) -> Tally:
     """Extract openSMILE functionals of every utterance with sound."""
     settings = load_params(places.params).corpus(places.corpus).extract_audio
     rows = read_utterances_csv(places.table)
@@ -39,7 +35,7 @@ def main(places: Places, workers: int) -> Tally:
 
 
 def make_extractor(
-    rows: list[Utterance], settings: ExtractAudio, raw: Path, scratch: Scratch, workers: int
+    rows: list[Utterance], settings: ExtractAudio, raw: Path, scratch: Scratch, workers: engine.Workers
 ) -> Extractor:
     """The audio extractor of a corpus.
 
@@ -50,8 +46,10 @@ def make_extractor(
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         heard = (rows[i].heard for i in indices)
-        items = ((str(raw / file), start_s, end_s, settings.min_s) for file, start_s, end_s in heard)
-        for number, record in engine.run(functionals, items, workers, _start, (settings.feature_set,)):
+        items = ((str(raw.absolute() / file), start_s, end_s, settings.min_s) for file, start_s, end_s in heard)
+        initargs = (engine.absolute(settings.feature_set),)
+        paths = (raw, *(raw / rows[i].heard[0] for i in indices[:1]), Path(settings.feature_set))
+        for number, record in engine.run(functionals, items, workers, _start, initargs, paths):
             yield indices[number], record
 
     return Extractor(

@@ -22,6 +22,7 @@ from dferc.files import file_hash
 from dferc.params import ExtractVisual, load_params
 from pipeline import densenet, engine, faces, media
 from pipeline.densenet import WIDTH, FaceNet, description_path, load_face_net, read_json
+from pipeline.engine_options import engine_options
 from pipeline.extraction import Extractor, Places, Tally, extract, media_content, stage_options
 from pipeline.faces import Faces, cut_faces, start_worker
 from pipeline.scratch import Record, Scratch
@@ -38,14 +39,9 @@ QUALITY = ("frames", "face_share")
 @stage_options("visual")
 @click.option("--face", type=click.Path(path_type=Path), help="Face model.  [default: models/{corpus}/face]")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Of the network.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=engine.default_workers,
-    help="Processes that decode and find faces; 0 = this one.  [default: CPUs]",
-)
+@engine_options
 @readable_errors
-def main(places: Places, face: Path | None, device: str, workers: int) -> Tally:
+def main(places: Places, face: Path | None, device: str, workers: engine.Workers) -> Tally:
     """Extract the face features of every utterance with a picture."""
     settings = load_params(places.params).corpus(places.corpus).extract_visual
     rows = read_utterances_csv(places.table)
@@ -63,7 +59,7 @@ def make_extractor(
     raw: Path,
     scratch: Scratch,
     device: torch.device,
-    workers: int,
+    workers: engine.Workers,
 ) -> Extractor:
     """The visual extractor of a corpus.
 
@@ -74,7 +70,7 @@ def make_extractor(
         raw: of the corpus.
         scratch: open.
         device: of the network.
-        workers: processes that decode and find faces.
+        workers: that decode and find faces; the network runs in this process.
 
     Raises:
         InputError: there is no usable face model although some utterance has a picture, or no such face finder.
@@ -88,8 +84,10 @@ def make_extractor(
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         seen = (rows[i].seen for i in indices)
-        items = ((str(raw / file), *within) for file, *within in seen)
-        cuts = engine.run(cut_faces, items, workers, start_worker, (settings, net.image_size))
+        items = ((str(raw.absolute() / file), *within) for file, *within in seen)
+        told = settings.model_copy(update={"finder": engine.absolute(settings.finder)})
+        paths = (raw, *(raw / rows[i].media for i in indices[:1]), Path(settings.finder))
+        cuts = engine.run(cut_faces, items, workers, start_worker, (told, net.image_size), paths)
         for number, record in pooled(net, cuts):
             yield indices[number], record
 

@@ -39,13 +39,13 @@ def measure(path: Path) -> MediaInfo | Faulty:
         return Faulty(error.problem)
 
 
-def measure_clips(raw: Path, utterances: list[Utterance], workers: int) -> dict[str, MediaInfo | Faulty]:
+def measure_clips(raw: Path, utterances: list[Utterance], workers: engine.Workers) -> dict[str, MediaInfo | Faulty]:
     """Measure every distinct file of picture or sound once.
 
     Args:
         raw: folder that `media` and `sound` are relative to.
         utterances: rows of the corpus.
-        workers: worker processes; 0 = in this process.
+        workers: where they are opened, and how many at a time.
 
     Returns:
         By path, in the order of first use.
@@ -54,9 +54,11 @@ def measure_clips(raw: Path, utterances: list[Utterance], workers: int) -> dict[
     measured = dict.fromkeys(clips)
     if not clips:
         return measured
+    files = [raw.absolute() / clip for clip in clips]
+    there = next((file for file in files if file.is_file()), raw)
     with progress_bar() as bar:
         task = bar.add_task("measuring clips", total=len(clips))
-        for index, found in engine.run(measure, [raw / clip for clip in clips], workers):
+        for index, found in engine.run(measure, files, workers, paths=(raw, there)):
             if isinstance(found, engine.WorkerDied):
                 found = Faulty(str(found))
             measured[clips[index]] = found

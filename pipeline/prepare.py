@@ -21,8 +21,10 @@ from dferc.console import InputError, console, readable_errors
 from dferc.corpus import UNLABELLED, Note, Utterances
 from dferc.params import Corpus, load_params
 from dferc.store import write_utterances
-from pipeline import corpora, engine
+from pipeline import corpora
 from pipeline.duplicates import identical_clips, identical_files, identical_note, media_groups
+from pipeline.engine import Workers
+from pipeline.engine_options import engine_options
 from pipeline.measure import Faulty, check_share, check_spans, complete, measure_clips
 from pipeline.utterances import Problem, Utterance, write_table
 
@@ -121,7 +123,7 @@ def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCor
 
 
 def prepare(
-    corpus: str, settings: Corpus, raw: Path, utterances_csv: Path, problems_csv: Path, features: Path, workers: int
+    corpus: str, settings: Corpus, raw: Path, utterances_csv: Path, problems_csv: Path, features: Path, workers: Workers
 ) -> None:
     """The whole step; the problems table is written even where the step then fails.
 
@@ -164,7 +166,7 @@ def prepare(
 @click.option("--utterances", type=click.Path(path_type=Path), help="Output [data/CORPUS/utterances.csv].")
 @click.option("--problems", type=click.Path(path_type=Path), help="Output [data/CORPUS/problems.csv].")
 @click.option("--features", type=click.Path(path_type=Path), help="Output [features/CORPUS/utterances.h5].")
-@click.option("--workers", default=engine.default_workers, type=click.IntRange(min=0), help="Processes [all CPUs].")
+@engine_options
 @readable_errors
 def main(corpus, params, raw, utterances, problems, features, workers):
     """Raw corpus -> utterances, problems, and the trainer's utterances.h5."""

@@ -14,6 +14,7 @@ NO_RESULTS = {
     "dferc/params.py": "checks settings; DVC tracks every value itself, and no setting has a default in the code",
     "dferc/console.py": "talks to the terminal",
     "pipeline/check.py": "checks settings",
+    "pipeline/engine_options.py": "parses options",
     "dferc/cli.py": "parses options and calls the stages' modules",
     "dferc/display.py": "talks to the terminal",
 }

@@ -11,6 +11,8 @@ import pytest
 
 from dferc.console import InputError
 from pipeline import engine
+from pipeline.engine import Workers
+from tests.processes import is_alive
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -60,20 +62,20 @@ def threads_of_worker(_):
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_run_gives_every_result_with_its_index(workers):
-    results = dict(engine.run(square, iter(range(20)), workers, set_offset, (1000,)))
+    results = dict(engine.run(square, iter(range(20)), Workers(workers), set_offset, (1000,)))
     set_offset(0)
     assert results == {number: 1000 + number * number for number in range(20)}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_run_of_nothing_gives_nothing(workers):
-    assert list(engine.run(square, [], workers)) == []
+    assert list(engine.run(square, [], Workers(workers))) == []
 
 
 def test_run_takes_items_only_as_it_goes():
     taken = []
     items = (taken.append(number) or number for number in range(10**6))
-    results = engine.run(square, items, 2)
+    results = engine.run(square, items, Workers(2))
     for _ in range(10):
         next(results)
     results.close()
@@ -82,13 +84,13 @@ def test_run_takes_items_only_as_it_goes():
 
 def test_run_survives_a_worker_that_dies_once(tmp_path):
     items = [(number, str(tmp_path / "died")) for number in range(12)]
-    assert dict(engine.run(die_once, items, 2)) == {number: number for number in range(12)}
+    assert dict(engine.run(die_once, items, Workers(2))) == {number: number for number in range(12)}
 
 
 def test_run_gives_up_only_the_items_that_kill():
     killers = {0, 7}
     items = [-1 if number in killers else number for number in range(12)]
-    results = dict(engine.run(die_on_negative, items, 2))
+    results = dict(engine.run(die_on_negative, items, Workers(2)))
     assert {index for index, result in results.items() if isinstance(result, engine.WorkerDied)} == killers
     assert all(results[number] == number for number in range(12) if number not in killers)
     assert "worker died: 3 times" in str(results[7])
@@ -98,24 +100,24 @@ def test_run_ends_where_every_item_kills(monkeypatch):
     monkeypatch.setattr(engine, "MAX_DEATHS", 1)
     monkeypatch.setattr(engine, "_MAX_LOST_IN_A_ROW", 5)
     with pytest.raises(InputError, match="5 items in a row killed their worker.*--workers"):
-        list(engine.run(die_on_negative, [-1] * 100, 2))
+        list(engine.run(die_on_negative, [-1] * 100, Workers(2)))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_run_hands_on_what_the_function_raises(workers):
     with pytest.raises(ValueError, match="three"):
-        list(engine.run(fail_on_three, range(10), workers))
+        list(engine.run(fail_on_three, range(10), Workers(workers)))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_run_hands_on_what_the_initializer_raises(workers):
     with pytest.raises(InputError, match="no such model"):
-        list(engine.run(square, range(10), workers, refuse, ("no such model",)))
+        list(engine.run(square, range(10), Workers(workers), refuse, ("no such model",)))
 
 
 def test_workers_have_one_thread_each(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # what a worker inherits
-    [(_, (variable, pools))] = engine.run(threads_of_worker, [0], 1)
+    [(_, (variable, pools))] = engine.run(threads_of_worker, [0], Workers(1))
     assert variable == "1" and set(pools) <= {1}
 
 
@@ -129,28 +131,20 @@ def test_workers_end_with_a_killed_parent():
     )
     with parent:
         worker = int(parent.stdout.readline())
-        assert _is_alive(worker)
+        assert is_alive(worker)
         parent.kill()
     deadline = time.monotonic() + 10
-    while _is_alive(worker) and time.monotonic() < deadline:
+    while is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _is_alive(worker)
+    assert not is_alive(worker)
 
 
 def keep_running():
     """In the subprocess of the test above: tell the worker's process id, then wait to be killed."""
-    results = engine.run(worker_pid, [0, 0], 1)
+    results = engine.run(worker_pid, [0, 0], Workers(1))
     print(next(results)[1], flush=True)
     time.sleep(60)
 
 
 def worker_pid(_):
     return os.getpid()
-
-
-def _is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

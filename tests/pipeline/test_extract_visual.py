@@ -10,7 +10,7 @@ from dferc.console import InputError
 from dferc.params import ExtractVisual, load_params
 from dferc.store import read_features, write_utterances
 from pipeline.densenet import FaceNet, load_face_net, save_face_net
-from pipeline.engine import WorkerDied
+from pipeline.engine import WorkerDied, Workers
 from pipeline.extract_visual import BATCH, face_vectors, main, make_extractor, pooled
 from pipeline.extraction import Places, extract
 from pipeline.faces import Faces
@@ -100,7 +100,7 @@ def corpus(tmp_path: Path, clips: list[str]) -> tuple[list[Utterance], Places]:
 
 def extract_all(rows, places, model, workers=0, **changes):
     with Scratch(places.scratch) as scratch:
-        extractor = make_extractor(rows, settings(**changes), model, places.raw, scratch, CPU, workers)
+        extractor = make_extractor(rows, settings(**changes), model, places.raw, scratch, CPU, Workers(workers))
         return extract(rows, extractor, places, scratch)
 
 

@@ -141,12 +141,12 @@ def test_clip_of_several_rows_is_measured_once(tmp_path, monkeypatch):
     rows = [ROW, replace(ROW, sound="s"), replace(ROW, media="")]
     touch(tmp_path, "s")
 
-    assert measure.measure_clips(tmp_path, rows, workers=0) == {"c": _info(1.0), "s": _info(1.0)}
+    assert measure.measure_clips(tmp_path, rows, workers=engine.Workers(0)) == {"c": _info(1.0), "s": _info(1.0)}
     assert measured == [tmp_path / "c", tmp_path / "s"]
 
 
 def test_clip_that_kills_its_worker_is_unreadable(tmp_path, monkeypatch):
-    monkeypatch.setattr(measure.engine, "run", lambda *_: iter([(0, engine.WorkerDied(3))]))
+    monkeypatch.setattr(measure.engine, "run", lambda *_, **__: iter([(0, engine.WorkerDied(3))]))
 
-    found = measure.measure_clips(tmp_path, [ROW], workers=1)
+    found = measure.measure_clips(tmp_path, [ROW], workers=engine.Workers(1))
     assert found["c"].problem.startswith("worker died: 3 times")
