@@ -1,5 +1,6 @@
 """AdamW, its schedule, and everything else that a resumed run must find as it was (METHOD §6)."""
 
+import copy
 import ctypes
 import sys
 from collections.abc import Iterable
@@ -23,11 +24,19 @@ class Machinery(NamedTuple):
     scaler: torch.amp.GradScaler
     order: torch.Generator
     """Draws the order of the dialogues; on the CPU."""
+    average: "MovingAverage | None"
+
+    @property
+    def judged(self) -> torch.nn.Module:
+        """The model that is validated and saved: the averaged one where there is one."""
+        return self.average.model if self.average else self.model
 
     def state(self) -> dict:
         """All states, the global generators' (dropout) included; tensors are not copied."""
         parts = ("model", "optimiser", "schedule", "scaler")
         state = {name: getattr(self, name).state_dict() for name in parts}
+        if self.average:
+            state["average"] = {"model": self.average.model.state_dict(), "steps": self.average.steps}
         state |= {"order": self.order.get_state(), "cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state()
@@ -37,6 +46,9 @@ class Machinery(NamedTuple):
         """Put everything back as `state` found it."""
         for name in ("model", "optimiser", "schedule", "scaler"):
             getattr(self, name).load_state_dict(state[name])
+        if self.average:
+            self.average.model.load_state_dict(state["average"]["model"])
+            self.average.steps = state["average"]["steps"]
         self.order.set_state(state["order"])
         torch.set_rng_state(state["cpu"])
         if "cuda" in state:
@@ -63,7 +75,30 @@ def make_machinery(model: torch.nn.Module, settings: Train, *, steps: int, seed:
         schedule=LambdaLR(optimiser, lambda step: rate_at(step, settings.warmup_steps, steps)),
         scaler=torch.amp.GradScaler(device, enabled=dtype == torch.float16),
         order=torch.Generator().manual_seed(seed),
+        average=MovingAverage(model, settings.weight_average) if settings.weight_average else None,
     )
+
+
+class MovingAverage:
+    """The weights averaged over the latest steps: w' = d w' + (1 - d) w after each, with d rising from 0 to `decay`.
+
+    Its validation score moves less from epoch to epoch than the weights' own, so that selection on a small validation
+    split finds less luck. Buffers (prototypes) are the model's own, as they are.
+    """
+
+    def __init__(self, model: torch.nn.Module, decay: float):
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.decay = decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, model: torch.nn.Module) -> None:
+        """Take in the model's weights after a step."""
+        self.steps += 1
+        decay = min(self.decay, (self.steps - 1) / (self.steps + 9))  # the first steps forget the initialisation
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
+        for own, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            own.copy_(buffer)
 
 
 def make_optimiser(model: torch.nn.Module, settings: Train) -> AdamW:

@@ -258,6 +258,7 @@ class Train(Section):
     weight_decay: NonNegative
     warmup_steps: Count
     clip_norm: PositiveFloat
+    weight_average: Rate
     batch_dialogues: Positive
     epochs: Positive
     patience: Positive

@@ -105,13 +105,13 @@ def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: 
     while not progress.is_finished(epochs=settings.epochs, patience=settings.patience):
         learning_rate = machinery.schedule.get_last_lr()[0]
         trained = train_epoch(machinery, task)
-        scores = read_tallies([trained, validate(model, task)])  # the epoch's one host sync
+        scores = read_tallies([trained, validate(machinery.judged, task)])  # the epoch's one host sync
         row = {"epoch": progress.epoch + 1, "learning_rate": learning_rate} | _flatten(*scores)
         _check_finite(row, seed, settings.learning_rate)
         progress.history.append(row)
         score = row["validation_weighted_f1"]
         if score > progress.best_score:
-            weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            weights = {name: value.detach().clone() for name, value in machinery.judged.state_dict().items()}
             # Together: Ctrl-C must not find the weights of one epoch beside the number of another.
             progress.best_epoch, progress.best_score, progress.best = row["epoch"], score, weights
         progress.machinery = machinery.state()
@@ -122,7 +122,7 @@ def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: 
 
 def train_epoch(machinery: Machinery, task: Task) -> Tally:
     """One pass over the training split; nothing in it waits for the device."""
-    model, optimiser, schedule, scaler, order = machinery
+    model, optimiser, schedule, scaler, order, average = machinery
     device, dtype, _ = task.device
     trained = Tally(task.classes, device)
     model.train()
@@ -136,6 +136,8 @@ def train_epoch(machinery: Machinery, task: Task) -> Tally:
         scaler.step(optimiser)
         scaler.update()
         schedule.step()
+        if average:
+            average.update(model)
         trained.add(losses, outputs.logits_NC, batch.labels_N)
     return trained
 

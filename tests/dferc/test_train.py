@@ -146,9 +146,19 @@ def test_train_leaves_the_callers_random_state_alone(features, tmp_path):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_train_interrupted_leaves_a_usable_model_and_resumes_to_the_same_bytes(features, tmp_path):
-    undisturbed = run(task_for(features, epochs=5), tmp_path / "a")
-    task = task_for(features, epochs=5)
+def test_train_keeps_the_averaged_weights_it_validated(features, tmp_path):
+    task = task_for(features, epochs=3, weight_average=0.9)
+    averaged, plain = run(task, tmp_path / "a"), run(task_for(features, epochs=3), tmp_path / "b")
+    assert averaged != plain
+    loaded = load_checkpoint(tmp_path / "a/train/seed-0", torch.device("cpu"))
+    again = read_tallies([validate(loaded.model, task)])[0]
+    assert again.weighted_f1 == pytest.approx(loaded.record["scores"]["validation_weighted_f1"], abs=1e-6)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_train_interrupted_leaves_a_usable_model_and_resumes_to_the_same_bytes(features, tmp_path, average):
+    undisturbed = run(task_for(features, epochs=5, weight_average=average), tmp_path / "a")
+    task = task_for(features, epochs=5, weight_average=average)
     with pytest.raises(Interrupted, match=r"interrupted after 2 epoch\(s\) of seed 0; the best model so far"):
         run(task, tmp_path / "b", report=interrupt_after(0, 2))
     record = load_checkpoint(tmp_path / "b/train/seed-0", torch.device("cpu")).record
