@@ -1,0 +1,235 @@
+"""Compute a random sample of a features file again and compare: trust in files that were got from others.
+
+    python -m pipeline.verify --corpus meld --modality audio --sample 20
+
+Needs what made the file: the media, params.yaml, and the models for text and visual. A deviation is told in standard
+deviations of its feature over the file, as the trainer scales it.
+
+N utterances of the file, S of the sample, D feature width with the quality columns.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+from dferc import MODALITIES
+from dferc.console import InputError, console, progress_bar, readable_errors
+from dferc.corpus import Features
+from dferc.device import DEVICES, choose_device
+from dferc.params import Corpus, load_params
+from dferc.store import read_features
+from pipeline import engine
+from pipeline.engine_options import engine_options
+from pipeline.extraction import Extractor
+from pipeline.scratch import Record, Scratch
+from pipeline.utterances import Utterance, read_utterances_csv
+
+TOLERANCE = 1e-3
+"""Largest deviation, in standard deviations of the feature: another CPU or GPU rounds otherwise, and moves the inputs
+of a model less than this."""
+
+_ROUNDING = 1e-3
+"""Least scale, as a share of a feature's largest value: with `TOLERANCE`, some eight steps of float32."""
+
+_LISTED = 10
+"""Utterances that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far one utterance's recomputed values are from the file's.
+
+    Attributes:
+        utterance_id: of it.
+        largest: in standard deviations of the feature; infinite where only one of the two is present.
+        what: the feature, or what is wrong.
+    """
+
+    utterance_id: str
+    largest: float
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.utterance_id}: {self.largest:.3g} ({self.what})"
+
+
+def differing_identity(found: Mapping[str, object], expected: Mapping[str, object], within: str = "") -> Iterator[str]:
+    """What made the file against what would make it here: a line for each difference, settings one by one.
+
+    Args:
+        found: identity in the file.
+        expected: identity of the extractor here.
+        within: the key that holds both.
+    """
+    for key in sorted((found.keys() | expected.keys()) - {"rows_hash"}):
+        there, here = found.get(key), expected.get(key)
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            yield from differing_identity(there, here, f"{within}{key}.")
+        elif there != here:
+            yield f"{within}{key}: {there!r} in the file, {here!r} here"
+
+
+def deviations(made: Features, extractor: Extractor, sample: list[int]) -> list[Deviation]:
+    """Compute the rows of a sample again, and compare each with the file's.
+
+    Args:
+        made: the file.
+        extractor: what would make it here.
+        sample: rows.
+
+    Returns:
+        One for each row, in order.
+    """
+    file_ND = _with_quality(made.features, [made.quality[name] for name in extractor.quality])
+    scale_D = _scale(file_ND[made.present])
+    names = [*(made.names or map(str, range(made.width))), *extractor.quality]
+    found = {}
+    with progress_bar() as bar:
+        for row, record in bar.track(extractor.compute(sample), total=len(sample), description="computing again"):
+            found[row] = _deviation(made, row, record, file_ND[row], scale_D, names)
+    return [found[row] for row in sample]
+
+
+def _deviation(
+    made: Features,
+    row: int,
+    record: Record | engine.WorkerDied,
+    file_D: np.ndarray,
+    scale_D: np.ndarray,
+    names: list[str],
+) -> Deviation:
+    name = made.utterance_id[row]
+    if isinstance(record, engine.WorkerDied):
+        return Deviation(name, np.inf, str(record))
+    values = record.arrays.get("features")
+    if values is None and made.present[row]:
+        return Deviation(name, np.inf, f"present in the file only; here: {record.problem}")
+    if values is not None and not made.present[row]:
+        return Deviation(name, np.inf, "absent in the file only")
+    if values is None:
+        return Deviation(name, 0.0, "absent in both")
+    quality = [record.arrays[column] for column in names[made.width :]]
+    off_D = np.abs(_with_quality(values[None], quality)[0] - file_D) / scale_D
+    worst = int(off_D.argmax())
+    return Deviation(name, float(off_D[worst]), f"feature {names[worst]}")
+
+
+def _with_quality(features: np.ndarray, quality: list) -> np.ndarray:
+    """Features and quality columns side by side [rows, D], in float64."""
+    columns = [np.reshape(column, (-1, 1)) for column in quality]
+    return np.concatenate([features, *columns], axis=1, dtype=np.float64)
+
+
+def _scale(present_ND: np.ndarray) -> np.ndarray:
+    """Standard deviation of each feature, but no less than its values' own rounding; 1 where all are zero."""
+    if not len(present_ND):
+        return np.ones(present_ND.shape[1])
+    scale_D = np.maximum(present_ND.std(axis=0), _ROUNDING * np.abs(present_ND).max(axis=0))
+    return np.where(scale_D > 0, scale_D, 1.0)
+
+
+def verify(path: Path, made: Features, rows: list[Utterance], extractor: Extractor, count: int, seed: int) -> None:
+    """Compare a random sample with the file; tells differences in identity first, then how far the values are off.
+
+    Raises:
+        InputError: the file is of other utterances or widths, or values differ; names utterances and deviations.
+    """
+    if list(made.utterance_id) != [row.utterance_id for row in rows]:
+        raise InputError(f"{path} is not of the utterances prepared here, in this order: {len(rows)} rows expected.")
+    for line in (differing := list(differing_identity(made.identity, extractor.identity))):
+        console.print(f"note: not made as it would be here: {line}", style="yellow", markup=False)
+    if (made.width, sorted(made.quality)) != (extractor.width, sorted(extractor.quality)):
+        raise InputError(f"{path} has {made.width} features per utterance; here there would be {extractor.width}.")
+    wanted = [index for index, row in enumerate(rows) if extractor.wants(row)]
+    strange = sorted(set(np.flatnonzero(made.present).tolist()) - set(wanted))
+    if strange:
+        raise InputError(
+            f"{path} has features of {len(strange)} utterance(s) that have no {made.modality} here, "
+            f"first {rows[strange[0]].utterance_id}."
+        )
+    chosen = np.random.default_rng(seed).choice(len(wanted), min(count, len(wanted)), replace=False)
+    found = deviations(made, extractor, sorted(wanted[index] for index in chosen))
+    _tell(path, found, len(wanted), bool(differing))
+
+
+def _tell(path: Path, found: list[Deviation], total: int, other_identity: bool) -> None:
+    off = sorted((each for each in found if each.largest > TOLERANCE), key=lambda each: -each.largest)
+    compared = f"{path}: {len(found)} of {total} utterances computed again"
+    if off:
+        listed = "".join(f"\n  {each}" for each in off[:_LISTED])
+        more = f"\n  … and {len(off) - _LISTED} more" if len(off) > _LISTED else ""
+        why = " It was made otherwise, as noted above." if other_identity else ""
+        raise InputError(
+            f"{compared}; {len(off)} differ by more than {TOLERANCE:g} standard deviations:{listed}{more}{why}"
+        )
+    largest = f"; largest deviation: {max(found, key=lambda each: each.largest)}" if found else ""
+    console.print(f"{compared}; all within {TOLERANCE:g} standard deviations{largest}", markup=False)
+
+
+def make_extractor(
+    modality: str,
+    rows: list[Utterance],
+    settings: Corpus,
+    raw: Path,
+    models: Path,
+    device: str,
+    workers: engine.Workers,
+    scratch: Scratch,
+) -> Extractor:
+    """The extractor of a modality, as its stage would make it.
+
+    Raises:
+        InputError: a model or a setting is not usable.
+    """
+    if modality == "audio":
+        from pipeline import extract_audio
+
+        return extract_audio.make_extractor(rows, settings.extract_audio, raw, scratch, workers)
+    if modality == "visual":
+        from pipeline import extract_visual
+
+        where = choose_device(device, "float32").device
+        return extract_visual.make_extractor(
+            rows, settings.extract_visual, models / "face", raw, scratch, where, workers
+        )
+    from pipeline import extract_text
+
+    where = choose_device(device, settings.extract_text.precision)
+    return extract_text.make_extractor(rows, settings.extract_text, models / "text", where)
+
+
+_path = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--corpus", required=True, help="Name of the corpus block in params.yaml.")
+@click.option("--modality", required=True, type=click.Choice(MODALITIES), help="Which file to verify.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), default=20, show_default=True, help="Utterances to compute again."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of utterances.")
+@click.option("--params", type=_path, default="params.yaml", show_default=True, help="Settings.")
+@click.option("--raw", type=_path, help="Folder of the corpus as it came.  [default: data/raw/{corpus}]")
+@click.option("--table", type=_path, help="Utterances.  [default: data/{corpus}/utterances.csv]")
+@click.option("--features", type=_path, help="Folder of the file.  [default: features/{corpus}]")
+@click.option("--models", type=_path, help="Folder of text/ and face/.  [default: models/{corpus}]")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Of the networks.")
+@engine_options
+@readable_errors
+def main(corpus, modality, sample, seed, params, raw, table, features, models, device, workers) -> None:
+    """Compute a random sample of a features file again; exit status 1 where it differs."""
+    path = (features or Path("features", corpus)) / f"{modality}.h5"
+    made, settings = read_features(path, modality), load_params(params).corpus(corpus)
+    rows = read_utterances_csv(table or Path("data", corpus, "utterances.csv"))
+    raw, models = raw or Path("data/raw", corpus), models or Path("models", corpus)
+    with tempfile.TemporaryDirectory() as folder, Scratch(Path(folder) / "unused.sqlite") as scratch:
+        extractor = make_extractor(modality, rows, settings, raw, models, device, workers, scratch)
+        verify(path, made, rows, extractor, sample, seed)
+
+
+if __name__ == "__main__":
+    main()
