@@ -188,6 +188,7 @@ class FinetuneText(Section):
     weight_decay: NonNegative
     warmup: Share
     batch_windows: Positive
+    window: Literal["dialogue", "utterance"]
     max_tokens: Annotated[int, Field(ge=8)]
     dropout: Rate
     precision: Precision
@@ -201,6 +202,7 @@ class FinetuneText(Section):
 class ExtractText(Section):
     """One vector per utterance from the encoder (METHOD §0)."""
 
+    window: Literal["dialogue", "utterance"]
     max_tokens: Annotated[int, Field(ge=8)]
     precision: Precision
 

@@ -128,7 +128,7 @@ def plan_parts(
     for fold in (None, *sorted(set(fold_of.values()))):
         here = folder if fold is None else fold_folder(folder, fold)
         encoder = load_encoder(here, settings.max_tokens)
-        windows, strange = dialogue_windows(rows, encoder.tokenizer, settings.max_tokens)
+        windows, strange = dialogue_windows(rows, encoder.tokenizer, settings.max_tokens, settings.window)
         windows = [window for window in windows if fold_of.get(rows[window.rows[0]].dialogue_id) == fold]
         problems |= {row: problem for row, problem in strange.items() if fold_of.get(rows[row].dialogue_id) == fold}
         batches = batches_by_length([len(window) for window in windows], batch_tokens)

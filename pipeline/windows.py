@@ -1,7 +1,8 @@
 """Dialogues -> windows of tokens: `<s>` u1 u2 … `</s>` (METHOD §0), and windows -> batches.
 
 The text encoder reads a whole dialogue at once, so that an utterance is seen in its context. Utterances of a dialogue
-are packed in order, each window as full as it gets; one that is longer than a window is cut to fit.
+are packed in order, each window as full as it gets; one that is longer than a window is cut to fit. With `window:
+utterance` each is read alone, and its context is left to the second stage.
 
 The tokens are those of the dialogue's text written on one line, utterances joined by a space. That matters to
 byte-level BPE (RoBERTa), to which "Yes" and " Yes" are different tokens and the first is rare inside a text: every
@@ -61,15 +62,21 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
     return opens, closes
 
 
-def tokenize(rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Token ids of every utterance, without special tokens; nothing for an utterance without text."""
+def tokenize(rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase, texts_of: Sequence) -> list[list[int]]:
+    """Token ids of every utterance, without special tokens; nothing for an utterance without text.
+
+    Args:
+        rows: of the corpus.
+        tokenizer: the encoder's.
+        texts_of: by row, the text that it is part of: utterances of one text are tokenised as if joined by spaces.
+    """
     texts = [row.text.strip() for row in rows]
-    opened = set()  # dialogues whose first text has been met
-    for index, row in enumerate(rows):
-        if texts[index] and row.dialogue_id in opened:
+    opened = set()  # texts whose first words have been met
+    for index, text in enumerate(texts_of):
+        if texts[index] and text in opened:
             texts[index] = " " + texts[index]
         elif texts[index]:
-            opened.add(row.dialogue_id)
+            opened.add(text)
     # A transcript that happens to hold "</s>" must not close the window: such text is split like any other.
     made = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)
     return made["input_ids"]
@@ -104,14 +111,21 @@ def pack(tokens: Iterable[tuple[int, Sequence[int]]], max_tokens: int, opens: in
 
 
 def dialogue_windows(
-    rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase, max_tokens: int
+    rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase, max_tokens: int, window: str = "dialogue"
 ) -> tuple[list[Window], dict[int, str]]:
     """Windows of all dialogues, in corpus order, and what was found wrong with the text of which row.
 
     An utterance whose text gives no token is in no window and in the problems; one that is cut is in both.
+
+    Args:
+        rows: of the corpus.
+        tokenizer: the encoder's.
+        max_tokens: most tokens of a window.
+        window: `dialogue`, or `utterance` for one utterance per window.
     """
     opens, closes = special_tokens(tokenizer)
-    tokens = tokenize(rows, tokenizer)
+    texts_of = [index if window == "utterance" else row.dialogue_id for index, row in enumerate(rows)]
+    tokens = tokenize(rows, tokenizer, texts_of)
     room = max_tokens - SPECIAL_TOKENS
     problems = {}
     for index, ids in enumerate(tokens):
@@ -120,8 +134,8 @@ def dialogue_windows(
         elif len(ids) > room:
             problems[index] = f"text too long: {len(ids)} tokens, cut to {room} (max_tokens {max_tokens})"
     windows = []
-    for _, dialogue in itertools.groupby(range(len(rows)), key=lambda index: rows[index].dialogue_id):
-        spoken = ((index, tokens[index]) for index in dialogue if tokens[index])
+    for _, together in itertools.groupby(range(len(rows)), key=texts_of.__getitem__):
+        spoken = ((index, tokens[index]) for index in together if tokens[index])
         windows.extend(pack(spoken, max_tokens, opens, closes))
     return windows, problems
 

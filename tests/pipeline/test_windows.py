@@ -77,6 +77,16 @@ def test_dialogue_windows_never_span_dialogues():
     assert problems == {}
 
 
+def test_utterance_windows_hold_one_utterance_each_tokenised_as_if_nothing_came_before():
+    rows = [*talk(4, longest=4)]
+    tokenizer = small_encoder(rows).tokenizer
+    windows, _ = dialogue_windows(rows, tokenizer, 48, "utterance")
+    assert [window.rows for window in windows] == [(index,) for index in range(len(rows))]
+    for row, window in zip(rows, windows, strict=True):
+        alone, _ = dialogue_windows([row], tokenizer, 48)
+        assert window.tokens == alone[0].tokens
+
+
 def test_dialogue_windows_list_empty_texts_and_cut_ones():
     tokenizer = word_tokenizer("yes no")
     rows = [*rows_of("yes", "", " \t", "no " * 9, dialogue="a"), *rows_of("", dialogue="b")]
@@ -93,7 +103,7 @@ def test_dialogue_windows_list_empty_texts_and_cut_ones():
 def test_tokens_are_those_of_the_dialogue_on_one_line():
     rows = [*talk(4, longest=4), *rows_of("", "the train", "  the train ", "…the train!", dialogue="z")]
     tokenizer = small_encoder(rows).tokenizer
-    tokens = tokenize(rows, tokenizer)
+    tokens = tokenize(rows, tokenizer, [row.dialogue_id for row in rows])
     for dialogue in {row.dialogue_id for row in rows}:
         mine = [index for index, row in enumerate(rows) if row.dialogue_id == dialogue]
         line = " ".join(text for index in mine if (text := rows[index].text.strip()))
@@ -106,7 +116,7 @@ def test_tokens_are_those_of_the_dialogue_on_one_line():
 def test_special_tokens_written_in_a_transcript_are_text(name):
     rows = talk(3)
     tokenizer = small_encoder(rows).tokenizer
-    (ids,) = tokenize(rows_of(f"he said {name} twice"), tokenizer)
+    (ids,) = tokenize(rows_of(f"he said {name} twice"), tokenizer, ["a"])
     assert not set(ids) & set(tokenizer.all_special_ids)
 
 
