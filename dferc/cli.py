@@ -205,6 +205,33 @@ def floor(corpus, features, as_json) -> None:
 
 
 @main.command()
+@_options(_corpus)
+@click.option("--name", "names", multiple=True, help="majority, logistic, bc_lstm or late_fusion; all. Repeatable.")
+@_options(_seeds, _features, _out, _params, _device)
+@readable_errors
+def baselines(corpus, names, seeds, features, out, params, device) -> None:
+    """Fit baselines with the corpus' train settings into OUT/CORPUS/NAME/ (default seeds: ablate.seeds)."""
+    from dferc.params import load_params
+
+    settings = load_params(params, (), corpus)
+    block = settings.corpus(corpus).train
+    from dferc.baselines import BASELINES, run_baseline, verify_baseline
+    from dferc.device import choose_device
+    from dferc.report import show_report
+    from dferc.store import read_corpus
+    from dferc.task import make_task
+
+    names = tuple(dict.fromkeys(names)) or BASELINES
+    for name in names:
+        verify_baseline(name)
+    seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
+    task = make_task(read_corpus(features / corpus, corpus), "full", block, choose_device(device, block.precision))
+    for name in names:
+        folder = out / corpus / name
+        show_report(folder, *run_baseline(name, task, seeds, folder))
+
+
+@main.command()
 @_options(_corpus, _runs, _split)
 @click.option("--against", default="full", show_default=True, help="The run that the others are compared with.")
 @click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Tables go to OUT/CORPUS/.")

@@ -37,9 +37,20 @@ def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None
     Raises:
         InputError: the training split has fewer than two classes, or the validation split no label.
     """
+    model, features = fit_floor(corpus, modalities)
+    validation, test = (_labelled(corpus, split) for split in ("validation", "test"))
+    scores = (_score(model, features, corpus, here) if here.any() else None for here in (validation, test))
+    return Floor(*scores, model.C)
+
+
+def fit_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -> tuple[LogisticRegression, np.ndarray]:
+    """The regression that validation chose, and the features [N, D] of all utterances as it reads them.
+
+    Raises:
+        InputError: as `linear_floor`.
+    """
     rows = corpus.utterances
-    labelled = rows.emotion >= 0
-    train, validation, test = (labelled & (rows.split == split) for split in ("train", "validation", "test"))
+    train, validation = (_labelled(corpus, split) for split in ("train", "validation"))
     found = len(set(rows.emotion[train]))
     if found < 2 or not validation.any():
         raise InputError(
@@ -49,15 +60,19 @@ def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None
     features = np.concatenate([_z_score(corpus, m) for m in modalities or tuple(corpus.modalities)], axis=1)
     if features.shape[1] == 0:
         raise InputError(f"{rows.corpus}: no training utterance has any of these signals; nothing to learn from.")
-
-    def score(model: LogisticRegression, here: np.ndarray) -> float:
-        return float(f1_score(rows.emotion[here], model.predict(features[here]), average="weighted", zero_division=0))
-
     with warnings.catch_warnings():  # a fit stopped at max_iter is a floor too, and usually the better one
         warnings.simplefilter("ignore", ConvergenceWarning)
         models = [LogisticRegression(C=c, max_iter=300).fit(features[train], rows.emotion[train]) for c in GRID]
-    best = max(models, key=lambda model: score(model, validation))
-    return Floor(score(best, validation), score(best, test) if test.any() else None, best.C)
+    return max(models, key=lambda model: _score(model, features, corpus, validation)), features
+
+
+def _labelled(corpus: CachedCorpus, split: str) -> np.ndarray:
+    return (corpus.utterances.emotion >= 0) & (corpus.utterances.split == split)
+
+
+def _score(model: LogisticRegression, features: np.ndarray, corpus: CachedCorpus, here: np.ndarray) -> float:
+    actual = corpus.utterances.emotion[here]
+    return float(f1_score(actual, model.predict(features[here]), average="weighted", zero_division=0))
 
 
 def _z_score(corpus: CachedCorpus, modality: str) -> np.ndarray:

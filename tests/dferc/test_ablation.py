@@ -15,7 +15,7 @@ from dferc.console import InputError
 from dferc.grid import Grid, latex, markdown
 from dferc.published import published_scores
 from dferc.runs import read_run
-from dferc.statistics import holm
+from dferc.statistics import holm, mcnemar
 from dferc.tables import caption, main_grid, notes, write_tables
 from tests.finished_runs import guess, write_run
 from tests.helpers import make_utterances
@@ -50,6 +50,7 @@ def test_comparison_is_of_the_paired_seeds_by_hand(runs):
     difference_S = one.scores.weighted_f1 - two.scores.weighted_f1
     weighted = found.differences["weighted_f1"]
     assert found.seeds == (0, 1, 2, 3, 4)
+    assert found.mcnemar == mcnemar(one.actual_N, one.together, two.together)
     assert weighted.mean == pytest.approx(difference_S.mean())
     half = 2.776445 * difference_S.std(ddof=1) / np.sqrt(5)  # t(0.975; 4)
     assert (weighted.seeds.low, weighted.seeds.high) == pytest.approx((weighted.mean - half, weighted.mean + half))
