@@ -113,9 +113,9 @@ def fit_recurrent(task: Task, seed: int, late: bool) -> Fitted:
         best_epoch, best_score, best = 0, -1.0, {}
         for epoch in range(1, settings.epochs + 1):
             _train_epoch(machinery, task)
-            score = _validate(model, task)
+            score = _validate(machinery.judged, task)
             if score > best_score:
-                weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+                weights = {name: value.detach().clone() for name, value in machinery.judged.state_dict().items()}
                 best_epoch, best_score, best = epoch, score, weights
             elif epoch - best_epoch >= settings.patience:
                 break
@@ -124,7 +124,7 @@ def fit_recurrent(task: Task, seed: int, late: bool) -> Fitted:
 
 
 def _train_epoch(machinery: Machinery, task: Task) -> None:
-    model, optimiser, schedule, scaler, order = machinery
+    model, optimiser, schedule, scaler, order, average = machinery
     device, dtype, _ = task.device
     model.train()
     for batch in task.train.batches(task.settings.batch_dialogues, generator=order):
@@ -141,6 +141,8 @@ def _train_epoch(machinery: Machinery, task: Task) -> None:
         scaler.step(optimiser)
         scaler.update()
         schedule.step()
+        if average:
+            average.update(model)
 
 
 @torch.no_grad()
