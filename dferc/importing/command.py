@@ -37,7 +37,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--replace", is_flag=True, help="Replace the features that are there.")
 @readable_errors
 def import_features(files, text, audio, visual, layer, corpus, classes, transcripts, ids, features, replace) -> None:
-    r"""Features made elsewhere into features/CORPUS/, ready for `dferc train`.
+    """Features made elsewhere into features/CORPUS/, ready for `dferc train`.
 
     FILEs are recognised by what they hold; their names do not matter:
 
@@ -60,7 +60,7 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
     dferc import MELD_features_raw1.pkl --transcripts data/raw/meld
     dferc import --text iemocap_features_roberta.pkl --audio IEMOCAP_features.pkl --visual IEMOCAP_features.pkl
     dferc import Speakers.pkl TextFeatures.pkl AudioFeatures.pkl VisualFeatures.pkl
-    """
+    """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     named = {modality: path for modality, path in (("text", text), ("audio", audio), ("visual", visual)) if path}
     paths = list(dict.fromkeys([*files, *named.values()]))
     if not paths:

@@ -72,6 +72,13 @@ def copy(root, tmp_path) -> Path:
 # ---------------------------------------------------------------------------------------------------- what works
 
 
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_help_keeps_its_tables_and_shows_no_markup(command):
+    shown = CliRunner().invoke(main, [command, "--help"])
+    assert shown.exit_code == 0 and shown.stdout.startswith(f"Usage: main {command}")
+    assert "\\b" not in shown.stdout
+
+
 def test_help_does_not_import_what_is_slow():
     slow = ("torch", "h5py", "sklearn", "pydantic")
     code = f"import sys, dferc.cli; print([name for name in {slow} if name in sys.modules])"
