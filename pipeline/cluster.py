@@ -102,7 +102,11 @@ class Job:
 
 
 def results(job: Job, items: Iterable[Any], workers: Workers) -> Iterator[tuple[int, Any]]:
-    """Run everything; see `engine.run`."""
+    """Run everything; see `engine.run`.
+
+    Left early, it cancels nothing: the few items in flight end with the connection. (Ray 2.60 aborts this process
+    where a result arrives for a task that `ray.cancel(force=True)` has just ended.)
+    """
     fresh = enumerate(items)
     in_flight: dict[ray.ObjectRef, int] = {}
     with _connected(workers) as room:
@@ -111,18 +115,14 @@ def results(job: Job, items: Iterable[Any], workers: Workers) -> Iterator[tuple[
         def task(item):
             return job(item)
 
-        try:
-            while True:
-                for index, item in itertools.islice(fresh, room - len(in_flight)):
-                    in_flight[task.remote(item)] = index
-                if not in_flight:
-                    return
-                finished, _ = ray.wait(list(in_flight))
-                for reference in finished:
-                    yield in_flight.pop(reference), _result(reference)
-        finally:
-            for reference in in_flight:
-                ray.cancel(reference, force=True)
+        while True:
+            for index, item in itertools.islice(fresh, room - len(in_flight)):
+                in_flight[task.remote(item)] = index
+            if not in_flight:
+                return
+            finished, _ = ray.wait(list(in_flight))
+            for reference in finished:
+                yield in_flight.pop(reference), _result(reference)
 
 
 def _result(reference: "ray.ObjectRef") -> Any:
@@ -164,7 +164,10 @@ def _join(address: str) -> None:
     try:
         ray.init(address, runtime_env={"py_modules": code}, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"the Ray cluster at {address} cannot be joined: {error}") from error
+        raise InputError(
+            f"the Ray cluster at {address} cannot be joined: {error}. If it asks for a token, set RAY_AUTH_MODE=token; "
+            "see docs/cluster.md."
+        ) from error
 
 
 def _verify_reachable(address: str) -> None:

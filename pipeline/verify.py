@@ -166,8 +166,9 @@ def _tell(path: Path, found: list[Deviation], total: int, other_identity: bool) 
         raise InputError(
             f"{compared}; {len(off)} differ by more than {TOLERANCE:g} standard deviations:{listed}{more}{why}"
         )
-    largest = f"; largest deviation: {max(found, key=lambda each: each.largest)}" if found else ""
-    console.print(f"{compared}; all within {TOLERANCE:g} standard deviations{largest}", markup=False)
+    largest = max(found, key=lambda each: each.largest, default=None)
+    worst = f"; largest deviation: {largest}" if largest is not None and largest.largest else ", and equal to the bit"
+    console.print(f"{compared}; all within {TOLERANCE:g} standard deviations{worst}", markup=False)
 
 
 def make_extractor(

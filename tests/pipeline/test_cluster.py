@@ -158,8 +158,12 @@ def test_address_without_ray_is_refused_within_seconds(disconnected, tmp_path, a
     assert f"no Ray cluster answers at {address}" in outcome.stderr and "docs/cluster.md" in outcome.stderr
 
 
-def test_no_cluster_on_this_machine_is_told(disconnected):
-    with pytest.raises(InputError, match="cluster at auto cannot be joined: Could not find any running Ray"):
+def test_cluster_that_cannot_be_joined_is_told(disconnected, monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionError("Could not find any running Ray instance")
+
+    monkeypatch.setattr(ray, "init", refuse)  # a machine may have a cluster of its own
+    with pytest.raises(InputError, match="cluster at auto cannot be joined: Could not find .* RAY_AUTH_MODE=token"):
         list(engine.run(square, [1], Workers(cluster="auto")))
 
 
