@@ -6,17 +6,18 @@
 
 import difflib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from dferc.checkpoint import Checkpoint, describe_corpus
-from dferc.console import InputError
+from dferc.console import InputError, progress_bar
 from dferc.corpus import CachedCorpus
 from dferc.dataset import Dialogues
 from dferc.evaluate import SCORED, Evaluation, Predictions, score
 from dferc.floor import fit_floor
-from dferc.recurrent import fit_recurrent, predict_recurrent
+from dferc.recurrent import Fitted, fit_recurrent, predict_recurrent
 from dferc.report import write_report
 from dferc.task import Task
 
@@ -65,14 +66,22 @@ def _fit_each(name: str, task: Task, seeds: Sequence[int]) -> Iterator[tuple[int
         probabilities_NC = majority(corpus) if name == "majority" else logistic(corpus, task.variant.modalities)
         yield from ((0, probabilities_NC) for _ in seeds)
         return
-    for seed in seeds:
-        fitted = fit_recurrent(task, seed, late=name == "late_fusion")
-        probabilities_NC = np.zeros((len(corpus.utterances), task.classes))
-        for split in set(SCORED) & set(corpus.utterances.split):
-            dialogues = Dialogues(corpus, split, task.normalisation, task.variant.modalities, task.device.device)
-            rows_N, made_NC = predict_recurrent(fitted.model, dialogues)
-            probabilities_NC[rows_N.numpy()] = made_NC.numpy()
-        yield fitted.best_epoch, probabilities_NC
+    with progress_bar() as bar:
+        for seed in seeds:
+            epochs = bar.add_task(f"{name} {corpus.utterances.corpus}, seed {seed}", total=task.settings.epochs)
+            fitted = fit_recurrent(task, seed, late=name == "late_fusion", report=partial(bar.advance, epochs))
+            yield fitted.best_epoch, _predict(fitted, task)
+
+
+def _predict(fitted: Fitted, task: Task) -> np.ndarray:
+    """[N, C] of all utterances of the corpus; zeros outside the scored splits."""
+    rows, modalities = task.corpus.utterances, task.variant.modalities
+    probabilities_NC = np.zeros((len(rows), task.classes))
+    for split in set(SCORED) & set(rows.split):
+        dialogues = Dialogues(task.corpus, split, task.normalisation, modalities, task.device.device)
+        rows_N, made_NC = predict_recurrent(fitted.model, dialogues)
+        probabilities_NC[rows_N.numpy()] = made_NC.numpy()
+    return probabilities_NC
 
 
 def majority(corpus: CachedCorpus) -> np.ndarray:

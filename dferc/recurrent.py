@@ -8,7 +8,7 @@ M modalities, N utterances, C classes, H hidden, K branches.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -96,13 +96,14 @@ def build_baseline(task: Task, late: bool) -> RecurrentBaseline:
     return RecurrentBaseline(branches, modalities)
 
 
-def fit_recurrent(task: Task, seed: int, late: bool) -> Fitted:
+def fit_recurrent(task: Task, seed: int, late: bool, report: Callable[[], None] | None = None) -> Fitted:
     """Train one seed and keep the epoch that is best on validation.
 
     Args:
         task: made for the variant `full`.
         seed: of initialisation, dropout and order; on the CPU it gives the same bits again.
         late: late fusion instead of early.
+        report: told of every epoch.
     """
     settings, device = task.settings, task.device.device
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
@@ -114,6 +115,8 @@ def fit_recurrent(task: Task, seed: int, late: bool) -> Fitted:
         for epoch in range(1, settings.epochs + 1):
             _train_epoch(machinery, task)
             score = _validate(machinery.judged, task)
+            if report is not None:
+                report()
             if score > best_score:
                 weights = {name: value.detach().clone() for name, value in machinery.judged.state_dict().items()}
                 best_epoch, best_score, best = epoch, score, weights

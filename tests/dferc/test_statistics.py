@@ -179,6 +179,27 @@ def test_seeds_find_five_percent_where_there_is_no_difference_and_a_planted_one(
     assert np.mean([compare_seeds(*pair).p < 0.05 for pair in zip(one + 0.04, two)]) > 0.9
 
 
+def test_two_kinds_of_chance_need_both_tests():
+    """Two methods alike on average, each with lucky seeds and easy dialogues of its own.
+
+    What is tested by seeds alone, or by dialogues alone, is too often a difference; what both find is not.
+    """
+    random, drawn_BD, found = np.random.default_rng(12), draw_dialogues(60, resamples=1_000), []
+    dialogue_N = np.repeat(np.arange(60), 6)
+    for _ in range(SIMULATIONS // 2):
+        actual_N = random.integers(CLASSES, size=len(dialogue_N))
+        ease_MSN = random.normal(0, 0.3, (2, 1, 60))[..., dialogue_N] + random.normal(0, 0.08, (2, 5, 1))
+        right_MSN = 0.4 + ease_MSN + random.normal(size=(2, 5, len(dialogue_N))) > 0
+        made_MSN = np.where(right_MSN, actual_N, random.integers(CLASSES, size=right_MSN.shape))
+        one, two = (count(actual_N, made_SN, dialogue_N, CLASSES) for made_SN in made_MSN)
+        resampled = (score_resamples(each, drawn_BD).weighted_f1 for each in (one, two))
+        over_dialogues = compare_dialogues(np.subtract(*resampled), 60).p
+        found.append((over_dialogues, compare_seeds(*(score_seeds(each).weighted_f1 for each in (one, two))).p))
+    by_dialogues, by_seeds = (np.array(found) < 0.05).mean(axis=0)
+    assert by_dialogues > 0.08 and by_seeds > 0.08
+    assert (np.array(found).max(axis=1) < 0.05).mean() <= 0.07
+
+
 def test_wilcoxon_cannot_reach_five_percent_with_five_seeds():
     assert stats.wilcoxon([0.1, 0.2, 0.3, 0.4, 0.5]).pvalue == 2 / 32
 
