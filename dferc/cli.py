@@ -10,12 +10,14 @@ from pathlib import Path
 import click
 
 from dferc import __version__
-from dferc.console import console, readable_errors
+from dferc.console import CorpusName, console, readable_errors
 from dferc.importing.command import import_features
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
-_corpus = click.option("--corpus", required=True, help="Its block in params.yaml; its folder in --features.")
+_corpus = click.option(
+    "--corpus", type=CorpusName(), required=True, help="Its block in params.yaml; its folder in --features."
+)
 _variant = click.option("--variant", default="full", show_default=True, help="An ablation row (see README).")
 _features = click.option(
     "--features", type=FOLDER, default=Path("features"), show_default=True, help="Holds a folder per corpus."
@@ -270,7 +272,7 @@ def compare(run, reference, split, as_json) -> None:
 @_json
 @readable_errors
 def check(params, as_json) -> None:
-    """Check params.yaml as a whole and say what `dvc repro` would run."""
+    """Check every value of params.yaml and say what `dvc repro` would run (its files: `python -m pipeline.check`)."""
     from dferc.params import load_params
 
     settings = load_params(params)

@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import functools
 import os
+import re
 import signal
 import sys
 import threading
@@ -29,8 +30,23 @@ from rich.progress import (
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
+CORPUS_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+"""What a corpus may be called: the name is a block of params.yaml and of many folders."""
+
 LINE_EVERY_S = 30.0
 """Seconds between the lines that stand for a progress bar in a log."""
+
+
+class CorpusName(click.ParamType):
+    """The `--corpus` of every command: a plain name, never a path that would lead out of the folders it names."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name as it is; anything else is a usage error."""
+        if value and not re.fullmatch(CORPUS_NAME, value):
+            self.fail(f"{value!r} is no name of a corpus: a letter, then letters, digits, - and _ (it names folders)")
+        return value
 
 
 class InputError(ValueError):

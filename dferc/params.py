@@ -29,7 +29,7 @@ from pydantic import (
 )
 from ruamel.yaml import YAML, YAMLError
 
-from dferc.console import InputError
+from dferc.console import CORPUS_NAME, InputError
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -39,7 +39,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["float32", "bfloat16", "float16"]
 Name = Annotated[str, Field(min_length=1)]
-CorpusName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # it names folders
+CorpusName = Annotated[str, Field(pattern=CORPUS_NAME)]
 _FromList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has no tuples
 Pair = Annotated[tuple[Rate, Rate], _FromList]
 ClassWeights = Annotated[

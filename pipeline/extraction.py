@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from dferc.console import InputError, console, progress_bar
+from dferc.console import CorpusName, InputError, console, progress_bar
 from dferc.corpus import Features, Utterances
 from dferc.files import file_hash
 from dferc.store import read_utterances, write_features
@@ -128,7 +128,7 @@ def stage_options(modality: str) -> Callable:
 
         path = click.Path(path_type=Path)
         declared = [
-            click.option("--corpus", required=True, help="Name of the corpus block in params.yaml."),
+            click.option("--corpus", type=CorpusName(), required=True, help="Name of the corpus block in params.yaml."),
             click.option("--params", type=path, default="params.yaml", show_default=True, help="Settings."),
             *(
                 click.option(f"--{name}", type=path, help=f"{text}  [default: {default}]")

@@ -21,7 +21,7 @@ import click
 import torch
 from safetensors.torch import save_file
 
-from dferc.console import InputError, console, readable_errors
+from dferc.console import CorpusName, InputError, console, readable_errors
 from dferc.corpus import UNLABELLED
 from dferc.device import DEVICES, Device, choose_device
 from dferc.params import FinetuneText, load_params
@@ -33,7 +33,7 @@ from pipeline.windows import dialogue_windows
 
 
 @click.command()
-@click.option("--corpus", required=True, help="Block of params.yaml.")
+@click.option("--corpus", type=CorpusName(), required=True, help="Block of params.yaml.")
 @click.option("--params", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
 @click.option("--utterances", type=click.Path(path_type=Path), help="Default: data/CORPUS/utterances.csv")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: models/CORPUS/text")

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dferc import SPLITS
-from dferc.console import InputError, console, readable_errors
+from dferc.console import CorpusName, InputError, console, readable_errors
 from dferc.corpus import UNLABELLED, Note, Utterances
 from dferc.params import Corpus, load_params
 from dferc.store import write_utterances
@@ -160,7 +160,7 @@ def prepare(
 
 
 @click.command()
-@click.option("--corpus", required=True, help="A block of the params file.")
+@click.option("--corpus", type=CorpusName(), required=True, help="A block of the params file.")
 @click.option("--params", type=click.Path(dir_okay=False), default="params.yaml", show_default=True, help="Settings.")
 @click.option("--raw", type=click.Path(path_type=Path), help="Raw corpus [data/raw/CORPUS].")
 @click.option("--utterances", type=click.Path(path_type=Path), help="Output [data/CORPUS/utterances.csv].")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dferc.console import InputError, console, progress_bar, readable_errors
+from dferc.console import CorpusName, InputError, console, progress_bar, readable_errors
 from dferc.device import DEVICES, choose_device
 from dferc.files import write_atomically
 from dferc.params import TrainFace, load_params
@@ -54,7 +54,7 @@ class Score:
 
 
 @click.command()
-@click.option("--corpus", required=True, help="Name of the corpus block in params.yaml.")
+@click.option("--corpus", type=CorpusName(), required=True, help="Name of the corpus block in params.yaml.")
 @click.option("--params", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
 @click.option("--faces", type=click.Path(path_type=Path), help="FER+ files.  [default: data/faces/{corpus}]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: models/{corpus}/face]")

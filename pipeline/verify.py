@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from dferc import MODALITIES
-from dferc.console import InputError, console, progress_bar, readable_errors
+from dferc.console import CorpusName, InputError, console, progress_bar, readable_errors
 from dferc.corpus import Features
 from dferc.device import DEVICES, choose_device
 from dferc.params import Corpus, load_params
@@ -207,7 +207,7 @@ _path = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--corpus", required=True, help="Name of the corpus block in params.yaml.")
+@click.option("--corpus", type=CorpusName(), required=True, help="Name of the corpus block in params.yaml.")
 @click.option("--modality", required=True, type=click.Choice(MODALITIES), help="Which file to verify.")
 @click.option(
     "--sample", type=click.IntRange(min=1), default=20, show_default=True, help="Utterances to compute again."

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from dferc.console import console, readable_errors
+from dferc.console import CorpusName, console, readable_errors
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -23,7 +23,9 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     show_default=True,
     help="Which of COSMIC's (SDT's, GraphSmile's) four RoBERTa layers, or their mean.",
 )
-@click.option("--corpus", default="", help="Its block in params.yaml and its folder [default: as recognised].")
+@click.option(
+    "--corpus", type=CorpusName(), default="", help="Its block in params.yaml and its folder [default: as recognised]."
+)
 @click.option("--classes", default="", metavar="A,B,…", help="A table's class names, in the order of their numbers.")
 @click.option("--transcripts", type=FOLDER, help="MELD's CSVs: real utterance numbers, names and texts.")
 @click.option("--ids", type=FILE, help="IEMOCAP's utterance ids: one per line, or MERBench's label_6way.npz.")

@@ -220,7 +220,10 @@ def _put(index: Callable[[Machine], int]) -> Callable[[Machine], None]:
 
 def _get(index: Callable[[Machine], int]) -> Callable[[Machine], None]:
     def fetch(machine: Machine) -> None:
-        machine.stack.append(machine.memo[index(machine)])
+        key = index(machine)
+        if key not in machine.memo:
+            raise RefusedError(f"the entry {key} of its memory, which it never made")
+        machine.stack.append(machine.memo[key])
 
     return fetch
 

@@ -234,3 +234,15 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path):
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert found.returncode == 1 and "pip install 'dferc[parquet]'" in found.stderr
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a b", "2024"])
+def test_corpus_that_is_no_plain_name_is_refused_and_writes_nothing(tmp_path, name):
+    source = tmp_path / "any.pkl"
+    source.write_bytes(b"\x80\x02}.")
+    (tmp_path / "features").mkdir()
+    result = CliRunner().invoke(
+        main, ["import", str(source), "--corpus", name, "--features", str(tmp_path / "features")]
+    )
+    assert result.exit_code == 2 and "is no name of a corpus" in result.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["any.pkl", "features"]
