@@ -222,7 +222,7 @@ def _get(index: Callable[[Machine], int]) -> Callable[[Machine], None]:
     def fetch(machine: Machine) -> None:
         key = index(machine)
         if key not in machine.memo:
-            raise RefusedError(f"the entry {key} of its memory, which it never made")
+            raise RefusedError(f"the entry {key} of its memory, which it never made: damaged, or not a pickle")
         machine.stack.append(machine.memo[key])
 
     return fetch
