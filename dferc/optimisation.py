@@ -31,6 +31,17 @@ class Machinery(NamedTuple):
         """The model that is validated and saved: the averaged one where there is one."""
         return self.average.model if self.average else self.model
 
+    def step(self, loss: Tensor, clip_norm: float) -> None:
+        """One step down the gradient of `loss`, whose norm is clipped (METHOD §6); `zero_grad` is the caller's."""
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
+        clip_gradients(self.model.parameters(), clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        if self.average:
+            self.average.update(self.model)
+
     def state(self) -> dict:
         """All states, the global generators' (dropout) included; tensors are not copied."""
         parts = ("model", "optimiser", "schedule", "scaler")

@@ -19,7 +19,7 @@ from dferc.evaluate import BATCH_DIALOGUES
 from dferc.layers import dropout
 from dferc.losses import cross_entropy
 from dferc.lstm import BiLSTMLayer, Layout
-from dferc.optimisation import Machinery, clip_gradients, make_machinery
+from dferc.optimisation import Machinery, make_machinery
 from dferc.tally import score_confusion
 from dferc.task import Task
 
@@ -127,25 +127,17 @@ def fit_recurrent(task: Task, seed: int, late: bool, report: Callable[[], None] 
 
 
 def _train_epoch(machinery: Machinery, task: Task) -> None:
-    model, optimiser, schedule, scaler, order, average = machinery
-    device, dtype, _ = task.device
+    model, (device, dtype, _) = machinery.model, task.device
     model.train()
-    for batch in task.train.batches(task.settings.batch_dialogues, generator=order):
-        optimiser.zero_grad(set_to_none=True)
+    for batch in task.train.batches(task.settings.batch_dialogues, generator=machinery.order):
+        machinery.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             logits_KNC, sees_KN = model(batch)
             loss = sum(
                 cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, sees_N)
                 for logits_NC, sees_N in zip(logits_KNC, sees_KN)
             )
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimiser)
-        clip_gradients(model.parameters(), task.settings.clip_norm)
-        scaler.step(optimiser)
-        scaler.update()
-        schedule.step()
-        if average:
-            average.update(model)
+        machinery.step(loss, task.settings.clip_norm)
 
 
 @torch.no_grad()

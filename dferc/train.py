@@ -20,7 +20,7 @@ from dferc.dataset import Batch
 from dferc.history import write_csv, write_curves
 from dferc.losses import Losses, dferc_losses
 from dferc.model import DFERC, Outputs
-from dferc.optimisation import Machinery, clip_gradients, make_machinery
+from dferc.optimisation import Machinery, make_machinery
 from dferc.resume import Progress, forget, load_progress, resume_path, save_progress
 from dferc.tally import Scores, Tally, read_tallies
 from dferc.task import Task
@@ -122,22 +122,14 @@ def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: 
 
 def train_epoch(machinery: Machinery, task: Task) -> Tally:
     """One pass over the training split; nothing in it waits for the device."""
-    model, optimiser, schedule, scaler, order, average = machinery
-    device, dtype, _ = task.device
+    model, (device, dtype, _) = machinery.model, task.device
     trained = Tally(task.classes, device)
     model.train()
-    for batch in task.train.batches(task.settings.batch_dialogues, generator=order):
-        optimiser.zero_grad(set_to_none=True)
+    for batch in task.train.batches(task.settings.batch_dialogues, generator=machinery.order):
+        machinery.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             outputs, losses = forward(model, batch, task)
-        scaler.scale(losses.total).backward()
-        scaler.unscale_(optimiser)
-        clip_gradients(model.parameters(), task.settings.clip_norm)
-        scaler.step(optimiser)
-        scaler.update()
-        schedule.step()
-        if average:
-            average.update(model)
+        machinery.step(losses.total, task.settings.clip_norm)
         trained.add(losses, outputs.logits_NC, batch.labels_N)
     return trained
 
