@@ -1,11 +1,19 @@
-"""The one fixture that is expensive: the demo corpus, media to scores."""
+"""What all tests share: Ctrl-C that arrives, and the one expensive fixture, the demo corpus, media to scores."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import REPOSITORY
 from tests.projects import copy_project, dvc
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A shell starts what it puts into the background with SIGINT ignored, and so would every command of the tests."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
