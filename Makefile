@@ -17,7 +17,7 @@ setup: .venv/.installed ## the virtual environment (.venv) with everything insta
 	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "setting up .venv (PyTorch is large: about 5 GB, some minutes) ..."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,report,dev]'
 	@touch $@
 
 repro: setup ## media to scores: `dvc repro` for the corpora that params.yaml names (demo: minutes)
@@ -27,10 +27,10 @@ repro: setup ## media to scores: `dvc repro` for the corpora that params.yaml na
 	dvc metrics show
 
 test: setup ## all tests
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 test-fast: setup ## the tests without the slow ones
-	python -m pytest -m "not slow"
+	python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: setup ## what CI and pre-commit check
 	ruff check .
@@ -43,10 +43,14 @@ format: setup ## mend what can be mended
 
 bench: setup ## speed, as ratios and fractions of this machine's measured peak
 	python -m benchmarks.train_speed
+	python -m benchmarks.ablation_throughput
 	python -m benchmarks.import_features
 	python -m benchmarks.extract_audio
 	python -m benchmarks.extract_visual
+	python -m benchmarks.decode
 	python -m benchmarks.extract_text
+	python -m benchmarks.engines
+	python -m benchmarks.memory
 
 constraints: setup ## write constraints.txt anew from what is installed
 	@{ head -2 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep '==' | sort -f; } > constraints.new

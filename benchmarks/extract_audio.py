@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline import engine, extract_audio, media
+from dferc import engine
+from pipeline import extract_audio
+from pipeline.sound import SAMPLE_RATE_HZ, read_audio
 from tests.clips import tone, write_clip
 
 FEATURE_SET, MIN_S = "IS10", 0.08
@@ -50,8 +52,8 @@ def one_worker_to_bare(items: list[tuple], repeats: int) -> tuple[float, float]:
     seconds = dict.fromkeys(("bare", "ours", "decode"), 0.0)
     with threadpool_limits(1):
         for item in items * repeats:
-            samples = _timed(seconds, "decode", media.read_audio, *item[:3])
-            _timed(seconds, "bare", smile.process_signal, samples, media.SAMPLE_RATE_HZ)
+            samples = _timed(seconds, "decode", read_audio, *item[:3])
+            _timed(seconds, "bare", smile.process_signal, samples, SAMPLE_RATE_HZ)
             _timed(seconds, "ours", extract_audio.functionals, item)
     return seconds["bare"] / seconds["ours"], seconds["decode"] / seconds["ours"]
 

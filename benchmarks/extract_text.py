@@ -71,7 +71,7 @@ def measure(folder: Path, dialogues: int, repeats: int, source: Path) -> tuple[f
     """Ratio of throughputs, and the share of padding in our batches."""
     rows = make_dialogues(dialogues)
     write_rows(folder, rows)
-    settings = ExtractText(max_tokens=512, precision="float32")
+    settings = ExtractText(window="dialogue", context_share=0.0, max_tokens=512, precision="float32")
     encoder = load_encoder(source, settings.max_tokens)
     encoder.model.eval()
     windows, _ = dialogue_windows(rows, encoder.tokenizer, settings.max_tokens)
@@ -88,6 +88,7 @@ def measure(folder: Path, dialogues: int, repeats: int, source: Path) -> tuple[f
             utterances=folder / "utterances.h5",
             out=folder / "text.h5",
             problems=folder / "problems.csv",
+            log=folder / "log.json",
             scratch=folder / f"{run}.sqlite",
         )
         with Scratch(places.scratch) as scratch:

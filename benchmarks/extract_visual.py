@@ -6,7 +6,7 @@ batch after the other. Both in turn, several times; the ratio of the medians is 
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import click
 import numpy as np
@@ -14,8 +14,8 @@ import torch
 
 from dferc.device import DEVICES, choose_device
 from pipeline.densenet import FaceNet
-from pipeline.extract_visual import BATCH, pooled
-from pipeline.faces import Faces
+from pipeline.pooling import BATCH, face_vectors, pooled
+from pipeline.speaker_face import Faces
 
 
 @click.command()
@@ -36,8 +36,11 @@ def main(image_size: int, utterances: int, repeats: int, device: str) -> None:
         for batch in faces_NSS.split(BATCH):
             net(batch.to(where)).features.cpu()
 
+    def network(batches: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        return ((number, face_vectors(net, batch)) for number, batch in enumerate(batches))
+
     def ours() -> None:
-        assert len(list(pooled(net, enumerate(cuts)))) == utterances
+        assert len(list(pooled(enumerate(cuts), network))) == utterances
 
     bare(), ours()  # the first of each allocates
     times = [(seconds(bare), seconds(ours)) for _ in range(repeats)]

@@ -3,7 +3,7 @@
     python -m benchmarks.train_speed
 
 The data are simulated: 108 dialogues of 8 to 110 utterances (IEMOCAP's shape), features 384/1582/342 wide, all present.
-An epoch is `dferc.train.train_epoch`, as the trainer runs it: forward, losses, backward, clipping, AdamW.
+An epoch is `dferc.epoch.train_epoch`, as the trainer runs it: forward, losses, backward, clipping, AdamW.
 
 Counted operations (a multiplication and an addition are two):
 - linear and recurrent layers: forward 2 per weight and utterance, backward twice that;
@@ -26,20 +26,20 @@ import torch
 from dferc import MODALITIES
 from dferc.corpus import CachedCorpus, Features, Utterances
 from dferc.device import Device
+from dferc.epoch import train_epoch
 from dferc.optimisation import Machinery, make_machinery
 from dferc.params import load_params
 from dferc.task import Task, make_task
-from dferc.train import train_epoch
 
 WIDTHS = {"text": 384, "audio": 1582, "visual": 342}
 DIALOGUES, SHORTEST, LONGEST, CLASSES = 108, 8, 110, 6
 TARGETS = {2: 0.22, 32: 0.45}
 
 
-def simulate(seed: int = 0) -> CachedCorpus:
+def simulate(seed: int = 0, dialogues: int = DIALOGUES) -> CachedCorpus:
     """Random features and labels in IEMOCAP's shape; one extra dialogue is the validation split."""
     random = np.random.default_rng(seed)
-    lengths = np.append(random.integers(SHORTEST, LONGEST + 1, DIALOGUES), SHORTEST)
+    lengths = np.append(random.integers(SHORTEST, LONGEST + 1, dialogues), SHORTEST)
     N = int(lengths.sum())
     dialogue = np.repeat([f"d{number}" for number in range(len(lengths))], lengths).astype(object)
     ids = np.array([f"u{number}" for number in range(N)], dtype=object)

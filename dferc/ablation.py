@@ -3,15 +3,13 @@
 B resamples, D dialogues, S seeds, N utterances, C classes.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dferc.console import InputError
-from dferc.runs import Run, align, read_run
+from dferc.runs import Run, align, read_runs
 from dferc.statistics import (
     Interval,
     Scores,
@@ -22,7 +20,6 @@ from dferc.statistics import (
     mcnemar,
     score_resamples,
 )
-from dferc.variants import VARIANTS
 
 
 class Difference(NamedTuple):
@@ -124,21 +121,9 @@ def collect(folder: Path, split: str = "test", against: str = "full") -> Ablatio
     Raises:
         InputError: the reference is not there or not finished, or two runs follow different protocols.
     """
-    names = sorted((path.name for path in folder.glob("*/") if not path.name.startswith(".")), key=_place)
-    if against not in names:
-        close = difflib.get_close_matches(against, names, n=3) or names
-        raise InputError(
-            f"{folder} has no run {against!r} to compare with. Choose one with --against: {', '.join(close) or 'none'}."
-        )
-    reference, notes = read_run(folder / against, split), []
-    runs, drawn_BD = {}, draw_dialogues(reference.dialogues)
-    for name in names:
-        try:
-            found = reference if name == against else read_run(folder / name, split)
-        except InputError as error:
-            notes.append(f"{name} is left out: {error}")
-        else:
-            runs[name] = align(found, reference)
+    runs, notes = read_runs(folder, split, against)
+    reference = runs[against]
+    drawn_BD = draw_dialogues(reference.dialogues)
     comparisons = {name: compare(run, reference, drawn_BD) for name, run in runs.items() if name != against}
     corrected = _correct(comparisons)
     rows = [Row(name, run, comparisons.get(name), corrected.get(name)) for name, run in runs.items()]
@@ -147,11 +132,6 @@ def collect(folder: Path, split: str = "test", against: str = "full") -> Ablatio
     ]
     notes += class_notes(reference)
     return Ablation(folder.name, reference, rows, notes)
-
-
-def _place(name: str) -> tuple[int, str]:
-    """The paper's order, then baselines and trials by name."""
-    return (list(VARIANTS).index(name) if name in VARIANTS else len(VARIANTS), name)
 
 
 def _correct(comparisons: Mapping[str, Comparison]) -> dict[str, Corrected]:

@@ -15,6 +15,7 @@ from dferc.checkpoint import Checkpoint, describe_corpus
 from dferc.console import InputError, progress_bar
 from dferc.corpus import CachedCorpus
 from dferc.dataset import Dialogues
+from dferc.device import cpu_threads
 from dferc.evaluate import SCORED, Evaluation, Predictions, score
 from dferc.floor import fit_floor
 from dferc.recurrent import Fitted, fit_recurrent, predict_recurrent
@@ -55,7 +56,8 @@ def run_baseline(name: str, task: Task, seeds: Sequence[int], folder: Path) -> t
     """
     verify_baseline(name)
     fits = _fit_each(name, task, seeds)
-    evaluations = [_evaluate(name, task, seed, folder, *fit) for seed, fit in zip(seeds, fits, strict=True)]
+    with cpu_threads(task.settings.threads):
+        evaluations = [_evaluate(name, task, seed, folder, *fit) for seed, fit in zip(seeds, fits, strict=True)]
     return write_report(folder, task.corpus, evaluations), evaluations
 
 

@@ -2,7 +2,7 @@
 
 model.safetensors is whole by itself: weights, normalisation and the record (settings, classes, widths, identities of
 the features, scores) in its metadata, so that a kill between two files cannot pair new weights with an old record.
-settings.json is the record again, for reading, with the versions of the software beside it.
+settings.json is the record again, for reading, with the run's key and the versions of the software beside it.
 """
 
 import json
@@ -26,10 +26,10 @@ from dferc.params import Train
 from dferc.protocol import card_hash
 from dferc.variants import get_variant
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the checkpoint's layout; raised when old files could be misread."""
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, RECORD, HISTORY = "model.safetensors", "settings.json", "history.csv"
 
 
 class Checkpoint(NamedTuple):
@@ -72,7 +72,24 @@ def save_checkpoint(
     content = save(tensors, metadata)  # in memory first: a full disk is then an OSError like any other
     write_atomically(folder / WEIGHTS, lambda path: path.write_bytes(content))
     text = json.dumps(record | remarks, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / "settings.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def holds_run(folder: Path, key: str) -> bool:
+    """Whether a folder holds this very run, finished and whole: a kill between its files leaves records that differ.
+
+    Args:
+        folder: of a seed.
+        key: what `dferc.resume.run_key` says of the run; settings.json has it as `run`.
+    """
+    try:
+        said = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            record = json.loads((file.metadata() or {}).get("dferc", "{}"))
+    except (OSError, ValueError, SafetensorError):
+        return False
+    whole = record.items() <= said.items() and (folder / HISTORY).exists()
+    return whole and said.get("run") == key and record.get("finished", False)
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
@@ -178,7 +195,10 @@ def verify_corpus(checkpoint: Checkpoint, corpus: CachedCorpus) -> None:
     record = checkpoint.record
     missing = [modality for modality in checkpoint.modalities if modality not in corpus.modalities]
     if missing:
-        raise InputError(f"{checkpoint.folder} was trained with {', '.join(missing)}, which the features folder lacks.")
+        raise InputError(
+            f"{checkpoint.folder} was trained with {', '.join(missing)}, which the features folder lacks. Copy the "
+            "file there, or train a variant that does without."
+        )
     here = describe_corpus(corpus, checkpoint.modalities)
     found = [
         f"  - {key}: trained on {one!r}, found {two!r}"

@@ -11,6 +11,7 @@ import click
 
 from dferc import __version__
 from dferc.console import CorpusName, console, readable_errors
+from dferc.engine.options import engine_options
 from dferc.importing.command import import_features
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -25,7 +26,7 @@ _features = click.option(
 _out = click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
 _runs = click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
 _split = click.option(
-    "--split", type=click.Choice(["test", "validation"]), default="test", show_default=True, help="Which to score."
+    "--split", type=click.Choice(["test", "validation"]), help="Which to score.  [default: test, where it has labels]"
 )
 _params = click.option(
     "--params",
@@ -37,6 +38,18 @@ _params = click.option(
 _seeds = click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.")
 _device = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="auto: CUDA if any."
+)
+_set = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Try a setting. Repeatable.")
+_fresh = click.option("--fresh", is_flag=True, help="Train again what is finished or was interrupted.")
+_score = click.option(
+    "--evaluate/--no-evaluate", default=True, show_default=True, help="Score validation and test afterwards."
+)
+_scratch = click.option(
+    "--scratch",
+    type=FOLDER,
+    default=Path(".scratch/train"),
+    show_default=True,
+    help="States of runs, kept for 30 days; may be deleted.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
 
@@ -63,21 +76,13 @@ def main() -> None:
 
 
 @main.command()
-@_options(_corpus, _variant, _seeds, _features, _out, _params)
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Try a setting. Repeatable.")
-@_device
-@click.option("--evaluate/--no-evaluate", default=True, show_default=True, help="Score validation and test afterwards.")
-@click.option("--fresh", is_flag=True, help="Do not resume an interrupted run.")
-@click.option(
-    "--scratch",
-    type=FOLDER,
-    default=Path(".scratch/train"),
-    show_default=True,
-    help="States of interrupted runs, kept for 30 days; may be deleted.",
-)
+@_options(_corpus, _variant, _seeds, _features, _out, _params, _set, _device, _score, _fresh, _scratch)
 @readable_errors
 def train(corpus, variant, seeds, features, out, params, overrides, device, evaluate, fresh, scratch) -> None:
-    """Train one model per seed into OUT/CORPUS/VARIANT/train/ (default seeds: ablate.seeds)."""
+    """Train one model per seed into OUT/CORPUS/VARIANT/train/ (default seeds: ablate.seeds).
+
+    What is finished already is kept; several variants, or several runs at once: `dferc ablate`.
+    """
     from dferc.params import load_params
     from dferc.variants import get_variant
 
@@ -96,7 +101,7 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
     task = make_task(read_corpus(features / corpus, corpus), variant, block, choose_device(device, block.precision))
     folder = out / corpus / variant
-    refuse_other_settings(folder / "train", task)
+    refuse_other_settings(folder / "train", block)
     verify_writable(folder / "train")
     show_task(task, seeds)
     with EpochTable() as table:
@@ -105,6 +110,46 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     console.print(f"trained: {folder / 'train'}, {len(checkpoints)} seed(s)")
     if evaluate:
         _evaluate(task.corpus, folder, checkpoints, task.device.device)
+
+
+@main.command()
+@_options(_corpus)
+@click.option("--variant", "variants", multiple=True, help="Repeatable.  [default: ablate.variants]")
+@_options(_seeds, _features, _out, _params, _set, _device, _score, _fresh, _scratch, engine_options)
+@click.option(
+    "--gpu-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Of a GPU that a run takes, on a Ray cluster with GPUs.",
+)
+@readable_errors
+def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, workers, gpu_share, **options) -> None:
+    """Train and score variants x seeds, several runs at once (default: ablate.variants, ablate.seeds).
+
+    Each run is kept on its own in OUT/CORPUS/VARIANT/train/: a variant or seed more trains only that, and a run that
+    fails or is interrupted costs no other. The number at once changes no result.
+    """
+    from dferc.params import load_params
+    from dferc.variants import get_variant
+
+    for variant in variants:
+        get_variant(variant)
+    settings = load_params(params, overrides, corpus)
+    from dferc.ablate import run_ablation
+    from dferc.sweep import Sweep
+
+    sweep = Sweep(
+        corpus=corpus,
+        features=(features / corpus).absolute(),
+        folder=(out / corpus).absolute(),
+        scratch=options.pop("scratch").absolute(),
+        variants=tuple(dict.fromkeys(variants)) or tuple(settings.ablate.variants),
+        seeds=tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds),
+        settings=settings.corpus(corpus).train,
+        **options,
+    )
+    run_ablation(sweep, workers, gpu_share=gpu_share, score=evaluate)
 
 
 @main.command()
@@ -204,6 +249,10 @@ def floor(corpus, features, as_json) -> None:
         f"{corpus}: linear floor, weighted F1: validation {found.validation:.4f}, test {test} (C = {found.c}); "
         f"protocol card {card}"
     )
+    if found.few:
+        console.print(
+            f"[bold yellow]note:[/] hardly anything is labelled ({found.few} utterances): these scores say little."
+        )
 
 
 @main.command()
@@ -241,11 +290,54 @@ def baselines(corpus, names, seeds, features, out, params, device) -> None:
 def table(corpus, runs, split, against, out) -> None:
     """Write the ablation table: every run of a corpus, differences to one of them, paired tests, published scores."""
     from dferc.ablation import collect
+    from dferc.runs import choose_split
     from dferc.tables import show_ablation, write_tables
 
-    ablation = collect(runs / corpus, split, against)
+    ablation = collect(runs / corpus, split or choose_split(runs / corpus / against), against)
     show_ablation(ablation)
     console.print(f"written: {', '.join(map(str, write_tables(out / corpus, ablation)))}", markup=False)
+
+
+@main.command()
+@_options(_corpus, _runs, _features, _split, _device)
+@click.option("--run", default="full", show_default=True, help="The run whose models are looked into.")
+@click.option("--figures/--no-figures", default=True, show_default=True, help="Figures as PDF and PNG, too.")
+@click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Files go to OUT/CORPUS/.")
+@readable_errors
+def analyse(corpus, runs, features, split, device, run, figures, out) -> None:
+    """Write the paper's analyses of a corpus' runs (analyses.json): contributions, context, dialogues, missing."""
+    from dferc.analyses.collect import analyse as analyse_runs
+    from dferc.analyses.collect import write_analyses
+    from dferc.analyses.figures import verify_matplotlib, write_figures
+    from dferc.device import choose_device
+    from dferc.runs import choose_split
+
+    if figures:
+        verify_matplotlib()
+    split = split or choose_split(runs / corpus / run)
+    found = analyse_runs(runs / corpus, features / corpus, split, run, choose_device(device, "float32").device)
+    for note in found["notes"]:
+        console.print(f"note: {note}", markup=False)
+    console.print(f"written: {write_analyses(out / corpus, found)}", markup=False)
+    if figures:
+        written = write_figures(out / corpus / "figures", found)
+        console.print(f"written: {len(written)} figures in {out / corpus / 'figures'}", markup=False)
+
+
+@main.command()
+@_options(_corpus, _features, _runs, _split)
+@click.option("--against", default="full", show_default=True, help="The run that the others are compared with.")
+@click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Where reports are kept.")
+@readable_errors
+def report(corpus, features, runs, split, against, out) -> None:
+    """Write OUT/CORPUS/index.html: tables, figures and a dialogue browser of every run, in one file."""
+    from dferc.reporting.page import write_page
+    from dferc.runs import choose_split
+
+    path = out / corpus / "index.html"
+    split = split or choose_split(runs / corpus / against)
+    write_page(path, features / corpus, runs / corpus, split=split, against=against)
+    console.print(f"written: {path}, {path.stat().st_size / 1e6:.1f} MB: open it in any browser", markup=False)
 
 
 @main.command()
@@ -256,9 +348,10 @@ def table(corpus, runs, split, against, out) -> None:
 def compare(run, reference, split, as_json) -> None:
     """Compare two runs of one protocol, such as runs/meld/full and runs/trial/meld/full: RUN less REFERENCE."""
     from dferc.ablation import compare as run_comparison
-    from dferc.runs import read_run
+    from dferc.runs import choose_split, read_run
     from dferc.tables import comparison_json, show_comparison
 
+    split = split or choose_split(reference)
     one, two = read_run(run, split), read_run(reference, split)
     found = run_comparison(one, two)
     if as_json:
@@ -291,3 +384,8 @@ main.add_command(import_features)
 def train_main() -> None:
     """Entry point of `dferc-train`."""
     train(prog_name="dferc-train")
+
+
+def ablate_main() -> None:
+    """Entry point of `dferc-ablate`."""
+    ablate(prog_name="dferc-ablate")

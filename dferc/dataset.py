@@ -37,17 +37,19 @@ class Normalisation:
             rows = made.features[train & made.present].astype(np.float64)
             if len(rows) == 0:
                 rows = np.stack([-np.ones(made.width), np.ones(made.width)])
-            deviation = rows.std(axis=0)
-            mean[name] = torch.from_numpy(rows.mean(axis=0).astype(np.float32))
+            mean_D = rows.mean(axis=0)
+            rows -= mean_D  # in place, as all of the next: MELD's text alone has 80 MB in double precision
+            deviation = np.sqrt(np.square(rows, out=rows).mean(axis=0))
+            mean[name] = torch.from_numpy(mean_D.astype(np.float32))
             # A feature that hardly varies in training carries nothing, and dividing by its scale would blow up noise.
-            varies = deviation > 1e-6 * np.maximum(1.0, np.abs(rows.mean(axis=0)))
+            varies = deviation > 1e-6 * np.maximum(1.0, np.abs(mean_D))
             scale[name] = torch.from_numpy(np.where(varies, deviation, 1.0).astype(np.float32))
         return Normalisation(mean, scale)
 
-    def apply(self, made: Features) -> Tensor:
-        """Normalised features [N, D]; rows that are not present become zeros."""
-        x = (torch.from_numpy(made.features) - self.mean[made.modality]) / self.scale[made.modality]
-        return x * torch.from_numpy(made.present).unsqueeze(-1)
+    def apply(self, made: Features, rows: np.ndarray | slice = slice(None)) -> Tensor:
+        """Normalised features [N, D] of these rows; those that are not present become zeros."""
+        x = (torch.from_numpy(made.features[rows]) - self.mean[made.modality]) / self.scale[made.modality]
+        return x * torch.from_numpy(made.present[rows]).unsqueeze(-1)
 
     def state(self) -> dict[str, Tensor]:
         """As tensors by name, for a checkpoint."""
@@ -119,7 +121,7 @@ class Dialogues:
         self.lengths = np.diff(np.r_[starts, len(rows)])
         self.device = torch.device(device)
         rows_N = torch.from_numpy(rows)
-        self.features = {name: normalisation.apply(corpus.modalities[name])[rows_N].to(device) for name in modalities}
+        self.features = {name: normalisation.apply(corpus.modalities[name], rows).to(device) for name in modalities}
         present = np.stack([corpus.modalities[name].present[rows] for name in modalities])
         self.present_MN = torch.from_numpy(present).to(device)
         self.labels_N = torch.from_numpy(corpus.utterances.emotion[rows].astype(np.int64)).to(device)

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from dferc import MODALITIES, SPLITS
 from dferc.console import console
+from dferc.device import Device
+from dferc.params import Train
 from dferc.task import Task
 
 TERMS = ("loss", "classification", "ddm", "cfm", "alignment")
@@ -30,13 +32,9 @@ ROWS = 25
 
 def show_task(task: Task, seeds: tuple[int, ...]) -> None:
     """Print settings, device, model size and what is in the splits."""
-    rows, settings = task.corpus.utterances, task.settings.model_dump(mode="json")
-    console.print(f"[bold]{rows.corpus}[/] / [bold]{task.name}[/], seeds {', '.join(map(str, seeds))}")
-    listed = textwrap.wrap(", ".join(f"{key} {value}" for key, value in settings.items()), _WIDTH - 2)
-    console.print("train (params.yaml, --set):\n" + textwrap.indent("\n".join(listed), "  "), markup=False)
-    console.print(
-        f"device: {task.device.device.type}, {str(task.device.dtype).removeprefix('torch.')}: {task.device.why}"
-    )
+    corpus = task.corpus.utterances.corpus
+    console.print(f"[bold]{corpus}[/] / [bold]{task.name}[/], seeds {', '.join(map(str, seeds))}")
+    show_settings(task.settings, task.device)
     with torch.device("meta"):  # shapes only
         count = sum(parameter.numel() for parameter in task.new_model().parameters())
     console.print(f"model: {count:,} parameters, modalities {', '.join(task.variant.modalities)}")
@@ -45,6 +43,14 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
         console.print(f"not used: {', '.join(absent)} (not in the variant, or in no training utterance)")
     for split in SPLITS:
         console.print(f"{split}: {describe_split(task, split)}")
+
+
+def show_settings(settings: Train, device: Device) -> None:
+    """Print what all runs of a command share."""
+    values = settings.model_dump(mode="json")
+    listed = textwrap.wrap(", ".join(f"{key} {value}" for key, value in values.items()), _WIDTH - 2)
+    console.print("train (params.yaml, --set):\n" + textwrap.indent("\n".join(listed), "  "), markup=False)
+    console.print(f"device: {device.device.type}, {str(device.dtype).removeprefix('torch.')}: {device.why}")
 
 
 def describe_split(task: Task, split: str) -> str:

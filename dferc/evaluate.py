@@ -16,6 +16,7 @@ from dferc.checkpoint import Checkpoint, differences, load_checkpoint, verify_co
 from dferc.console import InputError
 from dferc.corpus import CachedCorpus
 from dferc.dataset import Dialogues
+from dferc.device import cpu_threads
 
 SCORED = ("validation", "test")
 SEED = "seed-"
@@ -124,7 +125,8 @@ def _evaluate_one(checkpoint: Checkpoint, corpus: CachedCorpus, device: torch.de
     for split in SCORED:
         if not (corpus.utterances.split == split).any():
             continue
-        predictions[split] = made = predict(checkpoint, corpus, split, device)
+        with cpu_threads(checkpoint.record["settings"]["threads"]):
+            made = predictions[split] = predict(checkpoint, corpus, split, device)
         actual_N = corpus.utterances.emotion[made.rows_N]
         if (actual_N >= 0).any():
             scores[split] = score(actual_N, made.probabilities_NC.argmax(axis=1), len(corpus.utterances.classes))

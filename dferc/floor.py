@@ -12,11 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
+from dferc import SPLITS
 from dferc.console import InputError
 from dferc.corpus import CachedCorpus
 
 GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """C, the inverse of the regularisation's strength, chosen on the validation split."""
+
+
+FEW = 30
+"""Labelled utterances of a split below which its score says little: one utterance is more than three hundredths."""
 
 
 class Floor(NamedTuple):
@@ -25,6 +30,13 @@ class Floor(NamedTuple):
     validation: float
     test: float | None
     c: float
+    labelled: dict[str, int]
+    """Labelled utterances by split."""
+
+    @property
+    def few(self) -> str:
+        """Which splits have next to no labels, in words; empty where all have enough."""
+        return ", ".join(f"{split} {count}" for split, count in self.labelled.items() if count < FEW)
 
 
 def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -> Floor:
@@ -40,7 +52,8 @@ def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None
     model, features = fit_floor(corpus, modalities)
     validation, test = (_labelled(corpus, split) for split in ("validation", "test"))
     scores = (_score(model, features, corpus, here) if here.any() else None for here in (validation, test))
-    return Floor(*scores, model.C)
+    labelled = {split: int(_labelled(corpus, split).sum()) for split in SPLITS}
+    return Floor(*scores, model.C, labelled)
 
 
 def fit_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -> tuple[LogisticRegression, np.ndarray]:

@@ -25,11 +25,18 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
     write_atomically(path, write)
 
 
-def write_curves(path: Path, histories: Sequence[Sequence[Mapping[str, float]]]) -> None:
-    """Write the mean over the seeds, per epoch; a seed that stopped early counts up to its last epoch."""
+def write_curves(path: Path, histories: Sequence[Path]) -> None:
+    """Write the mean over the seeds' history.csv, per epoch; a seed that stopped early counts up to its last epoch."""
+    read = [read_history(history) for history in histories]
     rows = []
-    for epoch in range(1, max(map(len, histories)) + 1):
-        reached = [history[epoch - 1] for history in histories if len(history) >= epoch]
+    for epoch in range(1, max(map(len, read)) + 1):
+        reached = [history[epoch - 1] for history in read if len(history) >= epoch]
         means = {name: fmean(row[name] for row in reached) for name in CURVES}
         rows.append({"epoch": epoch, "seeds": len(reached), **means})
     write_csv(path, ("epoch", "seeds", *CURVES), rows)
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of a history.csv, one per epoch."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

@@ -9,7 +9,7 @@ from dferc import MODALITIES, SPLITS
 from dferc.console import console
 from dferc.corpus import CachedCorpus
 from dferc.protocol import protocol_card
-from dferc.store import read_corpus
+from dferc.store import read_corpus, read_utterances
 
 COLOURS = {"none": "green", "found": "bold red"}
 """Of a leak's verdict; the others have none."""
@@ -19,20 +19,34 @@ def inspect_folder(folder: Path) -> dict:
     """Read, verify and describe a features folder.
 
     Returns:
-        folder, rows_hash, what `dferc.protocol.protocol_card` returns, the modalities without a file (`missing`), and
-        per modality width, presence per split (share of its utterances, None for an empty split), and identity.
+        folder, and what `inspect_corpus` returns.
 
     Raises:
         InputError: a file is missing, damaged, or of other rows.
     """
-    corpus = read_corpus(folder)
+    return {"folder": str(folder), **inspect_corpus(_read(folder))}
+
+
+def inspect_corpus(corpus: CachedCorpus) -> dict:
+    """Describe a corpus and its features.
+
+    Returns:
+        rows_hash, what `dferc.protocol.protocol_card` returns, the modalities without a file (`missing`), and
+        per modality width, presence per split (share of its utterances, None for an empty split), and identity.
+    """
     return {
-        "folder": str(folder),
         "rows_hash": corpus.utterances.rows_hash,
         **protocol_card(corpus.utterances),
         "missing": [modality for modality in MODALITIES if modality not in corpus.modalities],
         "modalities": {modality: _describe_modality(corpus, modality) for modality in corpus.modalities},
     }
+
+
+def _read(folder: Path) -> CachedCorpus:
+    """The folder's corpus; `prepare` alone leaves utterances, which have a protocol card before there are features."""
+    if any((folder / f"{modality}.h5").exists() for modality in MODALITIES):
+        return read_corpus(folder)
+    return CachedCorpus(utterances=read_utterances(folder / "utterances.h5"), modalities={})
 
 
 def _describe_modality(corpus: CachedCorpus, modality: str) -> dict:
@@ -60,8 +74,11 @@ def show_inspection(found: dict) -> None:
         shares = ("-" if share is None else f"{share:.1%}" for share in about["present"].values())
         table.add_row(f"{modality} present (width {about['width']})", *shares)
     console.print(table)
-    for modality in found["missing"]:
-        console.print(f"{modality}: there is no {modality}.h5; a model trained here does without it", markup=False)
+    if not found["modalities"]:
+        console.print("no features yet: the `extract` stages of `dvc repro` make them, `dferc import` brings others'")
+    else:
+        for modality in found["missing"]:
+            console.print(f"{modality}: there is no {modality}.h5; a model trained here does without it", markup=False)
     _show_card(found)
     for modality, about in found["modalities"].items():
         console.print(f"{modality} was made by:", markup=False)

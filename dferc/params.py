@@ -37,6 +37,7 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Window = Literal["dialogue", "utterance", "overlapping"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Name = Annotated[str, Field(min_length=1)]
 CorpusName = Annotated[str, Field(pattern=CORPUS_NAME)]
@@ -158,6 +159,7 @@ _PREPARE = {
     "demo": _prepare_of("demo", NoOptions),
     "emorynlp": _prepare_of("emorynlp", NoOptions),
     "iemocap": _prepare_of("iemocap", IemocapOptions),
+    "import": _prepare_of("import", NoOptions),
     "meld": _prepare_of("meld", MeldOptions),
     "table": _prepare_of("table", TableOptions),
 }
@@ -188,7 +190,8 @@ class FinetuneText(Section):
     weight_decay: NonNegative
     warmup: Share
     batch_windows: Positive
-    window: Literal["dialogue", "utterance"]
+    window: Window
+    context_share: Share
     max_tokens: Annotated[int, Field(ge=8)]
     dropout: Rate
     precision: Precision
@@ -202,7 +205,8 @@ class FinetuneText(Section):
 class ExtractText(Section):
     """One vector per utterance from the encoder (METHOD §0)."""
 
-    window: Literal["dialogue", "utterance"]
+    window: Window
+    context_share: Share
     max_tokens: Annotated[int, Field(ge=8)]
     precision: Precision
 
@@ -232,6 +236,7 @@ class ExtractVisual(Section):
     frames_per_s: PositiveFloat
     max_frames: Positive
     finder: Name
+    face: Literal["largest", "longest_track", "most_lip_motion"]
     min_face: Share
     margin: NonNegative
 
@@ -264,6 +269,7 @@ class Train(Section):
     batch_dialogues: Positive
     epochs: Positive
     patience: Positive
+    threads: Positive
     precision: Precision
 
 

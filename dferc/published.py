@@ -20,14 +20,21 @@ class Published(NamedTuple):
     accuracy: float | None
     macro_f1: float | None
     source: str
+    """In a word or two; `SOURCES` says more."""
 
 
-_OWN = "its authors' table, or a later paper's"
-_RERUN = "re-run on one platform, RoBERTa features, selected on validation (ECERC's paper)"
-_PARTS = "ECERC's paper"
+SOURCES = (
+    "Published rows are as printed elsewhere: other features, other seeds, often the best epoch on test. The paper: Li "
+    "et al., ACM MM 2023; re-run, part: on one platform with RoBERTa features, selected on validation (ECERC's paper); "
+    "the others: their authors' tables, or later papers'."
+)
+
+_OWN = "published"
+_RERUN = "published, re-run"
+_PARTS = "published, part"
 
 _MELD = (
-    Published("DF-ERC", 67.03, None, None, "the paper: Li et al., ACM MM 2023"),
+    Published("DF-ERC", 67.03, None, None, "published, the paper"),
     Published("MMGCN", 58.65, None, None, _OWN),
     Published("MM-DFN", 59.46, 62.49, 36.28, _OWN),
     Published("M2FNet", 66.71, 67.85, None, _OWN),
@@ -50,7 +57,7 @@ _MELD = (
     Published("ECERC, audio and visual", 43.54, None, None, _PARTS),
 )
 _IEMOCAP_6 = (
-    Published("DF-ERC", 71.75, None, None, "the paper: Li et al., ACM MM 2023"),
+    Published("DF-ERC", 71.75, None, None, "published, the paper"),
     Published("MMGCN", 66.22, None, None, _OWN),
     Published("MM-DFN", 68.18, 68.21, 66.54, _OWN),
     Published("M2FNet", 69.86, 69.69, None, _OWN),

@@ -86,7 +86,7 @@ def show_report(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) 
     splits = [split for split in SCORED if split in metrics]
     table = Table("", *splits, box=None, header_style="bold", title=f"{folder}: mean of {metrics['seeds']} seed(s)")
     for name in ("weighted_f1", "macro_f1", "accuracy"):
-        table.add_row(name.replace("_", " "), *(_mean_and_spread(metrics[split], name) for split in splits))
+        table.add_row(name.replace("_", " "), *(mean_and_spread(metrics[split], name) for split in splits))
     for emotion in evaluations[0].checkpoint.record["classes"]:
         table.add_row(f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits))
     console.print(table)
@@ -101,6 +101,7 @@ def show_report(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) 
         console.print(f"[bold red]F1 = 0:[/] {sentence}")
 
 
-def _mean_and_spread(scores: dict, name: str) -> str:
+def mean_and_spread(scores: Mapping, name: str) -> str:
+    """Such as `0.8053 ± 0.0341`; without the spread for a single seed."""
     spread = scores.get(f"{name}_std")
     return f"{scores[name]:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")

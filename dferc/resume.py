@@ -1,26 +1,35 @@
-"""The state of an unfinished run, in `.scratch/train/`, so that a kill costs one epoch at most.
+"""What a run of the trainer has so far, in `.scratch/train/<key>/`: a kill costs one epoch, a finished run is kept.
 
-DVC removes a stage's outputs before it runs the stage again; what must survive that cannot lie among them. The states
-of all seeds of one call are kept until the last seed is done: an interrupted call repeats no finished seed either.
+DVC removes a stage's outputs before it runs the stage again; what must survive that cannot lie among them. The key is
+of everything that decides the weights, so a state is found again by whoever asks for the same run: the next `dvc repro`
+after a seed was added, an ablation that was interrupted, two of them at once.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import io
 import json
 import pickle
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from dferc.console import console
+from dferc.console import InputError, console
 from dferc.files import write_atomically
 
 KEPT_DAYS = 30
-"""How long the state of a training that was stopped is kept."""
+"""How long the state of a run is kept after it was last written."""
+
+CODE = (
+    "alignment", "cfm", "checkpoint", "corpus", "crm", "dataset", "ddm", "device", "epoch", "files", "history",
+    "layers", "losses", "lstm", "model", "optimisation", "protocol", "resume", "tally", "task", "train", "variants",
+)  # fmt: skip
+"""The modules that a run's weights come from, as dvc.yaml has them (tests/test_dvc.py compares)."""
 
 
 @dataclass
@@ -32,7 +41,8 @@ class Progress:
         best_epoch: the epoch of the best validation weighted F1, from 1; 0 = none yet.
         best_score: that F1; below any score while there is none.
         best: the weights after it.
-        machinery: states of weights, optimiser, schedule, scaler and random generators after the last epoch.
+        machinery: states of weights, optimiser, schedule, scaler and random generators after the last epoch; empty in
+            a finished run, which needs them no more.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -51,14 +61,40 @@ class Progress:
         return self.epoch >= epochs or self.epoch - self.best_epoch >= patience
 
 
-def resume_path(scratch: Path, about: Mapping[str, object]) -> Path:
-    """The state file of a run: another setting, seed, feature file, device, PyTorch or line of code is another run."""
+def run_key(about: Mapping[str, object]) -> str:
+    """What tells runs apart: another setting, seed, feature file, device, PyTorch or line of `CODE` is another run."""
     code = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        code.update(path.read_bytes())
+    for name in CODE:
+        code.update((Path(__file__).parent / f"{name}.py").read_bytes())
     about = {**about, "torch": torch.__version__, "code": code.hexdigest()}
-    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    return scratch / key / "state.pt"
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class RunElsewhereError(InputError):
+    """Another process is at this very run."""
+
+
+@contextlib.contextmanager
+def claim(state: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
+    """Hold a run for this process; the end of the process, even by SIGKILL, frees it.
+
+    Args:
+        state: the run's file.
+        waiting: called before waiting for another process that holds it; None = do not wait.
+
+    Raises:
+        RunElsewhereError: another process holds it, and it is not waited for.
+    """
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with open(state.with_name("lock"), "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is None:
+                raise RunElsewhereError(f"{state.parent}: another process is at this very run.") from None
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def save_progress(path: Path, progress: Progress) -> None:
@@ -80,29 +116,26 @@ def load_progress(path: Path) -> Progress:
         return Progress(**torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, LookupError, ValueError) as error:
         reason = str(error) or type(error).__name__
-        console.print(f"{path}: the interrupted run's state is damaged ({reason}); it begins anew", markup=False)
+        console.print(f"{path}: the run's state is damaged ({reason}); it begins anew", markup=False)
         return Progress()
 
 
-def forget(path: Path) -> None:
-    """Remove a state and its folder."""
-    if path.parent.is_dir():
-        shutil.rmtree(path.parent)
-
-
 def forget_abandoned(scratch: Path) -> None:
-    """Remove, and say so, states that nothing wrote for `KEPT_DAYS`: of trainings that were stopped for good.
+    """Remove, and say so, states that nothing wrote for `KEPT_DAYS`; and what killed ablations left of their progress.
 
-    Their keys hold settings and code that may never come back, so no other training would find and remove them.
+    Their keys hold settings and code that may never come back, so nothing else would find and remove them.
     """
     oldest = time.time() - KEPT_DAYS * 24 * 3600
+    for path in scratch.glob("sweep-*"):
+        if path.stat().st_mtime < oldest:
+            shutil.rmtree(path)
     abandoned = [path for path in sorted(scratch.glob("*/state.pt")) if path.stat().st_mtime < oldest]
     if abandoned:
         size = sum(path.stat().st_size for path in abandoned) / 1e6
         for path in abandoned:
-            forget(path)
+            shutil.rmtree(path.parent)
         console.print(
-            f"{scratch}: removed {len(abandoned)} state(s) of trainings that were stopped over {KEPT_DAYS} days ago "
-            f"({size:.0f} MB)",
+            f"{scratch}: removed the states of {len(abandoned)} run(s) of over {KEPT_DAYS} days ago ({size:.0f} MB); "
+            "the runs themselves are untouched",
             markup=False,
         )

@@ -4,6 +4,7 @@ Labelled utterances of one split only. S seeds, N utterances, C classes.
 """
 
 import csv
+import difflib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import numpy as np
 
 from dferc.console import InputError
 from dferc.statistics import Counts, Scores, count, score_seeds
+from dferc.variants import VARIANTS
 
 NEEDED = ("seed", "utterance_id", "dialogue_id", "split", "emotion", "predicted")
 
@@ -68,6 +70,18 @@ class Run:
         """The same with these of its seeds."""
         at = [self.seeds.index(seed) for seed in seeds]
         return replace(self, seeds=seeds, predicted_SN=self.predicted_SN[at], probability_SNC=self.probability_SNC[at])
+
+
+def choose_split(folder: Path) -> str:
+    """What a run is compared on where nobody says: test, or validation where no test utterance has a label.
+
+    Raises:
+        InputError: its protocol card is damaged.
+    """
+    path = folder / "evaluate/protocol.json"
+    if not path.exists():
+        return "test"  # whoever reads the run will say what is missing
+    return "test" if _read_json(path, folder, ("splits",))["splits"]["test"]["labelled"] else "validation"
 
 
 def read_run(folder: Path, split: str = "test") -> Run:
@@ -166,7 +180,42 @@ def _arrange(folder: Path, split: str, card: Mapping, by_seed: Mapping[int, Mapp
     )
 
 
-# ---------------------------------------------------------------------------------------------------- two runs
+# ---------------------------------------------------------------------------------------------------- several runs
+
+
+def read_runs(folder: Path, split: str, reference: str) -> tuple[dict[str, Run], list[str]]:
+    """Read every finished run of a corpus, in the paper's order, classes numbered as the reference's.
+
+    Args:
+        folder: runs/<corpus>.
+        split: which to read.
+        reference: the name of the run that must be there.
+
+    Returns:
+        The runs by name, and a sentence for each that is left out because it is not finished.
+
+    Raises:
+        InputError: the reference is not there or not finished, or two runs follow different protocols.
+    """
+    names = sorted((path.name for path in folder.glob("*/") if not path.name.startswith(".")), key=_place)
+    if reference not in names:
+        close = difflib.get_close_matches(reference, names, n=3) or names
+        raise InputError(f"{folder} has no run {reference!r}. Choose one of: {', '.join(close) or 'none'}.")
+    first, notes = read_run(folder / reference, split), []
+    runs = {}
+    for name in names:
+        try:
+            found = first if name == reference else read_run(folder / name, split)
+        except InputError as error:
+            notes.append(f"{name} is left out: {error}")
+        else:
+            runs[name] = align(found, first)
+    return runs, notes
+
+
+def _place(name: str) -> tuple[int, str]:
+    """The paper's order, then baselines and trials by name."""
+    return (list(VARIANTS).index(name) if name in VARIANTS else len(VARIANTS), name)
 
 
 def align(run: Run, reference: Run) -> Run:

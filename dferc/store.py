@@ -20,6 +20,9 @@ from dferc.files import write_atomically
 SCHEMA = 1
 """Version of the file layout; raised when old files could be misread (what only adds to it leaves them readable)."""
 
+IMPORT_PROBLEMS = "problems.csv"
+"""What `dferc import` lists, and leaves beside the features: by it they are known as imported."""
+
 # ---------------------------------------------------------------------------------------------------- writing
 
 
@@ -53,6 +56,7 @@ def write_features(path: str | Path, features: Features) -> None:
         file.attrs["kind"] = features.modality
         file.attrs["corpus"] = features.corpus
         file.attrs["width"] = features.width
+        file.attrs["rows"], file.attrs["rows_present"] = len(features.present), int(features.present.sum())
         file.attrs["identity"] = json.dumps(dict(features.identity), sort_keys=True, ensure_ascii=False)
         _write_strings(file, "utterance_id", features.utterance_id)
         if features.names:
@@ -174,8 +178,9 @@ def verify_rows(path: str | Path, features: Features, utterances: Utterances) ->
     Raises:
         InputError: with the first row that differs, and the command that mends it.
     """
-    maker = f"dvc repro extract_{features.modality}@{utterances.corpus}"
-    mend = f"Make it again: `{maker}`, or copy all files of one corpus together."
+    maker = f"`dvc repro extract_{features.modality}@{utterances.corpus}`"
+    maker = _IMPORT if _is_imported(path) else maker
+    mend = f"Make it again: {maker}, or copy all files of one corpus together."
     if features.corpus != utterances.corpus:
         raise InputError(
             f"{path} is of the corpus {features.corpus!r}, its utterances.h5 of {utterances.corpus!r}. {mend}"
@@ -200,11 +205,12 @@ class _open:  # noqa: N801 - reads as the built-in does
     """Open an HDF5 file of this schema and kind; every way it can be broken becomes one readable message."""
 
     def __init__(self, path: str | Path, kind: str, maker: str):
-        self.path, self.kind, self.maker = Path(path), kind, maker
+        self.path, self.kind = Path(path), kind
+        self.maker = _IMPORT if _is_imported(path) else f"`{maker}` (or `dvc repro`)"
 
     def __enter__(self) -> h5py.File:
         if not self.path.exists():
-            raise InputError(f"{self.path} is missing. Make it with `{self.maker}` (or `dvc repro`), or copy it here.")
+            raise InputError(f"{self.path} is missing. Make it with {self.maker}, or copy it here.")
         try:
             self.file = h5py.File(self.path, "r")
         except OSError as error:
@@ -227,7 +233,14 @@ class _open:  # noqa: N801 - reads as the built-in does
 
     @property
     def _again(self) -> str:
-        return f"Make it again with `{self.maker}` (or `dvc repro`)."
+        return f"Make it again with {self.maker}."
+
+
+_IMPORT = "`dferc import FILE… --replace`"
+
+
+def _is_imported(path: str | Path) -> bool:
+    return (Path(path).parent / IMPORT_PROBLEMS).exists()
 
 
 def _strings(dataset: h5py.Dataset) -> np.ndarray:

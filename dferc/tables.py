@@ -11,7 +11,7 @@ from dferc.console import console
 from dferc.files import write_atomically
 from dferc.grid import NONE, Grid, interval_of, latex, markdown, p_of, percent, signed, spread, terminal
 from dferc.history import write_csv
-from dferc.published import Published, published_scores
+from dferc.published import SOURCES, Published, published_scores
 from dferc.runs import Run
 from dferc.statistics import RESAMPLES, Interval
 
@@ -24,7 +24,6 @@ HOW = (
     "together (utterances taken for independent: too sure where errors come in runs)."
 )
 HOLM = "Each p is Holm-corrected over the rows compared."
-PUBLISHED = "Published rows are as printed elsewhere: other features, other seeds, often the best epoch on test."
 
 
 def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
@@ -57,7 +56,7 @@ def caption(ablation: Ablation) -> str:
 
 def notes(ablation: Ablation) -> list[str]:
     """How the numbers came about, and what a reader must know of them."""
-    general = [HOW, HOLM] + ([PUBLISHED] if _published(ablation) else [])
+    general = [HOW, HOLM] + ([SOURCES] if _published(ablation) else [])
     return [*general, *map(_note, ablation.notes)]
 
 
@@ -69,7 +68,7 @@ def main_grid(ablation: Ablation) -> Grid:
     rows = [_main_cells(row) for row in ablation.rows]
     for each in _published(ablation):
         scores = [percent(each.accuracy), percent(each.weighted_f1), percent(each.macro_f1)]
-        rows.append([f"{each.system} (published: {each.source})", NONE, *scores, *[NONE] * 6])
+        rows.append([f"{each.system} ({each.source})", NONE, *scores, *[NONE] * 6])
     return Grid(header, rows, len(ablation.rows))
 
 

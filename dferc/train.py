@@ -1,7 +1,8 @@
-"""Train the head on cached features: one flat loop, everything on the device, no host sync inside a step (METHOD §6).
+"""Train the head on cached features: runs that end whole or go on, whatever interrupts them (METHOD §6).
 
 Selection is on the validation split's weighted F1; the test split is never touched here. The same seed on the CPU gives
-bit-identical weights, undisturbed or resumed after a kill. On CUDA, sums of parallel threads vary in the last bits.
+bit-identical weights, undisturbed or resumed after a kill, alone or beside others: `train.threads` says by how many
+threads, and rounding depends on nothing else. On CUDA, sums of parallel threads vary in the last bits.
 """
 
 import contextlib
@@ -13,20 +14,22 @@ from pathlib import Path
 
 import torch
 
-from dferc import SPLITS, __version__
-from dferc.checkpoint import save_checkpoint
+from dferc import __version__
+from dferc.checkpoint import HISTORY, RECORD, holds_run, save_checkpoint
 from dferc.console import InputError, console
-from dferc.dataset import Batch
+from dferc.device import cpu_threads
+from dferc.epoch import flatten, train_epoch, validate
 from dferc.history import write_csv, write_curves
-from dferc.losses import Losses, dferc_losses
-from dferc.model import DFERC, Outputs
-from dferc.optimisation import Machinery, make_machinery
-from dferc.resume import Progress, forget, load_progress, resume_path, save_progress
-from dferc.tally import Scores, Tally, read_tallies
+from dferc.optimisation import make_machinery
+from dferc.params import Train
+from dferc.resume import Progress, claim, load_progress, run_key, save_progress
+from dferc.tally import read_tallies
 from dferc.task import Task
 
 Report = Callable[[int, Mapping[str, float], bool], None]
 """Called after each epoch with the seed, the epoch's row of history.csv, and whether it is the best so far."""
+Tell = Callable[[str], None]
+"""Called with a sentence for people."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,17 +37,25 @@ class Interrupted(KeyboardInterrupt):
 
 
 def train(
-    task: Task, seeds: Sequence[int], *, folder: Path, scratch: Path, fresh: bool = False, report: Report | None = None
+    task: Task,
+    seeds: Sequence[int],
+    *,
+    folder: Path,
+    scratch: Path,
+    fresh: bool = False,
+    report: Report | None = None,
+    tell: Tell = console.print,
 ) -> list[Path]:
     """Train one model per seed into `folder`/seed-<s>/ and write the mean curves beside them.
 
     Args:
         task: data and settings.
-        seeds: one run each.
+        seeds: one run each; what is finished already is taken as it is.
         folder: runs/<corpus>/<variant>/train.
-        scratch: where the states of unfinished runs live; those of this call are removed when all its seeds are done.
-        fresh: ignore such states.
+        scratch: where the states of runs live.
+        fresh: ignore such states and what is finished.
         report: told of every epoch.
+        tell: told in a sentence what else happens: a run is found finished, resumes, or waits for another process.
 
     Returns:
         The checkpoint folders.
@@ -53,38 +64,67 @@ def train(
         InputError: a loss is not finite.
         Interrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
-    about = task.describe() | {"device": task.device.device.type}
-    states = {seed: resume_path(scratch, about | {"seed": seed}) for seed in seeds}
-    histories = []
-    for seed, state in states.items():
+    folders = [folder / f"seed-{seed}" for seed in seeds]
+    for seed, of_seed in zip(seeds, folders, strict=True):
+        train_run(task, seed, of_seed, scratch=scratch, fresh=fresh, report=report, tell=tell)
+    write_curves(folder / "curves.csv", [of_seed / HISTORY for of_seed in folders])
+    return folders
+
+
+def train_run(
+    task: Task,
+    seed: int,
+    folder: Path,
+    *,
+    scratch: Path,
+    fresh: bool = False,
+    report: Report | None = None,
+    tell: Tell = console.print,
+    wait: bool = True,
+) -> None:
+    """Train one seed into `folder`, or go on with it, unless it is finished; see `train`.
+
+    Another process at the same run is waited for, and its result taken.
+
+    Raises:
+        RunElsewhereError: there is another, and `wait` is False.
+    """
+    key = run_key(task.describe() | {"device": task.device.device.type, "seed": seed})
+    state = scratch / key / "state.pt"
+    told = f"seed {seed}: another process is at this very run; waits for it"
+    with claim(state, waiting=(lambda: tell(told)) if wait else None):
         if fresh:
-            forget(state)
+            state.unlink(missing_ok=True)
+        elif holds_run(folder, key):
+            tell(f"seed {seed}: finished already, kept as it is (--fresh would train it again)")
+            return
         progress = load_progress(state)
-        if progress.epoch:
-            console.print(f"seed {seed}: resumes after epoch {progress.epoch} (--fresh would start again)")
+        if progress.machinery:
+            tell(f"seed {seed}: resumes after epoch {progress.epoch} (--fresh would start again)")
+        elif progress.epoch:
+            tell(f"seed {seed}: finished earlier, taken from {state} (--fresh would train it again)")
         try:
-            with _reproducible(seed, task.device.device):
+            with _reproducible(seed, task):
                 _train_seed(task, seed, progress, state, report)
         except KeyboardInterrupt:
             if progress.best:
-                _save(task, seed, progress, folder)
+                _save(task, seed, progress, folder, key)
             raise Interrupted(_explain_interruption(seed, progress, folder)) from None
-        _save(task, seed, progress, folder)
-        histories.append(progress.history)
-    write_curves(folder / "curves.csv", histories)
-    for state in states.values():
-        forget(state)
-    return [folder / f"seed-{seed}" for seed in seeds]
+        _save(task, seed, progress, folder, key)
 
 
-def refuse_other_settings(folder: Path, task: Task) -> None:
+def refuse_other_settings(folder: Path, settings: Train) -> None:
     """Keep a trial from overwriting part of a run: all seeds of a folder have the same settings.
 
     Raises:
         InputError: `folder` holds a seed that was trained otherwise.
     """
-    for path in sorted(folder.glob("seed-*/settings.json")):
-        there, here = json.loads(path.read_text(encoding="utf-8")).get("settings", {}), task.describe()["settings"]
+    here = settings.model_dump(mode="json")
+    for path in sorted(folder.glob(f"seed-*/{RECORD}")):
+        try:
+            there = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        except (ValueError, KeyError):  # damaged: a run that is half there is trained again
+            continue
         differ = sorted(key for key in here if there.get(key) != here[key])
         if differ:
             raise InputError(
@@ -106,7 +146,7 @@ def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: 
         learning_rate = machinery.schedule.get_last_lr()[0]
         trained = train_epoch(machinery, task)
         scores = read_tallies([trained, validate(machinery.judged, task)])  # the epoch's one host sync
-        row = {"epoch": progress.epoch + 1, "learning_rate": learning_rate} | _flatten(*scores)
+        row = {"epoch": progress.epoch + 1, "learning_rate": learning_rate} | flatten(*scores)
         _check_finite(row, seed, settings.learning_rate)
         progress.history.append(row)
         score = row["validation_weighted_f1"]
@@ -114,61 +154,11 @@ def _train_seed(task: Task, seed: int, progress: Progress, state: Path, report: 
             weights = {name: value.detach().clone() for name, value in machinery.judged.state_dict().items()}
             # Together: Ctrl-C must not find the weights of one epoch beside the number of another.
             progress.best_epoch, progress.best_score, progress.best = row["epoch"], score, weights
-        progress.machinery = machinery.state()
+        done = progress.is_finished(epochs=settings.epochs, patience=settings.patience)
+        progress.machinery = {} if done else machinery.state()
         save_progress(state, progress)
         if report is not None:
             report(seed, row, progress.best_epoch == row["epoch"])
-
-
-def train_epoch(machinery: Machinery, task: Task) -> Tally:
-    """One pass over the training split; nothing in it waits for the device."""
-    model, (device, dtype, _) = machinery.model, task.device
-    trained = Tally(task.classes, device)
-    model.train()
-    for batch in task.train.batches(task.settings.batch_dialogues, generator=machinery.order):
-        machinery.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            outputs, losses = forward(model, batch, task)
-        machinery.step(losses.total, task.settings.clip_norm)
-        trained.add(losses, outputs.logits_NC, batch.labels_N)
-    return trained
-
-
-def forward(model: DFERC, batch: Batch, task: Task) -> tuple[Outputs, Losses]:
-    """One batch through the model and its losses; in training mode the prototypes learn from it."""
-    outputs = model(batch.features, batch.present_MN, batch.layout)
-    losses = dferc_losses(
-        outputs,
-        batch.labels_N,
-        batch.present_MN,
-        prototypes=model.prototypes,
-        settings=task.settings,
-        variant=task.variant,
-        class_weights_C=task.class_weights_C,
-    )
-    return outputs, losses
-
-
-@torch.no_grad()
-def validate(model: DFERC, task: Task) -> Tally:
-    """One pass over the validation split, in float32, in batches as in training (contrastive losses depend on them)."""
-    tally = Tally(task.classes, task.device.device)
-    model.eval()
-    for batch in task.validation.batches(task.settings.batch_dialogues):
-        outputs, losses = forward(model, batch, task)
-        tally.add(losses, outputs.logits_NC, batch.labels_N)
-    return tally
-
-
-def _flatten(trained: Scores, validated: Scores) -> dict[str, float]:
-    """One row of history.csv: `<split>_<score>`, with the total loss as `<split>_loss`."""
-    row = {}
-    for split, scores in zip(SPLITS, (trained, validated), strict=False):
-        terms = scores.losses._asdict()
-        row[f"{split}_loss"] = terms.pop("total")
-        row |= {f"{split}_{term}": value for term, value in terms.items()}
-        row |= {f"{split}_accuracy": scores.accuracy, f"{split}_weighted_f1": scores.weighted_f1}
-    return row
 
 
 def _check_finite(row: Mapping[str, float], seed: int, learning_rate: float) -> None:
@@ -182,11 +172,13 @@ def _check_finite(row: Mapping[str, float], seed: int, learning_rate: float) -> 
 
 
 @contextlib.contextmanager
-def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators (dropout) and, on the CPU, allow deterministic kernels only; undo both afterwards."""
+def _reproducible(seed: int, task: Task) -> Iterator[None]:
+    """Seed the global generators (dropout), fix the threads and, on the CPU, allow deterministic kernels only."""
+    device = task.device.device
     strict = torch.are_deterministic_algorithms_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+    forked = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
+    with forked, cpu_threads(task.settings.threads):
         torch.manual_seed(seed)
         torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
         torch.use_deterministic_algorithms(device.type == "cpu")
@@ -197,7 +189,7 @@ def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
             torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
-def _save(task: Task, seed: int, progress: Progress, folder: Path) -> None:
+def _save(task: Task, seed: int, progress: Progress, folder: Path, key: str) -> None:
     """Write the best weights so far, the record and the history."""
     settings = task.settings
     record = task.describe() | {
@@ -207,9 +199,8 @@ def _save(task: Task, seed: int, progress: Progress, folder: Path) -> None:
         "finished": progress.is_finished(epochs=settings.epochs, patience=settings.patience),
         "scores": dict(progress.history[progress.best_epoch - 1]),
     }
-    remarks = {"versions": {"dferc": __version__, "torch": torch.__version__, "revision": _revision()}}
-    folder = folder / f"seed-{seed}"
-    write_csv(folder / "history.csv", list(progress.history[0]), progress.history)
+    remarks = {"run": key, "versions": {"dferc": __version__, "torch": torch.__version__, "revision": _revision()}}
+    write_csv(folder / HISTORY, list(progress.history[0]), progress.history)
     save_checkpoint(folder, progress.best, task.normalisation, record, remarks)
 
 
@@ -227,5 +218,5 @@ def _revision() -> str | None:
 def _explain_interruption(seed: int, progress: Progress, folder: Path) -> str:
     kept = "nothing is saved yet"
     if progress.best:
-        kept = f"the best model so far (epoch {progress.best_epoch}) is in {folder / f'seed-{seed}'}"
+        kept = f"the best model so far (epoch {progress.best_epoch}) is in {folder}"
     return f"interrupted after {progress.epoch} epoch(s) of seed {seed}; {kept}. The same command goes on from there."

@@ -9,13 +9,15 @@ import numpy as np
 import opensmile
 from opensmile.core.lib import OpenSmileException
 
+from dferc import engine
 from dferc.console import InputError, readable_errors
+from dferc.engine.options import engine_options
 from dferc.files import file_hash
 from dferc.params import ExtractAudio, load_params
-from pipeline import engine, media
-from pipeline.engine_options import engine_options
+from pipeline import media, sound
 from pipeline.extraction import Extractor, Places, Tally, extract, media_content, stage_options
 from pipeline.scratch import Record, Scratch
+from pipeline.steps import Clock, Measured
 from pipeline.utterances import Utterance, read_utterances_csv
 
 _COVERED = 0.9
@@ -44,12 +46,14 @@ def make_extractor(
     """
     smile = open_smile(settings.feature_set)
 
+    clock = Clock()
+
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         heard = (rows[i].heard for i in indices)
         items = ((str(raw.absolute() / file), start_s, end_s, settings.min_s) for file, start_s, end_s in heard)
         initargs = (engine.absolute(settings.feature_set),)
         paths = (raw, *(raw / rows[i].heard[0] for i in indices[:1]), Path(settings.feature_set))
-        for number, record in engine.run(functionals, items, workers, _start, initargs, paths):
+        for number, record in clock.unpacked(engine.run(functionals, items, workers, _start, initargs, paths)):
             yield indices[number], record
 
     return Extractor(
@@ -61,12 +65,14 @@ def make_extractor(
             "params": settings.model_dump(),
             "model": _conf_hash(smile, settings.feature_set),
         },
-        code=(__file__, media.__file__),
+        code=(__file__, media.__file__, sound.__file__),
         wants=lambda row: row.has_audio,
         content=media_content(raw, scratch, lambda row: row.heard),
         compute=compute,
         names=tuple(smile.feature_names),
         file=lambda row: row.heard[0],
+        length_s=lambda row: row.heard[2] - row.heard[1],
+        clock=clock,
     )
 
 
@@ -103,26 +109,34 @@ def _start(feature_set: str) -> None:
     _smile = open_smile(feature_set)
 
 
-def functionals(item: tuple[str, float, float, float]) -> Record:
+def functionals(item: tuple[str, float, float, float]) -> Measured:
     """Decode one utterance's sound and compute its functionals.
 
     Args:
         item: path, start_s, end_s, and the shortest sound that has functionals, in seconds.
 
     Returns:
-        `features` [D], or a problem, or both where part of the sound is missing.
+        A record: `features` [D], or a problem, or both where part of the sound is missing.
     """
     path, start_s, end_s, min_s = item
+    clock = Clock()
     try:
-        samples = media.read_audio(path, start_s, end_s)
+        with clock.step("decode"):
+            samples = sound.read_audio(path, start_s, end_s)
     except media.MediaError as error:
-        return Record(problem=error.problem)
-    found_s, asked_s = len(samples) / media.SAMPLE_RATE_HZ, end_s - start_s
+        return Measured(Record(problem=error.problem), clock.seconds)
+    with clock.step("openSMILE"):
+        record = _described(samples, end_s - start_s, min_s)
+    return Measured(record, clock.seconds)
+
+
+def _described(samples: np.ndarray, asked_s: float, min_s: float) -> Record:
+    found_s = len(samples) / sound.SAMPLE_RATE_HZ
     if found_s < min_s or not len(samples):
         return Record(problem=f"too short: {found_s:.3f} s of sound, functionals need {min_s} s")
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # "Segment too short": listed below
         try:
-            values = _smile(samples, media.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
+            values = _smile(samples, sound.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
         except OpenSmileException as error:
             return Record(problem=f"openSMILE failed: {error}")
     if not np.isfinite(values).all():

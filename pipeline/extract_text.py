@@ -14,8 +14,10 @@ import click
 import torch
 import transformers
 
+from dferc import engine
 from dferc.console import InputError, readable_errors
 from dferc.device import DEVICES, Device, choose_device
+from dferc.engine.options import network_options
 from dferc.files import file_hash
 from dferc.params import ExtractText, load_params
 from pipeline import encoder as encoders
@@ -24,6 +26,7 @@ from pipeline.encoder import Encoder, collate, load_encoder, utterance_vectors
 from pipeline.extraction import Extractor, Places, Tally, extract, stage_options
 from pipeline.folds import TABLE, fold_folder, read_folds
 from pipeline.scratch import Record, Scratch
+from pipeline.steps import Clock, Measured
 from pipeline.utterances import Utterance, read_utterances_csv
 from pipeline.windows import Window, batches_by_length, dialogue_windows
 
@@ -42,8 +45,9 @@ BATCH_TOKENS = 8192
     show_default=True,
     help="Tokens encoded at once: memory and speed; moves results by rounding at most.",
 )
+@network_options
 @readable_errors
-def main(places: Places, encoder: Path | None, device: str, batch_tokens: int) -> Tally:
+def main(places: Places, encoder: Path | None, device: str, batch_tokens: int, workers: engine.Workers) -> Tally:
     """Encode every utterance within its dialogue."""
     settings = load_params(places.params).corpus(places.corpus).extract_text
     folder = encoder or Path("models", places.corpus, "text")
@@ -52,13 +56,18 @@ def main(places: Places, encoder: Path | None, device: str, batch_tokens: int) -
             f"{folder} is missing. Make it with `python -m pipeline.finetune_text --corpus {places.corpus}`."
         )
     rows = read_utterances_csv(places.table)
-    where = choose_device(device, settings.precision)
+    where = choose_device(device, settings.precision, elsewhere=workers.cluster is not None)
     with Scratch(places.scratch) as scratch:
-        return extract(rows, make_extractor(rows, settings, folder, where, batch_tokens), places, scratch)
+        return extract(rows, make_extractor(rows, settings, folder, where, batch_tokens, workers), places, scratch)
 
 
 def make_extractor(
-    rows: Sequence[Utterance], settings: ExtractText, folder: Path, where: Device, batch_tokens: int = BATCH_TOKENS
+    rows: Sequence[Utterance],
+    settings: ExtractText,
+    folder: Path,
+    where: Device,
+    batch_tokens: int = BATCH_TOKENS,
+    workers: engine.Workers = engine.HERE,
 ) -> Extractor:
     """The text extractor of a corpus.
 
@@ -66,23 +75,27 @@ def make_extractor(
         InputError: `folder` holds no usable encoder.
     """
     parts, problems = plan_parts(rows, settings, folder, batch_tokens)
+    clock = Clock()
     contents = {row: content for part in parts for row, content in _contents(part.batches).items()}
 
-    def compute(indices: list[int]) -> Iterator[tuple[int, Record]]:
+    def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         wanted = set(indices)
         for row in indices:
             if row not in contents:
                 yield row, Record(problem=problems[row])
-        for part in parts:
-            batches = [b for b in part.batches if not wanted.isdisjoint(row for window in b for row in window.rows)]
-            if not batches:
-                continue
-            encoder = load_encoder(part.folder, settings.max_tokens)
-            encoder.model.to(where.device).eval()
-            for batch in batches:
-                for row, record in encode(encoder, batch, problems, where):
-                    if row in wanted:
-                        yield row, record
+        batches = [
+            (str(part.folder.absolute()), batch, {row: problems[row] for row in _rows(batch) if row in problems})
+            for part in parts
+            for batch in part.batches
+            if not wanted.isdisjoint(_rows(batch))
+        ]
+        begin = (settings.max_tokens, where.device.type, settings.precision)
+        place = workers.for_network()
+        results = clock.unpacked(engine.run(encode_batch, batches, place, start_encoding, begin, (folder,)))
+        for number, made in results:
+            if isinstance(made, engine.WorkerDied):
+                made = [(row, made) for row in _rows(batches[number][1])]
+            yield from ((row, record) for row, record in made if row in wanted)
 
     positions = {row.utterance_id: index for index, row in enumerate(rows)}
 
@@ -95,7 +108,7 @@ def make_extractor(
         width=parts[0].width,
         identity={
             "extractor": f"transformers {transformers.__version__}",
-            "params": settings.model_dump(),
+            "params": settings.model_dump(exclude=None if settings.window == "overlapping" else {"context_share"}),
             "computed_in": str(where.dtype).removeprefix("torch."),
             "model": weights_hash(folder),
         },
@@ -103,6 +116,7 @@ def make_extractor(
         wants=lambda row: True,
         content=content,
         compute=compute,
+        clock=clock,
     )
 
 
@@ -128,29 +142,14 @@ def plan_parts(
     for fold in (None, *sorted(set(fold_of.values()))):
         here = folder if fold is None else fold_folder(folder, fold)
         encoder = load_encoder(here, settings.max_tokens)
-        windows, strange = dialogue_windows(rows, encoder.tokenizer, settings.max_tokens, settings.window)
+        windows, strange = dialogue_windows(
+            rows, encoder.tokenizer, settings.max_tokens, settings.window, settings.context_share
+        )
         windows = [window for window in windows if fold_of.get(rows[window.rows[0]].dialogue_id) == fold]
         problems |= {row: problem for row, problem in strange.items() if fold_of.get(rows[row].dialogue_id) == fold}
         batches = batches_by_length([len(window) for window in windows], batch_tokens)
         parts.append(Part(here, encoder.width, [[windows[index] for index in batch] for batch in batches]))
     return parts, problems
-
-
-@torch.inference_mode()
-def encode(
-    encoder: Encoder, batch: Sequence[Window], problems: dict[int, str], where: Device
-) -> Iterator[tuple[int, Record]]:
-    """Row and record of every utterance in a batch of windows; `problems` are of their text, by row."""
-    padded = collate(batch, encoder.tokenizer.pad_token_id)
-    with torch.autocast(where.device.type, where.dtype, enabled=where.dtype != torch.float32):
-        vectors_UW = utterance_vectors(encoder.model, padded.to(where.device))
-    vectors_UW = vectors_UW.float().cpu()
-    finite_U = vectors_UW.isfinite().all(dim=1).tolist()
-    for row, vector, finite in zip(padded.row_U.tolist(), vectors_UW.numpy(), finite_U, strict=True):
-        if finite:
-            yield row, Record({"features": vector}, problems.get(row, ""))
-        else:
-            yield row, Record(problem=f"values not finite: the encoder's states, computed in {where.dtype}")
 
 
 def weights_hash(folder: Path) -> str:
@@ -171,6 +170,59 @@ def _contents(batches: Sequence[Sequence[Window]]) -> dict[int, list]:
             for row, first, last in zip(window.rows, window.first, window.last, strict=True):
                 contents[row] = [digest, number, first, last]
     return contents
+
+
+def _rows(batch: Sequence[Window]) -> list[int]:
+    return [row for window in batch for row in window.rows]
+
+
+# ------------------------------------------------------------------------------------------- where the encoder is
+
+_asked: tuple[int, Device] | None = None
+_loaded: tuple[str, Encoder] | None = None
+
+
+def start_encoding(max_tokens: int, device: str, precision: str) -> None:
+    """Prepare a process for `encode_batch`: the window size, cpu or cuda, and the precision there."""
+    global _asked, _loaded
+    _asked, _loaded = (max_tokens, choose_device(device, precision)), None
+
+
+def encode_batch(item: tuple[str, Sequence[Window], dict[int, str]]) -> Measured:
+    """Row and record of every utterance in a batch of windows.
+
+    Args:
+        item: folder of the encoder, the windows, and problems of their text by row.
+    """
+    global _loaded
+    folder, batch, problems = item
+    max_tokens, where = _asked
+    if _loaded is None or _loaded[0] != folder:
+        _loaded = None  # the one before goes first: two need not fit
+        encoder = load_encoder(folder, max_tokens)
+        encoder.model.to(where.device).eval()
+        _loaded = folder, encoder
+    clock = Clock()
+    with clock.step("encoder"):
+        made = list(encode(_loaded[1], batch, problems, where))
+    return Measured(made, clock.seconds)
+
+
+@torch.inference_mode()
+def encode(
+    encoder: Encoder, batch: Sequence[Window], problems: dict[int, str], where: Device
+) -> Iterator[tuple[int, Record]]:
+    """Row and record of every utterance in a batch of windows; `problems` are of their text, by row."""
+    padded = collate(batch, encoder.tokenizer.pad_token_id)
+    with torch.autocast(where.device.type, where.dtype, enabled=where.dtype != torch.float32):
+        vectors_UW = utterance_vectors(encoder.model, padded.to(where.device))
+    vectors_UW = vectors_UW.float().cpu()
+    finite_U = vectors_UW.isfinite().all(dim=1).tolist()
+    for row, vector, finite in zip(padded.row_U.tolist(), vectors_UW.numpy(), finite_U, strict=True):
+        if finite:
+            yield row, Record({"features": vector}, problems.get(row, ""))
+        else:
+            yield row, Record(problem=f"values not finite: the encoder's states, computed in {where.dtype}")
 
 
 if __name__ == "__main__":

@@ -1,54 +1,63 @@
 """Stage extract_visual: 342 pooled DenseNet values per utterance -> features/<corpus>/visual.h5.
 
-Frames are sampled evenly over the utterance, the largest face of each is cut out (in worker processes), the network
-runs here over faces of many utterances at a time, and an utterance's vector is the mean over its frames with a face.
-Without a face it is not present. `quality/frames` and `quality/face_share` tell how many frames were sampled and how
-many of them show a face.
-
-B faces of a batch, S side of a face in pixels.
+Frames are sampled evenly over the utterance, the speaker's face is cut out of each (in worker processes; whose it is
+with several in the picture, `pipeline.speaker_face` says), the network runs over faces of many utterances at a time (in
+this process, or on the GPUs of a cluster), and an utterance's vector is the mean over its frames with that face.
+Without a face it is not present. What was seen is kept for each utterance: `quality/frames` sampled, `face_share` of
+them with the face, its mean `face_size` as a share of the picture, how many `tracks` of faces there were, and what
+decided the `choice` among them.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 
+from dferc import engine
 from dferc.console import InputError, readable_errors
 from dferc.device import DEVICES, choose_device
+from dferc.engine.options import engine_options
 from dferc.files import file_hash
 from dferc.params import ExtractVisual, load_params
-from pipeline import densenet, engine, faces, media
-from pipeline.densenet import WIDTH, FaceNet, description_path, load_face_net, read_json
-from pipeline.engine_options import engine_options
+from pipeline import densenet, faces, lips, media, pictures, pooling, sound, speaker_face, tracks
+from pipeline.densenet import WIDTH, description_path, load_face_net, read_json
 from pipeline.extraction import Extractor, Places, Tally, extract, media_content, stage_options
-from pipeline.faces import Faces, cut_faces, start_worker
 from pipeline.scratch import Record, Scratch
+from pipeline.speaker_face import Faces, Look, cut_faces, start_worker
+from pipeline.steps import Clock, prefetched
 from pipeline.utterances import Utterance, read_utterances_csv
 
-BATCH = 32
-"""Faces per forward pass, always: the last batch is padded. Convolutions may round otherwise in another batch size, and
-a rerun after a kill, which batches otherwise, must give the same bytes."""
+GROUP = 16
+"""Utterances of one file, at most, that are decoded in one go, by one worker: more cost less decoding (the file is
+entered at a keyframe each time), fewer leave less undone where a worker dies."""
 
-QUALITY = ("frames", "face_share")
+QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
+
+PARTS = (densenet, faces, lips, media, pictures, pooling, sound, speaker_face, tracks)
+"""The modules that compute the values."""
 
 
 @click.command()
 @stage_options("visual")
 @click.option("--face", type=click.Path(path_type=Path), help="Face model.  [default: models/{corpus}/face]")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Of the network.")
+@click.option(
+    "--hwaccel",
+    help="Kind of device that decodes, such as cuda. Values may differ from those decoded here; the file says so.",
+)
 @engine_options
 @readable_errors
-def main(places: Places, face: Path | None, device: str, workers: engine.Workers) -> Tally:
+def main(places: Places, face: Path | None, device: str, hwaccel: str | None, workers: engine.Workers) -> Tally:
     """Extract the face features of every utterance with a picture."""
     settings = load_params(places.params).corpus(places.corpus).extract_visual
     rows = read_utterances_csv(places.table)
-    where = choose_device(device, "float32").device
+    where = choose_device(device, "float32", elsewhere=workers.cluster is not None).device
     folder = face or Path("models", places.corpus, "face")
     with Scratch(places.scratch) as scratch:
-        extractor = make_extractor(rows, settings, folder, places.raw, scratch, where, workers)
+        extractor = make_extractor(rows, settings, folder, places.raw, scratch, where, workers, hwaccel)
         return extract(rows, extractor, places, scratch)
 
 
@@ -60,6 +69,7 @@ def make_extractor(
     scratch: Scratch,
     device: torch.device,
     workers: engine.Workers,
+    hwaccel: str | None = None,
 ) -> Extractor:
     """The visual extractor of a corpus.
 
@@ -70,7 +80,8 @@ def make_extractor(
         raw: of the corpus.
         scratch: open.
         device: of the network.
-        workers: that decode and find faces; the network runs in this process.
+        workers: that decode and find faces; the network has its own (`Workers.for_network`).
+        hwaccel: kind of device that decodes for them; None = they do.
 
     Raises:
         InputError: there is no usable face model although some utterance has a picture, or no such face finder.
@@ -79,35 +90,89 @@ def make_extractor(
     described = read_json(description_path(weights))
     if not described.get("trained"):
         return _without_network(rows, described, folder)
-    net = load_face_net(weights).to(device)
+    image_size = load_face_net(weights).image_size
     faces.make_finder(settings.finder, settings.min_face)  # fails here rather than in a worker
+    needs_sound = settings.face == "most_lip_motion"
+
+    clock = Clock()
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
-        seen = (rows[i].seen for i in indices)
-        items = ((str(raw.absolute() / file), *within) for file, *within in seen)
         told = settings.model_copy(update={"finder": engine.absolute(settings.finder)})
         paths = (raw, *(raw / rows[i].media for i in indices[:1]), Path(settings.finder))
-        cuts = engine.run(cut_faces, items, workers, start_worker, (told, net.image_size), paths)
-        for number, record in pooled(net, cuts):
-            yield indices[number], record
+
+        def cut(groups: list[list[int]]) -> Iterator[tuple[int, list[Faces] | engine.WorkerDied]]:
+            items = ([_look(rows[i], raw.absolute(), needs_sound) for i in group] for group in groups)
+            return clock.unpacked(
+                engine.run(cut_faces, items, workers, start_worker, (told, image_size, hwaccel), paths)
+            )
+
+        cuts = _one_by_one(cut, list(_groups(rows, indices)))
+        # On a cluster nothing waits for this process, and two threads must not start and end Ray.
+        yield from pooling.pooled(cuts if workers.cluster else prefetched(cuts), network)
+
+    def network(batches: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray | engine.WorkerDied]]:
+        begin = (str(weights.absolute()), device.type)
+        place = workers.for_network()
+        return clock.unpacked(
+            engine.run(pooling.batch_vectors, batches, place, pooling.start_network, begin, (weights,))
+        )
 
     return Extractor(
         modality="visual",
         width=WIDTH,
         identity={
             "extractor": f"densenet-bc-100-12, torch {torch.__version__.split('+')[0]}",
-            "decoder": media.DECODER,
+            "decoder": media.DECODER if hwaccel is None else f"{media.DECODER}, {hwaccel}",
             "finder": faces.finder_identity(settings.finder),
-            "params": settings.model_dump(),
+            "params": settings.model_dump(exclude={"face"}),
             "model": file_hash(weights),
-            "image_size": net.image_size,
+            "image_size": image_size,
+            **speaker_face.choice_identity(settings.face),
         },
-        code=(__file__, faces.__file__, densenet.__file__, media.__file__),
+        code=(__file__, *(part.__file__ for part in PARTS)),
         wants=lambda row: row.has_video,
-        content=media_content(raw, scratch, lambda row: row.seen),
+        content=_content(raw, scratch, needs_sound),
         compute=compute,
         quality=QUALITY,
+        length_s=lambda row: row.seen[2] - row.seen[1],
+        clock=clock,
     )
+
+
+def _groups(rows: Sequence[Utterance], indices: Sequence[int]) -> Iterator[list[int]]:
+    """Rows that lie in one file, at most `GROUP` of them, as they follow one another."""
+    for _, same in itertools.groupby(indices, key=lambda index: rows[index].media):
+        same = list(same)
+        yield from (same[first : first + GROUP] for first in range(0, len(same), GROUP))
+
+
+def _one_by_one(
+    cut: Callable[[list[list[int]]], Iterable[tuple[int, list[Faces] | engine.WorkerDied]]], groups: list[list[int]]
+) -> Generator[tuple[int, Faces | engine.WorkerDied], None, None]:
+    """Row and faces of all groups; those of a group that killed its worker are tried alone, to find the culprit."""
+    while groups:
+        alone = []
+        for number, made in cut(groups):
+            if not isinstance(made, engine.WorkerDied):
+                yield from zip(groups[number], made, strict=True)
+            elif len(groups[number]) == 1:
+                yield groups[number][0], made
+            else:
+                alone += groups[number]
+        groups = [[row] for row in alone]
+
+
+def _look(row: Utterance, raw: Path, needs_sound: bool) -> Look:
+    """What a worker is given of an utterance; `raw` is absolute."""
+    (picture, *seen), (recording, *heard) = row.seen, row.heard
+    listen = (str(raw / recording), *heard) if needs_sound and row.has_audio else None
+    return Look(str(raw / picture), *seen, listen)
+
+
+def _content(raw: Path, scratch: Scratch, needs_sound: bool) -> Callable[[Utterance], object]:
+    """`Extractor.content`: the picture, and the sound where it has a say in which face is taken."""
+    seen, heard = (media_content(raw, scratch, part) for part in (lambda row: row.seen, lambda row: row.heard))
+    return lambda row: [seen(row), heard(row)] if needs_sound and row.has_audio else seen(row)
 
 
 def _without_network(rows: list[Utterance], described: dict, folder: Path) -> Extractor:
@@ -129,78 +194,6 @@ def _without_network(rows: list[Utterance], described: dict, folder: Path) -> Ex
         compute=lambda indices: (),
         quality=QUALITY,
     )
-
-
-# ------------------------------------------------------------------------------------------------- in this process
-
-
-@dataclass(slots=True)
-class _Pending:
-    """An utterance whose faces are on their way through the network."""
-
-    number: int
-    cut: Faces
-    vectors: list[np.ndarray] = field(default_factory=list)
-
-
-def pooled(
-    net: FaceNet, cuts: Iterable[tuple[int, Faces | engine.WorkerDied]]
-) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
-    """Run the network over the faces of utterances as they come, and average within each utterance.
-
-    A record is the same to the bit whatever comes before, beside and after it.
-
-    Args:
-        net: in eval mode.
-        cuts: (number, faces), in any order.
-
-    Yields:
-        (number, record) as they finish.
-    """
-    waiting: list[tuple[_Pending, np.ndarray]] = []
-    for number, cut in cuts:
-        if isinstance(cut, engine.WorkerDied):
-            yield number, cut
-        elif not len(cut.faces):
-            yield number, _record(cut, [])
-        else:
-            pending = _Pending(number, cut)
-            waiting += [(pending, face) for face in cut.faces]
-            while len(waiting) >= BATCH:
-                yield from _through(net, waiting[:BATCH])
-                del waiting[:BATCH]
-    if waiting:
-        yield from _through(net, waiting)
-
-
-def _through(net: FaceNet, batch: list[tuple[_Pending, np.ndarray]]) -> Iterator[tuple[int, Record]]:
-    vectors_BD = face_vectors(net, np.stack([face for _, face in batch]))
-    for (pending, _), vector in zip(batch, vectors_BD, strict=True):
-        pending.vectors.append(vector)
-        if len(pending.vectors) == len(pending.cut.faces):
-            yield pending.number, _record(pending.cut, pending.vectors)
-
-
-@torch.inference_mode()
-def face_vectors(net: FaceNet, faces_BSS: np.ndarray) -> np.ndarray:
-    """Pooled values [B, 342] float32 of at most `BATCH` faces [B, S, S] uint8, computed in a batch of `BATCH`."""
-    padded = np.zeros((BATCH, *faces_BSS.shape[1:]), np.uint8)
-    padded[: len(faces_BSS)] = faces_BSS
-    # TF32, PyTorch's default for convolutions, has three digits: a GPU should give what a CPU gives.
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        features_BD = net(torch.from_numpy(padded).to(net.mean.device)).features
-    return features_BD[: len(faces_BSS)].cpu().numpy()
-
-
-def _record(cut: Faces, vectors: list[np.ndarray]) -> Record:
-    share = len(cut.faces) / cut.frames if cut.frames else 0.0
-    arrays = {"frames": np.float32(cut.frames), "face_share": np.float32(share)}
-    if not vectors:
-        return Record(arrays, cut.problem or f"no face: none in {cut.frames} sampled frame(s)")
-    mean = np.mean(vectors, axis=0, dtype=np.float64).astype(np.float32)
-    if not np.isfinite(mean).all():
-        return Record(arrays, "values not finite: the network on this face")
-    return Record(arrays | {"features": mean}, cut.problem)
 
 
 if __name__ == "__main__":

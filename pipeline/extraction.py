@@ -7,19 +7,20 @@ as a run that nobody disturbed: the file is assembled in corpus order from recor
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
 import numpy as np
 
+from dferc import engine
 from dferc.console import CorpusName, InputError, console, progress_bar
 from dferc.corpus import Features, Utterances
 from dferc.files import file_hash
 from dferc.store import read_utterances, write_features
-from pipeline import engine
 from pipeline.media import MediaError
 from pipeline.scratch import DEFAULT_PATH, Record, Scratch, key_of
+from pipeline.steps import Clock, write_log
 from pipeline.utterances import Problem, Utterance, write_table
 
 _LOOK_UP = 512
@@ -45,6 +46,8 @@ class Extractor:
         names: D feature names, or none.
         quality: names of further columns.
         file: the file that an utterance's problem is about.
+        length_s: how much of it is decoded, in seconds.
+        clock: counts the steps of `compute`, those in workers included; told at the end and in the log.
     """
 
     modality: str
@@ -57,6 +60,8 @@ class Extractor:
     names: tuple[str, ...] = ()
     quality: tuple[str, ...] = ()
     file: Callable[[Utterance], str] = lambda row: row.media
+    length_s: Callable[[Utterance], float] = lambda row: 0.0
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def stage(self) -> str:
@@ -75,6 +80,7 @@ class Places:
     utterances: Path
     out: Path
     problems: Path
+    log: Path
     scratch: Path
 
 
@@ -88,6 +94,7 @@ class Tally:
         failed: a problem (now or earlier) left it without values; listed in the problems table.
         absent: the utterance has no such modality.
         seconds: spent on computing.
+        media_s: length of what was computed, in seconds of sound or picture.
     """
 
     done: int = 0
@@ -95,6 +102,7 @@ class Tally:
     failed: int = 0
     absent: int = 0
     seconds: float = 0.0
+    media_s: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -115,6 +123,7 @@ def stage_options(modality: str) -> Callable:
         "utterances": ("features/{corpus}/utterances.h5", "The same utterances as the trainer reads them."),
         "out": (f"features/{{corpus}}/{modality}.h5", "Features to write."),
         "problems": (f"data/{{corpus}}/problems_extract_{modality}.csv", "Table of problems to write."),
+        "log": (f"data/{{corpus}}/extract_{modality}.json", "Versions, counts and times of the last run, to write."),
     }
 
     def decorate(command: Callable) -> Callable:
@@ -177,15 +186,20 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
     )
     wanted = [index for index, row in enumerate(rows) if extractor.wants(row)]
     tally = Tally(absent=len(rows) - len(wanted))
-    keys = _keys(rows, wanted, extractor, result)
-    unfinished = _reuse(keys, scratch, result, extractor)
+    with extractor.clock.step("hash and look up"):
+        keys = _keys(rows, wanted, extractor, result)
+        unfinished = _reuse(keys, scratch, result, extractor)
     tally.reused = int(result.present.sum())
     started = time.monotonic()
     _compute(unfinished, extractor, scratch, result, places.corpus)
     tally.seconds = time.monotonic() - started
     tally.done = int(result.present.sum()) - tally.reused
     tally.failed = len(wanted) - tally.done - tally.reused
-    _write(rows, utterances, extractor, places, result)
+    tally.media_s = sum(extractor.length_s(rows[index]) for index in unfinished)
+    with extractor.clock.step("write"):
+        _write(rows, utterances, extractor, places, result)
+    if unfinished or not places.log.exists():
+        write_log(places.log, extractor.identity, len(unfinished), asdict(tally), extractor.clock)
     _report(tally, len(rows), extractor, places, len(unfinished))
     return tally
 
@@ -238,7 +252,8 @@ def _compute(unfinished: dict[int, str], extractor: Extractor, scratch: Scratch,
             if isinstance(record, engine.WorkerDied):
                 record = Record(problem=str(record))  # not kept: the next run may have more memory
             else:
-                scratch.put(unfinished[index], record)
+                with extractor.clock.step("write"):
+                    scratch.put(unfinished[index], record)
             for copy in copies[unfinished[index]]:
                 _add(copy, record, extractor, result)
             bar.advance(task, len(copies[unfinished[index]]))
@@ -280,7 +295,7 @@ def _write(
 
 
 def _report(tally: Tally, total: int, extractor: Extractor, places: Places, computed: int) -> None:
-    rate = f", {computed / tally.seconds:.1f} utterances/s" if computed and tally.seconds else ""
+    rate = f", {computed / tally.seconds:.1f} utterances/s ({extractor.clock.shares()})" if computed else ""
     hint = f"; see {places.problems}" if tally.failed else ""
     console.print(
         f"{extractor.stage} {places.corpus}: {total} utterances: {tally.done} done, {tally.reused} reused, "

@@ -1,11 +1,10 @@
-"""Where the face is in a picture, and the square grey cut-out that the network sees.
+"""Where the faces are in a picture, and the square grey cut-out that the network sees.
 
 Three finders: `haar` (OpenCV's frontal-face cascade, needs no download), the path of a YuNet .onnx (better on turned
-and small faces), and `whole_frame` for clips that are face crops already. All take the largest face: with several
-people in the picture nothing tells which one speaks, and the camera mostly shows the speaker closest.
+and small faces), and `whole_frame` for clips that are face crops already.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,8 +13,6 @@ import numpy as np
 
 from dferc.console import InputError
 from dferc.files import file_hash
-from dferc.params import ExtractVisual
-from pipeline import media
 from pipeline.densenet import scale_face
 from pipeline.utterances import Region
 
@@ -28,8 +25,9 @@ _SCALE_STEP = 1.1
 _MIN_NEIGHBOURS = 4
 """Overlapping hits that make a face: OpenCV's default of 3 sees faces in foliage and fabric."""
 
-_HAAR_WINDOW_PX = 24
-"""The smallest face the cascade knows."""
+_SMALLEST_PX = 24
+"""The finder sees a picture so small that the smallest face wanted has this side: the smallest that the cascade knows.
+Finer detail costs time and looks like faces."""
 
 _YUNET_SCORE = 0.7
 """Confidence that makes a face."""
@@ -43,27 +41,17 @@ class Box(NamedTuple):
     width: int
     height: int
 
-
-@dataclass(frozen=True, slots=True)
-class Faces:
-    """The faces of one utterance.
-
-    Attributes:
-        frames: how many were sampled.
-        faces: [faces, S, S] uint8.
-        problem: what was found wrong, or empty.
-    """
-
-    frames: int
-    faces: np.ndarray
-    problem: str = ""
+    @property
+    def area(self) -> int:
+        """In pixels."""
+        return self.width * self.height
 
 
 class Finder(Protocol):
-    """Finds the largest face of a picture."""
+    """Finds the faces of a picture."""
 
-    def find(self, image: np.ndarray) -> Box | None:
-        """The largest face in a picture [H, W] (grey) or [H, W, 3] (BGR), uint8; None where there is none."""
+    def find(self, image: np.ndarray) -> list[Box]:
+        """Every face in a picture [H, W] (grey) or [H, W, 3] (BGR), uint8."""
 
 
 class Haar:
@@ -77,14 +65,11 @@ class Haar:
         self.min_face = min_face
         self.cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / _CASCADE))
 
-    def find(self, image: np.ndarray) -> Box | None:
-        """The largest face; its box is a square."""
-        image = _grey(image)
-        # The smallest face wanted becomes the smallest the cascade knows: finer detail costs time and looks like faces.
-        scale = min(1.0, _HAAR_WINDOW_PX / (self.min_face * min(image.shape)))
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    def find(self, image: np.ndarray) -> list[Box]:
+        """Every face; the boxes are squares."""
+        small, scale = _reduced(_grey(image), self.min_face)
         boxes = self.cascade.detectMultiScale(small, scaleFactor=_SCALE_STEP, minNeighbors=_MIN_NEIGHBOURS)
-        return largest([np.asarray(box) / scale for box in boxes])
+        return [_pixels(np.asarray(box) / scale) for box in boxes]
 
 
 class YuNet:
@@ -109,23 +94,23 @@ class YuNet:
         except cv2.error as error:
             raise InputError(f"extract_visual.finder: {path} is not a YuNet .onnx that OpenCV reads: {error}") from None
 
-    def find(self, image: np.ndarray) -> Box | None:
-        """The largest face, as the detector frames it."""
+    def find(self, image: np.ndarray) -> list[Box]:
+        """Every face, as the detector frames it."""
         if image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-        self.detector.setInputSize((image.shape[1], image.shape[0]))
-        faces = self.detector.detect(image)[1]  # [faces, 15]: box, five landmarks, score
-        least = self.min_face * min(image.shape[:2])
-        boxes = [] if faces is None else [face[:4] for face in faces if max(face[2:4]) >= least]
-        return largest(boxes)
+        small, scale = _reduced(image, self.min_face)
+        self.detector.setInputSize((small.shape[1], small.shape[0]))
+        faces = self.detector.detect(small)[1]  # [faces, 15]: box, five landmarks, score
+        least = self.min_face * min(small.shape[:2])
+        return [] if faces is None else [_pixels(face[:4] / scale) for face in faces if max(face[2:4]) >= least]
 
 
 class WholeFrame:
     """For clips that are face crops already: every frame is a face."""
 
-    def find(self, image: np.ndarray) -> Box | None:
+    def find(self, image: np.ndarray) -> list[Box]:
         """The whole picture."""
-        return Box(0, 0, image.shape[1], image.shape[0])
+        return [Box(0, 0, image.shape[1], image.shape[0])]
 
 
 def make_finder(name: str, min_face: float) -> Finder:
@@ -145,13 +130,12 @@ def finder_identity(name: str) -> dict[str, object]:
         return {}
     if name == HAAR:
         return {"opencv": cv2.__version__, "cascade": _CASCADE, "step": _SCALE_STEP, "neighbours": _MIN_NEIGHBOURS}
-    return {"opencv": cv2.__version__, "yunet": file_hash(name), "score": _YUNET_SCORE}
+    return {"opencv": cv2.__version__, "yunet": file_hash(name), "score": _YUNET_SCORE, "smallest": _SMALLEST_PX}
 
 
-def largest(boxes) -> Box | None:
-    """The box of the largest area among [x, y, width, height] rows, the first of equals; None of none."""
-    boxes = [Box(*(round(float(edge)) for edge in box)) for box in boxes]
-    return max(boxes, key=lambda box: box.width * box.height, default=None)
+def largest(boxes: Sequence[Box]) -> Box | None:
+    """The box of the largest area, the first of equals; None of none."""
+    return max(boxes, key=lambda box: box.area, default=None)
 
 
 def cut(image: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
@@ -187,41 +171,17 @@ def within(image: np.ndarray, region: Region) -> np.ndarray:
     return np.ascontiguousarray(image[top:bottom, left:right])
 
 
+def _reduced(image: np.ndarray, min_face: float) -> tuple[np.ndarray, float]:
+    """A picture as the finder sees it, and how much smaller it is."""
+    scale = min(1.0, _SMALLEST_PX / (min_face * min(image.shape[:2])))
+    if scale == 1:
+        return image, scale
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
+
+
+def _pixels(box: Iterable[float]) -> Box:
+    return Box(*(round(float(edge)) for edge in box))
+
+
 def _grey(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-
-
-# ---------------------------------------------------------------------------------------------------- in a worker
-
-_finder: Finder | None = None
-_settings: ExtractVisual | None = None
-_size = 0
-
-
-def start_worker(settings: ExtractVisual, size: int) -> None:
-    """Prepare a process for `cut_faces`: settings, and S in pixels."""
-    global _finder, _settings, _size
-    _finder, _settings, _size = make_finder(settings.finder, settings.min_face), settings, size
-
-
-def cut_faces(item: tuple[str, float, float, Region]) -> Faces:
-    """Decode one utterance's picture and cut the largest face out of each sampled frame.
-
-    Args:
-        item: path, start_s, end_s, and the part of the frame to look at.
-    """
-    path, start_s, end_s, region = item
-    margin = 0.0 if _settings.finder == WHOLE_FRAME else _settings.margin
-    frames, found, problem = 0, [], ""
-    try:
-        for _, image in media.read_frames(path, start_s, end_s, _settings.frames_per_s, _settings.max_frames):
-            frames += 1
-            image = within(image, region)
-            box = _finder.find(image)
-            if box is not None:
-                found.append(cut(image, box, margin, _size))
-    except media.MediaError as error:
-        problem = error.problem
-    if not frames and not problem:
-        problem = f"no frame between {start_s:.2f} s and {end_s:.2f} s"
-    return Faces(frames, np.stack(found) if found else np.zeros((0, _size, _size), np.uint8), problem)

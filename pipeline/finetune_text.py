@@ -110,7 +110,9 @@ def make_task(rows: Sequence[Utterance], encoder: Encoder, settings: FinetuneTex
     # .get: an emotion of the test split alone has no id here, and the test split is not used.
     labels_N = torch.tensor([ids.get(row.emotion, UNLABELLED) for row in rows])
     windows = {"train": [], "validation": [], "test": []}
-    packed, problems = dialogue_windows(rows, encoder.tokenizer, settings.max_tokens, settings.window)
+    packed, problems = dialogue_windows(
+        rows, encoder.tokenizer, settings.max_tokens, settings.window, settings.context_share
+    )
     for window in packed:
         if (labels_N[list(window.rows)] != UNLABELLED).any():
             windows[rows[window.rows[0]].split].append(window)

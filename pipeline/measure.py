@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dferc import engine
 from dferc.console import InputError, progress_bar
-from pipeline import engine
 from pipeline.media import MediaError, MediaInfo, probe
 from pipeline.utterances import Problem, Utterance
 

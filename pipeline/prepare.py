@@ -19,12 +19,12 @@ from rich.table import Table
 from dferc import SPLITS
 from dferc.console import CorpusName, InputError, console, readable_errors
 from dferc.corpus import UNLABELLED, Note, Utterances
+from dferc.engine import Workers
+from dferc.engine.options import engine_options
 from dferc.params import Corpus, load_params
 from dferc.store import write_utterances
 from pipeline import corpora
 from pipeline.duplicates import identical_clips, identical_files, identical_note, media_groups
-from pipeline.engine import Workers
-from pipeline.engine_options import engine_options
 from pipeline.measure import Faulty, check_share, check_spans, complete, measure_clips
 from pipeline.utterances import Problem, Utterance, write_table
 

@@ -1,7 +1,8 @@
 """The scratch cache: finished work that survives a kill, outside DVC's sight.
 
-One SQLite file in WAL mode: committed records outlive SIGKILL, and several stages may use it at once. Deleting it costs
-time, never correctness: what is in it was computed by the same extractor from the same content, or it is not found.
+One SQLite file in WAL mode, each record committed by itself (0.05 ms: a commit does not wait for the disk). A kill
+costs nothing that was put here, and several stages may use it at once. Deleting it costs time, never correctness: what
+is in it was computed by the same extractor from the same content, or it is not found.
 """
 
 import hashlib
@@ -20,9 +21,6 @@ from dferc.console import InputError, console
 from dferc.files import file_hash
 
 DEFAULT_PATH = Path(".scratch/features.sqlite")
-
-_COMMIT_ROWS, _COMMIT_S = 64, 0.5
-"""A kill costs at most this many records, or those of this long."""
 
 _BOUND_BYTES = 8 << 30
 """Above this, closing deletes the oldest records."""
@@ -48,7 +46,7 @@ class Record:
 
 
 class Scratch:
-    """Records by key, and content hashes of media files. A context manager: leaving it commits.
+    """Records by key, and content hashes of media files. A context manager: leaving it closes the file.
 
     Raises:
         InputError: the file cannot be opened or written.
@@ -56,9 +54,6 @@ class Scratch:
 
     def __init__(self, path: str | Path = DEFAULT_PATH, bound_bytes: int = _BOUND_BYTES):
         self.path, self.bound_bytes = Path(path), bound_bytes
-        self._records: dict[str, bytes] = {}
-        self._media: dict[str, tuple] = {}
-        self._committed_at = time.monotonic()
         self._open()
 
     def __enter__(self) -> "Scratch":
@@ -69,7 +64,6 @@ class Scratch:
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Record]:
         """The records that are there, by key; a damaged one counts as not there."""
-        self.flush()
         found = {}
         for key in keys:
             rows = self._execute("SELECT content FROM records WHERE key = ?", (key,))
@@ -79,10 +73,8 @@ class Scratch:
         return found
 
     def put(self, key: str, record: Record) -> None:
-        """Keep a record; committed within `_COMMIT_ROWS` records or `_COMMIT_S` seconds, at the next `put`."""
-        self._records[key] = _pack(record)
-        if len(self._records) >= _COMMIT_ROWS or time.monotonic() - self._committed_at >= _COMMIT_S:
-            self.flush()
+        """Keep a record: from here on it outlives this process."""
+        self._execute("INSERT OR REPLACE INTO records (key, content) VALUES (?, ?)", (key, _pack(record)))
 
     def media_hash(self, path: str | Path) -> str:
         """SHA-256 of a file's content, remembered as long as its size and modification time stay.
@@ -99,21 +91,12 @@ class Scratch:
         if known:
             return known[0][0]
         digest = file_hash(path)
-        self._media[str(path)] = (str(path), status.st_size, status.st_mtime_ns, digest)
-        if time.monotonic() - self._committed_at >= _COMMIT_S:
-            self.flush()
+        known = (str(path), status.st_size, status.st_mtime_ns, digest)
+        self._execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?)", known)
         return digest
 
-    def flush(self) -> None:
-        """Commit what is waiting."""
-        if self._records or self._media:
-            self._guarded(self._write)
-            self._records, self._media = {}, {}
-        self._committed_at = time.monotonic()
-
     def close(self) -> None:
-        """Commit, keep the size within bounds, and let go of the file."""
-        self.flush()
+        """Keep the size within bounds, and let go of the file."""
         self._guarded(self._prune)
         self._database.close()
 
@@ -129,18 +112,6 @@ class Scratch:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")  # no commit is lost by a kill, only by a power cut
         self._database.executescript(_TABLES)
-
-    def _write(self) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            self._database.executemany(
-                "INSERT OR REPLACE INTO records (key, content) VALUES (?, ?)", self._records.items()
-            )
-            self._database.executemany("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?)", self._media.values())
-            self._database.execute("COMMIT")
-        finally:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
 
     def _prune(self) -> None:
         """Delete the older half of the records where the file is above its bound (SQLite reuses the space)."""

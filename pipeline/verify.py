@@ -16,14 +16,13 @@ from pathlib import Path
 import click
 import numpy as np
 
-from dferc import MODALITIES
+from dferc import MODALITIES, engine
 from dferc.console import CorpusName, InputError, console, progress_bar, readable_errors
 from dferc.corpus import Features
 from dferc.device import DEVICES, choose_device
+from dferc.engine.options import engine_options
 from dferc.params import Corpus, load_params
 from dferc.store import read_features
-from pipeline import engine
-from pipeline.engine_options import engine_options
 from pipeline.extraction import Extractor
 from pipeline.scratch import Record, Scratch
 from pipeline.utterances import Utterance, read_utterances_csv
@@ -142,8 +141,11 @@ def verify(path: Path, made: Features, rows: list[Utterance], extractor: Extract
         raise InputError(f"{path} is not of the utterances prepared here, in this order: {len(rows)} rows expected.")
     for line in (differing := list(differing_identity(made.identity, extractor.identity))):
         console.print(f"note: not made as it would be here: {line}", style="yellow", markup=False)
-    if (made.width, sorted(made.quality)) != (extractor.width, sorted(extractor.quality)):
+    if made.width != extractor.width:
         raise InputError(f"{path} has {made.width} features per utterance; here there would be {extractor.width}.")
+    if made.quality.keys() != set(extractor.quality):
+        there, here = (", ".join(sorted(names)) or "none" for names in (made.quality, extractor.quality))
+        raise InputError(f"{path} has the quality figures {there}; here there would be {here}. Extract it anew.")
     wanted = [index for index, row in enumerate(rows) if extractor.wants(row)]
     strange = sorted(set(np.flatnonzero(made.present).tolist()) - set(wanted))
     if strange:
@@ -186,6 +188,7 @@ def make_extractor(
     Raises:
         InputError: a model or a setting is not usable.
     """
+    elsewhere = workers.cluster is not None
     if modality == "audio":
         from pipeline import extract_audio
 
@@ -193,14 +196,14 @@ def make_extractor(
     if modality == "visual":
         from pipeline import extract_visual
 
-        where = choose_device(device, "float32").device
+        where = choose_device(device, "float32", elsewhere).device
         return extract_visual.make_extractor(
             rows, settings.extract_visual, models / "face", raw, scratch, where, workers
         )
     from pipeline import extract_text
 
-    where = choose_device(device, settings.extract_text.precision)
-    return extract_text.make_extractor(rows, settings.extract_text, models / "text", where)
+    where = choose_device(device, settings.extract_text.precision, elsewhere)
+    return extract_text.make_extractor(rows, settings.extract_text, models / "text", where, workers=workers)
 
 
 _path = click.Path(path_type=Path)

@@ -2,7 +2,10 @@
 
 The text encoder reads a whole dialogue at once, so that an utterance is seen in its context. Utterances of a dialogue
 are packed in order, each window as full as it gets; one that is longer than a window is cut to fit. With `window:
-utterance` each is read alone, and its context is left to the second stage.
+utterance` each is read alone, and its context is left to the second stage. With `window: overlapping` each window but a
+dialogue's first opens with what was said just before, as much as fits: there the first utterances of a window, which
+otherwise have no left context at all, keep theirs. What is repeated so is context only: every utterance has its vector
+(and, in fine-tuning, its loss) from the first window that it is in, where its left context is longest.
 
 The tokens are those of the dialogue's text written on one line, utterances joined by a space. That matters to
 byte-level BPE (RoBERTa), to which "Yes" and " Yes" are different tokens and the first is rare inside a text: every
@@ -28,10 +31,10 @@ WIDEST = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One input of the encoder and the utterances in it.
+    """One input of the encoder and the utterances whose vectors are taken from it.
 
     Attributes:
-        tokens: ids, special tokens included.
+        tokens: ids, special tokens included; may begin with context, tokens of utterances that are not in `rows`.
         rows: row of each utterance in the corpus.
         first: index in `tokens` of each utterance's first token.
         last: index in `tokens` of its last token.
@@ -82,7 +85,13 @@ def tokenize(rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase, text
     return made["input_ids"]
 
 
-def pack(tokens: Iterable[tuple[int, Sequence[int]]], max_tokens: int, opens: int, closes: int) -> Iterator[Window]:
+def pack(
+    tokens: Iterable[tuple[int, Sequence[int]]],
+    max_tokens: int,
+    opens: int,
+    closes: int,
+    context_share: float | None = None,
+) -> Iterator[Window]:
     """Pack the utterances of one dialogue into windows, greedily and in order.
 
     Args:
@@ -90,28 +99,48 @@ def pack(tokens: Iterable[tuple[int, Sequence[int]]], max_tokens: int, opens: in
         max_tokens: most tokens of a window, special tokens included; at least 3.
         opens: id of the token that opens a window.
         closes: id of the token that closes it.
+        context_share: None = windows do not overlap. Else each window after the first is filled up on the left with the
+            tokens just before its first utterance, and takes up new utterances to 1 - context_share of its room only
+            (one at least). 0 leaves the windows' utterances as they are without overlap; 1 makes a window of each.
     """
     room = max_tokens - SPECIAL_TOKENS
     if room < 1:
         raise InputError(
             f"max_tokens is {max_tokens}; a window needs 3 at least: {SPECIAL_TOKENS} special, one of text."
         )
-    content, rows, first, last = [], [], [], []
+    cut = ((row, list(ids[:room])) for row, ids in tokens)
+    said: list[int] = []  # the dialogue up to the window
+    for together in _groups(cut, room, room if context_share is None else (1 - context_share) * room):
+        new = [token for _, ids in together for token in ids]
+        free = 0 if context_share is None else room - len(new)
+        context = said[max(0, len(said) - free) :]
+        ends = list(itertools.accumulate((len(ids) for _, ids in together), initial=len(context)))
+        rows = tuple(row for row, _ in together)
+        yield Window((opens, *context, *new, closes), rows, tuple(end + 1 for end in ends[:-1]), tuple(ends[1:]))
+        said += new
+
+
+def _groups(
+    tokens: Iterable[tuple[int, list[int]]], first_room: float, room: float
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Consecutive utterances, as many as fit the room, or one that does not; the first group has its own room."""
+    group, filled, limit = [], 0, first_room
     for row, ids in tokens:
-        ids = ids[:room]
-        if content and len(content) + len(ids) > room:
-            yield Window((opens, *content, closes), tuple(rows), tuple(first), tuple(last))
-            content, rows, first, last = [], [], [], []
-        rows.append(row)
-        first.append(1 + len(content))
-        content.extend(ids)
-        last.append(len(content))
-    if content:
-        yield Window((opens, *content, closes), tuple(rows), tuple(first), tuple(last))
+        if group and filled + len(ids) > limit:
+            yield group
+            group, filled, limit = [], 0, room
+        group.append((row, ids))
+        filled += len(ids)
+    if group:
+        yield group
 
 
 def dialogue_windows(
-    rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase, max_tokens: int, window: str = "dialogue"
+    rows: Sequence[Utterance],
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    window: str = "dialogue",
+    context_share: float = 0.0,
 ) -> tuple[list[Window], dict[int, str]]:
     """Windows of all dialogues, in corpus order, and what was found wrong with the text of which row.
 
@@ -121,7 +150,8 @@ def dialogue_windows(
         rows: of the corpus.
         tokenizer: the encoder's.
         max_tokens: most tokens of a window.
-        window: `dialogue`, or `utterance` for one utterance per window.
+        window: `dialogue`; `utterance` for one utterance per window; or `overlapping` for context on the left.
+        context_share: of `overlapping`, see `pack`.
     """
     opens, closes = special_tokens(tokenizer)
     texts_of = [index if window == "utterance" else row.dialogue_id for index, row in enumerate(rows)]
@@ -136,7 +166,7 @@ def dialogue_windows(
     windows = []
     for _, together in itertools.groupby(range(len(rows)), key=texts_of.__getitem__):
         spoken = ((index, tokens[index]) for index in together if tokens[index])
-        windows.extend(pack(spoken, max_tokens, opens, closes))
+        windows.extend(pack(spoken, max_tokens, opens, closes, context_share if window == "overlapping" else None))
     return windows, problems
 
 

@@ -32,6 +32,11 @@ def write_clip(
     sound_codec: str | None = None,
     pictures: Iterable[np.ndarray] | None = None,
     frames_per_s: int = 10,
+    stamps: Iterable[int] | None = None,
+    picture_codec: str = "mpeg4",
+    picture_options: dict[str, str] | None = None,
+    pix_fmt: str = "yuv420p",
+    gop: int = 5,
     rotation: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
@@ -45,6 +50,11 @@ def write_clip(
         sound_codec: PCM in .wav, else AAC, unless said.
         pictures: grey [height, width] uint8 frames (even sides), or None = no picture track; may be empty.
         frames_per_s: of the pictures.
+        stamps: when each is shown, in units of 1/frames_per_s; one after the other unless said.
+        picture_codec: encoder of the pictures.
+        picture_options: of that encoder.
+        pix_fmt: pixel format that it is given.
+        gop: frames from one keyframe to the next, at most.
         rotation: counter-clockwise turn in degrees that the file asks of a player.
         options: of the container.
 
@@ -56,12 +66,14 @@ def write_clip(
         if pictures is not None:
             pictures = list(pictures)
             height, width = pictures[0].shape if pictures else (64, 64)
-            stream = container.add_stream("mpeg4", rate=frames_per_s)
-            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", 4_000_000
-            stream.gop_size = 5
+            stream = container.add_stream(picture_codec, rate=frames_per_s, options=picture_options or {})
+            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, pix_fmt, 4_000_000
+            stream.gop_size = gop
             if rotation:
                 stream.set_display_rotation(rotation)
-            encoded += [(stream, frame) for frame in _video_frames(pictures, frames_per_s)] + [(stream, None)]
+            shown = range(len(pictures)) if stamps is None else stamps
+            encoded += [(stream, frame) for frame in _video_frames(pictures, shown, frames_per_s, pix_fmt)]
+            encoded += [(stream, None)]
         if sound is not None:
             codec = sound_codec or ("pcm_s16le" if path.suffix == ".wav" else "aac")
             stream = container.add_stream(codec, rate=rate_hz, layout=layout)
@@ -80,17 +92,20 @@ def truncate(path: Path, share: float) -> Path:
     return path
 
 
-def _video_frames(pictures: list[np.ndarray], frames_per_s: int) -> Iterable[av.VideoFrame]:
-    for number, picture in enumerate(pictures):
-        frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")
-        frame.pts, frame.time_base = number, Fraction(1, frames_per_s)
+def _video_frames(
+    pictures: list[np.ndarray], stamps: Iterable[int], frames_per_s: int, pix_fmt: str
+) -> Iterable[av.VideoFrame]:
+    for stamp, picture in zip(stamps, pictures, strict=True):
+        frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format=pix_fmt)
+        frame.pts, frame.time_base = stamp, Fraction(1, frames_per_s)
         yield frame
 
 
 def _audio_frames(stream: av.AudioStream, sound: np.ndarray, rate_hz: int, layout: str) -> Iterable[av.AudioFrame]:
     resampler = av.AudioResampler(stream.format, layout, rate_hz, frame_size=stream.frame_size or 1024)
     if sound.shape[1]:
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout)
+        # Channel by channel within a sample: PyAV 18.1 cannot fill eight separate planes.
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound.T.reshape(1, -1)), format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate_hz, 0, Fraction(1, rate_hz)
         yield from resampler.resample(frame)
         yield from resampler.resample(None)

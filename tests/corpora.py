@@ -65,6 +65,7 @@ def stage_arguments(folder: Path, **changes: object) -> list[str]:
         "utterances": folder / "utterances.h5",
         "out": folder / "out.h5",
         "problems": folder / "problems.csv",
+        "log": folder / "log.json",
         "scratch": folder / "scratch.sqlite",
     }
     return [str(part) for name, value in (options | changes).items() for part in (f"--{name}", value)]

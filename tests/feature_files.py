@@ -2,8 +2,10 @@
 
 import pickle
 import struct
+from collections import OrderedDict
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 WIDTHS = {"text": 6, "audio": 5, "visual": 4}
@@ -17,7 +19,7 @@ IEMOCAP = {
     "Ses05F_impro01": 3,
     "Ses05M_script01_1b": 2,
 }
-M3ED = {"show1_1": 3, "show1_2": 4, "show2_1": 3, "show3_1": 2}
+M3ED = {"one_1": 3, "one_2": 4, "two_1": 3, "three_1": 2}
 CLASSES = {"meld": 7, "iemocap": 6, "m3ed": 7}
 SENTENCE = "I\x92m fine \x85 really\xa0so"  # cp1252 read as latin-1, as all community pickles have it
 
@@ -87,7 +89,7 @@ LAYOUTS = {
     "iemocap-9": ("iemocap", MMGCN, tuple),
     "meld-9": ("meld", "ids speakers labels text audio sentences train test sentiments", tuple),
     "meld-10": ("meld", f"{MMGCN} other", tuple),
-    "m3ed-10": ("m3ed", "ids speakers labels text audio visual sentences train validation test", tuple),
+    "m3ed-10": ("m3ed", "ids speakers labels text audio visual sentences train validation test", list),
     "cosmic-iemocap-10": ("iemocap", f"speakers labels {ROBERTA} sentences train test validation", list),
     "cosmic-meld-11": ("meld", f"speakers labels sentiments {ROBERTA} sentences train test validation", list),
     "sdt-iemocap-12": ("iemocap", f"ids speakers labels {ROBERTA} audio visual sentences train test", tuple),
@@ -103,7 +105,19 @@ LAYOUTS = {
 def content(name: str, **widths: int) -> object:
     """The content of a layout's file."""
     corpus, names, kind = LAYOUTS[name]
-    return kind(layout(corpus, names, **widths))
+    parts = layout(corpus, names, **widths)
+    return as_m3ed_wrote(parts) if corpus == "m3ed" else kind(parts)
+
+
+def as_m3ed_wrote(parts: list) -> list:
+    """Ordered dictionaries; features and sentences as one array per dialogue, ids with their speaker before them."""
+    made = [OrderedDict(part) if isinstance(part, dict) else part for part in parts]
+    made[0] = OrderedDict(
+        (key, [f"{'AB'[n % 2]}_{key}_{n + 1}" for n in range(len(row))]) for key, row in made[0].items()
+    )
+    for place in (3, 4, 5, 6):
+        made[place] = OrderedDict((key, np.array(rows)) for key, rows in made[place].items())
+    return made
 
 
 def write_layout(path: Path, name: str, **widths: int) -> Path:
@@ -121,6 +135,30 @@ def write_multiemo(folder: Path, corpus: str = "meld") -> list[Path]:
         path.write_bytes(pickle.dumps({key: np.stack(rows) for key, rows in made[modality].items()}))
         files.append(path)
     return files
+
+
+MMIN = {"audio": ("A/comparE.h5", 130), "visual": ("V/denseface.h5", 342), "text": ("L/bert_large.h5", 1024)}
+"""MMIN's file of each modality, and its width."""
+
+
+def write_mmin(folder: Path, *, raw: bool = False, leave_out: tuple[str, ...] = ()) -> dict[str, Path]:
+    """MMIN's three files: frames per utterance under its id; `raw` is the form with times, in a group each."""
+    names = [name for ids in parts("iemocap")["ids"].values() for name in ids if name not in leave_out]
+    files = {}
+    for modality, (file, width) in MMIN.items():
+        files[modality] = folder / file
+        files[modality].parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(files[modality], "w") as made:
+            for number, name in enumerate(names):
+                made[f"{name}/feat" if raw else name] = mmin_frames(number, width)
+                if raw:
+                    made[f"{name}/start"], made[f"{name}/end"] = np.arange(3) / 10, np.arange(1, 4) / 10
+    return files
+
+
+def mmin_frames(number: int, width: int) -> np.ndarray:
+    """Three frames of an utterance, the last as MMIN writes "no face": their mean is 2 x number + 2."""
+    return np.array([[2 * number + 1.0], [2 * number + 3.0], [0.0]]) * np.ones(width)
 
 
 def table(split: bool = True) -> dict[str, np.ndarray]:

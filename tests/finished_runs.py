@@ -12,20 +12,31 @@ from dferc.protocol import card_hash
 from dferc.report import write_report
 
 
-def write_run(folder: Path, rows: Utterances, predicted: Mapping[int, Sequence[int]], sure: float = 0.8) -> Path:
-    """A finished run: seed -> class id of every utterance of the corpus; all splits but train are scored."""
+def write_run(
+    folder: Path,
+    rows: Utterances,
+    predicted: Mapping[int, Sequence[int]],
+    sure: float = 0.8,
+    modalities: Sequence[str] = (),
+) -> Path:
+    """A finished run: seed -> class id of every utterance of the corpus; all splits but train are scored.
+
+    Contributions are random; every context weight and agreement is 0.
+    """
     record = {"card": card_hash(rows), "protocol": rows.protocol, "classes": list(rows.classes)}
+    record["widths"] = dict.fromkeys(modalities, 1)
     evaluations = []
     for seed, classes_N in predicted.items():
         made, scores = {}, {}
-        checkpoint = Checkpoint(folder, None, None, record | {"seed": seed, "best_epoch": 1, "widths": {}})
+        checkpoint = Checkpoint(folder, None, None, record | {"seed": seed, "best_epoch": 1})
         for split in ("validation", "test"):
             here = np.flatnonzero(rows.split == split)
             chosen = np.asarray(classes_N)[here]
             rest = (1 - sure) / (len(rows.classes) - 1)
             probabilities = np.where(np.arange(len(rows.classes)) == chosen[:, None], sure, rest)
             nothing = np.zeros(len(here))
-            made[split] = Predictions(here, probabilities, np.zeros((len(here), 0)), nothing, nothing)
+            shares = np.random.default_rng(seed).dirichlet(np.ones(max(len(modalities), 1)), size=len(here))
+            made[split] = Predictions(here, probabilities, shares[:, : len(modalities)], nothing, nothing)
             if (rows.emotion[here] >= 0).any():
                 scores[split] = score(rows.emotion[here], chosen, len(rows.classes))
         evaluations.append(Evaluation(checkpoint, made, scores))

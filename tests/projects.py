@@ -4,7 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from tests.helpers import REPOSITORY
 
@@ -34,3 +37,17 @@ def dvc(project: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, f"dvc {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def edit(path: Path, change: Callable) -> None:
+    """Let `change` alter a YAML document in place; comments stay."""
+    yaml = YAML()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    change(document)
+    with open(path, "w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+
+
+def ran(output: str) -> list[str]:
+    """The stages that a `dvc repro` really ran, in order."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]

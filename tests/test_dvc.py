@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dferc.params import read_yaml
+from dferc.resume import CODE
 
 ROOT = Path(__file__).parents[1]
 STAGES = read_yaml((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -14,14 +15,20 @@ NO_RESULTS = {
     "dferc/params.py": "checks settings; DVC tracks every value itself, and no setting has a default in the code",
     "dferc/console.py": "talks to the terminal",
     "pipeline/check.py": "checks settings",
-    "pipeline/engine_options.py": "parses options",
+    "dferc/engine/options.py": "parses options",
     "dferc/cli.py": "parses options and calls the stages' modules",
     "dferc/display.py": "talks to the terminal",
 }
 ENTRY = {
     "train": ["dferc/train.py", "dferc/task.py", "dferc/device.py"],
     "evaluate": ["dferc/evaluate.py", "dferc/report.py"],
+    "baselines": ["dferc/baselines.py", "dferc/task.py", "dferc/device.py"],
+    "table": ["dferc/ablation.py", "dferc/tables.py"],
+    "analyse": ["dferc/analyses/collect.py", "dferc/analyses/figures.py", "dferc/device.py"],
+    "report": ["dferc/reporting/page.py"],
 }
+SECTION = {"evaluate": None, "baselines": "train", "table": None, "analyse": None, "report": None}
+"""The section of a corpus' block that a stage reads, where it is not named as the stage."""
 
 
 def first_party(module: str) -> str | None:
@@ -82,7 +89,13 @@ def test_stage_lists_are_alphabetical_data_before_code(name):
 def test_stage_reads_its_own_section_of_params(name):
     stage = STAGES[name].get("do", STAGES[name])
     sections = [param for param in stage.get("params", []) if param.startswith("${item")]
-    assert sections == ([] if name == "evaluate" else [f"${{item{'.corpus' if 'matrix' in stage else ''}}}.{name}"])
+    section = SECTION.get(name, name)
+    assert sections == ([f"${{item{'.corpus' if 'matrix' in stage else ''}}}.{section}"] if section else [])
+
+
+def test_a_run_is_told_apart_by_the_code_that_its_stage_depends_on():
+    code = [dep for dep in STAGES["train"]["deps"] if dep.endswith(".py")]
+    assert [f"dferc/{name}.py" for name in CODE] == code
 
 
 def test_dferc_never_imports_pipeline():

@@ -7,8 +7,7 @@ import numpy as np
 
 from dferc.console import InputError
 from dferc.corpus import UNLABELLED
-from dferc.importing.known import CORPORA, MELD, compare_counts
-from dferc.importing.layouts import natural
+from dferc.importing.known import CORPORA, MELD, MELD_NAMES, compare_counts, natural
 from dferc.importing.source import About, Source, clean_text, kind
 
 NAMES = {
@@ -31,7 +30,6 @@ MODALITY_NAMES = {
 
 SPLITS = {"train": "train", "dev": "validation", "val": "validation", "valid": "validation", "validation": "validation"}
 SPLITS |= {"test": "test"}
-_MELD_NAMES = {"train": "train", "validation": "dev", "test": "test"}
 
 
 def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, classes: tuple[str, ...]) -> Source:
@@ -47,6 +45,8 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         InputError: no features, no dialogues, columns of different lengths, or unknown values, with their row.
     """
     lower = {name.lower(): _plain(column) for name, column in table.items()}
+    if len(lower) < len(table):
+        raise InputError(f"{about.path}: columns whose names differ in case only: {', '.join(sorted(table))}.")
     flat = {what: _first(lower, names, 1) for what, names in NAMES.items()}
     flat = {what: column for what, column in flat.items() if column is not None}
     matrices = {what: _first(lower, names, 2) for what, names in MODALITY_NAMES.items()}
@@ -76,10 +76,13 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
 
 
 def _plain(column: np.ndarray) -> np.ndarray:
-    """A column of Python objects as whole numbers or text; others as they are."""
-    if column.dtype != object or column.ndim != 1:
+    """A column of Python objects or of floats as whole numbers or text; others as they are."""
+    if column.ndim != 1 or column.dtype.kind not in "fO":
         return column
     values = column.tolist()
+    if column.dtype.kind == "f":  # as pandas keeps whole numbers beside a missing one
+        whole = np.isnan(column) | (np.trunc(column) == column)
+        return np.where(np.isnan(column), UNLABELLED, column).astype(np.int64) if whole.all() else column
     if all(type(value) is int for value in values):
         return np.array(values, dtype=np.int64)
     texts = [clean_text("" if value is None else value) for value in values]
@@ -105,6 +108,9 @@ def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: A
     for name, matrix in matrices.items():
         if matrix.dtype.kind not in "biuf" or matrix.shape[1] == 0:
             raise InputError(f"{about.path}: {name} is {kind(matrix)}; expected numbers [N, D].")
+    for name in {"dialogue", "utterance"} & set(flat):
+        if flat[name].dtype.kind not in "iuUSO":
+            raise InputError(f"{about.path}: {name} is {kind(flat[name])}; expected names, or whole numbers.")
 
 
 def _splits(flat: dict, about: About) -> list[str]:
@@ -122,8 +128,10 @@ def _labels(flat: dict, about: About, corpus: str, classes: tuple[str, ...]) -> 
     """Class ids by row, and the class names; an empty label or -1 is unlabelled."""
     if "emotion" not in flat:
         return [], classes
-    known = CORPORA[corpus].classes if corpus in CORPORA else ()
+    given, known = classes, CORPORA[corpus].classes if corpus in CORPORA else ()
     column = flat["emotion"]
+    if column.dtype.kind not in "iuUSO":
+        raise InputError(f"{about.path}: the labels are {kind(column)}; expected names, or whole numbers from 0.")
     if column.dtype.kind in "iu":
         ids = column.tolist()
         classes = classes or known or tuple(str(number) for number in range(max(ids, default=0) + 1)[:1000])
@@ -136,9 +144,18 @@ def _labels(flat: dict, about: About, corpus: str, classes: tuple[str, ...]) -> 
     if wrong is not None:
         raise InputError(
             f"{about.path}, row {wrong}: the label is {column[wrong]!s:.40}; expected one of {', '.join(classes)} "
-            f"(or its number, 0 to {len(classes) - 1}), or -1 or nothing for none. Give the names with --classes."
+            f"(or its number, 0 to {len(classes) - 1}), or -1 or nothing for none. {_mend_labels(ids, column, given)}"
         )
     return ids, classes
+
+
+def _mend_labels(ids: list[int], column: np.ndarray, given: tuple[str, ...]) -> str:
+    """What to do about a label that is none of the classes."""
+    if column.dtype.kind in "iu":
+        return f"Its numbers are {min(ids)} to {max(ids)}: --classes must name a class for each, from 0."
+    names = sorted({str(clean_text(value)) for value in column.tolist() if clean_text(value)})
+    found = f"{', '.join(names[:12])}{', …' if names[12:] else ''}"
+    return f"Its labels are {found}: {'' if given else 'correct them, or '}name all of them with --classes."
 
 
 def _is_meld(flat: dict, splits: list[str]) -> bool:
@@ -159,7 +176,7 @@ def _dialogue_names(column: np.ndarray, splits: list[str]) -> list[str]:
     if column.dtype.kind not in "iu":
         return [str(clean_text(value)) for value in column.tolist()]
     if splits:
-        return [f"{_MELD_NAMES[split]}_{value}" for split, value in zip(splits, column.tolist())]
+        return [f"{MELD_NAMES[split]}_{value}" for split, value in zip(splits, column.tolist())]
     return [str(value) for value in column.tolist()]
 
 

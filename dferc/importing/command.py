@@ -1,6 +1,5 @@
 """`dferc import`: features made elsewhere -> features/<corpus>/. Every heavy import stands in the command."""
 
-from collections import Counter
 from pathlib import Path
 
 import click
@@ -48,7 +47,8 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
               SDT, GraphSmile, CFN-ESA, M3Net                               12-, 13- and 14-tuples
               COSMIC's RoBERTa features                                     10- and 11-lists
               MultiEMO: Speakers, TextFeatures, AudioFeatures, VisualFeatures, given together
-              M3ED                                                          10-tuple
+              M3ED                                                          10-list
+    frames    MMIN, IF-MMIN, CIF-MMIN: HDF5, a dataset [T, D] per utterance, averaged; with a pickle that has the labels
     tables    .npz, HDF5, Parquet (needs pyarrow): one row per utterance.
               `text`, `audio`, `visual` [N, D]: what there is of them (or `features`, with --text FILE …)
               `dialogue`, `emotion`, `split`; if there: `utterance`, `speaker`, `sentence`
@@ -61,13 +61,15 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
     \b
     dferc import MELD_features_raw1.pkl --transcripts data/raw/meld
     dferc import --text iemocap_features_roberta.pkl --audio IEMOCAP_features.pkl --visual IEMOCAP_features.pkl
+    dferc import IEMOCAP_features.pkl --audio A/comparE.h5 --visual V/denseface.h5
     dferc import Speakers.pkl TextFeatures.pkl AudioFeatures.pkl VisualFeatures.pkl
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     named = {modality: path for modality, path in (("text", text), ("audio", audio), ("visual", visual)) if path}
     paths = list(dict.fromkeys([*files, *named.values()]))
     if not paths:
         raise click.UsageError("Give at least one FILE, or --text, --audio or --visual FILE.")
-    from dferc.importing.files import read_source, refuse_overwriting, write_import
+    from dferc.importing.files import read_source
+    from dferc.importing.imported import refuse_overwriting, write_import
     from dferc.importing.join import join
     from dferc.importing.transcripts import read_ids, read_transcripts
 
@@ -87,16 +89,26 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
 def _report(folder: Path, imported) -> None:
     """Say what was recognised and what was wrong."""
     from dferc.inspection import inspect_folder, show_inspection
+    from dferc.store import IMPORT_PROBLEMS
 
     for use, source in imported.sources.items():
         known = f"; known as {source.about.known_as}" if source.about.known_as else ""
         console.print(f"{use}: {source.path}: {source.about.layout}{known}", markup=False)
     show_inspection(inspect_folder(folder))
-    kinds = Counter((problem.problem, problem.consequence) for problem in imported.problems)
-    for (problem, consequence), count in kinds.most_common(12):
-        console.print(f"{count} x {problem}: {consequence}", markup=False)
+    _report_problems(imported)
     if imported.problems:
-        console.print(f"{len(imported.problems)} problem(s) in all: {folder / 'problems.csv'}", markup=False)
+        console.print(f"{len(imported.problems)} problem(s) in all: {folder / IMPORT_PROBLEMS}", markup=False)
     console.print(
         f"done: dferc train --corpus {imported.corpus.utterances.corpus} --features {folder.parent}", markup=False
     )
+
+
+def _report_problems(imported) -> None:
+    """A line for each kind of problem: how often, where first and what exactly, and what follows."""
+    kinds: dict[tuple[str, str], list] = {}
+    for problem in imported.problems:
+        kinds.setdefault((problem.kind, problem.consequence), []).append(problem)
+    for (kind, consequence), found in sorted(kinds.items(), key=lambda item: -len(item[1]))[:12]:
+        detail = found[0].problem.removeprefix(kind).removeprefix(": ")
+        first = f"{found[0].where}: {detail}" if detail else found[0].where
+        console.print(f"{len(found)} x {kind} ({'first ' if found[1:] else ''}{first}): {consequence}", markup=False)

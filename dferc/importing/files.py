@@ -1,26 +1,31 @@
-"""Any feature file -> `Source`; an import -> a features folder."""
+"""Any feature file -> `Source`: which reader a file needs is seen from its first bytes, and from what it holds."""
 
-import csv
-import io
 from dataclasses import replace
 from pathlib import Path
 
-from dferc import MODALITIES
 from dferc.console import InputError
-from dferc.files import write_atomically
 from dferc.importing.columns import read_columns
-from dferc.importing.join import Imported, Problem
+from dferc.importing.frames import has_frames, read_frames
 from dferc.importing.known import CORPORA
 from dferc.importing.layouts import recognise
 from dferc.importing.source import Source, about_file
 from dferc.importing.tables import read_hdf5, read_npz, read_parquet
 from dferc.importing.unpickle import read_pickle
-from dferc.store import write_features, write_utterances
 
 TABLES = {b"PK\x03\x04": ("npz", read_npz), b"\x89HDF": ("HDF5", read_hdf5), b"PAR1": ("Parquet", read_parquet)}
-"""By a file's first four bytes; anything else is read as a pickle."""
+"""By a file's first four bytes."""
 
-PROBLEMS = "problems.csv"
+OTHERS = {
+    b"\x93NUM": "a .npy: one array, which does not say what it is of",
+    b"\x1f\x8b\x08\x00": "compressed with gzip",
+    b"\x1f\x8b\x08\x08": "compressed with gzip",
+    b"Rar!": "a RAR archive",
+    b"%PDF": "a PDF",
+    b"vers": "a pointer of git LFS, not the file itself (`git lfs pull` gets that)",
+    b"<!DO": "a web page, such as a server sends in place of a file",
+    b"<htm": "a web page, such as a server sends in place of a file",
+}
+"""What people give by mistake, likewise. Anything else is read as a pickle."""
 
 
 def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ...] = ()) -> Source:
@@ -35,37 +40,32 @@ def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ..
     Raises:
         InputError: it cannot be read, or what it holds is not known.
     """
-    about = about_file(path)
     with open(path, "rb") as file:
-        name, read = TABLES.get(file.read(4), ("", None))
+        start = file.read(4)
+    if start in OTHERS:
+        raise InputError(
+            f"{path} is {OTHERS[start]}; expected a pickle, .npz, HDF5 or Parquet file. `dferc import --help` lists "
+            "what is recognised."
+        )
+    about = about_file(path)
+    name, read = TABLES.get(start, ("", None))
+    if name == "HDF5" and has_frames(path):
+        return read_frames(path, about)
     if read is not None:
         table = replace(about, layout=f"{name} table, one row per utterance")
         return read_columns(read(path), table, corpus if corpus in CORPORA else "", classes)
-    return recognise(read_pickle(path), about, layer)
+    try:
+        content = read_pickle(path)
+    except InputError as error:
+        raise InputError(f"{error}{_if_text(path)}") from None
+    return recognise(content, about, layer)
 
 
-def refuse_overwriting(folder: Path, replace_it: bool) -> None:
-    """Features that are there already may have taken hours; they are replaced only if that was asked for.
-
-    Raises:
-        InputError: there are some.
-    """
-    there = [name for name in (f"{stem}.h5" for stem in ("utterances", *MODALITIES)) if (folder / name).exists()]
-    if there and not replace_it:
-        raise InputError(
-            f"{folder} has {', '.join(there)} already. `--replace` removes them for what is imported; `--corpus NAME` "
-            "or `--features FOLDER` writes elsewhere."
-        )
-
-
-def write_import(folder: Path, imported: Imported) -> None:
-    """Write utterances.h5, a file per modality, and problems.csv; modality files of an earlier import are removed."""
-    write_utterances(folder / "utterances.h5", imported.corpus.utterances)
-    for modality in MODALITIES:
-        if modality in imported.corpus.modalities:
-            write_features(folder / f"{modality}.h5", imported.corpus.modalities[modality])
-        else:
-            (folder / f"{modality}.h5").unlink(missing_ok=True)
-    table = io.StringIO(newline="")
-    csv.writer(table, lineterminator="\n").writerows([Problem._fields, *imported.problems])
-    write_atomically(folder / PROBLEMS, lambda path: path.write_text(table.getvalue(), encoding="utf-8"))
+def _if_text(path: Path) -> str:
+    """What to say of a refused file that begins like text; pickles of protocol 0 do as well, but are not refused."""
+    with open(path, "rb") as file:
+        start = file.read(60)
+    if not start or not all(byte >= 0x80 or chr(byte).isprintable() or chr(byte) in "\r\n\t" for byte in start):
+        return ""
+    line = str(start, "utf-8", "replace").splitlines()[0]
+    return f". It begins with the text {line!r}; expected a pickle, .npz, HDF5 or Parquet file of features."

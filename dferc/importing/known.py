@@ -22,7 +22,7 @@ class Corpus:
         name: ours.
         classes: names in the order of the class ids.
         protocol: labels and splits, in words, where the counts are the published ones.
-        published: per split, the number of dialogues, and of utterances per class.
+        published: per split, the number of dialogues, and of utterances per class (or, as one number, in all).
     """
 
     name: str
@@ -53,8 +53,12 @@ IEMOCAP = Corpus(
 M3ED = Corpus(
     name="m3ed",
     classes=("happy", "neutral", "sad", "disgust", "anger", "fear", "surprise"),
-    protocol="M3ED, 7 emotions, the file's splits",
+    protocol="M3ED, 7 emotions, published splits",
+    published={"train": (685, (17_427,)), "validation": (126, (2871,)), "test": (179, (4151,))},
 )
+M3ED_SHOWS = {"validation": 7, "test": 11}
+"""TV shows of each list, of which a dialogue's name begins with one; the other 38 are for training."""
+
 CORPORA = {corpus.name: corpus for corpus in (MELD, IEMOCAP, M3ED)}
 
 KNOWN_FILES = {
@@ -68,6 +72,7 @@ KNOWN_FILES = {
 
 _MELD_RANGES = {"train": range(0, 1039), "dev": range(1039, 1153), "test": range(1153, 1433)}
 MELD_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+MELD_NAMES = {split: name for name, split in MELD_SPLITS.items()}
 
 
 def meld_dialogue(key: int) -> tuple[str, str] | None:
@@ -83,11 +88,20 @@ def is_iemocap_dialogue(key: object) -> bool:
     return isinstance(key, str) and re.fullmatch(r"Ses0[1-5][FM]_(impro|script)\w+", key) is not None
 
 
+def natural(name: str) -> tuple[str, int, str]:
+    """A sorting key: `train_9` before `train_10`, and other names as text."""
+    head, _, tail = name.rpartition("_")
+    return (head, int(tail), "") if head in MELD_SPLITS and tail.isdigit() else ("", 0, name)
+
+
 def compare_counts(corpus: Corpus, found: Mapping[str, tuple[int, Sequence[int]]]) -> list[str]:
     """What differs from the published counts, in words; empty where nothing does or nothing is published."""
     differs = []
     for split, (dialogues, per_class) in corpus.published.items():
         have_dialogues, have = found[split]
-        pairs = [("dialogues", have_dialogues, dialogues), *zip(corpus.classes, have, per_class, strict=True)]
+        names = corpus.classes
+        if len(per_class) == 1:
+            names, have = ("utterances",), (sum(have),)
+        pairs = [("dialogues", have_dialogues, dialogues), *zip(names, have, per_class, strict=True)]
         differs += [f"{split}: {what} {count}, published {want}" for what, count, want in pairs if count != want]
     return differs

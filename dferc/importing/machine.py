@@ -1,5 +1,7 @@
 """The state of the pickle format's stack machine: what is bounded is bounded here."""
 
+import mmap
+
 import numpy as np
 
 from dferc.importing.rebuild import Floats, RefusedError
@@ -11,17 +13,20 @@ BYTES_PER_OPERATION = 16
 MAX_NESTING = 32
 """Known layouts nest 5 deep: tuple, dict, dialogue, utterance, value."""
 
+HELD_BYTES = 16 << 20
+"""So much of a mapped file that has been read stays in memory."""
+
 
 class Machine:
-    """Stack, memo, place in the file, and how many operations are left.
+    """Stack, memo, place in the file (its bytes, or mapped), and how many operations are left.
 
     Raises:
         RefusedError: (its methods) the file ends too early, or costs more than its size allows.
     """
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes | mmap.mmap):
         self.data, self.view, self.codes = data, memoryview(data), np.frombuffer(data, np.uint8)
-        self.position = 0
+        self.position = self.released = 0
         self.stack: list = []
         self.outer: list[list] = []  # the stacks below each open mark
         self.memo: dict[int, object] = {}
@@ -43,10 +48,22 @@ class Machine:
         if not 0 <= count <= len(self.data) - start:
             raise RefusedError(f"{count} bytes are announced, {len(self.data) - start} are left: truncated or damaged")
         self.position = start + count
+        if start - self.released > HELD_BYTES:
+            self._release()
         return self.view[start : self.position]
+
+    def _release(self) -> None:
+        """Let go of the pages that were read; views of them are read from the system's cache when they are needed."""
+        if isinstance(self.data, mmap.mmap):
+            start = self.released
+            self.released = self.position - self.position % mmap.PAGESIZE
+            self.data.madvise(mmap.MADV_DONTNEED, start, self.released - start)
 
     def number(self, width: int, signed: bool = False) -> int:
         """The next little-endian integer of so many bytes."""
+        if width == 1 and self.position < len(self.data):  # most are: numbers of the memo, lengths of short texts
+            self.position += 1
+            return self.data[self.position - 1]
         return int.from_bytes(self.take(width), "little", signed=signed)
 
     def line(self) -> bytes:

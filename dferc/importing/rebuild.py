@@ -4,6 +4,7 @@ numpy's reconstructors take types, shapes and callables from the file; these tak
 bytes that are really there, and know plain number and text types only.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Floats:
-    """Several neighbouring values of a list or tuple: a view [n] of big-endian float64."""
+    """Several neighbouring values of a list or tuple: [n] float32."""
 
     values: np.ndarray
 
@@ -88,11 +89,11 @@ def make_array(data: object, dtype: object, shape: object, order: str) -> np.nda
         raise RefusedError("an array whose type or shape is none")
     if any(type(length) is not int or length < 0 for length in shape):
         raise RefusedError("an array whose shape is not of whole numbers")
-    count = int(np.prod(shape, dtype=object))
+    count = math.prod(shape)
     if dtype.dtype == object:
         return _make_object_array(data, count, shape, order)
     if not isinstance(data, (bytes, memoryview)) or len(data) != count * dtype.dtype.itemsize:
-        found = f"{len(data)} bytes" if isinstance(data, (bytes, memoryview)) else f"a {type(data).__name__}"
+        found = f"{len(data)} bytes" if isinstance(data, (bytes, memoryview)) else a_type(data)
         raise RefusedError(
             f"an array {shape} of {dtype.dtype} needs {count * dtype.dtype.itemsize} bytes; found {found}"
         )
@@ -101,7 +102,7 @@ def make_array(data: object, dtype: object, shape: object, order: str) -> np.nda
 
 def _make_object_array(data: object, count: int, shape: tuple, order: str) -> np.ndarray:
     if type(data) is not list:
-        raise RefusedError(f"an array of objects needs a list; found a {type(data).__name__}")
+        raise RefusedError(f"an array of objects needs a list; found {a_type(data)}")
     values = expand(data)
     if len(values) != count:
         raise RefusedError(f"an array {shape} of objects needs {count} values; found {len(values)}")
@@ -120,6 +121,12 @@ def expand(items: Iterable) -> list:
         else:
             expanded.append(item)
     return expanded
+
+
+def a_type(value: object) -> str:
+    """The name of a value's type with its article; never its content, which may be enormous."""
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def text_of(value: object) -> str | None:

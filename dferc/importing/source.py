@@ -10,7 +10,7 @@ import numpy as np
 from dferc.console import InputError
 from dferc.corpus import Note
 from dferc.importing.known import KNOWN_FILES
-from dferc.importing.rebuild import Floats, expand, text_of
+from dferc.importing.rebuild import Floats, a_type, expand, text_of
 
 MAX_GROWTH = 8
 SPARE_BYTES = 64 << 20
@@ -44,6 +44,7 @@ class Source:
         labels: class ids; as class names in a table, with `classes` saying their order.
         utterances: positions (int) or utterance ids (str) where the file has them.
         features: [n, D] float32 by modality; the modality `?` is to be told by the user or by its width.
+        vectors: [D] float32 by modality and utterance id, in files that know utterances and no dialogues.
     """
 
     about: About
@@ -55,6 +56,7 @@ class Source:
     speakers: Mapping[str, list[str]] = field(default_factory=dict)
     texts: Mapping[str, list[str]] = field(default_factory=dict)
     features: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    vectors: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     problems: tuple[tuple[str, str, str], ...] = ()
     """(where, problem, consequence)."""
     notes: tuple[Note, ...] = ()
@@ -65,9 +67,14 @@ class Source:
         """The file."""
         return self.about.path
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those it has features of, `?` where it does not say."""
+        return (*self.features, *self.vectors)
+
     def width(self, modality: str) -> int:
         """D of a modality."""
-        return next(iter(self.features[modality].values())).shape[1]
+        return next(iter((self.features.get(modality) or self.vectors[modality]).values())).shape[-1]
 
 
 def about_file(path: Path) -> About:
@@ -86,8 +93,8 @@ def kind(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"an array {value.shape} of {value.dtype}"
     if isinstance(value, (list, tuple, dict, set, frozenset)):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"
+        return f"{a_type(value)} of {len(value)}"
+    return a_type(value)
 
 
 def rows_of(value: object, where: str) -> list:

@@ -1,19 +1,24 @@
 """One row per utterance: .npz, plain HDF5 and Parquet, read into columns without running anything from the file."""
 
+import contextlib
 import io
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from dferc.console import InputError
+from dferc.importing.rebuild import a_type
 from dferc.importing.source import MAX_GROWTH, SPARE_BYTES
 from dferc.importing.unpickle import parse_pickle
 
 MAX_INFLATION = 4 * MAX_GROWTH
 """Compression may shrink a table so many times: float features hardly compress, labels and zeros do."""
+
+_A_TABLE = "Expected a table with one row per utterance (see `dferc import --help`)."
 
 _DAMAGED = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
@@ -27,7 +32,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-            _check_inflation(path, sum(info.file_size for info in members))
+            if not members:
+                inside = ", ".join(archive.namelist()[:3]) or "nothing"
+                raise InputError(f"{path} is a zip of something else than .npy ({inside}). {_A_TABLE}")
+            verify_inflation(path, sum(info.file_size for info in members))
             return {
                 info.filename.removesuffix(".npy"): _read_npy(archive.read(info), f"{path}, {info.filename}")
                 for info in members
@@ -48,12 +56,28 @@ def _read_npy(data: bytes, name: str) -> np.ndarray:
     if dtype.hasobject:
         content = parse_pickle(data[file.tell() :], name)
         if not isinstance(content, np.ndarray):
-            raise InputError(f"{name}: expected an array of objects, found a {type(content).__name__}.")
+            raise InputError(f"{name}: expected an array of objects, found {a_type(content)}.")
         return content
     count = int(np.prod(shape, dtype=object))
     if dtype.itemsize == 0 or count * dtype.itemsize != len(data) - file.tell():
         raise ValueError(f"{name} announces {shape} of {dtype}, and has {len(data) - file.tell()} bytes")
     return np.ndarray(shape, dtype, data, file.tell(), order="F" if fortran else "C")
+
+
+@contextlib.contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file to read from; every way in which it can be damaged becomes one readable message.
+
+    Raises:
+        InputError: damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        raise InputError(f"{path} is not readable HDF5 (truncated?): {error}. Get it again, or make it anew.") from None
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
@@ -62,21 +86,24 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: damaged, without datasets at its top, or far larger inside than outside.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            found = {
-                name: file[name]
-                for name in file
-                if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Dataset)
-            }
-            _check_inflation(path, sum(dataset.nbytes for dataset in found.values()))
-            if any(dataset.external or dataset.is_virtual for dataset in found.values()):
-                raise InputError(f"{path}: its values lie in other files; expected them in the file itself.")
-            return {name: _read_dataset(dataset) for name, dataset in found.items()}
-    except _DAMAGED as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is not readable HDF5 (truncated?): {error}. Get it again, or make it anew.") from None
+    with open_hdf5(path) as file:
+        if "schema" in file.attrs and "kind" in file.attrs:
+            raise InputError(
+                f"{path} is of a features folder already ({file.attrs['kind']!s:.40}): there is nothing to import. "
+                "Copy the whole folder, and `dferc inspect` it."
+            )
+        found = {
+            name: file[name]
+            for name in file
+            if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Dataset)
+        }
+        if not found:
+            has = ", ".join(list(file)[:5]) or "nothing"
+            raise InputError(f"{path}: no datasets at its top, only {has}. {_A_TABLE}")
+        verify_inflation(path, sum(dataset.nbytes for dataset in found.values()))
+        if any(dataset.external or dataset.is_virtual for dataset in found.values()):
+            raise InputError(f"{path}: its values lie in other files; expected them in the file itself.")
+        return {name: _read_dataset(dataset) for name, dataset in found.items()}
 
 
 def _read_dataset(dataset: h5py.Dataset) -> np.ndarray:
@@ -99,10 +126,12 @@ def read_parquet(path: Path) -> dict[str, np.ndarray]:
     try:
         file = parquet.ParquetFile(path)
         groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
-        _check_inflation(path, sum(group.total_byte_size for group in groups))
+        verify_inflation(path, sum(group.total_byte_size for group in groups))
         table = file.read()
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path} is not readable Parquet (truncated?): {error}. Make it anew.") from None
+    if len(set(table.column_names)) < table.num_columns:
+        raise InputError(f"{path}: columns of one name: {', '.join(table.column_names)}. Name each once.")
     return {name: _parquet_column(path, name, table[name].combine_chunks()) for name in table.column_names}
 
 
@@ -124,7 +153,16 @@ def _some(lengths: set) -> str:
     return ", ".join(map(str, sorted(lengths, key=str)[:5]))
 
 
-def _check_inflation(path: Path, needed: int) -> None:
+def verify_inflation(path: Path, needed: int) -> None:
+    """Check that a file is not far larger inside than outside, before anything of it is read.
+
+    Args:
+        path: the file.
+        needed: bytes that its content would fill.
+
+    Raises:
+        InputError: it is.
+    """
     allowed = SPARE_BYTES + MAX_INFLATION * path.stat().st_size
     if needed > allowed:
         raise InputError(

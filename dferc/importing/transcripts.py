@@ -42,10 +42,14 @@ def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
     found = []
     reader = csv.DictReader(text.split("\n"))
     try:
+        names = reader.fieldnames or ()
+        lacking = [column for column in _COLUMNS if column not in names]
+        if lacking:
+            has = ", ".join(names) or "an empty file"
+            raise InputError(f"{path}: no column {', '.join(lacking)}; found {has}. MELD's own names are expected.")
         for row in reader:
-            missing = [column for column in _COLUMNS if row.get(column) is None]
-            if missing:
-                raise InputError(f"{path}, line {reader.line_num}: lacks {', '.join(missing)}.")
+            if any(row[column] is None for column in _COLUMNS):
+                raise InputError(f"{path}, line {reader.line_num}: fewer fields than the header has; cut off?")
             row = {column: row[column].strip() for column in _COLUMNS}
             row["Emotion"] = row["Emotion"].lower()
             numbers = row["Dialogue_ID"], row["Utterance_ID"]

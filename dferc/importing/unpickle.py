@@ -5,9 +5,10 @@ a short table (`dferc.importing.rebuild`) of our own functions, and any other is
 What a small file could blow up is bounded: operations by the file's size, which bounds memory and the memo; lengths by
 the bytes that are left; nesting; and the size of integers, which are dictionary keys.
 
-Runs of floats, opcode `G` and 8 bytes each, are not read one by one: they become one `Floats` view of the file.
+Runs of floats, opcode `G` and 8 bytes each, are not read one by one: they become one `Floats`.
 """
 
+import mmap
 import struct
 from pathlib import Path
 
@@ -34,17 +35,18 @@ def read_pickle(path: str | Path) -> object:
     size = Path(path).stat().st_size
     if not 0 < size <= MAX_BYTES:
         raise InputError(f"{path} has {size} bytes; expected a pickle of 1 byte to {MAX_BYTES >> 30} GiB.")
-    return parse_pickle(Path(path).read_bytes(), str(path))
+    with open(path, "rb") as file:  # mapped, not read: arrays stay views of it, and memory is needed once
+        return parse_pickle(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), str(path))
 
 
-def parse_pickle(data: bytes, name: str) -> object:
+def parse_pickle(data: bytes | mmap.mmap, name: str) -> object:
     """The content of a pickle of protocol 0 to 5, written by Python 2 or 3.
 
     Python-2 strings come as `bytes`, or as `memoryview` where they are long; arrays are read-only views of `data`; a
-    run of floats in a list or tuple stands there as one `Floats`.
+    run of floats in a list or tuple stands there as one `Floats`, in single precision.
 
     Args:
-        data: the whole file.
+        data: the whole file, or a map of it.
         name: what to call it in a message.
 
     Raises:
@@ -69,8 +71,8 @@ def _run(machine: Machine) -> object:
     table = [refuse_opcode] * 256
     for code, operation in OPERATIONS.items():
         table[code] = operation
-    data = machine.data
-    while machine.position < len(data):
+    data, end = machine.data, len(machine.data)
+    while machine.position < end:
         code = data[machine.position]
         machine.position += 1
         machine.operations_left -= 1
@@ -79,7 +81,7 @@ def _run(machine: Machine) -> object:
         if machine.operations_left < 0:
             machine.charge(0)
         table[code](machine)
-    raise RefusedError(f"the file ends after {len(data)} bytes, inside the pickle: it is truncated")
+    raise RefusedError(f"the file ends after {end} bytes, inside the pickle: it is truncated")
 
 
 def _result(machine: Machine) -> object:

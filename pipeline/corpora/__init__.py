@@ -18,6 +18,9 @@ from dferc.corpus import Note
 from dferc.params import Prepare
 from pipeline.utterances import Problem, Utterance
 
+IMPORTED = "import"
+"""What stands in place of an adapter where features can only be imported."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RawCorpus:
@@ -83,6 +86,11 @@ def verify_adapter(adapter: str) -> None:
     Raises:
         InputError: there is none.
     """
+    if adapter == IMPORTED:
+        raise InputError(
+            "prepare.adapter: this corpus has no media to make features from; `dferc import FILE…` brings its "
+            "features, and `dferc train --corpus NAME` trains on them. Take it out of `corpora` in params.yaml."
+        )
     known = adapter_names()
     if adapter not in known:
         close = difflib.get_close_matches(adapter, known, n=1)

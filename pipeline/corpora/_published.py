@@ -97,7 +97,8 @@ def read_table(
     try:
         missing = [column for column in dict.fromkeys((*columns, *key)) if column not in (reader.fieldnames or ())]
         if missing:
-            raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; found {reader.fieldnames}.")
+            found = ", ".join(reader.fieldnames or ()) or "an empty file"
+            raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; found {found}.")
         for row in reader:
             found = "more or fewer fields than the header has" if None in row or None in row.values() else None
             found = found or number_fault(row, key) or fault(row)

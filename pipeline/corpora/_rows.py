@@ -24,6 +24,9 @@ _ALIASES = {"start_s": "start", "end_s": "end"}
 """Other names of our columns: those of data/<corpus>/utterances.csv."""
 
 _CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d+)?)")
+_EXCEL = re.compile(r"sep=([,;\t])\s*")
+"""The line above the header by which Excel tells the separator."""
+
 _SHOWN = 10
 """Faults of a file that its error message lists; the rest is counted."""
 
@@ -127,24 +130,49 @@ def read_records(
 
 
 def _read_csv(path: Path, text: str, suffix: str) -> Iterator[tuple[int, Record]]:
-    header = text.partition("\n")[0]
-    delimiter = "\t" if suffix == ".tsv" else max(",;\t", key=header.count)
+    """(line on which it begins, record) per row that is not empty; blank lines above the header are passed over."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    told = _EXCEL.fullmatch(header)
+    delimiter = told[1] if told else "\t" if suffix == ".tsv" else max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    columns: list[str] = []
+    following = 1
     try:
-        columns = [name.strip() for name in next(reader, [])]
-        twice = sorted({name for name in columns if columns.count(name) > 1})
-        if twice:
-            raise InputError(f"{path}, line 1: the column {twice[0]!r} is there twice. Rename or remove one.")
         for fields in reader:
-            if any(field.strip() for field in fields):
-                if len(fields) != len(columns):
-                    raise InputError(
-                        f"{path}, line {reader.line_num}: {len(fields)} fields, the header has {len(columns)} "
-                        f"(separated by {delimiter!r}). A text that holds the separator must stand in quotes."
-                    )
-                yield reader.line_num, dict(zip(columns, fields, strict=True))
+            line, following = following, reader.line_num + 1  # a text with line breaks ends on a later line
+            if not any(field.strip() for field in fields) or (not columns and told and fields == ["sep=", ""]):
+                continue
+            if not columns:
+                columns = _header(path, line, fields)
+            else:
+                _verify_fields(path, line, fields, columns, delimiter)
+                yield line, {name: field for name, field in zip(columns, fields) if name}
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from None
+
+
+def _header(path: Path, line: int, fields: Sequence[str]) -> list[str]:
+    """The names of the columns; "" for those that a spreadsheet keeps beyond the table."""
+    columns = [name.strip() for name in fields]
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}, line {line}: the column {twice[0]!r} is there twice. Rename or remove one.")
+    return columns
+
+
+def _verify_fields(path: Path, line: int, fields: Sequence[str], columns: Sequence[str], delimiter: str) -> None:
+    """Check that a row has a field for each column, and none that no column names."""
+    if len(fields) != len(columns):
+        raise InputError(
+            f"{path}, line {line}: {len(fields)} fields, the header has {len(columns)} "
+            f"(separated by {delimiter!r}). A text that holds the separator must stand in quotes."
+        )
+    for place, (name, field) in enumerate(zip(columns, fields), start=1):
+        if not name and field.strip():
+            raise InputError(
+                f"{path}, line {line}: {field!r:.40} in column {place}, which has no name. Name it in the header, or "
+                "empty it."
+            )
 
 
 def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, Record]]:

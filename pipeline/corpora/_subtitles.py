@@ -106,9 +106,9 @@ def _head_problems(name: str, head: Sequence[str]) -> list[Problem]:
 
 def _content(lines: Sequence[str], last: bool, vtt: bool) -> list[str]:
     """The lines of a cue's text, of all those up to the next line of times."""
-    if vtt:  # ends at the first blank line; what follows is a note, a style or the next cue's name
-        blank = next((at for at, line in enumerate(lines) if not line.strip()), len(lines))
-        return list(lines[:blank])
+    if vtt:  # ends at the first empty line (YouTube's captions hold lines of a blank); then come notes and names
+        empty = next((at for at, line in enumerate(lines) if not line), len(lines))
+        return [line for line in lines[:empty] if line.strip()]
     if not last and lines and lines[-1].strip().isdigit():  # the next cue's number
         lines = lines[:-1]
     return [line for line in lines if line.strip()]

@@ -168,6 +168,14 @@ def test_inspect_names_a_modality_without_a_file(copy):
     assert "audio: there is no audio.h5" in dferc_command("inspect", copy / "features/demo").stderr
 
 
+def test_inspect_shows_the_card_before_there_are_features(copy):
+    for modality in WIDTHS:
+        (copy / f"features/demo/{modality}.h5").unlink()
+    result = dferc_command("inspect", copy / "features/demo")
+    assert result.exit_code == 0 and "no features yet" in result.stderr
+    assert f"protocol card {card_hash(read_utterances(copy / 'features/demo/utterances.h5'))}" in flat(result.stderr)
+
+
 def test_params_option_asks_for_a_file():
     assert "--params FILE" in dferc_command("train", "--help").stdout
 
@@ -186,6 +194,8 @@ def test_floor_and_check_answer(root):
     assert found["card"] == card_hash(read_utterances(root / "features/demo/utterances.h5"))
     said = dferc_command("floor", "--corpus=demo", paths(root)[0]).stderr
     assert "linear floor, weighted F1: validation" in said and f"protocol card {found['card']}" in said
+    few = ", ".join(f"{split} {count}" for split, count in found["labelled"].items() if count < 30)
+    assert few and f"hardly anything is labelled ({few} utterances)" in said
     params = REPOSITORY / "params.yaml"
     assert "is sound" in dferc_command("check", f"--params={params}").stderr
     assert "demo" in json.loads(dferc_command("check", f"--params={params}", "--json").stdout)["blocks"]
@@ -216,7 +226,7 @@ def test_unknown_corpus_names_those_there_are():
     result = dferc_command("train", "--corpus=medl", f"--params={REPOSITORY / 'params.yaml'}")
     expect_error(
         result,
-        "params.yaml has no block for the corpus 'medl'; it has demo, meld, iemocap, emorynlp, mine.",
+        "params.yaml has no block for the corpus 'medl'; it has demo, meld, iemocap, emorynlp, m3ed, mine.",
         "Did you mean 'meld'?",
     )
 

@@ -29,6 +29,17 @@ def test_normalisation_of_a_constant_feature_does_not_blow_up(corpus):
     assert Normalisation.of(corpus, ["text"]).scale["text"][0] == 1
 
 
+def test_normalisation_is_numpys_mean_and_deviation_to_the_bit(corpus):
+    """In double precision: whoever trained before must find the same weights again."""
+    normalisation, train = Normalisation.of(corpus, MODALITIES), corpus.utterances.split == "train"
+    for m, made in corpus.modalities.items():
+        rows = made.features[train & made.present].astype(np.float64)
+        np.testing.assert_array_equal(normalisation.mean[m], rows.mean(axis=0).astype(np.float32))
+        np.testing.assert_array_equal(normalisation.scale[m], rows.std(axis=0).astype(np.float32))
+        some = np.array([2, 0, 5])
+        assert torch.equal(normalisation.apply(made, some), normalisation.apply(made)[torch.from_numpy(some)])
+
+
 def test_normalisation_survives_its_state(corpus):
     normalisation = Normalisation.of(corpus, MODALITIES)
     again = Normalisation.from_state(normalisation.state())

@@ -232,7 +232,7 @@ def damage(path: Path, change) -> None:
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda record: record.update(schema=99), "expected a checkpoint of schema 2, found schema 99"),
+        (lambda record: record.update(schema=99), "expected a checkpoint of schema 3, found schema 99"),
         (
             lambda record: record["widths"].update(text=9),
             "do not fit the model its record describes: projections.text.weight is (8, 8), expected (8, 9)",
@@ -263,7 +263,7 @@ def test_load_checkpoint_refuses_a_truncated_a_foreign_and_a_missing_file(tmp_pa
     with pytest.raises(InputError, match="not a readable checkpoint"):
         load_checkpoint(folder, CPU)
     save_file({"weight": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="expected a checkpoint of schema 2, found schema None"):
+    with pytest.raises(InputError, match="expected a checkpoint of schema 3, found schema None"):
         load_checkpoint(folder, CPU)
     path.unlink()
     with pytest.raises(InputError, match="model.safetensors is missing. Train it"):
@@ -274,6 +274,7 @@ def test_settings_json_is_the_record_and_names_the_versions(root):
     record = load_checkpoint(root / "train/seed-0", CPU).record
     settings = json.loads((root / "train/seed-0/settings.json").read_text())
     assert settings.pop("versions")["torch"] == torch.__version__
+    assert len(settings.pop("run")) == 16  # dferc.resume.run_key
     assert settings == record
     assert (record["corpus"], record["seed"], record["widths"]) == ("demo", 0, WIDTHS)
 
@@ -308,7 +309,9 @@ def test_linear_floor_is_not_moved_by_units(tmp_path):
     floor = linear_floor(corpus)
     for made in corpus.modalities.values():
         made.features[:] = np.where(made.present[:, None], made.features * 1000 - 4, 0)
-    assert linear_floor(corpus) == pytest.approx(floor, abs=1e-6)
+    again = linear_floor(corpus)
+    assert (again.c, again.labelled) == (floor.c, floor.labelled)
+    assert [again.validation, again.test] == pytest.approx([floor.validation, floor.test], abs=1e-6)
 
 
 def test_linear_floor_does_not_read_absent_rows(tmp_path):

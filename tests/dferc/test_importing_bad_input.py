@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -40,9 +41,15 @@ def meld(tmp_path: Path, change=lambda parts: None) -> Path:
     ("data", "expected"),
     [
         (b"", "has 0 bytes; expected a pickle"),
-        (b"Sr No.,Utterance,Speaker\r\n1,hello,Ann\r\n", "not a pickle"),
-        (b"%PDF-1.7 not features", "not a pickle"),
-        (b"\x1f\x8b\x08\x00gzipped", "not a pickle"),
+        (
+            b"Sr No.,Utterance,Speaker\r\n1,hello,Ann\r\n",
+            "not a pickle. It begins with the text 'Sr No.,Utterance,Speaker'; expected a pickle, .npz, HDF5",
+        ),
+        (b"# settings\n", "begins with the text '# settings'"),
+        (b"%PDF-1.7 not features", "is a PDF; expected a pickle"),
+        (b"\x1f\x8b\x08\x00gzipped", "is compressed with gzip; expected a pickle"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "pointer of git LFS"),
+        (b"\x93NUMPY\x01\x00", "is a .npy"),
         (b"PK\x03\x04 cut", "is not a readable .npz"),
         (b"\x89HDF\r\n\x1a\ncut", "is not readable HDF5"),
         (b"PAR1cut", "is not readable Parquet"),
@@ -66,6 +73,8 @@ def test_unknown_layout_says_what_was_found_and_what_is_known(tmp_path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(({"a": [1]}, {"a": ["b"]}, 3)))
     message = refused(tmp_path, tmp_path / "x.pkl")
     assert "found a tuple of 3: numbers, texts, else" in message
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(7))
+    assert "found an int." in refused(tmp_path, tmp_path / "x.pkl")
     assert "13-tuple of SDT" in message and ".npz" in message
 
 
@@ -146,6 +155,58 @@ def test_modality_in_two_files_must_be_chosen(tmp_path):
 def test_features_without_labels_are_refused(tmp_path):
     files = made.write_multiemo(tmp_path)[1:]
     assert "none has labels and splits" in refused(tmp_path, *files)
+    assert "none has labels and splits" in refused(tmp_path, *made.write_mmin(tmp_path).values())
+
+
+def test_file_given_for_a_modality_must_have_it(tmp_path):
+    file = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-meld-11")
+    other = made.write_layout(tmp_path / "raw.pkl", "meld-9")
+    message = refused(tmp_path, f"--text={file}", f"--visual={other}")
+    assert "raw.pkl: given for visual, and has text, audio" in message
+
+
+def test_frames_without_the_utterances_of_the_labels_are_refused(tmp_path):
+    cosmic = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-iemocap-10")  # it names dialogues, no utterances
+    audio = made.write_mmin(tmp_path)["audio"]
+    message = refused(tmp_path, cosmic, f"--audio={audio}")
+    assert "comparE.h5: names none of the utterances of" in message and "--ids" in message
+    names = [name for ids in made.parts("iemocap")["ids"].values() for name in ids]
+    (tmp_path / "ids.txt").write_text("\n".join(names))
+    assert run_import(tmp_path, cosmic, f"--audio={audio}", f"--ids={tmp_path / 'ids.txt'}").exit_code == 0
+
+
+def test_faulty_frames_are_refused_with_their_utterance(tmp_path):
+    labels = made.write_layout(tmp_path / "mmgcn.pkl", "iemocap-9")
+    audio = made.write_mmin(tmp_path)["audio"]
+    with h5py.File(audio, "a") as file:
+        del file["Ses01F_impro01_M001"]
+        file["Ses01F_impro01_M001"] = np.ones((2, 99))
+    assert "comparE.h5, Ses01F_impro01_M001: frames of 99 values, expected 130" in refused(tmp_path, labels, audio)
+    with h5py.File(audio, "a") as file:
+        del file["Ses01F_impro01_M001"]
+        file["Ses01F_impro01_M001"] = 5
+    assert "comparE.h5, Ses01F_impro01_M001: no frames [T, D]" in refused(tmp_path, labels, audio)
+    with h5py.File(tmp_path / "comparE_mean_std.h5", "w") as file:
+        file["1/mean"] = np.ones(130)
+    assert "no datasets at its top, only 1." in refused(tmp_path, labels, tmp_path / "comparE_mean_std.h5")
+
+
+CSV = "Sr No.,Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\n1,Hi,Ann,joy,0,0\n"
+TRANSCRIPTS = {
+    "renamed": (CSV.replace("Emotion", "Emotions"), "no column Emotion; found Sr No., Utterance, Speaker, Emotions"),
+    "empty": ("", "no column Utterance, Speaker, Emotion, Dialogue_ID, Utterance_ID; found an empty file"),
+    "cut off": (CSV.replace(",0,0", ""), "line 2: fewer fields than the header has"),
+    "label": (CSV.replace("joy", "glee"), "line 2: dialogue '0', utterance '0', emotion 'glee'; expected"),
+}
+
+
+@pytest.mark.parametrize("fault", TRANSCRIPTS)
+def test_faulty_transcripts_are_refused_with_their_place(tmp_path, fault):
+    content, expected = TRANSCRIPTS[fault]
+    for name in ("train", "dev", "test"):
+        (tmp_path / f"{name}_sent_emo.csv").write_text(CSV if name == "train" else content)
+    message = refused(tmp_path, meld(tmp_path), f"--transcripts={tmp_path}")
+    assert "dev_sent_emo.csv" in message and expected in message
 
 
 def test_unnamed_features_must_be_named(tmp_path):
@@ -180,6 +241,7 @@ TABLES = {
     "no features": ({"text": None, "audio": None}, "no features [N, D] under `text`"),
     "lengths": ({"audio": np.ones((8, 2))}, "columns have different lengths"),
     "split": ({"split": np.array(["train"] * 8 + ["hold"])}, "row 8: the split is 'hold'; expected train, dev"),
+    "case": ({"TEXT": np.ones((9, 3))}, "columns whose names differ in case only: TEXT, audio"),
     "words": ({"text": np.array([["a"] * 3] * 9)}, "expected numbers [N, D]"),
     "two splits": (
         {"dialogue": np.array(["a"] * 9)},
@@ -203,11 +265,60 @@ def test_label_out_of_range_names_its_row(tmp_path, label):
     np.savez(tmp_path / "mine.npz", **columns)
     message = refused(tmp_path, tmp_path / "mine.npz", "--corpus=mine", "--classes=joy,anger,fear")
     assert f"row 4: the label is {label}; expected one of joy, anger, fear (or its number, 0 to 2)" in message
+    assert f"numbers are {min(label, 0)} to {max(label, 2)}: --classes must name a class for each" in message
+
+
+@pytest.mark.parametrize("how", ["--classes=joy,fear", "--corpus=meld"])
+def test_label_without_a_class_says_which_labels_there_are(tmp_path, how):
+    columns = made.table() | {"emotion": np.array(["joy", "anger", "", "joy", "rage", "joy", "joy", "anger", "joy"])}
+    np.savez(tmp_path / "mine.npz", **columns)
+    message = refused(tmp_path, tmp_path / "mine.npz", *dict.fromkeys(("--corpus=mine", how)))
+    assert ("row 1: the label is anger" if "fear" in how else "row 4: the label is rage") in message
+    end = "name all of them with --classes." if "fear" in how else "correct them, or name all of them with --classes."
+    assert message.endswith(f"Its labels are anger, joy, rage: {end}")
+
+
+def test_numbers_kept_as_floats_are_whole_numbers_and_nan_is_no_label(tmp_path):
+    emotion = np.array([0, 1, np.nan, 0, 1, 1, 1, 0, 1])  # as pandas keeps them beside a missing one
+    columns = made.table() | {"emotion": emotion, "dialogue": made.table()["dialogue"].astype(float)}
+    np.savez(tmp_path / "mine.npz", **columns)
+    result = run_import(tmp_path, tmp_path / "mine.npz", "--corpus=mine", "--classes=joy,anger")
+    assert result.exit_code == 0, result.output
+    with h5py.File(tmp_path / "features/mine/utterances.h5") as file:
+        assert file["emotion"][()].tolist() == [0, 1, -1, 0, 1, 1, 1, 0, 1]
+        assert file["dialogue_id"].asstr()[0] == "train_0"
+    np.savez(tmp_path / "half.npz", **columns | {"dialogue": np.arange(9) / 2})
+    assert "dialogue is an array (9,) of float64; expected names" in " ".join(
+        run_import(tmp_path, tmp_path / "half.npz", "--corpus=half").stderr.split()
+    )
+
+
+def test_features_of_ours_need_no_import(tmp_path):
+    assert run_import(tmp_path, meld(tmp_path)).exit_code == 0
+    (tmp_path / "features").rename(tmp_path / "before")
+    message = refused(tmp_path, tmp_path / "before/meld/text.h5")
+    assert "text.h5 is of a features folder already (text)" in message
+
+
+def test_damaged_features_of_an_import_are_to_be_imported_again(tmp_path):
+    assert run_import(tmp_path, meld(tmp_path)).exit_code == 0
+    audio = tmp_path / "features/meld/audio.h5"
+    audio.write_bytes(audio.read_bytes()[:3000])
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path / "features/meld")])
+    assert result.exit_code == 1 and "`dferc import FILE… --replace`" in result.stderr
+    assert "extract_audio" not in result.stderr
 
 
 def test_corpus_without_a_name_is_refused(tmp_path):
     np.savez(tmp_path / "mine.npz", **made.table())
     assert "name it with --corpus" in refused(tmp_path, tmp_path / "mine.npz")
+
+
+def test_zip_of_something_else_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:  # as torch.save writes
+        archive.writestr("model/data.pkl", b"\x80\x02}.")
+    message = refused(tmp_path, tmp_path / "model.pt")
+    assert "model.pt is a zip of something else than .npy (model/data.pkl). Expected a table" in message
 
 
 def test_inflated_npz_is_refused_before_it_is_read(tmp_path):

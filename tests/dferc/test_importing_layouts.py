@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from dferc.cli import main
 from dferc.corpus import CachedCorpus
 from dferc.device import choose_device
 from dferc.importing import known
+from dferc.importing.source import About
+from dferc.importing.splits import true_splits
 from dferc.params import load_params
 from dferc.store import read_corpus
 from dferc.task import make_task
@@ -157,7 +160,10 @@ def test_transcripts_that_do_not_fit_are_listed_and_not_used(tmp_path):
     assert found.utterance_id[:4].tolist() == [*(f"train_dia0_utt{place}" for place in range(3)), "train_dia1_utt10"]
     assert found.speaker[3] == "Ross" and found.text[3] == "said’"
     listed = [row[:1] + row[2:] for row in problems(tmp_path) if row[0] == "train_0"]
-    assert ["train_0", "other labels, 3 in cosmic.pkl", "ids not taken from here"] in listed
+    labels = made.parts("meld")["labels"][0]
+    differ = sum(6 - label != label for label in labels)
+    problem = f"other labels: {differ} of {len(labels)} are not those of cosmic.pkl"
+    assert ["train_0", problem, "utterance ids not taken from here"] in listed
 
 
 def test_mismatched_dialogue_is_listed_and_absent(tmp_path):
@@ -172,7 +178,7 @@ def test_mismatched_dialogue_is_listed_and_absent(tmp_path):
     present = found.modalities["audio"].present
     assert set(found.utterances.dialogue_id[~present]) == {"train_61", "train_1"}
     listed = {row[0]: row[2] for row in problems(tmp_path) if row[3].startswith("audio absent")}
-    assert listed == {"train_61": "3 utterances, 4 in cosmic.pkl", "train_1": "dialogue not there"}
+    assert listed == {"train_61": "other number of utterances: 3, 4 in cosmic.pkl", "train_1": "dialogue not there"}
 
 
 def test_zeros_and_infinities_are_absent_and_listed(tmp_path):
@@ -185,8 +191,8 @@ def test_zeros_and_infinities_are_absent_and_listed(tmp_path):
     assert rows[~found.modalities["visual"].present].tolist() == ["train_dia0_utt1"]
     assert rows[~found.modalities["audio"].present].tolist() == ["dev_dia0_utt3"]
     assert {(row[0], row[2]) for row in problems(tmp_path) if row[3].endswith("absent")} == {
-        ("train_dia0_utt1", "visual: all zeros"),
-        ("dev_dia0_utt3", "audio: not finite"),
+        ("train_dia0_utt1", "visual all zeros"),
+        ("dev_dia0_utt3", "audio not finite"),
     }
 
 
@@ -218,6 +224,64 @@ def test_layout_is_read_however_it_was_pickled(tmp_path, how):
     here = found.utterances.dialogue_id == "Ses01F_impro01"
     np.testing.assert_array_equal(found.modalities["text"].features[here], expected)
     assert found.utterances.emotion[here].tolist() == made.parts("iemocap")["labels"]["Ses01F_impro01"]
+
+
+# ---------------------------------------------------------------------------------------------------- M3ED, MMIN
+
+
+def test_m3ed_has_its_own_ids_and_the_params_to_train_it(tmp_path):
+    rows = imported(tmp_path, made.write_layout(tmp_path / "m3ed.pkl", "m3ed-10"), corpus="m3ed").utterances
+    assert rows.utterance_id[:3].tolist() == ["A_one_1_1", "B_one_1_2", "A_one_1_3"]
+    assert rows.speaker[:2].tolist() == ["A", "B"] and rows.classes[:2] == ("happy", "neutral")
+    assert load_params(REPOSITORY / "params.yaml").corpus("m3ed").train.epochs > 0
+
+
+def test_m3ed_lists_in_the_other_order_are_told_by_their_shows():
+    shows = {"train": 38, "validation": 11, "test": 7}  # as some loaders name them; published are 7 and 11
+    given = {f"{split}{number}_1": split for split, count in shows.items() for number in range(count)}
+    about = About(path=Path("m3ed.pkl"), bytes=0, sha256="", git_blob="")
+    found = true_splits("m3ed", given, about)
+    assert Counter(found.values()) == {"train": 38, "validation": 7, "test": 11}
+    assert found["validation0_1"] == "test" and true_splits("m3ed", found, about) == found
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_mmin_frames_are_averaged_and_joined_by_utterance_id(tmp_path, raw):
+    labels = made.write_layout(tmp_path / "IEMOCAP_features.pkl", "iemocap-9")
+    files = made.write_mmin(tmp_path, raw=raw, leave_out=("Ses01M_impro01_M001",))
+    named = [f"--{modality}={path}" for modality, path in files.items()]
+    found = imported(tmp_path, labels, *named, corpus="iemocap")
+    names = sorted(set(found.utterances.utterance_id) - {"Ses01M_impro01_M001"})
+    order = [name for ids in made.parts("iemocap")["ids"].values() for name in ids if name in names]
+    for modality, (_, width) in made.MMIN.items():
+        features = found.modalities[modality]
+        rows = dict(zip(features.utterance_id, features.features))
+        for number, name in enumerate(order):
+            np.testing.assert_array_equal(rows[name], np.full(width, 2 * number + 2, np.float32))
+        assert features.utterance_id[~features.present].tolist() == ["Ses01M_impro01_M001"]
+        assert features.identity["layout"].startswith("HDF5 of MMIN")
+    listed = [row for row in problems(tmp_path, "iemocap") if row[3] == "audio absent there"]
+    assert [(row[0], row[2]) for row in listed] == [
+        ("Ses01M_impro01", "utterances not there: 1 of 3, first Ses01M_impro01_M001")
+    ]
+    if raw:
+        train_one_epoch(found, tmp_path)
+
+
+def test_mmin_files_are_told_by_their_width_and_taken_before_the_pickles_own(tmp_path):
+    labels = made.write_layout(tmp_path / "IEMOCAP_features.pkl", "iemocap-9")
+    found = imported(tmp_path, labels, *made.write_mmin(tmp_path).values(), corpus="iemocap")
+    assert {m: f.width for m, f in found.modalities.items()} == {"text": 1024, "audio": 130, "visual": 342}
+
+
+def test_problems_are_told_with_counts_and_dialogues(tmp_path):
+    parts = made.layout("meld", f"{made.MMGCN} other")
+    parts[2][61][2] = (parts[2][61][2] + 1) % 7
+    (tmp_path / "other.pkl").write_bytes(made.dump_python2(tuple(parts)))
+    first = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-meld-11")
+    result = run_import(f"--text={first}", f"--audio={tmp_path / 'other.pkl'}", f"--features={tmp_path / 'features'}")
+    said = "1 x labels differ from cosmic.pkl (train_61: 1 of 4, utterances 2): audio joined by place"
+    assert result.exit_code == 0 and said in result.stderr
 
 
 # ---------------------------------------------------------------------------------------------------- facts

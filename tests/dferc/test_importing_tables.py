@@ -62,3 +62,10 @@ def test_rows_are_put_in_order_with_their_features(tmp_path):
     sorted_rows, shuffled = (read_corpus(tmp_path / name) for name in ("table", "shuffled"))
     assert sorted_rows.utterances.rows_hash == shuffled.utterances.rows_hash
     np.testing.assert_array_equal(sorted_rows.modalities["text"].features, shuffled.modalities["text"].features)
+
+
+def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path):
+    columns = [pyarrow.array(range(2)), pyarrow.array([[1.0], [2.0]]), pyarrow.array([[1.0], [2.0]])]
+    parquet.write_table(pyarrow.Table.from_arrays(columns, names=["dialogue", "text", "text"]), tmp_path / "x.parquet")
+    result = CliRunner().invoke(main, ["import", str(tmp_path / "x.parquet"), "--corpus=mine"])
+    assert result.exit_code == 1 and "x.parquet: columns of one name: dialogue, text, text" in result.stderr

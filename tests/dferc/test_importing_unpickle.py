@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dferc.console import InputError
+from dferc.importing import machine
 from dferc.importing.layouts import recognise
 from dferc.importing.machine import BASE_OPERATIONS
 from dferc.importing.rebuild import Floats, expand
 from dferc.importing.source import About
-from dferc.importing.unpickle import parse_pickle
+from dferc.importing.unpickle import parse_pickle, read_pickle
 from tests import feature_files as made
 
 KEYS = st.one_of(st.integers(-(1 << 63), 1 << 63), st.text(max_size=5), st.booleans(), st.none())
@@ -88,11 +89,29 @@ PYTHON_2 = (
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 18, 999, 1000, 1001, 5000])
 def test_runs_of_floats_keep_every_value(count):
-    values = np.random.default_rng(0).normal(size=count).tolist()
+    values = np.random.default_rng(0).normal(size=count).astype(np.float32).tolist()
     for protocol in (1, 2, 4):
         found = parse_pickle(pickle.dumps([values, tuple(values), 1], protocol), "x")
         assert expand(found[0]) == values and tuple(expand(found[1])) == tuple(values) and found[2] == 1
-        assert (count > 16) == any(isinstance(item, Floats) for item in found[0])
+        runs = [item for item in found[0] if isinstance(item, Floats)]
+        assert (count > 16) == bool(runs) and all(run.values.dtype == np.float32 for run in runs)
+
+
+def test_floats_written_out_by_python_2_are_read_however_many():
+    # Protocol 0, Python 2's default, writes each value on a line of its own: two operations in a few bytes.
+    count = BASE_OPERATIONS * 4 // 5
+    assert parse_pickle(b"(lp0\n" + b"F0.5\na" * count + b".", "x") == [0.5] * count
+
+
+def test_mapped_file_is_read_as_its_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "HELD_BYTES", 10_000)  # so that pages are let go of, and read again
+    let_go, release = [], machine.Machine._release
+    monkeypatch.setattr(machine.Machine, "_release", lambda of: (release(of), let_go.append(of.released)))
+    value = [np.arange(n, n + 5000.0) for n in range(40)] + [[float(n)] * 3000 for n in range(40)]
+    (tmp_path / "file.pkl").write_bytes(pickle.dumps(value, 2))
+    for found, expected in zip(read_pickle(tmp_path / "file.pkl"), value, strict=True):
+        assert (found if isinstance(found, np.ndarray) else np.array(expand(found))).tolist() == list(expected)
+    assert len(let_go) > 20 and let_go == sorted(set(let_go)) and let_go[-1] > 1_000_000
 
 
 # ---------------------------------------------------------------------------------------------------- what is refused

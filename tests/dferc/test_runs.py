@@ -11,7 +11,7 @@ import pytest
 
 from dferc.console import InputError
 from dferc.corpus import Utterances
-from dferc.runs import align, read_run
+from dferc.runs import align, choose_split, read_run
 from tests.finished_runs import guess, write_run
 from tests.helpers import make_utterances
 
@@ -51,6 +51,13 @@ def test_run_has_the_labels_predictions_and_scores_of_its_split(folder, rows, sp
     metrics = json.loads((folder / "metrics.json").read_text())[split]
     for name in ("accuracy", "weighted_f1", "macro_f1"):
         assert getattr(run.scores, name).mean() == pytest.approx(metrics[name], abs=1e-6)
+
+
+def test_runs_are_compared_on_test_where_it_has_labels_else_on_validation(folder, tmp_path):
+    assert choose_split(folder) == "test"
+    rows = make_utterances(unlabelled=("test",))
+    assert choose_split(write_run(tmp_path / "demo/t", rows, {0: guess(rows, 0.7, 5)})) == "validation"
+    assert choose_split(tmp_path / "demo/none") == "test"  # reading it says what is missing
 
 
 def test_unlabelled_utterances_are_no_part(tmp_path):

@@ -99,7 +99,8 @@ def test_schema_is_the_documented_one(tmp_path):
         assert set(file.attrs) == {"schema", "kind", "corpus", "protocol", "rows_hash", "speaker_independent"}
     with h5py.File(tmp_path / "text.h5") as file:
         assert file["features"].dtype == np.float32 and file["present"].dtype == bool
-        assert set(file.attrs) == {"schema", "kind", "corpus", "width", "identity"}
+        assert set(file.attrs) == {"schema", "kind", "corpus", "width", "identity", "rows", "rows_present"}
+        assert file.attrs["rows"] == len(file["present"]) and file.attrs["rows_present"] == file["present"][()].sum()
 
 
 def test_same_rows_give_the_same_bytes_in_another_process_later(tmp_path):

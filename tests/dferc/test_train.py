@@ -23,13 +23,14 @@ from dferc.checkpoint import load_checkpoint, save_checkpoint
 from dferc.cli import main
 from dferc.console import InputError
 from dferc.device import choose_device
+from dferc.epoch import validate
 from dferc.losses import Losses
 from dferc.optimisation import make_optimiser, rate_at
-from dferc.resume import KEPT_DAYS, Progress, forget_abandoned, resume_path, save_progress
+from dferc.resume import KEPT_DAYS, Progress, forget_abandoned, load_progress, run_key, save_progress
 from dferc.store import read_corpus, read_features, write_features
 from dferc.tally import Tally, read_tallies, score_confusion
 from dferc.task import make_task
-from dferc.train import Interrupted, train, validate
+from dferc.train import Interrupted, train
 from tests.helpers import CLASSES, REPOSITORY, make_features, small_settings, write_features_folder
 
 CPU = choose_device("cpu", "float32")
@@ -170,7 +171,8 @@ def test_train_interrupted_leaves_a_usable_model_and_resumes_to_the_same_bytes(f
     assert resumed == undisturbed
     histories = [(tmp_path / name / "train/seed-0/history.csv").read_text() for name in "ab"]
     assert histories[0] == histories[1]
-    assert not list((tmp_path / "b/scratch").rglob("*.pt"))
+    (state,) = (tmp_path / "b/scratch").rglob("*.pt")
+    assert load_progress(state).machinery == {}  # a finished run needs it no more
 
 
 def test_train_resumed_repeats_no_finished_seed_even_if_its_outputs_are_gone(features, tmp_path):
@@ -197,8 +199,7 @@ def test_train_fresh_or_with_another_setting_does_not_resume(features, tmp_path)
 def test_train_of_other_features_does_not_resume(features, tmp_path):
     about = task_for(features).describe()
     changed = about | {"features": about["features"] | {"text": {"extractor": "another"}}}
-    assert resume_path(tmp_path, about) == resume_path(tmp_path, dict(reversed(about.items())))
-    assert resume_path(tmp_path, about) != resume_path(tmp_path, changed)
+    assert run_key(about) == run_key(dict(reversed(about.items()))) != run_key(changed)
 
 
 @pytest.mark.parametrize("content", [b"", b"junk\n", None])
@@ -212,7 +213,7 @@ def test_train_with_a_damaged_state_says_so_and_begins_anew(features, tmp_path, 
     assert "it begins anew" in " ".join(capsys.readouterr().err.split())
 
 
-def test_states_of_trainings_stopped_for_good_are_removed_and_told(tmp_path, capsys):
+def test_states_that_nothing_wrote_for_a_month_are_removed_and_told(tmp_path, capsys):
     paths = {name: tmp_path / name / "state.pt" for name in ("month", "week")}
     for path, days in zip(paths.values(), (KEPT_DAYS + 1, 7), strict=True):
         save_progress(path, Progress())
@@ -220,7 +221,7 @@ def test_states_of_trainings_stopped_for_good_are_removed_and_told(tmp_path, cap
         os.utime(path, (time.time() - days * 24 * 3600,) * 2)
     forget_abandoned(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["week"]
-    assert "removed 1 state(s) of trainings that were stopped over 30 days ago" in capsys.readouterr().err
+    assert "removed the states of 1 run(s) of over 30 days ago" in capsys.readouterr().err
     forget_abandoned(tmp_path)
     assert capsys.readouterr().err == ""
 
@@ -268,7 +269,7 @@ def test_train_interrupted_keeps_the_best_model_and_says_how_to_go_on(features, 
     process = start(command_line(tmp_path, features, epochs=3000))
     wait_for_epoch(process, 2)
     process.send_signal(sent)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == status
     assert stderr.strip().splitlines()[-1].endswith("The same command goes on from there.")
     assert load_checkpoint(tmp_path / "runs/demo/full/train/seed-0", torch.device("cpu")).record["finished"] is False
@@ -368,7 +369,7 @@ def full_disk():
 
 def test_train_on_a_full_disk_keeps_the_old_files_and_says_so(features, tmp_path):
     run(task_for(features), tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     task = task_for(features, epochs=1)
     weights = task.new_model().state_dict()
     with full_disk():
@@ -376,7 +377,7 @@ def test_train_on_a_full_disk_keeps_the_old_files_and_says_so(features, tmp_path
             run(task, tmp_path)
         with pytest.raises(InputError, match="model.safetensors could not be written"):
             save_checkpoint(tmp_path / "train/seed-0", weights, task.normalisation, {}, {})
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

@@ -50,6 +50,11 @@ def test_check_knows_the_adapters_by_their_files(tmp_path):
         check_corpus("mine", mine)
 
 
+def test_corpus_whose_features_are_imported_cannot_be_prepared():
+    with pytest.raises(InputError, match=r"m3ed\.prepare\.adapter: this corpus has no media .* `dferc import FILE…`"):
+        check_corpus("m3ed", load_params(REPOSITORY / "params.yaml").corpus("m3ed"))
+
+
 def test_check_asks_nothing_of_a_corpus_that_does_not_run(tmp_path):
     block = PARAMS[PARAMS.index("\nmeld:") : PARAMS.index("\niemocap:")].replace("meld", "own")
     (tmp_path / "params.yaml").write_text(PARAMS + re.sub(r"options:\n.*\n.*\n", "options: {}\n", block))

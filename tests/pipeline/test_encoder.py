@@ -119,6 +119,22 @@ def test_saved_encoder_comes_back_the_same(tmp_path):
     assert all(torch.equal(before[row], after[row]) for row in before)
 
 
+def test_encoders_attend_by_pytorch_s_fused_kernel(tmp_path, monkeypatch):
+    """SDPA, once per layer, in an encoder from a folder and in one from scratch (RoBERTa, BERT: both offer it)."""
+    small_encoder(ROWS, scratch_layers=2).save(tmp_path / "roberta")
+    bert = save(tmp_path / "bert", tiny_bert(num_hidden_layers=2))
+    models = [load_encoder(tmp_path / "roberta", max_tokens=48), load_encoder(bert, max_tokens=16)]
+    models.append(small_encoder(ROWS, scratch_layers=2))
+    calls, fused = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *q, **more: calls.append(1) or fused(*q, **more)
+    )
+    for number, encoder in enumerate(models, start=1):
+        assert encoder.model.config._attn_implementation == "sdpa"
+        encoder.model(input_ids=torch.tensor([[4, 5], [6, 7]]), attention_mask=torch.tensor([[1, 1], [1, 0]]))
+        assert len(calls) == 2 * number
+
+
 def test_half_precision_weights_are_computed_in_float32(tmp_path):
     save(tmp_path, tiny_bert().half())
     assert load_encoder(tmp_path, max_tokens=16).model.dtype == torch.float32

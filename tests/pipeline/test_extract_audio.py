@@ -9,6 +9,7 @@ import pytest
 from dferc.store import read_features
 from pipeline import media
 from pipeline.extract_audio import main, open_smile
+from pipeline.sound import read_audio
 from tests.clips import SHARED, needs_media, tone, truncate, write_clip
 from tests.corpora import REPOSITORY, make_row, read_problems, run_stage, write_rows
 
@@ -50,7 +51,7 @@ def test_audio_equals_opensmile_on_the_same_samples(usual, smile):
     assert made.names == tuple(smile.feature_names) and made.width == 1582
     assert made.present.all() and problems == []
     for row, values in zip(rows, made.features, strict=True):
-        samples = media.read_audio(folder / row.media, row.start_s, row.end_s)
+        samples = read_audio(folder / row.media, row.start_s, row.end_s)
         np.testing.assert_array_equal(values, smile.process_signal(samples, 16000).to_numpy()[0].astype(np.float32))
 
 
@@ -109,7 +110,7 @@ def test_audio_is_of_the_span_alone(tmp_path, smile):
     sound = np.concatenate([tone(1.0), tone(1.0, hz=300), np.zeros((1, 100 * 16000), np.float32)], axis=1)
     write_clip(tmp_path / "long.wav", sound=sound)
     made, _ = extract(tmp_path, [make_row("a", "long.wav", 2.0, start_s=1.0)])
-    samples = media.read_audio(tmp_path / "long.wav", 1.0, 2.0)
+    samples = read_audio(tmp_path / "long.wav", 1.0, 2.0)
     np.testing.assert_array_equal(made.features[0], smile.process_signal(samples, 16000).to_numpy()[0])
 
 
@@ -148,5 +149,5 @@ def test_audio_of_real_clips_equals_opensmile(tmp_path, smile):
     assert made.present.all() and made.features.shape == (4, 1582) and np.isfinite(made.features).all()
     assert [problem[2] for problem in problems] == ["sound incomplete: 3.97 s of 6.42 s"]
     for row, values in zip(rows, made.features, strict=True):
-        samples = media.read_audio(SHARED / "media" / row.media, 0, row.end_s)
+        samples = read_audio(SHARED / "media" / row.media, 0, row.end_s)
         np.testing.assert_array_equal(values, smile.process_signal(samples, 16000).to_numpy()[0].astype(np.float32))

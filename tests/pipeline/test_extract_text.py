@@ -54,12 +54,12 @@ def counts(told):
     return tuple(map(int, re.search(r"(\d+) done, (\d+) reused, (\d+) failed, (\d+) absent", told).groups()))
 
 
-@pytest.mark.parametrize("max_tokens", [48, 14])
-def test_features_equal_the_naive_reference(tmp_path, max_tokens):
-    made, _, told = extract(prepare(tmp_path, max_tokens=max_tokens))
+@pytest.mark.parametrize(("max_tokens", "window"), [(48, "dialogue"), (14, "dialogue"), (14, "overlapping")])
+def test_features_equal_the_naive_reference(tmp_path, max_tokens, window):
+    made, _, told = extract(prepare(tmp_path, max_tokens=max_tokens, window=window))
     encoder = load_encoder(tmp_path / "model", max_tokens)
     encoder.model.eval()
-    windows, _ = dialogue_windows(ROWS, encoder.tokenizer, max_tokens)
+    windows, _ = dialogue_windows(ROWS, encoder.tokenizer, max_tokens, window, extract_settings().context_share)
     assert max_tokens == 48 or len(windows) > len({row.dialogue_id for row in ROWS})
     expected = naive_vectors(encoder, windows)
     assert made.present.all() and counts(told) == (len(ROWS), 0, 0, 0)
@@ -146,6 +146,21 @@ def test_dialogues_added_at_the_end_leave_full_batches_finished(tmp_path):
     assert np.array_equal(made.features, expected.features)
 
 
+def test_overlapping_windows_change_what_they_give_context_to(tmp_path):
+    """Not what is in its dialogue's first window, nor an utterance that fills a window alone."""
+    plain, _, _ = extract(prepare(tmp_path, max_tokens=24))
+    overlapping, _, _ = extract(prepare(tmp_path, max_tokens=24, window="overlapping"))
+    tokenizer = load_encoder(tmp_path / "model", 24).tokenizer
+    inputs = [
+        {row: window.tokens for window in dialogue_windows(ROWS, tokenizer, 24, kind, 0.5)[0] for row in window.rows}
+        for kind in ("dialogue", "overlapping")
+    ]
+    same = np.array([inputs[0][row] == inputs[1][row] for row in range(len(ROWS))])
+    moved = np.abs(plain.features - overlapping.features).max(axis=1)
+    assert 20 < same.sum() < len(ROWS) - 20
+    assert moved[same].max() < 1e-5 and moved[~same].min() > 1e-3
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"max_tokens": 47}])
 def test_other_weights_or_settings_compute_anew(tmp_path, change):
     first, _, _ = extract(prepare(tmp_path))
@@ -157,8 +172,21 @@ def test_other_weights_or_settings_compute_anew(tmp_path, change):
 def test_identity_names_what_made_the_values(tmp_path):
     made, _, _ = extract(prepare(tmp_path))
     assert set(made.identity) == {"extractor", "params", "computed_in", "model", "rows_hash"}
-    assert made.identity["params"] == extract_settings().model_dump()
+    assert made.identity["params"] == {"window": "dialogue", "max_tokens": 48, "precision": "float32"}
     assert made.identity["computed_in"] == "float32"  # the CPU's, whatever the params section asks of CUDA
+
+
+def test_identity_names_the_context_share_only_where_it_has_an_effect(tmp_path):
+    prepare(tmp_path)
+    identities = {
+        (window, share): make_extractor(
+            ROWS, extract_settings(window=window, context_share=share), tmp_path / "model", CPU
+        ).identity
+        for window in ("dialogue", "overlapping")
+        for share in (0.2, 0.5)
+    }
+    assert identities["dialogue", 0.2] == identities["dialogue", 0.5]
+    assert identities["overlapping", 0.2] != identities["overlapping", 0.5]
 
 
 def test_killed_stage_makes_the_same_bytes_and_pays_for_the_rest_only(tmp_path):

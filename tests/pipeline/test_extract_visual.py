@@ -1,5 +1,6 @@
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +8,20 @@ import pytest
 import torch
 
 from dferc.console import InputError
+from dferc.engine import WorkerDied, Workers
 from dferc.params import ExtractVisual, load_params
 from dferc.store import read_features, write_utterances
+from pipeline import extract_visual
 from pipeline.densenet import FaceNet, load_face_net, save_face_net
-from pipeline.engine import WorkerDied, Workers
-from pipeline.extract_visual import BATCH, face_vectors, main, make_extractor, pooled
+from pipeline.extract_visual import main, make_extractor
 from pipeline.extraction import Places, extract
-from pipeline.faces import Faces
+from pipeline.pooling import BATCH, face_vectors, pooled
 from pipeline.scratch import Scratch
+from pipeline.speaker_face import Faces
 from pipeline.train_face import leave_untrained
 from pipeline.utterances import Utterance, write_table
-from tests.clips import SHARED, needs_media, truncate, write_clip
+from tests.clips import SHARED, needs_media, tone, truncate, write_clip
+from tests.corpora import make_row
 from tests.drawn_faces import draw_scene
 from tests.helpers import REPOSITORY, make_utterances
 
@@ -84,7 +88,8 @@ def corpus(tmp_path: Path, clips: list[str]) -> tuple[list[Utterance], Places]:
         )
         for index, clip in enumerate(clips)
     ]
-    files = {"table": "utterances.csv", "utterances": "utterances.h5", "out": "visual.h5", "problems": "problems.csv"}
+    files = {"table": "utterances.csv", "utterances": "utterances.h5", "out": "visual.h5"}
+    files |= {"problems": "problems.csv", "log": "log.json"}
     paths = {name: tmp_path / file for name, file in files.items()}
     write_utterances(paths["utterances"], utterances)
     write_table(paths["table"], rows, Utterance)
@@ -116,6 +121,9 @@ def test_extraction_averages_faces_and_tells_what_was_found(tmp_path, raw, model
     assert made.quality["face_share"][[0, 1, 4]].tolist() == [1, 0, 1]
     assert 0.3 < made.quality["face_share"][2] < 0.7
     assert made.quality["frames"].tolist() == [5, 5, 5, 0, 5, 0]
+    assert made.quality["tracks"].tolist() == [1, 0, 1, 0, 1, 0]
+    assert made.quality["choice"].tolist() == [0] * 6
+    assert (made.quality["face_size"] > 0.2).tolist() == made.present.tolist() and made.quality["face_size"].max() < 0.6
     assert (tally.done, tally.failed, tally.absent) == (3, 2, 1)
     with open(places.problems, newline="") as file:
         problems = {row["file"]: row for row in csv.DictReader(file)}
@@ -157,11 +165,44 @@ def test_extraction_with_other_settings_is_not_answered_from_the_cache(tmp_path,
     assert after.identity != before.identity and not np.array_equal(after.features, before.features)
 
 
+def test_extraction_of_one_face_is_the_same_by_any_choice_of_it(tmp_path, raw, model):
+    """The file says how it was chosen; of `largest`, as all files were made, the identity says nothing."""
+    rows, places = corpus(tmp_path, CLIPS[:3])
+    made = {}
+    for face in ("largest", "longest_track", "most_lip_motion"):
+        extract_all(rows, places, model, face=face)
+        made[face] = read_features(places.out, "visual")
+        assert np.array_equal(made[face].features, made["largest"].features)
+    assert made["longest_track"].quality["choice"].tolist() == [1, 1, 1]
+    assert "face" not in made["largest"].identity and "face" not in made["largest"].identity["params"]
+    assert made["longest_track"].identity["face"] == {"choice": "longest_track", "version": 1}
+
+
+def test_extraction_by_lips_depends_on_the_sound(tmp_path, raw, model):
+    """Content of an utterance: its picture, and its sound only where that has a say."""
+    rows, places = corpus(tmp_path, ["0.mp4", "4.mp4"])
+    for name, hz in (("one", 200.0), ("other", 300.0)):
+        write_clip(raw / f"{name}.wav", sound=tone(1.0, hz=hz))
+    heard = [replace(rows[0], sound=f"{name}.wav", sound_end_s=1.0, has_audio=True) for name in ("one", "other")]
+    with Scratch(places.scratch) as scratch:
+        largest, lips = (
+            make_extractor(rows, settings(face=face), model, raw, scratch, CPU, Workers(0)).content
+            for face in ("largest", "most_lip_motion")
+        )
+        assert largest(heard[0]) == largest(heard[1]) == lips(rows[0])
+        assert lips(heard[0]) != lips(heard[1])
+
+
 def test_whole_frame_takes_every_frame(tmp_path, raw, model):
     rows, places = corpus(tmp_path, CLIPS[:3])
     extract_all(rows, places, model, finder="whole_frame")
     made = read_features(places.out, "visual")
     assert made.present.all() and (made.quality["face_share"] == 1).all()
+
+
+def through(net):
+    """The network as `pooled` takes it, in this process."""
+    return lambda batches: ((index, face_vectors(net, batch)) for index, batch in enumerate(batches))
 
 
 def random_faces(count: int, seed: int) -> np.ndarray:
@@ -179,27 +220,57 @@ def test_a_vector_does_not_depend_on_the_rest_of_its_batch(net):
 def test_pooled_is_the_mean_of_each_utterance_in_any_order_and_batching(net):
     """Lengths that straddle batches; the reference runs the network on each utterance alone."""
     cuts = [Faces(2 * count, random_faces(count, count)) for count in (1, BATCH - 2, 5, 2 * BATCH + 3, BATCH, 2)]
-    records = dict(pooled(net, enumerate(cuts)))
+    records = dict(pooled(enumerate(cuts), through(net)))
     with torch.inference_mode():
         alone = [net(torch.from_numpy(cut.faces)).features.double().mean(dim=0).float().numpy() for cut in cuts]
     for number, expected in enumerate(alone):
         np.testing.assert_allclose(records[number].arrays["features"], expected, rtol=1e-4, atol=1e-5)
         assert records[number].arrays["face_share"] == 0.5
-    backwards = dict(pooled(net, reversed(list(enumerate(cuts)))))
+    backwards = dict(pooled(reversed(list(enumerate(cuts))), through(net)))
     assert all(np.array_equal(records[n].arrays["features"], backwards[n].arrays["features"]) for n in range(len(cuts)))
 
 
 def test_pooled_passes_on_what_has_no_faces(net):
     nothing = np.zeros((0, SIZE, SIZE), np.uint8)
-    results = dict(pooled(net, [(3, WorkerDied(3)), (1, Faces(4, nothing)), (2, Faces(0, nothing, "unreadable"))]))
+    cuts = [(3, WorkerDied(3)), (1, Faces(4, nothing)), (2, Faces(0, nothing, "unreadable"))]
+    results = dict(pooled(cuts, through(net)))
     assert results[3] == WorkerDied(3)
     assert results[1].problem == "no face: none in 4 sampled frame(s)" and "features" not in results[1].arrays
     assert results[2].problem == "unreadable" and results[2].arrays["face_share"] == 0
 
 
+def test_pooled_hands_on_what_has_no_face_before_the_next_is_asked_for(net):
+    taken = []
+    cuts = ((taken.append(n) or n, Faces(1, np.zeros((0, SIZE, SIZE), np.uint8))) for n in range(9))
+    next(pooled(cuts, through(net)))
+    assert taken == [0]
+
+
+def test_pooled_gives_the_same_bits_whatever_comes_back_first(net):
+    def backwards(batches):
+        return reversed(list(through(net)(batches)))
+
+    cuts = [(n, Faces(50, random_faces(BATCH + 9, n))) for n in range(3)]
+    straight, reverse = dict(pooled(cuts, through(net))), dict(pooled(cuts, backwards))
+    assert all(np.array_equal(straight[n].arrays["features"], reverse[n].arrays["features"]) for n in range(3))
+
+
+def test_pooled_gives_up_whose_faces_were_in_a_batch_that_kills(net):
+    def network(batches):
+        return ((index, WorkerDied(3) if index == 1 else face_vectors(net, b)) for index, b in enumerate(batches))
+
+    cuts = [
+        (0, Faces(9, random_faces(4, 0))),
+        (1, Faces(40, random_faces(BATCH, 1))),
+        (2, Faces(40, random_faces(BATCH, 2))),
+    ]
+    results = dict(pooled(cuts, network))
+    assert results[1] == results[2] == WorkerDied(3) and results[0].arrays["features"].any()
+
+
 def test_pooled_keeps_values_that_are_not_finite_out(net):
     net.std.fill_(0.0)
-    (_, record) = next(pooled(net, [(0, Faces(1, random_faces(1, 0)))]))
+    (_, record) = next(pooled([(0, Faces(1, random_faces(1, 0)))], through(net)))
     assert record.problem.startswith("values not finite") and "features" not in record.arrays
 
 
@@ -234,6 +305,18 @@ def test_the_command_runs_and_refuses_a_missing_model(tmp_path, raw, model):
     assert caught.value.code == 1
 
 
+def test_another_decoder_is_asked_for_by_name_and_told_in_the_file(tmp_path, raw, model):
+    rows, places = corpus(tmp_path, CLIPS[:1])
+    with Scratch(places.scratch) as scratch:
+        made = [
+            make_extractor(rows, settings(), model, places.raw, scratch, CPU, Workers(0), hwaccel)
+            for hwaccel in (None, "nonsense")
+        ]
+        assert made[1].identity["decoder"] == f"{made[0].identity['decoder']}, nonsense"
+        with pytest.raises(InputError, match="--hwaccel nonsense: no such device decodes here"):
+            list(made[1].compute([0]))
+
+
 @needs_media
 def test_real_clips_show_a_face_in_every_frame_or_none(tmp_path, model):
     (tmp_path / "raw").symlink_to(SHARED / "media")
@@ -241,3 +324,25 @@ def test_real_clips_show_a_face_in_every_frame_or_none(tmp_path, model):
     extract_all(rows, places, model)
     made = read_features(places.out, "visual")
     assert made.quality["face_share"].tolist() == [1, 1, 0] and made.present.tolist() == [True, True, False]
+
+
+def test_utterances_of_one_file_are_given_out_together():
+    rows = [make_row(str(number), file) for number, file in enumerate("aaab" + "c" * 40 + "a")]
+    groups = list(extract_visual._groups(rows, [0, 2, 3, *range(4, 44), 44]))
+    assert groups == [[0, 2], [3], list(range(4, 20)), list(range(20, 36)), list(range(36, 44)), [44]]
+
+
+def test_a_group_that_kills_its_worker_is_tried_one_by_one():
+    """5 kills its worker, alone and in company."""
+    asked = []
+
+    def cut(groups):
+        asked.append(groups)
+        for number, group in enumerate(groups):
+            yield number, WorkerDied(3) if 5 in group else [f"faces of {row}" for row in group]
+
+    found = dict(extract_visual._one_by_one(cut, [[1, 2], [4, 5, 6], [7]]))
+    assert found == {1: "faces of 1", 2: "faces of 2", 4: "faces of 4", 5: WorkerDied(3)} | {
+        row: f"faces of {row}" for row in (6, 7)
+    }
+    assert asked == [[[1, 2], [4, 5, 6], [7]], [[4], [5], [6]]]

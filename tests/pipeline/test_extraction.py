@@ -4,9 +4,9 @@ import click
 import numpy as np
 import pytest
 
+from dferc import engine
 from dferc.console import InputError
 from dferc.store import read_features
-from pipeline import engine
 from pipeline.extraction import Extractor, Places, extract, media_content, stage_options
 from pipeline.media import MediaError
 from pipeline.scratch import Record, Scratch
@@ -56,6 +56,7 @@ class Counting:
 
 def places(folder, corpus="demo"):
     names = {"table": "utterances.csv", "utterances": "utterances.h5", "out": "out.h5", "problems": "problems.csv"}
+    names["log"] = "log.json"
     paths = {name: folder / file for name, file in names.items()}
     return Places(corpus=corpus, params=folder, raw=folder, scratch=folder / "scratch.sqlite", **paths)
 

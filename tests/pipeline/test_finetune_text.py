@@ -186,6 +186,24 @@ def test_unlabelled_utterances_are_context_only():
     assert validate(tagger, task, CPU)[0] == pytest.approx(expected.item(), abs=1e-5)
 
 
+def test_overlapping_windows_count_every_label_once():
+    """What a window repeats is context: the loss is over as many utterances as without overlap."""
+    _, plain, _ = prepared(max_tokens=14)
+    tagger, task, _ = prepared(max_tokens=14, window="overlapping", context_share=0.5)
+    labelled = sorted(row for window in task.train for row in window.rows)
+    assert labelled == [index for index, row in enumerate(ROWS) if row.split == "train"]
+    assert sum(map(len, task.train)) > sum(map(len, plain.train))
+    tagger.eval()
+    with torch.no_grad():
+        batches = [collate([window], task.pad) for window in task.validation]
+        expected = [
+            torch.nn.functional.cross_entropy(tagger(b), task.labels_N[b.row_U], reduction="sum") for b in batches
+        ]
+    assert validate(tagger, task, CPU)[0] == pytest.approx(
+        sum(expected).item() / sum(row.split == "validation" for row in ROWS), abs=1e-5
+    )
+
+
 def test_emotion_of_the_test_split_alone_is_no_class():
     rows = relabel(ROWS, "disgust", "test")
     _, task, _ = prepared(rows)

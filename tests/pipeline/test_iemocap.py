@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from dferc.console import InputError
 from dferc.params import load_params
 from dferc.store import read_utterances
-from pipeline import corpora, faces, prepare
+from pipeline import corpora, prepare, speaker_face
 from pipeline.corpora import _iemocap_account, _iemocap_protocol
 from pipeline.corpora._iemocap_protocol import COSMIC_VALIDATION, PROMOTED_SHA256, PROTOCOLS, hash_of, is_promoted
 from pipeline.corpora._iemocap_release import Turn, read_release
-from pipeline.media import read_audio
+from pipeline.sound import read_audio
 from pipeline.utterances import Region, read_utterances_csv
 from tests.clips import SHARED, tone
 from tests.corpora import REPOSITORY, prepare_settings, read_problems
@@ -542,11 +542,11 @@ def test_prepared_dialogue_without_its_video_keeps_its_sound(prepared):
 def test_face_is_looked_for_in_the_speakers_half_at_the_turns_time(prepared):
     """The drawn face is in the left half: the speaker's whom the dialogue's letter names."""
     rows, _, folder = prepared
-    faces.start_worker(load_params(REPOSITORY / "params.yaml").corpus("iemocap").extract_visual, 16)
+    speaker_face.start_worker(load_params(REPOSITORY / "params.yaml").corpus("iemocap").extract_visual, 16)
     found = {}
     for name in ("Ses01F_impro03_F002", "Ses01F_impro03_M003", "Ses01M_impro01_F000"):
         file, *within = rows[name].seen
-        cut = faces.cut_faces((str(folder / "raw" / file), *within))
+        cut = speaker_face.cut_faces([speaker_face.Look(str(folder / "raw" / file), *within)]).result[0]
         found[name] = (cut.frames, len(cut.faces), cut.problem)
 
     assert found == {

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from dferc import engine
 from dferc.console import InputError
-from pipeline import engine, measure
+from pipeline import measure
 from pipeline.media import MediaInfo
 from pipeline.utterances import Utterance
 from tests.meld_files import touch

@@ -418,8 +418,8 @@ TWICE = csv_text([*ROWS["dev"], (0, 1, "joy", "Again")])
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (GOOD.replace("Emotion", "Feeling"), "lacks the column(s) Emotion; found ['Sr No.', 'Utt"),
-        ("", "lacks the column(s) Utterance, Speaker, Emotion, Dialogue_ID, Utterance_ID; found None"),
+        (GOOD.replace("Emotion", "Feeling"), "lacks the column(s) Emotion; found Sr No., Utterance, Sp"),
+        ("", "lacks the column(s) Utterance, Speaker, Emotion, Dialogue_ID, Utterance_ID; found an empty file"),
         (GOOD.splitlines()[0] + "\n", "has a header and no rows"),
         (GOOD.replace("anger", "rage"), "1 fault(s)\n  line 2: unknown emotion 'rage', expected one of"),
         (GOOD.replace("anger", ""), "line 2: unknown emotion ''"),

@@ -1,5 +1,6 @@
 """prepare: what is measured in the clips becomes rows and problems; a corpus without its media is refused."""
 
+import contextlib
 import itertools
 import re
 import sys
@@ -175,6 +176,19 @@ def test_same_input_gives_the_same_bytes_with_any_number_of_workers(tmp_path, ra
         assert result.exit_code == 0, result.output
         outputs.append([(out / name).read_bytes() for name in OUTPUTS])
 
+    assert outputs[0] == outputs[1]
+
+
+def test_ray_gives_the_same_bytes(tmp_path, raw):
+    from tests.clusters import ray_here  # skips where Ray is not installed
+
+    params = _params(tmp_path, max_unreadable=0.4)
+    outputs = []
+    for ways in (["--workers", "0"], ["--engine", "ray", "--workers", "2"]):
+        with ray_here(num_cpus=2) if "ray" in ways else contextlib.nullcontext():
+            result, out = _run(tmp_path, raw, params, *ways)
+        assert result.exit_code == 0, result.output
+        outputs.append([(out / name).read_bytes() for name in OUTPUTS])
     assert outputs[0] == outputs[1]
 
 

@@ -67,6 +67,16 @@ def test_vtt_voices_notes_and_styles(tmp_path):
     assert told == [("Bob Smith", "Hi there.", 1.0, 2.5), ("", "Anna: yes", 3.0, 3604.25)]
 
 
+def test_vtt_cue_ends_at_an_empty_line_and_not_at_a_blank_one(tmp_path):
+    # YouTube's captions: the line before, here a blank, stays above the new one; then both for a moment.
+    first = "00:00:00.000 --> 00:00:01.000 align:start position:0%\n \nhello<00:00:00.400><c> there</c>\n\n"
+    write(tmp_path, "a.mkv", b"")
+    write(tmp_path, "a.vtt", f"WEBVTT\nKind: captions\n\n{first}00:00:01.000 --> 00:00:01.010\nhello there\n \n")
+    corpus = read_subtitles(tmp_path)
+    assert [(u.text, u.end_s) for u in corpus.utterances] == [("hello there", 1.0), ("hello there", 1.01)]
+    assert "empty cue" not in kinds(corpus)
+
+
 def test_speaker_prefix_is_a_setting(tmp_path):
     write(tmp_path, "a.srt", SRT)
     corpus = read_subtitles(tmp_path, speaker_prefix=False)

@@ -47,7 +47,25 @@ def test_rows_of_a_table_become_utterances(tmp_path):
 def test_spreadsheets_write_other_separators_and_a_byte_order_mark(tmp_path, separator):
     text = (HEADER + EIGHT).replace(",", separator)
     write(tmp_path, "utterances.csv", b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert len(read_own(tmp_path).utterances) == 8
+    found = read_own(tmp_path)
+    assert len(found.utterances) == 8
+    write(tmp_path, "utterances.csv", f"sep={separator}\r\n" + text)  # as Excel tells it
+    assert read_own(tmp_path).utterances == found.utterances
+
+
+def test_empty_lines_and_unnamed_empty_columns_of_a_spreadsheet_are_passed_over(tmp_path):
+    lines = (HEADER + EIGHT).splitlines()
+    write(tmp_path, "utterances.csv", "\n,,\n" + "".join(f"{line},,\n\n" for line in lines) + ",,,\n")
+    found = read_own(tmp_path)
+    write(tmp_path, "utterances.csv", HEADER + EIGHT)
+    assert found.utterances == read_own(tmp_path).utterances
+
+
+def test_text_with_line_breaks_counts_from_the_line_on_which_its_row_begins(tmp_path):
+    write(tmp_path, "utterances.csv", 'dialogue_id,text,start\na,"one\ntwo",1\na,"three\n\nfour",soon\n')
+    expect_refusal(tmp_path, "line 4: start is 'soon'")
+    write(tmp_path, "utterances.csv", 'dialogue_id,text,start\na,"one\n two",1\n')
+    assert [row.text for row in read_own(tmp_path).utterances] == ["one two"]
 
 
 def test_jsonl_says_the_same_as_csv(tmp_path):
@@ -148,6 +166,7 @@ def test_test_split_without_labels_is_told(tmp_path):
         ("speaker,text\nAnn,hi\n", ["no column dialogue_id; found speaker, text"]),
         ("dialogue_id,speaker\na,Ann\n", ["no row has a text or a media file; expected a column `text`"]),
         ("dialogue_id,text,emotoin\na,hi,joy\n", ["unknown column 'emotoin'. Did you mean 'emotion'?"]),
+        ("dialogue_id,text,,\na,hi,,\na,ho,,yes\n", ["line 3: 'yes' in column 4, which has no name"]),
         ("dialogue_id,text,text\na,hi,ho\n", ["line 1: the column 'text' is there twice"]),
         ("dialogue_id,text,Text\na,hi,ho\n", ["the column 'text' is there twice"]),
         ("dialogue_id,text\na,hi\nb,well, hello\n", ["line 3: 3 fields, the header has 2", "in quotes"]),

@@ -14,8 +14,8 @@ from tests.encoders import small_encoder, talk, word_tokenizer
 OPENS, CLOSES = 101, 102
 
 
-def packed(utterances, max_tokens):
-    return list(pack(list(enumerate(utterances)), max_tokens, OPENS, CLOSES))
+def packed(utterances, max_tokens, context_share=None):
+    return list(pack(list(enumerate(utterances)), max_tokens, OPENS, CLOSES, context_share))
 
 
 def rows_of(*texts, dialogue="d"):
@@ -52,7 +52,10 @@ def test_pack_refuses_windows_without_room(max_tokens):
         packed([[1]], max_tokens)
 
 
-@given(st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), max_size=30), st.integers(3, 20))
+spoken = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), max_size=30)
+
+
+@given(spoken, st.integers(3, 20))
 def test_pack_is_whole_ordered_and_greedy(utterances, max_tokens):
     windows = packed(utterances, max_tokens)
     room = max_tokens - 2
@@ -64,6 +67,82 @@ def test_pack_is_whole_ordered_and_greedy(utterances, max_tokens):
             assert list(window.tokens[first : last + 1]) == utterances[row][:room]
     for window, following in zip(windows, windows[1:], strict=False):
         assert len(window) + min(len(utterances[following.rows[0]]), room) > max_tokens
+
+
+# ---------------------------------------------------------------------------------------------------- overlapping
+
+
+def test_overlapping_windows_open_with_what_was_said_before():
+    """Room for 6 - 2 = 4 tokens, half of it for context: up to 2 tokens of new utterances, the rest from before."""
+    assert packed([[1, 2], [3, 4], [5], [6], [7, 8, 9], [10]], 6, context_share=0.5) == [
+        Window(tokens=(101, 1, 2, 3, 4, 102), rows=(0, 1), first=(1, 3), last=(2, 4)),
+        Window(tokens=(101, 3, 4, 5, 6, 102), rows=(2, 3), first=(3, 4), last=(3, 4)),
+        Window(tokens=(101, 6, 7, 8, 9, 102), rows=(4,), first=(2,), last=(4,)),
+        Window(tokens=(101, 7, 8, 9, 10, 102), rows=(5,), first=(4,), last=(4,)),
+    ]
+
+
+def test_overlapping_windows_of_share_one_hold_one_new_utterance_each():
+    windows = packed([[1, 2], [3], [4], [5]], 5, context_share=1.0)
+    assert [(window.tokens[1:-1], window.rows) for window in windows] == [
+        ((1, 2, 3), (0, 1)),  # the first has nothing before it and is as full as it gets
+        ((2, 3, 4), (2,)),
+        ((3, 4, 5), (3,)),
+    ]
+
+
+@given(spoken, st.integers(3, 20), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+def test_overlapping_windows_take_every_utterance_once_with_the_longest_left_context(utterances, max_tokens, share):
+    room = max_tokens - 2
+    windows = packed(utterances, max_tokens, share)
+    assert [row for window in windows for row in window.rows] == list(range(len(utterances)))
+    line = [token for ids in utterances for token in ids[:room]]
+    said = 0
+    for window in windows:
+        new = sum(len(utterances[row][:room]) for row in window.rows)
+        # The window is the end of all that was said so far, and as long as it can be.
+        assert list(window.tokens[1:-1]) == line[: said + new][-room:]
+        assert window.last[-1] == len(window) - 2  # nothing after its last own utterance
+        for row, first, last in zip(window.rows, window.first, window.last, strict=True):
+            assert list(window.tokens[first : last + 1]) == utterances[row][:room]
+        assert said == 0 or len(window.rows) == 1 or new <= (1 - share) * room
+        said += new
+
+
+@given(spoken, st.integers(3, 20))
+def test_overlapping_windows_without_a_share_change_no_right_context(utterances, max_tokens):
+    """The same utterances are together as without overlap: what follows one is the same, what goes before is more."""
+    plain, overlapping = packed(utterances, max_tokens), packed(utterances, max_tokens, context_share=0.0)
+    assert [window.rows for window in overlapping] == [window.rows for window in plain]
+    for before, after in zip(plain, overlapping, strict=True):
+        assert before.tokens[1:] == after.tokens[-len(before) + 1 :]
+
+
+@given(spoken, st.sampled_from([0.0, 0.5, 1.0]))
+def test_overlapping_windows_of_a_dialogue_that_fits_one_are_that_one(utterances, share):
+    room = sum(map(len, utterances))
+    assert packed(utterances, max(3, room + 2), share) == packed(utterances, max(3, room + 2))
+
+
+def test_overlapping_windows_keep_to_their_dialogue():
+    rows = [*talk(8), *talk(5, split="test")]
+    tokenizer = small_encoder(rows).tokenizer
+    windows, problems = dialogue_windows(rows, tokenizer, 14, "overlapping", 0.5)
+    alone = []
+    for dialogue in dict.fromkeys(row.dialogue_id for row in rows):
+        mine = [row for row in rows if row.dialogue_id == dialogue]
+        alone += dialogue_windows(mine, tokenizer, 14, "overlapping", 0.5)[0]
+    assert [window.tokens for window in windows] == [window.tokens for window in alone]
+    assert problems == dialogue_windows(rows, tokenizer, 14)[1]
+
+
+@pytest.mark.parametrize("window", ["dialogue", "overlapping"])
+def test_windows_in_batches_are_padded_by_a_tenth_at_most(window):
+    rows = [*talk(60, longest=9)]
+    windows, _ = dialogue_windows(rows, small_encoder(rows).tokenizer, 24, window, 0.5)
+    lengths = list(map(len, windows))
+    padded = sum(len(batch) * max(lengths[index] for index in batch) for batch in batches_by_length(lengths, 512))
+    assert padded <= sum(lengths) / 0.9
 
 
 def test_dialogue_windows_never_span_dialogues():

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from dferc import engine
 from dferc.console import InputError
-from pipeline import engine
-from pipeline.engine import Workers
+from dferc.engine import Workers, job
 from tests.processes import is_alive
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,6 +37,12 @@ def die_on_negative(number):
     if number < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.1)  # the killers are quicker: whoever is in flight with one is lost with it
+    return number
+
+
+def find_no_memory(number):
+    if number < 0:
+        raise MemoryError
     return number
 
 
@@ -96,8 +103,13 @@ def test_run_gives_up_only_the_items_that_kill():
     assert "worker died: 3 times" in str(results[7])
 
 
+def test_want_of_memory_in_a_worker_is_a_death_like_others():
+    results = dict(engine.run(find_no_memory, [0, -1, 2], Workers(1)))
+    assert results == {0: 0, 1: engine.WorkerDied(3), 2: 2}
+
+
 def test_run_ends_where_every_item_kills(monkeypatch):
-    monkeypatch.setattr(engine, "MAX_DEATHS", 1)
+    monkeypatch.setattr(engine.local, "MAX_DEATHS", 1)
     monkeypatch.setattr(engine, "_MAX_LOST_IN_A_ROW", 5)
     with pytest.raises(InputError, match="5 items in a row killed their worker.*--workers"):
         list(engine.run(die_on_negative, [-1] * 100, Workers(2)))
@@ -123,7 +135,7 @@ def test_workers_have_one_thread_each(monkeypatch):
 
 def test_workers_end_with_a_killed_parent():
     parent = subprocess.Popen(
-        [sys.executable, "-c", "from tests.pipeline.test_engine import keep_running; keep_running()"],
+        [sys.executable, "-c", "from tests.dferc.test_engine import keep_running; keep_running()"],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # its resource tracker notices the kill
@@ -148,3 +160,12 @@ def keep_running():
 
 def worker_pid(_):
     return os.getpid()
+
+
+def test_an_adapter_of_the_users_own_is_not_among_the_code_that_machines_compare(tmp_path, monkeypatch):
+    own = ModuleType("dferc.own_adapter")
+    own.__file__ = str(tmp_path / "own_adapter.py")
+    monkeypatch.setitem(sys.modules, "dferc.own_adapter", own)
+
+    assert "dferc/engine/job.py" in job.loaded_sources()
+    assert not [source for source in job.loaded_sources() if "own_adapter" in source]

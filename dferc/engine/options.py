@@ -1,11 +1,11 @@
-"""The options by which a command of stage 1 is told where its work runs: --workers, --engine and --address."""
+"""The options by which a command is told where its work runs: --workers, --engine and --address."""
 
 import functools
 from collections.abc import Callable
 
 import click
 
-from pipeline.engine import Workers
+from dferc.engine import Workers
 
 
 def engine_options(command: Callable) -> Callable:
@@ -13,20 +13,24 @@ def engine_options(command: Callable) -> Callable:
 
     None of them can change a result, so none stands in params.yaml; `dvc repro` is told by the environment.
     """
-
-    @click.option(
+    return click.option(
         "--workers",
         type=click.IntRange(min=0),
         envvar="DFERC_WORKERS",
         help="Processes; 0 = this one.  [default: all CPUs]",
-    )
+    )(network_options(command))
+
+
+def network_options(command: Callable) -> Callable:
+    """The same for a command whose whole work is a network: here in this process, by Ray on a cluster's GPUs."""
+
     @click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),
         default="local",
         show_default=True,
         envvar="DFERC_ENGINE",
-        help="What runs them: this machine alone, or Ray.",
+        help="What runs the work: this machine alone, or Ray.",
     )
     @click.option(
         "--address",
@@ -34,7 +38,7 @@ def engine_options(command: Callable) -> Callable:
         help="Ray cluster to join: host:port, or auto on a machine of it.  [default: Ray on this machine]",
     )
     @functools.wraps(command)
-    def wrapped(*args, workers: int | None, engine: str, address: str | None, **options):
+    def wrapped(*args, engine: str, address: str | None, workers: int | None = None, **options):
         return command(*args, workers=_chosen(workers, engine, address), **options)
 
     return wrapped

@@ -1,0 +1,104 @@
+"""Sampling a long file against decoding it once, in one run: `python -m benchmarks.decode`.
+
+Like IEMOCAP's: one file of ten minutes, a hundred utterances back to back. Ours: what a worker decodes of the picture
+(5 frames/s as grey, a group of utterances at a time, as `extract_visual` hands them out) and of the sound (each
+utterance by itself, as `extract_audio` does). Once: every frame of the picture decoded from begin to end and thrown
+away; all of the sound read as one utterance. In CPU time of one thread; the ratios are printed (target: at most 1.3).
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+
+from pipeline.extract_visual import GROUP
+from pipeline.media import frames, open_media, stream_of
+from pipeline.pictures import Span, sample_frames
+from pipeline.sound import read_audio
+from tests.clips import tone, write_clip
+
+TARGET = 1.3
+FRAMES_PER_S, RATE_HZ = 25, 48000
+
+
+def make_file(path: Path, seconds: int, size: tuple[int, int]) -> Path:
+    """H.264 with x264's own groups of pictures (250 frames), AAC stereo: shapes on a moving background."""
+    random = np.random.default_rng(0)
+    background = np.kron(random.integers(60, 200, (size[0] // 16 + 1, size[1] // 8 + 1)), np.ones((16, 16)))
+    background = background.astype(np.uint8)
+    grain = random.integers(0, 6, size, dtype=np.uint8)
+
+    def picture(number: int) -> np.ndarray:
+        shift = number // 2 % size[1]
+        return background[: size[0], shift : shift + size[1]] + np.roll(grain, 7 * number)
+
+    return write_clip(
+        path,
+        pictures=(picture(number) for number in range(seconds * FRAMES_PER_S)),
+        frames_per_s=FRAMES_PER_S,
+        picture_codec="libx264",
+        picture_options={"preset": "veryfast"},
+        gop=250,
+        sound=tone(seconds, RATE_HZ, channels=2),
+        rate_hz=RATE_HZ,
+        layout="stereo",
+    )
+
+
+def utterances(count: int, seconds: int) -> list[Span]:
+    """Back to back, of random lengths."""
+    edges = np.sort(np.random.default_rng(0).uniform(0, seconds, count - 1))
+    return [Span(*pair) for pair in zip([0.0, *edges], [*edges, float(seconds)], strict=True)]
+
+
+def decode_pictures(path: Path) -> int:
+    """How many there are."""
+    with open_media(path) as container:
+        return sum(1 for _ in frames(container, stream_of(container, path, "video")))
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """CPU time: waiting for the disk or for other programs does not count."""
+    started = time.process_time()
+    action()
+    return time.process_time() - started
+
+
+@click.command()
+@click.option("--seconds", "length_s", default=600, show_default=True, help="Length of the file.")
+@click.option("--utterances", "count", default=100, show_default=True)
+@click.option("--size", nargs=2, type=int, default=(480, 720), show_default=True, help="Height and width.")
+def main(length_s: int, count: int, size: tuple[int, int]) -> None:
+    """Measure and print both ratios."""
+    spans = utterances(count, length_s)
+
+    def pictures() -> None:
+        for first in range(0, count, GROUP):
+            for _ in sample_frames(path, spans[first : first + GROUP], 5.0, 50):
+                pass
+
+    def sounds() -> None:
+        for start_s, end_s in spans:
+            read_audio(path, start_s, end_s)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = make_file(Path(folder) / "dialogue.mp4", length_s, size)
+        measured = {
+            "5 frames/s": (pictures, lambda: decode_pictures(path)),
+            "sound": (sounds, lambda: read_audio(path, 0.0, length_s)),
+        }
+        for name, (ours, once) in measured.items():
+            times = [(seconds(ours), seconds(once)) for _ in range(2)]
+            ours_s, once_s = (min(column) for column in zip(*times, strict=True))
+            met = "met" if ours_s <= TARGET * once_s else "MISSED"
+            print(
+                f"decode  {name} of {count} utterances in {length_s} s of {size[1]}x{size[0]}: {ours_s:.2f} s, "
+                f"the whole at once {once_s:.2f} s; ratio {ours_s / once_s:.2f} (target {TARGET}: {met})"
+            )
+
+
+if __name__ == "__main__":
+    main()
