@@ -2,13 +2,13 @@
 
 Rows are packed time-major, longest dialogue first, as PyTorch's PackedSequence does: step t holds one row of each
 dialogue that is longer than t. The backward direction reads each dialogue from its own last utterance, so both
-directions have the same step sizes and advance together: one batched product per step.
+directions have the same step sizes and advance together: step t holds its forward rows, then its backward rows.
 
-On the CPU at two dialogues a batch the recurrence is bound by reading the hidden-to-hidden weights; stepping both
-directions at once, one per core, and keeping everything else out of the loop is what makes it fast. On CUDA the same
-weights go to cuDNN.
+On the CPU at two dialogues a batch the recurrence is bound by reading the hidden-to-hidden weights. What makes it fast:
+both directions in one batched product per step, one per core; steps that are contiguous, without which PyTorch takes
+the batch apart again; and everything else kept out of the loop. On CUDA the same weights go to cuDNN.
 
-N utterances, B dialogues, D width in, H units each way, T longest dialogue; a leading 2 is forward, backward.
+N utterances, B dialogues, R = 2N packed rows, D width in, H units each way, T longest dialogue; 2: forward, backward.
 """
 
 import math
@@ -30,9 +30,11 @@ class Layout:
     """Where the dialogues of a batch lie in its rows.
 
     Attributes:
-        steps: rows per time step, falling; on the CPU, since they shape the computation.
-        order: [2, N] row of the batch at each packed place, for both directions.
-        place: [2, N] packed place of each row: the inverse of `order`.
+        steps: rows per time step and direction, falling; on the CPU, since they shape the computation.
+        order: [N] row of the batch at each place of the forward direction, packed alone.
+        place: [N] place of each row: the inverse of `order`.
+        both_order: [R] `2 * row + direction` at each packed place of both directions.
+        both_place: [R] the inverse of `both_order`.
         dialogue: [N] dialogue of each row.
         joined: [N-1] bool, True = this row and the next are of one dialogue.
     """
@@ -40,6 +42,8 @@ class Layout:
     steps: tuple[int, ...]
     order: Tensor
     place: Tensor
+    both_order: Tensor
+    both_place: Tensor
     dialogue: Tensor
     joined: Tensor
 
@@ -57,17 +61,14 @@ class Layout:
         longest_first = np.argsort(-lengths, kind="stable")
         time = np.arange(lengths.max())[:, None]
         alive = time < lengths[longest_first]  # [T, B]
+        steps = alive.sum(axis=1)
         forward = (starts[longest_first] + time)[alive]
         backward = ((starts + lengths - 1)[longest_first] - time)[alive]
-        order = np.stack([forward, backward])
+        by_step = np.argsort(np.tile(np.repeat(time, steps), 2), kind="stable")
+        both = np.concatenate([2 * forward, 2 * backward + 1])[by_step]
         dialogue = np.repeat(np.arange(len(lengths)), lengths)
-        return Layout(
-            steps=tuple(alive.sum(axis=1).tolist()),
-            order=torch.from_numpy(order).to(device, non_blocking=True),
-            place=torch.from_numpy(np.argsort(order, axis=1)).to(device, non_blocking=True),
-            dialogue=torch.from_numpy(dialogue).to(device, non_blocking=True),
-            joined=torch.from_numpy(dialogue[1:] == dialogue[:-1]).to(device, non_blocking=True),
-        )
+        rows = (forward, np.argsort(forward), both, np.argsort(both), dialogue, dialogue[1:] == dialogue[:-1])
+        return Layout(tuple(steps.tolist()), *(torch.from_numpy(each).to(device, non_blocking=True) for each in rows))
 
 
 class DialogueLSTM(nn.Module):
@@ -131,9 +132,9 @@ class BiLSTMLayer(nn.Module):
         ]
         start = x_ND.new_zeros(2, layout.steps[0], weight_hh.shape[2])
         steps = torch.tensor(layout.steps)
-        packed_ND = x_ND[layout.order[0]]
+        packed_ND = x_ND[layout.order]
         out, _, _ = torch.lstm(packed_ND, steps, (start, start), weights, True, 1, 0.0, self.training, True)
-        return out[layout.place[0]]
+        return out[layout.place]
 
 
 class Recurrence(torch.autograd.Function):
@@ -146,14 +147,13 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx, gates_N2G: Tensor, weight_2GH: Tensor, layout: Layout) -> Tensor:
         """States [N, 2H] from the gates' input shares [N, 2G] and the hidden-to-hidden weights [2, G, H]."""
-        gates = _pack(gates_N2G, layout.order)
-        _, N, G = gates.shape
-        H, weight_2HG = G // 4, weight_2GH.transpose(1, 2)
-        h, c, tanh_c = (gates.new_empty(2, N, H) for _ in range(3))
+        _, G, H = weight_2GH.shape
+        gates, weight_2HG = gates_N2G.reshape(-1, G)[layout.both_order], weight_2GH.transpose(1, 2)
+        h, c, tanh_c = (gates.new_empty(len(gates), H) for _ in range(3))
         # Views of every step, made once: in the loop they would cost as much as the arithmetic.
-        step, h_at, c_at, tanh_at = (x.split(layout.steps, dim=1) for x in (gates, h, c, tanh_c))
-        i, f, new, o = (x.split(layout.steps, dim=1) for x in gates.split(H, dim=-1))
-        i_and_f = gates[..., : 2 * H].split(layout.steps, dim=1)
+        step, h_at, c_at, tanh_at = (_steps(x, layout) for x in (gates, h, c, tanh_c))
+        i, f, new, o = (_steps(gate, layout) for gate in gates.chunk(4, dim=1))
+        i_and_f = _steps(gates[:, : 2 * H], layout)
         for t, size in enumerate(layout.steps):
             if t > 0:
                 torch.baddbmm(step[t], h_at[t - 1][:, :size], weight_2HG, out=step[t])
@@ -164,7 +164,7 @@ class Recurrence(torch.autograd.Function):
             torch.mul(o[t], torch.tanh(c_at[t], out=tanh_at[t]), out=h_at[t])
         ctx.layout = layout
         ctx.save_for_backward(gates, h, c, tanh_c, weight_2GH)
-        return _unpack(h, layout.place)
+        return h[layout.both_place].view(-1, 2 * H)
 
     @staticmethod
     def backward(ctx, grad_NF: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -173,57 +173,56 @@ class Recurrence(torch.autograd.Function):
         All that does not depend on later steps is computed for all steps at once; what remains in a step is five calls.
         """
         gates, h, c, tanh_c, weight_2GH = ctx.saved_tensors
-        steps, H = ctx.layout.steps, h.shape[2]
-        before, first = _row_before(steps), steps[0]
-        slopes, slope_c = _slopes(gates, c, tanh_c, before, first)
-        grad_gates, dc = torch.empty_like(gates), h.new_zeros(2, first, 1, H)
-        dh = _pack(grad_NF, ctx.layout.order)
+        layout, (R, H) = ctx.layout, h.shape
+        c_before = _state_before(c, layout).view(R, H)[layout.both_order]
+        slopes, slope_c = _slopes(gates, c_before, tanh_c)
+        grad_gates, dh = torch.empty_like(gates), grad_NF.reshape(R, H)[layout.both_order]
         # A dimension for the gates, over which dc and dh broadcast: c feeds i, f and g, h feeds o.
-        four_gates = (x.unflatten(2, (4, H)).split((3, 1), dim=2) for x in (grad_gates, slopes))
-        (d_ifg, d_o), (slope_ifg, slope_o) = ([x.split(steps, dim=1) for x in gates] for gates in four_gates)
-        f, to_c, dh_at = (x.unsqueeze(2).split(steps, dim=1) for x in (gates[..., H : 2 * H], slope_c, dh))
-        step, dh_sum = grad_gates.split(steps, dim=1), dh.split(steps, dim=1)
-        for t in range(len(steps) - 1, -1, -1):
-            dc_now = dc[:, : steps[t]].addcmul_(dh_at[t], to_c[t])
+        four_gates = (x.view(R, 4, H).split((3, 1), dim=1) for x in (grad_gates, slopes))
+        (d_ifg, d_o), (slope_ifg, slope_o) = ([_steps(x, layout) for x in gates] for gates in four_gates)
+        f, to_c, dh_at = (_steps(x.unsqueeze(1), layout) for x in (gates[:, H : 2 * H], slope_c, dh))
+        step, dh_sum = _steps(grad_gates, layout), _steps(dh, layout)
+        dc = h.new_zeros(2, layout.steps[0], 1, H)
+        for t in range(len(layout.steps) - 1, -1, -1):
+            dc_now = dc[:, : layout.steps[t]].addcmul_(dh_at[t], to_c[t])
             torch.mul(dc_now, slope_ifg[t], out=d_ifg[t])
             torch.mul(dh_at[t], slope_o[t], out=d_o[t])
             if t > 0:
                 dc_now *= f[t]
-                earlier = dh_sum[t - 1][:, : steps[t]]
+                earlier = dh_sum[t - 1][:, : layout.steps[t]]
                 torch.baddbmm(earlier, step[t], weight_2GH, out=earlier)
-        grad_weight = torch.bmm(grad_gates[:, first:].transpose(1, 2), h[:, before])
-        return _unpack(grad_gates, ctx.layout.place), grad_weight, None
+        grad_N2G = grad_gates[layout.both_place].view(R // 2, 2, 4 * H)
+        grad_weight = torch.bmm(grad_N2G.permute(1, 2, 0), _state_before(h, layout).transpose(0, 1))
+        return grad_N2G.flatten(1), grad_weight, None
 
 
-def _slopes(gates: Tensor, c: Tensor, tanh_c: Tensor, before: Tensor, first: int) -> tuple[Tensor, Tensor]:
+def _slopes(gates: Tensor, c_before: Tensor, tanh_c: Tensor) -> tuple[Tensor, Tensor]:
     """Of every step, what the gates' gradients are per unit of dc (i, f, g) or dh (o), and dc per unit of dh.
 
     Returns:
-        [2, N, 4H] before the gates' nonlinearities, and [2, N, H].
+        [R, 4H] before the gates' nonlinearities, and [R, H].
     """
-    i, f, new, o = gates.chunk(4, dim=-1)
+    i, f, new, o = gates.chunk(4, dim=1)
     slopes = torch.empty_like(gates)
-    slope_i, slope_f, slope_new, slope_o = slopes.chunk(4, dim=-1)
+    slope_i, slope_f, slope_new, slope_o = slopes.chunk(4, dim=1)
     aten.sigmoid_backward(new, i, grad_input=slope_i)
-    slope_f[:, :first].zero_()  # nothing to forget in a first step
-    aten.sigmoid_backward(c[:, before], f[:, first:], grad_input=slope_f[:, first:])
+    aten.sigmoid_backward(c_before, f, grad_input=slope_f)
     aten.tanh_backward(i, new, grad_input=slope_new)
     aten.sigmoid_backward(tanh_c, o, grad_input=slope_o)
     return slopes, aten.tanh_backward(o, tanh_c)
 
 
-def _row_before(steps: tuple[int, ...]) -> Tensor:
-    """For every packed row but those of the first step, the row of the same dialogue one step earlier."""
-    sizes = torch.tensor(steps)
-    return torch.arange(steps[0], sum(steps)) - sizes[:-1].repeat_interleave(sizes[1:])
+def _steps(x: Tensor, layout: Layout) -> list[Tensor]:
+    """Views [2, size, ...] of the steps of packed rows [R, ...]."""
+    parts = x.split([2 * size for size in layout.steps])
+    return [part.view(2, size, *x.shape[1:]) for part, size in zip(parts, layout.steps, strict=True)]
 
 
-def _pack(x_NF: Tensor, order: Tensor) -> Tensor:
-    """Rows of the batch, forward beside backward [N, 2W], to packed rows of both directions [2, N, W]."""
-    forward, backward = x_NF.chunk(2, dim=-1)
-    return torch.stack([forward[order[0]], backward[order[1]]])
-
-
-def _unpack(x_2NW: Tensor, place: Tensor) -> Tensor:
-    """The inverse of `_pack`: the orders are permutations, so this gathers too."""
-    return torch.cat([x_2NW[0][place[0]], x_2NW[1][place[1]]], dim=-1)
+def _state_before(x_RH: Tensor, layout: Layout) -> Tensor:
+    """Of packed states, what each row was reached from, [N, 2, H] in the order of the batch; 0 where reading begins."""
+    x_N2H = x_RH[layout.both_place].view(-1, 2, x_RH.shape[1])
+    joined = layout.joined.unsqueeze(1)
+    before = torch.zeros_like(x_N2H)
+    torch.mul(x_N2H[:-1, 0], joined, out=before[1:, 0])
+    torch.mul(x_N2H[1:, 1], joined, out=before[:-1, 1])
+    return before

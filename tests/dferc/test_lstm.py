@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dferc.lstm import BiLSTMLayer, DialogueLSTM, Layout
+from dferc.lstm import BiLSTMLayer, DialogueLSTM, Layout, _steps
 
 LENGTHS = [3, 7, 1, 7, 2]
 
@@ -9,11 +9,22 @@ LENGTHS = [3, 7, 1, 7, 2]
 def test_layout_packs_longest_first_and_backwards_from_each_end():
     layout = Layout.of([2, 3])  # rows 0 1 | 2 3 4
     assert layout.steps == (2, 2, 1)
-    assert layout.order.tolist() == [[2, 0, 3, 1, 4], [4, 1, 3, 0, 2]]
+    assert layout.order.tolist() == [2, 0, 3, 1, 4]
+    rows = [(2, 0), (0, 0), (4, 1), (1, 1), (3, 0), (1, 0), (3, 1), (0, 1), (4, 0), (2, 1)]  # row, direction
+    assert layout.both_order.tolist() == [2 * row + direction for row, direction in rows]
     assert layout.dialogue.tolist() == [0, 0, 1, 1, 1]
     assert layout.joined.tolist() == [True, False, True, True]
-    for order, place in zip(layout.order, layout.place):
-        assert order[place].tolist() == list(range(5))
+    assert layout.order[layout.place].tolist() == list(range(5))
+    assert layout.both_order[layout.both_place].tolist() == list(range(10))
+
+
+def test_steps_are_contiguous_as_one_batched_product_needs_them():
+    layout = Layout.of(LENGTHS)
+    packed = torch.arange(2.0 * sum(LENGTHS)).unsqueeze(1).repeat(1, 3)
+    steps = _steps(packed, layout)
+    assert [tuple(step.shape) for step in steps] == [(2, size, 3) for size in layout.steps]
+    assert all(step.is_contiguous() for step in steps)
+    assert torch.equal(torch.cat([step.flatten(0, 1) for step in steps]), packed)
 
 
 @pytest.mark.parametrize("lengths", [[], [3, 0]])
