@@ -1,7 +1,11 @@
-"""docs/own-data.md, word by word: its shell blocks make what the adapter reads, its settings are sound."""
+"""docs/own-data.md, word by word: what its shell blocks make, its settings, and its commands, as far as predictions."""
 
+import csv
+import importlib
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +14,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dferc.params import load_params
+from dferc import MODALITIES, cli
+from dferc.params import load_params, read_yaml
 from dferc.store import read_utterances
-from pipeline import prepare
 from pipeline.corpora import read
 from pipeline.media import probe
-from tests.clips import tone, write_clip
+from tests.clips import SHARED, tone, write_clip
+from tests.drawn_faces import draw_scene, write_ferplus
 from tests.helpers import REPOSITORY
+from tests.projects import edit
 
 GUIDE = (REPOSITORY / "docs/own-data.md").read_text(encoding="utf-8")
+STAGES = read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+FILMED = SHARED / "media/WolfgangLanger_Pexels.mp4"
+"""20 s of somebody with sound; a drawn face stands in where it is not there."""
 
 
 def blocks(language: str) -> list[str]:
@@ -26,12 +35,16 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
 
 
+def drawn_video(path: Path) -> Path:
+    """18 s of a drawn face and a tone."""
+    return write_clip(path, sound=tone(18), pictures=[draw_scene()[0]] * 180)
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A folder in which the guide's files were made, from a video of 18 s, and its settings put into params.yaml."""
+    """A folder in which the guide's files were made, from a video, and its settings put into params.yaml."""
     folder = tmp_path_factory.mktemp("project")
-    pictures = (np.full((32, 48), number, np.uint8) for number in range(180))
-    video = write_clip(folder / "video.mp4", sound=tone(18), pictures=pictures)
+    video = FILMED if FILMED.exists() else drawn_video(folder / "video.mp4")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for block in blocks("bash"):
         if "cat > data/" in block:
@@ -42,6 +55,57 @@ def project(tmp_path_factory) -> Path:
     assert separator
     (folder / "params.yaml").write_text(kept + "\n" + "\n".join(blocks("yaml")), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def here(project, monkeypatch) -> Path:
+    """The same, as the working folder of commands that use no process but this."""
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("DFERC_WORKERS", "0")
+    return project
+
+
+def perform(block: str) -> None:
+    """Run a block's commands in the working folder, ours in this process, and what DVC would run in its place."""
+    for line in block.strip().splitlines():
+        match shlex.split(line, comments=True):
+            case ["python", "-m", module, *arguments]:
+                invoke(importlib.import_module(module).main, arguments)
+            case ["dferc", *arguments]:
+                invoke(cli.main, arguments)
+            case ["dvc", "repro", "evaluate@mine-full"]:
+                stages = list(STAGES)
+                for stage in stages[stages.index("prepare") : stages.index("evaluate") + 1]:
+                    perform(command_of(stage, "mine"))
+            case ["dvc", "metrics", "show", path]:
+                assert Path(path).exists()
+            case _:
+                subprocess.run(["bash", "-ec", line], check=True)
+
+
+def invoke(command, arguments: list[str]) -> None:
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, f"{' '.join(arguments)}\n{result.output}"
+
+
+def command_of(stage: str, corpus: str) -> str:
+    """What DVC runs for a stage, of the variant `full`."""
+    command = STAGES[stage].get("do", STAGES[stage])["cmd"]
+    for item, value in {"item": corpus, "item.corpus": corpus, "item.variant": "full"}.items():
+        command = command.replace(f"${{{item}}}", value)
+    return command
+
+
+def read_predictions() -> list[dict[str, str]]:
+    with open("predictions.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def probabilities(rows: list[dict[str, str]], classes: tuple[str, ...]) -> np.ndarray:
+    """[N, C]; there are those of these classes and of no other."""
+    names = [f"p_{name}" for name in classes]
+    assert all([name for name in row if name.startswith("p_")] == names for row in rows)
+    return np.array([[float(row[name]) for name in names] for row in rows])
 
 
 def test_settings_of_the_guide_are_sound(project):
@@ -63,16 +127,48 @@ def test_clips_and_table_of_the_guide_become_a_labelled_corpus(project):
         assert (found.has_audio, found.has_video) == (True, True) and found.duration_s == pytest.approx(1, abs=0.15)
 
 
-@pytest.mark.parametrize(("corpus", "labels", "spans"), [("mine", 12, {0.0}), ("talks", 0, {0.5, 2.2, 4.5})])
-def test_corpora_of_the_guide_can_be_prepared(project, monkeypatch, corpus, labels, spans):
-    monkeypatch.chdir(project)
-    result = CliRunner().invoke(prepare.main, [f"--corpus={corpus}", "--workers=0"])
-    assert result.exit_code == 0, result.output
-    rows = read_utterances(project / f"features/{corpus}/utterances.h5")
-    assert (rows.emotion >= 0).sum() == labels and set(rows.start_s) == spans
-
-
 def test_subtitles_of_the_guide_become_an_unlabelled_corpus(project):
     corpus = read(project / "data/raw/talks", load_params(project / "params.yaml").corpus("talks").prepare)
     assert [(row.speaker, row.start_s) for row in corpus.utterances] == [("ANNA", 0.5), ("BO", 2.2), ("ANNA", 4.5)]
     assert corpus.classes == () and {row.media for row in corpus.utterances} == {"talk.mp4"}
+
+
+@pytest.mark.slow
+def test_clips_and_table_go_from_nothing_to_predictions(here):
+    perform(blocks("bash")[1])
+    utterances, made = read_utterances(here / "features/mine/utterances.h5"), read_predictions()
+    assert [row["utterance_id"] for row in made] == list(utterances.utterance_id) and len(made) == 12
+    assert (utterances.emotion >= 0).all() and set(utterances.start_s) == {0.0}
+    assert probabilities(made, ("anger", "joy")).sum(axis=1) == pytest.approx(1, abs=1e-4)
+    assert {name for name in MODALITIES if f"contribution_{name}" in made[0]} == {"text", "audio"}
+
+
+@pytest.fixture
+def model(here) -> None:
+    """In place of the demo's model one that was made by the same commands, in seconds: of the twelve clips."""
+
+    def shrink(document) -> None:
+        demo = document["demo"]
+        demo["prepare"] = document["mine"]["prepare"]
+        demo["finetune_text"] |= {"epochs": 1, "scratch_layers": 1, "scratch_width": 32, "scratch_vocabulary": 300}
+        demo["train_face"] |= {"epochs": 1, "batch_size": 8}
+        demo["train"] |= {"hidden": 8, "align": 8, "epochs": 2, "class_weights": "uniform"}
+
+    edit(here / "params.yaml", shrink)
+    shutil.copytree(here / "data/raw/mine", here / "data/raw/demo")
+    write_ferplus(here / "data/faces/demo", {"Training": 12, "PublicTest": 3, "PrivateTest": 3})
+    stages = list(STAGES)
+    for stage in stages[stages.index("prepare") : stages.index("train")]:
+        perform(command_of(stage, "demo"))
+    perform("dferc train --corpus demo --seed 0 --seed 1 --no-evaluate")
+
+
+@pytest.mark.slow
+def test_video_and_subtitles_go_from_nothing_to_predictions(here, model):
+    perform(blocks("bash")[3])
+    utterances, made = read_utterances(here / "features/talks/utterances.h5"), read_predictions()
+    assert [row["utterance_id"] for row in made] == list(utterances.utterance_id)
+    assert [row["text"].split()[0] for row in made] == ["What", "You", "I"]
+    assert (utterances.emotion < 0).all() and list(utterances.start_s) == [0.5, 2.2, 4.5]
+    assert probabilities(made, ("anger", "joy")).sum(axis=1) == pytest.approx(1, abs=1e-4)
+    assert all(float(row[f"contribution_{name}"]) > 0 for row in made for name in MODALITIES)
