@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dferc.corpus import Note
-from pipeline.utterances import Problem, Utterance
+from dferc.problems import Problem
+from pipeline.utterances import Utterance
 
 
 def identical_files(raw: Path, names: Iterable[str]) -> list[list[str]]:

@@ -17,11 +17,12 @@ from dferc import engine
 from dferc.console import CorpusName, InputError, console, progress_bar
 from dferc.corpus import Features, Utterances
 from dferc.files import file_hash
+from dferc.problems import Problem, write_table
 from dferc.store import read_utterances, write_features
 from pipeline.media import MediaError
 from pipeline.scratch import DEFAULT_PATH, Record, Scratch, key_of
 from pipeline.steps import Clock, write_log
-from pipeline.utterances import Problem, Utterance, write_table
+from pipeline.utterances import Utterance
 
 _LOOK_UP = 512
 """Keys per look-up: records are many, and each goes into the matrix at once."""

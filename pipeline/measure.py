@@ -9,8 +9,9 @@ from pathlib import Path
 
 from dferc import engine
 from dferc.console import InputError, progress_bar
+from dferc.problems import Problem
 from pipeline.media import MediaError, MediaInfo, probe
-from pipeline.utterances import Problem, Utterance
+from pipeline.utterances import Utterance
 
 SHORT_S = 0.08
 """Clips below this have no audio functionals (openSMILE's IS10: all NaN at 0.06 s, finite from 0.08 s)."""

@@ -22,11 +22,12 @@ from dferc.corpus import UNLABELLED, Note, Utterances
 from dferc.engine import Workers
 from dferc.engine.options import engine_options
 from dferc.params import Corpus, load_params
+from dferc.problems import Problem, write_table
 from dferc.store import write_utterances
 from pipeline import corpora
 from pipeline.duplicates import identical_clips, identical_files, identical_note, media_groups
 from pipeline.measure import Faulty, check_share, check_spans, complete, measure_clips
-from pipeline.utterances import Problem, Utterance, write_table
+from pipeline.utterances import Utterance
 
 WORDS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 """Columns of text in what the trainer reads."""

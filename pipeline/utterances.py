@@ -1,17 +1,11 @@
-"""The rows that run through stage 1: data/<corpus>/utterances.csv and the problems tables.
-
-Plain CSV, so that a person can read them, a diff can show them, and DVC can hash them.
-"""
+"""The rows that run through stage 1: data/<corpus>/utterances.csv."""
 
 import csv
-import io
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
 from dferc.console import InputError
-from dferc.files import write_atomically
 
 
 class Region(NamedTuple):
@@ -77,39 +71,6 @@ class Utterance:
     def seen(self) -> tuple[str, float, float, Region]:
         """Where its picture is: file, begin and end in seconds, part of the frame."""
         return self.media, self.start_s, self.end_s, self.region
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
-    """Something found wrong, and what follows from it: never a silent drop.
-
-    Attributes:
-        where: utterance id, or file.
-        file: the file at fault, relative to the raw folder, or empty.
-        problem: what was found, as `kind` or `kind: detail`.
-        consequence: what was done about it.
-    """
-
-    where: str
-    file: str
-    problem: str
-    consequence: str
-
-    @property
-    def kind(self) -> str:
-        """What sort of problem this is, for counting."""
-        return self.problem.partition(":")[0]
-
-
-def write_table(path: str | Path, rows: Iterable[Utterance] | Iterable[Problem], kind: type) -> None:
-    """Write rows of one kind as CSV, atomically; the header stands even over zero rows."""
-    text = io.StringIO()
-    # All text is quoted: csv.writer before Python 3.13 leaves a lone carriage return bare, which breaks the row.
-    names = [field.name for field in fields(kind)]
-    writer = csv.DictWriter(text, names, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline=""))
 
 
 def read_utterances_csv(path: str | Path) -> list[Utterance]:

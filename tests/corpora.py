@@ -9,8 +9,9 @@ from pydantic import TypeAdapter
 
 from dferc.corpus import UNLABELLED, Utterances
 from dferc.params import AnyPrepare, Prepare, load_params
+from dferc.problems import write_table
 from dferc.store import write_utterances
-from pipeline.utterances import Utterance, write_table
+from pipeline.utterances import Utterance
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -1,31 +1,14 @@
 """An import: what is to be written, what there is to say about it, and its writing."""
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from dferc import MODALITIES
 from dferc.console import InputError
 from dferc.corpus import CachedCorpus
-from dferc.files import write_atomically
 from dferc.importing.source import Source
+from dferc.problems import Problem, write_table
 from dferc.store import IMPORT_PROBLEMS, write_features, write_utterances
-
-
-class Problem(NamedTuple):
-    """One row of problems.csv: what was found wrong (`kind`, or `kind: detail`), and what follows from it."""
-
-    where: str
-    file: str
-    problem: str
-    consequence: str
-
-    @property
-    def kind(self) -> str:
-        """The problem without its detail, by which problems are counted."""
-        return self.problem.partition(": ")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +43,4 @@ def write_import(folder: Path, imported: Imported) -> None:
             write_features(folder / f"{modality}.h5", imported.corpus.modalities[modality])
         else:
             (folder / f"{modality}.h5").unlink(missing_ok=True)
-    table = io.StringIO(newline="")
-    csv.writer(table, lineterminator="\n").writerows([Problem._fields, *imported.problems])
-    write_atomically(folder / IMPORT_PROBLEMS, lambda path: path.write_text(table.getvalue(), encoding="utf-8"))
+    write_table(folder / IMPORT_PROBLEMS, imported.problems, Problem)

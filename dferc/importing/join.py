@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dferc import MODALITIES
 from dferc.console import InputError
 from dferc.corpus import CachedCorpus
-from dferc.importing.imported import Imported, Problem
+from dferc.importing.imported import Imported
 from dferc.importing.naming import name_utterances
 from dferc.importing.placing import place_features
 from dferc.importing.source import Source
+from dferc.problems import Problem
 
 
 def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[Source], name: str) -> Imported:

@@ -7,9 +7,9 @@ import numpy as np
 from dferc import SPLITS
 from dferc.console import InputError
 from dferc.corpus import UNLABELLED, Utterances
-from dferc.importing.imported import Problem
 from dferc.importing.known import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
 from dferc.importing.source import Source
+from dferc.problems import Problem
 
 
 def name_utterances(base: Source, namers: Sequence[Source], name: str, problems: list[Problem]) -> Utterances:

@@ -8,8 +8,8 @@ import numpy as np
 from dferc import __version__
 from dferc.console import InputError
 from dferc.corpus import Features, Utterances
-from dferc.importing.imported import Problem
 from dferc.importing.source import Source
+from dferc.problems import Problem
 
 MAX_LABELS_DIFFERENT = 0.1
 """Share of utterances whose label may differ between two files before they count as differently ordered."""

@@ -16,7 +16,8 @@ from pathlib import Path
 from dferc.console import InputError
 from dferc.corpus import Note
 from dferc.params import Prepare
-from pipeline.utterances import Problem, Utterance
+from dferc.problems import Problem
+from pipeline.utterances import Utterance
 
 IMPORTED = "import"
 """What stands in place of an adapter where features can only be imported."""

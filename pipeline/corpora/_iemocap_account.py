@@ -8,6 +8,7 @@ from rich.table import Table
 from dferc.console import console
 from dferc.corpus import Note
 from dferc.params import IemocapOptions
+from dferc.problems import Problem
 from pipeline.corpora._iemocap_protocol import (
     COSMIC_VALIDATION,
     PROMOTED,
@@ -18,7 +19,6 @@ from pipeline.corpora._iemocap_protocol import (
     votes,
 )
 from pipeline.corpora._iemocap_release import SESSIONS, Release, Turn
-from pipeline.utterances import Problem
 
 _OWN = "kept as found; scores are not comparable with published ones"
 _RULE = "Happiness alone has the most votes: every label of the raters, the first of each actor's own"

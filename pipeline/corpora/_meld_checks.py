@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from dferc import SPLITS
 from dferc.corpus import Note
+from dferc.problems import Problem
 from pipeline.corpora._published import NAMES, Key
-from pipeline.utterances import Problem, Utterance
+from pipeline.utterances import Utterance
 
 
 class Turn(NamedTuple):

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 from dferc.console import InputError
+from dferc.problems import Problem
 from pipeline.corpora._published import NAMES, Key, lump
-from pipeline.utterances import Problem
 
 Clips = dict[Key, PurePath]
 """The clips of one split, relative to the raw folder."""

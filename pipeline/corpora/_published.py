@@ -13,8 +13,8 @@ from rich.table import Table
 from dferc import SPLITS
 from dferc.console import InputError, console
 from dferc.files import file_hash
+from dferc.problems import Problem
 from pipeline.corpora._rows import refuse
-from pipeline.utterances import Problem
 
 NAMES = dict(zip(("train", "dev", "test"), SPLITS, strict=True))
 """The authors' name of each split, and ours."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dferc.console import InputError
-from pipeline.utterances import Problem
+from dferc.problems import Problem
 
 Record = dict[str, str]
 """One row by column name; "" where the table says nothing."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dferc.console import InputError
+from dferc.problems import Problem
 from pipeline.corpora._rows import read_text, refuse
-from pipeline.utterances import Problem
 
 EMPTY_CUE = "empty cue"
 """Kind of problem of a cue that is left out."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dferc.console import InputError
 from dferc.params import TableOptions
+from dferc.problems import Problem
 from pipeline.corpora._rows import Row, nearest, read_records, refuse
 from pipeline.corpora._subtitles import Cue, read_cues
-from pipeline.utterances import Problem
 
 SUBTITLES = (".srt", ".vtt")
 MEDIA = (

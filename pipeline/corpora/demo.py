@@ -6,9 +6,10 @@ from pathlib import Path
 from dferc import SPLITS
 from dferc.console import InputError
 from dferc.params import Prepare
+from dferc.problems import Problem
 from pipeline.corpora import RawCorpus
 from pipeline.demo.plan import CLASSES, PROTOCOL, TRANSCRIPT_COLUMNS
-from pipeline.utterances import Problem, Utterance
+from pipeline.utterances import Utterance
 
 _AGAIN = "Make the corpus again: `python -m pipeline.make_demo`."
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from dferc.console import console
 from dferc.corpus import Note
 from dferc.params import Prepare
+from dferc.problems import Problem
 from pipeline.corpora import RawCorpus
 from pipeline.corpora._published import (
     NAMES,
@@ -25,7 +26,7 @@ from pipeline.corpora._published import (
     read_table,
     show_counts,
 )
-from pipeline.utterances import Problem, Utterance
+from pipeline.utterances import Utterance
 
 CLASSES = ("joyful", "mad", "peaceful", "neutral", "sad", "powerful", "scared")
 """Class ids are positions here, in COSMIC's order."""

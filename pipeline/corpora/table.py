@@ -8,12 +8,13 @@ from dferc import SPLITS
 from dferc.console import InputError
 from dferc.corpus import Note
 from dferc.params import Prepare, TableOptions
+from dferc.problems import Problem
 from pipeline.corpora import RawCorpus
 from pipeline.corpora._rows import Row, nearest, read_table, refuse
 from pipeline.corpora._splits import split_dialogues
 from pipeline.corpora._subtitles import EMPTY_CUE
 from pipeline.corpora._videos import read_videos
-from pipeline.utterances import Problem, Utterance
+from pipeline.utterances import Utterance
 
 _FROM_SUBTITLES = "subtitles"
 _SPLIT_NAMES = {

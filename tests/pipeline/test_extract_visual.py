@@ -10,6 +10,7 @@ import torch
 from dferc.console import InputError
 from dferc.engine import WorkerDied, Workers
 from dferc.params import ExtractVisual, load_params
+from dferc.problems import write_table
 from dferc.store import read_features, write_utterances
 from pipeline import extract_visual
 from pipeline.densenet import FaceNet, load_face_net, save_face_net
@@ -19,7 +20,7 @@ from pipeline.pooling import BATCH, face_vectors, pooled
 from pipeline.scratch import Scratch
 from pipeline.speaker_face import Faces
 from pipeline.train_face import leave_untrained
-from pipeline.utterances import Utterance, write_table
+from pipeline.utterances import Utterance
 from tests.clips import SHARED, needs_media, tone, truncate, write_clip
 from tests.corpora import make_row
 from tests.drawn_faces import draw_scene

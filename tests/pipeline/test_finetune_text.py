@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from dferc.console import InputError
 from dferc.corpus import UNLABELLED
 from dferc.device import choose_device
+from dferc.problems import write_table
 from pipeline.encoder import collate, load_encoder
 from pipeline.finetune_text import find_encoder, main, make_task
 from pipeline.tagger import Tagger, shuffled_batches, train_tagger, validate
-from pipeline.utterances import Utterance, write_table
+from pipeline.utterances import Utterance
 from tests.encoders import CUES, extract_settings, finetune_settings, small_encoder, talk, write_params
 
 CPU = choose_device("cpu", "float32")

@@ -1,6 +1,5 @@
-"""utterances.csv and the problems tables: what is written is read back, what is broken is refused with its line."""
+"""utterances.csv: what is written is read back, what is broken is refused with its line."""
 
-import csv
 import re
 from dataclasses import fields, replace
 
@@ -9,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dferc.console import InputError
-from pipeline.utterances import Problem, Region, Utterance, read_utterances_csv, write_table
+from dferc.problems import write_table
+from pipeline.utterances import Region, Utterance, read_utterances_csv
 
 ROW = Utterance(utterance_id="u", dialogue_id="d", position=3, speaker="Ann", emotion="joy", split="train", text="hi")
 HEADER = ",".join(field.name for field in fields(Utterance))
@@ -62,27 +62,6 @@ def test_same_rows_give_the_same_bytes(tmp_path):
         '"region","sound","sound_start_s","sound_end_s","has_audio","has_video"\n'
         '"u","d",3,"Ann","joy","train","hi","",0.0,0.0,"0.0 0.0 1.0 1.0","",0.0,0.0,False,False\n'
     )
-
-
-def test_table_of_no_problems_has_its_header(tmp_path):
-    write_table(tmp_path / "problems.csv", [], Problem)
-
-    assert (tmp_path / "problems.csv").read_text() == '"where","file","problem","consequence"\n'
-
-
-def test_problems_are_written_by_column(tmp_path):
-    problem = Problem(where="u", file="a,b.mp4", problem="too long: 31.0 s", consequence="cut")
-    write_table(tmp_path / "problems.csv", [problem], Problem)
-
-    with open(tmp_path / "problems.csv", newline="") as file:
-        assert list(csv.DictReader(file)) == [
-            {"where": "u", "file": "a,b.mp4", "problem": "too long: 31.0 s", "consequence": "cut"}
-        ]
-
-
-@pytest.mark.parametrize(("problem", "kind"), [("too long: 31.0 s: cut", "too long"), ("no picture", "no picture")])
-def test_kind_of_a_problem_is_what_stands_before_the_colon(problem, kind):
-    assert Problem(where="u", file="", problem=problem, consequence="").kind == kind
 
 
 def test_row_has_types(tmp_path):
