@@ -1,7 +1,12 @@
 """What all tests share: Ctrl-C that arrives, and the one expensive fixture, the demo corpus, media to scores."""
 
+import os
 import signal
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before PyTorch is loaded: threads that wait for each other spin, and beside another process's they starve it.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
