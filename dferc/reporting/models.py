@@ -50,7 +50,7 @@ def _tsne(found: Mapping, basis: Basis) -> Iterator[Figure]:
     tsne = found["geometry"]["tsne"]
     if tsne:
         views = []
-        said = f"Shown is seed {tsne['seed']}; axes and distances between clusters mean nothing."
+        said = f"Shown is seed {tsne['seed']} alone; axes and distances between clusters mean nothing."
         caption = caption_of(found, "geometry", basis, found["run"], said)
         blank = {"showticklabels": False, "showgrid": False, "zeroline": False}
         layout = {"height": 520, "xaxis": blank, "yaxis": blank | {"scaleanchor": "x"}}

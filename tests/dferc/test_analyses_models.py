@@ -224,6 +224,26 @@ def test_command_writes_every_part_of_the_schema(root):
     assert sum(each["accuracy"]["n"] for each in bins) == found["labelled"]
 
 
+def test_what_is_seen_in_models_is_of_every_seed(root, insides):
+    assert run_analyse(root).exit_code == 0
+    found = read_analyses(root)
+    rows = sample_rows(insides[0].batch.present_MN.numpy())
+    each = [silhouettes(levels_of(inside, rows), rows)["disentangled"]["by_modality"] for inside in insides]
+    assert each[0] != each[1]
+    silhouette = found["geometry"]["silhouette"]["disentangled"]["by_modality"]
+    assert silhouette == {
+        "mean": pytest.approx(np.mean(each), abs=1e-6),
+        "std": pytest.approx(np.std(each, ddof=1), abs=1e-6),
+        "seeds": 2,
+        "n": len(rows["utterance"]),
+    }
+    missing = [*found["missing"]["subsets"], *found["missing"]["random"]]
+    scores = [line[score] for line in missing for score in ("accuracy", "weighted_f1")]
+    shares = [line["share"] for line in found["context"]["votes"]]
+    assert {number["seeds"] for number in (*scores, *shares)} == {2}
+    assert found["geometry"]["tsne"]["seed"] == 0
+
+
 def test_command_gives_the_same_bytes_again(root):
     assert run_analyse(root).exit_code == 0
     before = (root / "reports/demo/analyses.json").read_bytes()
