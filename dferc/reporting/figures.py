@@ -157,6 +157,7 @@ def confusion_figure(ablation: Ablation, basis: Basis) -> Figure:
             "zmin": 0,
             "zmax": 100,
             "texttemplate": "%{z:.0f}",
+            "textfont": {"color": "--ink"},
             "hovertemplate": "true %{y}<br>taken for %{x}<br>%{z:.1f} %, %{customdata} utterances<extra></extra>",
             "colorscale": "--sequential",
             "colorbar": {"title": {"text": "%"}, "thickness": 12, "outlinewidth": 0},

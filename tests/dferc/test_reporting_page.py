@@ -198,6 +198,67 @@ def test_phone_needs_no_sideways_scrolling(browser, path, width):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def contrast(one: str, two: str) -> float:
+    """Of two colours (#rrggbb), as WCAG 2 defines it: 1 to 21."""
+    channels = np.array([[int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)] for colour in (one, two)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_and_lines_stand_out_from_what_is_behind_them(browser, path, scheme):
+    """By 4.5 and 3, as WCAG 2 asks at level AA."""
+    with opened(browser, path, color_scheme=scheme) as page:
+        behind = {
+            "ink": ["paper", "panel", "warn", "mark", "sequential"],
+            "muted": ["paper", "panel", "warn"],
+            "link": ["paper"],
+            "warn-line": ["paper", "panel"],
+            "on": ["c1", "c2", "c3"],
+            "c1": ["paper", "panel"],
+            "c2": ["paper", "panel"],
+        }
+        asked = [(text, ground, 4.5) for text, grounds in behind.items() for ground in grounds]
+        asked += [(line, ground, 3) for line in ("strong-line", "focus") for ground in ("paper", "panel")]
+        asked += [(f"c{number}", "paper", 3) for number in range(1, 9)]
+        for text, ground, least in asked:
+            colours = page.evaluate("([one, two]) => [property(one), property(two)]", [f"--{text}", f"--{ground}"])
+            for colour in colours[1].split(", "):
+                assert contrast(colours[0], colour) >= least, (text, ground, colour)
+        ink = page.evaluate("getComputedStyle(document.body).color")
+        figure = page.locator("figure[data-figure=confusion]")
+        figure.scroll_into_view_if_needed()
+        number = figure.locator(".plot .hm text").first
+        assert number.evaluate("(each) => getComputedStyle(each).fill") == ink
+        page.fill("[name=words]", "a")
+        found = page.locator("#utterances .words mark").first
+        found.evaluate("(each) => each.closest('.utterance').classList.add('other')")
+        assert found.evaluate("(each) => getComputedStyle(each).color") == ink
+
+
+def test_buttons_of_a_figure_that_the_keyboard_reaches_are_no_part_of_a_picture(page):
+    figure = page.locator("figure[data-figure=confusion]")
+    figure.scroll_into_view_if_needed()
+    figure.locator("svg.main-svg").first.wait_for()
+    figure.locator("select").focus()
+    page.keyboard.press("Tab")
+    assert (
+        page.evaluate("document.activeElement.closest('.plot [role=img], .plot[role=img], [aria-hidden=true]')") is None
+    )
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Download plot"
+
+
+def test_regions_can_be_told_apart_by_name(page):
+    for figure in page.locator("figure[data-figure]").all():
+        figure.locator("summary").click()
+        figure.locator("[role=region]").wait_for()
+    names = page.evaluate(
+        "[...document.querySelectorAll('[role=region]')].map((each) => each.getAttribute('aria-label'))"
+    )
+    assert len(names) == len(set(names)) > page.locator("figure[data-figure]").count()
+
+
 def test_every_control_has_a_name_and_every_id_is_there_once(page):
     unnamed = page.evaluate(
         """[...document.querySelectorAll("button, select, input, [role=region], [role=img]")].filter((each) =>
@@ -205,6 +266,11 @@ def test_every_control_has_a_name_and_every_id_is_there_once(page):
         (each.tagName !== "BUTTON" || !each.textContent.trim())).length"""
     )
     assert unnamed == 0
+    for _ in range(2):  # who speaks to a browser says what stands on a button: its name must have it
+        names = "(buttons) => buttons.map((each) => [each.textContent, each.getAttribute('aria-label')])"
+        buttons = page.locator("#utterances button").evaluate_all(names)
+        assert buttons and all(label.startswith(text) for text, label in buttons)
+        page.check("[name=details]")
     ids = page.evaluate("[...document.querySelectorAll('[id]')].filter((e) => !e.closest('svg')).map((e) => e.id)")
     assert len(ids) == len(set(ids))
 

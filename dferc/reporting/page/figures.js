@@ -70,7 +70,7 @@ function withoutMarkup(text) {
   return new DOMParser().parseFromString(text, "text/html").body.textContent;
 }
 
-function numbersTable(view) {
+function numbersTable(figure, view) {
   const body = make("tbody");
   for (const trace of view.traces) {
     for (const cells of numbers(trace)) {
@@ -80,7 +80,7 @@ function numbersTable(view) {
   }
   const headings = ["series", "at", "value", "interval or spread", "which"];
   const head = make("thead", {}, make("tr", {}, ...headings.map((name) => make("th", { scope: "col" }, name))));
-  return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "numbers" }, make("table", {}, head, body));
+  return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `${figure.title}: numbers` }, make("table", {}, head, body));
 }
 
 /** Plotly itself: 5 MB that the browser reads when the first figure is wanted, not before. */
@@ -99,11 +99,13 @@ function setUp(element) {
 
   function tabulate() {
     details.querySelector(".scroll")?.remove();
-    if (details.open) details.append(numbersTable(view()));
+    if (details.open) details.append(numbersTable(figure, view()));
   }
   function draw() {
     drawn = true;
     plotly().react(plot, coloured(view().traces), layoutOf(view()), configOf(figure));
+    // Loose letters and marks say nothing when read aloud; the table and the buttons do.
+    for (const svg of plot.querySelectorAll(".main-svg")) svg.setAttribute("aria-hidden", "true");
   }
   select?.addEventListener("change", () => {
     element.querySelector("figcaption").textContent = view().caption;

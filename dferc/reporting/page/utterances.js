@@ -66,6 +66,7 @@ function utterance(row, pattern) {
   const chosen = state.run.chosen[row];
   const probability = (number) => `${slice(state.run.probability, row, DATA.classes.length)[number]} %`;
   const open = state.open.has(row) || filters.details.checked;
+  const more = open ? "less" : "details";
   const shift = shiftOf(row);
   const absent = ROWS.absent[row].map((at) => `no ${DATA.modalities[at]}`);
   const item = make(
@@ -95,7 +96,7 @@ function utterance(row, pattern) {
       ),
     ),
     make("div", { class: "parts" }, contributions(row), contextWeight(row)),
-    make("button", { type: "button", class: "more", "aria-expanded": String(open), "aria-label": `details of utterance ${ROWS.position[row]}` }, open ? "less" : "details"),
+    make("button", { type: "button", class: "more", "aria-expanded": String(open), "aria-label": `${more}, utterance ${ROWS.position[row]}` }, more),
     open && details(row),
   );
   item.querySelector(".more").addEventListener("click", () => toggle(row));
