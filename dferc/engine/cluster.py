@@ -89,15 +89,21 @@ def connected(workers: Workers) -> Iterator[None]:
 
 def _start(workers: Workers) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-    ray.init(
-        LOCAL,
-        num_cpus=max(default_workers(), workers.cpus) if workers.count is None else workers.count * workers.cpus,
-        object_store_memory=_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _system_config={"worker_niceness": 0},  # Ray's own choice is 15: beside other work it would get a fraction
-    )
+    try:
+        ray.init(
+            LOCAL,
+            num_cpus=max(default_workers(), workers.cpus) if workers.count is None else workers.count * workers.cpus,
+            object_store_memory=_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _system_config={"worker_niceness": 0},  # Ray's own choice is 15: beside other work it would get a fraction
+        )
+    except Exception as error:  # Ray raises just that where it does not come up in time
+        raise InputError(
+            f"Ray cannot be started on this machine: {error}. Is it short of time, memory or disk? Try again, or "
+            "do without: --engine local."
+        ) from error
 
 
 def _join(address: str) -> None:
@@ -108,7 +114,7 @@ def _join(address: str) -> None:
     code = [str(folder) for folder in folders if folder.is_dir()]  # dferc may be installed alone
     try:
         ray.init(address, runtime_env={"py_modules": code}, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises just that where it does not come up in time
         raise InputError(f"the Ray cluster at {address} cannot be joined: {error}. {_remedy(error)}") from error
 
 

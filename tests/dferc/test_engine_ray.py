@@ -283,6 +283,17 @@ def test_cluster_that_cannot_be_joined_is_told(disconnected, monkeypatch):
         list(engine.run(square, [1], Workers(cluster="auto")))
 
 
+@pytest.mark.parametrize("raised", [Exception, TimeoutError])
+@pytest.mark.parametrize(("address", "told"), [("local", "cannot be started .* --engine local"), ("auto", "at auto")])
+def test_ray_that_does_not_come_up_in_time_is_told(disconnected, monkeypatch, raised, address, told):
+    def late(*_, **__):
+        raise raised("The node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(InputError, match=told):
+        list(engine.run(square, [1], Workers(1, cluster=address)))
+
+
 @pytest.mark.parametrize(("changed", "found"), [("ray", "Ray: 0.1"), ("python", "Python: 3.0.0")])
 def test_cluster_of_another_version_is_refused(one_node, disconnected, monkeypatch, changed, found):
     mine = ray._private.utils.compute_version_info()
