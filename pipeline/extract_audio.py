@@ -102,11 +102,21 @@ def _conf_hash(smile: opensmile.Smile, feature_set: str) -> str | None:
 # ---------------------------------------------------------------------------------------------------- in a worker
 
 _smile: opensmile.Smile | None = None
+_file: sound.SoundFile | None = None
 
 
 def _start(feature_set: str) -> None:
-    global _smile
-    _smile = open_smile(feature_set)
+    global _smile, _file
+    _smile, _file = open_smile(feature_set), None
+
+
+def _opened(path: str) -> sound.SoundFile:
+    """The file of the utterance before, if this one is in it as well."""
+    global _file
+    if _file is None or _file.path != path:
+        _file = None
+        _file = sound.SoundFile(path)
+    return _file
 
 
 def functionals(item: tuple[str, float, float, float]) -> Measured:
@@ -122,7 +132,7 @@ def functionals(item: tuple[str, float, float, float]) -> Measured:
     clock = Clock()
     try:
         with clock.step("decode"):
-            samples = sound.read_audio(path, start_s, end_s)
+            samples = _opened(path).read(start_s, end_s)
     except media.MediaError as error:
         return Measured(Record(problem=error.problem), clock.seconds)
     with clock.step("openSMILE"):

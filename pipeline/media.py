@@ -146,17 +146,18 @@ def frames(container: av.container.InputContainer, *streams: av.stream.Stream) -
         yield from decoded
 
 
-def seek(container: av.container.InputContainer, stream: av.stream.Stream, time_s: float) -> None:
+def seek(container: av.container.InputContainer, stream: av.stream.Stream, time_s: float) -> bool:
     """Go to a keyframe at or before a time of the file, to the first where there is none.
 
-    A file that cannot seek stays where it is.
+    A file that cannot seek stays where it is: False.
     """
     for at_s in (time_s, 0.0):  # some containers refuse a time before their first keyframe
         try:
             container.seek(int((origin_s(container) + at_s) / stream.time_base), stream=stream)
         except av.FFmpegError:
             continue
-        return
+        return True
+    return False
 
 
 def origin_s(container: av.container.InputContainer) -> float:

@@ -1,15 +1,18 @@
-"""The sound of an utterance: mono, 16 kHz.
+"""The sound of utterances: mono, 16 kHz.
 
-Each utterance opens its file anew (some milliseconds, `python -m benchmarks.decode`), also where many are in one file:
-an AAC decoder that has decoded before fills in other noise, so samples would depend on what was asked for earlier.
+A file is opened once for many utterances (some milliseconds each time, `python -m benchmarks.decode`), yet each is
+decoded by a decoder of its own: an AAC decoder that has decoded before fills in other noise, so samples would depend on
+what was asked for earlier. For the same reason a file is opened anew where a seek would depend on it.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import av
 import numpy as np
 
-from pipeline.media import MediaError, frames, open_media, origin_s, probe, seek, stream_of
+from pipeline.media import MediaError, open_media, origin_s, packets, probe, seek, stream_of
 
 SAMPLE_RATE_HZ = 16000
 
@@ -22,54 +25,138 @@ _SAFE_PLANES = 7
 _PREROLL_S = 0.5
 """Decoded before a span and thrown away: AAC and MP3 frames need their predecessors to come out the same."""
 
+_TOLD_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float"}
+"""Decoders to which a stream says nothing but its extradata: another one decodes the same."""
+
 
 def read_audio(path: str | Path, start_s: float, end_s: float) -> np.ndarray:
-    """Decode the sound of a span.
+    """Decode the sound of one span; see `SoundFile.read`."""
+    with SoundFile(path) as file:
+        return file.read(start_s, end_s)
 
-    The channels are averaged at their own rate, the span is cut to the sample, then resampled; the result is clipped
-    to what a 16-bit sample holds.
+
+class SoundFile:
+    """A media file from which the sound of many spans is read. A context manager: leaving it closes the file.
 
     Args:
-        path: media file.
-        start_s: begin of the span.
-        end_s: its end; what the file lacks of it is left out.
-
-    Returns:
-        [samples] float32 in [-1, 32767/32768], mono, 16 kHz; empty where the span has no sound.
+        path: of the file.
 
     Raises:
-        MediaError: missing, unreadable, without a sound track, or nothing of the track decodes.
+        MediaError: missing, unreadable, or without a sound track.
     """
-    decoded = _decode_sound(path, start_s, end_s)
-    if decoded is None:
-        if probe(path).has_audio:
-            return np.zeros(0, np.float32)  # the span lies behind the end of the track
-        raise MediaError(path, "empty sound track: nothing of it decodes")
-    samples, first_s, rate_hz = decoded
-    begin, end = (max(0, round((edge_s - first_s) * rate_hz)) for edge_s in (start_s, end_s))
-    samples = _resample(samples[begin:end], rate_hz)[: round((end_s - start_s) * SAMPLE_RATE_HZ)]
-    return np.clip(samples, np.float32(-1), _LOUDEST)
 
+    def __init__(self, path: str | Path):
+        self.path = path
+        self._open()
 
-def _decode_sound(path: str | Path, start_s: float, end_s: float) -> tuple[np.ndarray, float, int] | None:
-    """Mono samples that cover a span, the time of the first, their rate; None where nothing decodes there."""
-    chunks, first_s, rate_hz, length = [np.zeros(0, np.float32)], None, 0, 0
-    with open_media(path) as container:
-        stream, started_s = stream_of(container, path, "audio"), origin_s(container)
-        if start_s > _PREROLL_S:
-            seek(container, stream, start_s - _PREROLL_S)
-        for frame in frames(container, stream):
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._container.close()
+
+    def read(self, start_s: float, end_s: float) -> np.ndarray:
+        """Decode the sound of a span.
+
+        The channels are averaged at their own rate, the span is cut to the sample, then resampled; the result is
+        clipped to what a 16-bit sample holds. It is the same to the bit whatever was read before.
+
+        Args:
+            start_s: begin of the span.
+            end_s: its end; what the file lacks of it is left out.
+
+        Returns:
+            [samples] float32 in [-1, 32767/32768], mono, 16 kHz; empty where the span has no sound.
+
+        Raises:
+            MediaError: nothing of the track decodes, or its sampling rate changes.
+        """
+        decoded = self._decode(start_s, end_s)
+        if decoded is None:
+            if probe(self.path).has_audio:
+                return np.zeros(0, np.float32)  # the span lies behind the end of the track
+            raise MediaError(self.path, "empty sound track: nothing of it decodes")
+        samples, first_s, rate_hz = decoded
+        begin, end = (max(0, round((edge_s - first_s) * rate_hz)) for edge_s in (start_s, end_s))
+        samples = _resample(samples[begin:end], rate_hz)[: round((end_s - start_s) * SAMPLE_RATE_HZ)]
+        return np.clip(samples, np.float32(-1), _LOUDEST)
+
+    def _decode(self, start_s: float, end_s: float) -> tuple[np.ndarray, float, int] | None:
+        """Mono samples that cover a span, the time of the first, their rate; None where nothing decodes there."""
+        chunks, first_s, rate_hz, length = [np.zeros(0, np.float32)], None, 0, 0
+        for frame in self._frames(start_s):
+            started_s = origin_s(self._container)
             time_s = (started_s if frame.time is None else frame.time) - started_s
             if first_s is None:
                 first_s, rate_hz = time_s, frame.sample_rate
             if frame.sample_rate != rate_hz:
-                raise MediaError(path, f"sampling rate changes: {rate_hz} Hz, then {frame.sample_rate} Hz")
+                raise MediaError(self.path, f"sampling rate changes: {rate_hz} Hz, then {frame.sample_rate} Hz")
             # Frames are laid end to end: their own time stamps are often coarser than a sample.
             if time_s >= end_s or first_s + length / rate_hz >= end_s:
                 break
             chunks.append(_mono(frame))
             length += frame.samples
-    return None if first_s is None else (np.concatenate(chunks), first_s, rate_hz)
+        return None if first_s is None else (np.concatenate(chunks), first_s, rate_hz)
+
+    def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
+        """What a decoder that has decoded nothing makes of the track, from some time before a span on."""
+        decoder = self._go_before(start_s)
+        for packet in packets(self._container, self._stream):
+            try:
+                yield from decoder.decode(packet)
+            except av.FFmpegError:
+                continue  # a damaged packet
+
+    def _go_before(self, start_s: float) -> av.AudioCodecContext:
+        """Stand some time before a span, as in a file just opened; returns a decoder that has decoded nothing."""
+        at_s = start_s - _PREROLL_S
+        if not self._untouched:
+            decoder = _another(self._stream.codec_context) if self._seeks_as_at_first(at_s) else None
+            if decoder is not None and seek(self._container, self._stream, at_s):
+                return decoder
+            self.close()
+            self._open()
+        self._untouched = False
+        if at_s > 0:
+            seek(self._container, self._stream, at_s)
+        return self._stream.codec_context
+
+    def _open(self) -> None:
+        self._container = open_media(self.path)
+        self._stream = stream_of(self._container, self.path, "audio")
+        self._index, self._untouched = len(self._stream.index_entries), True
+
+    def _seeks_as_at_first(self, at_s: float) -> bool:
+        """Whether a seek leads where it would have led when the file had just been opened, whatever decodes it then.
+
+        It does where the file has an index (MP4, AVI). Where FFmpeg notes places as it comes by (Matroska, raw
+        streams), it leads elsewhere the next time. Of a .wav with plain samples the place is computed. And only the
+        stream's own decoder knows what of a track's first packets is to be left out.
+        """
+        begin_s = float((self._stream.start_time or 0) * self._stream.time_base) - origin_s(self._container)
+        if at_s < max(0.0, begin_s) + _PREROLL_S:
+            return False
+        plain = self._container.format.name == "wav" and _is_plain(self._stream.codec_context)
+        return plain or len(self._stream.index_entries) == self._index
+
+
+def _another(decoder: av.AudioCodecContext) -> av.AudioCodecContext | None:
+    """A decoder like this one that has decoded nothing; None where only opening the file gives one."""
+    if _is_plain(decoder):
+        return decoder  # it remembers nothing
+    if decoder.name not in _TOLD_BY_EXTRADATA or (decoder.name == "aac" and decoder.profile != "LC"):
+        return None
+    another = av.CodecContext.create(decoder.name, "r")
+    another.extradata, another.thread_count = decoder.extradata, 1
+    return another
+
+
+def _is_plain(decoder: av.AudioCodecContext) -> bool:
+    return decoder.name.startswith("pcm_")
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:

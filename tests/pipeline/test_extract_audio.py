@@ -1,6 +1,7 @@
 """openSMILE functionals of generated and of real clips, against openSMILE itself."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import opensmile
@@ -112,6 +113,20 @@ def test_audio_is_of_the_span_alone(tmp_path, smile):
     made, _ = extract(tmp_path, [make_row("a", "long.wav", 2.0, start_s=1.0)])
     samples = read_audio(tmp_path / "long.wav", 1.0, 2.0)
     np.testing.assert_array_equal(made.features[0], smile.process_signal(samples, 16000).to_numpy()[0])
+
+
+def test_utterances_of_one_file_open_it_once(tmp_path, monkeypatch):
+    opened, open_media = [], media.open_media
+    monkeypatch.setattr("pipeline.sound.open_media", lambda path: opened.append(Path(path).name) or open_media(path))
+    for name, hz in (("a.mp4", 200), ("b.mp4", 300)):
+        write_clip(tmp_path / name, sound=tone(4, hz=hz))
+    rows = [make_row(f"{name} {n}", name, n + 0.5, start_s=n) for name in ("a.mp4", "b.mp4") for n in (0, 1.5, 3)]
+    extract(tmp_path, rows)
+    assert opened == ["a.mp4", "b.mp4"]
+    write_clip(tmp_path / "b.mp4", sound=0 * tone(4))
+    before = (tmp_path / "out.h5").read_bytes()
+    extract(tmp_path, rows)  # another run in this process sees another file of that name
+    assert (tmp_path / "out.h5").read_bytes() != before
 
 
 def test_audio_of_a_corpus_of_text_alone_is_all_absent(tmp_path):

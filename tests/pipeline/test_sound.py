@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from pipeline import sound
 from pipeline.media import MediaError
-from pipeline.sound import SAMPLE_RATE_HZ, read_audio
+from pipeline.sound import SAMPLE_RATE_HZ, SoundFile, read_audio
 from tests.clips import SHARED, needs_media, tone, truncate, write_clip
 
 GREYS = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
@@ -120,3 +121,52 @@ def test_real_sound_that_begins_late_is_not_padded():
     part = read_audio(clip, 2, 3)
     assert len(part) / SAMPLE_RATE_HZ == pytest.approx(3 - 2.43, abs=0.001)
     np.testing.assert_allclose(part[:-20], whole[: len(part) - 20], atol=1e-4)  # the resampler's edge: 20 samples
+
+
+SPANS = [(2.0, 2.4), (1.2, 1.5), (0.0, 0.3), (2.8, 4.0), (1.1, 2.2), (1.2, 1.5), (9.0, 9.5), (0.6, 2.6), (1.7, 2.9)]
+"""Two of them within a second of the begin, where a file is opened anew."""
+
+ONCE = ["aac.mp4", "aac.avi", "ac3.mp4", "eac3.mov", "libmp3lame.mp4", "mp2.mov", "flac.mp4", "alac.mov"]
+ONCE += ["pcm_s16le.wav", "pcm_s24le.mov", "pcm_mulaw.avi"]
+ANEW = ["aac.mkv", "aac.aac", "aac.ts", "libmp3lame.mp3", "flac.flac", "libopus.mp4", "libopus.ogg"]
+ANEW += ["adpcm_ima_wav.wav"]
+
+
+def noise(rate_hz=48000):
+    """That of which an AAC encoder keeps the loudness only, with pauses: [2, samples], three seconds."""
+    samples = np.random.default_rng(0).normal(scale=0.1, size=(2, 3 * rate_hz))
+    return (samples * np.abs(np.sin(np.arange(3 * rate_hz) / 9000))).astype(np.float32)
+
+
+def assert_spans_as_alone(clip, spans, monkeypatch):
+    """Samples do not depend on what was read before; returns how often the file was opened for all."""
+    alone = [read_audio(clip, *span) for span in spans]
+    opened, open_media = [], sound.open_media
+    monkeypatch.setattr(sound, "open_media", lambda path: opened.append(path) or open_media(path))
+    with SoundFile(clip) as file:
+        for span, expected in zip(spans, alone, strict=True):
+            np.testing.assert_array_equal(file.read(*span), expected, err_msg=str(span))
+    return len(opened)
+
+
+@pytest.mark.parametrize("name", ONCE + ANEW)
+def test_samples_do_not_depend_on_what_was_read_before(tmp_path, name, monkeypatch):
+    codec = name.partition(".")[0]
+    clip = write_clip(tmp_path / name, sound=noise(), rate_hz=48000, layout="stereo", sound_codec=codec)
+    opened = assert_spans_as_alone(clip, SPANS, monkeypatch)
+    assert opened <= 4 if name in ONCE else opened > 4
+
+
+def test_samples_of_a_damaged_file_do_not_depend_on_what_was_read_before(tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "a.mp4", sound=noise(), rate_hz=48000, layout="stereo")
+    content = bytearray(clip.read_bytes())
+    content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 4)
+    clip.write_bytes(content)
+    assert_spans_as_alone(clip, SPANS, monkeypatch)
+
+
+@needs_media
+@pytest.mark.parametrize("name", ["face_noface.mov", "WolfgangLanger_Pexels.mp4", "no_face.mp4", "speech.wav"])
+def test_samples_of_real_clips_do_not_depend_on_what_was_read_before(name, monkeypatch):
+    edges = np.random.default_rng(0).uniform(0, 6.5, (12, 2))
+    assert_spans_as_alone(SHARED / "media" / name, [tuple(sorted(pair)) for pair in edges], monkeypatch)
