@@ -184,13 +184,13 @@ def predict(run, features, out, seeds, device) -> None:
 @main.command()
 @options(CORPUS)
 @click.option("--name", "names", multiple=True, help="majority, logistic, bc_lstm or late_fusion; all. Repeatable.")
-@options(SEEDS, FEATURES, OUT, PARAMS, DEVICE)
+@options(SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE)
 @readable_errors
-def baselines(corpus, names, seeds, features, out, params, device) -> None:
+def baselines(corpus, names, seeds, features, out, params, overrides, device) -> None:
     """Fit baselines with the corpus' train settings into OUT/CORPUS/NAME/ (default seeds: ablate.seeds)."""
     from dferc.params import load_params
 
-    settings = load_params(params, (), corpus)
+    settings = load_params(params, overrides, corpus)
     block = settings.corpus(corpus).train
     from dferc.baselines import BASELINES, run_baseline, verify_baseline
     from dferc.device import choose_device

@@ -225,20 +225,25 @@ def test_baseline_that_is_not_there_names_the_nearest():
         verify_baseline("bclstm")
 
 
+def run_command(features, out, *options):
+    arguments = ["baselines", "--corpus", "demo", "--features", str(features.parent), "--out", str(out)]
+    arguments += ["--params", str(REPOSITORY / "params.yaml"), "--device", "cpu", "--seed", "7", *options]
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
 def test_baselines_command_writes_the_named_ones(features, tmp_path):
-    arguments = ["baselines", "--corpus", "demo", "--features", str(features.parent), "--out", str(tmp_path)]
-    arguments += [
-        "--params",
-        str(REPOSITORY / "params.yaml"),
-        "--name",
-        "majority",
-        "--name",
-        "logistic",
-        "--seed",
-        "7",
-    ]
-    result = CliRunner().invoke(main, [*arguments, "--device", "cpu"], catch_exceptions=False)
+    result = run_command(features, tmp_path, "--name", "majority", "--name", "logistic")
     assert result.exit_code == 0, result.stderr
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["logistic", "majority"]
     assert read_run(tmp_path / "demo/majority").seeds == (7,)
-    assert CliRunner().invoke(main, [*arguments, "--name", "late"]).exit_code == 1
+    assert run_command(features, tmp_path, "--name", "late").exit_code == 1
+
+
+def test_baselines_command_takes_the_settings_of_a_trial(features, tmp_path):
+    trial = ("--name", "bc_lstm", "--set", "train.epochs=1", "--set")
+    for hidden in (4, 5):
+        assert run_command(features, tmp_path / f"{hidden}", *trial, f"train.hidden={hidden}").exit_code == 0
+    four, five = ((tmp_path / f"{hidden}/demo/bc_lstm/metrics.json").read_text() for hidden in (4, 5))
+    assert four != five
+    refused = run_command(features, tmp_path, "--name", "bc_lstm", "--set", "train.hiden=4")
+    assert refused.exit_code == 1 and "hidden" in refused.stderr
