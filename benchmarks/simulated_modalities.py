@@ -61,7 +61,7 @@ def simulate(utterances: Utterances, modality: str, strength: float, absent: flo
         present=present_N,
         utterance_id=utterances.utterance_id,
         identity={
-            "extractor": f"simulated from the labels: strength {strength}, absent {absent}, seed {seed}",
+            "extractor": f"made from the labels (simulated): strength {strength}, absent {absent}, seed {seed}",
             "rows_hash": utterances.rows_hash,
         },
         quality={QUALITY: reliability_N.astype(np.float32)},

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dferc.runs import Run, align, read_runs
+from dferc.simulated import simulated_features
 from dferc.statistics import (
     Interval,
     Scores,
@@ -66,6 +67,8 @@ class Ablation(NamedTuple):
     rows: list[Row]
     notes: list[str]
     """What a reader must know: rows left out, seeds not shared, intervals withheld."""
+    simulated: tuple[str, ...]
+    """A sentence for each modality whose features are simulated."""
 
 
 def by_name(scores: Scores, classes: Sequence[str], support_C: np.ndarray) -> dict[str, np.ndarray]:
@@ -131,7 +134,7 @@ def collect(folder: Path, split: str = "test", against: str = "full") -> Ablatio
         note for name, compared in comparisons.items() for note in seed_notes(name, runs[name], reference, compared)
     ]
     notes += class_notes(reference)
-    return Ablation(folder.name, reference, rows, notes)
+    return Ablation(folder.name, reference, rows, notes, tuple(simulated_features(runs)))
 
 
 def _correct(comparisons: Mapping[str, Comparison]) -> dict[str, Corrected]:

@@ -13,6 +13,7 @@ from dferc.grid import NONE, Grid, interval_of, latex, markdown, p_of, percent, 
 from dferc.history import write_csv
 from dferc.published import SOURCES, Published, published_scores
 from dferc.runs import Run
+from dferc.simulated import simulated_features
 from dferc.statistics import RESAMPLES, Interval
 
 HOW = (
@@ -48,10 +49,11 @@ def show_ablation(ablation: Ablation) -> None:
 
 
 def caption(ablation: Ablation) -> str:
-    """Corpus, split, size and protocol."""
+    """Corpus, split, size and protocol, and which features are simulated."""
     run = ablation.reference
     size = f"{len(run.actual_N)} utterances in {run.dialogues} dialogues"
-    return f"{ablation.corpus}, {run.split} ({size}; protocol card {run.card['card']}: {run.card['protocol']})"
+    said = f"{ablation.corpus}, {run.split} ({size}; protocol card {run.card['card']}: {run.card['protocol']})"
+    return "; ".join([said, *ablation.simulated])
 
 
 def notes(ablation: Ablation) -> list[str]:
@@ -92,7 +94,9 @@ def _main_cells(row: Row) -> list[str]:
 
 
 def _published(ablation: Ablation) -> tuple[Published, ...]:
-    return published_scores(ablation.reference.card) if ablation.reference.split == "test" else ()
+    """None beside what is simulated: scores of recordings are no measure of it."""
+    comparable = ablation.reference.split == "test" and not ablation.simulated
+    return published_scores(ablation.reference.card) if comparable else ()
 
 
 # ---------------------------------------------------------------------------------------------------- two runs
@@ -108,7 +112,8 @@ def show_comparison(one: Run, two: Run, compared: Comparison) -> None:
     console.print(f"p of no difference: weighted F1 over {', over '.join(said)}; accuracy by McNemar {mcnemar}")
     console.print(f"protocol card {one.card['card']}: {one.card['protocol']}", markup=False)
     console.print(HOW + " Intervals of single scores and classes are not corrected for their number.", markup=False)
-    for note in (*seed_notes(str(one.folder), one, two, compared), *class_notes(two)):
+    made_up = simulated_features({str(run.folder): run for run in (one, two)})
+    for note in (*made_up, *seed_notes(str(one.folder), one, two, compared), *class_notes(two)):
         console.print(_note(note), markup=False)
 
 

@@ -19,10 +19,10 @@ from dferc.analyses.geometry import analyse_geometry, embed, levels_of, sample_r
 from dferc.analyses.inside import Inside, look_into
 from dferc.analyses.missing import Shown, analyse_missing, draws_per_seed, show_less
 from dferc.analyses.saved import Saved, read_saved
-from dferc.analyses.simulated import simulated
 from dferc.console import progress_bar
 from dferc.files import write_atomically
 from dferc.runs import Run, read_runs
+from dferc.simulated import simulated
 from dferc.store import read_corpus
 
 

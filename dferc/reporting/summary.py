@@ -5,12 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from dferc.ablation import Ablation, scores_of
-from dferc.analyses.simulated import simulated
 from dferc.console import InputError
 from dferc.corpus import CachedCorpus
 from dferc.grid import spread
 from dferc.inspection import inspect_corpus
 from dferc.runs import Run
+from dferc.simulated import simulated
 
 NOTHING = "Nothing is declared as simulated."
 

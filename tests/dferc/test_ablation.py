@@ -250,6 +250,20 @@ def test_published_rows_are_marked_as_such(tmp_path):
     assert "DF-ERC" not in "".join(row[0] for row in main_grid(collect(tmp_path / "demo", "validation")).rows)
 
 
+def test_simulated_features_are_named_in_the_caption_and_stand_beside_no_published_score(tmp_path):
+    rows = make_utterances(corpus="meld", dialogues={"validation": 3, "test": 747}, classes=MELD)
+    folder = write_variants(tmp_path, rows, seeds=(0, 1), full=0.6)
+    settings = folder / "full/train/seed-0/settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"features": {"text": {}, "audio": {"extractor": "made of labels (simulated)"}}}))
+
+    found = collect(folder)
+    assert caption(found).endswith("; audio features are simulated: made of labels (simulated)")
+    assert [row[0] for row in main_grid(found).rows] == ["full"]
+    compared = CliRunner().invoke(main, ["compare", str(folder / "full"), str(folder / "full")], catch_exceptions=False)
+    assert "audio features are simulated" in compared.stdout + compared.stderr
+
+
 # ---------------------------------------------------------------------------------------------------- commands
 
 

@@ -12,6 +12,11 @@ def simulated(runs: Mapping[str, Run]) -> Iterator[str]:
     first = next(iter(runs.values()))
     if _says_so(first.card["protocol"]):
         yield f"the corpus is no recording: {first.card['protocol']}"
+    yield from simulated_features(runs)
+
+
+def simulated_features(runs: Mapping[str, Run]) -> Iterator[str]:
+    """A sentence for each modality that says of itself that it is synthetic or simulated."""
     features = {}
     for run in runs.values():
         for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
