@@ -27,10 +27,10 @@ repro: setup ## media to scores: `dvc repro` for the corpora that params.yaml na
 	dvc metrics show
 
 test: setup ## all tests
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 3 --dist loadfile
 
 test-fast: setup ## the tests without the slow ones
-	python -m pytest -n 2 --dist loadfile -m "not slow"
+	python -m pytest -n 3 --dist loadfile -m "not slow"
 
 lint: setup ## what CI and pre-commit check
 	ruff check .
