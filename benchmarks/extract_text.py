@@ -24,7 +24,8 @@ from dferc.device import choose_device
 from dferc.params import ExtractText
 from pipeline.encoder import Encoder, collate, load_encoder
 from pipeline.extract_text import BATCH_TOKENS, make_extractor
-from pipeline.extraction import Places, extract
+from pipeline.extraction import extract
+from pipeline.places import Places
 from pipeline.scratch import Scratch
 from pipeline.utterances import Utterance
 from pipeline.windows import Window, batches_by_length, dialogue_windows

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from dferc import engine
-from pipeline.extraction import Extractor, Places, extract, media_content
+from pipeline.extraction import Extractor, extract, media_content
+from pipeline.places import Places
 from pipeline.scratch import Record, Scratch
 from tests.corpora import make_row, write_rows
 

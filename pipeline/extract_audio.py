@@ -15,7 +15,8 @@ from dferc.engine.options import engine_options
 from dferc.files import file_hash
 from dferc.params import ExtractAudio, load_params
 from pipeline import media, sound
-from pipeline.extraction import Extractor, Places, Tally, extract, media_content, stage_options
+from pipeline.extraction import Extractor, Tally, extract, media_content
+from pipeline.places import Places, stage_options
 from pipeline.scratch import Record, Scratch
 from pipeline.steps import Clock, Measured
 from pipeline.utterances import Utterance, read_utterances_csv

@@ -23,7 +23,8 @@ from dferc.params import ExtractText, load_params
 from pipeline import encoder as encoders
 from pipeline import windows as packing
 from pipeline.encoder import Encoder, collate, load_encoder, utterance_vectors
-from pipeline.extraction import Extractor, Places, Tally, extract, stage_options
+from pipeline.extraction import Extractor, Tally, extract
+from pipeline.places import Places, stage_options
 from pipeline.folds import TABLE, fold_folder, read_folds
 from pipeline.scratch import Record, Scratch
 from pipeline.steps import Clock, Measured

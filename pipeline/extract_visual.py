@@ -24,7 +24,8 @@ from dferc.files import file_hash
 from dferc.params import ExtractVisual, load_params
 from pipeline import densenet, faces, lips, media, pictures, pooling, sound, speaker_face, tracks
 from pipeline.densenet import WIDTH, description_path, load_face_net, read_json
-from pipeline.extraction import Extractor, Places, Tally, extract, media_content, stage_options
+from pipeline.extraction import Extractor, Tally, extract, media_content
+from pipeline.places import Places, stage_options
 from pipeline.scratch import Record, Scratch
 from pipeline.speaker_face import Faces, Look, cut_faces, start_worker
 from pipeline.steps import Clock, prefetched

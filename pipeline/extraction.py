@@ -4,23 +4,22 @@ N utterances, D feature width. Killed at any moment and run again, it pays for t
 as a run that nobody disturbed: the file is assembled in corpus order from records, wherever they came from.
 """
 
-import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import click
 import numpy as np
 
 from dferc import engine
-from dferc.console import CorpusName, InputError, console, progress_bar
+from dferc.console import InputError, console, progress_bar
 from dferc.corpus import Features, Utterances
 from dferc.files import file_hash
 from dferc.problems import Problem, write_table
 from dferc.store import read_utterances, write_features
 from pipeline.media import MediaError
-from pipeline.scratch import DEFAULT_PATH, Record, Scratch, key_of
+from pipeline.places import Places
+from pipeline.scratch import Record, Scratch, key_of
 from pipeline.steps import Clock, write_log
 from pipeline.utterances import Utterance
 
@@ -70,21 +69,6 @@ class Extractor:
         return f"extract_{self.modality}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where a stage reads and writes; see `stage_options` for the defaults."""
-
-    corpus: str
-    params: Path
-    raw: Path
-    table: Path
-    utterances: Path
-    out: Path
-    problems: Path
-    log: Path
-    scratch: Path
-
-
 @dataclass(kw_only=True)
 class Tally:
     """What became of the utterances; the four add up to all of them.
@@ -114,41 +98,6 @@ class _Result:
     present: np.ndarray
     quality: dict[str, np.ndarray]
     problems: dict[int, tuple[str, str]] = field(default_factory=dict)
-
-
-def stage_options(modality: str) -> Callable:
-    """Decorate an extractor's click command: its path options, defaults from the corpus name, handed on as `Places`."""
-    defaults = {
-        "raw": ("data/raw/{corpus}", "Folder of the corpus as it came."),
-        "table": ("data/{corpus}/utterances.csv", "Utterances, from pipeline.prepare."),
-        "utterances": ("features/{corpus}/utterances.h5", "The same utterances as the trainer reads them."),
-        "out": (f"features/{{corpus}}/{modality}.h5", "Features to write."),
-        "problems": (f"data/{{corpus}}/problems_extract_{modality}.csv", "Table of problems to write."),
-        "log": (f"data/{{corpus}}/extract_{modality}.json", "Versions, counts and times of the last run, to write."),
-    }
-
-    def decorate(command: Callable) -> Callable:
-        @functools.wraps(command)
-        def wrapped(*args, corpus: str, params: Path, scratch: Path, **options):
-            paths = {
-                name: options.pop(name) or Path(default.format(corpus=corpus))
-                for name, (default, _) in defaults.items()
-            }
-            return command(*args, places=Places(corpus=corpus, params=params, scratch=scratch, **paths), **options)
-
-        path = click.Path(path_type=Path)
-        declared = [
-            click.option("--corpus", type=CorpusName(), required=True, help="Name of the corpus block in params.yaml."),
-            click.option("--params", type=path, default="params.yaml", show_default=True, help="Settings."),
-            *(
-                click.option(f"--{name}", type=path, help=f"{text}  [default: {default}]")
-                for name, (default, text) in defaults.items()
-            ),
-            click.option("--scratch", type=path, default=DEFAULT_PATH, show_default=True, help="Finished work."),
-        ]
-        return functools.reduce(lambda function, option: option(function), reversed(declared), wrapped)
-
-    return decorate
 
 
 def media_content(

@@ -1,6 +1,7 @@
 """dvc.yaml against the code: each stage depends on exactly the first-party files its results come from."""
 
 import ast
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,12 @@ from dferc.params import read_yaml
 from dferc.resume import CODE
 
 ROOT = Path(__file__).parents[1]
-STAGES = read_yaml((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+FILES = ("dvc.yaml", "pipeline/demo/dvc.yaml")
+STAGES = {
+    name: stage
+    for file in FILES
+    for name, stage in read_yaml((ROOT / file).read_text(encoding="utf-8"))["stages"].items()
+}
 
 NO_RESULTS = {
     "dferc/params.py": "checks settings; DVC tracks every value itself, and no setting has a default in the code",
@@ -29,6 +35,11 @@ ENTRY = {
 }
 SECTION = {"evaluate": None, "baselines": "train", "table": None, "analyse": None, "report": None}
 """The section of a corpus' block that a stage reads, where it is not named as the stage."""
+
+
+def test_every_file_of_stages_is_looked_at():
+    found = subprocess.run(["git", "ls-files", "*dvc.yaml"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert sorted(found.stdout.split()) == sorted(FILES)
 
 
 def first_party(module: str) -> str | None:

@@ -39,9 +39,9 @@ def project(tmp_path_factory):
         write_clip(folder / "data/raw/demo", 0, row)
     write_tables(folder / "data/raw/demo", 0, keep)
     write_few_faces(folder / "data/faces/demo")
-    edit(folder / "dvc.yaml", lambda stages: stages["stages"].pop("make_demo"))
+    (folder / "pipeline/demo/dvc.yaml").unlink()  # it would make the whole demo
     edit(folder / "params.yaml", shrink)
-    assert kinds(dvc(folder, "repro")) == set(STAGES) - {"make_demo"}
+    assert kinds(dvc(folder, "repro")) == set(STAGES)
     return folder
 
 
@@ -95,3 +95,14 @@ def test_metrics_and_plots_are_shown(project):
     assert "weighted_f1" in dvc(project, "metrics", "show")
     page = dvc(project, "plots", "show", "-o", "plots").strip()
     assert "weighted F1 by epoch" in Path(page.removeprefix("file://")).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("corpus", "made"), [("demo", ["pipeline/demo/dvc.yaml:make_demo"]), ("meld", [])])
+def test_demo_media_are_made_only_where_the_demo_is_asked_for(tmp_path, corpus, made):
+    project = copy_project(tmp_path)
+    edit(project / "params.yaml", lambda params: params.update(corpora=[corpus]))
+    for folder in ("data/raw", "data/faces"):
+        (project / folder / corpus).mkdir(parents=True)
+    edit(project / "dvc.yaml", lambda plan: plan.update(stages={"prepare": plan["stages"]["prepare"]}, plots=[]))
+    assert ran(dvc(project, "repro", "--dry")) == [*made, f"prepare@{corpus}"]

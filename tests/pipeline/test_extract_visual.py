@@ -15,7 +15,8 @@ from dferc.store import read_features, write_utterances
 from pipeline import extract_visual
 from pipeline.densenet import FaceNet, load_face_net, save_face_net
 from pipeline.extract_visual import main, make_extractor
-from pipeline.extraction import Places, extract
+from pipeline.extraction import extract
+from pipeline.places import Places
 from pipeline.pooling import BATCH, face_vectors, pooled
 from pipeline.scratch import Scratch
 from pipeline.speaker_face import Faces

@@ -7,7 +7,8 @@ import pytest
 from dferc import engine
 from dferc.console import InputError
 from dferc.store import read_features
-from pipeline.extraction import Extractor, Places, extract, media_content, stage_options
+from pipeline.extraction import Extractor, extract, media_content
+from pipeline.places import Places, stage_options
 from pipeline.media import MediaError
 from pipeline.scratch import Record, Scratch
 from pipeline.utterances import Region
