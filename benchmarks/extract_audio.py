@@ -23,9 +23,9 @@ from threadpoolctl import threadpool_limits
 
 from dferc import engine
 from pipeline import extract_audio
-from pipeline.sound import SAMPLE_RATE_HZ, read_audio
+from pipeline.sound import SAMPLE_RATE_HZ
 from pipeline.steps import Measured
-from tests.clips import tone, write_clip
+from tests.clips import read_audio, tone, write_clip
 
 FEATURE_SET, MIN_S = "IS10", 0.08
 RATE_HZ = 48000

@@ -17,11 +17,10 @@ from scipy.ndimage import gaussian_filter1d
 from dferc.console import console
 from dferc.params import load_params
 from pipeline.faces import Haar, largest
-from pipeline.pictures import read_frames
-from pipeline.sound import SAMPLE_RATE_HZ, read_audio
+from pipeline.sound import SAMPLE_RATE_HZ
 from pipeline.speaker_face import MOST_LIP_MOTION, Look, cut_faces, start_worker
 from pipeline.utterances import Region
-from tests.clips import SHARED, write_clip
+from tests.clips import SHARED, read_audio, read_frames, write_clip
 
 SECONDS, FPS = 2.4, 25
 WIDTH, HEIGHT = 320, 180

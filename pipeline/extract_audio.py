@@ -103,21 +103,13 @@ def _conf_hash(smile: opensmile.Smile, feature_set: str) -> str | None:
 # ---------------------------------------------------------------------------------------------------- in a worker
 
 _smile: opensmile.Smile | None = None
-_file: sound.SoundFile | None = None
+_files = media.LastOpened(sound.SoundFile)
 
 
 def _start(feature_set: str) -> None:
-    global _smile, _file
-    _smile, _file = open_smile(feature_set), None
-
-
-def _opened(path: str) -> sound.SoundFile:
-    """The file of the utterance before, if this one is in it as well."""
-    global _file
-    if _file is None or _file.path != path:
-        _file = None
-        _file = sound.SoundFile(path)
-    return _file
+    global _smile
+    _smile = open_smile(feature_set)
+    _files.close()  # where the process has worked before, on what may be another file by now
 
 
 def functionals(item: tuple[str, float, float, float]) -> Measured:
@@ -133,7 +125,7 @@ def functionals(item: tuple[str, float, float, float]) -> Measured:
     clock = Clock()
     try:
         with clock.step("decode"):
-            samples = _opened(path).read(start_s, end_s)
+            samples = _files(path).read(start_s, end_s)
     except media.MediaError as error:
         return Measured(Record(problem=error.problem), clock.seconds)
     with clock.step("openSMILE"):

@@ -24,8 +24,8 @@ from pipeline import encoder as encoders
 from pipeline import windows as packing
 from pipeline.encoder import Encoder, collate, load_encoder, utterance_vectors
 from pipeline.extraction import Extractor, Tally, extract
-from pipeline.places import Places, stage_options
 from pipeline.folds import TABLE, fold_folder, read_folds
+from pipeline.places import Places, stage_options
 from pipeline.scratch import Record, Scratch
 from pipeline.steps import Clock, Measured
 from pipeline.utterances import Utterance, read_utterances_csv

@@ -31,9 +31,9 @@ from pipeline.speaker_face import Faces, Look, cut_faces, start_worker
 from pipeline.steps import Clock, prefetched
 from pipeline.utterances import Utterance, read_utterances_csv
 
-GROUP = 16
-"""Utterances of one file, at most, that are decoded in one go, by one worker: more cost less decoding (the file is
-entered at a keyframe each time), fewer leave less undone where a worker dies."""
+GROUP = 4
+"""Utterances of one file, at most, that are decoded in one go, by one worker: more cost less decoding (what lies before
+the first, from a keyframe on, is decoded for each group), fewer leave less undone where something is killed."""
 
 QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 

@@ -6,9 +6,10 @@ break in the container ends the stream, and only a file of which nothing decodes
 was tried.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
@@ -84,6 +85,30 @@ def open_media(path: str | Path, hwaccel: str | None = None) -> av.container.Inp
         return av.open(f"file:{path}", hwaccel=device)  # `file:` keeps a colon in a name from being read as a protocol
     except av.FFmpegError as error:
         raise MediaError(path, f"unreadable: {error.strerror}") from None
+
+
+class LastOpened:
+    """Opens files and keeps the last one: the utterances of a file follow one another.
+
+    Args:
+        open_file: by its path; gives something with a `path`, to be closed with `close`.
+    """
+
+    def __init__(self, open_file: Callable[[str], Any]):
+        self._open_file, self._file = open_file, None
+
+    def __call__(self, path: str) -> Any:
+        """The open file; what `open_file` raises where it cannot be opened."""
+        if self._file is None or self._file.path != path:
+            self.close()
+            self._file = self._open_file(path)
+        return self._file
+
+    def close(self) -> None:
+        """Let go of the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
 
 
 def verify_hwaccel(kind: str) -> None:

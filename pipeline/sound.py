@@ -29,12 +29,6 @@ _TOLD_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3fl
 """Decoders to which a stream says nothing but its extradata: another one decodes the same."""
 
 
-def read_audio(path: str | Path, start_s: float, end_s: float) -> np.ndarray:
-    """Decode the sound of one span; see `SoundFile.read`."""
-    with SoundFile(path) as file:
-        return file.read(start_s, end_s)
-
-
 class SoundFile:
     """A media file from which the sound of many spans is read. A context manager: leaving it closes the file.
 

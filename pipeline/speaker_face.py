@@ -6,6 +6,7 @@ frames. `most_lip_motion`: one person's, the one whose lips move with the sound 
 where there is but one track, no sound, or nobody whose lips move with it: another speaks than is seen, or none does.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ import numpy as np
 from dferc.params import ExtractVisual
 from pipeline import lips
 from pipeline.faces import WHOLE_FRAME, Box, Finder, cut, largest, make_finder, within
-from pipeline.media import MediaError, verify_hwaccel
-from pipeline.pictures import Span, read_frames, sample_frames
-from pipeline.sound import SAMPLE_RATE_HZ, read_audio
+from pipeline.media import LastOpened, MediaError, verify_hwaccel
+from pipeline.pictures import PictureFile, Span
+from pipeline.sound import SAMPLE_RATE_HZ, SoundFile
 from pipeline.steps import Clock, Measured
 from pipeline.tracks import Track, is_cut, link, longest, thumbnail
 from pipeline.utterances import Region
@@ -90,7 +91,8 @@ def choice_identity(face: str) -> dict[str, object]:
 _finder: Finder | None = None
 _settings: ExtractVisual | None = None
 _size = 0
-_hwaccel: str | None = None
+_pictures = LastOpened(PictureFile)
+_sounds = LastOpened(SoundFile)
 
 
 def start_worker(settings: ExtractVisual, size: int, hwaccel: str | None = None) -> None:
@@ -99,10 +101,13 @@ def start_worker(settings: ExtractVisual, size: int, hwaccel: str | None = None)
     Raises:
         InputError: there is no such finder or device.
     """
-    global _finder, _settings, _size, _hwaccel
+    global _finder, _settings, _size, _pictures
     if hwaccel is not None:
         verify_hwaccel(hwaccel)
-    _finder, _settings, _size, _hwaccel = make_finder(settings.finder, settings.min_face), settings, size, hwaccel
+    _finder, _settings, _size = make_finder(settings.finder, settings.min_face), settings, size
+    for files in (_pictures, _sounds):  # where the process has worked before, on what may be other files by now
+        files.close()
+    _pictures = LastOpened(functools.partial(PictureFile, hwaccel=hwaccel))
 
 
 def cut_faces(looks: Sequence[Look]) -> Measured:
@@ -144,8 +149,9 @@ def _sampled(looks: Sequence[Look], clock: Clock) -> tuple[list[list[_Frame]], s
     margin = 0.0 if _settings.finder == WHOLE_FRAME else _settings.margin
     seen, before = [[] for _ in looks], [None] * len(looks)
     spans = [Span(look.start_s, look.end_s) for look in looks]
-    sampled = sample_frames(looks[0].path, spans, _settings.frames_per_s, _settings.max_frames, _hwaccel)
     try:
+        with clock.step("decode"):
+            sampled = _pictures(looks[0].path).sample(spans, _settings.frames_per_s, _settings.max_frames)
         for number, time_s, image in clock.each("decode", sampled):
             with clock.step("faces"):
                 image = within(image, looks[number].region)
@@ -169,10 +175,11 @@ def _choose_track(seen: Sequence[_Frame], tracks: Sequence[Track], look: Look) -
     if _settings.face != "most_lip_motion" or len(tracks) < 2 or look.sound is None:
         return LONGEST_TRACK, longest(tracks), ""
     every = math.ceil((look.end_s - look.start_s) * lips.FRAMES_PER_S)
-    frames = read_frames(look.path, look.start_s, look.end_s, lips.FRAMES_PER_S, every, _hwaccel)
-    inside = ((time_s, within(image, look.region)) for time_s, image in frames)
+    frames = _pictures(look.path).sample([Span(look.start_s, look.end_s)], lips.FRAMES_PER_S, every)
+    inside = ((time_s, within(image, look.region)) for _, time_s, image in frames)
+    recording, *heard = look.sound
     try:
-        sound = read_audio(*look.sound)
+        sound = _sounds(recording).read(*heard)
         times_s = [frame.time_s for frame in seen]
         speaking = lips.speaking(tracks, times_s, inside, sound, SAMPLE_RATE_HZ, look.start_s)
     except MediaError as error:

@@ -17,8 +17,8 @@ from dferc.files import write_atomically
 
 _PACKAGES = ("dferc", "av", "h5py", "numpy", "opencv-python-headless", "opensmile", "torch", "transformers")
 
-_AHEAD = 64
-"""Results that wait for their consumer: enough for batches to be full, few enough for memory to stay flat."""
+PREFETCHED = 8
+"""Results that wait for their consumer, at most: a kill loses them."""
 
 
 class Measured(NamedTuple):
@@ -108,7 +108,7 @@ def prefetched(items: Generator) -> Iterator:
 
     Left early, it closes the generator and ends the thread before it returns.
     """
-    waiting: queue.Queue = queue.Queue(_AHEAD)
+    waiting: queue.Queue = queue.Queue(PREFETCHED)
     ended, left = object(), threading.Event()
     failure: list[BaseException] = []
 

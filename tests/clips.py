@@ -1,13 +1,16 @@
 """Small media files for tests, written by PyAV: known samples, known pictures, known faults."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+
+from pipeline.pictures import PictureFile, Span
+from pipeline.sound import SoundFile
 
 SHARED = Path(os.environ.get("DFERC_SHARED", Path(__file__).parents[2] / "shared"))
 """Material that is not part of the repository."""
@@ -109,3 +112,18 @@ def _audio_frames(stream: av.AudioStream, sound: np.ndarray, rate_hz: int, layou
         frame.sample_rate, frame.pts, frame.time_base = rate_hz, 0, Fraction(1, rate_hz)
         yield from resampler.resample(frame)
         yield from resampler.resample(None)
+
+
+def read_audio(path: Path, start_s: float, end_s: float) -> np.ndarray:
+    """The sound of one span of a file opened for it; see `SoundFile.read`."""
+    with SoundFile(path) as file:
+        return file.read(start_s, end_s)
+
+
+def read_frames(
+    path: Path, start_s: float, end_s: float, frames_per_s: float, max_frames: int
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Time and picture of the samples of one span of a file opened for it; see `PictureFile.sample`."""
+    with PictureFile(path) as file:
+        for _, time_s, grey in file.sample([Span(start_s, end_s)], frames_per_s, max_frames):
+            yield time_s, grey

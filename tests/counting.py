@@ -1,21 +1,39 @@
 """Stages whose workers count what they begin: for tests that kill them, and ask how much was done twice."""
 
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
-from pipeline import extract_audio
+from pipeline import extract_audio, extract_visual
+from tests.corpora import REPOSITORY, stage_arguments
 
-_functionals = extract_audio.functionals
+PATIENCE_S = 300
+
+_functionals, _cut_faces = extract_audio.functionals, extract_visual.cut_faces
 _LINE = "{:8}\n"
 
 
 def functionals(item):
-    """`extract_audio.functionals`, with a line in begun.txt beside the clip: this process's id; it outlives a kill."""
-    descriptor = os.open(Path(item[0]).parent / "begun.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    """`extract_audio.functionals`, counted."""
+    _note(item[0])
+    return _functionals(item)
+
+
+def cut_faces(looks):
+    """`speaker_face.cut_faces`, counted."""
+    for look in looks:
+        _note(look.path)
+    return _cut_faces(looks)
+
+
+def _note(clip: str) -> None:
+    """A line in begun.txt beside the clip: this process's id; it outlives a kill."""
+    descriptor = os.open(Path(clip).parent / "begun.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, _LINE.format(os.getpid()).encode())
     os.close(descriptor)
-    return _functionals(item)
 
 
 def begun(folder: Path) -> list[int]:
@@ -26,7 +44,38 @@ def begun(folder: Path) -> list[int]:
         return []
 
 
-def main() -> None:
+def wait_for(count: int, folder: Path, stage: subprocess.Popen | None = None) -> None:
+    """Until so many utterances were begun, or the stage ended."""
+    deadline = time.monotonic() + PATIENCE_S
+    while len(begun(folder)) < count and time.monotonic() < deadline:
+        if stage is not None and stage.poll() is not None:
+            break
+        time.sleep(0.005)
+
+
+def start(modality: str, folder: Path, **changes: object) -> subprocess.Popen:
+    """The stage of a modality, counting, with two workers, in a process group of its own."""
+    program = [sys.executable, "-c", f"from tests.counting import {modality}; {modality}()"]
+    arguments = stage_arguments(folder, workers=2, **changes)
+    return subprocess.Popen(
+        [*program, *arguments], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def kill(stage: subprocess.Popen) -> None:
+    """End a stage and its workers at once, while it is at work."""
+    os.killpg(stage.pid, signal.SIGKILL)
+    stage.communicate()
+    assert stage.returncode == -signal.SIGKILL, "it ended before it could be killed"
+
+
+def audio() -> None:
     """extract_audio, counting; the command line is its own."""
     extract_audio.functionals = functionals
     extract_audio.main(sys.argv[1:])
+
+
+def visual() -> None:
+    """extract_visual, counting; the command line is its own."""
+    extract_visual.cut_faces = cut_faces
+    extract_visual.main(sys.argv[1:])

@@ -8,11 +8,9 @@ from dferc.params import load_params
 from pipeline import extract_audio
 from pipeline.measure import complete, measure
 from pipeline.media import MediaError
-from pipeline.pictures import read_frames
-from pipeline.sound import read_audio
 from pipeline.speaker_face import Look, cut_faces, start_worker
 from pipeline.utterances import Region
-from tests.clips import tone, truncate, write_clip
+from tests.clips import read_audio, read_frames, tone, truncate, write_clip
 from tests.corpora import make_row
 from tests.drawn_faces import draw_scene
 from tests.helpers import REPOSITORY

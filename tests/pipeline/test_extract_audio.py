@@ -10,8 +10,7 @@ import pytest
 from dferc.store import read_features
 from pipeline import media
 from pipeline.extract_audio import main, open_smile
-from pipeline.sound import read_audio
-from tests.clips import SHARED, needs_media, tone, truncate, write_clip
+from tests.clips import SHARED, needs_media, read_audio, tone, truncate, write_clip
 from tests.corpora import REPOSITORY, make_row, read_problems, run_stage, write_rows
 
 CLIPS = {

@@ -8,8 +8,8 @@ from dferc import engine
 from dferc.console import InputError
 from dferc.store import read_features
 from pipeline.extraction import Extractor, extract, media_content
-from pipeline.places import Places, stage_options
 from pipeline.media import MediaError
+from pipeline.places import Places, stage_options
 from pipeline.scratch import Record, Scratch
 from pipeline.utterances import Region
 from tests.corpora import make_row, read_problems, run_stage, write_rows

@@ -14,9 +14,8 @@ from pipeline import corpora, prepare, speaker_face
 from pipeline.corpora import _iemocap_account, _iemocap_protocol
 from pipeline.corpora._iemocap_protocol import COSMIC_VALIDATION, PROMOTED_SHA256, PROTOCOLS, hash_of, is_promoted
 from pipeline.corpora._iemocap_release import Turn, read_release
-from pipeline.sound import read_audio
 from pipeline.utterances import Region, read_utterances_csv
-from tests.clips import SHARED, tone
+from tests.clips import SHARED, read_audio, tone
 from tests.corpora import REPOSITORY, prepare_settings, read_problems
 from tests.iemocap_files import DIALOGUES, FOR, label_line, write_release, write_videos, write_wavs
 

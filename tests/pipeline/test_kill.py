@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -20,11 +19,10 @@ from dferc.engine.common import AHEAD
 from pipeline.extract_audio import main
 from tests import counting
 from tests.clips import tone, write_clip
-from tests.corpora import REPOSITORY, make_row, run_stage, stage_arguments, write_rows
+from tests.corpora import make_row, run_stage, write_rows
 from tests.processes import is_alive
 
 LENGTH_S = 0.2
-PATIENCE_S = 300
 
 
 def _utterances(kills, workers):
@@ -52,42 +50,19 @@ def written(folder):
     return (folder / "out.h5").read_bytes(), (folder / "problems.csv").read_bytes()
 
 
-def start(folder):
-    """The stage with two workers, in a process group of its own."""
-    program = [sys.executable, "-c", "from tests.counting import main; main()"]
-    return subprocess.Popen(
-        [*program, *stage_arguments(folder, workers=2)],
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_for(begun, folder, stage=None):
-    """Until so many utterances were begun, or the stage ended."""
-    deadline = time.monotonic() + PATIENCE_S
-    while len(counting.begun(folder)) < begun and time.monotonic() < deadline:
-        if stage is not None and stage.poll() is not None:
-            break
-        time.sleep(0.005)
-
-
 @pytest.mark.slow
 def test_stage_killed_at_30_moments_makes_the_same_bytes_for_5_percent_more_work(tmp_path):
     chance = random.Random(0)
     count = _utterances(kills=30, workers=2)
     quiet = make_corpus(tmp_path, count)
     for moment in [0, *sorted(chance.sample(range(1, int(0.97 * count)), 29))]:
-        stage = start(tmp_path)
-        wait_for(moment, tmp_path, stage)
+        stage = counting.start("audio", tmp_path)
+        counting.wait_for(moment, tmp_path, stage)
         time.sleep(0.03 * chance.random())
-        os.killpg(stage.pid, signal.SIGKILL)
-        stage.communicate()
-        assert stage.returncode == -signal.SIGKILL, "it ended before it could be killed"
+        counting.kill(stage)
         assert not (tmp_path / "out.h5").exists()
-    stage = start(tmp_path)
-    _, told = stage.communicate(timeout=PATIENCE_S)
+    stage = counting.start("audio", tmp_path)
+    _, told = stage.communicate(timeout=counting.PATIENCE_S)
     assert stage.returncode == 0, told
     assert written(tmp_path) == quiet
     assert count < len(counting.begun(tmp_path)) <= 1.05 * count + 1  # the tiny one is begun, too
@@ -139,9 +114,9 @@ def test_stage_that_loses_ray_workers_and_a_node_makes_the_same_bytes(tmp_path, 
 
         def kill():
             for number in range(1, kills):
-                wait_for(number * count // (kills + 1), tmp_path)
+                counting.wait_for(number * count // (kills + 1), tmp_path)
                 os.kill(counting.begun(tmp_path)[-1], signal.SIGKILL)
-            wait_for(kills * count // (kills + 1), tmp_path)
+            counting.wait_for(kills * count // (kills + 1), tmp_path)
             cluster.remove_node(doomed, allow_graceful=False)
 
         killer = threading.Thread(target=kill)

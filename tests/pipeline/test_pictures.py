@@ -5,8 +5,8 @@ import pytest
 
 from pipeline import media, pictures
 from pipeline.media import MediaError
-from pipeline.pictures import Span, read_frames, sample_frames
-from tests.clips import SHARED, needs_media, tone, truncate, write_clip
+from pipeline.pictures import PictureFile, Span
+from tests.clips import SHARED, needs_media, read_frames, tone, truncate, write_clip
 
 GREYS = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
 """One second at 10 frames per second: frame k, shown from k/10 s, has the grey level 20 k."""
@@ -20,13 +20,13 @@ def grey_levels(frames):
 def decoded(monkeypatch):
     """The packets that went into a decoder; those it was told to leave out where nothing refers to them as well."""
     fed = []
-    feed = pictures._Track._frames
+    feed = pictures.PictureFile._frames
 
     def counting(track, packet):
         fed.extend([] if packet is None else [packet])
         return feed(track, packet)
 
-    monkeypatch.setattr(pictures._Track, "_frames", counting)
+    monkeypatch.setattr(pictures.PictureFile, "_frames", counting)
     return fed
 
 
@@ -44,7 +44,7 @@ def test_nothing_is_decoded_behind_a_sample_until_the_next_keyframe(tmp_path, de
     """Keyframes at 0, 0.5, 1.0 … s; samples at 0.3 and 1.1 s: 4 frames of the first group, none of the second, 2."""
     clip = write_clip(tmp_path / "a.mp4", pictures=GREYS * 2, picture_options={"sc_threshold": "1000000000"})
     spans = [Span(0.2, 0.4), Span(1.0, 1.2)]
-    assert [(n, round(time_s, 3)) for n, time_s, _ in sample_frames(clip, spans, 1, 50)] == [(0, 0.3), (1, 1.1)]
+    assert [(n, round(time_s, 3)) for n, time_s, _ in PictureFile(clip).sample(spans, 1, 50)] == [(0, 0.3), (1, 1.1)]
     assert [packet.pts * packet.time_base * 10 for packet in decoded] == [0, 1, 2, 3, 10, 11]
 
 
@@ -62,19 +62,20 @@ def every_frame(clip):
         return [(time_s, frame.to_ndarray(format="gray")) for time_s, frame in frames]
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "options"),
-    [
-        ("a.mp4", "libx264", {"preset": "veryfast", "bf": "3"}),
-        ("open.mp4", "libx264", {"x264-params": "open-gop=1:bframes=3", "preset": "veryfast"}),
-        ("b.mkv", "libx265", {"x265-params": "open-gop=1:log-level=none", "preset": "ultrafast"}),
-        ("c.avi", "mpeg4", {"bf": "2"}),
-        ("d.ts", "mpeg2video", {"bf": "2"}),
-        ("e.webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
-        ("f.mp4", "libsvtav1", {"preset": "12"}),
-        ("g.wmv", "wmv2", {}),
-    ],
-)
+CODECS = [
+    ("a.mp4", "libx264", {"preset": "veryfast", "bf": "3"}),
+    ("open.mp4", "libx264", {"x264-params": "open-gop=1:bframes=3", "preset": "veryfast"}),
+    ("b.mkv", "libx265", {"x265-params": "open-gop=1:log-level=none", "preset": "ultrafast"}),
+    ("c.avi", "mpeg4", {"bf": "2"}),
+    ("d.ts", "mpeg2video", {"bf": "2"}),
+    ("e.webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
+    ("f.mp4", "libsvtav1", {"preset": "12"}),
+    ("g.wmv", "wmv2", {}),
+]
+"""A file, its codec and the codec's options."""
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), CODECS)
 def test_samples_are_those_of_decoding_everything(tmp_path, name, codec, options):
     """Alone and together, in and out of order, overlapping or apart: the same frames to the bit."""
     clip = write_clip(
@@ -84,7 +85,7 @@ def test_samples_are_those_of_decoding_everything(tmp_path, name, codec, options
     whole = every_frame(clip)
     assert len(whole) == 75
     together = {number: [] for number in range(len(spans))}
-    for number, *sample in sample_frames(clip, spans, 5, 50):
+    for number, *sample in PictureFile(clip).sample(spans, 5, 50):
         together[number].append(sample)
     for number, (start_s, end_s) in enumerate(spans):
         parts = max(1, round((end_s - start_s) * 5))
@@ -96,6 +97,26 @@ def test_samples_are_those_of_decoding_everything(tmp_path, name, codec, options
             assert [time_s for time_s, _ in found] == list(expected)
             for time_s, picture in found:
                 np.testing.assert_array_equal(picture, expected[time_s])
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), CODECS)
+def test_samples_do_not_depend_on_what_was_asked_for_before(tmp_path, monkeypatch, name, codec, options):
+    """From one file, opened once where it has an index; also where whoever asked before left in the middle."""
+    clip = write_clip(
+        tmp_path / name, pictures=noise(75), frames_per_s=25, picture_codec=codec, picture_options=options, gop=20
+    )
+    spans = [Span(1.9, 2.7), Span(0.13, 0.9), Span(9.0, 9.5), Span(0.5, 1.3), Span(0.0, 3.0), Span(1.9, 2.7)]
+    alone = [list(read_frames(clip, *span, 5, 50)) for span in spans]
+    opened, open_media = [], pictures.open_media
+    monkeypatch.setattr(pictures, "open_media", lambda *file: opened.append(file) or open_media(*file))
+    with PictureFile(clip) as file:
+        for span, expected in zip(spans, alone, strict=True):
+            next(file.sample([Span(0.3, 2.9)], 25, 50))
+            found = [sample for _, *sample in file.sample([span], 5, 50)]
+            assert [time_s for time_s, _ in found] == [time_s for time_s, _ in expected]
+            for (_, picture), (_, same) in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(picture, same)
+    assert (len(opened) == 1) == (clip.suffix in (".mp4", ".avi"))
 
 
 @pytest.mark.parametrize(
@@ -130,13 +151,13 @@ def test_frames_of_a_truncated_file_are_those_that_decode(tmp_path):
 def test_frames_that_do_not_decode_are_left_out_and_others_taken_where_none_is_left(tmp_path, monkeypatch):
     """Samples at 0.3 and 0.8 s; the decoder refuses 0.8 s, then both: then what decodes is sampled."""
     clip = write_clip(tmp_path / "a.mp4", pictures=GREYS)
-    feed = pictures._Track._frames
+    feed = pictures.PictureFile._frames
 
     def failing(track, packet):
         frames = feed(track, packet)
-        return [frame for frame in frames if round(track.time_s(frame.pts), 3) not in damaged]
+        return [frame for frame in frames if round(track._time_s(frame.pts), 3) not in damaged]
 
-    monkeypatch.setattr(pictures._Track, "_frames", failing)
+    monkeypatch.setattr(pictures.PictureFile, "_frames", failing)
     damaged = {0.8}
     assert grey_levels(read_frames(clip, 0, 1, 2, 50)) == [(0.3, 60)]
     damaged = {0.3, 0.8}
@@ -147,9 +168,11 @@ def test_spans_far_apart_are_sought_and_not_read_through(tmp_path, monkeypatch):
     greys = [np.full((32, 48), 40 * (number % 5) + 20, np.uint8) for number in range(600)]
     clip = write_clip(tmp_path / "a.mp4", pictures=greys)
     read = []
-    until = pictures._Track._read_until
-    monkeypatch.setattr(pictures._Track, "_read_until", lambda *span: read.append(until(*span)) or read[-1])
-    times = [round(time_s, 3) for _, time_s, _ in sample_frames(clip, [Span(50, 51), Span(1, 2), Span(3, 4)], 1, 50)]
+    until = pictures.PictureFile._read_until
+    monkeypatch.setattr(pictures.PictureFile, "_read_until", lambda *span: read.append(until(*span)) or read[-1])
+    times = [
+        round(time_s, 3) for _, time_s, _ in PictureFile(clip).sample([Span(50, 51), Span(1, 2), Span(3, 4)], 1, 50)
+    ]
     assert times == [1.5, 3.5, 50.5]
     assert [len(packets) < 50 for packets in read] == [True, True]  # 0 to 4 s in one go, then 49 to 51 s
 
@@ -171,4 +194,6 @@ def test_frames_of_a_clip_without_picture_are_an_error(tmp_path):
 
 @needs_media
 def test_real_photograph_is_one_frame():
-    assert len(list(read_frames(SHARED / "media" / "single_face.jpg", 0, 0.04, 5, 50))) == 1
+    with PictureFile(SHARED / "media" / "single_face.jpg") as file:
+        for _ in range(2):
+            assert len(list(file.sample([Span(0, 0.04)], 5, 50))) == 1

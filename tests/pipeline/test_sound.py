@@ -5,8 +5,8 @@ import pytest
 
 from pipeline import sound
 from pipeline.media import MediaError
-from pipeline.sound import SAMPLE_RATE_HZ, SoundFile, read_audio
-from tests.clips import SHARED, needs_media, tone, truncate, write_clip
+from pipeline.sound import SAMPLE_RATE_HZ, SoundFile
+from tests.clips import SHARED, needs_media, read_audio, tone, truncate, write_clip
 
 GREYS = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
 """One second at 10 frames per second: frame k, shown from k/10 s, has the grey level 20 k."""

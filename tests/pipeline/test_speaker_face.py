@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dferc.params import ExtractVisual, load_params
-from pipeline import speaker_face
+from pipeline import media, pictures, speaker_face
+from pipeline import sound as sounds
 from pipeline.demo.face import Pose, face_square
 from pipeline.faces import Haar, cut, largest
-from pipeline.media import probe
-from pipeline.pictures import read_frames
+from pipeline.media import LastOpened, probe
 from pipeline.speaker_face import (
     LARGEST,
     LONGEST_TRACK,
@@ -19,7 +19,7 @@ from pipeline.speaker_face import (
     start_worker,
 )
 from pipeline.utterances import Region
-from tests.clips import SHARED, needs_media, write_clip
+from tests.clips import SHARED, needs_media, read_frames, write_clip
 from tests.drawn_faces import Person, draw_people, draw_scene, mouth_at, speech
 from tests.helpers import REPOSITORY
 
@@ -152,7 +152,7 @@ def test_most_lip_motion_with_a_sound_that_cannot_be_read_tells_of_it(talking, t
 
 def test_most_lip_motion_of_one_face_reads_nothing_again(tmp_path, monkeypatch):
     clip = clip_of(tmp_path / "clip.mp4", people(mouth_at, None), speech(SECONDS))
-    monkeypatch.setattr(speaker_face, "read_audio", None)
+    monkeypatch.setattr(speaker_face, "_sounds", LastOpened(None))
     found = chosen(clip, "most_lip_motion")
     assert (len(found.faces), found.tracks, found.choice) == (12, 1, LONGEST_TRACK)
 
@@ -241,3 +241,15 @@ def test_cut_faces_of_many_utterances_are_those_of_each_alone(tmp_path):
         assert (found.frames, found.problem, found.tracks) == (alone.frames, alone.problem, alone.tracks)
         np.testing.assert_array_equal(found.faces, alone.faces)
     assert [len(found.faces) for found in together] == [5, 6, 0, 0]
+
+
+@pytest.mark.parametrize("face", ["largest", "most_lip_motion"])
+def test_a_worker_opens_a_long_file_once_for_pictures_and_once_for_sound(talking, monkeypatch, face):
+    opened = []
+    for module in (pictures, sounds):
+        monkeypatch.setattr(module, "open_media", lambda *file, of=module: opened.append(of) or media.open_media(*file))
+    start_worker(settings(face=face), 24)
+    for start_s in (1.1, 1.3, 1.2):  # the first second of a sound track is opened anew each time
+        found = cut_faces([Look(str(talking), start_s, SECONDS, WHOLE, (str(talking), start_s, SECONDS))]).result[0]
+        assert found.choice == (MOST_LIP_MOTION if face == "most_lip_motion" else LARGEST)
+    assert opened == ([pictures, sounds] if face == "most_lip_motion" else [pictures])

@@ -72,7 +72,7 @@ def test_prefetched_takes_no_more_than_has_room():
     items = prefetched(made.append(number) or number for number in range(1000))
     next(items)
     time.sleep(0.3)
-    assert len(made) <= steps._AHEAD + 2
+    assert len(made) <= steps.PREFETCHED + 2
     items.close()
 
 

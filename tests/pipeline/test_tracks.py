@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.demo.face import Pose
-from pipeline.pictures import read_frames
 from pipeline.tracks import MAX_MISSED, Track, is_cut, link, longest, thumbnail
-from tests.clips import SHARED, needs_media
+from tests.clips import SHARED, needs_media, read_frames
 from tests.drawn_faces import Person, draw_people
 
 
