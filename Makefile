@@ -26,11 +26,13 @@ repro: setup ## media to scores: `dvc repro` for the corpora that params.yaml na
 	dvc repro
 	dvc metrics show
 
+TESTS := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
 test: setup ## all tests
-	python -m pytest -n 3 --dist loadfile
+	$(TESTS)
 
 test-fast: setup ## the tests without the slow ones
-	python -m pytest -n 3 --dist loadfile -m "not slow"
+	$(TESTS) -m "not slow"
 
 lint: setup ## what CI and pre-commit check
 	ruff check .

@@ -1,5 +1,6 @@
 """Small media files for tests, written by PyAV: known samples, known pictures, known faults."""
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -67,22 +68,27 @@ def write_clip(
     with av.open(str(path), "w", options=options or {}) as container:
         encoded = []
         if pictures is not None:
-            pictures = list(pictures)
-            height, width = pictures[0].shape if pictures else (64, 64)
+            pictures = iter(pictures)  # ten minutes of them would not fit into the memory
+            first = list(itertools.islice(pictures, 1))
+            height, width = first[0].shape if first else (64, 64)
             stream = container.add_stream(picture_codec, rate=frames_per_s, options=picture_options or {})
             stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, pix_fmt, 4_000_000
             stream.gop_size = gop
             if rotation:
                 stream.set_display_rotation(rotation)
-            shown = range(len(pictures)) if stamps is None else stamps
-            encoded += [(stream, frame) for frame in _video_frames(pictures, shown, frames_per_s, pix_fmt)]
-            encoded += [(stream, None)]
+            shown = itertools.count() if stamps is None else stamps
+            encoded.append((stream, _video_frames(itertools.chain(first, pictures), shown, frames_per_s, pix_fmt)))
         if sound is not None:
             codec = sound_codec or ("pcm_s16le" if path.suffix == ".wav" else "aac")
             stream = container.add_stream(codec, rate=rate_hz, layout=layout)
-            encoded += [(stream, frame) for frame in _audio_frames(stream, sound, rate_hz, layout)] + [(stream, None)]
+            encoded.append((stream, _audio_frames(stream, sound, rate_hz, layout)))
         container.start_encoding()  # writes the header, also of a file without a frame
-        packets = [packet for stream, frame in encoded for packet in stream.encode(frame)]
+        packets = [
+            packet
+            for stream, frames in encoded
+            for frame in itertools.chain(frames, [None])
+            for packet in stream.encode(frame)
+        ]
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             container.mux(packet)
     return path
@@ -96,9 +102,9 @@ def truncate(path: Path, share: float) -> Path:
 
 
 def _video_frames(
-    pictures: list[np.ndarray], stamps: Iterable[int], frames_per_s: int, pix_fmt: str
+    pictures: Iterable[np.ndarray], stamps: Iterable[int], frames_per_s: int, pix_fmt: str
 ) -> Iterable[av.VideoFrame]:
-    for stamp, picture in zip(stamps, pictures, strict=True):
+    for stamp, picture in zip(stamps, pictures, strict=False):
         frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format=pix_fmt)
         frame.pts, frame.time_base = stamp, Fraction(1, frames_per_s)
         yield frame

@@ -14,6 +14,16 @@ from tests.helpers import REPOSITORY
 from tests.projects import copy_project, dvc
 
 
+LONGEST = ("test_demo.py", "test_dvc_run.py", "test_dvc_ablation.py", "test_kill.py", "test_kill_visual.py")
+"""Files whose tests take minutes. They go first, or one process would be at work on them when the others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first; xdist keeps the order with `--no-loadscope-reorder`."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
     """A shell starts what it puts into the background with SIGINT ignored, and so would every command of the tests."""

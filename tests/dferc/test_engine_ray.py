@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 
+import psutil
 import pytest
 
 from dferc import engine
@@ -264,6 +265,29 @@ def test_workers_that_ray_kills_for_want_of_memory_end_the_run(disconnected, mon
     with ray_here(num_cpus=1, _system_config={"memory_usage_threshold": 0.01, "memory_monitor_refresh_ms": 100}):
         with pytest.raises(InputError, match="2 workers in a row died as they began. Is the memory too small"):
             list(engine.run(square, [1], Workers(1, cluster="local"), wait, (0,)))
+
+
+def hoard(item):
+    """99 takes more and more memory, 20 GiB at most; others take none."""
+    number, folder = item
+    leave_mark((number % 99, folder))
+    kept = []
+    while number == 99 and len(kept) < 80:
+        kept.append(b"\1" * (256 << 20))
+        time.sleep(0.05)
+    return number
+
+
+@pytest.mark.slow
+def test_worker_that_ray_kills_at_work_for_want_of_memory_costs_that_item_alone(disconnected, tmp_path):
+    """Ray's own memory monitor does the killing, 3 GiB above what is in use."""
+    memory = psutil.virtual_memory()
+    limit = {"memory_usage_threshold": 1 - (memory.available - (3 << 30)) / memory.total}
+    items = [(number, tmp_path) for number in (1, 2, 99, 3, 4)]
+    with ray_here(num_cpus=1, _system_config=limit | {"memory_monitor_refresh_ms": 50}):
+        results = dict(engine.run(hoard, items, Workers(1, cluster="local")))
+    assert results == {0: 1, 1: 2, 2: WorkerDied(3), 3: 3, 4: 4}
+    assert begun(tmp_path)[0] == 3
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "no.such.host.invalid:6379", "nonsense"])
