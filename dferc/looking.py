@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from dferc import MODALITIES
 from dferc.console import console, readable_errors
 from dferc.options import CORPUS, DEVICE, FEATURES, FOLDER, JSON, PARAMS, RUNS, SPLIT, options
 
@@ -40,6 +41,30 @@ def inspect(folder, as_json) -> None:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         show_inspection(found)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--modality", "modalities", type=click.Choice(MODALITIES), multiple=True, help="Repeatable.  [default: all]"
+)
+@click.option(
+    "--sample", type=click.IntRange(min=1), default=20, show_default=True, help="Utterances of each to compute again."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of utterances.")
+@click.argument("further", nargs=-1, metavar="[-- OPTION ...]")
+@readable_errors
+def verify(folder, modalities, sample, seed, further) -> None:
+    """Compute a random sample of the features in FOLDER again from their media; exit status 1 where one differs.
+
+    For files got from others. Needs what made them: the repository (run it at its top), its `pipeline` extra, media,
+    params.yaml and models. What follows `--` goes to `python -m pipeline.verify`, whose --help says what there is:
+
+        dferc verify features/meld -- --raw /media/meld --device cuda
+    """
+    from dferc.verification import verify_folder
+
+    verify_folder(folder, modalities or MODALITIES, ["--sample", str(sample), "--seed", str(seed), *further])
 
 
 @click.command()
@@ -145,4 +170,4 @@ def report(corpus, features, runs, split, against, out) -> None:
     console.print(f"written: {path}, {path.stat().st_size / 1e6:.1f} MB: open it in any browser", markup=False)
 
 
-COMMANDS = (check, inspect, floor, table, compare, analyse, report)
+COMMANDS = (check, inspect, verify, floor, table, compare, analyse, report)

@@ -25,6 +25,9 @@ DEFAULT_PATH = Path(".scratch/features.sqlite")
 _BOUND_BYTES = 8 << 30
 """Above this, closing deletes the oldest records."""
 
+_PATIENCE_S = 60.0
+"""How long another process may keep the file to itself."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS media
@@ -103,15 +106,27 @@ class Scratch:
     def _open(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            self._database = sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)
         except (OSError, sqlite3.OperationalError) as error:
             raise InputError(f"{self.path}: the scratch cache cannot be opened ({error})") from None
         self._guarded(self._prepare)
 
     def _prepare(self) -> None:
-        self._database.execute("PRAGMA journal_mode = WAL")
+        self._share()
         self._database.execute("PRAGMA synchronous = NORMAL")  # no commit is lost by a kill, only by a power cut
         self._database.executescript(_TABLES)
+
+    def _share(self) -> None:
+        """Let others read and write as well; for those who are doing the same SQLite itself does not wait."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
     def _prune(self) -> None:
         """Delete the older half of the records where the file is above its bound (SQLite reuses the space)."""

@@ -1,5 +1,8 @@
 """What tests ask of processes."""
 
+import time
+from collections.abc import Iterable
+
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs; a dead one that nobody has waited for does not."""
@@ -8,3 +11,13 @@ def is_alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def all_end(pids: Iterable[int], within_s: float = 60.0) -> bool:
+    """Whether these processes come to their end in time: that takes a moment, and longer on a busy machine."""
+    deadline = time.monotonic() + within_s
+    while any(is_alive(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -13,7 +13,7 @@ import pytest
 from dferc import engine
 from dferc.console import InputError
 from dferc.engine import Workers, job
-from tests.processes import is_alive
+from tests.processes import all_end, is_alive
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -145,10 +145,7 @@ def test_workers_end_with_a_killed_parent():
         worker = int(parent.stdout.readline())
         assert is_alive(worker)
         parent.kill()
-    deadline = time.monotonic() + 10
-    while is_alive(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_alive(worker)
+    assert all_end([worker])
 
 
 def keep_running():

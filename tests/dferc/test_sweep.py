@@ -28,7 +28,7 @@ from dferc.resume import RunElsewhereError, claim, load_progress
 from dferc.sweep import Outcome, Run, Sweep, perform, place, refuse_failures
 from dferc.sweep_display import SweepTable
 from tests.helpers import REPOSITORY, small_settings, write_features_folder
-from tests.processes import is_alive
+from tests.processes import all_end
 
 EPOCHS = 3
 SMALL = [f"--set=train.{setting}" for setting in ("hidden=8", "align=8", f"epochs={EPOCHS}", "warmup_steps=2")]
@@ -226,10 +226,7 @@ def workers_of(parent: int) -> list[int]:
 
 def verify_gone(processes: list[int]) -> None:
     """The last to go is multiprocessing's own helper, which follows its parent a moment later."""
-    deadline = time.monotonic() + 60
-    while any(map(is_alive, processes)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(is_alive, processes))
+    assert all_end(processes)
 
 
 def test_killed_by_sigkill_it_goes_on_and_ends_with_the_same_bytes(features, tmp_path, trained):

@@ -20,7 +20,7 @@ from pipeline.extract_audio import main
 from tests import counting
 from tests.clips import tone, write_clip
 from tests.corpora import make_row, run_stage, write_rows
-from tests.processes import is_alive
+from tests.processes import all_end
 
 LENGTH_S = 0.2
 
@@ -126,4 +126,4 @@ def test_stage_that_loses_ray_workers_and_a_node_makes_the_same_bytes(tmp_path, 
     assert outcome.exit_code == 0, outcome.stderr
     assert written(tmp_path) == quiet
     assert count < len(counting.begun(tmp_path)) <= 1.05 * count + 1
-    assert not any(is_alive(pid) for pid in set(counting.begun(tmp_path)) - {os.getpid()})
+    assert all_end(set(counting.begun(tmp_path)) - {os.getpid()})

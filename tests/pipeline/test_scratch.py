@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -74,6 +76,20 @@ def test_scratch_takes_several_writers_at_once(tmp_path):
     assert [writer.exitcode for writer in writers] == [0, 0]
     with Scratch(path) as scratch:
         assert len(scratch.get_many(f"{name}-{number}" for name in "ab" for number in range(300))) == 600
+
+
+def test_scratch_is_begun_by_several_at_once(tmp_path):
+    """Each round a new file: SQLite lets only one at a time turn it into a shared one, and does not wait."""
+    together = threading.Barrier(8)
+
+    def begin(path):
+        together.wait()
+        with Scratch(path):
+            return True
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(60):
+            assert all(pool.map(begin, [tmp_path / f"{number}.sqlite"] * 8))
 
 
 @pytest.mark.parametrize("damage", ["header", "middle"])

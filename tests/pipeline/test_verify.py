@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from dferc.cli import main as dferc
 from dferc.console import InputError
 from dferc.corpus import Features
 from dferc.engine import WorkerDied
@@ -209,3 +210,32 @@ def test_other_feature_set_is_told_before_it_is_refused(extracted, copied, tmp_p
     assert outcome.exit_code == 1
     assert "params.feature_set: 'IS10' in the file, 'eGeMAPSv02' here" in outcome.stderr
     assert "1582 features per utterance; here there would be 88" in outcome.stderr
+
+
+@pytest.fixture
+def told(extracted, copied, monkeypatch):
+    """The folder of features, and what `dferc verify` is told beside it, at the top of the repository."""
+    shutil.copy(extracted / "utterances.h5", copied.parent)
+    monkeypatch.chdir(REPOSITORY)
+    return [str(copied.parent), "--", f"--raw={extracted}", f"--table={extracted / 'utterances.csv'}", "--workers=0"]
+
+
+def test_dferc_verify_has_stage_1_compute_a_sample_again(told, capfd):
+    outcome = CliRunner().invoke(dferc, ["verify", "--modality=audio", "--sample=3", *told])
+    assert outcome.exit_code == 0, capfd.readouterr()
+    assert "3 of 4 utterances computed again; all within" in capfd.readouterr().err
+
+
+def test_dferc_verify_looks_at_every_modality_and_names_those_that_fail(told, copied, capfd):
+    with h5py.File(copied, "r+") as file:
+        file["features"][0] = file["features"][0] + 1
+    outcome = CliRunner().invoke(dferc, ["verify", *told])
+    assert outcome.exit_code == 1 and "text, audio, visual not verified, as told above" in outcome.stderr
+    said = capfd.readouterr().err
+    assert "text.h5" in said and "1 differ by more than" in said and "visual.h5" in said
+
+
+def test_dferc_verify_away_from_the_repository_says_where_to_go(told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = CliRunner().invoke(dferc, ["verify", *told])
+    assert outcome.exit_code == 1 and "run this at the top of the repository" in " ".join(outcome.stderr.split())
