@@ -1,4 +1,7 @@
-"""Stages whose workers count what they begin: for tests that kill them, and ask how much was done twice."""
+"""Stages whose workers count what they begin: for tests that kill them, and ask how much was done twice.
+
+`counted_audio` and `counted_visual` are the stages; apart, since each start imports one of them in three processes.
+"""
 
 import os
 import signal
@@ -7,29 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline import extract_audio, extract_visual
 from tests.corpora import REPOSITORY, stage_arguments
 
 PATIENCE_S = 300
 
-_functionals, _cut_faces = extract_audio.functionals, extract_visual.cut_faces
 _LINE = "{:8}\n"
 
 
-def functionals(item):
-    """`extract_audio.functionals`, counted."""
-    _note(item[0])
-    return _functionals(item)
-
-
-def cut_faces(looks):
-    """`speaker_face.cut_faces`, counted."""
-    for look in looks:
-        _note(look.path)
-    return _cut_faces(looks)
-
-
-def _note(clip: str) -> None:
+def note(clip: str) -> None:
     """A line in begun.txt beside the clip: this process's id; it outlives a kill."""
     descriptor = os.open(Path(clip).parent / "begun.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, _LINE.format(os.getpid()).encode())
@@ -55,7 +43,7 @@ def wait_for(count: int, folder: Path, stage: subprocess.Popen | None = None) ->
 
 def start(modality: str, folder: Path, **changes: object) -> subprocess.Popen:
     """The stage of a modality, counting, with two workers, in a process group of its own."""
-    program = [sys.executable, "-c", f"from tests.counting import {modality}; {modality}()"]
+    program = [sys.executable, "-c", f"from tests.counted_{modality} import main; main()"]
     arguments = stage_arguments(folder, workers=2, **changes)
     return subprocess.Popen(
         [*program, *arguments], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -67,15 +55,3 @@ def kill(stage: subprocess.Popen) -> None:
     os.killpg(stage.pid, signal.SIGKILL)
     stage.communicate()
     assert stage.returncode == -signal.SIGKILL, "it ended before it could be killed"
-
-
-def audio() -> None:
-    """extract_audio, counting; the command line is its own."""
-    extract_audio.functionals = functionals
-    extract_audio.main(sys.argv[1:])
-
-
-def visual() -> None:
-    """extract_visual, counting; the command line is its own."""
-    extract_visual.cut_faces = cut_faces
-    extract_visual.main(sys.argv[1:])

@@ -22,7 +22,7 @@ from tests.face_models import write_untrained
 from tests.helpers import REPOSITORY
 from tests.projects import edit
 
-KILLS = int(os.environ.get("DFERC_KILLS", "6"))
+KILLS = int(os.environ.get("DFERC_KILLS", "4"))
 """Each costs seconds, so 30 are for those who ask for them (LOG.md)."""
 
 LENGTH_S, PER_FILE = 0.2, 100

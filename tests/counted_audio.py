@@ -1,0 +1,20 @@
+"""extract_audio, counting: see `tests.counting`."""
+
+import sys
+
+from pipeline import extract_audio
+from tests import counting
+
+_functionals = extract_audio.functionals
+
+
+def functionals(item):
+    """`extract_audio.functionals`, counted."""
+    counting.note(item[0])
+    return _functionals(item)
+
+
+def main() -> None:
+    """The command line is the stage's own."""
+    extract_audio.functionals = functionals
+    extract_audio.main(sys.argv[1:])
