@@ -51,6 +51,7 @@ bench: setup ## speed, as ratios and fractions of this machine's measured peak
 	python -m benchmarks.extract_visual
 	python -m benchmarks.decode
 	python -m benchmarks.extract_text
+	python -m benchmarks.encoder_speed
 	python -m benchmarks.engines
 	python -m benchmarks.memory
 
