@@ -9,7 +9,7 @@ was tried.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
@@ -87,15 +87,33 @@ def open_media(path: str | Path, hwaccel: str | None = None) -> av.container.Inp
         raise MediaError(path, f"unreadable: {error.strerror}") from None
 
 
+class MediaFile:
+    """An open file (`_container`, `path`). A context manager: leaving it closes the file."""
+
+    path: str | Path
+    _container: av.container.InputContainer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._container.close()
+
+
 class LastOpened:
     """Opens files and keeps the last one: the utterances of a file follow one another.
 
     Args:
-        open_file: by its path; gives something with a `path`, to be closed with `close`.
+        open_file: by its path.
     """
 
-    def __init__(self, open_file: Callable[[str], Any]):
-        self._open_file, self._file = open_file, None
+    def __init__(self, open_file: Callable[[str], MediaFile]):
+        self._open_file = open_file
+        self._file: MediaFile | None = None
 
     def __call__(self, path: str) -> Any:
         """The open file; what `open_file` raises where it cannot be opened."""

@@ -9,12 +9,12 @@ that an utterance's features do not depend on which others were asked for along 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import av
 import numpy as np
 
-from pipeline.media import open_media, origin_s, packets, seek, stream_of
+from pipeline.media import MediaFile, open_media, origin_s, packets, seek, stream_of
 
 _EPSILON_S = 1e-6
 """Below any frame distance, above the rounding of a time that went through a table."""
@@ -39,7 +39,7 @@ class Span(NamedTuple):
     end_s: float
 
 
-class PictureFile:
+class PictureFile(MediaFile):
     """A media file from which the picture of many spans is sampled. A context manager: leaving it closes the file.
 
     Args:
@@ -53,16 +53,6 @@ class PictureFile:
     def __init__(self, path: str | Path, hwaccel: str | None = None):
         self.path, self._hwaccel = path, hwaccel
         self._open()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._container.close()
 
     def sample(
         self, spans: Sequence[Span], frames_per_s: float, max_frames: int

@@ -7,12 +7,11 @@ what was asked for earlier. For the same reason a file is opened anew where a se
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import av
 import numpy as np
 
-from pipeline.media import MediaError, open_media, origin_s, packets, probe, seek, stream_of
+from pipeline.media import MediaError, MediaFile, open_media, origin_s, packets, probe, seek, stream_of
 
 SAMPLE_RATE_HZ = 16000
 
@@ -29,7 +28,7 @@ _TOLD_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3fl
 """Decoders to which a stream says nothing but its extradata: another one decodes the same."""
 
 
-class SoundFile:
+class SoundFile(MediaFile):
     """A media file from which the sound of many spans is read. A context manager: leaving it closes the file.
 
     Args:
@@ -42,16 +41,6 @@ class SoundFile:
     def __init__(self, path: str | Path):
         self.path = path
         self._open()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._container.close()
 
     def read(self, start_s: float, end_s: float) -> np.ndarray:
         """Decode the sound of a span.
