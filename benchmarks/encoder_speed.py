@@ -54,9 +54,9 @@ def measure(device: Device, repeats: int, batch_tokens: int) -> None:
                 pass
 
     run()
-    peaks = [measure_peak(device)]
+    before = measure_peak(device)
     took = min(seconds_of(run, device.device) for _ in range(repeats))
-    peak = max(*peaks, measure_peak(device))
+    peak = max(before, measure_peak(device))
     fraction = count_operations(windows, config) / took / peak
     name = torch.cuda.get_device_name() if device.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     target = f"  (target {TARGET}: {'met' if fraction >= TARGET else 'MISSED'})" if device.device.type == "cuda" else ""

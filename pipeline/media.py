@@ -103,6 +103,15 @@ class MediaFile:
         """Let go of the file."""
         self._container.close()
 
+    def _open(self) -> None:
+        raise NotImplementedError
+
+    def _reopen(self) -> None:
+        """Open it anew; the old one goes last, so that a file that is gone is an error each time, and no more."""
+        old = self._container
+        self._open()
+        old.close()
+
 
 class LastOpened:
     """Opens files and keeps the last one: the utterances of a file follow one another.

@@ -75,16 +75,16 @@ class PictureFile(MediaFile):
         """
         if not self._seeks or len(self._stream.index_entries) != self._index:
             # FFmpeg notes places as it comes by (Matroska, raw streams): the next seek would lead elsewhere.
-            self.close()
-            self._open()
+            self._reopen()
         self._decoder.flush_buffers()  # whoever asked before may have left in the middle
         middles = [_middles(span, frames_per_s, max_frames) for span in spans]
         for run in _runs(spans):
             yield from self._sample_run({number: (spans[number], middles[number]) for number in run})
 
     def _open(self) -> None:
-        self._container = open_media(self.path, self._hwaccel)
-        self._stream = stream_of(self._container, self.path, "video")
+        container = open_media(self.path, self._hwaccel)
+        self._stream = stream_of(container, self.path, "video")
+        self._container = container
         self._decoder, self._origin_s = self._stream.codec_context, origin_s(self._container)
         self._index, self._seeks = len(self._stream.index_entries), True
 

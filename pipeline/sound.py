@@ -101,16 +101,16 @@ class SoundFile(MediaFile):
             decoder = _another(self._stream.codec_context) if self._seeks_as_at_first(at_s) else None
             if decoder is not None and seek(self._container, self._stream, at_s):
                 return decoder
-            self.close()
-            self._open()
+            self._reopen()
         self._untouched = False
         if at_s > 0:
             seek(self._container, self._stream, at_s)
         return self._stream.codec_context
 
     def _open(self) -> None:
-        self._container = open_media(self.path)
-        self._stream = stream_of(self._container, self.path, "audio")
+        container = open_media(self.path)
+        self._stream = stream_of(container, self.path, "audio")
+        self._container = container
         self._index, self._untouched = len(self._stream.index_entries), True
 
     def _seeks_as_at_first(self, at_s: float) -> bool:

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline import media
+from pipeline.media import MediaError
+from pipeline.pictures import PictureFile, Span
+from pipeline.sound import SoundFile
 from tests.clips import SHARED, needs_media, tone, write_clip
 
 GREYS = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
@@ -95,3 +98,19 @@ def test_container_that_breaks_off_ends_the_stream(tmp_path):
 def test_real_photograph_is_a_clip_with_a_picture_only():
     found = media.probe(SHARED / "media" / "single_face.jpg")
     assert (found.has_audio, found.has_video) == (False, True)
+
+
+@pytest.mark.parametrize("kind", [PictureFile, SoundFile])
+def test_file_that_is_gone_when_it_is_opened_anew_is_an_error_each_time(tmp_path, kind):
+    """Matroska is opened anew for each span."""
+    clip = write_clip(tmp_path / "a.mkv", pictures=[np.zeros((32, 48), np.uint8)] * 20, sound=tone(2))
+
+    def read(file):
+        return list(file.sample([Span(0.5, 1.5)], 2, 9)) if kind is PictureFile else file.read(0.5, 1.5)
+
+    with kind(clip) as file:
+        assert len(read(file))
+        clip.unlink()
+        for _ in range(2):
+            with pytest.raises(MediaError, match="unreadable"):
+                read(file)
