@@ -14,20 +14,29 @@ from tests.corpora import REPOSITORY, stage_arguments
 
 PATIENCE_S = 300
 
-_LINE = "{:8}\n"
+_LINE = "{:8} {:.3f}\n"
 
 
 def note(clip: str) -> None:
-    """A line in begun.txt beside the clip: this process's id; it outlives a kill."""
+    """A line in begun.txt beside the clip: this process's id, and the time; it outlives a kill."""
     descriptor = os.open(Path(clip).parent / "begun.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(descriptor, _LINE.format(os.getpid()).encode())
+    os.write(descriptor, _LINE.format(os.getpid(), time.monotonic()).encode())
     os.close(descriptor)
 
 
 def begun(folder: Path) -> list[int]:
     """Process ids of what was begun, an entry for each utterance each time."""
+    return [int(line.split()[0]) for line in _lines(folder)]
+
+
+def begun_s(folder: Path) -> list[float]:
+    """When it was begun, in seconds of one clock for all processes."""
+    return [float(line.split()[1]) for line in _lines(folder)]
+
+
+def _lines(folder: Path) -> list[str]:
     try:
-        return [int(line) for line in (folder / "begun.txt").read_text().split()]
+        return (folder / "begun.txt").read_text().splitlines()
     except FileNotFoundError:
         return []
 
@@ -42,9 +51,9 @@ def wait_for(count: int, folder: Path, stage: subprocess.Popen | None = None) ->
 
 
 def start(modality: str, folder: Path, **changes: object) -> subprocess.Popen:
-    """The stage of a modality, counting, with two workers, in a process group of its own."""
+    """The stage of a modality, counting, with two workers unless told otherwise, in a process group of its own."""
     program = [sys.executable, "-c", f"from tests.counted_{modality} import main; main()"]
-    arguments = stage_arguments(folder, workers=2, **changes)
+    arguments = stage_arguments(folder, **{"workers": 2} | changes)
     return subprocess.Popen(
         [*program, *arguments], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
