@@ -54,7 +54,8 @@ def make_extractor(
         items = ((str(raw.absolute() / file), start_s, end_s, settings.min_s) for file, start_s, end_s in heard)
         initargs = (engine.absolute(settings.feature_set),)
         paths = (raw, *(raw / rows[i].heard[0] for i in indices[:1]), Path(settings.feature_set))
-        for number, record in clock.unpacked(engine.run(functionals, items, workers, _start, initargs, paths)):
+        results = engine.run(functionals, items, workers, _start, initargs, paths, together=lambda item: item[0])
+        for number, record in clock.unpacked(results):
             yield indices[number], record
 
     return Extractor(

@@ -103,8 +103,9 @@ def make_extractor(
 
         def cut(groups: list[list[int]]) -> Iterator[tuple[int, list[Faces] | engine.WorkerDied]]:
             items = ([_look(rows[i], raw.absolute(), needs_sound) for i in group] for group in groups)
+            begin = (told, image_size, hwaccel)
             return clock.unpacked(
-                engine.run(cut_faces, items, workers, start_worker, (told, image_size, hwaccel), paths)
+                engine.run(cut_faces, items, workers, start_worker, begin, paths, together=lambda looks: looks[0].path)
             )
 
         cuts = _one_by_one(cut, list(_groups(rows, indices)))

@@ -5,12 +5,13 @@ no more than the item that killed it) is all that its caller may rely on, wherev
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dferc.console import InputError
 from dferc.engine.common import HERE, WorkerDied, Workers, absolute, default_workers
+from dferc.engine.dealing import Dealer
 from dferc.engine.local import Pool, here
 
 __all__ = ["HERE", "WorkerDied", "Workers", "absolute", "default_workers", "run"]
@@ -26,6 +27,7 @@ def run(
     initializer: Callable[..., None] | None = None,
     initargs: tuple = (),
     paths: Sequence[Path] = (),
+    together: Callable[[Any], Hashable] | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Apply a function to many items.
 
@@ -37,6 +39,8 @@ def run(
         initializer: called once per process before its first item, with `initargs`.
         initargs: its arguments.
         paths: what every machine must see under the same name, of what this one sees.
+        together: of an item, such as the file that it lies in: items that follow one another and have it in common go
+            to one worker, unless another would have nothing to do.
 
     Yields:
         (index of the item, result) as they finish; the result is a `WorkerDied` where the item killed its worker
@@ -47,7 +51,7 @@ def run(
         Exception: what `function` or `initializer` raises; the run ends with it.
     """
     lost_in_a_row = 0
-    with contextlib.closing(_results(function, items, workers, initializer, initargs, paths)) as results:
+    with contextlib.closing(_results(function, items, workers, initializer, initargs, paths, together)) as results:
         for index, result in results:
             lost_in_a_row = lost_in_a_row + 1 if isinstance(result, WorkerDied) else 0
             if lost_in_a_row == _MAX_LOST_IN_A_ROW:
@@ -58,12 +62,12 @@ def run(
             yield index, result
 
 
-def _results(function, items, workers, initializer, initargs, paths) -> Iterator[tuple[int, Any]]:
+def _results(function, items, workers, initializer, initargs, paths, together) -> Iterator[tuple[int, Any]]:
     if workers.cluster is not None:
         from dferc.engine import cluster  # Ray is optional, and slow to import
 
-        return cluster.results(function, items, workers, initializer, initargs, paths)
+        return cluster.results(function, items, workers, initializer, initargs, paths, together)
     count = default_workers() if workers.count is None else workers.count
     if count:
-        return Pool(function, items, count, initializer, initargs).results()
+        return Pool(function, Dealer(items, together), count, initializer, initargs).results()
     return here(function, items, initializer, initargs)

@@ -1,7 +1,7 @@
 """The workers of a cluster: Ray actors, each with a CPU or a GPU to itself, fed so that none ever waits for an item."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import ray
 
 from dferc.console import InputError
 from dferc.engine.common import AHEAD, MAX_DEATHS, Task, WorkerDied, Workers
+from dferc.engine.dealing import Dealer
 from dferc.engine.job import Job
 
 _LOOK_S = 5.0
@@ -85,11 +86,11 @@ class Crew:
     anything again: it counts a lost machine, a killer and a want of memory each in another way.
     """
 
-    def __init__(self, job: Job, items: Iterable[Any], workers: Workers):
+    def __init__(self, job: Job, dealer: Dealer, workers: Workers):
         self.job, self.workers = ray.put(job), workers
         takes = {"num_cpus": workers.cpus, "num_gpus": workers.gpus}
         self.hire = ray.remote(**takes, max_restarts=0, max_task_retries=0)(_Worker)
-        self.fresh = (Task(index, item) for index, item in enumerate(items))
+        self.dealer = dealer
         self.suspects: list[Task] = []
         self.hands: list[_Hand] = []
         self.owner: dict[ray.ObjectRef, _Hand] = {}
@@ -134,7 +135,7 @@ class Crew:
             for hand in self.hands:
                 if not hand.has_room(depth):
                     continue
-                task = self.suspects.pop() if self.suspects and not depth else next(self.fresh, None)
+                task = self.suspects.pop() if self.suspects and not depth else self.dealer.deal(hand)
                 if task is None:
                     return bool(self.suspects)
                 reference = hand.actor.work.remote(task.item)
@@ -160,6 +161,7 @@ class Crew:
 
     def _bury(self, hand: _Hand) -> Iterator[tuple[int, Any]]:
         self.hands.remove(hand)
+        self.dealer.dismiss(hand)
         self.looked_at = -_LOOK_S  # its place is free at once, or its machine is gone
         if hand.begun is not None:
             del self.owner[hand.begun]

@@ -11,13 +11,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dferc.console import InputError
 from dferc.engine.common import Workers, default_workers
+from dferc.engine.dealing import Dealer
 from dferc.engine.job import Job, there
 from dferc.engine.local import here
 
@@ -45,6 +46,7 @@ def results(
     initializer: Callable[..., None] | None,
     initargs: tuple,
     paths: Sequence[Path],
+    together: Callable[[Any], Hashable] | None,
 ) -> Iterator[tuple[int, Any]]:
     """Run everything; see `engine.run`.
 
@@ -62,7 +64,7 @@ def results(
             workers = replace(workers, gpus=0.0)
         if workers.cpus or workers.gpus:
             job = Job(function, initializer, initargs, there(paths), 1 if workers.cpus else _threads())
-            yield from Crew(job, items, workers).results()
+            yield from Crew(job, Dealer(items, together), workers).results()
         else:  # a network, and no GPU
             yield from here(function, items, initializer, initargs)
 

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from dferc.engine.common import AHEAD, MAX_DEATHS, Task, WorkerDied, call, single_thread
+from dferc.engine.dealing import Dealer
 
 
 def here(function, items, initializer, initargs) -> Iterator[tuple[int, Any]]:
@@ -20,71 +21,86 @@ def here(function, items, initializer, initargs) -> Iterator[tuple[int, Any]]:
         yield index, function(item)
 
 
-class Pool:
-    """A pool of processes that is replaced when one of them dies.
+class _Worker:
+    """A process, and what it was given and has not given back."""
 
-    The pool cannot say which item killed a worker. So those in flight at the time are tried again one at a time; from
-    then on a death has one culprit.
+    def __init__(self, initargs: tuple):
+        # Spawned, not forked: a forked copy of a process with threads (torch, HDF5, SQLite) can hang.
+        context = multiprocessing.get_context("spawn")
+        self.process = concurrent.futures.ProcessPoolExecutor(1, context, _start, initargs)
+        self.at: dict[concurrent.futures.Future, Task] = {}
+        self.dead = False
+
+    def has_room(self, depth: int) -> bool:
+        """Whether it takes an item beside the `depth` that it has; one that killed a worker is given alone."""
+        return not self.dead and len(self.at) == depth and not any(task.deaths for task in self.at.values())
+
+
+class Pool:
+    """Processes that are replaced when they die.
+
+    Nobody can say which of its items a worker died of: the result of the one before may be lost with it. So each is
+    tried again by a worker that has nothing else; from then on a death has one culprit.
     """
 
-    def __init__(self, function, items, workers, initializer, initargs):
-        self.function = function
-        self.fresh = (Task(index, item) for index, item in enumerate(items))
-        self.workers = workers
+    def __init__(self, function, dealer: Dealer, workers, initializer, initargs):
+        self.function, self.dealer = function, dealer
         self.initargs = (initializer, initargs)
         self.suspects: list[Task] = []
-        self.in_flight: dict[concurrent.futures.Future, Task] = {}
+        self.workers = [_Worker(self.initargs) for _ in range(workers)]
 
     def results(self) -> Iterator[tuple[int, Any]]:
         """Run everything; see `engine.run`."""
         others = multiprocessing.active_children()
-        pool = self._new_pool()
         try:
             while True:
-                broken = not self._fill(pool)
-                if self.in_flight:
-                    finished, _ = concurrent.futures.wait(self.in_flight, return_when="FIRST_COMPLETED")
-                    for future in finished:
-                        yield from self._collect(future, self.in_flight.pop(future))
-                elif broken:
-                    pool.shutdown()
-                    pool = self._new_pool()
-                else:
+                self._give()
+                owner = {future: worker for worker in self.workers for future in worker.at}
+                if not owner and not self.suspects:
                     return
+                for future in concurrent.futures.wait(owner, return_when="FIRST_COMPLETED").done:
+                    yield from self._take(owner[future], future)
+                self._replace_dead()
         finally:
-            if self.in_flight:  # left early: nobody waits for these, and an item may take hours
-                for worker in set(multiprocessing.active_children()) - set(others):
-                    worker.terminate()
-            pool.shutdown(cancel_futures=True)
+            if any(worker.at for worker in self.workers):  # left early: nobody waits for these, and one may take hours
+                for process in set(multiprocessing.active_children()) - set(others):
+                    process.terminate()
+            for wait in (False, True):  # all end at once
+                for worker in self.workers:
+                    worker.process.shutdown(wait, cancel_futures=True)
 
-    def _fill(self, pool: concurrent.futures.Executor) -> bool:
-        """Submit what may run now: `AHEAD` items per worker, or one suspect alone. False where the pool is broken."""
-        room = 1 if self.suspects else AHEAD * self.workers
-        while len(self.in_flight) < room:
-            task = self.suspects.pop() if self.suspects else next(self.fresh, None)
-            if task is None:
-                break
-            try:
-                self.in_flight[pool.submit(_call, self.function, task.item)] = task
-            except BrokenProcessPool:
-                self.suspects.append(task)
-                return False
-        return True
+    def _give(self) -> None:
+        """Give each worker what it can take: `AHEAD` items, or one that killed a worker."""
+        for depth in range(AHEAD):  # the idle ones first
+            for number, worker in enumerate(self.workers):
+                if not worker.has_room(depth):
+                    continue
+                task = self.suspects.pop() if self.suspects and not depth else self.dealer.deal(number)
+                if task is None:
+                    continue
+                try:
+                    worker.at[worker.process.submit(_call, self.function, task.item)] = task
+                except BrokenProcessPool:  # it died idle, or its death has not been told yet: not of this
+                    worker.dead = True
+                    self.suspects.append(task)
 
-    def _collect(self, future: concurrent.futures.Future, task: Task) -> Iterator[tuple[int, Any]]:
+    def _take(self, worker: _Worker, future: concurrent.futures.Future) -> Iterator[tuple[int, Any]]:
+        task = worker.at.pop(future)
         try:
             yield task.index, future.result()
         except BrokenProcessPool:
+            worker.dead = True
             task.deaths += 1
             if task.deaths < MAX_DEATHS:
                 self.suspects.append(task)
             else:
                 yield task.index, WorkerDied(task.deaths)
 
-    def _new_pool(self) -> concurrent.futures.ProcessPoolExecutor:
-        # Spawned, not forked: a forked copy of a process with threads (torch, HDF5, SQLite) can hang.
-        context = multiprocessing.get_context("spawn")
-        return concurrent.futures.ProcessPoolExecutor(self.workers, context, _start, self.initargs)
+    def _replace_dead(self) -> None:
+        for number, worker in enumerate(self.workers):
+            if worker.dead and not worker.at:
+                worker.process.shutdown()
+                self.workers[number] = _Worker(self.initargs)
 
 
 # ---------------------------------------------------------------------------------------------------- in a worker
