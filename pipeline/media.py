@@ -21,6 +21,10 @@ DECODER = f"av {av.__version__}, libavcodec {'.'.join(map(str, av.library_versio
 """Part of every media extractor's identity: another FFmpeg may round differently."""
 
 
+_LEARNT_ON_THE_WAY = {"matroska", "webm", "mp3", "aac", "flac"}
+"""Formats, as FFmpeg names them, of which it knows all places once it has come by."""
+
+
 class MediaError(InputError):
     """A media file is missing, unreadable, or lacks the stream that is asked for.
 
@@ -111,6 +115,19 @@ class MediaFile:
         old = self._container
         self._open()
         old.close()
+
+
+def learn_places(container: av.container.InputContainer, stream: av.stream.Stream) -> None:
+    """See to it that a seek leads where every other seek to that time will, whatever is read in between.
+
+    Where an index stands in the file (MP4, AVI), it does. Of some formats FFmpeg learns only on the way where something
+    is, and the next seek leads elsewhere: there the file is gone through once, and nothing decoded. (Of yet others,
+    such as MPEG-TS and WMV, it never knows all.)
+    """
+    if _LEARNT_ON_THE_WAY & set(container.format.name.split(",")):
+        seek(container, stream, 0.0)
+        for _ in packets(container, stream):
+            pass
 
 
 class LastOpened:

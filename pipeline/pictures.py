@@ -14,7 +14,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from pipeline.media import MediaFile, open_media, origin_s, packets, seek, stream_of
+from pipeline.media import MediaFile, learn_places, open_media, origin_s, packets, seek, stream_of
 
 _EPSILON_S = 1e-6
 """Below any frame distance, above the rounding of a time that went through a table."""
@@ -74,7 +74,7 @@ class PictureFile(MediaFile):
             order of time; spans that overlap take turns.
         """
         if not self._seeks or len(self._stream.index_entries) != self._index:
-            # FFmpeg notes places as it comes by (Matroska, raw streams): the next seek would lead elsewhere.
+            # FFmpeg has come to know other places: the next seek would lead elsewhere.
             self._reopen()
         self._decoder.flush_buffers()  # whoever asked before may have left in the middle
         middles = [_middles(span, frames_per_s, max_frames) for span in spans]
@@ -86,6 +86,7 @@ class PictureFile(MediaFile):
         self._stream = stream_of(container, self.path, "video")
         self._container = container
         self._decoder, self._origin_s = self._stream.codec_context, origin_s(self._container)
+        learn_places(container, self._stream)
         self._index, self._seeks = len(self._stream.index_entries), True
 
     def _sample_run(

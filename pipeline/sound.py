@@ -2,7 +2,7 @@
 
 A file is opened once for many utterances (some milliseconds each time, `python -m benchmarks.decode`), yet each is
 decoded by a decoder of its own: an AAC decoder that has decoded before fills in other noise, so samples would depend on
-what was asked for earlier. For the same reason a file is opened anew where a seek would depend on it.
+what was asked for earlier. For the same reason a file is opened anew where a seek would depend on that.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.media import MediaError, MediaFile, open_media, origin_s, packets, probe, seek, stream_of
+from pipeline.media import MediaError, MediaFile, learn_places, open_media, origin_s, packets, probe, seek, stream_of
 
 SAMPLE_RATE_HZ = 16000
 
@@ -97,10 +97,13 @@ class SoundFile(MediaFile):
     def _go_before(self, start_s: float) -> av.AudioCodecContext:
         """Stand some time before a span, as in a file just opened; returns a decoder that has decoded nothing."""
         at_s = start_s - _PREROLL_S
-        if not self._untouched:
-            decoder = _another(self._stream.codec_context) if self._seeks_as_at_first(at_s) else None
-            if decoder is not None and seek(self._container, self._stream, at_s):
+        decoder = _another(self._stream.codec_context)
+        # Only the stream's own decoder knows what of a track's first packets is to be left out.
+        if decoder is not None and at_s >= self._begin_s + _PREROLL_S and self._seeks_alike():
+            self._untouched = False
+            if seek(self._container, self._stream, at_s):
                 return decoder
+        if not self._untouched:
             self._reopen()
         self._untouched = False
         if at_s > 0:
@@ -111,20 +114,17 @@ class SoundFile(MediaFile):
         container = open_media(self.path)
         self._stream = stream_of(container, self.path, "audio")
         self._container = container
-        self._index, self._untouched = len(self._stream.index_entries), True
+        self._begin_s = max(0.0, float((self._stream.start_time or 0) * self._stream.time_base) - origin_s(container))
+        self._untouched, self._index = True, None
 
-    def _seeks_as_at_first(self, at_s: float) -> bool:
-        """Whether a seek leads where it would have led when the file had just been opened, whatever decodes it then.
-
-        It does where the file has an index (MP4, AVI). Where FFmpeg notes places as it comes by (Matroska, raw
-        streams), it leads elsewhere the next time. Of a .wav with plain samples the place is computed. And only the
-        stream's own decoder knows what of a track's first packets is to be left out.
-        """
-        begin_s = float((self._stream.start_time or 0) * self._stream.time_base) - origin_s(self._container)
-        if at_s < max(0.0, begin_s) + _PREROLL_S:
-            return False
-        plain = self._container.format.name == "wav" and _is_plain(self._stream.codec_context)
-        return plain or len(self._stream.index_entries) == self._index
+    def _seeks_alike(self) -> bool:
+        """Whether a seek leads where it always does, whatever was read before; of plain .wav the place is computed."""
+        if self._container.format.name == "wav" and _is_plain(self._stream.codec_context):
+            return True
+        if self._index is None:
+            learn_places(self._container, self._stream)
+            self._index = len(self._stream.index_entries)
+        return self._index == len(self._stream.index_entries)
 
 
 def _another(decoder: av.AudioCodecContext) -> av.AudioCodecContext | None:

@@ -128,8 +128,8 @@ SPANS = [(2.0, 2.4), (1.2, 1.5), (0.0, 0.3), (2.8, 4.0), (1.1, 2.2), (1.2, 1.5),
 
 ONCE = ["aac.mp4", "aac.avi", "ac3.mp4", "eac3.mov", "libmp3lame.mp4", "mp2.mov", "flac.mp4", "alac.mov"]
 ONCE += ["pcm_s16le.wav", "pcm_s24le.mov", "pcm_mulaw.avi"]
-ANEW = ["aac.mkv", "aac.aac", "aac.ts", "libmp3lame.mp3", "flac.flac", "libopus.mp4", "libopus.ogg"]
-ANEW += ["adpcm_ima_wav.wav"]
+ONCE += ["aac.mkv", "ac3.mkv", "pcm_s16le.mkv", "aac.aac", "libmp3lame.mp3", "flac.flac"]
+ANEW = ["aac.ts", "libopus.mp4", "libopus.mkv", "libopus.ogg", "adpcm_ima_wav.wav"]
 
 
 def noise(rate_hz=48000):
