@@ -161,7 +161,6 @@ class Crew:
 
     def _bury(self, hand: _Hand) -> Iterator[tuple[int, Any]]:
         self.hands.remove(hand)
-        self.dealer.dismiss(hand)
         self.looked_at = -_LOOK_S  # its place is free at once, or its machine is gone
         if hand.begun is not None:
             del self.owner[hand.begun]

@@ -14,7 +14,8 @@ RUN = 256
 class Dealer:
     """Deals out items in their order; what belongs together goes to one worker.
 
-    Only where nothing else is left does a worker help another: it takes half of what waits for the busiest.
+    Only where nothing else is left does a worker help another: it takes half of what waits for the busiest. So does
+    what waits for one that died and asks no more find its way.
 
     Args:
         items: consumed lazily.
@@ -26,7 +27,6 @@ class Dealer:
         tasks = (Task(index, item) for index, item in enumerate(items))
         self._runs = ([task] for task in tasks) if together is None else _runs(tasks, together)
         self._waiting: dict[Hashable, deque[Task]] = {}
-        self._abandoned: list[deque[Task]] = []
 
     def deal(self, worker: Hashable) -> Task | None:
         """The next task of a worker; None: nothing is left for anybody."""
@@ -34,14 +34,7 @@ class Dealer:
             self._waiting[worker] = self._next_run()
         return self._waiting[worker].popleft() if self._waiting[worker] else None
 
-    def dismiss(self, worker: Hashable) -> None:
-        """What waits for a worker that is gone goes to another."""
-        if run := self._waiting.pop(worker, None):
-            self._abandoned.append(run)
-
     def _next_run(self) -> deque[Task]:
-        if self._abandoned:
-            return self._abandoned.pop()
         run = next(self._runs, None)
         return self._half_of_the_longest() if run is None else deque(run)
 

@@ -113,6 +113,28 @@ def test_ray_takes_items_only_as_it_goes(connected):
     assert len(taken) <= 10 + 2 * 2
 
 
+def file_and_worker(item):
+    time.sleep(0.01)
+    return item[0], os.getpid()
+
+
+def test_files_stay_with_one_ray_worker_each(connected):
+    items = [(file, number) for file in "abcdefgh" for number in range(12)]
+    workers = {file: set() for file in "abcdefgh"}
+    for _, (file, worker) in engine.run(file_and_worker, items, HERE, together=lambda item: item[0]):
+        workers[file].add(worker)
+    assert len(set.union(*workers.values())) == 2
+    assert [len(workers[file]) for file in "abcdef"] == [1] * 6  # the last two may be shared: nothing else is left
+
+
+def test_what_waits_for_a_dead_ray_worker_goes_to_another(connected, tmp_path):
+    numbers = [0, 1, -1, *range(2, 12)]
+    items = [(number, tmp_path) for number in numbers]
+    results = dict(engine.run(leave_mark, items, HERE, together=lambda item: item[1]))
+    assert [index for index, result in results.items() if isinstance(result, WorkerDied)] == [2]
+    assert [results[index] for index in range(len(items)) if index != 2] == list(range(12))
+
+
 def test_ray_gives_up_what_kills_and_blames_nothing_else(connected, tmp_path):
     numbers = [-1, 1, 2, 3, 99, 5, 6, 7]
     results = dict(engine.run(leave_mark, [(number, tmp_path) for number in numbers], HERE))
