@@ -4,6 +4,7 @@ N utterances, D feature width. Killed at any moment and run again, it pays for t
 as a run that nobody disturbed: the file is assembled in corpus order from records, wherever they came from.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -141,7 +142,7 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
         unfinished = _reuse(keys, scratch, result, extractor)
     tally.reused = int(result.present.sum())
     started = time.monotonic()
-    _compute(unfinished, extractor, scratch, result, places.corpus)
+    _compute(rows, unfinished, extractor, scratch, result, places.corpus)
     tally.seconds = time.monotonic() - started
     tally.done = int(result.present.sum()) - tally.reused
     tally.failed = len(wanted) - tally.done - tally.reused
@@ -191,14 +192,24 @@ def _reuse(keys: dict[int, str], scratch: Scratch, result: _Result, extractor: E
     return rest
 
 
-def _compute(unfinished: dict[int, str], extractor: Extractor, scratch: Scratch, result: _Result, corpus: str) -> None:
-    """Compute and keep the rest. Rows with one key (copies of a clip) are computed once."""
+def _compute(
+    rows: list[Utterance],
+    unfinished: dict[int, str],
+    extractor: Extractor,
+    scratch: Scratch,
+    result: _Result,
+    corpus: str,
+) -> None:
+    """Compute and keep the rest, file by file. Rows with one key (copies of a clip) are computed once."""
     copies: dict[str, list[int]] = {}
     for index, key in unfinished.items():
         copies.setdefault(key, []).append(index)
+    by_file: dict[str, list[int]] = {}
+    for index, *_ in copies.values():
+        by_file.setdefault(extractor.file(rows[index]), []).append(index)
     with progress_bar() as bar:
         task = bar.add_task(f"{extractor.stage} {corpus}", total=len(unfinished))
-        for index, record in extractor.compute([indices[0] for indices in copies.values()]):
+        for index, record in extractor.compute(list(itertools.chain(*by_file.values()))):
             if isinstance(record, engine.WorkerDied):
                 record = Record(problem=str(record))  # not kept: the next run may have more memory
             else:

@@ -114,12 +114,14 @@ def test_audio_is_of_the_span_alone(tmp_path, smile):
     np.testing.assert_array_equal(made.features[0], smile.process_signal(samples, 16000).to_numpy()[0])
 
 
-def test_utterances_of_one_file_open_it_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize("order", [str, lambda name: name[::-1]], ids=["file by file", "taking turns"])
+def test_utterances_of_one_file_open_it_once(tmp_path, monkeypatch, order):
     opened, open_media = [], media.open_media
     monkeypatch.setattr("pipeline.sound.open_media", lambda path: opened.append(Path(path).name) or open_media(path))
     for name, hz in (("a.mp4", 200), ("b.mp4", 300)):
         write_clip(tmp_path / name, sound=tone(4, hz=hz))
     rows = [make_row(f"{name} {n}", name, n + 0.5, start_s=n) for name in ("a.mp4", "b.mp4") for n in (0, 1.5, 3)]
+    rows.sort(key=lambda row: order(row.utterance_id))
     extract(tmp_path, rows)
     assert opened == ["a.mp4", "b.mp4"]
     write_clip(tmp_path / "b.mp4", sound=0 * tone(4))
