@@ -90,8 +90,8 @@ def test_files_are_worked_on_by_one_process_each():
     for _, (file, worker) in engine.run(file_and_worker, items, engine.Workers(2), together=first):
         workers[file].add(worker)
     assert len(set.union(*workers.values())) == 2
-    # The last two files may be shared: by then nothing else is left.
-    assert [len(workers[file]) for file in "abcdef"] == [1] * 6
+    # When nothing else is left, one helps the other in the file that it is at.
+    assert sum(len(found) > 1 for found in workers.values()) <= 1
 
 
 def test_one_file_is_worked_on_by_all():

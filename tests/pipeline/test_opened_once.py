@@ -36,6 +36,5 @@ def test_a_long_file_is_opened_once_by_one_of_two_workers(tmp_path, modality):
     subprocess.run([sys.executable, "-c", program, *arguments], cwd=REPOSITORY, check=True)
     opened = Counter((tmp_path / "opened.txt").read_text().split())
     assert opened.keys() == set(FILES)
-    # At the end of a corpus, nothing else being left, one worker may help the other in its file.
-    assert {file: opened[file] for file in FILES[:-2]} == dict.fromkeys(FILES[:-2], 1)
-    assert all(opened[file] <= 2 for file in FILES[-2:])
+    # At the end of a corpus, nothing else being left, one worker may help the other in the file that it is at.
+    assert sorted(opened.values()) in ([1] * len(FILES), [1] * (len(FILES) - 1) + [2])
