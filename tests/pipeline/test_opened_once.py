@@ -12,7 +12,7 @@ from tests.corpora import REPOSITORY, make_row, stage_arguments, write_rows
 from tests.face_models import write_untrained
 
 FILES = ("0.mp4", "1.mkv", "2.avi", "3.mov", "4.mp4", "5.mkv", "6.mp4", "7.mp4")
-EACH = 12
+EACH = 6
 LENGTH_S = 1.25  # each begins behind the first second, where a sound track is opened anew
 
 
