@@ -20,7 +20,8 @@ from benchmarks.extract_text import WORDS, make_dialogues
 from benchmarks.train_speed import measure_peak, seconds_of
 from dferc.device import Device, choose_device
 from pipeline.encoder import Encoder
-from pipeline.extract_text import BATCH_TOKENS, encode
+from pipeline.encoding import encode
+from pipeline.extract_text import BATCH_TOKENS
 from pipeline.windows import Window, batches_by_length, dialogue_windows
 from tests.encoders import word_tokenizer
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.extract_audio import FEATURE_SET, make_clips
 from dferc import engine
-from pipeline import extract_audio
+from pipeline import functionals
 
 TARGET = 0.9
 ENGINES = ("local", "ray")
@@ -25,7 +25,7 @@ def rate(items: list[tuple], name: str, workers: int) -> tuple[float, float]:
     where = engine.Workers(workers, cluster="local" if name == "ray" else None)
     warm = 4 * workers
     began = time.perf_counter()
-    results = engine.run(extract_audio.functionals, items, where, extract_audio._start, (FEATURE_SET,))
+    results = engine.run(functionals.functionals, items, where, functionals.start, (FEATURE_SET,))
     for _ in range(warm):
         next(results)
     started = time.perf_counter()

@@ -22,7 +22,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dferc import engine
-from pipeline import extract_audio
+from pipeline import functionals
 from pipeline.sound import SAMPLE_RATE_HZ
 from pipeline.steps import Measured
 from tests.clips import read_audio, tone, write_clip
@@ -49,14 +49,14 @@ def make_clips(folder: Path, count: int) -> list[tuple[str, float, float, float]
 
 def one_worker_to_bare(items: list[tuple]) -> tuple[float, float]:
     """Ratio of throughputs, and the share of our time that decoding takes."""
-    smile = extract_audio.open_smile(FEATURE_SET)
-    extract_audio._start(FEATURE_SET)
+    smile = functionals.open_smile(FEATURE_SET)
+    functionals.start(FEATURE_SET)
     seconds = dict.fromkeys(("bare", "ours", "decode"), 0.0)
     with threadpool_limits(1):
         for item in items:
             samples = _timed(seconds, "decode", read_audio, *item[:3])
             _timed(seconds, "bare", smile.process_signal, samples, SAMPLE_RATE_HZ)
-            _timed(seconds, "ours", extract_audio.functionals, item)
+            _timed(seconds, "ours", functionals.functionals, item)
     return seconds["bare"] / seconds["ours"], seconds["decode"] / seconds["ours"]
 
 
@@ -71,7 +71,7 @@ def two_workers_to_one(items: list[tuple], passes: int) -> float:
 
 def _throughput(items: list[tuple], workers: int) -> float:
     """Items per second once all workers are at work."""
-    results = engine.run(_by_whom, items, engine.Workers(workers), extract_audio._start, (FEATURE_SET,))
+    results = engine.run(_by_whom, items, engine.Workers(workers), functionals.start, (FEATURE_SET,))
     seen = set()
     while len(seen) < workers:
         seen.add(next(results)[1][0])
@@ -82,7 +82,7 @@ def _throughput(items: list[tuple], workers: int) -> float:
 
 def _by_whom(item: tuple) -> tuple[int, Measured]:
     """The worker's process id, and what it makes of an item in the stage."""
-    return os.getpid(), extract_audio.functionals(item)
+    return os.getpid(), functionals.functionals(item)
 
 
 def _timed(seconds: dict[str, float], name: str, function: Callable, *arguments: object) -> object:

@@ -25,12 +25,6 @@ from dferc.files import write_atomically
 KEPT_DAYS = 30
 """How long the state of a run is kept after it was last written."""
 
-CODE = (
-    "alignment", "cfm", "checkpoint", "corpus", "crm", "dataset", "ddm", "device", "epoch", "files", "history",
-    "layers", "losses", "lstm", "model", "optimisation", "protocol", "resume", "tally", "task", "train", "variants",
-)  # fmt: skip
-"""The modules that a run's weights come from, as dvc.yaml has them (tests/test_dvc.py compares)."""
-
 
 @dataclass
 class Progress:
@@ -61,12 +55,14 @@ class Progress:
         return self.epoch >= epochs or self.epoch - self.best_epoch >= patience
 
 
-def run_key(about: Mapping[str, object]) -> str:
-    """What tells runs apart: another setting, seed, feature file, device, PyTorch or line of `CODE` is another run."""
-    code = hashlib.sha256()
-    for name in CODE:
-        code.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    about = {**about, "torch": torch.__version__, "code": code.hexdigest()}
+def run_key(about: Mapping[str, object], code: str) -> str:
+    """Hash what tells runs apart: another setting, seed, feature file, device, PyTorch or code is another run.
+
+    Args:
+        about: settings, features, device and seed.
+        code: hash of the code that computes the weights (`dferc.sources`).
+    """
+    about = {**about, "torch": torch.__version__, "code": code}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 

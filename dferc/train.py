@@ -23,6 +23,7 @@ from dferc.history import write_csv, write_curves
 from dferc.optimisation import make_machinery
 from dferc.params import Train
 from dferc.resume import Progress, claim, load_progress, run_key, save_progress
+from dferc.sources import code_hash
 from dferc.tally import read_tallies
 from dferc.task import Task
 
@@ -89,7 +90,7 @@ def train_run(
     Raises:
         RunElsewhereError: there is another, and `wait` is False.
     """
-    key = run_key(task.describe() | {"device": task.device.device.type, "seed": seed})
+    key = run_key(task.describe() | {"device": task.device.device.type, "seed": seed}, code_hash(__name__))
     state = scratch / key / "state.pt"
     told = f"seed {seed}: another process is at this very run; waits for it"
     with claim(state, waiting=(lambda: tell(told)) if wait else None):

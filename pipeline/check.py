@@ -14,7 +14,7 @@ import click
 from dferc.console import InputError, console, readable_errors
 from dferc.losses import class_weights
 from dferc.params import Corpus, load_params
-from pipeline import corpora, extract_audio, faces, train_face
+from pipeline import corpora, faces, functionals, train_face
 
 
 @click.command()
@@ -56,7 +56,7 @@ def _faults(corpus: str, settings: Corpus) -> Iterator[str]:
     face = settings.train_face.source
     checks = (
         lambda: corpora.verify_adapter(settings.prepare.adapter),
-        lambda: extract_audio.open_smile(settings.extract_audio.feature_set),
+        lambda: functionals.open_smile(settings.extract_audio.feature_set),
         lambda: faces.make_finder(settings.extract_visual.finder, settings.extract_visual.min_face),
         lambda: face in (train_face.FERPLUS, train_face.NONE) or train_face.find_weights(Path(face)),
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-import torch
 import transformers
 
 from dferc import engine
@@ -20,14 +19,13 @@ from dferc.device import DEVICES, Device, choose_device
 from dferc.engine.options import network_options
 from dferc.files import file_hash
 from dferc.params import ExtractText, load_params
-from pipeline import encoder as encoders
-from pipeline import windows as packing
-from pipeline.encoder import Encoder, collate, load_encoder, utterance_vectors
+from pipeline import encoding
+from pipeline.encoder import load_encoder
 from pipeline.extraction import Extractor, Tally, extract
 from pipeline.folds import TABLE, fold_folder, read_folds
 from pipeline.places import Places, stage_options
 from pipeline.scratch import Record, Scratch
-from pipeline.steps import Clock, Measured
+from pipeline.steps import Clock
 from pipeline.utterances import Utterance, read_utterances_csv
 from pipeline.windows import Window, batches_by_length, dialogue_windows
 
@@ -92,7 +90,9 @@ def make_extractor(
         ]
         begin = (settings.max_tokens, where.device.type, settings.precision)
         place = workers.for_network()
-        results = clock.unpacked(engine.run(encode_batch, batches, place, start_encoding, begin, (folder,)))
+        results = clock.unpacked(
+            engine.run(encoding.encode_batch, batches, place, encoding.start_encoding, begin, (folder,))
+        )
         for number, made in results:
             if isinstance(made, engine.WorkerDied):
                 made = [(row, made) for row in _rows(batches[number][1])]
@@ -113,7 +113,7 @@ def make_extractor(
             "computed_in": str(where.dtype).removeprefix("torch."),
             "model": weights_hash(folder),
         },
-        code=(__file__, encoders.__file__, packing.__file__),
+        code=(encoding.__name__,),
         wants=lambda row: True,
         content=content,
         compute=compute,
@@ -175,55 +175,6 @@ def _contents(batches: Sequence[Sequence[Window]]) -> dict[int, list]:
 
 def _rows(batch: Sequence[Window]) -> list[int]:
     return [row for window in batch for row in window.rows]
-
-
-# ------------------------------------------------------------------------------------------- where the encoder is
-
-_asked: tuple[int, Device] | None = None
-_loaded: tuple[str, Encoder] | None = None
-
-
-def start_encoding(max_tokens: int, device: str, precision: str) -> None:
-    """Prepare a process for `encode_batch`: the window size, cpu or cuda, and the precision there."""
-    global _asked, _loaded
-    _asked, _loaded = (max_tokens, choose_device(device, precision)), None
-
-
-def encode_batch(item: tuple[str, Sequence[Window], dict[int, str]]) -> Measured:
-    """Row and record of every utterance in a batch of windows.
-
-    Args:
-        item: folder of the encoder, the windows, and problems of their text by row.
-    """
-    global _loaded
-    folder, batch, problems = item
-    max_tokens, where = _asked
-    if _loaded is None or _loaded[0] != folder:
-        _loaded = None  # the one before goes first: two need not fit
-        encoder = load_encoder(folder, max_tokens)
-        encoder.model.to(where.device).eval()
-        _loaded = folder, encoder
-    clock = Clock()
-    with clock.step("encoder"):
-        made = list(encode(_loaded[1], batch, problems, where))
-    return Measured(made, clock.seconds)
-
-
-@torch.inference_mode()
-def encode(
-    encoder: Encoder, batch: Sequence[Window], problems: dict[int, str], where: Device
-) -> Iterator[tuple[int, Record]]:
-    """Row and record of every utterance in a batch of windows; `problems` are of their text, by row."""
-    padded = collate(batch, encoder.tokenizer.pad_token_id)
-    with torch.autocast(where.device.type, where.dtype, enabled=where.dtype != torch.float32):
-        vectors_UW = utterance_vectors(encoder.model, padded.to(where.device))
-    vectors_UW = vectors_UW.float().cpu()
-    finite_U = vectors_UW.isfinite().all(dim=1).tolist()
-    for row, vector, finite in zip(padded.row_U.tolist(), vectors_UW.numpy(), finite_U, strict=True):
-        if finite:
-            yield row, Record({"features": vector}, problems.get(row, ""))
-        else:
-            yield row, Record(problem=f"values not finite: the encoder's states, computed in {where.dtype}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dferc.device import DEVICES, choose_device
 from dferc.engine.options import engine_options
 from dferc.files import file_hash
 from dferc.params import ExtractVisual, load_params
-from pipeline import densenet, faces, lips, media, pictures, pooling, sound, speaker_face, tracks
+from pipeline import faces, media, pooling, speaker_face
 from pipeline.densenet import WIDTH, description_path, load_face_net, read_json
 from pipeline.extraction import Extractor, Tally, extract, media_content
 from pipeline.places import Places, stage_options
@@ -36,9 +36,6 @@ GROUP = 4
 the first, from a keyframe on, is decoded for each group), fewer leave less undone where something is killed."""
 
 QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
-
-PARTS = (densenet, faces, lips, media, pictures, pooling, sound, speaker_face, tracks)
-"""The modules that compute the values."""
 
 
 @click.command()
@@ -131,7 +128,7 @@ def make_extractor(
             "image_size": image_size,
             **speaker_face.choice_identity(settings.face),
         },
-        code=(__file__, *(part.__file__ for part in PARTS)),
+        code=(speaker_face.__name__, pooling.__name__),
         wants=lambda row: row.has_video,
         content=_content(raw, scratch, needs_sound),
         compute=compute,
@@ -190,7 +187,7 @@ def _without_network(rows: list[Utterance], described: dict, folder: Path) -> Ex
         modality="visual",
         width=WIDTH,
         identity={"extractor": "none", "model": None, "reason": reason},
-        code=(__file__,),
+        code=(),
         wants=lambda row: False,
         content=lambda row: None,
         compute=lambda indices: (),

@@ -15,8 +15,8 @@ import numpy as np
 from dferc import engine
 from dferc.console import InputError, console, progress_bar
 from dferc.corpus import Features, Utterances
-from dferc.files import file_hash
 from dferc.problems import Problem, write_table
+from dferc.sources import code_hash
 from dferc.store import read_utterances, write_features
 from pipeline.media import MediaError
 from pipeline.places import Places
@@ -37,8 +37,8 @@ class Extractor:
         width: D, also where no utterance has the modality.
         identity: extractor and versions, params section, model and weight hash: all that determines the values, and
             nothing else (the hash of the utterance list is added here).
-        code: source files that compute the values; part of the key of finished work, so that an edit is not answered
-            from the scratch cache. Not part of the identity: a comment must not make a new features file.
+        code: modules whose functions compute the values; with what they import, part of the key of finished work
+            (`dferc.sources`), so that an edit is not answered from the scratch cache. Not part of the identity.
         wants: whether an utterance has this modality at all; where not, nothing is opened and nothing is a problem.
         content: what of an utterance determines its values, of JSON's types; may raise `MediaError`.
         compute: rows (of utterances.csv) -> (row, record) as they finish, in any order. A record must be the same to
@@ -54,7 +54,7 @@ class Extractor:
     modality: str
     width: int
     identity: Mapping[str, object]
-    code: tuple[str | Path, ...]
+    code: tuple[str, ...]
     wants: Callable[[Utterance], bool]
     content: Callable[[Utterance], object]
     compute: Callable[[list[int]], Iterable[tuple[int, Record | engine.WorkerDied]]]
@@ -167,7 +167,7 @@ def _check_rows(rows: list[Utterance], utterances: Utterances, places: Places) -
 
 def _keys(rows: list[Utterance], wanted: list[int], extractor: Extractor, result: _Result) -> dict[int, str]:
     """Key of each wanted row's record; a row whose content cannot be read becomes a problem."""
-    code = [file_hash(path) for path in extractor.code]
+    code = code_hash(*extractor.code)
     keys = {}
     with progress_bar() as bar:
         for index in bar.track(wanted, description=f"{extractor.stage}: reading"):

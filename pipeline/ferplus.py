@@ -21,6 +21,7 @@ from dferc.console import InputError
 from pipeline.densenet import CLASSES, scale_face
 
 PIXELS_FILE, VOTES_FILE = "fer2013.csv", "fer2013new.csv"
+FILES = (PIXELS_FILE, VOTES_FILE)
 
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 """Our splits in FER+'s words."""
@@ -55,7 +56,7 @@ class Faces:
 
 def missing_files(folder: str | Path) -> list[str]:
     """Names of the FER+ files that are not in a folder."""
-    return [name for name in (PIXELS_FILE, VOTES_FILE) if not (Path(folder) / name).exists()]
+    return [name for name in FILES if not (Path(folder) / name).exists()]
 
 
 def read_ferplus(folder: str | Path, image_size: int) -> dict[str, Faces]:

@@ -9,24 +9,27 @@ not looked at. `epochs: 0` keeps the encoder as published. `folds: k` tunes k mo
 (`pipeline.folds`).
 """
 
-import contextlib
 import csv
 import json
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import click
 import torch
+import transformers
 from safetensors.torch import save_file
 
 from dferc.console import CorpusName, InputError, console, readable_errors
 from dferc.corpus import UNLABELLED
 from dferc.device import DEVICES, Device, choose_device
+from dferc.files import file_hash
 from dferc.params import FinetuneText, load_params
+from dferc.sources import code_hash
 from pipeline.encoder import Encoder, build_encoder, load_encoder
 from pipeline.folds import deal_folds, fold_folder, hold_out, write_folds
+from pipeline.kept import DEFAULT_PATH, make_or_reuse
+from pipeline.scratch import key_of
 from pipeline.tagger import Epoch, Tagger, Task, train_tagger
 from pipeline.utterances import Utterance, read_utterances_csv
 from pipeline.windows import dialogue_windows
@@ -38,22 +41,39 @@ from pipeline.windows import dialogue_windows
 @click.option("--utterances", type=click.Path(path_type=Path), help="Default: data/CORPUS/utterances.csv")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: models/CORPUS/text")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--scratch", type=click.Path(path_type=Path), default=DEFAULT_PATH, show_default=True, help="Kept models."
+)
 @readable_errors
-def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, device: str) -> None:
+def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, device: str, scratch: Path) -> None:
     """Fine-tune the text encoder on the training split's emotions."""
     settings = load_params(params).corpus(corpus).finetune_text
-    rows = read_utterances_csv(utterances or Path("data", corpus, "utterances.csv"))
+    table = utterances or Path("data", corpus, "utterances.csv")
+    rows = read_utterances_csv(table)
     out = out or Path("models", corpus, "text")
     where = choose_device(device, settings.precision)
     fold_of = deal_folds(rows, settings.folds, settings.seed) if settings.folds and settings.epochs else {}
-    with _whole_folder(out) as part:
+
+    def make(part: Path) -> None:
         fine_tune(rows, settings, where, part)
         for fold in sorted(set(fold_of.values())):
             console.print(f"fold {fold + 1} of {settings.folds}: tuned without the dialogues that it will encode")
             fine_tune(hold_out(rows, fold_of, fold), settings, where, fold_folder(part, fold))
         if fold_of:
             write_folds(part, fold_of)
+
+    make_or_reuse(out, _key(settings, where, table), scratch, make)
     console.print(str(out), markup=False)
+
+
+def _key(settings: FinetuneText, where: Device, table: Path) -> str:
+    """Hash everything that decides the encoder: rounding depends on device, type and threads."""
+    here = Path(settings.encoder)
+    files = sorted(path for path in here.rglob("*") if path.is_file()) if here.is_dir() else []
+    computed = [where.device.type, str(where.dtype), torch.get_num_threads()]
+    versions = [torch.__version__, transformers.__version__]
+    given = [file_hash(table), *([path.relative_to(here).as_posix(), file_hash(path)] for path in files)]
+    return key_of(settings.model_dump(mode="json"), computed, versions, given, code_hash("pipeline.finetune_text"))
 
 
 def fine_tune(rows: Sequence[Utterance], settings: FinetuneText, where: Device, out: Path) -> None:
@@ -160,24 +180,6 @@ def save(
         table = csv.DictWriter(file, [field.name for field in fields(Epoch)], lineterminator="\n")
         table.writeheader()
         table.writerows(asdict(epoch) for epoch in history)
-
-
-@contextlib.contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into that gets the name `out` when it is whole: a kill leaves no half of one.
-
-    One that is there is replaced.
-    """
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    yield part
-    for path in part.rglob("*"):
-        if path.is_file():
-            path.chmod(0o644)  # safetensors makes its files private; models are for sharing
-    if out.exists():
-        shutil.rmtree(out)
-    part.replace(out)
 
 
 if __name__ == "__main__":

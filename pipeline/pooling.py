@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dferc.device import choose_device
-from dferc.engine import WorkerDied
+from dferc.engine.common import WorkerDied
 from pipeline.densenet import WIDTH, FaceNet, load_face_net
 from pipeline.scratch import Record
 from pipeline.speaker_face import Faces

@@ -20,10 +20,13 @@ from torch.nn import functional as F
 
 from dferc.console import CorpusName, InputError, console, progress_bar, readable_errors
 from dferc.device import DEVICES, choose_device
-from dferc.files import write_atomically
+from dferc.files import file_hash, write_atomically
 from dferc.params import TrainFace, load_params
+from dferc.sources import code_hash
 from pipeline.densenet import FaceNet, description_path, load_face_net, read_json, save_face_net, write_json
-from pipeline.ferplus import NO_MAJORITY, Faces, missing_files, read_ferplus
+from pipeline.ferplus import FILES, NO_MAJORITY, Faces, missing_files, read_ferplus
+from pipeline.kept import DEFAULT_PATH, make_or_reuse
+from pipeline.scratch import key_of
 
 WEIGHTS = "face.safetensors"
 """Name of the weights in the stage's folder; face.json lies beside."""
@@ -59,8 +62,11 @@ class Score:
 @click.option("--faces", type=click.Path(path_type=Path), help="FER+ files.  [default: data/faces/{corpus}]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: models/{corpus}/face]")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--scratch", type=click.Path(path_type=Path), default=DEFAULT_PATH, show_default=True, help="Kept models."
+)
 @readable_errors
-def main(corpus: str, params: Path, faces: Path | None, out: Path | None, device: str) -> None:
+def main(corpus: str, params: Path, faces: Path | None, out: Path | None, device: str, scratch: Path) -> None:
     """Train the face network on FER+, or take one that is trained."""
     settings = load_params(params).corpus(corpus).train_face
     faces, out = faces or Path("data/faces", corpus), out or Path("models", corpus, "face")
@@ -76,7 +82,18 @@ def main(corpus: str, params: Path, faces: Path | None, out: Path | None, device
             "a picture; a corpus without clips goes on. To do without pictures, set train_face.source to none."
         )
     else:
-        train(read_ferplus(faces, settings.image_size), settings, out, choose_device(device, "float32").device)
+        where = choose_device(device, "float32").device
+        key = _key(settings, where, faces)
+        make_or_reuse(
+            out, key, scratch, lambda part: train(read_ferplus(faces, settings.image_size), settings, part, where)
+        )
+
+
+def _key(settings: TrainFace, device: torch.device, faces: Path) -> str:
+    """Hash everything that decides the network: rounding depends on device and threads."""
+    computed = [device.type, torch.get_num_threads(), torch.__version__]
+    given = [file_hash(faces / name) for name in FILES]
+    return key_of(settings.model_dump(mode="json"), computed, given, code_hash("pipeline.train_face"))
 
 
 def leave_untrained(out: Path, source: str, reason: str) -> None:

@@ -3,9 +3,10 @@
 import sys
 
 from pipeline import extract_audio
+from pipeline import functionals as sounds
 from tests import counting
 
-_functionals = extract_audio.functionals
+_functionals = sounds.functionals
 
 
 def functionals(item):
@@ -16,5 +17,5 @@ def functionals(item):
 
 def main() -> None:
     """The command line is the stage's own."""
-    extract_audio.functionals = functionals
+    sounds.functionals = functionals
     extract_audio.main(sys.argv[1:])

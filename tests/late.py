@@ -5,9 +5,10 @@ import random
 import signal
 import time
 
-from pipeline import extract_audio, speaker_face
+from pipeline import functionals as sounds
+from pipeline import speaker_face
 
-_functionals, _cut_faces = extract_audio.functionals, speaker_face.cut_faces
+_functionals, _cut_faces = sounds.functionals, speaker_face.cut_faces
 
 
 def functionals(item):

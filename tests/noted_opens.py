@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from pipeline import extract_audio, media, pictures, sound, speaker_face
+from pipeline import functionals as sounds
+from pipeline import media, pictures, sound, speaker_face
 
 _open_media = media.open_media
 
@@ -19,8 +20,8 @@ pictures.open_media = sound.open_media = _noting
 
 
 def functionals(item):
-    """`extract_audio.functionals`."""
-    return extract_audio.functionals(item)
+    """`pipeline.functionals.functionals`."""
+    return sounds.functionals(item)
 
 
 def cut_faces(looks):

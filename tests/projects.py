@@ -29,14 +29,23 @@ def copy_project(folder: Path) -> Path:
 
 
 def dvc(project: Path, *arguments: str) -> str:
-    """Run DVC in a project with this interpreter's commands on the path; its output."""
+    """Run DVC in a project with this interpreter's commands on the path; return what it prints to stdout."""
+    return _dvc(project, *arguments).stdout
+
+
+def dvc_messages(project: Path, *arguments: str) -> str:
+    """Run DVC and return the messages of its stages, which are on stderr."""
+    return _dvc(project, *arguments).stderr
+
+
+def _dvc(project: Path, *arguments: str) -> subprocess.CompletedProcess:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(project)}
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments], cwd=project, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, f"dvc {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return done
 
 
 def edit(path: Path, change: Callable) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from dferc.params import read_yaml
-from dferc.resume import CODE
 
 ROOT = Path(__file__).parents[1]
 FILES = ("dvc.yaml", "pipeline/demo/dvc.yaml")
@@ -102,11 +101,6 @@ def test_stage_reads_its_own_section_of_params(name):
     sections = [param for param in stage.get("params", []) if param.startswith("${item")]
     section = SECTION.get(name, name)
     assert sections == ([f"${{item{'.corpus' if 'matrix' in stage else ''}}}.{section}"] if section else [])
-
-
-def test_a_run_is_told_apart_by_the_code_that_its_stage_depends_on():
-    code = [dep for dep in STAGES["train"]["deps"] if dep.endswith(".py")]
-    assert [f"dferc/{name}.py" for name in CODE] == code
 
 
 def test_dferc_never_imports_pipeline():

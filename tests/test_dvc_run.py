@@ -7,7 +7,7 @@ import pytest
 from dferc import SPLITS
 from dferc.params import read_yaml
 from tests.helpers import REPOSITORY
-from tests.projects import copy_project, dvc, edit, ran
+from tests.projects import copy_project, dvc, dvc_messages, edit, ran
 
 STAGES = list(read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 AFTER_FEATURES = set(STAGES[STAGES.index("train") :])
@@ -88,6 +88,29 @@ def test_a_change_in_train_reruns_what_learns_from_features_and_going_back_resto
 def test_a_change_in_extract_audio_reruns_it_and_what_follows(project):
     edit(project / "params.yaml", lambda params: params["demo"]["extract_audio"].update(min_s=0.09))
     assert kinds(dvc(project, "repro")) == {"extract_audio"} | AFTER_FEATURES
+
+
+@pytest.mark.slow
+def test_a_comment_in_the_code_computes_nothing_again_and_a_constant_does(project):
+    files = ("dferc/ddm.py", "pipeline/sound.py", "pipeline/tagger.py", "pipeline/densenet.py")
+    for name in files:
+        text = (project / name).read_text(encoding="utf-8")
+        (project / name).write_text(text.replace('"""', '"""Remark. ', 1) + "\n# a comment\n", encoding="utf-8")
+    trained = set((project / ".scratch/train").glob("*/state.pt"))
+    messages = dvc_messages(project, "repro")
+    assert messages.count("the same model was finished earlier") == 2  # encoder and face network
+    assert messages.count(": 0 done, ") == 3  # text, audio, visual
+    assert set((project / ".scratch/train").glob("*/state.pt")) == trained
+    for name, old, new in (
+        ("dferc/cfm.py", "1e-13", "1e-12"),
+        ("pipeline/functionals.py", "_COVERED = 0.9", "_COVERED = 0.91"),
+    ):
+        text = (project / name).read_text(encoding="utf-8")
+        assert old in text
+        (project / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    messages = dvc_messages(project, "repro")
+    assert messages.count(": 0 done, ") == 0 and " 0 reused" in messages  # audio alone
+    assert len(set((project / ".scratch/train").glob("*/state.pt")) - trained) == 1
 
 
 @pytest.mark.slow

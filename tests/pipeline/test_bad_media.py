@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dferc.params import load_params
-from pipeline import extract_audio
+from pipeline import functionals
 from pipeline.measure import complete, measure
 from pipeline.media import MediaError
 from pipeline.speaker_face import Look, cut_faces, start_worker
@@ -120,8 +120,8 @@ def test_sound_shorter_than_the_picture_is_used_and_listed(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", sound=tone(0.5), pictures=RAMP)
     row, problems = prepared(clip)
     assert row.end_s == pytest.approx(1.0, abs=0.01) and problems == []
-    extract_audio._start("IS10")
-    record = extract_audio.functionals((str(clip), 0.0, 1.0, 0.08)).result
+    functionals.start("IS10")
+    record = functionals.functionals((str(clip), 0.0, 1.0, 0.08)).result
     assert record.problem.startswith("sound incomplete: 0.5") and record.arrays["features"].shape == (1582,)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dferc.store import read_features
-from pipeline import extract_audio, extract_text, extract_visual
+from pipeline import extract_audio, extract_text, extract_visual, functionals
 from pipeline.densenet import FaceNet, save_face_net
 from tests import late
 from tests.clips import tone, write_clip
@@ -46,7 +46,7 @@ def same_bytes(command, folder, ways, **options):
 
 
 def test_audio_is_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(extract_audio, "functionals", late.functionals)
+    monkeypatch.setattr(functionals, "functionals", late.functionals)
     rows = [make_row(f"{n}.wav", f"{n}.wav", 0.3) for n in range(12)] + [make_row("gone.wav", "gone.wav", 0.3)]
     for number, row in enumerate(rows[:-1]):
         write_clip(tmp_path / row.media, sound=tone(0.3, hz=200 + 50 * number))
@@ -56,7 +56,7 @@ def test_audio_is_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_clip_that_kills_its_worker_is_listed_and_the_rest_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(extract_audio, "functionals", late.deadly)
+    monkeypatch.setattr(functionals, "functionals", late.deadly)
     rows = [make_row(name, name, 0.3) for name in ("0.wav", "crash.wav", "1.wav", "greedy.wav", "2.wav", "3.wav")]
     for number, row in enumerate(rows):
         write_clip(tmp_path / row.media, sound=tone(0.3, hz=200 + 50 * number))

@@ -9,7 +9,8 @@ import pytest
 
 from dferc.store import read_features
 from pipeline import media
-from pipeline.extract_audio import main, open_smile
+from pipeline.extract_audio import main
+from pipeline.functionals import open_smile
 from tests.clips import SHARED, needs_media, read_audio, tone, truncate, write_clip
 from tests.corpora import REPOSITORY, make_row, read_problems, run_stage, write_rows
 

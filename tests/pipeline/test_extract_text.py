@@ -12,9 +12,10 @@ import torch
 
 from dferc.device import choose_device
 from dferc.store import read_features
-from pipeline import extract_text
+from pipeline import encoding
 from pipeline.encoder import load_encoder
-from pipeline.extract_text import encode, main, make_extractor
+from pipeline.encoding import encode
+from pipeline.extract_text import main, make_extractor
 from pipeline.scratch import Record
 from pipeline.windows import dialogue_windows
 from tests.corpora import REPOSITORY, make_row, run_stage, stage_arguments, write_rows
@@ -198,10 +199,10 @@ def test_killed_stage_makes_the_same_bytes_and_pays_for_the_rest_only(tmp_path):
         == 0
     )
     kill_in_the_sixth_batch = (
-        "import os, signal, sys; from pipeline import extract_text as stage; real, calls = stage.encode, []\n"
+        "import os, signal, sys; from pipeline import encoding, extract_text; real, calls = encoding.encode, []\n"
         "def encode(*arguments):\n"
         "    calls.append(1); len(calls) == 6 and os.kill(os.getpid(), signal.SIGKILL); return real(*arguments)\n"
-        "stage.encode = encode; stage.main(sys.argv[1:])"
+        "encoding.encode = encode; extract_text.main(sys.argv[1:])"
     )
     arguments = stage_arguments(tmp_path, **options(tmp_path))
     killed = subprocess.run(
@@ -222,7 +223,7 @@ def test_asking_for_one_utterance_computes_its_batch_alone_and_to_the_same_bits(
     everything = dict(extractor.compute(list(range(len(ROWS)))))
     assert sorted(everything) == list(range(len(ROWS)))
     batches = []
-    monkeypatch.setattr(extract_text, "encode", lambda *given: batches.append(1) or encode(*given))
+    monkeypatch.setattr(encoding, "encode", lambda *given: batches.append(1) or encode(*given))
     ((row, alone),) = extractor.compute([7])
     assert len(batches) == 1
     assert row == 7 and isinstance(alone, Record)

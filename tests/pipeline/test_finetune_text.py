@@ -31,7 +31,12 @@ def run(folder, rows=ROWS, device="cpu", **changes):
     folder.mkdir(exist_ok=True)
     write_table(folder / "utterances.csv", rows, Utterance)
     params = write_params(folder / "params.yaml", finetune_settings(**changes), extract_settings())
-    paths = {"params": params, "utterances": folder / "utterances.csv", "out": folder / "model"}
+    paths = {
+        "params": params,
+        "utterances": folder / "utterances.csv",
+        "out": folder / "model",
+        "scratch": folder / "scratch",
+    }
     options = [str(part) for name, path in paths.items() for part in (f"--{name}", path)]
     return CliRunner().invoke(main, ["--corpus", "demo", "--device", device, *options])
 

@@ -88,7 +88,7 @@ def test_stage_out_of_disk_again_and_again_makes_the_same_bytes(tmp_path, small_
     sizes = (200, 700, 1500, 3000, 5000)
     count = _utterances(kills=len(sizes), workers=2)
     quiet = make_corpus(tmp_path, count)
-    monkeypatch.setattr("pipeline.extract_audio.functionals", counted_audio.functionals)
+    monkeypatch.setattr("pipeline.functionals.functionals", counted_audio.functionals)
     places = {"out": disk / "out.h5", "problems": disk / "problems.csv", "scratch": disk / "scratch.sqlite"}
     for size in sizes:
         resize(size)
@@ -109,7 +109,7 @@ def test_stage_that_loses_ray_workers_and_a_node_makes_the_same_bytes(tmp_path, 
     kills = 6
     count = _utterances(kills, workers=1)  # only the worker that dies loses anything
     quiet = make_corpus(tmp_path, count)
-    monkeypatch.setattr("pipeline.extract_audio.functionals", counted_audio.functionals)
+    monkeypatch.setattr("pipeline.functionals.functionals", counted_audio.functionals)
     with cluster_of({"num_cpus": 1}, {"num_cpus": 1}) as (cluster, [doomed]):
 
         def kill():

@@ -45,6 +45,7 @@ def with_settings(**changes) -> str:
 
 def run(params: Path, faces: Path, out: Path):
     arguments = ["--corpus", "demo", "--params", params, "--faces", faces, "--out", out, "--device", "cpu"]
+    arguments += ["--scratch", out.with_name(f"{out.name}-scratch")]
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     return result
