@@ -3,8 +3,8 @@
     python -m benchmarks.ablation_throughput
 
 Simulated features in IEMOCAP's shape (benchmarks.train_speed) and the paper's sizes, `full` with several seeds, by
-`dferc.sweep.perform`, as `dferc ablate` runs them: one worker process against several. The processes' start is timed
-too, both ways. A run has `train.threads` CPU threads both ways; on the CPU the weights are compared byte by byte.
+`dferc.training.sweep.perform`, as `dferc ablate` runs them: one worker process against several. The processes' start is
+timed too, both ways. A run has `train.threads` CPU threads both ways; on the CPU the weights are compared byte by byte.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.train_speed import simulate
-from dferc.checkpoint import WEIGHTS
 from dferc.engine import Workers, default_workers
-from dferc.params import load_params
-from dferc.store import write_features, write_utterances
-from dferc.sweep import Sweep, perform
+from dferc.settings.document import load_params
+from dferc.store.hdf5 import write_features, write_utterances
+from dferc.training.checkpoint import WEIGHTS
+from dferc.training.sweep import Sweep, perform
 
 ON_GPU = (2, 4, 8)
 """Runs that share the GPU."""

@@ -16,10 +16,10 @@ import click
 import numpy as np
 
 from pipeline.extract_visual import GROUP
-from pipeline.media import frames, open_media, stream_of
-from pipeline.pictures import PictureFile, Span
-from pipeline.sound import SoundFile
-from tests.clips import read_audio, tone, write_clip
+from pipeline.media.files import frames, open_media, stream_of
+from pipeline.media.pictures import PictureFile, Span
+from pipeline.media.sound import SoundFile
+from tests.helpers.clips import read_audio, tone, write_clip
 
 TARGET = 1.3
 FRAMES_PER_S, RATE_HZ = 25, 48000

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.extract_audio import FEATURE_SET, make_clips
 from dferc import engine
-from pipeline import functionals
+from pipeline.audio import functionals
 
 TARGET = 0.9
 ENGINES = ("local", "ray")

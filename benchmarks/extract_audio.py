@@ -22,10 +22,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dferc import engine
-from pipeline import functionals
-from pipeline.sound import SAMPLE_RATE_HZ
-from pipeline.steps import Measured
-from tests.clips import read_audio, tone, write_clip
+from pipeline.audio import functionals
+from pipeline.extraction.steps import Measured
+from pipeline.media.sound import SAMPLE_RATE_HZ
+from tests.helpers.clips import read_audio, tone, write_clip
 
 FEATURE_SET, MIN_S = "IS10", 0.08
 RATE_HZ = 48000

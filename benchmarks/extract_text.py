@@ -20,17 +20,17 @@ import torch
 from threadpoolctl import threadpool_limits
 from transformers import BertConfig, BertModel
 
-from dferc.device import choose_device
-from dferc.params import ExtractText
-from pipeline.encoder import Encoder, collate, load_encoder
+from dferc.core.device import choose_device
 from pipeline.extract_text import BATCH_TOKENS, make_extractor
-from pipeline.extraction import extract
-from pipeline.places import Places
-from pipeline.scratch import Scratch
-from pipeline.utterances import Utterance
-from pipeline.windows import Window, batches_by_length, dialogue_windows
-from tests.corpora import make_row, write_rows
-from tests.encoders import word_tokenizer
+from pipeline.extraction.loop import extract
+from pipeline.extraction.places import Places
+from pipeline.extraction.scratch import Scratch
+from pipeline.rows.utterances import Utterance
+from pipeline.settings import ExtractText
+from pipeline.text.encoder import Encoder, collate, load_encoder
+from pipeline.text.windows import Window, batches_by_length, dialogue_windows
+from tests.helpers.corpora import make_row, write_rows
+from tests.helpers.encoders import word_tokenizer
 
 TARGET = 0.8
 WORDS = [f"word{number}" for number in range(2000)]

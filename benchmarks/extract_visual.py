@@ -13,10 +13,10 @@ import click
 import numpy as np
 import torch
 
-from dferc.device import DEVICES, choose_device
-from pipeline.densenet import FaceNet
-from pipeline.pooling import BATCH, face_vectors, pooled
-from pipeline.speaker_face import Faces
+from dferc.core.device import DEVICES, choose_device
+from pipeline.faces.densenet import FaceNet
+from pipeline.faces.pooling import BATCH, face_vectors, pooled
+from pipeline.faces.speaker_face import Faces
 
 TARGETS = {"cpu": 0.8, "cuda": 0.9}
 

@@ -81,12 +81,12 @@ def first_step(folder: Path) -> dict[str, float]:
     started = time.perf_counter()
     import torch._dynamo  # noqa: F401 - the first optimiser imports it, whether anything is compiled or not
 
-    from dferc.device import choose_device
-    from dferc.epoch import forward
-    from dferc.optimisation import make_machinery
-    from dferc.params import load_params
-    from dferc.store import read_corpus
-    from dferc.task import make_task
+    from dferc.core.device import choose_device
+    from dferc.settings.document import load_params
+    from dferc.store.hdf5 import read_corpus
+    from dferc.training.epoch import forward
+    from dferc.training.optimiser import make_machinery
+    from dferc.training.task import make_task
 
     settings = load_params("params.yaml").corpus("meld").train
     imported = time.perf_counter()

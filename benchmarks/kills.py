@@ -20,9 +20,10 @@ from pathlib import Path
 
 import click
 
-from dferc.console import InputError, progress_bar, readable_errors
-from tests import counting
-from tests.corpora import REPOSITORY
+from dferc.core.console import progress_bar, readable_errors
+from dferc.core.errors import InputError
+from tests.helpers import counting
+from tests.helpers.corpora import REPOSITORY
 
 STAGES = ("audio", "visual")
 

@@ -1,8 +1,8 @@
 """Memory of an extraction of 2,000 and of 20,000 utterances, side by side: `python -m benchmarks.memory`, a minute.
 
 A simulated corpus: many utterances, each of its own time span, over a few files. The loop is the extractors' own
-(`pipeline.extraction.extract`: keys, scratch cache, engine, HDF5 file, problems table), the work is cheap: a vector of
-the width of IS10 out of the item alone. Each size runs in a process of its own. Told are peaks of resident memory: of
+(`pipeline.extraction.loop.extract`: keys, scratch cache, engine, HDF5 file, problems table), the work is cheap: a
+vector of the width of IS10 out of the item alone. Each size runs in a process of its own. Peaks of resident memory: of
 the largest worker; of that process until the last result (the matrix of the features file, N x 1582 float32, has to
 grow, and is taken off); and until the end, when the file is composed in memory and written.
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from dferc import engine
-from pipeline.extraction import Extractor, extract, media_content
-from pipeline.places import Places
-from pipeline.scratch import Record, Scratch
-from tests.corpora import make_row, write_rows
+from pipeline.extraction.loop import Extractor, extract, media_content
+from pipeline.extraction.places import Places
+from pipeline.extraction.scratch import Record, Scratch
+from tests.helpers.corpora import make_row, write_rows
 
 SIZES = (2_000, 20_000)
 WIDTH = 1582
@@ -68,7 +68,7 @@ def run(folder: Path, count: int, workers: int) -> dict[str, int]:
             modality="audio",
             width=WIDTH,
             identity={"extractor": "none"},
-            code=(__file__,),
+            code=("pipeline.extraction.scratch",),
             wants=lambda row: True,
             content=media_content(folder, scratch, lambda row: row.heard),
             compute=compute,

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import click
 
-from dferc import MODALITIES
-from dferc.console import InputError, readable_errors
+from dferc.core.console import readable_errors
+from dferc.core.errors import InputError
+from dferc.store.vocabulary import MODALITIES
 
 WORKERS = (1, 8, 64)
 

@@ -21,10 +21,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from dferc import MODALITIES
-from dferc.console import readable_errors
-from dferc.corpus import Features, Utterances
-from dferc.store import read_utterances, write_features
+from dferc.core.console import readable_errors
+from dferc.store.hdf5 import read_utterances, write_features
+from dferc.store.rows import Features, Utterances
+from dferc.store.vocabulary import MODALITIES
 
 STRENGTH = {"audio": 1.9, "visual": 1.5}
 """Length of the prototypes against a noise of 1 in each dimension."""

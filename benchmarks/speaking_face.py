@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from dferc.console import console
-from dferc.params import load_params
-from pipeline.faces import Haar, largest
-from pipeline.sound import SAMPLE_RATE_HZ
-from pipeline.speaker_face import MOST_LIP_MOTION, Look, cut_faces, start_worker
-from pipeline.utterances import Region
-from tests.clips import SHARED, read_audio, read_frames, write_clip
+from dferc.core.console import console
+from pipeline.faces.finder import Haar, largest
+from pipeline.faces.speaker_face import MOST_LIP_MOTION, Look, cut_faces, start_worker
+from pipeline.media.sound import SAMPLE_RATE_HZ
+from pipeline.rows.utterances import Region
+from pipeline.settings import load_settings
+from tests.helpers.clips import SHARED, read_audio, read_frames, write_clip
 
 SECONDS, FPS = 2.4, 25
 WIDTH, HEIGHT = 320, 180
@@ -37,7 +37,7 @@ SMILES, CRIES, SPEECH = "single_face.mp4", "WolfgangLanger_Pexels.mp4", "speech.
 def main(spans: int, opening: float) -> None:
     """Count how often the one is taken whose mouth follows the sound."""
     speech = read_audio(SHARED / "media" / SPEECH, 0.0, 2 * SECONDS)
-    start_worker(load_params().corpus("meld").extract_visual.model_copy(update={"face": "most_lip_motion"}), 64)
+    start_worker(load_settings().corpus("meld").extract_visual.model_copy(update={"face": "most_lip_motion"}), 64)
     smiles = _frames(SMILES, 0.0)
     right, fallen_back, trials = 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
     python -m benchmarks.train_speed
 
 The data are simulated: 108 dialogues of 8 to 110 utterances (IEMOCAP's shape), features 384/1582/342 wide, all present.
-An epoch is `dferc.epoch.train_epoch`, as the trainer runs it: forward, losses, backward, clipping, AdamW.
+An epoch is `dferc.training.epoch.train_epoch`, as the trainer runs it: forward, losses, backward, clipping, AdamW.
 
 Counted operations (a multiplication and an addition are two):
 - linear and recurrent layers: forward 2 per weight and utterance, backward twice that;
@@ -23,13 +23,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from dferc import MODALITIES
-from dferc.corpus import CachedCorpus, Features, Utterances
-from dferc.device import Device
-from dferc.epoch import train_epoch
-from dferc.optimisation import Machinery, make_machinery
-from dferc.params import load_params
-from dferc.task import Task, make_task
+from dferc.core.device import Device
+from dferc.settings.document import load_params
+from dferc.store.rows import CachedCorpus, Features, Utterances
+from dferc.store.vocabulary import MODALITIES
+from dferc.training.epoch import train_epoch
+from dferc.training.optimiser import Machinery, make_machinery
+from dferc.training.task import Task, make_task
 
 WIDTHS = {"text": 384, "audio": 1582, "visual": 342}
 DIALOGUES, SHORTEST, LONGEST, CLASSES = 108, 8, 110, 6

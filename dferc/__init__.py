@@ -4,10 +4,7 @@ Light by design: torch, numpy, h5py, click. Never imports `pipeline` (stage 1, m
 `features/<corpus>/` are the only door between the two.
 """
 
-__version__ = "0.1.0"
+from dferc.core import VERSION as __version__  # noqa: N811 - the usual name
+from dferc.store.vocabulary import MODALITIES, SPLITS
 
-MODALITIES = ("text", "audio", "visual")
-"""The one order of modalities, everywhere: tensors, files, tables."""
-
-SPLITS = ("train", "validation", "test")
-"""The one order and spelling of splits."""
+__all__ = ["MODALITIES", "SPLITS", "__version__"]

@@ -1,5 +1,5 @@
 """`python -m dferc` is `dferc`."""
 
-from dferc.cli import main
+from dferc.cli.main import main
 
 main(prog_name="dferc")

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import click
 
-from dferc.console import InputError, console, readable_errors
-from dferc.losses import class_weights
-from dferc.params import Corpus, load_params
-from pipeline import corpora, faces, functionals, train_face
+from dferc.core.console import console, readable_errors
+from dferc.core.errors import InputError
+from dferc.settings.class_weights import class_weights
+from pipeline import corpora
+from pipeline.audio import functionals
+from pipeline.faces import finder as faces
+from pipeline.faces.densenet import FERPLUS, NONE, find_weights
+from pipeline.settings import StageSettings, load_settings
 
 
 @click.command()
@@ -22,12 +26,12 @@ from pipeline import corpora, faces, functionals, train_face
 @readable_errors
 def main(params: str) -> None:
     """Check what the corpora that `dvc repro` would run ask of stage 1."""
-    settings = load_params(params)
+    settings = load_settings(params)
     _refuse([fault for corpus in settings.corpora for fault in _faults(corpus, settings.corpus(corpus))])
     console.print(f"{params}: adapters, feature sets and face finders of {', '.join(settings.corpora)} are there.")
 
 
-def check_corpus(corpus: str, settings: Corpus) -> None:
+def check_corpus(corpus: str, settings: StageSettings) -> None:
     """Check one corpus' block.
 
     Raises:
@@ -36,7 +40,7 @@ def check_corpus(corpus: str, settings: Corpus) -> None:
     _refuse(list(_faults(corpus, settings)))
 
 
-def check_classes(corpus: str, settings: Corpus, classes: tuple[str, ...]) -> None:
+def check_classes(corpus: str, settings: StageSettings, classes: tuple[str, ...]) -> None:
     """Check the class names of `train.class_weights`, which only the raw corpus can tell.
 
     A corpus without labels has no classes: it is there to be predicted, and trains nothing.
@@ -52,13 +56,13 @@ def check_classes(corpus: str, settings: Corpus, classes: tuple[str, ...]) -> No
         raise InputError(f"{corpus}.{error}") from None
 
 
-def _faults(corpus: str, settings: Corpus) -> Iterator[str]:
+def _faults(corpus: str, settings: StageSettings) -> Iterator[str]:
     face = settings.train_face.source
     checks = (
         lambda: corpora.verify_adapter(settings.prepare.adapter),
         lambda: functionals.open_smile(settings.extract_audio.feature_set),
         lambda: faces.make_finder(settings.extract_visual.finder, settings.extract_visual.min_face),
-        lambda: face in (train_face.FERPLUS, train_face.NONE) or train_face.find_weights(Path(face)),
+        lambda: face in (FERPLUS, NONE) or find_weights(Path(face)),
     )
     for check in checks:
         try:

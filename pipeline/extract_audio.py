@@ -7,16 +7,17 @@ import click
 import opensmile
 
 from dferc import engine
-from dferc.console import readable_errors
+from dferc.core.console import readable_errors
+from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
-from dferc.files import file_hash
-from dferc.params import ExtractAudio, load_params
-from pipeline import functionals, media
-from pipeline.extraction import Extractor, Tally, extract, media_content
-from pipeline.places import Places, stage_options
-from pipeline.scratch import Record, Scratch
-from pipeline.steps import Clock
-from pipeline.utterances import Utterance, read_utterances_csv
+from pipeline.audio import functionals
+from pipeline.extraction.loop import Extractor, Tally, extract, media_content
+from pipeline.extraction.places import Places, stage_options
+from pipeline.extraction.scratch import Record, Scratch
+from pipeline.extraction.steps import Clock
+from pipeline.media import files as media
+from pipeline.rows.utterances import Utterance, read_utterances_csv
+from pipeline.settings import ExtractAudio, load_settings
 
 
 @click.command()
@@ -25,7 +26,7 @@ from pipeline.utterances import Utterance, read_utterances_csv
 @readable_errors
 def main(places: Places, workers: engine.Workers) -> Tally:
     """Extract openSMILE functionals of every utterance with sound."""
-    settings = load_params(places.params).corpus(places.corpus).extract_audio
+    settings = load_settings(places.params).corpus(places.corpus).extract_audio
     rows = read_utterances_csv(places.table)
     with Scratch(places.scratch) as scratch:
         return extract(rows, make_extractor(rows, settings, places.raw, scratch, workers), places, scratch)

@@ -14,20 +14,21 @@ import click
 import transformers
 
 from dferc import engine
-from dferc.console import InputError, readable_errors
-from dferc.device import DEVICES, Device, choose_device
+from dferc.core.console import readable_errors
+from dferc.core.device import DEVICES, Device, choose_device
+from dferc.core.errors import InputError
+from dferc.core.files import file_hash
 from dferc.engine.options import network_options
-from dferc.files import file_hash
-from dferc.params import ExtractText, load_params
-from pipeline import encoding
-from pipeline.encoder import load_encoder
-from pipeline.extraction import Extractor, Tally, extract
-from pipeline.folds import TABLE, fold_folder, read_folds
-from pipeline.places import Places, stage_options
-from pipeline.scratch import Record, Scratch
-from pipeline.steps import Clock
-from pipeline.utterances import Utterance, read_utterances_csv
-from pipeline.windows import Window, batches_by_length, dialogue_windows
+from pipeline.extraction.loop import Extractor, Tally, extract
+from pipeline.extraction.places import Places, stage_options
+from pipeline.extraction.scratch import Record, Scratch
+from pipeline.extraction.steps import Clock
+from pipeline.rows.utterances import Utterance, read_utterances_csv
+from pipeline.settings import ExtractText, load_settings
+from pipeline.text import encoding
+from pipeline.text.encoder import load_encoder
+from pipeline.text.folds import TABLE, fold_folder, read_folds
+from pipeline.text.windows import Window, batches_by_length, dialogue_windows
 
 BATCH_TOKENS = 8192
 """Tokens of a batch, padding included, unless said otherwise."""
@@ -48,7 +49,7 @@ BATCH_TOKENS = 8192
 @readable_errors
 def main(places: Places, encoder: Path | None, device: str, batch_tokens: int, workers: engine.Workers) -> Tally:
     """Encode every utterance within its dialogue."""
-    settings = load_params(places.params).corpus(places.corpus).extract_text
+    settings = load_settings(places.params).corpus(places.corpus).extract_text
     folder = encoder or Path("models", places.corpus, "text")
     if not folder.is_dir():
         raise InputError(

@@ -1,10 +1,10 @@
 """Stage extract_visual: 342 pooled DenseNet values per utterance -> features/<corpus>/visual.h5.
 
-Frames are sampled evenly over the utterance, the speaker's face is cut out of each (in worker processes; whose it is
-with several in the picture, `pipeline.speaker_face` says), the network runs over faces of many utterances at a time (in
-this process, or on the GPUs of a cluster), and an utterance's vector is the mean over its frames with that face.
-Without a face it is not present. What was seen is kept for each utterance: `quality/frames` sampled, `face_share` of
-them with the face, its mean `face_size` as a share of the picture, how many `tracks` of faces there were, and what
+Frames are sampled evenly over the utterance. Worker processes cut the speaker's face out of each frame
+(`pipeline.faces.speaker_face` chooses among several people). The network runs over faces of many utterances at a time,
+in this process or on the GPUs of a cluster. An utterance's vector is the mean over its frames with that face; without a
+face the utterance is not present. Columns of `quality` are kept for each utterance: `frames` sampled, `face_share` of
+them with the face, its mean `face_size` as a share of the picture, the number of face `tracks`, and the rule that
 decided the `choice` among them.
 """
 
@@ -17,19 +17,22 @@ import numpy as np
 import torch
 
 from dferc import engine
-from dferc.console import InputError, readable_errors
-from dferc.device import DEVICES, choose_device
+from dferc.core.console import readable_errors
+from dferc.core.device import DEVICES, choose_device
+from dferc.core.errors import InputError
+from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
-from dferc.files import file_hash
-from dferc.params import ExtractVisual, load_params
-from pipeline import faces, media, pooling, speaker_face
-from pipeline.densenet import WIDTH, description_path, load_face_net, read_json
-from pipeline.extraction import Extractor, Tally, extract, media_content
-from pipeline.places import Places, stage_options
-from pipeline.scratch import Record, Scratch
-from pipeline.speaker_face import Faces, Look, cut_faces, start_worker
-from pipeline.steps import Clock, prefetched
-from pipeline.utterances import Utterance, read_utterances_csv
+from pipeline.extraction.loop import Extractor, Tally, extract, media_content
+from pipeline.extraction.places import Places, stage_options
+from pipeline.extraction.scratch import Record, Scratch
+from pipeline.extraction.steps import Clock, prefetched
+from pipeline.faces import finder as faces
+from pipeline.faces import pooling, speaker_face
+from pipeline.faces.densenet import WIDTH, description_path, load_face_net, read_json
+from pipeline.faces.speaker_face import Faces, Look, cut_faces, start_worker
+from pipeline.media import files as media
+from pipeline.rows.utterances import Utterance, read_utterances_csv
+from pipeline.settings import ExtractVisual, load_settings
 
 GROUP = 4
 """Utterances of one file, at most, that are decoded in one go, by one worker: more cost less decoding (what lies before
@@ -50,7 +53,7 @@ QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 @readable_errors
 def main(places: Places, face: Path | None, device: str, hwaccel: str | None, workers: engine.Workers) -> Tally:
     """Extract the face features of every utterance with a picture."""
-    settings = load_params(places.params).corpus(places.corpus).extract_visual
+    settings = load_settings(places.params).corpus(places.corpus).extract_visual
     rows = read_utterances_csv(places.table)
     where = choose_device(device, "float32", elsewhere=workers.cluster is not None).device
     folder = face or Path("models", places.corpus, "face")

@@ -6,7 +6,7 @@ reads), the classifier that was trained with them, metrics.json and history.csv.
 A linear classifier on each utterance's vector (METHOD §0: the vector that extract_text will take) is trained together
 with the encoder over whole-dialogue windows. The epoch with the best validation weighted F1 is kept; the test split is
 not looked at. `epochs: 0` keeps the encoder as published. `folds: k` tunes k more encoders, for cross-fitted features
-(`pipeline.folds`).
+(`pipeline.text.folds`).
 """
 
 import csv
@@ -20,19 +20,20 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from dferc.console import CorpusName, InputError, console, readable_errors
-from dferc.corpus import UNLABELLED
-from dferc.device import DEVICES, Device, choose_device
-from dferc.files import file_hash
-from dferc.params import FinetuneText, load_params
-from dferc.sources import code_hash
-from pipeline.encoder import Encoder, build_encoder, load_encoder
-from pipeline.folds import deal_folds, fold_folder, hold_out, write_folds
-from pipeline.kept import DEFAULT_PATH, make_or_reuse
-from pipeline.scratch import key_of
-from pipeline.tagger import Epoch, Tagger, Task, train_tagger
-from pipeline.utterances import Utterance, read_utterances_csv
-from pipeline.windows import dialogue_windows
+from dferc.core.console import CorpusName, console, readable_errors
+from dferc.core.device import DEVICES, Device, choose_device
+from dferc.core.errors import InputError
+from dferc.core.files import file_hash
+from dferc.core.sources import code_hash
+from dferc.store.rows import UNLABELLED
+from pipeline.extraction.kept import DEFAULT_PATH, make_or_reuse
+from pipeline.extraction.scratch import key_of
+from pipeline.rows.utterances import Utterance, read_utterances_csv
+from pipeline.settings import FinetuneText, load_settings
+from pipeline.text.encoder import Encoder, build_encoder, load_encoder
+from pipeline.text.folds import deal_folds, fold_folder, hold_out, write_folds
+from pipeline.text.tagger import Epoch, Tagger, Task, train_tagger
+from pipeline.text.windows import dialogue_windows
 
 
 @click.command()
@@ -47,7 +48,7 @@ from pipeline.windows import dialogue_windows
 @readable_errors
 def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, device: str, scratch: Path) -> None:
     """Fine-tune the text encoder on the training split's emotions."""
-    settings = load_params(params).corpus(corpus).finetune_text
+    settings = load_settings(params).corpus(corpus).finetune_text
     table = utterances or Path("data", corpus, "utterances.csv")
     rows = read_utterances_csv(table)
     out = out or Path("models", corpus, "text")

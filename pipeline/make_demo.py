@@ -22,20 +22,12 @@ from pathlib import Path
 import click
 import cv2
 
-from dferc import MODALITIES
-from dferc.console import console, progress_bar, readable_errors
-from dferc.files import write_atomically
+from dferc.core.console import console, progress_bar, readable_errors
+from dferc.core.files import write_atomically
+from dferc.store.vocabulary import MODALITIES
 from pipeline.demo.clip import make_clip
 from pipeline.demo.face_set import SIZES, VOTES, FaceImage, make_image
-from pipeline.demo.plan import (
-    CAST,
-    MISSING,
-    PROTOCOL,
-    TRANSCRIPT_COLUMNS,
-    PlannedUtterance,
-    generator,
-    plan_corpus,
-)
+from pipeline.demo.plan import CAST, MISSING, PROTOCOL, TRANSCRIPT_COLUMNS, PlannedUtterance, generator, plan_corpus
 from pipeline.demo.words import write_text
 
 _WORDS_KEY = 1

@@ -16,18 +16,20 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from dferc import SPLITS
-from dferc.console import CorpusName, InputError, console, readable_errors
-from dferc.corpus import UNLABELLED, Note, Utterances
+from dferc.core.console import CorpusName, console, readable_errors
+from dferc.core.errors import InputError
+from dferc.core.problems import Problem
+from dferc.core.tables import write_table
 from dferc.engine import Workers
 from dferc.engine.options import engine_options
-from dferc.params import Corpus, load_params
-from dferc.problems import Problem, write_table
-from dferc.store import write_utterances
+from dferc.store.hdf5 import write_utterances
+from dferc.store.rows import UNLABELLED, Note, Utterances
+from dferc.store.vocabulary import SPLITS
 from pipeline import corpora
-from pipeline.duplicates import identical_clips, identical_files, identical_note, media_groups
-from pipeline.measure import Faulty, check_share, check_spans, complete, measure_clips
-from pipeline.utterances import Utterance
+from pipeline.rows.duplicates import identical_clips, identical_files, identical_note, media_groups
+from pipeline.rows.measure import Faulty, check_share, check_spans, complete, measure_clips
+from pipeline.rows.utterances import Utterance
+from pipeline.settings import StageSettings, load_settings
 
 WORDS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 """Columns of text in what the trainer reads."""
@@ -124,7 +126,13 @@ def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCor
 
 
 def prepare(
-    corpus: str, settings: Corpus, raw: Path, utterances_csv: Path, problems_csv: Path, features: Path, workers: Workers
+    corpus: str,
+    settings: StageSettings,
+    raw: Path,
+    utterances_csv: Path,
+    problems_csv: Path,
+    features: Path,
+    workers: Workers,
 ) -> None:
     """The whole step; the problems table is written even where the step then fails.
 
@@ -173,7 +181,7 @@ def main(corpus, params, raw, utterances, problems, features, workers):
     """Raw corpus -> utterances, problems, and the trainer's utterances.h5."""
     prepare(
         corpus,
-        load_params(params).corpus(corpus),
+        load_settings(params).corpus(corpus),
         raw or Path("data/raw", corpus),
         utterances or Path("data", corpus, "utterances.csv"),
         problems or Path("data", corpus, "problems.csv"),

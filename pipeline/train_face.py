@@ -18,20 +18,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dferc.console import CorpusName, InputError, console, progress_bar, readable_errors
-from dferc.device import DEVICES, choose_device
-from dferc.files import file_hash, write_atomically
-from dferc.params import TrainFace, load_params
-from dferc.sources import code_hash
-from pipeline.densenet import FaceNet, description_path, load_face_net, read_json, save_face_net, write_json
-from pipeline.ferplus import FILES, NO_MAJORITY, Faces, missing_files, read_ferplus
-from pipeline.kept import DEFAULT_PATH, make_or_reuse
-from pipeline.scratch import key_of
-
-WEIGHTS = "face.safetensors"
-"""Name of the weights in the stage's folder; face.json lies beside."""
-
-FERPLUS, NONE = "ferplus", "none"
+from dferc.core.console import CorpusName, console, progress_bar, readable_errors
+from dferc.core.device import DEVICES, choose_device
+from dferc.core.errors import InputError
+from dferc.core.files import file_hash, write_atomically
+from dferc.core.sources import code_hash
+from pipeline.extraction.kept import DEFAULT_PATH, make_or_reuse
+from pipeline.extraction.scratch import key_of
+from pipeline.faces.densenet import (
+    FERPLUS,
+    NONE,
+    WEIGHTS,
+    FaceNet,
+    description_path,
+    find_weights,
+    load_face_net,
+    read_json,
+    save_face_net,
+    write_json,
+)
+from pipeline.faces.ferplus import FILES, NO_MAJORITY, Faces, missing_files, read_ferplus
+from pipeline.settings import TrainFace, load_settings
 
 _MOMENTUM = 0.9
 _WARMUP = 0.2
@@ -68,7 +75,7 @@ class Score:
 @readable_errors
 def main(corpus: str, params: Path, faces: Path | None, out: Path | None, device: str, scratch: Path) -> None:
     """Train the face network on FER+, or take one that is trained."""
-    settings = load_params(params).corpus(corpus).train_face
+    settings = load_settings(params).corpus(corpus).train_face
     faces, out = faces or Path("data/faces", corpus), out or Path("models", corpus, "face")
     if settings.source == NONE:
         leave_untrained(out, NONE, "params.yaml asks for no face model (train_face.source: none)")
@@ -101,21 +108,6 @@ def leave_untrained(out: Path, source: str, reason: str) -> None:
     (out / WEIGHTS).unlink(missing_ok=True)
     write_json(description_path(out / WEIGHTS), {"trained": False, "source": source, "reason": reason})
     write_json(out / "metrics.json", {"trained": False})
-
-
-def find_weights(source: Path) -> Path:
-    """The weights of a checkpoint made elsewhere: its .safetensors, or the one in the folder of it.
-
-    Raises:
-        InputError: there is no such file.
-    """
-    weights = source / WEIGHTS if source.is_dir() else source
-    if not weights.is_file():
-        raise InputError(
-            f"train_face.source: no file {weights}. Expected {FERPLUS}, {NONE}, or the path of a trained {WEIGHTS} "
-            "with its .json beside it."
-        )
-    return weights
 
 
 def copy_checkpoint(source: Path, out: Path) -> None:

@@ -16,16 +16,18 @@ from pathlib import Path
 import click
 import numpy as np
 
-from dferc import MODALITIES, engine
-from dferc.console import CorpusName, InputError, console, progress_bar, readable_errors
-from dferc.corpus import Features
-from dferc.device import DEVICES, choose_device
+from dferc import engine
+from dferc.core.console import CorpusName, console, progress_bar, readable_errors
+from dferc.core.device import DEVICES, choose_device
+from dferc.core.errors import InputError
 from dferc.engine.options import engine_options
-from dferc.params import Corpus, load_params
-from dferc.store import read_features
-from pipeline.extraction import Extractor
-from pipeline.scratch import Record, Scratch
-from pipeline.utterances import Utterance, read_utterances_csv
+from dferc.store.hdf5 import read_features
+from dferc.store.rows import Features
+from dferc.store.vocabulary import MODALITIES
+from pipeline.extraction.loop import Extractor
+from pipeline.extraction.scratch import Record, Scratch
+from pipeline.rows.utterances import Utterance, read_utterances_csv
+from pipeline.settings import StageSettings, load_settings
 
 TOLERANCE = 1e-3
 """Largest deviation, in standard deviations of the feature: another CPU or GPU rounds otherwise, and moves the inputs
@@ -176,7 +178,7 @@ def _tell(path: Path, found: list[Deviation], total: int, other_identity: bool) 
 def make_extractor(
     modality: str,
     rows: list[Utterance],
-    settings: Corpus,
+    settings: StageSettings,
     raw: Path,
     models: Path,
     device: str,
@@ -227,7 +229,7 @@ _path = click.Path(path_type=Path)
 def main(corpus, modality, sample, seed, params, raw, table, features, models, device, workers) -> None:
     """Compute a random sample of a features file again; exit status 1 where it differs."""
     path = (features or Path("features", corpus)) / f"{modality}.h5"
-    made, settings = read_features(path, modality), load_params(params).corpus(corpus)
+    made, settings = read_features(path, modality), load_settings(params).corpus(corpus)
     rows = read_utterances_csv(table or Path("data", corpus, "utterances.csv"))
     raw, models = raw or Path("data/raw", corpus), models or Path("models", corpus)
     with tempfile.TemporaryDirectory() as folder, Scratch(Path(folder) / "unused.sqlite") as scratch:

@@ -10,8 +10,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 
-from tests.helpers import REPOSITORY
-from tests.projects import copy_project, dvc
+from tests.helpers.common import REPOSITORY
+from tests.helpers.projects import copy_project, dvc
 
 LONGEST = ("test_demo.py", "test_dvc_run.py", "test_dvc_ablation.py", "test_kill.py", "test_kill_visual.py")
 """Files whose tests take minutes. They go first, or one process would be at work on them when the others are done."""

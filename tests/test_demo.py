@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from dferc import MODALITIES
-from dferc.floor import linear_floor
-from dferc.store import read_corpus
+from dferc.evaluation.floor import linear_floor
+from dferc.store.hdf5 import read_corpus
+from dferc.store.vocabulary import MODALITIES
 from pipeline.demo.plan import LOST, plan_corpus
 
 pytestmark = pytest.mark.slow

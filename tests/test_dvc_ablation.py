@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import write_features_folder
-from tests.projects import copy_project, dvc, edit, ran
+from tests.helpers.common import write_features_folder
+from tests.helpers.projects import copy_project, dvc, edit, ran
 
 pytestmark = pytest.mark.slow
 

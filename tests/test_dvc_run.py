@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dferc import SPLITS
-from dferc.params import read_yaml
-from tests.helpers import REPOSITORY
-from tests.projects import copy_project, dvc, dvc_messages, edit, ran
+from dferc.core.yaml import read_yaml
+from dferc.store.vocabulary import SPLITS
+from tests.helpers.common import REPOSITORY
+from tests.helpers.projects import copy_project, dvc, dvc_messages, edit, ran
 
 STAGES = list(read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 AFTER_FEATURES = set(STAGES[STAGES.index("train") :])
@@ -92,7 +92,7 @@ def test_a_change_in_extract_audio_reruns_it_and_what_follows(project):
 
 @pytest.mark.slow
 def test_a_comment_in_the_code_computes_nothing_again_and_a_constant_does(project):
-    files = ("dferc/ddm.py", "pipeline/sound.py", "pipeline/tagger.py", "pipeline/densenet.py")
+    files = ("dferc/model/ddm.py", "pipeline/media/sound.py", "pipeline/text/tagger.py", "pipeline/faces/densenet.py")
     for name in files:
         text = (project / name).read_text(encoding="utf-8")
         (project / name).write_text(text.replace('"""', '"""Remark. ', 1) + "\n# a comment\n", encoding="utf-8")
@@ -102,8 +102,8 @@ def test_a_comment_in_the_code_computes_nothing_again_and_a_constant_does(projec
     assert messages.count(": 0 done, ") == 3  # text, audio, visual
     assert set((project / ".scratch/train").glob("*/state.pt")) == trained
     for name, old, new in (
-        ("dferc/cfm.py", "1e-13", "1e-12"),
-        ("pipeline/functionals.py", "_COVERED = 0.9", "_COVERED = 0.91"),
+        ("dferc/model/cfm.py", "1e-13", "1e-12"),
+        ("pipeline/audio/functionals.py", "_COVERED = 0.9", "_COVERED = 0.91"),
     ):
         text = (project / name).read_text(encoding="utf-8")
         assert old in text

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from dferc import MODALITIES
-from dferc.losses import dferc_losses
-from dferc.lstm import Layout
-from dferc.model import build_model
-from dferc.params import load_params
-from dferc.variants import VARIANTS
+from dferc.model.dferc import build_model
+from dferc.model.losses import dferc_losses
+from dferc.model.lstm import Layout
+from dferc.model.variants import VARIANTS
+from dferc.settings.document import load_params
+from dferc.store.vocabulary import MODALITIES
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(os.environ.get("DFERC_GOLDEN", ROOT.parent / "shared" / "golden"))

@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dferc import MODALITIES, cli
-from dferc.params import load_params, read_yaml
-from dferc.store import read_utterances
+from dferc.cli import main as cli
+from dferc.core.yaml import read_yaml
+from dferc.store.hdf5 import read_utterances
+from dferc.store.vocabulary import MODALITIES
 from pipeline.corpora import read
-from pipeline.media import probe
-from tests.clips import SHARED, tone, write_clip
-from tests.drawn_faces import draw_scene, write_ferplus
-from tests.helpers import REPOSITORY
-from tests.projects import edit
+from pipeline.media.files import probe
+from pipeline.settings import load_settings
+from tests.helpers.clips import SHARED, tone, write_clip
+from tests.helpers.common import REPOSITORY
+from tests.helpers.drawn_faces import draw_scene, write_ferplus
+from tests.helpers.projects import edit
 
 GUIDE = (REPOSITORY / "docs/own-data.md").read_text(encoding="utf-8")
 STAGES = read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -109,7 +111,7 @@ def probabilities(rows: list[dict[str, str]], classes: tuple[str, ...]) -> np.nd
 
 
 def test_settings_of_the_guide_are_sound(project):
-    params = load_params(project / "params.yaml")
+    params = load_settings(project / "params.yaml")
     demo, talks = params.corpus("demo"), params.corpus("talks")
     assert (talks.extract_text, talks.extract_audio, talks.extract_visual) == (
         demo.extract_text,
@@ -119,7 +121,7 @@ def test_settings_of_the_guide_are_sound(project):
 
 
 def test_clips_and_table_of_the_guide_become_a_labelled_corpus(project):
-    corpus = read(project / "data/raw/mine", load_params(project / "params.yaml").corpus("mine").prepare)
+    corpus = read(project / "data/raw/mine", load_settings(project / "params.yaml").corpus("mine").prepare)
     assert len(corpus.utterances) == 12 and corpus.classes == ("anger", "joy") and not corpus.problems
     assert {row.split for row in corpus.utterances} == {"train", "validation", "test"}
     for row in corpus.utterances:
@@ -128,7 +130,7 @@ def test_clips_and_table_of_the_guide_become_a_labelled_corpus(project):
 
 
 def test_subtitles_of_the_guide_become_an_unlabelled_corpus(project):
-    corpus = read(project / "data/raw/talks", load_params(project / "params.yaml").corpus("talks").prepare)
+    corpus = read(project / "data/raw/talks", load_settings(project / "params.yaml").corpus("talks").prepare)
     assert [(row.speaker, row.start_s) for row in corpus.utterances] == [("ANNA", 0.5), ("BO", 2.2), ("ANNA", 4.5)]
     assert corpus.classes == () and {row.media for row in corpus.utterances} == {"talk.mp4"}
 

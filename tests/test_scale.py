@@ -6,7 +6,7 @@ import re
 import pytest
 
 from benchmarks import scale
-from dferc.console import InputError
+from dferc.core.errors import InputError
 
 
 def test_worker_hours_follow_from_rates():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.simulated_modalities import QUALITY, simulate, simulate_beside
-from dferc.store import read_corpus
-from tests.helpers import make_utterances, write_features_folder
+from dferc.store.hdf5 import read_corpus
+from tests.helpers.common import make_utterances, write_features_folder
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.engine.common import HERE, WorkerDied, Workers, absolute, default_workers
 from dferc.engine.dealing import Dealer
 from dferc.engine.local import Pool, here

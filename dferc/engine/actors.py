@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.engine.common import AHEAD, MAX_DEATHS, Task, WorkerDied, Workers
 from dferc.engine.dealing import Dealer
 from dferc.engine.job import Job

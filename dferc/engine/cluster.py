@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.engine.common import Workers, default_workers
 from dferc.engine.dealing import Dealer
 from dferc.engine.job import Job, there

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.engine.common import call, single_thread, use_threads
 
 _PACKAGES = ("av", "numpy", "opencv-python-headless", "opensmile", "ray", "tokenizers", "torch", "transformers")

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dferc.console import InputError
-from dferc.corpus import UNLABELLED
+from dferc.core.errors import InputError
 from dferc.importing.known import CORPORA, MELD, MELD_NAMES, compare_counts, natural
 from dferc.importing.source import About, Source, clean_text, kind
+from dferc.store.rows import UNLABELLED
 
 NAMES = {
     "dialogue": ("dialogue", "dialogue_id", "conversation", "conversation_id"),

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from dferc.console import InputError
-from dferc.corpus import Note
+from dferc.core.errors import InputError
 from dferc.importing.known import CORPORA, IEMOCAP, M3ED, MELD, is_iemocap_dialogue, meld_dialogue
 from dferc.importing.source import (
     About,
@@ -19,6 +18,7 @@ from dferc.importing.source import (
     vector_of,
 )
 from dferc.importing.splits import given_splits, true_splits
+from dferc.store.rows import Note
 
 ROBERTA = ("text1", "text2", "text3", "text4")
 """COSMIC's last four layers."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.importing.columns import read_columns
 from dferc.importing.frames import has_frames, read_frames
 from dferc.importing.known import CORPORA

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.importing.known import IEMOCAP, is_iemocap_dialogue
 from dferc.importing.source import About, Source
 from dferc.importing.tables import open_hdf5, verify_inflation

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dferc import MODALITIES
-from dferc.console import InputError
-from dferc.corpus import CachedCorpus
+from dferc.core.errors import InputError
+from dferc.core.problems import Problem
+from dferc.core.tables import write_table
 from dferc.importing.source import Source
-from dferc.problems import Problem, write_table
-from dferc.store import IMPORT_PROBLEMS, write_features, write_utterances
+from dferc.store.hdf5 import IMPORT_PROBLEMS, write_features, write_utterances
+from dferc.store.rows import CachedCorpus
+from dferc.store.vocabulary import MODALITIES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from dferc import MODALITIES
-from dferc.console import InputError
-from dferc.corpus import CachedCorpus
+from dferc.core.errors import InputError
+from dferc.core.problems import Problem
 from dferc.importing.imported import Imported
 from dferc.importing.naming import name_utterances
 from dferc.importing.placing import place_features
 from dferc.importing.source import Source
-from dferc.problems import Problem
+from dferc.store.rows import CachedCorpus
+from dferc.store.vocabulary import MODALITIES
 
 
 def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[Source], name: str) -> Imported:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.importing.dialogues import ROBERTA, corpus_of, read_one_modality, read_parts
 from dferc.importing.known import IEMOCAP, M3ED, MELD
 from dferc.importing.rebuild import is_key, text_of

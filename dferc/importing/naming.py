@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dferc import SPLITS
-from dferc.console import InputError
-from dferc.corpus import UNLABELLED, Utterances
+from dferc.core.errors import InputError
+from dferc.core.problems import Problem
 from dferc.importing.known import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
 from dferc.importing.source import Source
-from dferc.problems import Problem
+from dferc.store.rows import UNLABELLED, Utterances
+from dferc.store.vocabulary import SPLITS
 
 
 def name_utterances(base: Source, namers: Sequence[Source], name: str, problems: list[Problem]) -> Utterances:

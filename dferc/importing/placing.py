@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dferc import __version__
-from dferc.console import InputError
-from dferc.corpus import Features, Utterances
+from dferc.core import VERSION
+from dferc.core.errors import InputError
+from dferc.core.problems import Problem
 from dferc.importing.source import Source
-from dferc.problems import Problem
+from dferc.store.rows import Features, Utterances
 
 MAX_LABELS_DIFFERENT = 0.1
 """Share of utterances whose label may differ between two files before they count as differently ordered."""
@@ -169,7 +169,7 @@ def _identity(source: Source) -> dict[str, object]:
     about = source.about
     identity = {
         "extractor": "dferc import",
-        "version": __version__,
+        "version": VERSION,
         "file": about.path.name,
         "file_sha256": about.sha256,
         "file_git_blob": about.git_blob,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dferc.console import InputError
-from dferc.corpus import Note
+from dferc.core.errors import InputError
 from dferc.importing.known import KNOWN_FILES
 from dferc.importing.rebuild import Floats, a_type, expand, text_of
+from dferc.store.rows import Note
 
 MAX_GROWTH = 8
 SPARE_BYTES = 64 << 20

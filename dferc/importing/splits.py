@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from dferc import SPLITS
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.importing.known import COSMIC_VALIDATION, IEMOCAP, M3ED, M3ED_SHOWS, MELD, MELD_SPLITS, natural
 from dferc.importing.source import About
+from dferc.store.vocabulary import SPLITS
 
 
 def given_splits(

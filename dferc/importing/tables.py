@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.importing.rebuild import a_type
 from dferc.importing.source import MAX_GROWTH, SPARE_BYTES
 from dferc.importing.unpickle import parse_pickle

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.importing.known import IEMOCAP, MELD, MELD_SPLITS
 from dferc.importing.source import About, Source, about_file, clean_text
 from dferc.importing.tables import read_npz

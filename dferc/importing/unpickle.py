@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 from dferc.importing.machine import MAX_NESTING, Machine
 from dferc.importing.opcodes import OPERATIONS, refuse_opcode
 from dferc.importing.rebuild import Global, PendingArray, PendingDtype, RefusedError

@@ -13,11 +13,11 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dferc.console import InputError
-from dferc.corpus import Note
-from dferc.params import Prepare
-from dferc.problems import Problem
-from pipeline.utterances import Utterance
+from dferc.core.errors import InputError
+from dferc.core.problems import Problem
+from dferc.store.rows import Note
+from pipeline.rows.utterances import Utterance
+from pipeline.settings import Prepare
 
 IMPORTED = "import"
 """What stands in place of an adapter where features can only be imported."""

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from dferc import SPLITS
-from dferc.console import InputError, console
-from dferc.files import file_hash
-from dferc.problems import Problem
+from dferc.core.console import console
+from dferc.core.errors import InputError
+from dferc.core.files import file_hash
+from dferc.core.problems import Problem
+from dferc.store.vocabulary import SPLITS
 from pipeline.corpora._rows import refuse
 
 NAMES = dict(zip(("train", "dev", "test"), SPLITS, strict=True))

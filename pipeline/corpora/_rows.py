@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dferc.console import InputError
-from dferc.problems import Problem
+from dferc.core.errors import InputError
+from dferc.core.problems import Problem
 
 Record = dict[str, str]
 """One row by column name; "" where the table says nothing."""

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
 
 Counts = Mapping[str, int]
 """Utterances per emotion; "" = unlabelled."""

@@ -3,13 +3,13 @@
 import csv
 from pathlib import Path
 
-from dferc import SPLITS
-from dferc.console import InputError
-from dferc.params import Prepare
-from dferc.problems import Problem
+from dferc.core.errors import InputError
+from dferc.core.problems import Problem
+from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import RawCorpus
 from pipeline.demo.plan import CLASSES, PROTOCOL, TRANSCRIPT_COLUMNS
-from pipeline.utterances import Utterance
+from pipeline.rows.utterances import Utterance
+from pipeline.settings import Prepare
 
 _AGAIN = "Make the corpus again: `python -m pipeline.make_demo`."
 

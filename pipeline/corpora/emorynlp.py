@@ -10,10 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
-from dferc.console import console
-from dferc.corpus import Note
-from dferc.params import Prepare
-from dferc.problems import Problem
+from dferc.core.console import console
+from dferc.core.problems import Problem
+from dferc.store.rows import Note
 from pipeline.corpora import RawCorpus
 from pipeline.corpora._published import (
     NAMES,
@@ -26,7 +25,8 @@ from pipeline.corpora._published import (
     read_table,
     show_counts,
 )
-from pipeline.utterances import Utterance
+from pipeline.rows.utterances import Utterance
+from pipeline.settings import Prepare
 
 CLASSES = ("joyful", "mad", "peaceful", "neutral", "sad", "powerful", "scared")
 """Class ids are positions here, in COSMIC's order."""

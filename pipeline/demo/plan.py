@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dferc import MODALITIES, SPLITS
+from dferc.store.vocabulary import MODALITIES, SPLITS
 
 CLASSES = ("neutral", "joy", "sadness", "anger", "fear", "surprise")
 """The demo's emotions."""

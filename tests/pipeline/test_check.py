@@ -5,10 +5,10 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from dferc.console import InputError
-from dferc.params import load_params
+from dferc.core.errors import InputError
 from pipeline.check import check_classes, check_corpus, main
-from tests.helpers import REPOSITORY
+from pipeline.settings import load_settings
+from tests.helpers.common import REPOSITORY
 
 PARAMS = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 
@@ -42,7 +42,7 @@ def test_check_tells_every_fault_of_the_corpora_that_run_together(tmp_path):
 
 
 def test_check_knows_the_adapters_by_their_files(tmp_path):
-    block = load_params(REPOSITORY / "params.yaml").corpus("demo")
+    block = load_settings(REPOSITORY / "params.yaml").corpus("demo")
     mine = block.model_copy(update={"prepare": block.prepare.model_copy(update={"adapter": "mned"})})
     with pytest.raises(
         InputError, match=r"mine\.prepare\.adapter: no adapter 'mned': pipeline/corpora/mned\.py does not"
@@ -52,7 +52,7 @@ def test_check_knows_the_adapters_by_their_files(tmp_path):
 
 def test_corpus_whose_features_are_imported_cannot_be_prepared():
     with pytest.raises(InputError, match=r"m3ed\.prepare\.adapter: this corpus has no media .* `dferc import FILE…`"):
-        check_corpus("m3ed", load_params(REPOSITORY / "params.yaml").corpus("m3ed"))
+        check_corpus("m3ed", load_settings(REPOSITORY / "params.yaml").corpus("m3ed"))
 
 
 def test_check_asks_nothing_of_a_corpus_that_does_not_run(tmp_path):
@@ -63,7 +63,7 @@ def test_check_asks_nothing_of_a_corpus_that_does_not_run(tmp_path):
 
 
 def test_class_weights_of_a_class_that_is_none_are_refused():
-    block = load_params(REPOSITORY / "params.yaml").corpus("demo")
+    block = load_settings(REPOSITORY / "params.yaml").corpus("demo")
     check_classes("demo", block, ("neutral", "joy"))
     with pytest.raises(
         InputError, match=r"demo\.train\.class_weights: not a class: neutral; .* The classes are calm, joy"

@@ -7,12 +7,12 @@ import numpy as np
 import opensmile
 import pytest
 
-from dferc.store import read_features
-from pipeline import media
+from dferc.store.hdf5 import read_features
+from pipeline.audio.functionals import open_smile
 from pipeline.extract_audio import main
-from pipeline.functionals import open_smile
-from tests.clips import SHARED, needs_media, read_audio, tone, truncate, write_clip
-from tests.corpora import REPOSITORY, make_row, read_problems, run_stage, write_rows
+from pipeline.media import files as media
+from tests.helpers.clips import SHARED, needs_media, read_audio, tone, truncate, write_clip
+from tests.helpers.corpora import REPOSITORY, make_row, read_problems, run_stage, write_rows
 
 CLIPS = {
     "mono.wav": {"sound": tone(0.5)},
@@ -118,7 +118,9 @@ def test_audio_is_of_the_span_alone(tmp_path, smile):
 @pytest.mark.parametrize("order", [str, lambda name: name[::-1]], ids=["file by file", "taking turns"])
 def test_utterances_of_one_file_open_it_once(tmp_path, monkeypatch, order):
     opened, open_media = [], media.open_media
-    monkeypatch.setattr("pipeline.sound.open_media", lambda path: opened.append(Path(path).name) or open_media(path))
+    monkeypatch.setattr(
+        "pipeline.media.sound.open_media", lambda path: opened.append(Path(path).name) or open_media(path)
+    )
     for name, hz in (("a.mp4", 200), ("b.mp4", 300)):
         write_clip(tmp_path / name, sound=tone(4, hz=hz))
     rows = [make_row(f"{name} {n}", name, n + 0.5, start_s=n) for name in ("a.mp4", "b.mp4") for n in (0, 1.5, 3)]

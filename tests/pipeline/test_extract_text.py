@@ -10,16 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from dferc.device import choose_device
-from dferc.store import read_features
-from pipeline import encoding
-from pipeline.encoder import load_encoder
-from pipeline.encoding import encode
+from dferc.core.device import choose_device
+from dferc.store.hdf5 import read_features
 from pipeline.extract_text import main, make_extractor
-from pipeline.scratch import Record
-from pipeline.windows import dialogue_windows
-from tests.corpora import REPOSITORY, make_row, run_stage, stage_arguments, write_rows
-from tests.encoders import extract_settings, finetune_settings, naive_vectors, small_encoder, talk, write_params
+from pipeline.extraction.scratch import Record
+from pipeline.text import encoding
+from pipeline.text.encoder import load_encoder
+from pipeline.text.encoding import encode
+from pipeline.text.windows import dialogue_windows
+from tests.helpers.corpora import REPOSITORY, make_row, run_stage, stage_arguments, write_rows
+from tests.helpers.encoders import (
+    extract_settings,
+    finetune_settings,
+    naive_vectors,
+    small_encoder,
+    talk,
+    write_params,
+)
 
 CPU = choose_device("cpu", "float32")
 ROWS = [*talk(30), *talk(12, split="test")]

@@ -7,26 +7,26 @@ import numpy as np
 import pytest
 import torch
 
-from dferc.console import InputError
+from dferc.core.errors import InputError
+from dferc.core.tables import write_table
 from dferc.engine import WorkerDied, Workers
-from dferc.params import ExtractVisual, load_params
-from dferc.problems import write_table
-from dferc.store import read_features, write_utterances
+from dferc.store.hdf5 import read_features, write_utterances
 from pipeline import extract_visual
-from pipeline.densenet import FaceNet, load_face_net
 from pipeline.extract_visual import main, make_extractor
-from pipeline.extraction import extract
-from pipeline.places import Places
-from pipeline.pooling import BATCH, face_vectors, pooled
-from pipeline.scratch import Scratch
-from pipeline.speaker_face import Faces
+from pipeline.extraction.loop import extract
+from pipeline.extraction.places import Places
+from pipeline.extraction.scratch import Scratch
+from pipeline.faces.densenet import FaceNet, load_face_net
+from pipeline.faces.pooling import BATCH, face_vectors, pooled
+from pipeline.faces.speaker_face import Faces
+from pipeline.rows.utterances import Utterance
+from pipeline.settings import ExtractVisual, load_settings
 from pipeline.train_face import leave_untrained
-from pipeline.utterances import Utterance
-from tests.clips import SHARED, needs_media, tone, truncate, write_clip
-from tests.corpora import make_row
-from tests.drawn_faces import draw_scene
-from tests.face_models import write_untrained
-from tests.helpers import REPOSITORY, make_utterances
+from tests.helpers.clips import SHARED, needs_media, tone, truncate, write_clip
+from tests.helpers.common import REPOSITORY, make_utterances
+from tests.helpers.corpora import make_row
+from tests.helpers.drawn_faces import draw_scene
+from tests.helpers.face_models import write_untrained
 
 SIZE = 16
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ BLANK = np.full((120, 160), 90, np.uint8)
 
 
 def settings(**changes) -> ExtractVisual:
-    return load_params(REPOSITORY / "params.yaml").corpus("meld").extract_visual.model_copy(update=changes)
+    return load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual.model_copy(update=changes)
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,15 @@ from click.testing import CliRunner
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from dferc.console import InputError
-from dferc.corpus import UNLABELLED
-from dferc.device import choose_device
-from dferc.problems import write_table
-from pipeline.encoder import collate, load_encoder
+from dferc.core.device import choose_device
+from dferc.core.errors import InputError
+from dferc.core.tables import write_table
+from dferc.store.rows import UNLABELLED
 from pipeline.finetune_text import find_encoder, main, make_task
-from pipeline.tagger import Tagger, shuffled_batches, train_tagger, validate
-from pipeline.utterances import Utterance
-from tests.encoders import CUES, extract_settings, finetune_settings, small_encoder, talk, write_params
+from pipeline.rows.utterances import Utterance
+from pipeline.text.encoder import collate, load_encoder
+from pipeline.text.tagger import Tagger, shuffled_batches, train_tagger, validate
+from tests.helpers.encoders import CUES, extract_settings, finetune_settings, small_encoder, talk, write_params
 
 CPU = choose_device("cpu", "float32")
 ROWS = [*talk(24), *talk(9, split="validation"), *talk(5, split="test")]

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dferc import SPLITS
-from dferc.console import InputError
+from dferc.core.errors import InputError
+from dferc.store.vocabulary import SPLITS
 from pipeline import make_demo
 from pipeline.corpora import demo
 from pipeline.demo import clip, face, face_set, plan, voice, words
 from pipeline.demo.drawing import draw_face
-from tests.corpora import prepare_settings
+from tests.helpers.corpora import prepare_settings
 
 FER2013NEW_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dferc import corpus, store
-from dferc.console import InputError
-from pipeline import corpora, measure, prepare
-from pipeline.utterances import Utterance, read_utterances_csv
-from tests.clips import SHARED, tone, truncate, write_clip
-from tests.helpers import REPOSITORY
-from tests.meld_files import ROWS, read_csv, write_csvs
+from dferc.core.errors import InputError
+from dferc.store import hdf5 as store
+from dferc.store import rows as corpus
+from pipeline import corpora, prepare
+from pipeline.rows import measure
+from pipeline.rows.utterances import Utterance, read_utterances_csv
+from tests.helpers.clips import SHARED, tone, truncate, write_clip
+from tests.helpers.common import REPOSITORY
+from tests.helpers.meld_files import ROWS, read_csv, write_csvs
 
 PICTURES = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
 """One second at 10 frames per second."""
@@ -180,7 +182,7 @@ def test_same_input_gives_the_same_bytes_with_any_number_of_workers(tmp_path, ra
 
 
 def test_ray_gives_the_same_bytes(tmp_path, raw):
-    from tests.clusters import ray_here  # skips where Ray is not installed
+    from tests.helpers.clusters import ray_here  # skips where Ray is not installed
 
     params = _params(tmp_path, max_unreadable=0.4)
     outputs = []
@@ -310,7 +312,7 @@ def test_emotion_that_is_no_class_is_refused():
 
 MINE = """
 from pipeline.corpora import RawCorpus
-from pipeline.utterances import Utterance
+from pipeline.rows.utterances import Utterance
 
 def read(raw, settings):
     rows = []

@@ -9,21 +9,21 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from dferc.console import InputError
-from dferc.params import TrainFace, load_params
+from dferc.core.errors import InputError
 from pipeline import train_face
-from pipeline.densenet import CLASSES, FaceNet, load_face_net
-from pipeline.ferplus import NO_MAJORITY, Faces, read_ferplus
+from pipeline.faces.densenet import CLASSES, FaceNet, load_face_net
+from pipeline.faces.ferplus import NO_MAJORITY, Faces, read_ferplus
+from pipeline.settings import TrainFace, load_settings
 from pipeline.train_face import Score, augment, copy_checkpoint, leave_untrained, main, score, train
-from tests.drawn_faces import write_ferplus
-from tests.helpers import REPOSITORY
+from tests.helpers.common import REPOSITORY
+from tests.helpers.drawn_faces import write_ferplus
 
 CPU = torch.device("cpu")
 
 
 def settings(**changes) -> TrainFace:
     small = {"image_size": 16, "epochs": 2, "batch_size": 8, "learning_rate": 0.03}
-    return load_params(REPOSITORY / "params.yaml").corpus("demo").train_face.model_copy(update=small | changes)
+    return load_settings(REPOSITORY / "params.yaml").corpus("demo").train_face.model_copy(update=small | changes)
 
 
 @pytest.fixture(scope="module")

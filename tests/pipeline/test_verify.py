@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dferc.cli import main as dferc
-from dferc.console import InputError
-from dferc.corpus import Features
+from dferc.cli.main import main as dferc
+from dferc.core.errors import InputError
 from dferc.engine import WorkerDied
+from dferc.store.rows import Features
 from pipeline import extract_audio, verify
-from pipeline.extraction import Extractor
-from pipeline.scratch import Record
-from tests.clips import tone, write_clip
-from tests.corpora import REPOSITORY, make_row, run_stage, write_rows
+from pipeline.extraction.loop import Extractor
+from pipeline.extraction.scratch import Record
+from tests.helpers.clips import tone, write_clip
+from tests.helpers.corpora import REPOSITORY, make_row, run_stage, write_rows
 
 NAMES = ["a.wav", "b.wav", "c.wav", "d.wav"]
 ROWS = [make_row(f"u{number}", "clip") for number in range(5)]

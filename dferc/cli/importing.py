@@ -1,0 +1,114 @@
+"""`dferc import`: features made elsewhere -> features/<corpus>/. Every heavy import stands in the command."""
+
+from pathlib import Path
+
+import click
+
+from dferc.core.console import CorpusName, console, readable_errors
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, type=FILE, metavar="[FILE]...")
+@click.option("--text", type=FILE, help="Take the text features from this file.")
+@click.option("--audio", type=FILE, help="Take the audio features from this file.")
+@click.option("--visual", type=FILE, help="Take the visual features from this file.")
+@click.option(
+    "--layer",
+    type=click.Choice(["1", "2", "3", "4", "mean"]),
+    default="mean",
+    show_default=True,
+    help="Which of COSMIC's (SDT's, GraphSmile's) four RoBERTa layers, or their mean.",
+)
+@click.option(
+    "--corpus", type=CorpusName(), default="", help="Its block in params.yaml and its folder [default: as recognised]."
+)
+@click.option("--classes", default="", metavar="A,B,…", help="A table's class names, in the order of their numbers.")
+@click.option("--transcripts", type=FOLDER, help="MELD's CSVs: real utterance numbers, names and texts.")
+@click.option("--ids", type=FILE, help="IEMOCAP's utterance ids: one per line, or MERBench's label_6way.npz.")
+@click.option(
+    "--features",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("features"),
+    show_default=True,
+    help="Where to put the folder.",
+)
+@click.option("--replace", is_flag=True, help="Replace the features that are there.")
+@readable_errors
+def import_features(files, text, audio, visual, layer, corpus, classes, transcripts, ids, features, replace) -> None:
+    """Features made elsewhere into features/CORPUS/, ready for `dferc train`.
+
+    FILEs are recognised by what they hold; their names do not matter:
+
+    \b
+    pickles   MMGCN, MM-DFN, DFERC, conv-emotion, COGMEN, CORECT, bc-LSTM   9- and 10-tuples
+              SDT, GraphSmile, CFN-ESA, M3Net                               12-, 13- and 14-tuples
+              COSMIC's RoBERTa features                                     10- and 11-lists
+              MultiEMO: Speakers, TextFeatures, AudioFeatures, VisualFeatures, given together
+              M3ED                                                          10-list
+    frames    MMIN, IF-MMIN, CIF-MMIN: HDF5, a dataset [T, D] per utterance, averaged; with a pickle that has the labels
+    tables    .npz, HDF5, Parquet (needs pyarrow): one row per utterance.
+              `text`, `audio`, `visual` [N, D]: what there is of them (or `features`, with --text FILE …)
+              `dialogue`, `emotion`, `split`; if there: `utterance`, `speaker`, `sentence`
+
+    Pickles are read as data: one that names anything but plain containers, numbers, text and numpy arrays is refused,
+    and nothing in it is run. Labels and splits come from the first FILE that has them; MELD's dev dialogues, which the
+    pickles count to the training, become the validation split again, as do COSMIC's 12 dialogues of IEMOCAP. The
+    counts are compared with the published ones. Whatever does not fit is listed in features/CORPUS/problems.csv.
+
+    \b
+    dferc import MELD_features_raw1.pkl --transcripts data/raw/meld
+    dferc import --text iemocap_features_roberta.pkl --audio IEMOCAP_features.pkl --visual IEMOCAP_features.pkl
+    dferc import IEMOCAP_features.pkl --audio A/comparE.h5 --visual V/denseface.h5
+    dferc import Speakers.pkl TextFeatures.pkl AudioFeatures.pkl VisualFeatures.pkl
+    """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
+    named = {modality: path for modality, path in (("text", text), ("audio", audio), ("visual", visual)) if path}
+    paths = list(dict.fromkeys([*files, *named.values()]))
+    if not paths:
+        raise click.UsageError("Give at least one FILE, or --text, --audio or --visual FILE.")
+    from dferc.importing.files import read_source
+    from dferc.importing.imported import refuse_overwriting, write_import
+    from dferc.importing.join import join
+    from dferc.importing.transcripts import read_ids, read_transcripts
+
+    if corpus:
+        refuse_overwriting(features / corpus, replace)
+    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    sources = {path: read_source(path, layer, corpus, names) for path in paths}
+    guides = [read(path) for read, path in ((read_transcripts, transcripts), (read_ids, ids)) if path]
+    chosen = {modality: sources[path] for modality, path in named.items()}
+    imported = join(list(sources.values()), chosen, guides, corpus)
+    folder = features / imported.corpus.utterances.corpus
+    refuse_overwriting(folder, replace)
+    write_import(folder, imported)
+    _report(folder, imported)
+
+
+def _report(folder: Path, imported) -> None:
+    """Say what was recognised and what was wrong."""
+    from dferc.store.hdf5 import IMPORT_PROBLEMS
+    from dferc.store.inspection import inspect_folder, show_inspection
+
+    for use, source in imported.sources.items():
+        known = f"; known as {source.about.known_as}" if source.about.known_as else ""
+        console.print(f"{use}: {source.path}: {source.about.layout}{known}", markup=False)
+    show_inspection(inspect_folder(folder))
+    _report_problems(imported)
+    if imported.problems:
+        console.print(f"{len(imported.problems)} problem(s) in all: {folder / IMPORT_PROBLEMS}", markup=False)
+    console.print(
+        f"done: dferc train --corpus {imported.corpus.utterances.corpus} --features {folder.parent}", markup=False
+    )
+
+
+def _report_problems(imported) -> None:
+    """A line for each kind of problem: how often, where first and what exactly, and what follows."""
+    kinds: dict[tuple[str, str], list] = {}
+    for problem in imported.problems:
+        kinds.setdefault((problem.kind, problem.consequence), []).append(problem)
+    for (kind, consequence), found in sorted(kinds.items(), key=lambda item: -len(item[1]))[:12]:
+        detail = found[0].problem.removeprefix(kind).removeprefix(": ")
+        first = f"{found[0].where}: {detail}" if detail else found[0].where
+        console.print(f"{len(found)} x {kind} ({'first ' if found[1:] else ''}{first}): {consequence}", markup=False)

@@ -1,0 +1,58 @@
+"""The options that several commands share; nothing here reads a file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from dferc.core.console import CorpusName
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+CORPUS = click.option(
+    "--corpus", type=CorpusName(), required=True, help="Its block in params.yaml; its folder in --features."
+)
+VARIANT = click.option("--variant", default="full", show_default=True, help="An ablation row (see README).")
+FEATURES = click.option(
+    "--features", type=FOLDER, default=Path("features"), show_default=True, help="Holds a folder per corpus."
+)
+OUT = click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
+RUNS = click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
+SPLIT = click.option(
+    "--split", type=click.Choice(["test", "validation"]), help="Which to score.  [default: test, where it has labels]"
+)
+PARAMS = click.option(
+    "--params",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("params.yaml"),
+    show_default=True,
+    help="The settings.",
+)
+SEEDS = click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.")
+DEVICE = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="auto: CUDA if any."
+)
+SET = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Try a setting. Repeatable.")
+FRESH = click.option("--fresh", is_flag=True, help="Train again what is finished or was interrupted.")
+SCORE = click.option(
+    "--evaluate/--no-evaluate", default=True, show_default=True, help="Score validation and test afterwards."
+)
+SCRATCH = click.option(
+    "--scratch",
+    type=FOLDER,
+    default=Path(".scratch/train"),
+    show_default=True,
+    help="States of runs, kept for 30 days; may be deleted.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+
+
+def options(*chosen: Callable) -> Callable:
+    """Several click options as one decorator, in this order in --help."""
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(chosen):
+            command = option(command)
+        return command
+
+    return decorate

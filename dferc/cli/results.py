@@ -1,0 +1,96 @@
+"""Commands that read finished runs: `table`, `compare`, `analyse`, `report`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from dferc.cli.options import (
+    CORPUS,
+    DEVICE,
+    FEATURES,
+    FOLDER,
+    JSON,
+    RUNS,
+    SPLIT,
+    options,
+)
+from dferc.core.console import console, readable_errors
+
+
+@click.command()
+@options(CORPUS, RUNS, SPLIT)
+@click.option("--against", default="full", show_default=True, help="The run that the others are compared with.")
+@click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Tables go to OUT/CORPUS/.")
+@readable_errors
+def table(corpus, runs, split, against, out) -> None:
+    """Write the ablation table: every run of a corpus, differences to one of them, paired tests, published scores."""
+    from dferc.results.compare import collect
+    from dferc.results.runs import choose_split
+    from dferc.results.tables import show_ablation, write_tables
+
+    ablation = collect(runs / corpus, split or choose_split(runs / corpus / against), against)
+    show_ablation(ablation)
+    console.print(f"written: {', '.join(map(str, write_tables(out / corpus, ablation)))}", markup=False)
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.argument("reference", type=FOLDER)
+@options(SPLIT, JSON)
+@readable_errors
+def compare(run, reference, split, as_json) -> None:
+    """Compare two runs of one protocol, such as runs/meld/full and runs/trial/meld/full: RUN less REFERENCE."""
+    from dferc.results.compare import compare as run_comparison
+    from dferc.results.runs import choose_split, read_run
+    from dferc.results.tables import comparison_json, show_comparison
+
+    split = split or choose_split(reference)
+    one, two = read_run(run, split), read_run(reference, split)
+    found = run_comparison(one, two)
+    if as_json:
+        click.echo(json.dumps(comparison_json(one, two, found), indent=2, ensure_ascii=False))
+    else:
+        show_comparison(one, two, found)
+
+
+@click.command()
+@options(CORPUS, RUNS, FEATURES, SPLIT, DEVICE)
+@click.option("--run", default="full", show_default=True, help="The run whose models are looked into.")
+@click.option("--figures/--no-figures", default=True, show_default=True, help="Figures as PDF and PNG, too.")
+@click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Files go to OUT/CORPUS/.")
+@readable_errors
+def analyse(corpus, runs, features, split, device, run, figures, out) -> None:
+    """Write the paper's analyses of a corpus' runs (analyses.json): contributions, context, dialogues, missing."""
+    from dferc.core.device import choose_device
+    from dferc.results.analyses.collect import analyse as analyse_runs
+    from dferc.results.analyses.collect import write_analyses
+    from dferc.results.analyses.figures import verify_matplotlib, write_figures
+    from dferc.results.runs import choose_split
+
+    if figures:
+        verify_matplotlib()
+    split = split or choose_split(runs / corpus / run)
+    found = analyse_runs(runs / corpus, features / corpus, split, run, choose_device(device, "float32").device)
+    for note in found["notes"]:
+        console.print(f"note: {note}", markup=False)
+    console.print(f"written: {write_analyses(out / corpus, found)}", markup=False)
+    if figures:
+        written = write_figures(out / corpus / "figures", found)
+        console.print(f"written: {len(written)} figures in {out / corpus / 'figures'}", markup=False)
+
+
+@click.command()
+@options(CORPUS, FEATURES, RUNS, SPLIT)
+@click.option("--against", default="full", show_default=True, help="The run that the others are compared with.")
+@click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Where reports are kept.")
+@readable_errors
+def report(corpus, features, runs, split, against, out) -> None:
+    """Write OUT/CORPUS/index.html: tables, figures and a dialogue browser of every run, in one file."""
+    from dferc.results.report.page import write_page
+    from dferc.results.runs import choose_split
+
+    path = out / corpus / "index.html"
+    split = split or choose_split(runs / corpus / against)
+    write_page(path, features / corpus, runs / corpus, split=split, against=against)
+    console.print(f"written: {path}, {path.stat().st_size / 1e6:.1f} MB: open it in any browser", markup=False)

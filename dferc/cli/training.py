@@ -1,0 +1,115 @@
+"""Commands that train: `train`, `ablate`, `baselines`.
+
+Heavy imports stand in the command that needs them, so that `dferc --help` answers at once.
+"""
+
+import click
+
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FRESH, OUT, PARAMS, SCORE, SCRATCH, SEEDS, SET, VARIANT, options
+from dferc.cli.scoring import score_and_show
+from dferc.core.console import console, readable_errors
+from dferc.engine.options import engine_options
+
+
+@click.command()
+@options(CORPUS, VARIANT, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH)
+@readable_errors
+def train(corpus, variant, seeds, features, out, params, overrides, device, evaluate, fresh, scratch) -> None:
+    """Train one model per seed into OUT/CORPUS/VARIANT/train/ (default seeds: ablate.seeds).
+
+    What is finished already is kept; several variants, or several runs at once: `dferc ablate`.
+    """
+    from dferc.model.variants import get_variant
+    from dferc.settings.document import load_params
+
+    get_variant(variant)
+    settings = load_params(params, overrides, corpus)
+    block = settings.corpus(corpus).train  # faults so far need no torch, nor the wait for its import
+    from dferc.core.device import choose_device
+    from dferc.core.files import verify_writable
+    from dferc.store.hdf5 import read_corpus
+    from dferc.training.display import EpochTable, show_task
+    from dferc.training.resume import forget_abandoned
+    from dferc.training.task import make_task
+    from dferc.training.train import refuse_other_settings
+    from dferc.training.train import train as run
+
+    seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
+    task = make_task(read_corpus(features / corpus, corpus), variant, block, choose_device(device, block.precision))
+    folder = out / corpus / variant
+    refuse_other_settings(folder / "train", block)
+    verify_writable(folder / "train")
+    show_task(task, seeds)
+    with EpochTable() as table:
+        checkpoints = run(task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, report=table.add)
+    forget_abandoned(scratch)
+    console.print(f"trained: {folder / 'train'}, {len(checkpoints)} seed(s)")
+    if evaluate:
+        score_and_show(task.corpus, folder, checkpoints, task.device.device)
+
+
+@click.command()
+@options(CORPUS)
+@click.option("--variant", "variants", multiple=True, help="Repeatable.  [default: ablate.variants]")
+@options(SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH, engine_options)
+@click.option(
+    "--gpu-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Of a GPU that a run takes, on a Ray cluster with GPUs.",
+)
+@readable_errors
+def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, workers, gpu_share, **options) -> None:
+    """Train and score variants x seeds, several runs at once (default: ablate.variants, ablate.seeds).
+
+    Each run is kept on its own in OUT/CORPUS/VARIANT/train/: a variant or seed more trains only that, and a run that
+    fails or is interrupted costs no other. The number at once changes no result.
+    """
+    from dferc.model.variants import get_variant
+    from dferc.settings.document import load_params
+
+    for variant in variants:
+        get_variant(variant)
+    settings = load_params(params, overrides, corpus)
+    from dferc.evaluation.ablate import run_ablation
+    from dferc.training.sweep import Sweep
+
+    sweep = Sweep(
+        corpus=corpus,
+        features=(features / corpus).absolute(),
+        folder=(out / corpus).absolute(),
+        scratch=options.pop("scratch").absolute(),
+        variants=tuple(dict.fromkeys(variants)) or tuple(settings.ablate.variants),
+        seeds=tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds),
+        settings=settings.corpus(corpus).train,
+        **options,
+    )
+    run_ablation(sweep, workers, gpu_share=gpu_share, score=evaluate)
+
+
+@click.command()
+@options(CORPUS)
+@click.option("--name", "names", multiple=True, help="majority, logistic, bc_lstm or late_fusion; all. Repeatable.")
+@options(SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE)
+@readable_errors
+def baselines(corpus, names, seeds, features, out, params, overrides, device) -> None:
+    """Fit baselines with the corpus' train settings into OUT/CORPUS/NAME/ (default seeds: ablate.seeds)."""
+    from dferc.settings.document import load_params
+
+    settings = load_params(params, overrides, corpus)
+    block = settings.corpus(corpus).train
+    from dferc.core.device import choose_device
+    from dferc.evaluation.baselines import BASELINES, run_baseline, verify_baseline
+    from dferc.evaluation.record import show_report
+    from dferc.store.hdf5 import read_corpus
+    from dferc.training.task import make_task
+
+    names = tuple(dict.fromkeys(names)) or BASELINES
+    for name in names:
+        verify_baseline(name)
+    seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
+    task = make_task(read_corpus(features / corpus, corpus), "full", block, choose_device(device, block.precision))
+    for name in names:
+        folder = out / corpus / name
+        show_report(folder, *run_baseline(name, task, seeds, folder))

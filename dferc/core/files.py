@@ -1,0 +1,77 @@
+"""Files that are whole or not there."""
+
+import contextlib
+import errno
+import glob
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dferc.core.errors import InputError
+
+STALE_S = 600.0
+"""Age above which a temporary file is what a killed write left: contents are written in one go, from memory."""
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it over `path`.
+
+    A kill or a full disk at any moment leaves the old file intact or the new one whole.
+
+    Args:
+        path: the file.
+        write: given the temporary path; its OSError is reported as an InputError.
+        durable: False does not wait for the disk: safe against kills as well, but not against a power cut.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale_parts(path)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        temporary.chmod(0o644)  # mkstemp made it private; features are for sharing
+        if durable:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "Is the disk full?" if full else "Does the folder exist, and may you write there?"
+        raise InputError(f"{path} could not be written ({error}); nothing was changed. {mend}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _remove_stale_parts(path: Path) -> None:
+    """Remove what killed writes of this file left beside it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            if time.time() - part.stat().st_mtime > STALE_S:
+                part.unlink()
+
+
+def verify_writable(folder: Path) -> None:
+    """Check that files can be made in a folder, before hours go into what shall lie there; nothing is left behind.
+
+    Raises:
+        InputError: it, or where it would be made, is not a folder or not writable.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to ({error}). Is {there} a folder that is yours?") from error
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,93 @@
+"""The code that decides a value, found by following imports from where it is computed: part of every cache key.
+
+Comments, docstrings and layout are no part of it: what is hashed is the syntax tree without them. A module belongs to
+the code if it lies in the package of an entry module or in this one; other imports are libraries.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@functools.cache
+def code_hash(*entries: str) -> str:
+    """Hash the modules `entries` and all modules of ours that they import, directly or not.
+
+    Args:
+        entries: names of modules, such as `dferc.training.train`.
+
+    Returns:
+        16 hex digits; the same for sources that differ only in comments, docstrings and layout.
+    """
+    digest = hashlib.sha256()
+    for module, tree in sorted(_follow(entries).items()):
+        # As text: the tree's own dump differs between versions of Python.
+        digest.update(f"{module}\n{ast.unparse(_without_docstrings(tree))}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def imported_modules(*entries: str) -> set[str]:
+    """Return the names of `entries` and of all modules of ours that they import, directly or not."""
+    return set(_follow(entries))
+
+
+def _follow(entries: tuple[str, ...]) -> dict[str, ast.Module]:
+    """Syntax trees by module; packages only where something is imported from their `__init__.py` itself."""
+    ours = {entry.partition(".")[0] for entry in (*entries, __name__)}
+    trees: dict[str, ast.Module] = {}
+    waiting = list(entries)
+    while waiting:
+        module = waiting.pop()
+        if module not in trees:
+            trees[module] = ast.parse(find_source(module).read_text(encoding="utf-8"))
+            waiting += [name for name in _imports(trees[module]) if name.partition(".")[0] in ours]
+    return trees
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """Names of the modules that a module imports anywhere, but for type checkers alone."""
+    for node in _executed(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            submodules = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found = [name for name in submodules.values() if find_source(name)]
+            yield from found
+            if len(found) < len(submodules):
+                yield node.module
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree, less the bodies of `if TYPE_CHECKING:`."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            continue
+        yield from _executed(child)
+
+
+@functools.cache
+def find_source(module: str) -> Path | None:
+    """Return the file of a module, found without importing it; None where there is none."""
+    package, *parts = module.split(".")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0], *parts)
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    """Remove every expression that is nothing but a string: docstrings, of attributes as well."""
+    for node in ast.walk(tree):
+        for name, body in ast.iter_fields(node):
+            if isinstance(body, list) and any(isinstance(each, ast.stmt) for each in body):
+                setattr(node, name, [each for each in body if not _is_text(each)] or [ast.Pass()])
+    return tree
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

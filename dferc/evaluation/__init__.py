@@ -1,0 +1,1 @@
+"""Scores, predictions and baselines of trained runs."""

@@ -1,0 +1,115 @@
+"""What DDM does to the space: do modalities, and do utterances, come to lie together? Silhouette and t-SNE.
+
+M modalities, N utterances of a split, H hidden, R sampled rows: a present modality of a sampled utterance.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+
+from dferc.results.analyses.inside import Inside
+from dferc.results.analyses.numbers import number
+
+MOST_ROWS = 2000
+SAMPLE_SEED = 0
+"""Of the sample and of t-SNE."""
+PERPLEXITY = 30.0
+
+LEVELS = ("projected", "modality_level", "utterance_level", "disentangled")
+DRAWN = LEVELS[:3]
+"""Levels that the figure shows: before DDM, and its two levels."""
+
+HOW = (
+    "Rows are the modalities of utterances (a random sample of at most {most} rows, the same for every seed), "
+    "scaled to unit length; only utterances with two modalities and more, absent ones left out. Raw features of "
+    "different widths share no space: `projected` is h, their projection to one width, before DDM; `modality_level` "
+    "is a, `utterance_level` is u, `disentangled` their sum r. Silhouette (cosine): by modality, the modality is "
+    "the cluster; by utterance, the utterance is (this number falls as the sample grows: among more utterances, the "
+    "nearest other one is nearer). t-SNE is of the first seed, perplexity {perplexity:g}, random seed {seed}."
+)
+
+
+def analyse_geometry(silhouettes: Sequence[Mapping], rows: Mapping, tsne: Mapping | None) -> dict:
+    """The `geometry` of the file.
+
+    Args:
+        silhouettes: per seed, of `silhouettes`.
+        rows: of `sample_rows`, the same for every seed.
+        tsne: of `embed`.
+    """
+    count = len(rows["utterance"])
+    found = {}
+    for level in silhouettes[0] if silhouettes else ():
+        found[level] = {
+            by: number([each[level][by] for each in silhouettes], count) for by in ("by_modality", "by_utterance")
+        }
+    off = [level for level in LEVELS if silhouettes and level not in found]
+    return {
+        "how": HOW.format(most=MOST_ROWS, perplexity=tsne["perplexity"] if tsne else PERPLEXITY, seed=SAMPLE_SEED),
+        "statements": [f"{level} does not exist in this variant" for level in off]
+        + ([] if count else ["no two modalities of an utterance to lie apart or together"]),
+        "levels": list(found),
+        "silhouette": found,
+        "utterances": len(set(rows["utterance"])),
+        "rows": count,
+        "tsne": tsne,
+    }
+
+
+def sample_rows(present_MN: np.ndarray) -> dict[str, np.ndarray]:
+    """Sampled rows as two columns, [R] each: `modality` (index) and `utterance` (index of N)."""
+    several = np.flatnonzero(present_MN.sum(axis=0) > 1)
+    most = MOST_ROWS // len(present_MN)
+    if len(several) > most:
+        several = np.sort(np.random.default_rng(SAMPLE_SEED).choice(several, size=most, replace=False))
+    modality, at = np.nonzero(present_MN[:, several])
+    return {"modality": modality, "utterance": several[at]}
+
+
+def levels_of(inside: Inside, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """[R, H] unit rows of every level that the variant has."""
+    made = inside.outputs
+    several = (made.modality_MNH is not None) or (made.utterance_MNH is not None)
+    tensors = (
+        inside.projected_MNH,
+        made.modality_MNH,
+        made.utterance_MNH,
+        made.disentangled_MNH if several else None,
+    )
+    found = {}
+    for level, x_MNH in zip(LEVELS, tensors, strict=True):
+        if x_MNH is not None:
+            x_RH = x_MNH.float().cpu().numpy()[rows["modality"], rows["utterance"]]
+            found[level] = x_RH / np.maximum(np.linalg.norm(x_RH, axis=1, keepdims=True), 1e-12)
+    return found
+
+
+def silhouettes(levels: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Mean silhouettes of one seed by level, with modalities and with utterances as clusters; NaN of fewer than two."""
+    clusters = {"by_modality": rows["modality"], "by_utterance": rows["utterance"]}
+    return {
+        level: {by: _silhouette(x_RH, cluster_R) for by, cluster_R in clusters.items()}
+        for level, x_RH in levels.items()
+    }
+
+
+def _silhouette(x_RH: np.ndarray, cluster_R: np.ndarray) -> float:
+    if not 1 < len(np.unique(cluster_R)) < len(cluster_R):
+        return float("nan")
+    return float(silhouette_score(x_RH, cluster_R, metric="cosine"))
+
+
+def embed(levels: Mapping[str, np.ndarray]) -> dict:
+    """t-SNE of the levels that are drawn, each on its own: perplexity and, by level, x and y [R]."""
+    rows = len(next(iter(levels.values())))
+    perplexity = min(PERPLEXITY, max(1.0, (rows - 1) / 3))  # scikit-learn needs it below the number of rows
+    points = {}
+    for level in DRAWN:
+        if level in levels:
+            # Of unit rows, Euclidean distance orders as cosine does, and has the fast neighbour search.
+            method = TSNE(perplexity=perplexity, init="pca", random_state=SAMPLE_SEED, n_jobs=1)
+            x, y = method.fit_transform(levels[level]).T.astype(float).round(2)
+            points[level] = {"x": x.tolist(), "y": y.tolist()}
+    return {"perplexity": perplexity, "levels": points}

@@ -1,0 +1,235 @@
+"""params.yaml -> typed, checked, frozen settings.
+
+The whole file is checked at once: every unknown key, missing key, wrong type and value out of range is reported, each
+with its path, the value received, what is allowed, and the nearest known key. Stage 2 checks the sections that it
+reads (`train`, `ablate`); stage 1 passes a block model of its own, with a section per stage.
+
+No setting has a default here: each value stands in params.yaml, where DVC tracks it.
+"""
+
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, Tag, ValidationError, create_model
+from ruamel.yaml import YAMLError
+
+from dferc.core.errors import InputError, did_you_mean
+from dferc.core.yaml import read_yaml
+from dferc.settings.sections import Ablate, Train
+from dferc.settings.types import CorpusName, Name, Section, Unique
+
+
+class TrainBlock(Section):
+    """The block of a corpus as stage 2 reads it: other sections are stage 1's, and left unread."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    train: Train
+
+
+class Params(Section):
+    """The whole of params.yaml.
+
+    Attributes:
+        corpora: names of the corpora that `dvc repro` runs.
+        ablate: variants and seeds.
+        blocks: the settings of each corpus, by name.
+    """
+
+    corpora: list[Name]
+    ablate: Ablate
+    blocks: dict[str, Any]
+
+    def corpus(self, name: str) -> Any:
+        """Return the block of one corpus.
+
+        Raises:
+            InputError: params.yaml has no block of that name.
+        """
+        if name not in self.blocks:
+            raise InputError(
+                f"params.yaml has no block for the corpus {name!r}; it has {', '.join(self.blocks)}."
+                f"{did_you_mean(name, self.blocks)} Add a block `{name}:` with a section per stage (see "
+                "CONTRIBUTING.md)."
+            )
+        return self.blocks[name]
+
+
+def load_params(
+    path: str | Path = "params.yaml",
+    overrides: Iterable[str] = (),
+    corpus: str | None = None,
+    block: type[Section] = TrainBlock,
+) -> Params:
+    """Read and check a params file.
+
+    Args:
+        path: the params file.
+        overrides: exploratory `section.key=value` settings (YAML values), applied to the block of `corpus`.
+        corpus: the corpus that `overrides` are for.
+        block: the sections of a corpus' block.
+
+    Raises:
+        InputError: every fault of the file and of the overrides, together.
+    """
+    path, overrides = Path(path), list(overrides)
+    raw = _read(path)
+    sections = tuple(block.model_fields)
+    faults = _apply(raw, overrides, corpus, sections)
+    document, misspelt = _gather(raw, block)
+    faults += misspelt
+    model = _document_model(block)
+    try:
+        checked = model.model_validate(document)
+    except ValidationError as error:
+        faults += _explain_all(error.errors(), model)
+    else:
+        faults += [
+            f"corpora: {name!r} has no block in this file; blocks: {', '.join(checked.blocks)}."
+            f"{did_you_mean(name, checked.blocks)}"
+            for name in checked.corpora
+            if name not in checked.blocks
+        ]
+    if faults:
+        raise InputError(_list_faults(path, faults, [f"{corpus}.{each.partition('=')[0]}" for each in overrides]))
+    return Params(corpora=checked.corpora, ablate=checked.ablate, blocks=checked.blocks)
+
+
+def _read(path: Path) -> dict:
+    try:
+        raw = read_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such params file. Run from the repository root, or name it with --params."
+        ) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)  # without the parser's advice to programmers
+        where = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}" if mark else str(error)
+        raise InputError(f"{path} is not readable YAML: {where}") from None
+    if not isinstance(raw, dict):
+        raise InputError(
+            f"{path}: expected sections (corpora, ablate, one block per corpus), found {type(raw).__name__}."
+        )
+    return raw
+
+
+def _document_model(block: type[Section]) -> type[Section]:
+    """Build the model of params.yaml: what runs, the sections that blocks inherit, and the blocks themselves."""
+    return create_model(
+        "Document",
+        __base__=block,
+        corpora=(Annotated[list[Name], Field(min_length=1), Unique], ...),
+        ablate=(Ablate, ...),
+        blocks=(dict[CorpusName, block], ...),
+    )
+
+
+def _gather(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
+    """Gather the blocks, which are the top-level keys without a fixed meaning, under one key.
+
+    Returns:
+        The document, and faults: keys that are a slip of a missing one, whose content would be read as a block.
+    """
+    fixed = ("corpora", "ablate", *block.model_fields)
+    document, blocks, faults = {}, {}, []
+    for key, value in raw.items():
+        nearest = did_you_mean(key, [name for name in fixed if name not in raw])
+        if key in fixed:
+            document[key] = value
+        elif nearest:
+            faults.append(f"{key}: unknown key.{nearest}")
+        elif block.model_config["extra"] == "forbid" or not isinstance(value, dict) or set(value) & set(fixed):
+            blocks[str(key)] = value  # else: a section of stage 1 that blocks inherit
+    return document | {"blocks": blocks}, faults
+
+
+def _apply(raw: dict, overrides: Iterable[str], corpus: str | None, sections: tuple[str, ...]) -> list[str]:
+    """Set each `section.key=value` in the block of `corpus`; return the faults of the overrides themselves."""
+    faults = []
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        section, dot, key = name.partition(".")
+        block = raw.get(corpus)
+        if not (equals and dot and section and key):
+            faults.append(f"--set {override}: expected section.key=value, such as train.learning_rate=1.0e-3")
+        elif not isinstance(block, dict):
+            faults.append(f"--set {override}: there is no block for the corpus {corpus!r}")
+        elif not isinstance(block.get(section), dict):
+            faults.append(f"--set {override}: {corpus} has no section {section!r}.{did_you_mean(section, sections)}")
+        else:
+            try:
+                value = read_yaml(text)
+            except YAMLError:
+                faults.append(f"--set {override}: {text!r} is not a YAML value")
+                continue
+            # A section shared by `<<: *section` or `*section` is one object; the override is for this corpus alone.
+            raw[corpus] = block | {section: block[section] | {key: value}}
+    return faults
+
+
+# ---------------------------------------------------------------------------------------------------- messages
+
+
+def _list_faults(path: Path, faults: list[str], overridden: list[str]) -> str:
+    """Compose the message: faults of the file under its name, those of overridden settings under `--set`."""
+    starts = ("--set ", *(f"{name}{mark}" for name in overridden for mark in ":."))
+    of_set = [fault for fault in faults if fault.startswith(starts)]
+    of_file = [fault for fault in faults if fault not in of_set]
+    return "\n".join(
+        f"{where}: {len(found)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in found)
+        for where, found in ((path, of_file), ("--set", of_set))
+        if found
+    )
+
+
+def _explain_all(errors: Iterable[Mapping], model: type[Section]) -> list[str]:
+    """Explain each fault in a line; one that a block inherits from a section is reported once."""
+
+    def fault(error: Mapping, location: tuple) -> tuple:
+        # The input of a missing key is the whole section, which a block may have changed elsewhere.
+        location = tuple(part for part in location if not _is_tag(part))  # a block may have another adapter
+        return location, error["type"], "" if error["type"] == "missing" else repr(error["input"])
+
+    errors = list(errors)
+    of_sections = {fault(error, error["loc"]) for error in errors}
+    return [_explain(error, model) for error in errors if fault(error, error["loc"][2:]) not in of_sections]
+
+
+def _explain(fault: Mapping, model: type[Section]) -> str:
+    """Explain one pydantic error in a line: path, value received, what is allowed, nearest known key."""
+    location = tuple(part for part in fault["loc"] if part != "[key]")
+    named = [str(part) for part in location if not _is_tag(part)]
+    path = ".".join(named[1:] if named[0] == "blocks" else named)
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(model, location[:-1])
+        return f"{path}: unknown key.{did_you_mean(location[-1], known)} Known: {', '.join(known) or 'none'}"
+    if fault["type"] == "missing":
+        return f"{path}: missing; add it"
+    received, hint = fault["input"], ""
+    if isinstance(received, str) and "number" in fault["msg"]:
+        hint = " (write floats as 2.0e-5, unquoted)"
+    if fault["type"] == "literal_error" and isinstance(received, str):
+        expected = fault["ctx"]["expected"].replace(" or ", ",").split(",")
+        hint = did_you_mean(received, [option.strip("' ") for option in expected])
+    message = fault["msg"][:1].lower() + fault["msg"][1:]
+    return f"{path}: got {received!r} ({type(received).__name__}); {message}{hint}"
+
+
+def _known_keys(model: type[Section], location: tuple) -> list[str]:
+    """Return the keys allowed at a place of the document."""
+    if location and location[0] == "blocks":
+        model, location = typing.get_args(model.model_fields["blocks"].annotation)[1], location[2:]
+    for part in location:
+        if _is_tag(part):  # an alternative of a union, such as the `prepare` section of one adapter
+            alternatives = map(typing.get_args, typing.get_args(model))
+            model = next(kind for kind, *marks in alternatives if Tag(part) in marks)
+        else:
+            model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+def _is_tag(part: object) -> bool:
+    """Whether a part of a place is no key but the alternative that pydantic chose there."""
+    return isinstance(part, str) and part.startswith("<") and part.endswith(">")

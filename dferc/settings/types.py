@@ -1,0 +1,34 @@
+"""Value types that sections of params.yaml share."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from dferc.core.console import CORPUS_NAME
+
+
+def _all_different(values: list) -> list:
+    """Refuse a list that names something twice: a seed counted twice would narrow the spread."""
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"duplicate values: {', '.join(map(str, twice))}")
+    return values
+
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Precision = Literal["float32", "bfloat16", "float16"]
+Name = Annotated[str, Field(min_length=1)]
+CorpusName = Annotated[str, Field(pattern=CORPUS_NAME)]
+FromList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has no tuples
+Unique = AfterValidator(_all_different)
+
+
+class Section(BaseModel):
+    """A section of params.yaml: no unknown keys, no coercion of types, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -1,0 +1,5 @@
+"""The one order and spelling of modalities and of splits: in tensors, files and tables."""
+
+MODALITIES = ("text", "audio", "visual")
+
+SPLITS = ("train", "validation", "test")

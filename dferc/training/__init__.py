@@ -1,0 +1,1 @@
+"""Runs of the trainer: data on the device, the loop, checkpoints, resumption, sweeps."""

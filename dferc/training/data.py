@@ -1,0 +1,157 @@
+"""Cached tensors on the device: a split is read once, an epoch is a permutation of dialogues and index slices.
+
+N utterances, M modalities, D width of a modality, C classes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dferc.core.errors import InputError
+from dferc.model.lstm import Layout
+from dferc.store.rows import CachedCorpus, Features
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """Mean and scale of every feature, from the present training rows; belongs in the checkpoint.
+
+    Attributes:
+        mean: modality -> [D].
+        scale: modality -> [D]; 1 for a feature that does not vary.
+    """
+
+    mean: Mapping[str, Tensor]
+    scale: Mapping[str, Tensor]
+
+    @staticmethod
+    def of(corpus: CachedCorpus, modalities: Sequence[str]) -> "Normalisation":
+        """Measure it on the training split; a modality without a present training row is left as it is."""
+        train = corpus.utterances.split == "train"
+        mean, scale = {}, {}
+        for name in modalities:
+            made = corpus.modalities[name]
+            rows = made.features[train & made.present].astype(np.float64)
+            if len(rows) == 0:
+                rows = np.stack([-np.ones(made.width), np.ones(made.width)])
+            mean_D = rows.mean(axis=0)
+            rows -= mean_D  # in place, as all of the next: MELD's text alone has 80 MB in double precision
+            deviation = np.sqrt(np.square(rows, out=rows).mean(axis=0))
+            mean[name] = torch.from_numpy(mean_D.astype(np.float32))
+            # A feature that hardly varies in training carries nothing, and dividing by its scale would blow up noise.
+            varies = deviation > 1e-6 * np.maximum(1.0, np.abs(mean_D))
+            scale[name] = torch.from_numpy(np.where(varies, deviation, 1.0).astype(np.float32))
+        return Normalisation(mean, scale)
+
+    def apply(self, made: Features, rows: np.ndarray | slice = slice(None)) -> Tensor:
+        """Normalised features [N, D] of these rows; those that are not present become zeros."""
+        x = (torch.from_numpy(made.features[rows]) - self.mean[made.modality]) / self.scale[made.modality]
+        return x * torch.from_numpy(made.present[rows]).unsqueeze(-1)
+
+    def state(self) -> dict[str, Tensor]:
+        """As tensors by name, for a checkpoint."""
+        return {f"{part}.{name}": tensor for part in ("mean", "scale") for name, tensor in getattr(self, part).items()}
+
+    @staticmethod
+    def from_state(state: Mapping[str, Tensor]) -> "Normalisation":
+        """The inverse of `state`."""
+        parts = {"mean": {}, "scale": {}}
+        for key, tensor in state.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = tensor
+        return Normalisation(**parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Whole dialogues, one after another.
+
+    Attributes:
+        features: modality -> [N, D].
+        present_MN: bool.
+        labels_N: class ids, -1 = unlabelled.
+        rows_N: row of the corpus, on the device.
+        layout: which rows are which dialogue.
+    """
+
+    features: dict[str, Tensor]
+    present_MN: Tensor
+    labels_N: Tensor
+    rows_N: Tensor
+    layout: Layout
+
+
+class Dialogues:
+    """The dialogues of one split, as tensors on the device.
+
+    Args:
+        corpus: verified features.
+        split: train, validation or test.
+        normalisation: of the training split.
+        modalities: which, in order.
+        device: where the tensors live.
+
+    Raises:
+        InputError: the split has no dialogue, or a modality is not there.
+    """
+
+    def __init__(
+        self,
+        corpus: CachedCorpus,
+        split: str,
+        normalisation: Normalisation,
+        modalities: Sequence[str],
+        device: torch.device | str = "cpu",
+    ):
+        missing = [name for name in modalities if name not in corpus.modalities]
+        if missing:
+            raise InputError(
+                f"{corpus.utterances.corpus} has no {', '.join(f'{name}.h5' for name in missing)}; it has "
+                f"{', '.join(corpus.modalities)}. Extract it, or choose a variant without it."
+            )
+        rows = np.flatnonzero(corpus.utterances.split == split)
+        if len(rows) == 0:
+            raise InputError(f"{corpus.utterances.corpus} has no utterance in the {split} split.")
+        ids = corpus.utterances.dialogue_id[rows]
+        starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
+        self.starts = starts
+        self.lengths = np.diff(np.r_[starts, len(rows)])
+        self.device = torch.device(device)
+        rows_N = torch.from_numpy(rows)
+        self.features = {name: normalisation.apply(corpus.modalities[name], rows).to(device) for name in modalities}
+        present = np.stack([corpus.modalities[name].present[rows] for name in modalities])
+        self.present_MN = torch.from_numpy(present).to(device)
+        self.labels_N = torch.from_numpy(corpus.utterances.emotion[rows].astype(np.int64)).to(device)
+        self.rows_N = rows_N.to(device)
+
+    def __len__(self) -> int:
+        """Number of dialogues."""
+        return len(self.lengths)
+
+    def batches(self, batch_dialogues: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """One epoch: every dialogue once, shuffled by the (CPU) generator if there is one.
+
+        The split is permuted once; a batch is a set of views into it.
+        """
+        dialogues = np.arange(len(self))
+        if generator is not None:
+            dialogues = torch.randperm(len(self), generator=generator).numpy()
+        lengths = self.lengths[dialogues]
+        ends = np.cumsum(lengths)
+        order = np.repeat(self.starts[dialogues] - (ends - lengths), lengths) + np.arange(ends[-1])
+        order_N = torch.from_numpy(order).to(self.device, non_blocking=True)
+        features = {name: x_ND[order_N] for name, x_ND in self.features.items()}
+        present_MN, labels_N, rows_N = self.present_MN[:, order_N], self.labels_N[order_N], self.rows_N[order_N]
+        for first in range(0, len(self), batch_dialogues):
+            of_batch = lengths[first : first + batch_dialogues]
+            here = slice(ends[first] - lengths[first], ends[first] - lengths[first] + of_batch.sum())
+            yield Batch(
+                features={name: x_ND[here] for name, x_ND in features.items()},
+                present_MN=present_MN[:, here],
+                labels_N=labels_N[here],
+                rows_N=rows_N[here],
+                layout=Layout.of(of_batch, self.device),
+            )

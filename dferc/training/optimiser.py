@@ -1,0 +1,158 @@
+"""AdamW, its schedule, and everything else that a resumed run must find as it was (METHOD §6)."""
+
+import copy
+import ctypes
+import sys
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from dferc.settings.sections import Train
+
+
+class Machinery(NamedTuple):
+    """What changes from step to step, beside the global random generators."""
+
+    model: torch.nn.Module
+    optimiser: AdamW
+    schedule: LambdaLR
+    scaler: torch.amp.GradScaler
+    order: torch.Generator
+    """Draws the order of the dialogues; on the CPU."""
+    average: "MovingAverage | None"
+
+    @property
+    def judged(self) -> torch.nn.Module:
+        """The model that is validated and saved: the averaged one where there is one."""
+        return self.average.model if self.average else self.model
+
+    def step(self, loss: Tensor, clip_norm: float) -> None:
+        """One step down the gradient of `loss`, whose norm is clipped (METHOD §6); `zero_grad` is the caller's."""
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
+        clip_gradients(self.model.parameters(), clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        if self.average:
+            self.average.update(self.model)
+
+    def state(self) -> dict:
+        """All states, the global generators' (dropout) included; tensors are not copied."""
+        parts = ("model", "optimiser", "schedule", "scaler")
+        state = {name: getattr(self, name).state_dict() for name in parts}
+        if self.average:
+            state["average"] = {"model": self.average.model.state_dict(), "steps": self.average.steps}
+        state |= {"order": self.order.get_state(), "cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state()
+        return state
+
+    def restore(self, state: dict) -> None:
+        """Put everything back as `state` found it."""
+        for name in ("model", "optimiser", "schedule", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+        if self.average:
+            self.average.model.load_state_dict(state["average"]["model"])
+            self.average.steps = state["average"]["steps"]
+        self.order.set_state(state["order"])
+        torch.set_rng_state(state["cpu"])
+        if "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"])
+
+
+def make_machinery(model: torch.nn.Module, settings: Train, *, steps: int, seed: int, dtype: torch.dtype) -> Machinery:
+    """A fresh optimiser and its company.
+
+    Args:
+        model: on its device already.
+        settings: of the run.
+        steps: of the whole run, for the schedule.
+        seed: of the order of the dialogues.
+        dtype: of autocast; gradients are scaled for float16 only.
+    """
+    optimiser = make_optimiser(model, settings)
+    device = next(model.parameters()).device.type
+    if device == "cpu":
+        keep_freed_memory()
+    return Machinery(
+        model=model,
+        optimiser=optimiser,
+        schedule=LambdaLR(optimiser, lambda step: rate_at(step, settings.warmup_steps, steps)),
+        scaler=torch.amp.GradScaler(device, enabled=dtype == torch.float16),
+        order=torch.Generator().manual_seed(seed),
+        average=MovingAverage(model, settings.weight_average) if settings.weight_average else None,
+    )
+
+
+class MovingAverage:
+    """The weights averaged over the latest steps: w' = d w' + (1 - d) w after each, with d rising from 0 to `decay`.
+
+    Its validation score moves less from epoch to epoch than the weights' own, so that selection on a small validation
+    split finds less luck. Buffers (prototypes) are the model's own, as they are.
+    """
+
+    def __init__(self, model: torch.nn.Module, decay: float):
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.decay = decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, model: torch.nn.Module) -> None:
+        """Take in the model's weights after a step."""
+        self.steps += 1
+        decay = min(self.decay, (self.steps - 1) / (self.steps + 9))  # the first steps forget the initialisation
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
+        for own, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            own.copy_(buffer)
+
+
+def make_optimiser(model: torch.nn.Module, settings: Train) -> AdamW:
+    """AdamW without weight decay on biases (by name: a bias per modality may be stacked into a matrix)."""
+    biases, weights = [], []
+    for name, parameter in model.named_parameters():
+        (biases if "bias" in name.rsplit(".", 1)[-1] else weights).append(parameter)
+    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": biases, "weight_decay": 0.0}]
+    # Fused: one kernel for all parameters, and the one kind that never asks the device about a skipped float16 step.
+    return AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> Tensor:
+    """Scale all gradients so that their common norm is at most `max_norm`; return the norm as it was, a scalar.
+
+    `torch.nn.utils.clip_grad_norm_`, with the norm from dot products on the CPU: its own reduction takes three times as
+    long there on gradients that no cache holds.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if gradients[0].is_cuda:
+        norm = get_total_norm(gradients)
+    else:
+        norm = torch.stack([torch.dot(each, each) for each in (g.flatten() for g in gradients)]).sum().sqrt()
+    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for what is allocated next.
+
+    A training step frees and allocates the same large arrays; returned to the system, each of their pages would be
+    faulted in and zeroed again at every step (up to a tenth of the time). Another C library is left as it is.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        largest_mapped, trim = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
+        mallopt(largest_mapped, 2**30)
+        mallopt(trim, 2**31 - 1)
+
+
+def rate_at(step: int, warmup: int, steps: int) -> float:
+    """Share of the peak learning rate at a step (from 0): a rise from 0 over `warmup`, then a fall to 0 at `steps`."""
+    if step < warmup:
+        return step / warmup
+    return max(0.0, (steps - step) / max(1, steps - warmup))

@@ -1,0 +1,138 @@
+"""What a run of the trainer has so far, in `.scratch/train/<key>/`: a kill costs one epoch, a finished run is kept.
+
+DVC removes a stage's outputs before it runs the stage again; what must survive that cannot lie among them. The key is
+of everything that decides the weights, so a state is found again by whoever asks for the same run: the next `dvc repro`
+after a seed was added, an ablation that was interrupted, two of them at once.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import pickle
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from dferc.core.console import console
+from dferc.core.errors import InputError
+from dferc.core.files import write_atomically
+
+KEPT_DAYS = 30
+"""How long the state of a run is kept after it was last written."""
+
+
+@dataclass
+class Progress:
+    """What a run has so far, one entry of `history` per finished epoch.
+
+    Attributes:
+        history: the scores of each epoch, as in history.csv.
+        best_epoch: the epoch of the best validation weighted F1, from 1; 0 = none yet.
+        best_score: that F1; below any score while there is none.
+        best: the weights after it.
+        machinery: states of weights, optimiser, schedule, scaler and random generators after the last epoch; empty in
+            a finished run, which needs them no more.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float = -1.0
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    machinery: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return len(self.history)
+
+    def is_finished(self, *, epochs: int, patience: int) -> bool:
+        """Whether all epochs are done or `patience` of them went by without a better score."""
+        return self.epoch >= epochs or self.epoch - self.best_epoch >= patience
+
+
+def run_key(about: Mapping[str, object], code: str) -> str:
+    """Hash what tells runs apart: another setting, seed, feature file, device, PyTorch or code is another run.
+
+    Args:
+        about: settings, features, device and seed.
+        code: hash of the code that computes the weights (`dferc.core.sources`).
+    """
+    about = {**about, "torch": torch.__version__, "code": code}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class RunElsewhereError(InputError):
+    """Another process is at this very run."""
+
+
+@contextlib.contextmanager
+def claim(state: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
+    """Hold a run for this process; the end of the process, even by SIGKILL, frees it.
+
+    Args:
+        state: the run's file.
+        waiting: called before waiting for another process that holds it; None = do not wait.
+
+    Raises:
+        RunElsewhereError: another process holds it, and it is not waited for.
+    """
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with open(state.with_name("lock"), "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is None:
+                raise RunElsewhereError(f"{state.parent}: another process is at this very run.") from None
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def save_progress(path: Path, progress: Progress) -> None:
+    """Write the state atomically: a kill leaves the epoch before.
+
+    Not durably: at the paper's sizes it is 311 MB, and waiting for the disk would cost a good part of an epoch. What a
+    power cut damages is reported when it is loaded.
+    """
+    content = io.BytesIO()  # in memory first: a full disk is then an OSError like any other
+    torch.save(vars(progress), content)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content.getbuffer()), durable=False)
+
+
+def load_progress(path: Path) -> Progress:
+    """Read the state, or start with none; a damaged file (a power cut) is said, and the run begun anew."""
+    if not path.exists():
+        return Progress()
+    try:
+        return Progress(**torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, LookupError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        console.print(f"{path}: the run's state is damaged ({reason}); it begins anew", markup=False)
+        return Progress()
+
+
+def forget_abandoned(scratch: Path) -> None:
+    """Remove, and say so, states that nothing wrote for `KEPT_DAYS`; and what killed ablations left of their progress.
+
+    Their keys hold settings and code that may never come back, so nothing else would find and remove them.
+    """
+    oldest = time.time() - KEPT_DAYS * 24 * 3600
+    for path in scratch.glob("sweep-*"):
+        if path.stat().st_mtime < oldest:
+            shutil.rmtree(path)
+    abandoned = [path for path in sorted(scratch.glob("*/state.pt")) if path.stat().st_mtime < oldest]
+    if abandoned:
+        size = sum(path.stat().st_size for path in abandoned) / 1e6
+        for path in abandoned:
+            shutil.rmtree(path.parent)
+        console.print(
+            f"{scratch}: removed the states of {len(abandoned)} run(s) of over {KEPT_DAYS} days ago ({size:.0f} MB); "
+            "the runs themselves are untouched",
+            markup=False,
+        )

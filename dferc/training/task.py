@@ -1,0 +1,95 @@
+"""What the seeds of one training call share: data on the device, normalisation, class weights."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from dferc.core.device import Device
+from dferc.core.errors import InputError
+from dferc.model.dferc import DFERC, build_model
+from dferc.model.variants import Variant, get_variant
+from dferc.settings.class_weights import class_weights
+from dferc.settings.sections import Train
+from dferc.store.rows import CachedCorpus
+from dferc.training.checkpoint import describe_corpus
+from dferc.training.data import Dialogues, Normalisation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One variant to be trained on one corpus; made by `make_task`."""
+
+    corpus: CachedCorpus
+    name: str
+    """The variant's."""
+    variant: Variant
+    """With the modalities that can be learnt here."""
+    settings: Train
+    device: Device
+    normalisation: Normalisation
+    train: Dialogues
+    validation: Dialogues
+    class_weights_C: torch.Tensor
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return len(self.corpus.utterances.classes)
+
+    def new_model(self) -> DFERC:
+        """A freshly initialised model; draws from the global generator."""
+        widths = {modality: self.corpus.modalities[modality].width for modality in self.variant.modalities}
+        return build_model(self.settings, self.variant, widths, self.classes)
+
+    def describe(self) -> dict:
+        """Everything that decides the weights, but the seed and the device."""
+        about = {"variant": self.name, "settings": self.settings.model_dump(mode="json")}
+        return about | describe_corpus(self.corpus, self.variant.modalities)
+
+
+def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) -> Task:
+    """Put the training and validation splits on the device.
+
+    Raises:
+        InputError: a split has nothing to learn from or select on, or the variant's modalities are all absent.
+    """
+    rows = corpus.utterances
+    for split, purpose in {"train": "learn from", "validation": "select on"}.items():
+        here = rows.split == split
+        if not (here & (rows.emotion >= 0)).any():
+            raise InputError(
+                f"{rows.corpus}: the {split} split has {here.sum()} utterance(s), none of them labelled: "
+                f"nothing to {purpose}."
+            )
+    variant = replace(get_variant(name), modalities=usable_modalities(corpus, name))
+    normalisation = Normalisation.of(corpus, variant.modalities)
+    labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
+    weights = class_weights(settings.class_weights, rows.classes, labels.tolist())
+    return Task(
+        corpus=corpus,
+        name=name,
+        variant=variant,
+        settings=settings,
+        device=device,
+        normalisation=normalisation,
+        train=Dialogues(corpus, "train", normalisation, variant.modalities, device.device),
+        validation=Dialogues(corpus, "validation", normalisation, variant.modalities, device.device),
+        class_weights_C=torch.tensor(weights, device=device.device),
+    )
+
+
+def usable_modalities(corpus: CachedCorpus, variant: str) -> tuple[str, ...]:
+    """The variant's modalities that some training utterance has; weights of the others would stay random.
+
+    Raises:
+        InputError: there is none.
+    """
+    training = corpus.utterances.split == "train"
+    wanted = get_variant(variant).modalities
+    usable = tuple(m for m in wanted if m in corpus.modalities and corpus.modalities[m].present[training].any())
+    if not usable:
+        raise InputError(
+            f"the variant {variant!r} uses {', '.join(wanted)}, and no training utterance of "
+            f"{corpus.utterances.corpus} has such a signal. The features folder has {', '.join(corpus.modalities)}."
+        )
+    return usable

@@ -1,0 +1,87 @@
+"""Functionals of openSMILE over an utterance's sound, computed in a worker process.
+
+D functionals of the feature set.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import opensmile
+from opensmile.core.lib import OpenSmileException
+
+from dferc.core.errors import InputError
+from pipeline.extraction.scratch import Record
+from pipeline.extraction.steps import Clock, Measured
+from pipeline.media import files as media
+from pipeline.media import sound
+
+_COVERED = 0.9
+"""Share of the utterance below which missing sound is listed as a problem (containers round by a frame or two)."""
+
+
+def open_smile(feature_set: str) -> opensmile.Smile:
+    """OpenSMILE's functionals of a feature set by name, or of a .conf file.
+
+    Raises:
+        InputError: neither a known name nor a .conf that openSMILE can read.
+    """
+    known = {member.name: member for member in opensmile.FeatureSet}
+    if feature_set not in known and not Path(feature_set).is_file():
+        raise InputError(f"extract_audio.feature_set: {feature_set!r} is neither a file nor one of {', '.join(known)}")
+    try:
+        return opensmile.Smile(known.get(feature_set, feature_set), opensmile.FeatureLevel.Functionals)
+    except OpenSmileException as error:
+        raise InputError(
+            f"{feature_set}: openSMILE cannot use this configuration ({error}). It needs the source and sink "
+            "includes of opensmile-python and functionals at the level `func`, as its own .conf files have."
+        ) from None
+
+
+# ---------------------------------------------------------------------------------------------------- in a worker
+
+_smile: opensmile.Smile | None = None
+_files = media.LastOpened(sound.SoundFile)
+
+
+def start(feature_set: str) -> None:
+    """Prepare a process for `functionals`: an openSMILE set by name, or the path of a .conf."""
+    global _smile
+    _smile = open_smile(feature_set)
+    _files.close()  # where the process has worked before, on what may be another file by now
+
+
+def functionals(item: tuple[str, float, float, float]) -> Measured:
+    """Decode one utterance's sound and compute its functionals.
+
+    Args:
+        item: path, start_s, end_s, and the shortest sound that has functionals, in seconds.
+
+    Returns:
+        A record: `features` [D], or a problem, or both where part of the sound is missing.
+    """
+    path, start_s, end_s, min_s = item
+    clock = Clock()
+    try:
+        with clock.step("decode"):
+            samples = _files(path).read(start_s, end_s)
+    except media.MediaError as error:
+        return Measured(Record(problem=error.problem), clock.seconds)
+    with clock.step("openSMILE"):
+        record = _described(samples, end_s - start_s, min_s)
+    return Measured(record, clock.seconds)
+
+
+def _described(samples: np.ndarray, asked_s: float, min_s: float) -> Record:
+    found_s = len(samples) / sound.SAMPLE_RATE_HZ
+    if found_s < min_s or not len(samples):
+        return Record(problem=f"too short: {found_s:.3f} s of sound, functionals need {min_s} s")
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # "Segment too short": listed below
+        try:
+            values = _smile(samples, sound.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
+        except OpenSmileException as error:
+            return Record(problem=f"openSMILE failed: {error}")
+    if not np.isfinite(values).all():
+        return Record(problem=f"values not finite: openSMILE on {found_s:.3f} s of sound")
+    partly = f"sound incomplete: {found_s:.2f} s of {asked_s:.2f} s" if found_s < _COVERED * asked_s else ""
+    return Record({"features": values}, partly)

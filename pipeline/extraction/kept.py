@@ -1,0 +1,69 @@
+"""Finished models, kept outside DVC's sight: work that differs only in a comment of the code is not done again.
+
+DVC removes the outputs of a stage before it runs the stage again, and runs it whenever a file of its code changed.
+What decides a model is narrower: settings, data, versions, and the code without comments (`dferc.core.sources`).
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dferc.core.console import console
+
+DEFAULT_PATH = Path(".scratch/models")
+
+KEPT_DAYS = 30
+"""Days that a model is kept after it was last asked for."""
+
+
+def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], None]) -> None:
+    """Fill the folder `out` with a finished model: the one that was kept, or what `make` makes now.
+
+    A kill leaves `out` as it was or whole.
+
+    Args:
+        out: replaced if it exists.
+        key: hash of everything that decides the model (`pipeline.extraction.scratch.key_of`).
+        scratch: the folder of kept models.
+        make: fills the empty folder that it is given.
+    """
+    kept = scratch / key
+    if kept.is_dir():
+        console.print(f"{out}: the same model was finished earlier; taken from {kept}", markup=False)
+        os.utime(kept)
+    else:
+        _remove_abandoned(scratch)
+        part = scratch / f".{key}.{os.getpid()}.part"
+        part.mkdir(parents=True)
+        try:
+            make(part)
+            for path in part.rglob("*"):
+                if path.is_file():
+                    path.chmod(0o644)  # safetensors makes its files private; models are for sharing
+            shutil.rmtree(kept, ignore_errors=True)  # another process was quicker
+            part.replace(kept)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    whole = out.with_name(f".{out.name}.part")
+    shutil.rmtree(whole, ignore_errors=True)
+    shutil.copytree(kept, whole, copy_function=_link)
+    shutil.rmtree(out, ignore_errors=True)
+    whole.replace(out)
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name where the file system can: an encoder has gigabytes."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _remove_abandoned(scratch: Path) -> None:
+    """Remove models that nobody asked for in `KEPT_DAYS`, and what killed processes left."""
+    for folder in scratch.glob("*") if scratch.is_dir() else ():
+        if time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
+            shutil.rmtree(folder, ignore_errors=True)
+            console.print(f"removed {folder}: not used for {KEPT_DAYS} days", markup=False)

@@ -1,0 +1,187 @@
+"""The scratch cache: finished work that survives a kill, outside DVC's sight.
+
+One SQLite file in WAL mode, each record committed by itself (0.05 ms: a commit does not wait for the disk). A kill
+costs nothing that was put here, and several stages may use it at once. Deleting it costs time, never correctness: what
+is in it was computed by the same extractor from the same content, or it is not found.
+"""
+
+import hashlib
+import io
+import json
+import sqlite3
+import time
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dferc.core.console import console
+from dferc.core.errors import InputError
+from dferc.core.files import file_hash
+
+DEFAULT_PATH = Path(".scratch/features.sqlite")
+
+_BOUND_BYTES = 8 << 30
+"""Above this, closing deletes the oldest records."""
+
+_PATIENCE_S = 60.0
+"""How long another process may keep the file to itself."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, content BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS media
+    (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, hash TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The result of one utterance.
+
+    Attributes:
+        arrays: by name; `features` [D] float32 where there are values, further ones as the extractor likes.
+        problem: what was found wrong, or empty.
+    """
+
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    problem: str = ""
+
+
+class Scratch:
+    """Records by key, and content hashes of media files. A context manager: leaving it closes the file.
+
+    Raises:
+        InputError: the file cannot be opened or written.
+    """
+
+    def __init__(self, path: str | Path = DEFAULT_PATH, bound_bytes: int = _BOUND_BYTES):
+        self.path, self.bound_bytes = Path(path), bound_bytes
+        self._open()
+
+    def __enter__(self) -> "Scratch":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Record]:
+        """The records that are there, by key; a damaged one counts as not there."""
+        found = {}
+        for key in keys:
+            rows = self._execute("SELECT content FROM records WHERE key = ?", (key,))
+            record = _unpack(rows[0][0]) if rows else None
+            if record is not None:
+                found[key] = record
+        return found
+
+    def put(self, key: str, record: Record) -> None:
+        """Keep a record: from here on it outlives this process."""
+        self._execute("INSERT OR REPLACE INTO records (key, content) VALUES (?, ?)", (key, _pack(record)))
+
+    def media_hash(self, path: str | Path) -> str:
+        """SHA-256 of a file's content, remembered as long as its size and modification time stay.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        path = Path(path).resolve()
+        status = path.stat()
+        known = self._execute(
+            "SELECT hash FROM media WHERE path = ? AND size = ? AND mtime_ns = ?",
+            (str(path), status.st_size, status.st_mtime_ns),
+        )
+        if known:
+            return known[0][0]
+        digest = file_hash(path)
+        known = (str(path), status.st_size, status.st_mtime_ns, digest)
+        self._execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?)", known)
+        return digest
+
+    def close(self) -> None:
+        """Keep the size within bounds, and let go of the file."""
+        self._guarded(self._prune)
+        self._database.close()
+
+    def _open(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise InputError(f"{self.path}: the scratch cache cannot be opened ({error})") from None
+        self._guarded(self._prepare)
+
+    def _prepare(self) -> None:
+        self._share()
+        self._database.execute("PRAGMA synchronous = NORMAL")  # no commit is lost by a kill, only by a power cut
+        self._database.executescript(_TABLES)
+
+    def _share(self) -> None:
+        """Let others read and write as well; for those who are doing the same SQLite itself does not wait."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
+
+    def _prune(self) -> None:
+        """Delete the older half of the records where the file is above its bound (SQLite reuses the space)."""
+        pages, free, page_bytes = (
+            self._database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        if (pages - free) * page_bytes > self.bound_bytes:
+            self._database.execute(
+                "DELETE FROM records WHERE number <= (SELECT (MIN(number) + MAX(number)) / 2 FROM records)"
+            )
+
+    def _execute(self, query: str, values: tuple) -> list[tuple]:
+        return self._guarded(lambda: self._database.execute(query, values).fetchall()) or []
+
+    def _guarded(self, action):
+        """Do something with the file; a damaged one is moved aside, and the action done on a new one."""
+        try:
+            return action()
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise InputError(f"{self.path}: the scratch cache failed ({error}). Is the disk full?") from error
+            self._move_aside(error)
+            return action()
+
+    def _move_aside(self, error: sqlite3.DatabaseError) -> None:
+        self._database.close()
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+        self.path.replace(aside)
+        for suffix in ("-wal", "-shm"):  # they belong to the damaged file
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        console.print(
+            f"[bold yellow]note:[/] the scratch cache {self.path} is damaged ({error}); moved to {aside.name}, begun "
+            "anew. Finished work that was in it is computed again."
+        )
+        self._open()
+
+
+def key_of(*parts: object) -> str:
+    """Hash of what determines a result: parts of JSON's types, with dictionaries in any order."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _pack(record: Record) -> bytes:
+    """NPZ: plain .npy members, each with a checksum."""
+    content = io.BytesIO()
+    np.savez(content, problem=np.array(record.problem), **{f"array_{name}": a for name, a in record.arrays.items()})
+    return content.getvalue()
+
+
+def _unpack(content: bytes) -> Record | None:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as members:
+            arrays = {name.removeprefix("array_"): members[name] for name in members if name != "problem"}
+            return Record(arrays, str(members["problem"]))
+    except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError):
+        return None

@@ -1,0 +1,1 @@
+"""Faces: finding, following, choosing, and the network that describes them."""

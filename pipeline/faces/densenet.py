@@ -1,0 +1,199 @@
+"""The face network: DenseNet-BC (growth 12, depth 100, compression 0.5) over a square grey face, 342 pooled values.
+
+The shape of the published `denseface` (FER+ DenseNet of AIM3-RUC/MMIN, on ikhlestov's vision_networks): a 3x3 stem of
+stride 1 without pooling, three blocks of 16 layers, 24 -> 216/2 = 108 -> 300/2 = 150 -> 342 channels, BN, ReLU, global
+average. Its weights were never published: ours are trained (train_face), so values are not interchangeable with theirs.
+
+B faces, S side of a face in pixels, 342 features, 8 classes.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import DenseNet
+
+from dferc.core.errors import InputError
+from dferc.core.files import write_atomically
+
+WEIGHTS = "face.safetensors"
+"""Name of the weights in the folder of train_face; face.json lies beside."""
+
+FERPLUS, NONE = "ferplus", "none"
+"""Values of `train_face.source` that are no paths."""
+
+SCHEMA = 1
+"""Version of the checkpoint; raised when old files could be misread."""
+
+WIDTH = 342
+"""Pooled values per face: the visual feature."""
+
+CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+"""The emotions of FER+, in the order of its columns and of the logits."""
+
+
+class FaceOutput(NamedTuple):
+    """What the network says about B faces: `features` [B, 342] (never negative), `logits` [B, 8]."""
+
+    features: Tensor
+    logits: Tensor
+
+
+class FaceNet(nn.Module):
+    """The 342-d DenseNet with the normalisation of its inputs inside.
+
+    Args:
+        image_size: S, side of the faces it is trained on, in pixels; kept for whoever cuts faces.
+        mean: of the training faces, on the scale 0-255 (the published network: 131.0754).
+        std: of the training faces, on the scale 0-255 (the published network: 47.858177).
+    """
+
+    def __init__(self, *, image_size: int, mean: float = 0.0, std: float = 1.0):
+        super().__init__()
+        self.image_size = image_size
+        net = DenseNet(
+            growth_rate=12, block_config=(16, 16, 16), num_init_features=24, bn_size=4, num_classes=len(CLASSES)
+        )
+        # torchvision's stem is ImageNet's (7x7, stride 2, pooled): it would leave 2x2 maps of a 64-pixel face.
+        net.features.conv0 = nn.Conv2d(1, 24, kernel_size=3, padding=1, bias=False)
+        nn.init.kaiming_normal_(net.features.conv0.weight)
+        del net.features.norm0, net.features.relu0, net.features.pool0
+        self.body = net.features
+        self.classifier = net.classifier
+        self.register_buffer("mean", torch.tensor(float(mean)))
+        self.register_buffer("std", torch.tensor(float(std)))
+
+    def forward(self, faces_BSS: Tensor) -> FaceOutput:
+        """Features and class scores of grey faces.
+
+        Args:
+            faces_BSS: [B, S, S] grey levels 0-255, uint8 or float.
+        """
+        images = ((faces_BSS.float() - self.mean) / self.std).unsqueeze(1)
+        maps = F.relu(self.body(images.contiguous(memory_format=torch.channels_last)))  # [B, 342, S/4, S/4]
+        features = maps.mean(dim=(2, 3))
+        return FaceOutput(features=features, logits=self.classifier(features))
+
+
+def scale_face(face: np.ndarray, image_size: int) -> np.ndarray:
+    """Scale a square grey face to [S, S]: by area when it shrinks (no aliasing), bilinear when it grows."""
+    shrinks = face.shape[0] > image_size
+    return cv2.resize(face, (image_size, image_size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def description_path(weights: str | Path) -> Path:
+    """The JSON beside a checkpoint's weights."""
+    return Path(weights).with_suffix(".json")
+
+
+def save_face_net(path: str | Path, net: FaceNet, facts: Mapping[str, object]) -> None:
+    """Write a checkpoint: weights as safetensors at `path`, its description as JSON beside it.
+
+    Args:
+        path: of the weights; the suffix is .safetensors.
+        net: on any device.
+        facts: further entries of the description, such as settings and scores.
+    """
+    # Contiguous as NCHW: safetensors stores no memory format, and equal weights must give equal bytes.
+    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    described = {"schema": SCHEMA, "trained": True, "image_size": net.image_size, "width": WIDTH, "classes": CLASSES}
+    write_atomically(path, lambda temporary: save_file(weights, temporary))
+    write_json(description_path(path), described | dict(facts))
+
+
+def load_face_net(path: str | Path) -> FaceNet:
+    """Load a checkpoint for inference (eval mode, CPU).
+
+    Raises:
+        InputError: weights or description are missing, unreadable, of another schema, width or set of classes, or
+            lack a tensor.
+    """
+    path = Path(path)
+    described = read_json(description_path(path))
+    expected = {"schema": SCHEMA, "width": WIDTH, "classes": list(CLASSES)}
+    for key, value in expected.items():
+        if described.get(key) != value:
+            raise InputError(
+                f"{description_path(path)}: {key} is {described.get(key)!r}, expected {value!r}. Train the face model "
+                "again (`python -m pipeline.train_face`), or give another checkpoint."
+            )
+    size = described.get("image_size")
+    if not isinstance(size, int) or size < 4:
+        raise InputError(f"{description_path(path)}: image_size is {size!r}, expected the side of a face in pixels.")
+    net = FaceNet(image_size=size)
+    weights = _read_weights(path)
+    faults = _compare(net.state_dict(), weights)
+    if faults:
+        raise InputError(
+            f"{path} is not a checkpoint of this network: {len(faults)} fault(s), first: {'; '.join(faults[:3])}."
+        )
+    net.load_state_dict(weights)
+    return net.eval().to(memory_format=torch.channels_last)
+
+
+def write_json(path: str | Path, content: Mapping[str, object]) -> None:
+    """Write a small JSON file atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON file that holds one object.
+
+    Raises:
+        InputError: missing, not JSON, or something else than an object.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} is missing. A face model is a .safetensors file and a .json beside it (train_face).")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not readable JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected an object, found {type(content).__name__}.")
+    return content
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.exists():
+        raise InputError(f"{path} is missing; only its description {description_path(path).name} is there.")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a readable safetensors file (truncated?): {error}") from None
+
+
+def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What stops `found` from being loaded in place of `expected`, one line per tensor."""
+    faults = [f"{name} is missing" for name in expected if name not in found]
+    faults += [f"{name} is not known here" for name in found if name not in expected]
+    for name in expected.keys() & found.keys():
+        if expected[name].shape != found[name].shape:
+            faults.append(f"{name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}")
+        elif found[name].is_floating_point() and not found[name].isfinite().all():
+            faults.append(f"{name} has values that are not finite")
+    return sorted(faults)
+
+
+def find_weights(source: Path) -> Path:
+    """The weights of a checkpoint made elsewhere: its .safetensors, or the one in the folder of it.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    weights = source / WEIGHTS if source.is_dir() else source
+    if not weights.is_file():
+        raise InputError(
+            f"train_face.source: no file {weights}. Expected {FERPLUS}, {NONE}, or the path of a trained {WEIGHTS} "
+            "with its .json beside it."
+        )
+    return weights

@@ -1,0 +1,178 @@
+"""Reading FER+: the 48x48 faces of fer2013.csv with the ten votes per face of fer2013new.csv.
+
+FER+'s own rules (Barsoum et al. 2016, arXiv:1608.01041, and the code published with it): an option with a single vote
+is noise and loses it; an image without a name is not in the set; an image whose winner is `unknown` or `NF` (not a
+face) is left out; the target is the distribution of the votes left over the eight emotions. A tie goes to the column
+that comes first, so an emotion wins against `unknown`. For scoring, as published, an image counts only where its winner
+has more than half of the votes left (`majority`). Not followed: that code also cuts the tail of a distribution beyond
+three quarters of the votes, which its `cross-entropy` description does not mention.
+
+N faces, S side of a face in pixels, 8 emotions.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dferc.core.errors import InputError
+from pipeline.faces.densenet import CLASSES, scale_face
+
+PIXELS_FILE, VOTES_FILE = "fer2013.csv", "fer2013new.csv"
+FILES = (PIXELS_FILE, VOTES_FILE)
+
+USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+"""Our splits in FER+'s words."""
+
+NO_MAJORITY = -1
+
+_OPTIONS = (*CLASSES, "unknown", "NF")
+_SIDE = 48
+_WHERE_FROM = (
+    f"Put {PIXELS_FILE} (Kaggle, FER2013 challenge: emotion,pixels,Usage) there, "
+    f"and {VOTES_FILE} (github.com/microsoft/FERPlus)."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faces:
+    """Faces of one split.
+
+    Attributes:
+        images: [N, S, S] uint8, grey.
+        targets: [N, 8] float32, share of the votes; rows sum to 1.
+        majority: [N] int64, the emotion with more than half of the votes, or `NO_MAJORITY`.
+    """
+
+    images: np.ndarray
+    targets: np.ndarray
+    majority: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def missing_files(folder: str | Path) -> list[str]:
+    """Names of the FER+ files that are not in a folder."""
+    return [name for name in FILES if not (Path(folder) / name).exists()]
+
+
+def read_ferplus(folder: str | Path, image_size: int) -> dict[str, Faces]:
+    """Read both files and join them by row.
+
+    Args:
+        folder: where fer2013.csv and fer2013new.csv are.
+        image_size: S, in pixels, that the 48x48 faces are scaled to.
+
+    Returns:
+        Faces by split: train, validation, test; each has at least one.
+
+    Raises:
+        InputError: a file is missing, lacks a column, has a bad value or other rows than its partner (says the line).
+    """
+    folder = Path(folder)
+    usages, names, votes = read_votes(folder / VOTES_FILE)
+    usable = np.array([bool(name) for name in names]) & wins_as_emotion(votes)
+    images = np.zeros((len(votes), image_size, image_size), np.uint8)
+    rows = 0
+    for line, row in _rows(folder / PIXELS_FILE, ("pixels", "Usage")):
+        if rows < len(usages) and row["Usage"] != usages[rows]:
+            raise InputError(
+                f"{folder / PIXELS_FILE}, line {line}: Usage {row['Usage']!r}, but {str(usages[rows])!r} in the same "
+                f"row of {VOTES_FILE}; the two files belong together row by row. {_WHERE_FROM}"
+            )
+        if rows < len(usages) and usable[rows]:
+            images[rows] = scale_face(_face(folder / PIXELS_FILE, line, row["pixels"]), image_size)
+        rows += 1
+    if rows != len(usages):
+        raise InputError(
+            f"{folder}: {PIXELS_FILE} has {rows} rows, {VOTES_FILE} {len(usages)}; the two belong together row by row. "
+            f"{_WHERE_FROM}"
+        )
+    return {split: _select(folder, split, images, votes, usable & (usages == usage)) for split, usage in USAGES.items()}
+
+
+def read_votes(path: str | Path) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Read fer2013new.csv.
+
+    Returns:
+        Usage of each row, its image name (blank = FER+ removed the image), its votes [N, 10] (eight emotions, unknown,
+        NF).
+
+    Raises:
+        InputError: missing, lacking a column, or with a bad value (says the line).
+    """
+    usages, names, votes = [], [], []
+    for line, row in _rows(Path(path), ("Usage", "Image name", *_OPTIONS)):
+        if row["Usage"] not in USAGES.values():
+            raise InputError(f"{path}, line {line}: Usage {row['Usage']!r}, expected {', '.join(USAGES.values())}.")
+        try:
+            counts = [int(row[option]) for option in _OPTIONS]
+        except (TypeError, ValueError):
+            counts = [-1]
+        if min(counts) < 0:
+            raise InputError(f"{path}, line {line}: votes {[row[option] for option in _OPTIONS]}, expected ten counts.")
+        usages.append(row["Usage"])
+        names.append(row["Image name"].strip())
+        votes.append(counts)
+    if not votes:
+        raise InputError(f"{path} has no rows. {_WHERE_FROM}")
+    return np.array(usages), names, np.array(votes)
+
+
+def without_noise(votes: np.ndarray) -> np.ndarray:
+    """Votes [N, 10] with single ones taken away."""
+    return np.where(votes > 1, votes, 0)
+
+
+def wins_as_emotion(votes: np.ndarray) -> np.ndarray:
+    """Which rows of votes [N, 10] are won by an emotion: bool [N]; rows without votes are not."""
+    kept = without_noise(votes)
+    return (kept.argmax(axis=1) < len(CLASSES)) & kept.any(axis=1)
+
+
+def distribution(votes: np.ndarray) -> np.ndarray:
+    """Targets [N, 8] float32 of votes [N, 10] that an emotion wins."""
+    emotions = without_noise(votes)[:, : len(CLASSES)].astype(np.float64)
+    return (emotions / emotions.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def majority(votes: np.ndarray) -> np.ndarray:
+    """The option with more than half of the votes [N, 10] left, where it is an emotion, else `NO_MAJORITY`: [N]."""
+    kept = without_noise(votes)
+    winner = kept.argmax(axis=1)
+    clear = (2 * kept.max(axis=1) > kept.sum(axis=1)) & (winner < len(CLASSES))
+    return np.where(clear, winner, NO_MAJORITY)
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV with their line numbers."""
+    if not path.exists():
+        raise InputError(f"{path} is missing. {_WHERE_FROM}")
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in columns if column not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path}: no column {', '.join(missing)}; it has {reader.fieldnames}. {_WHERE_FROM}")
+        for row in reader:
+            if None in row.values():
+                raise InputError(f"{path}, line {reader.line_num}: fewer values than columns (truncated file?).")
+            yield reader.line_num, row
+
+
+def _face(path: Path, line: int, pixels: str) -> np.ndarray:
+    try:
+        levels = bytes(map(int, pixels.split()))
+    except ValueError as error:
+        raise InputError(f"{path}, line {line}: pixels are grey levels 0 to 255 between spaces ({error}).") from None
+    if len(levels) != _SIDE * _SIDE:
+        raise InputError(f"{path}, line {line}: {len(levels)} pixels, expected {_SIDE}x{_SIDE} = {_SIDE * _SIDE}.")
+    return np.frombuffer(levels, np.uint8).reshape(_SIDE, _SIDE)
+
+
+def _select(folder: Path, split: str, images: np.ndarray, votes: np.ndarray, chosen: np.ndarray) -> Faces:
+    if not chosen.any():
+        raise InputError(f"{folder / VOTES_FILE}: no usable face of Usage {USAGES[split]} (our {split} split).")
+    return Faces(images=images[chosen], targets=distribution(votes[chosen]), majority=majority(votes[chosen]))

@@ -1,0 +1,139 @@
+"""From the faces of utterances, as they come, to one record for each: batches through the network, then means.
+
+B faces of a batch, S side of a face in pixels, D pooled values of a face.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dferc.core.device import choose_device
+from dferc.engine.common import WorkerDied
+from pipeline.extraction.scratch import Record
+from pipeline.extraction.steps import Clock, Measured
+from pipeline.faces.densenet import WIDTH, FaceNet, load_face_net
+from pipeline.faces.speaker_face import Faces
+
+BATCH = 32
+"""Faces per forward pass, always: the last batch is padded. Convolutions may round otherwise in another batch size, and
+a rerun after a kill, which batches otherwise, must give the same bytes."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An utterance whose faces are on their way through the network; `missing` of their vectors are not back yet."""
+
+    number: int
+    cut: Faces
+    vectors: list
+    missing: int
+
+
+def pooled(
+    cuts: Iterable[tuple[int, Faces | WorkerDied]],
+    network: Callable[[Iterator[np.ndarray]], Iterable[tuple[int, np.ndarray | WorkerDied]]],
+) -> Iterator[tuple[int, Record | WorkerDied]]:
+    """Send the faces of utterances through the network, and average within each utterance.
+
+    A record is the same to the bit whatever comes before, beside and after it.
+
+    Args:
+        cuts: (number, faces), in any order.
+        network: batches [B, S, S] of at most `BATCH` faces -> (index of the batch, vectors [B, D]), in any order.
+
+    Yields:
+        (number, record) as they finish.
+    """
+    owners: dict[int, list[tuple[_Pending, int]]] = {}
+    faceless: list[tuple[int, Record | WorkerDied]] = []
+    for index, vectors_BD in network(_batches(cuts, owners, faceless)):
+        yield from faceless
+        faceless.clear()
+        for position, (pending, place) in enumerate(owners.pop(index)):
+            died = isinstance(vectors_BD, WorkerDied)
+            pending.vectors[place] = vectors_BD if died else vectors_BD[position]
+            pending.missing -= 1
+            if not pending.missing:
+                yield pending.number, _record(pending.cut, pending.vectors)
+    yield from faceless
+
+
+def _batches(cuts, owners, faceless) -> Iterator[np.ndarray]:
+    """Full batches, then what is left; whose faces they are goes into `owners`, what has none into `faceless`."""
+    waiting: list[tuple[_Pending, int]] = []
+    sent = 0
+    for number, cut in cuts:
+        if isinstance(cut, WorkerDied) or not len(cut.faces):
+            faceless.append((number, cut if isinstance(cut, WorkerDied) else _record(cut, [])))
+            ready = [[]]  # nothing, through the network: what has no face is kept now, not after the next full batch
+        else:
+            pending = _Pending(number, cut, [None] * len(cut.faces), len(cut.faces))
+            waiting += [(pending, place) for place in range(len(cut.faces))]
+            full = len(waiting) - len(waiting) % BATCH
+            ready, waiting = [waiting[at : at + BATCH] for at in range(0, full, BATCH)], waiting[full:]
+        for batch in ready:
+            owners[sent] = batch
+            sent += 1
+            yield _stack(batch)
+    if waiting:
+        owners[sent] = waiting
+        yield _stack(waiting)
+
+
+def _stack(batch: list[tuple[_Pending, int]]) -> np.ndarray:
+    return np.stack([pending.cut.faces[place] for pending, place in batch]) if batch else np.zeros((0, 0, 0), np.uint8)
+
+
+def _record(cut: Faces, vectors: list) -> Record | WorkerDied:
+    died = next((vector for vector in vectors if isinstance(vector, WorkerDied)), None)
+    if died is not None:
+        return died
+    figures = {
+        "frames": cut.frames,
+        "face_share": len(cut.faces) / cut.frames if cut.frames else 0.0,
+        "face_size": cut.size,
+        "tracks": cut.tracks,
+        "choice": cut.choice,
+    }
+    arrays = {name: np.float32(figure) for name, figure in figures.items()}
+    if not vectors:
+        return Record(arrays, cut.problem or f"no face: none in {cut.frames} sampled frame(s)")
+    mean = np.mean(vectors, axis=0, dtype=np.float64).astype(np.float32)
+    if not np.isfinite(mean).all():
+        return Record(arrays, "values not finite: the network on this face")
+    return Record(arrays | {"features": mean}, cut.problem)
+
+
+# ------------------------------------------------------------------------------------------- where the network is
+
+_net: FaceNet | None = None
+
+
+def start_network(weights: str, device: str) -> None:
+    """Prepare a process for `batch_vectors`: the file of the weights, and cpu or cuda."""
+    global _net
+    _net = load_face_net(Path(weights)).to(choose_device(device, "float32").device)
+
+
+def batch_vectors(faces_BSS: np.ndarray) -> Measured:
+    """Pooled values [B, D] float32 of a batch, by the network of this process."""
+    clock = Clock()
+    with clock.step("network"):
+        vectors_BD = face_vectors(_net, faces_BSS)
+    return Measured(vectors_BD, clock.seconds)
+
+
+@torch.inference_mode()
+def face_vectors(net: FaceNet, faces_BSS: np.ndarray) -> np.ndarray:
+    """Pooled values [B, D] float32 of at most `BATCH` faces [B, S, S] uint8, computed in a batch of `BATCH`."""
+    if not len(faces_BSS):
+        return np.zeros((0, WIDTH), np.float32)
+    padded = np.zeros((BATCH, *faces_BSS.shape[1:]), np.uint8)
+    padded[: len(faces_BSS)] = faces_BSS
+    # TF32, PyTorch's default for convolutions, has three digits: a GPU should give what a CPU gives.
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        features_BD = net(torch.from_numpy(padded).to(net.mean.device)).features
+    return features_BD[: len(faces_BSS)].cpu().numpy()

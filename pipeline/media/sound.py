@@ -1,0 +1,178 @@
+"""The sound of utterances: mono, 16 kHz.
+
+A file is opened once for many utterances (some milliseconds each time, `python -m benchmarks.decode`), yet each is
+decoded by a decoder of its own: an AAC decoder that has decoded before fills in other noise, so samples would depend on
+what was asked for earlier. For the same reason a file is opened anew where a seek would depend on that.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pipeline.media.files import (
+    MediaError,
+    MediaFile,
+    learn_places,
+    open_media,
+    origin_s,
+    packets,
+    probe,
+    seek,
+    stream_of,
+)
+
+SAMPLE_RATE_HZ = 16000
+
+_LOUDEST = np.float32(32767 / 32768)
+"""openSMILE multiplies by 32768 into int16 without a check: 1.0 would wrap around to -1."""
+
+_SAFE_PLANES = 7
+"""PyAV 18.1 reads past the end of a frame with more channels than this, each in a plane of its own (7.1 in AAC)."""
+
+_PREROLL_S = 0.5
+"""Decoded before a span and thrown away: AAC and MP3 frames need their predecessors to come out the same."""
+
+_TOLD_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float"}
+"""Decoders to which a stream says nothing but its extradata: another one decodes the same."""
+
+
+class SoundFile(MediaFile):
+    """A media file from which the sound of many spans is read. A context manager: leaving it closes the file.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        MediaError: missing, unreadable, or without a sound track.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = path
+        self._open()
+
+    def read(self, start_s: float, end_s: float) -> np.ndarray:
+        """Decode the sound of a span.
+
+        The channels are averaged at their own rate, the span is cut to the sample, then resampled; the result is
+        clipped to what a 16-bit sample holds. It is the same to the bit whatever was read before.
+
+        Args:
+            start_s: begin of the span.
+            end_s: its end; what the file lacks of it is left out.
+
+        Returns:
+            [samples] float32 in [-1, 32767/32768], mono, 16 kHz; empty where the span has no sound.
+
+        Raises:
+            MediaError: nothing of the track decodes, or its sampling rate changes.
+        """
+        decoded = self._decode(start_s, end_s)
+        if decoded is None:
+            if probe(self.path).has_audio:
+                return np.zeros(0, np.float32)  # the span lies behind the end of the track
+            raise MediaError(self.path, "empty sound track: nothing of it decodes")
+        samples, first_s, rate_hz = decoded
+        begin, end = (max(0, round((edge_s - first_s) * rate_hz)) for edge_s in (start_s, end_s))
+        samples = _resample(samples[begin:end], rate_hz)[: round((end_s - start_s) * SAMPLE_RATE_HZ)]
+        return np.clip(samples, np.float32(-1), _LOUDEST)
+
+    def _decode(self, start_s: float, end_s: float) -> tuple[np.ndarray, float, int] | None:
+        """Mono samples that cover a span, the time of the first, their rate; None where nothing decodes there."""
+        chunks, first_s, rate_hz, length = [np.zeros(0, np.float32)], None, 0, 0
+        for frame in self._frames(start_s):
+            started_s = origin_s(self._container)
+            time_s = (started_s if frame.time is None else frame.time) - started_s
+            if first_s is None:
+                first_s, rate_hz = time_s, frame.sample_rate
+            if frame.sample_rate != rate_hz:
+                raise MediaError(self.path, f"sampling rate changes: {rate_hz} Hz, then {frame.sample_rate} Hz")
+            # Frames are laid end to end: their own time stamps are often coarser than a sample.
+            if time_s >= end_s or first_s + length / rate_hz >= end_s:
+                break
+            chunks.append(_mono(frame))
+            length += frame.samples
+        return None if first_s is None else (np.concatenate(chunks), first_s, rate_hz)
+
+    def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
+        """What a decoder that has decoded nothing makes of the track, from some time before a span on."""
+        decoder = self._go_before(start_s)
+        for packet in packets(self._container, self._stream):
+            try:
+                yield from decoder.decode(packet)
+            except av.FFmpegError:
+                continue  # a damaged packet
+
+    def _go_before(self, start_s: float) -> av.AudioCodecContext:
+        """Stand some time before a span, as in a file just opened; returns a decoder that has decoded nothing."""
+        at_s = start_s - _PREROLL_S
+        decoder = _another(self._stream.codec_context)
+        # Only the stream's own decoder knows what of a track's first packets is to be left out.
+        if decoder is not None and at_s >= self._begin_s + _PREROLL_S and self._seeks_alike():
+            self._untouched = False
+            if seek(self._container, self._stream, at_s):
+                return decoder
+        if not self._untouched:
+            self._reopen()
+        self._untouched = False
+        if at_s > 0:
+            seek(self._container, self._stream, at_s)
+        return self._stream.codec_context
+
+    def _open(self) -> None:
+        container = open_media(self.path)
+        self._stream = stream_of(container, self.path, "audio")
+        self._container = container
+        self._begin_s = max(0.0, float((self._stream.start_time or 0) * self._stream.time_base) - origin_s(container))
+        self._untouched, self._index = True, None
+
+    def _seeks_alike(self) -> bool:
+        """Whether a seek leads where it always does, whatever was read before; of plain .wav the place is computed."""
+        if self._container.format.name == "wav" and _is_plain(self._stream.codec_context):
+            return True
+        if self._index is None:
+            learn_places(self._container, self._stream)
+            self._index = len(self._stream.index_entries)
+        return self._index == len(self._stream.index_entries)
+
+
+def _another(decoder: av.AudioCodecContext) -> av.AudioCodecContext | None:
+    """A decoder like this one that has decoded nothing; None where only opening the file gives one."""
+    if _is_plain(decoder):
+        return decoder  # it remembers nothing
+    if decoder.name not in _TOLD_BY_EXTRADATA or (decoder.name == "aac" and decoder.profile != "LC"):
+        return None
+    another = av.CodecContext.create(decoder.name, "r")
+    another.extradata, another.thread_count = decoder.extradata, 1
+    return another
+
+
+def _is_plain(decoder: av.AudioCodecContext) -> bool:
+    return decoder.name.startswith("pcm_")
+
+
+def _mono(frame: av.AudioFrame) -> np.ndarray:
+    """Mean over the channels, [samples] float32, whatever the sample format."""
+    if frame.format.is_planar and frame.layout.nb_channels > _SAFE_PLANES:
+        # One at a time and with nothing to resample, each frame comes back whole.
+        [frame] = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate).resample(frame)
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    if samples.dtype == np.uint8:  # the one unsigned format
+        samples = samples.astype(np.float32) / 128 - 1
+    elif samples.dtype.kind == "i":
+        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+    return samples.sum(axis=0, dtype=np.float32) / np.float32(len(samples))  # np.mean takes twice as long on one frame
+
+
+def _resample(samples: np.ndarray, rate_hz: int) -> np.ndarray:
+    """To 16 kHz with FFmpeg's resampler, in one go: chunks would round differently."""
+    if rate_hz == SAMPLE_RATE_HZ or len(samples) == 0:
+        return samples
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="fltp", layout="mono")
+    frame.sample_rate = rate_hz
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE_HZ)
+    pieces = [piece.to_ndarray()[0] for part in (frame, None) for piece in resampler.resample(part)]
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)

@@ -1,0 +1,183 @@
+"""What the media files of a corpus hold: their streams, the span of each utterance in them, and what is wrong there.
+
+Every file is opened and decoded a little, once: what is measured counts, not a list of known-bad files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dferc import engine
+from dferc.core.console import progress_bar
+from dferc.core.errors import InputError
+from dferc.core.problems import Problem
+from pipeline.media.files import MediaError, MediaInfo, probe
+from pipeline.rows.utterances import Utterance
+
+SHORT_S = 0.08
+"""Clips below this have no audio functionals (openSMILE's IS10: all NaN at 0.06 s, finite from 0.08 s)."""
+
+ROUNDING_S = 0.1
+"""A span may end this far behind its file without a word: containers and subtitles round to a frame."""
+
+EMPTY, OUTSIDE = "span empty", "span outside its file"
+"""Kinds of problem that leave an utterance without media."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """Why a file gives neither sound nor picture."""
+
+    problem: str
+
+
+def measure(path: Path) -> MediaInfo | Faulty:
+    """Open one clip; a clip at fault is a result, not an error."""
+    if not path.is_file():
+        return Faulty("clip missing")
+    try:
+        return probe(path)
+    except MediaError as error:
+        return Faulty(error.problem)
+
+
+def measure_clips(raw: Path, utterances: list[Utterance], workers: engine.Workers) -> dict[str, MediaInfo | Faulty]:
+    """Measure every distinct file of picture or sound once.
+
+    Args:
+        raw: folder that `media` and `sound` are relative to.
+        utterances: rows of the corpus.
+        workers: where they are opened, and how many at a time.
+
+    Returns:
+        By path, in the order of first use.
+    """
+    clips = list(dict.fromkeys(file for row in utterances for file in (row.media, row.sound) if file))
+    measured = dict.fromkeys(clips)
+    if not clips:
+        return measured
+    files = [raw.absolute() / clip for clip in clips]
+    there = next((file for file in files if file.is_file()), raw)
+    with progress_bar() as bar:
+        task = bar.add_task("measuring clips", total=len(clips))
+        for index, found in engine.run(measure, files, workers, paths=(raw, there)):
+            if isinstance(found, engine.WorkerDied):
+                found = Faulty(str(found))
+            measured[clips[index]] = found
+            bar.advance(task)
+    return measured
+
+
+def complete(
+    utterance: Utterance, measured: Mapping[str, MediaInfo | Faulty], max_utterance_s: float
+) -> tuple[Utterance, list[Problem]]:
+    """Fill in what was measured: the spans (the adapter's, else the whole file; cut to the file, capped), the streams.
+
+    Args:
+        utterance: a row as the adapter gave it.
+        measured: by path, the files that it names.
+        max_utterance_s: cap in seconds.
+    """
+    parts = [
+        (utterance.media, "start_s", "end_s", ("has_video",) if utterance.sound else ("has_audio", "has_video")),
+        (utterance.sound, "sound_start_s", "sound_end_s", ("has_audio",)),
+    ]
+    filled, problems = {}, []
+    for file, start, end, streams in parts:
+        used, faults = None, []
+        if file:
+            used, faults = _used(measured[file], getattr(utterance, start), getattr(utterance, end), max_utterance_s)
+            filled |= {stream: used is not None and getattr(measured[file], stream) for stream in streams}
+            if used is not None:
+                faults += [(_NO_STREAM[stream], _WITHOUT[(stream,)]) for stream in streams if not filled[stream]]
+        filled |= dict(zip((start, end), used or (0.0, 0.0), strict=True))
+        problems += [
+            Problem(where=utterance.utterance_id, file=file, problem=fault, consequence=then or _WITHOUT[streams])
+            for fault, then in faults
+        ]
+    return replace(utterance, **filled), problems
+
+
+_NO_STREAM = {"has_audio": "no sound track", "has_video": "no picture"}
+
+_WITHOUT = {
+    ("has_audio", "has_video"): "no audio and no visual; the text is kept",
+    ("has_audio",): "no audio; picture and text are kept",
+    ("has_video",): "no visual; sound and text are kept",
+}
+"""What follows where these cannot be had."""
+
+
+def _used(
+    found: MediaInfo | Faulty, start_s: float, end_s: float, max_s: float
+) -> tuple[tuple[float, float] | None, list[tuple[str, str]]]:
+    """The part of a file that is used, None = nothing; and what is wrong, with what follows (empty: it is lost)."""
+    if isinstance(found, Faulty):
+        return None, [(found.problem, "")]
+    lost = _span_fault(start_s, end_s, found.duration_s)
+    if lost:
+        return None, [(lost, "")]
+    start_s, end_s, faults = _cut_to_file(start_s, end_s or found.duration_s, found.duration_s)
+    duration_s = end_s - start_s
+    if duration_s > max_s:
+        faults.append((f"too long: {duration_s:.1f} s, cut at {max_s:g} s", "what follows the cut is not used"))
+        end_s = start_s + max_s
+    if duration_s < SHORT_S:
+        faults.append((f"very short: {duration_s:.3f} s", "kept; too short for audio features"))
+    return (start_s, end_s), faults
+
+
+def _span_fault(start_s: float, end_s: float, duration_s: float) -> str | None:
+    """Why nothing of the adapter's span lies in its file, or None."""
+    if end_s and end_s <= start_s:
+        return f"{EMPTY}: {start_s:g} s to {end_s:g} s"
+    if end_s < 0 or start_s > 0 and start_s >= duration_s:
+        return f"{OUTSIDE}: {start_s:g} s to {f'{end_s:g} s' if end_s else 'its end'}, the file has {duration_s:.3f} s"
+    return None
+
+
+def _cut_to_file(start_s: float, end_s: float, duration_s: float) -> tuple[float, float, list[tuple[str, str]]]:
+    """Begin and end of the span within its file, and what had to be cut off."""
+    faults = []
+    if start_s < 0:
+        faults.append((f"span begins before its file: {start_s:g} s", "used from 0 s"))
+    if end_s > duration_s + ROUNDING_S:
+        beyond = f"span ends beyond its file: {end_s:g} s, the file has {duration_s:.3f} s"
+        faults.append((beyond, "used up to the end of the file"))
+    return max(0.0, start_s), min(end_s, duration_s), faults
+
+
+def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unreadable: float, problems: Path) -> None:
+    """Refuse a corpus whose media are mostly not there.
+
+    Raises:
+        InputError: the share of missing or unreadable clips exceeds `max_unreadable`.
+    """
+    faulty = [(clip, found.problem) for clip, found in measured.items() if isinstance(found, Faulty)]
+    if len(faulty) <= max_unreadable * len(measured):
+        return
+    listed = "".join(f"\n  {clip}: {problem}" for clip, problem in faulty[:5])
+    more = f"\n  … and {len(faulty) - 5} more, all in {problems}" if len(faulty) > 5 else ""
+    raise InputError(
+        f"{len(faulty)} of {len(measured)} clips are missing or unreadable ({len(faulty) / len(measured):.1%}; "
+        f"allowed: {max_unreadable:.1%}):{listed}{more}\n"
+        f"Mend or fetch them, or raise {corpus}.prepare.max_unreadable in params.yaml."
+    )
+
+
+def check_spans(corpus: str, utterances: list[Utterance], problems: list[Problem], max_unreadable: float) -> None:
+    """Refuse a corpus whose spans are mostly no part of their files: milliseconds for seconds, or another video.
+
+    Raises:
+        InputError: the share of such utterances, of those with media, exceeds `max_unreadable`.
+    """
+    with_media = sum(bool(row.media or row.sound) for row in utterances)
+    lost = {problem.where: problem for problem in problems if problem.kind in (EMPTY, OUTSIDE)}
+    if len(lost) <= max_unreadable * with_media:
+        return
+    listed = "".join(f"\n  {problem.where} ({problem.file}): {problem.problem}" for problem in list(lost.values())[:5])
+    raise InputError(
+        f"{len(lost)} of {with_media} utterances have no part of their file ({len(lost) / with_media:.1%}; allowed: "
+        f"{max_unreadable:.1%}):{listed}\nAre start and end seconds from the beginning of the file, and is it the "
+        f"right file? Mend them, or raise {corpus}.prepare.max_unreadable in params.yaml."
+    )

@@ -1,0 +1,222 @@
+"""The sections of params.yaml that stage 1 reads: one per stage, in the block of each corpus.
+
+No setting has a default here: each value stands in params.yaml, where DVC tracks it.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from dferc.settings.document import Params, load_params
+from dferc.settings.sections import Train
+from dferc.settings.types import (
+    Count,
+    FromList,
+    Name,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    Precision,
+    Rate,
+    Section,
+    Share,
+    Unique,
+)
+
+Window = Literal["dialogue", "utterance", "overlapping"]
+
+
+def _no_single_fold(folds: int) -> int:
+    """Refuse a single fold: its encoder would have nothing to learn from."""
+    if folds == 1:
+        raise ValueError("0 for none, or 2 and more; one fold would leave nothing to learn from")
+    return folds
+
+
+def _has_area(edges: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Refuse an empty rectangle."""
+    left, top, right, bottom = edges
+    if left >= right or top >= bottom:
+        raise ValueError("expected [left, top, right, bottom] with left < right and top < bottom")
+    return edges
+
+
+Crop = Annotated[tuple[Share, Share, Share, Share], FromList, AfterValidator(_has_area)]
+
+
+class Prepare(Section):
+    """Raw corpus -> utterances; `options` is what else the adapter asks for (your own adapter checks its own)."""
+
+    adapter: Name
+    max_utterance_s: PositiveFloat
+    max_unreadable: Share
+    options: dict[str, Any]
+
+
+class NoOptions(Section):
+    """An adapter without options."""
+
+
+class MeldOptions(Section):
+    """MELD (docs/data.md)."""
+
+    labels: Literal["emotion", "sentiment"]
+    dialogues: Literal["multiparty", "dyadic"]
+
+
+class IemocapOptions(Section):
+    """IEMOCAP (docs/data.md)."""
+
+    protocol: Literal["6way-7433", "6way-7380", "4way-5531"]
+    split: Literal["session5", "loso-1", "loso-2", "loso-3", "loso-4", "loso-5"]
+    validation: Literal["cosmic", "random-10pct"]
+    split_seed: Count
+    context_turns: Literal["drop", "keep"]
+    crop: Crop
+
+    @field_validator("validation")
+    @classmethod
+    def _cosmic_is_of_session5(cls, validation: str, info: ValidationInfo) -> str:
+        if validation == "cosmic" and info.data.get("split", "session5") != "session5":
+            raise ValueError(
+                f"cosmic's dialogues are of sessions 1 to 4, and split is {info.data['split']}; set random-10pct"
+            )
+        return validation
+
+
+class TableOptions(Section):
+    """Your own corpus: a table of utterances, or subtitles beside videos (docs/own-data.md)."""
+
+    table: Name
+    labels: Name
+    speaker_prefix: bool
+    classes: Annotated[list[Name], Unique]
+    validation_share: Rate
+    test_share: Rate
+    split_seed: Count
+
+    @model_validator(mode="after")
+    def _leave_something_to_train_on(self):
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share together must stay below 1: the rest is for training")
+        return self
+
+
+def _prepare_of(adapter: str, options: type) -> type[Prepare]:
+    """The `prepare` section of one of our adapters."""
+    name = f"Prepare{adapter.capitalize()}"
+    return create_model(name, __base__=Prepare, adapter=(Literal[adapter], ...), options=(options, ...))
+
+
+_PREPARE = {
+    "demo": _prepare_of("demo", NoOptions),
+    "emorynlp": _prepare_of("emorynlp", NoOptions),
+    "iemocap": _prepare_of("iemocap", IemocapOptions),
+    "import": _prepare_of("import", NoOptions),
+    "meld": _prepare_of("meld", MeldOptions),
+    "table": _prepare_of("table", TableOptions),
+}
+_OWN_ADAPTER = "<own>"
+
+
+def _adapter_tag(section: Any) -> str:
+    adapter = section.get("adapter") if isinstance(section, dict) else getattr(section, "adapter", None)
+    return f"<{adapter}>" if adapter in _PREPARE else _OWN_ADAPTER
+
+
+AnyPrepare = Annotated[
+    Union[
+        *(Annotated[section, Tag(f"<{adapter}>")] for adapter, section in _PREPARE.items()),
+        Annotated[Prepare, Tag(_OWN_ADAPTER)],
+    ],
+    Discriminator(_adapter_tag),
+]
+
+
+class FinetuneText(Section):
+    """The text encoder, fine-tuned on the training split's emotions."""
+
+    encoder: Name
+    epochs: Count
+    patience: Positive
+    learning_rate: PositiveFloat
+    weight_decay: NonNegative
+    warmup: Share
+    batch_windows: Positive
+    window: Window
+    context_share: Share
+    max_tokens: Annotated[int, Field(ge=8)]
+    dropout: Rate
+    precision: Precision
+    seed: Count
+    folds: Annotated[int, Field(ge=0), AfterValidator(_no_single_fold)]
+    scratch_layers: Positive
+    scratch_width: Annotated[int, Field(ge=32, multiple_of=32)]
+    scratch_vocabulary: Annotated[int, Field(ge=300)]
+
+
+class ExtractText(Section):
+    """One vector per utterance from the encoder (docs/method.md)."""
+
+    window: Window
+    context_share: Share
+    max_tokens: Annotated[int, Field(ge=8)]
+    precision: Precision
+
+
+class TrainFace(Section):
+    """The FER+ DenseNet."""
+
+    source: Name
+    image_size: Annotated[int, Field(ge=16, multiple_of=4)]
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: PositiveFloat
+    weight_decay: NonNegative
+    seed: Count
+
+
+class ExtractAudio(Section):
+    """OpenSMILE functionals of the whole utterance."""
+
+    feature_set: Name
+    min_s: NonNegative
+
+
+class ExtractVisual(Section):
+    """Pooled DenseNet features of the sampled faces."""
+
+    frames_per_s: PositiveFloat
+    max_frames: Positive
+    finder: Name
+    face: Literal["largest", "longest_track", "most_lip_motion"]
+    min_face: Share
+    margin: NonNegative
+
+
+class StageSettings(Section):
+    """The block of a corpus: a section per stage."""
+
+    prepare: AnyPrepare
+    finetune_text: FinetuneText
+    extract_text: ExtractText
+    train_face: TrainFace
+    extract_audio: ExtractAudio
+    extract_visual: ExtractVisual
+    train: Train
+
+
+def load_settings(path: str | Path = "params.yaml", overrides: Iterable[str] = (), corpus: str | None = None) -> Params:
+    """Read and check the whole of params.yaml, the sections of both stages; see `dferc.settings.load_params`."""
+    return load_params(path, overrides, corpus, block=StageSettings)

@@ -1,0 +1,1 @@
+"""Text encoders: loading, fine-tuning, windows, vectors."""

@@ -1,0 +1,232 @@
+"""Text encoders: found by name or path, or built from the corpus; and one vector per utterance from their states.
+
+Legend: B windows of a batch, L tokens of the longest, U utterances in the batch, W width of the encoder.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    RobertaConfig,
+    RobertaModel,
+    RobertaTokenizer,
+)
+from transformers.utils import logging as transformers_logging
+
+from dferc.core.errors import InputError
+from pipeline.text.windows import Window
+
+if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
+    from pipeline.settings import FinetuneText
+
+HEAD_WIDTH = 32
+"""Width of one attention head of an encoder built from scratch."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model and the tokenizer it was trained with."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return self.model.config.hidden_size
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors), configuration and tokenizer, for `load_encoder` to read."""
+        with _quiet_transformers():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+
+
+class Batch(NamedTuple):
+    """Windows padded to one length, and where their utterances are.
+
+    Attributes:
+        tokens_BL: ids.
+        mask_BL: 1 = token, 0 = padding.
+        window_U: window of each utterance.
+        first_U: index of its first token in the window.
+        last_U: index of its last token in the window.
+        row_U: its row in the corpus.
+    """
+
+    tokens_BL: Tensor
+    mask_BL: Tensor
+    window_U: Tensor
+    first_U: Tensor
+    last_U: Tensor
+    row_U: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        return type(self)(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+    def pick(self, chosen: Tensor) -> Self:
+        """The same windows with some of their utterances only (indices into U)."""
+        return self._replace(
+            **{name: getattr(self, name)[chosen] for name in ("window_U", "first_U", "last_U", "row_U")}
+        )
+
+
+def collate(windows: Sequence[Window], pad: int) -> Batch:
+    """Pad windows on the right, with the token `pad`, to the longest of them."""
+    longest = max(map(len, windows))
+    tokens_BL = torch.tensor([[*window.tokens, *[pad] * (longest - len(window))] for window in windows])
+    mask_BL = torch.arange(longest) < torch.tensor([len(window) for window in windows])[:, None]
+    utterances = [
+        (index, *places)
+        for index, window in enumerate(windows)
+        for places in zip(window.first, window.last, window.rows, strict=True)
+    ]
+    return Batch(tokens_BL, mask_BL.long(), *torch.tensor(utterances).T)
+
+
+def utterance_vectors(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """One vector per utterance: the mean of the last layer's states of its first and its last token (METHOD §0).
+
+    Returns:
+        [U, W] in the order of `batch.row_U`.
+    """
+    states_BLW = model(input_ids=batch.tokens_BL, attention_mask=batch.mask_BL).last_hidden_state
+    return (states_BLW[batch.window_U, batch.first_U] + states_BLW[batch.window_U, batch.last_U]) / 2
+
+
+# ---------------------------------------------------------------------------------------------------- published
+
+
+def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
+    """Load an encoder from a local folder or by its name on the Hugging Face hub (or in its local cache).
+
+    Args:
+        name: path or hub name. Weights must be safetensors; code that comes with a model is never run.
+        max_tokens: the window size it will be asked for.
+
+    Raises:
+        InputError: not found, unreadable, incomplete, not an encoder, or with fewer positions than `max_tokens`.
+    """
+    try:
+        with _quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            model, report = AutoModel.from_pretrained(
+                name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(_not_loaded(name, error)) from error
+    _check_complete(name, model, report["missing_keys"])
+    embeddings = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > embeddings:
+        raise InputError(
+            f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {embeddings} embeddings; "
+            "they are not of one model."
+        )
+    limit = position_limit(model)
+    if limit is not None and max_tokens > limit:
+        raise InputError(
+            f"{name} has positions for {limit} tokens, and max_tokens is {max_tokens}. "
+            f"Set max_tokens to {limit} or less, in finetune_text and in extract_text."
+        )
+    model.pooler = None  # the states of all tokens are what is used; an unused layer would only dilute the weight hash
+    return Encoder(model, tokenizer)
+
+
+def position_limit(model: PreTrainedModel) -> int | None:
+    """Most tokens of an input, None = any number.
+
+    RoBERTa and its kin count positions from their padding id + 1: its 514 positions are for 512 tokens.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    offset = getattr(getattr(model, "embeddings", None), "padding_idx", None)
+    return positions if positions is None or offset is None else positions - offset - 1
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars for fractions of a second, no report of the pooler's missing weights: see `_check_complete`."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.enable_progress_bar()
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _check_complete(name: str | Path, model: PreTrainedModel, missing: Iterable[str]) -> None:
+    # A model that can fill in a masked word has read the words after it; one that generates text has not.
+    if model.config.is_encoder_decoder or type(model.config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        raise InputError(
+            f"{name} is a {model.config.model_type}; an encoder that reads in both directions is needed, "
+            "such as roberta-large."
+        )
+    missing = sorted(key for key in missing if not key.startswith("pooler."))
+    if missing:
+        raise InputError(
+            f"{name} lacks {len(missing)} of the {type(model).__name__}'s weights, first {missing[0]!r}; "
+            "they would be random. Is it a checkpoint of another architecture?"
+        )
+
+
+def _not_loaded(name: str | Path, error: Exception) -> str:
+    folder = Path(name)
+    if folder.is_dir():
+        here = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        found = (
+            f"The folder is there and holds {here}; expected config.json, model.safetensors and the tokenizer's files."
+        )
+    else:
+        found = "There is no such folder, and no such model could be had from the Hugging Face hub or its local cache."
+    first = str(error).strip().splitlines()[0]
+    return (
+        f"The text encoder {str(name)!r} could not be loaded. {found} ({first}) Set finetune_text.encoder "
+        "to a folder with the model; where there is internet, `hf download NAME --local-dir FOLDER` makes one to copy."
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- from scratch
+
+
+def build_encoder(texts: Sequence[str], settings: "FinetuneText") -> Encoder:
+    """A small RoBERTa with random weights, and its byte-level BPE learned from `texts`: needs no download.
+
+    Weights come from torch's global generator; seed it first.
+
+    Raises:
+        InputError: there is no text to learn from.
+    """
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise InputError("`encoder: scratch` learns its vocabulary from the training split's text, and there is none.")
+    # Each text also with a space before it, as it stands inside a dialogue (see pipeline/text/windows.py).
+    both = [variant for text in texts for variant in (text, f" {text}")]
+    tokenizer = RobertaTokenizer().train_new_from_iterator(
+        both, vocab_size=settings.scratch_vocabulary, show_progress=False
+    )
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.scratch_width,
+        num_hidden_layers=settings.scratch_layers,
+        num_attention_heads=settings.scratch_width // HEAD_WIDTH,
+        intermediate_size=4 * settings.scratch_width,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        max_position_embeddings=settings.max_tokens + tokenizer.pad_token_id + 1,
+        type_vocab_size=1,
+    )
+    return Encoder(RobertaModel(config, add_pooling_layer=False), tokenizer)

@@ -1,0 +1,76 @@
+"""Folds of the training dialogues, for cross-fitted text features (`finetune_text.folds`).
+
+An encoder is surer of the dialogues that it was tuned on than of any other, and a model trained on such features learns
+to trust the text too much. With k folds the features of a training dialogue come from an encoder that was tuned without
+it; validation and test, which no encoder was tuned on, come from the one tuned on the whole training split.
+
+models/<corpus>/text holds that one, and beside it fold-0, fold-1, … and folds.csv, which says what each did not see.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dferc.core.errors import InputError
+from pipeline.rows.utterances import Utterance
+
+TABLE = "folds.csv"
+
+
+def fold_folder(encoder: Path, fold: int) -> Path:
+    """Where the encoder of a fold lies, beside the files of the one tuned on everything."""
+    return encoder / f"fold-{fold}"
+
+
+def deal_folds(rows: Sequence[Utterance], folds: int, seed: int) -> dict[str, int]:
+    """Deal the training dialogues, shuffled, to the folds in turn.
+
+    Returns:
+        The fold of every training dialogue, by dialogue id.
+
+    Raises:
+        InputError: there are fewer training dialogues than folds.
+    """
+    dialogues = list(dict.fromkeys(row.dialogue_id for row in rows if row.split == "train"))
+    if len(dialogues) < folds:
+        raise InputError(
+            f"finetune_text.folds is {folds}, and the training split has {len(dialogues)} dialogue(s): every fold "
+            "needs one to hold out. Lower it, or set it to 0 for features without cross-fitting."
+        )
+    shuffled = np.random.default_rng(seed).permutation(len(dialogues)).tolist()
+    return {dialogues[index]: turn % folds for turn, index in enumerate(shuffled)}
+
+
+def hold_out(rows: Sequence[Utterance], fold_of: Mapping[str, int], fold: int) -> list[Utterance]:
+    """The rows with a fold's dialogues moved to the test split, which fine-tuning does not look at."""
+    return [replace(row, split="test") if fold_of.get(row.dialogue_id) == fold else row for row in rows]
+
+
+def write_folds(encoder: Path, fold_of: Mapping[str, int]) -> None:
+    """Write folds.csv into an encoder's folder."""
+    with open(encoder / TABLE, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("dialogue_id", "fold"))
+        table.writerows(fold_of.items())
+
+
+def read_folds(encoder: Path) -> dict[str, int]:
+    """The fold of every training dialogue, by dialogue id; empty for an encoder without folds.
+
+    Raises:
+        InputError: folds.csv is damaged.
+    """
+    path = encoder / TABLE
+    if not path.exists():
+        return {}
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return {row["dialogue_id"]: int(row["fold"]) for row in csv.DictReader(file)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected a dialogue_id and a fold in every row: {error}. Make the encoder again with "
+            "`python -m pipeline.finetune_text`."
+        ) from None

@@ -1,0 +1,357 @@
+"""The commands: what they print where, exit statuses, and every bad input with its message."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+import dferc.training.display
+from dferc.cli.main import main
+from dferc.store.card import card_hash
+from dferc.store.hdf5 import read_utterances, write_utterances
+from dferc.store.rows import Note
+from tests.helpers.common import REPOSITORY, WIDTHS, write_features_folder
+
+SMALL = [f"--set=train.{setting}" for setting in ("hidden=8", "align=8", "epochs=2", "warmup_steps=2")]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A folder with features/demo and, trained on it, runs/demo/full (one seed)."""
+    root = tmp_path_factory.mktemp("cli")
+    write_features_folder(root / "features/demo")
+    assert run_train(root, "--seed=0").exit_code == 0
+    return root
+
+
+def dferc_command(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def paths(root: Path) -> list[str]:
+    return [f"--features={root / 'features'}", f"--out={root / 'runs'}"]
+
+
+def run_train(root: Path, *arguments: object) -> Result:
+    common = [*paths(root), f"--scratch={root / 'scratch'}", f"--params={REPOSITORY / 'params.yaml'}", "--device=cpu"]
+    return dferc_command("train", "--corpus=demo", *common, *SMALL, *arguments)
+
+
+def run_evaluate(root: Path, *arguments: object) -> Result:
+    return dferc_command("evaluate", "--corpus=demo", *paths(root), "--device=cpu", *arguments)
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def expect_error(result: Result, *parts: str) -> None:
+    """Exit status 1, the message on stderr, no traceback, nothing on stdout."""
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("error:") and "Traceback" not in result.stderr
+    for part in parts:
+        assert part in flat(result.stderr)
+
+
+@pytest.fixture
+def copy(root, tmp_path) -> Path:
+    """The same folder, to be damaged."""
+    shutil.copytree(root, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+# ---------------------------------------------------------------------------------------------------- what works
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_help_keeps_its_tables_and_shows_no_markup(command):
+    shown = CliRunner().invoke(main, [command, "--help"])
+    assert shown.exit_code == 0 and shown.stdout.startswith(f"Usage: main {command}")
+    assert "\\b" not in shown.stdout
+
+
+def test_help_does_not_import_what_is_slow():
+    slow = ("torch", "h5py", "sklearn", "pydantic")
+    code = f"import sys, dferc.cli.main; print([name for name in {slow} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_train_says_what_it_trains_and_scores_it(root, tmp_path):
+    result = run_train(root, "--seed=3", "--seed=4", f"--out={tmp_path}")
+    assert result.exit_code == 0 and result.stdout == ""
+    said = flat(result.stderr)
+    for part in (
+        "demo / full, seeds 3, 4",
+        "hidden 8,",
+        "device: cpu, float32: asked for",
+        "parameters, modalities text, audio, visual",
+        "train: 12 dialogues, 42 utterances, 42 labelled; present: text",
+        "seed 4 epoch 2: loss",
+        "mean of 2 seed(s)",
+    ):
+        assert part in said
+    made = {str(path.relative_to(tmp_path / "demo/full")) for path in tmp_path.rglob("*") if path.is_file()}
+    assert made == {
+        *(f"train/seed-{s}/{name}" for s in (3, 4) for name in ("model.safetensors", "settings.json", "history.csv")),
+        *("train/curves.csv", "metrics.json"),
+        *(f"evaluate/{name}.csv" for name in ("per_seed", "confusion", "predictions")),
+        "evaluate/protocol.json",
+    }
+
+
+def test_train_takes_the_seeds_of_the_params_file_and_leaves_scoring_to_evaluate(root, tmp_path):
+    result = run_train(root, "--set=train.epochs=1", "--no-evaluate", "--variant=t", f"--out={tmp_path}")
+    assert result.exit_code == 0
+    assert "demo / t, seeds 0, 1, 2, 3, 4" in result.stderr
+    assert not (tmp_path / "demo/t/metrics.json").exists()
+    assert len(list((tmp_path / "demo/t/train").glob("seed-*"))) == 5
+
+
+def test_evaluate_prints_json_for_programs_and_a_table_for_people(root):
+    result = run_evaluate(root, "--json", "--seed=0")
+    assert json.loads(result.stdout) == json.loads((root / "runs/demo/full/metrics.json").read_text())
+    assert "weighted f1" in result.stderr and "F1 anger" in result.stderr
+
+
+def test_inspect_counts_what_is_in_the_folder(root):
+    found = json.loads(dferc_command("inspect", root / "features/demo", "--json").stdout)
+    assert found["splits"]["validation"] == {
+        "dialogues": 5,
+        "utterances": 15,  # 1 + 2 + 3 + 4 + 5
+        "labelled": 15,
+        "most_speakers": 2,
+        "classes": found["splits"]["validation"]["classes"],
+    }
+    assert sum(found["splits"]["validation"]["classes"].values()) == 15
+    assert {modality: about["width"] for modality, about in found["modalities"].items()} == WIDTHS
+    assert all(0.5 < share <= 1 for about in found["modalities"].values() for share in about["present"].values())
+    shown = dferc_command("inspect", root / "features/demo")
+    assert "audio present (width 6)" in shown.stderr and "extractor: synthetic-0" in shown.stderr
+
+
+def test_inspect_shows_the_protocol_card(root, tmp_path):
+    note = Note(action="promoted", what="turns [xxx]", count=53, why="votes")
+    rows = read_utterances(root / "features/demo/utterances.h5")
+    rows = dataclasses.replace(rows, notes=(note,), speaker_independent=True)
+    shutil.copytree(root / "features/demo", tmp_path / "demo")
+    write_utterances(tmp_path / "demo/utterances.h5", rows)
+
+    found = json.loads(dferc_command("inspect", tmp_path / "demo", "--json").stdout)
+    assert found["card"] == card_hash(rows) and found["protocol"] == "synthetic"
+    assert [check["verdict"] for check in found["checks"]] == ["none", "found", "found", "not checked"]
+
+    said = flat(dferc_command("inspect", tmp_path / "demo").stderr)
+    for part in (
+        f"protocol card {found['card']}: synthetic",
+        "promoted 53 turns [xxx]: votes",
+        "a dialogue in two splits: none (0 of 22 dialogues)",
+        "a test speaker in another split: found (2 of 2 test speakers are in another split; the protocol claims there",
+        "Ann (train, validation, test)",
+        "the same media in two splits: not checked (the media were never compared)",
+    ):
+        assert part in said, part
+
+
+def test_inspect_names_a_modality_without_a_file(copy):
+    (copy / "features/demo/audio.h5").unlink()
+    assert json.loads(dferc_command("inspect", copy / "features/demo", "--json").stdout)["missing"] == ["audio"]
+    assert "audio: there is no audio.h5" in dferc_command("inspect", copy / "features/demo").stderr
+
+
+def test_inspect_shows_the_card_before_there_are_features(copy):
+    for modality in WIDTHS:
+        (copy / f"features/demo/{modality}.h5").unlink()
+    result = dferc_command("inspect", copy / "features/demo")
+    assert result.exit_code == 0 and "no features yet" in result.stderr
+    assert f"protocol card {card_hash(read_utterances(copy / 'features/demo/utterances.h5'))}" in flat(result.stderr)
+
+
+def test_params_option_asks_for_a_file():
+    assert "--params FILE" in dferc_command("train", "--help").stdout
+
+
+def test_train_shows_the_settings_in_lines_that_can_be_read(root, tmp_path):
+    lines = run_train(root, "--set=train.epochs=1", "--seed=0", f"--out={tmp_path}").stderr.splitlines()
+    start = lines.index("train (params.yaml, --set):") + 1
+    shown = " ".join(line.strip() for line in lines[start : start + 8] if line.startswith("  "))
+    assert shown.startswith("hidden 8, align 8, dropout 0.2,") and shown.endswith("precision bfloat16")
+    assert max(map(len, lines[start : start + 8])) <= 100
+
+
+def test_floor_and_check_answer(root):
+    found = json.loads(dferc_command("floor", "--corpus=demo", paths(root)[0], "--json").stdout)
+    assert found["test"] > 0.8
+    assert found["card"] == card_hash(read_utterances(root / "features/demo/utterances.h5"))
+    said = dferc_command("floor", "--corpus=demo", paths(root)[0]).stderr
+    assert "linear floor, weighted F1: validation" in said and f"protocol card {found['card']}" in said
+    few = ", ".join(f"{split} {count}" for split, count in found["labelled"].items() if count < 30)
+    assert few and f"hardly anything is labelled ({few} utterances)" in said
+    params = REPOSITORY / "params.yaml"
+    assert "is sound" in dferc_command("check", f"--params={params}").stderr
+    assert "demo" in json.loads(dferc_command("check", f"--params={params}", "--json").stdout)["blocks"]
+
+
+def test_epoch_table_is_live_on_a_terminal(monkeypatch, tmp_path):
+    with open(tmp_path / "screen", "w+", encoding="utf-8") as screen:
+        monkeypatch.setattr(dferc.training.display, "console", Console(file=screen, force_terminal=True, width=150))
+        with dferc.training.display.EpochTable() as table:
+            for epoch in (1, 2):
+                row = dict.fromkeys(dferc.training.display.COLUMNS, 0.25) | {"epoch": epoch}
+                table.add(7, row, is_best=epoch == 1)
+        screen.seek(0)
+        shown = screen.read()
+    assert "val. weighted F1" in shown and shown.count("best so far") > 1  # drawn again with the second epoch
+    assert "0.2500" in shown
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+
+
+def test_unknown_variant_names_the_nearest(root):
+    expect_error(run_train(root, "--variant=no_crn"), "There is no variant 'no_crn'. Did you mean 'no_crm'")
+    expect_error(run_evaluate(root, "--variant=ful"), "There is no variant 'ful'. Did you mean 'full'")
+
+
+def test_unknown_corpus_names_those_there_are():
+    result = dferc_command("train", "--corpus=medl", f"--params={REPOSITORY / 'params.yaml'}")
+    expect_error(
+        result,
+        "params.yaml has no block for the corpus 'medl'; it has demo, meld, iemocap, emorynlp, m3ed, mine.",
+        "Did you mean 'meld'?",
+    )
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("train.epochs=many", "demo.train.epochs: got 'many' (str); input should be a valid integer"),
+        ("train.dropout=1.5", "demo.train.dropout: got 1.5 (float)"),
+        ("train.learning_rat=1.0e-3", "demo.train.learning_rat: unknown key. Did you mean 'learning_rate'?"),
+        ("trian.epochs=3", "demo has no section 'trian'. Did you mean 'train'?"),
+        ("epochs", "expected section.key=value"),
+        ("train.class_weights={bliss: 1.0}", "not a class: bliss; without a weight: neutral, joy, anger"),
+    ],
+)
+def test_ill_typed_settings_are_refused_with_their_path(root, override, message):
+    expect_error(run_train(root, f"--set={override}"), message)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_cuda_without_a_gpu_is_an_error(root):
+    message = "--device cuda: this PyTorch"
+    expect_error(run_train(root, "--device=cuda"), message, "sees no CUDA device")
+    expect_error(run_evaluate(root, "--device=cuda"), message)
+
+
+def test_usage_errors_exit_with_2(root):
+    assert run_train(root, "--device=tpu").exit_code == 2
+    assert run_train(root, "--seed=-1").exit_code == 2
+    assert dferc_command("train").exit_code == 2
+
+
+def every_reader(root: Path) -> list[Result]:
+    """All commands that read features."""
+    return [
+        run_train(root, "--seed=9"),
+        run_evaluate(root),
+        dferc_command("inspect", root / "features/demo"),
+        dferc_command("floor", "--corpus=demo", paths(root)[0]),
+    ]
+
+
+def test_missing_features_folder(tmp_path):
+    for result in every_reader(tmp_path):
+        expect_error(result, "features/demo/utterances.h5 is missing. Make it with `python -m pipeline.prepare`")
+
+
+def test_truncated_features_file(copy):
+    path = copy / "features/demo/audio.h5"
+    path.write_bytes(path.read_bytes()[:3000])
+    for result in every_reader(copy):
+        expect_error(result, "audio.h5 is not a readable HDF5 file (truncated?)")
+
+
+def test_features_with_nan(copy):
+    with h5py.File(copy / "features/demo/text.h5", "r+") as file:
+        row = int(file["present"][()].argmax())
+        file["features"][row, 0] = float("nan")
+        name = file["utterance_id"].asstr()[row]
+    for result in every_reader(copy):
+        expect_error(result, "text.h5: text: 1 present utterance(s) have values that are not finite", name)
+
+
+def test_features_of_another_corpus(copy):
+    shutil.copy(write_features_folder(copy / "other", corpus="other") / "visual.h5", copy / "features/demo")
+    for result in every_reader(copy):
+        expect_error(result, "visual.h5 is of the corpus 'other', its utterances.h5 of 'demo'")
+
+
+def test_features_of_other_rows(copy):
+    other = write_features_folder(copy / "other", dialogues={"train": 13, "validation": 5, "test": 4})
+    shutil.copy(other / "visual.h5", copy / "features/demo")
+    for result in every_reader(copy):
+        expect_error(result, "visual.h5 has", "rows, its utterances.h5 72")
+
+
+def test_features_of_another_width_than_the_model(copy):
+    write_features_folder(copy / "features/demo", widths=WIDTHS | {"visual": 4})
+    expect_error(run_evaluate(copy), "widths.visual: trained on 5, found 4", "Train again")
+
+
+def test_evaluate_before_training(copy):
+    expect_error(run_evaluate(copy, "--variant=ta"), "runs/demo/ta/train has no trained seed", "dferc train")
+    expect_error(run_evaluate(copy, "--seed=8"), "seed-8/model.safetensors is missing")
+
+
+def test_splits_without_labels(copy):
+    write_features_folder(copy / "features/demo", unlabelled=("train",))
+    expect_error(run_train(copy), "the train split has 42 utterance(s), none of them labelled: nothing to learn from")
+    write_features_folder(copy / "features/demo", dialogues={"train": 12, "test": 3})
+    expect_error(run_train(copy), "the validation split has 0 utterance(s)", "nothing to select on")
+
+
+def test_params_file_missing_or_broken(tmp_path):
+    for command in (["check"], ["train", "--corpus=demo"]):
+        expect_error(dferc_command(*command, f"--params={tmp_path / 'none.yaml'}"), "no such params file")
+    broken = tmp_path / "params.yaml"
+    broken.write_text((REPOSITORY / "params.yaml").read_text().replace("epochs: 20", "epochs: -1\n  epohcs: 3", 1))
+    expect_error(
+        dferc_command("check", f"--params={broken}"), "fault(s)", "train.epochs: got -1", "epohcs: unknown key"
+    )
+
+
+def test_results_that_cannot_be_written(root, tmp_path):
+    (tmp_path / "demo").write_text("a file where a folder should be")
+    result = run_train(root, "--seed=0", f"--out={tmp_path}")
+    expect_error(result, "demo/full/train cannot be written to", f"Is {tmp_path / 'demo'} a folder that is yours?")
+    assert "epoch" not in result.stderr  # before the training, not after it
+
+
+def test_debug_shows_the_traceback(root):
+    result = run_train(root, "--variant=no_crn", "--debug")
+    assert result.exit_code == 1 and "There is no variant" in str(result.exception)
+
+
+def test_train_does_not_mix_a_trial_into_a_run(copy):
+    expect_error(
+        run_train(copy, "--seed=1", "--set=train.dropout=0.3"),
+        "seed-0 was trained with other settings (dropout)",
+        "--out runs/trial",
+    )
+    assert not (copy / "runs/demo/full/train/seed-1").exists()
+
+
+def test_train_refuses_the_features_of_another_corpus(copy):
+    shutil.move(copy / "features/demo", copy / "features/meld")
+    refused = dferc_command("train", "--corpus=meld", *paths(copy), f"--params={REPOSITORY / 'params.yaml'}")
+    expect_error(refused, "holds features of the corpus 'demo'; expected 'meld'", "--corpus demo")

@@ -1,0 +1,97 @@
+"""What a log and a terminal see of long work, and how a command ends."""
+
+import io
+import os
+import signal
+
+import click
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+import dferc.core.console
+from dferc.core.console import LINE_EVERY_S, progress_bar, readable_errors
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the console's progress goes by; `log` is where the console writes, a file."""
+    clock = Clock()
+    clock.log = io.StringIO()
+    monkeypatch.setattr(dferc.core.console, "console", Console(file=clock.log, get_time=clock, soft_wrap=True))
+    return clock
+
+
+def test_progress_in_a_log_is_a_line_now_and_then_with_rate_and_time_left(clock):
+    """2000 clips at 4 a second: lines after 30 s and 60 s, 500 s in all."""
+    with progress_bar() as bar:
+        task = bar.add_task("extract_audio meld", total=2000)
+        for _ in range(260):
+            clock.now_s += 0.25
+            bar.advance(task)
+    assert LINE_EVERY_S == 30
+    assert clock.log.getvalue().splitlines() == [
+        "extract_audio meld: 120 of 2,000, 4.0/s, 0:07:50 left",
+        "extract_audio meld: 240 of 2,000, 4.0/s, 0:07:20 left",
+    ]
+
+
+def test_progress_of_an_iterable_in_a_log(clock):
+    with progress_bar() as bar:
+        for _ in bar.track(range(3), description="epoch 1"):
+            clock.now_s += 20
+    assert clock.log.getvalue().splitlines() == ["epoch 1: 2 of 3, 0.1/s, 0:00:20 left"]
+
+
+def test_progress_of_short_work_says_nothing_in_a_log(clock):
+    with progress_bar() as bar:
+        assert list(bar.track(range(1000))) == list(range(1000))
+    assert clock.log.getvalue() == ""
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(dferc.core.console, "console", Console(file=screen, force_terminal=True, width=100))
+    with progress_bar() as bar:
+        list(bar.track(range(3), description="clips"))
+    assert "clips" in screen.getvalue() and "3/3" in screen.getvalue()
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_command_says_so_in_one_line_and_puts_the_handler_back(sent, status):
+    @click.command()
+    @readable_errors
+    def command():
+        os.kill(os.getpid(), sent)
+        raise AssertionError("goes on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    result = CliRunner().invoke(command)
+    assert result.exit_code == status
+    assert result.stderr.splitlines() == ["interrupted; finished work is kept: the same command goes on from there"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_second_sigterm_does_not_cut_the_saving_short():
+    saved = []
+
+    @click.command()
+    @readable_errors
+    def command():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            saved.append(True)
+
+    assert CliRunner().invoke(command).exit_code == 143 and saved

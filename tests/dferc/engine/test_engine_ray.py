@@ -1,0 +1,360 @@
+"""The engine on Ray: a real one on this machine, and clusters of several machines' worth of processes."""
+
+import importlib.metadata
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+
+import psutil
+import pytest
+
+from dferc import engine
+from dferc.core.errors import InputError
+from dferc.engine import WorkerDied, Workers, job
+from tests.helpers.clusters import STORE_BYTES, cluster_of, ray, ray_here
+from tests.helpers.common import REPOSITORY
+from tests.helpers.processes import is_alive
+
+HERE = Workers(2, cluster="local")
+
+_started_with = None
+
+
+def remember(value):
+    global _started_with
+    _started_with = value
+
+
+def square(number):
+    return _started_with, number * number, os.environ["OMP_NUM_THREADS"]
+
+
+def fail(number):
+    raise ValueError(f"number {number}")
+
+
+def refuse(reason):
+    raise InputError(reason)
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave_mark(item):
+    """Note that this item was begun; negative ones kill, 99 finds no memory."""
+    number, folder = item
+    with open(folder / "begun", "a") as file:
+        file.write(f"{number}\n")
+    if number < 0:
+        die()
+    if number == 99:
+        raise MemoryError
+    return number
+
+
+def begun(folder):
+    """How often each number was begun."""
+    return Counter(map(int, (folder / "begun").read_text().split()))
+
+
+def hold(item):
+    """Leave a mark of this item, node and process, then wait for the word to go on."""
+    number, folder = item
+    (folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+    return number
+
+
+def meet(item):
+    """The GPU of this worker, once another worker is at work as well."""
+    number, folder = item
+    [gpu] = ray.get_gpu_ids()
+    (folder / f"gpu{gpu}").touch()
+    while not ((folder / "gpu0").exists() and (folder / "gpu1").exists()):
+        time.sleep(0.05)
+    import torch
+
+    return gpu, os.environ["CUDA_VISIBLE_DEVICES"], torch.get_num_threads()
+
+
+@pytest.fixture(scope="module")
+def connected():
+    """Ray with two CPUs and two GPUs that exist in its books only."""
+    with ray_here(num_cpus=2, num_gpus=2):
+        yield
+
+
+@pytest.fixture
+def disconnected():
+    """No Ray, whatever ran before."""
+    ray.shutdown()
+    yield
+    ray.shutdown()
+
+
+def test_ray_gives_every_result_with_its_index(connected):
+    results = dict(engine.run(square, iter(range(20)), HERE, remember, ("begun",)))
+    assert results == {number: ("begun", number * number, "1") for number in range(20)}
+    assert list(engine.run(square, [], HERE)) == []
+
+
+def test_ray_takes_items_only_as_it_goes(connected):
+    taken = []
+    results = engine.run(square, (taken.append(n) or n for n in range(10**6)), HERE)
+    for _ in range(10):
+        next(results)
+    results.close()
+    assert len(taken) <= 10 + 2 * 2
+
+
+def file_and_worker(item):
+    """The file and this process, once another is at work as well."""
+    file, _, folder = item
+    (folder / str(os.getpid())).touch()
+    while len(os.listdir(folder)) < 2:
+        time.sleep(0.05)
+    time.sleep(0.01)
+    return file, os.getpid()
+
+
+def test_files_stay_with_one_ray_worker_each(connected, tmp_path):
+    items = [(file, number, tmp_path) for file in "abcdefgh" for number in range(12)]
+    workers = {file: set() for file in "abcdefgh"}
+    for _, (file, worker) in engine.run(file_and_worker, items, HERE, together=lambda item: item[0]):
+        workers[file].add(worker)
+    assert len(set.union(*workers.values())) == 2
+    assert sum(len(found) > 1 for found in workers.values()) <= 1  # shared when nothing else is left
+
+
+def test_what_waits_for_a_dead_ray_worker_goes_to_another(connected, tmp_path):
+    numbers = [0, 1, -1, *range(2, 12)]
+    items = [(number, tmp_path) for number in numbers]
+    results = dict(engine.run(leave_mark, items, HERE, together=lambda item: item[1]))
+    assert [index for index, result in results.items() if isinstance(result, WorkerDied)] == [2]
+    assert [results[index] for index in range(len(items)) if index != 2] == list(range(12))
+
+
+def test_ray_gives_up_what_kills_and_blames_nothing_else(connected, tmp_path):
+    numbers = [-1, 1, 2, 3, 99, 5, 6, 7]
+    results = dict(engine.run(leave_mark, [(number, tmp_path) for number in numbers], HERE))
+    assert {numbers[index] for index, result in results.items() if isinstance(result, WorkerDied)} == {-1, 99}
+    assert all(results[index] == number for index, number in enumerate(numbers) if number not in (-1, 99))
+    often = begun(tmp_path)
+    assert often[-1] == often[99] == 3 and all(often[number] <= 2 for number in numbers if number not in (-1, 99))
+    assert "worker died: 3 times" in str(results[0])
+
+
+@pytest.mark.parametrize(("function", "initializer"), [(fail, None), (square, fail)])
+def test_ray_hands_on_what_is_raised(connected, function, initializer):
+    with pytest.raises(ValueError, match="^number 3$") as raised:
+        list(engine.run(function, [3], HERE, initializer, (3,) if initializer else ()))
+    assert type(raised.value) is ValueError
+
+
+def test_machine_that_cannot_begin_is_named(connected):
+    with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* of the cluster: no such model"):
+        list(engine.run(square, [1], HERE, refuse, ("no such model",)))
+
+
+def test_workers_that_die_as_they_begin_end_the_run(connected, monkeypatch):
+    monkeypatch.setattr("dferc.engine.actors._MAX_STILLBORN", 2)
+    with pytest.raises(InputError, match="2 workers in a row died as they began"):
+        list(engine.run(square, [1], HERE, die))
+
+
+def test_machine_without_the_media_is_named(connected, monkeypatch, tmp_path):
+    def gone_afterwards(paths):  # here when asked, gone for the worker: this machine plays both
+        found = job.there(paths)
+        (tmp_path / "media").rmdir()
+        return found
+
+    (tmp_path / "media").mkdir()
+    monkeypatch.setattr("dferc.engine.cluster.there", gone_afterwards)
+    with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* lacks {tmp_path}/media"):
+        list(engine.run(square, [1], HERE, paths=[tmp_path / "media", tmp_path / "never"]))
+
+
+def test_machine_with_other_versions_is_named(connected, monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1")  # of this process only
+    with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* has av [0-9.]+, here 0.1; .* ray "):
+        list(engine.run(square, [1], HERE))
+
+
+def test_each_worker_of_a_network_has_a_gpu_to_itself(connected, tmp_path):
+    import torch
+
+    torch.set_num_threads(1)
+    results = dict(engine.run(meet, [(n, tmp_path) for n in range(4)], HERE.for_network()))
+    assert set(results.values()) == {(0, "0", 1), (1, "1", 1)}
+
+
+def marks(folder):
+    """(item, node, process id) of everything that was begun."""
+    return [mark.name.split("-") for mark in folder.iterdir() if mark.name != "go"]
+
+
+def wait_until(condition, patience_s=60):
+    deadline = time.monotonic() + patience_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def kill_once_at_work(folder, kill, doomed_node):
+    """Once both nodes are at work: kill, see the worker of the doomed node gone, let the rest go on."""
+    try:
+        wait_until(lambda: len({node for _, node, _ in marks(folder)}) == 2)
+        [worker] = [int(pid) for _, node, pid in marks(folder) if node == doomed_node.node_id]
+        kill(worker)
+        wait_until(lambda: not is_alive(worker))
+    finally:
+        (folder / "go").touch()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "resource"), [("worker", "cpu"), ("node", "cpu"), ("node", "gpu")])
+def test_what_a_killed_worker_or_node_was_at_runs_elsewhere(disconnected, tmp_path, what, resource):
+    share = {"num_cpus": 1, "num_gpus": 1}
+    with cluster_of(share, share) as (cluster, [doomed]):
+
+        def kill(worker):
+            os.kill(worker, signal.SIGKILL) if what == "worker" else cluster.remove_node(doomed, allow_graceful=False)
+
+        killer = threading.Thread(target=kill_once_at_work, args=(tmp_path, kill, doomed))
+        killer.start()
+        items = ((number, tmp_path) for number in range(6))
+        workers = Workers(cluster=cluster.address)
+        workers = workers.for_network() if resource == "gpu" else workers
+        assert dict(engine.run(hold, items, workers)) == {n: n for n in range(6)}
+        killer.join()
+    assert sorted(Counter(number for number, *_ in marks(tmp_path)).values()) == [1, 1, 1, 1, 1, 2]
+
+
+def wait_for_company(item):
+    """Leave a mark; all but the first item then wait until two nodes are at work."""
+    number, folder = item
+    (folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
+    if number:
+        wait_until(lambda: len({node for _, node, _ in marks(folder)}) == 2)
+    return number
+
+
+@pytest.mark.slow
+def test_machine_that_joins_at_work_is_used(disconnected, tmp_path):
+    with cluster_of({"num_cpus": 1}) as (cluster, _):
+        items = ((number, tmp_path) for number in range(6))
+        results = engine.run(wait_for_company, items, Workers(cluster=cluster.address))
+        first = next(results)
+        cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        assert dict([first, *results]) == {n: n for n in range(6)}
+    assert len({node for _, node, _ in marks(tmp_path)}) == 2
+
+
+@pytest.fixture(scope="module")
+def one_node():
+    """A cluster of one machine, to be joined."""
+    with cluster_of({"num_cpus": 1}) as (cluster, _):
+        yield Workers(cluster=cluster.address)
+
+
+def process(_):
+    return os.getpid()
+
+
+def test_cluster_without_gpus_leaves_the_network_to_this_process(one_node, disconnected):
+    assert list(engine.run(process, [0], one_node.for_network())) == [(0, os.getpid())]
+    assert list(engine.run(process, [0], one_node)) != [(0, os.getpid())]
+
+
+def test_machine_with_other_code_of_ours_is_named(one_node, disconnected, monkeypatch, tmp_path):
+    for package in ("dferc", "pipeline"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with open(tmp_path / "dferc" / "console.py", "a") as file:
+        file.write("# an older one\n")
+    monkeypatch.chdir(tmp_path)  # where Ray's workers look first
+    with pytest.raises(InputError, match=r"has our code [0-9a-f]{12}, here [0-9a-f]{12}\. Values could"):
+        list(engine.run(abs, [1], one_node))
+
+
+def wait(_):
+    time.sleep(60)
+
+
+@pytest.mark.slow
+def test_workers_that_ray_kills_for_want_of_memory_end_the_run(disconnected, monkeypatch):
+    """Ray's own memory monitor does the killing: it is told that one hundredth of the memory is too much."""
+    monkeypatch.setattr("dferc.engine.actors._MAX_STILLBORN", 2)
+    with ray_here(num_cpus=1, _system_config={"memory_usage_threshold": 0.01, "memory_monitor_refresh_ms": 100}):
+        with pytest.raises(InputError, match="2 workers in a row died as they began. Is the memory too small"):
+            list(engine.run(square, [1], Workers(1, cluster="local"), wait, (0,)))
+
+
+def hoard(item):
+    """99 takes more and more memory, 20 GiB at most; others take none."""
+    number, folder = item
+    leave_mark((number % 99, folder))
+    kept = []
+    while number == 99 and len(kept) < 80:
+        kept.append(b"\1" * (256 << 20))
+        time.sleep(0.05)
+    return number
+
+
+@pytest.mark.slow
+def test_worker_that_ray_kills_at_work_for_want_of_memory_costs_that_item_alone(disconnected, tmp_path):
+    """Ray's own memory monitor does the killing, 3 GiB above what is in use."""
+    memory = psutil.virtual_memory()
+    limit = {"memory_usage_threshold": 1 - (memory.available - (3 << 30)) / memory.total}
+    items = [(number, tmp_path) for number in (1, 2, 99, 3, 4)]
+    with ray_here(num_cpus=1, _system_config=limit | {"memory_monitor_refresh_ms": 50}):
+        results = dict(engine.run(hoard, items, Workers(1, cluster="local")))
+    assert results == {0: 1, 1: 2, 2: WorkerDied(3), 3: 3, 4: 4}
+    assert begun(tmp_path)[0] == 3
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no.such.host.invalid:6379", "nonsense"])
+def test_address_without_ray_is_refused_within_seconds(disconnected, address):
+    started = time.monotonic()
+    with pytest.raises(InputError, match=f"no Ray cluster answers at {address} .*docs/cluster.md"):
+        list(engine.run(square, [1], Workers(cluster=address)))
+    assert time.monotonic() - started < 10
+
+
+def test_cluster_that_cannot_be_joined_is_told(disconnected, monkeypatch):
+    def refused(*_, **__):
+        raise ConnectionError("Could not find any running Ray instance")
+
+    monkeypatch.setattr(ray, "init", refused)  # a machine may have a cluster of its own
+    with pytest.raises(InputError, match="cluster at auto cannot be joined: Could not find .* RAY_AUTH_MODE=token"):
+        list(engine.run(square, [1], Workers(cluster="auto")))
+
+
+@pytest.mark.parametrize("raised", [Exception, TimeoutError])
+@pytest.mark.parametrize(("address", "told"), [("local", "cannot be started .* --engine local"), ("auto", "at auto")])
+def test_ray_that_does_not_come_up_in_time_is_told(disconnected, monkeypatch, raised, address, told):
+    def late(*_, **__):
+        raise raised("The node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(InputError, match=told):
+        list(engine.run(square, [1], Workers(1, cluster=address)))
+
+
+@pytest.mark.parametrize(("changed", "found"), [("ray", "Ray: 0.1"), ("python", "Python: 3.0.0")])
+def test_cluster_of_another_version_is_refused(one_node, disconnected, monkeypatch, changed, found):
+    mine = ray._private.utils.compute_version_info()
+    other = ("0.1", mine[1]) if changed == "ray" else (mine[0], "3.0.0")
+    monkeypatch.setattr("ray._private.utils.compute_version_info", lambda: other)  # of this process only
+    with pytest.raises(InputError, match=rf"(?s)joined: Version mismatch.*{found}.*the same Ray on every"):
+        list(engine.run(square, [1], one_node))
+
+
+def test_ray_started_here_changes_nothing_here_and_works_as_hard_as_a_process(disconnected):
+    before = signal.getsignal(signal.SIGTERM)
+    assert list(engine.run(os.nice, [0], Workers(1, cluster="local"))) == [(0, os.nice(0))]
+    assert signal.getsignal(signal.SIGTERM) is before and not ray.is_initialized()

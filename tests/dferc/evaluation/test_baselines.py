@@ -1,0 +1,249 @@
+"""Baselines: what each computes, that it is fit on the training split only, and that its runs are runs like others."""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from dferc.cli.main import main
+from dferc.core.device import choose_device
+from dferc.core.errors import InputError
+from dferc.evaluation.baselines import BASELINES, logistic, majority, run_baseline, verify_baseline
+from dferc.evaluation.evaluate import evaluate, score
+from dferc.evaluation.floor import linear_floor
+from dferc.evaluation.record import write_report
+from dferc.evaluation.recurrent import RecurrentBaseline, fit_recurrent, predict_recurrent
+from dferc.model.lstm import Layout
+from dferc.results.compare import collect
+from dferc.results.runs import read_run
+from dferc.store.hdf5 import read_corpus
+from dferc.store.rows import CachedCorpus
+from dferc.training.data import Batch
+from dferc.training.task import Task, make_task
+from dferc.training.train import train
+from tests.helpers.common import REPOSITORY, small_settings, write_features_folder
+
+DIALOGUES = {"train": 30, "validation": 10, "test": 12}
+
+
+def make_small_task(corpus: CachedCorpus, **changes) -> Task:
+    settings = small_settings(
+        **({"hidden": 16, "batch_dialogues": 10, "epochs": 6, "patience": 6, "learning_rate": 0.03} | changes)
+    )
+    return make_task(corpus, "full", settings, choose_device("cpu", "float32"))
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory) -> Path:
+    return write_features_folder(tmp_path_factory.mktemp("features") / "demo", dialogues=DIALOGUES, noise=3.0)
+
+
+@pytest.fixture(scope="module")
+def corpus(features) -> CachedCorpus:
+    return read_corpus(features)
+
+
+@pytest.fixture(scope="module")
+def task(corpus) -> Task:
+    return make_small_task(corpus)
+
+
+@pytest.fixture(scope="module")
+def runs(task, tmp_path_factory) -> Path:
+    """runs/demo with every baseline and `full`, two seeds each."""
+    root = tmp_path_factory.mktemp("runs") / "demo"
+    for name in BASELINES:
+        run_baseline(name, task, (0, 1), root / name)
+    folders = train(task, (0, 1), folder=root / "full/train", scratch=root.parent / "scratch")
+    write_report(root / "full", task.corpus, evaluate(task.corpus, folders, torch.device("cpu")))
+    return root
+
+
+def with_emotions(corpus: CachedCorpus, emotion: np.ndarray) -> CachedCorpus:
+    return dataclasses.replace(corpus, utterances=dataclasses.replace(corpus.utterances, emotion=emotion))
+
+
+# ---------------------------------------------------------------------------------------------------- without chance
+
+
+def test_majority_has_the_shares_of_the_training_split(corpus):
+    rows = corpus.utterances
+    emotion = np.full(len(rows), 1)  # the most frequent class outside of training
+    emotion[rows.split == "train"] = np.resize([2, 0, 2, -1, 1], (rows.split == "train").sum())
+    assert (rows.split == "train").sum() == 105  # 21 rounds of 2, 0, 2, none, 1
+    found = majority(with_emotions(corpus, emotion))
+    assert found.shape == (len(rows), 3)
+    assert (found == [0.25, 0.25, 0.5]).all()
+
+
+def test_logistic_is_the_linear_floor(corpus):
+    rows, floor = corpus.utterances, linear_floor(corpus)
+    predicted = logistic(corpus, tuple(corpus.modalities)).argmax(axis=1)
+    for split, expected in (("validation", floor.validation), ("test", floor.test)):
+        here = rows.split == split
+        assert score(rows.emotion[here], predicted[here], 3).weighted_f1 == pytest.approx(expected)
+
+
+def test_logistic_never_says_a_class_that_training_lacks(corpus):
+    rows = corpus.utterances
+    emotion = np.where((rows.split == "train") & (rows.emotion == 1), -1, rows.emotion)
+    found = logistic(with_emotions(corpus, emotion), ("text",))
+    assert (found[:, 1] == 0).all() and found.sum(axis=1) == pytest.approx(np.ones(len(rows)))
+
+
+# ---------------------------------------------------------------------------------------------------- recurrent
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_recurrent_repeats_bit_for_bit_and_follows_its_seed(task, late):
+    one = fit_recurrent(task, 3, late)
+    torch.rand(1)  # where the global generator stands must not matter
+    again, other = fit_recurrent(task, 3, late), fit_recurrent(task, 4, late)
+    weights = [torch.cat([values.flatten() for values in each.model.parameters()]) for each in (one, again, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert one[1:] == again[1:]
+
+
+def test_recurrent_averages_weights_where_the_settings_say_so(corpus):
+    plain, averaged = (fit_recurrent(make_small_task(corpus, weight_average=decay), 0, False) for decay in (0.0, 0.9))
+    pairs = zip(plain.model.parameters(), averaged.model.parameters(), strict=True)
+    assert not any(torch.equal(one, two) for one, two in pairs)
+    assert min(plain.validation_weighted_f1, averaged.validation_weighted_f1) > 0.6  # chance is about a third
+
+
+def test_recurrent_leaves_the_random_generator_alone(task):
+    before = torch.get_rng_state()
+    fit_recurrent(task, 3, late=False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("late", "average"), [(False, 0.0), (True, 0.0), (False, 0.9)])
+def test_recurrent_keeps_the_epoch_that_is_best_on_validation(corpus, late, average):
+    task = make_small_task(corpus, weight_average=average)
+    fitted = fit_recurrent(task, 0, late)
+    rows_N, probabilities_NC = predict_recurrent(fitted.model, task.validation)
+    actual = task.corpus.utterances.emotion[rows_N.numpy()]
+    found = score(actual, probabilities_NC.argmax(dim=1).numpy(), 3).weighted_f1
+    assert found == pytest.approx(fitted.validation_weighted_f1)
+    assert 1 <= fitted.best_epoch <= task.settings.epochs
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baseline_never_reads_a_test_label(corpus, task, tmp_path, name):
+    rows = corpus.utterances
+    wrong = with_emotions(corpus, np.where(rows.split == "test", (rows.emotion + 1) % 3, rows.emotion))
+    _, honest = run_baseline(name, task, (0,), tmp_path / "one")
+    _, other = run_baseline(name, make_small_task(wrong), (0,), tmp_path / "two")
+    assert np.array_equal(honest[0].predictions["test"].probabilities_NC, other[0].predictions["test"].probabilities_NC)
+
+
+def test_bc_lstm_hears_what_was_said_before(tmp_path):
+    """The label is the class of the utterance before: context alone tells it."""
+    corpus = read_corpus(
+        write_features_folder(tmp_path / "demo", dialogues=DIALOGUES | {"train": 60}, noise=0.3, absent=0)
+    )
+    rows = corpus.utterances
+    first = np.r_[True, rows.dialogue_id[1:] != rows.dialogue_id[:-1]]
+    task = make_small_task(with_emotions(corpus, np.where(first, -1, np.roll(rows.emotion, 1))), epochs=12, patience=12)
+    (heard,) = run_baseline("bc_lstm", task, (0,), tmp_path / "bc_lstm")[1]
+    (deaf,) = run_baseline("logistic", task, (0,), tmp_path / "logistic")[1]
+    assert heard.scores["test"].weighted_f1 > 0.85
+    assert deaf.scores["test"].weighted_f1 < 0.6
+
+
+class Fixed(torch.nn.Module):
+    """A branch that says always the same."""
+
+    def __init__(self, modality: str, share: float):
+        super().__init__()
+        self.modalities = (modality,)
+        self.logits_C = torch.tensor([share, 1 - share]).log()
+
+    def forward(self, features, layout):
+        return self.logits_C.expand(len(features[self.modalities[0]]), 2)
+
+
+def test_late_fusion_is_the_mean_over_the_modalities_that_are_there():
+    model = RecurrentBaseline([Fixed("text", 0.9), Fixed("audio", 0.3)], ("text", "audio"))
+    present = torch.tensor([[True, True, False, False], [True, False, True, False]])
+    x = torch.zeros(4, 1)
+    batch = Batch({"text": x, "audio": x}, present, torch.zeros(4), torch.arange(4), Layout.of([4]))
+    assert model.probabilities(batch)[:, 0].tolist() == pytest.approx([0.6, 0.9, 0.3, 0.6])
+
+
+def test_late_fusion_of_one_modality_is_early_fusion(tmp_path):
+    task = make_small_task(read_corpus(write_features_folder(tmp_path / "demo", widths={"text": 8}, absent=0)))
+    early, late = (fit_recurrent(task, 0, late) for late in (False, True))
+    assert early[1:] == late[1:]
+    for one, two in zip(early.model.state_dict().values(), late.model.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+# ---------------------------------------------------------------------------------------------------- as runs
+
+
+def test_runs_of_baselines_stand_in_the_table_beside_full(runs):
+    found = collect(runs)
+    assert [row.name for row in found.rows] == ["full", "bc_lstm", "late_fusion", "logistic", "majority"]
+    assert {row.run.card["card"] for row in found.rows} == {found.reference.card["card"]}
+    scores = {row.name: row.run.scores.weighted_f1.mean() for row in found.rows}
+    assert min(scores[name] for name in ("bc_lstm", "late_fusion", "logistic")) > scores["majority"] + 0.1
+    assert found.notes == []
+
+
+def test_run_of_a_baseline_says_the_same_for_every_seed_where_no_chance_is_in_it(runs):
+    for name in BASELINES:
+        predicted = read_run(runs / name).probability_SNC
+        assert np.array_equal(*predicted) == (name in ("majority", "logistic"))
+
+
+def test_late_fusion_is_not_early_fusion(runs):
+    one, two = (read_run(runs / name).probability_SNC for name in ("bc_lstm", "late_fusion"))
+    assert abs(one - two).max() > 0.01
+
+
+def test_run_of_a_baseline_claims_no_contribution_nor_context(runs):
+    with open(runs / "bc_lstm/evaluate/predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert not [name for name in rows[0] if name.startswith("contribution")]
+    assert {(row["context_weight"], row["agreement"]) for row in rows} == {("nan", "nan")}
+
+
+def test_two_methods_without_chance_withhold_the_test_over_seeds(runs):
+    assert (
+        "majority differs from logistic alike in every seed: the interval and test over seeds are withheld"
+        in collect(runs, against="logistic").notes
+    )
+
+
+def test_baseline_that_is_not_there_names_the_nearest():
+    with pytest.raises(InputError, match="There is no baseline 'bclstm'. Did you mean 'bc_lstm'"):
+        verify_baseline("bclstm")
+
+
+def run_command(features, out, *options):
+    arguments = ["baselines", "--corpus", "demo", "--features", str(features.parent), "--out", str(out)]
+    arguments += ["--params", str(REPOSITORY / "params.yaml"), "--device", "cpu", "--seed", "7", *options]
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+def test_baselines_command_writes_the_named_ones(features, tmp_path):
+    result = run_command(features, tmp_path, "--name", "majority", "--name", "logistic")
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["logistic", "majority"]
+    assert read_run(tmp_path / "demo/majority").seeds == (7,)
+    assert run_command(features, tmp_path, "--name", "late").exit_code == 1
+
+
+def test_baselines_command_takes_the_settings_of_a_trial(features, tmp_path):
+    trial = ("--name", "bc_lstm", "--set", "train.epochs=1", "--set")
+    for hidden in (4, 5):
+        assert run_command(features, tmp_path / f"{hidden}", *trial, f"train.hidden={hidden}").exit_code == 0
+    four, five = ((tmp_path / f"{hidden}/demo/bc_lstm/metrics.json").read_text() for hidden in (4, 5))
+    assert four != five
+    refused = run_command(features, tmp_path, "--name", "bc_lstm", "--set", "train.hiden=4")
+    assert refused.exit_code == 1 and "hidden" in refused.stderr

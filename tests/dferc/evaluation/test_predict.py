@@ -1,0 +1,203 @@
+"""dferc predict: what a model says of another corpus, and the features that it is kept from."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from dferc.cli.main import main
+from dferc.core.device import choose_device
+from dferc.core.errors import InputError
+from dferc.evaluation.evaluate import evaluate
+from dferc.evaluation.predict import find_run, fit_to, predict_corpus, score_labelled
+from dferc.evaluation.record import write_report
+from dferc.store.hdf5 import read_corpus, read_features, write_features
+from dferc.store.rows import Features
+from dferc.training.checkpoint import load_checkpoint
+from dferc.training.task import make_task
+from dferc.training.train import train
+from tests.helpers.common import CLASSES, small_settings, write_features_folder
+
+CPU = torch.device("cpu")
+UNSEEN = {"corpus": "mine", "dialogues": {"test": 4}, "unlabelled": ("test",), "classes": ()}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Features of `demo`, two seeds trained on it in run/, and features of `mine`, made alike and without labels."""
+    root = tmp_path_factory.mktemp("predict")
+    task = make_task(
+        read_corpus(write_features_folder(root / "demo")), "full", small_settings(), choose_device("cpu", "float32")
+    )
+    train(task, (0, 1), folder=root / "run/train", scratch=root / "scratch")
+    write_features_folder(root / "mine", **UNSEEN)
+    return root
+
+
+@pytest.fixture
+def mine(root, tmp_path) -> Path:
+    """Features of `mine`, to be changed."""
+    return Path(shutil.copytree(root / "mine", tmp_path / "mine"))
+
+
+def predict_command(root: Path, features: Path, out: Path, *more: object) -> Result:
+    arguments = ["predict", f"--run={root / 'run'}", f"--features={features}", f"--out={out}", "--device=cpu", *more]
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def change(folder: Path, modality: str, identity: dict | None = None, **columns: object) -> None:
+    """Write a modality of a folder again, with another identity or other columns."""
+    made = read_features(folder / f"{modality}.h5", modality)
+    fields = {name: getattr(made, name) for name in Features.__dataclass_fields__}
+    write_features(
+        folder / f"{modality}.h5", Features(**fields | columns | {"identity": {**made.identity, **(identity or {})}})
+    )
+
+
+def refused(root: Path, features: Path) -> str:
+    with pytest.raises(InputError) as error:
+        fit_to(load_checkpoint(root / "run/train/seed-0", CPU), read_corpus(features))
+    return str(error.value)
+
+
+def test_table_has_a_row_per_utterance_of_every_split(root, mine, tmp_path):
+    result = predict_command(root, mine, tmp_path / "out/predictions.csv")
+    assert result.exit_code == 0 and result.stdout == ""
+    assert "10 utterances, mean of 2 model(s)" in result.stderr and "labelled utterances" not in result.stderr
+    table = read_table(tmp_path / "out/predictions.csv")
+    assert [row["utterance_id"] for row in table] == list(read_corpus(mine).utterances.utterance_id)
+    assert list(table[0]) == [
+        *("utterance_id", "dialogue_id", "position", "speaker", "text", "emotion", "predicted"),
+        *("p_neutral", "p_joy", "p_anger"),
+        *("contribution_text", "contribution_audio", "contribution_visual", "context_weight", "agreement"),
+    ]
+    for row in table:
+        chances = {name: float(row[f"p_{name}"]) for name in CLASSES}
+        assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
+        assert row["predicted"] == max(chances, key=chances.get) and row["emotion"] == ""
+
+
+def test_one_seed_says_what_evaluate_says_of_the_same_utterances(root, tmp_path):
+    assert predict_command(root, root / "demo", tmp_path / "p.csv", "--seed=1").exit_code == 0
+    predicted = {row["utterance_id"]: row for row in read_table(tmp_path / "p.csv")}
+    corpus = read_corpus(root / "demo")
+    write_report(tmp_path, corpus, evaluate(corpus, [root / "run/train/seed-1"], CPU))
+    for row in read_table(tmp_path / "evaluate/predictions.csv"):
+        both = predicted[row["utterance_id"]]
+        assert {name: row[name] for name in both if name != "text"} == {n: v for n, v in both.items() if n != "text"}
+
+
+def test_several_seeds_are_averaged(root):
+    checkpoints = [load_checkpoint(folder, CPU) for folder in find_run(root / "run")]
+    corpus, _ = fit_to(checkpoints[0], read_corpus(root / "mine"))
+    first, second = (predict_corpus([each], corpus, CPU) for each in checkpoints)
+    both = predict_corpus(checkpoints, corpus, CPU)
+    for one, two, mean in list(zip(first, second, both, strict=True))[1:]:
+        np.testing.assert_allclose(mean, (one + two) / 2, rtol=1e-6)
+    assert not np.allclose(first.probabilities_NC, second.probabilities_NC)
+
+
+def test_splits_that_alternate_come_in_the_order_of_the_corpus(root, tmp_path):
+    """The demo has its splits one after the other; here the test dialogues come first."""
+    folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 3, "train": 3, "validation": 2})
+    checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
+    corpus, _ = fit_to(checkpoint, read_corpus(folder))
+    made = predict_corpus([checkpoint], corpus, CPU)
+    assert made.rows_N.tolist() == list(range(len(corpus.utterances)))
+
+
+def test_run_may_be_the_variant_its_train_folder_or_one_seed(root):
+    seeds = [root / "run/train/seed-0", root / "run/train/seed-1"]
+    assert find_run(root / "run") == find_run(root / "run/train") == seeds
+    assert find_run(root / "run", [1]) == find_run(seeds[1]) == seeds[1:]
+    with pytest.raises(InputError, match="has no trained seed"):
+        find_run(root / "nowhere")
+
+
+def test_modality_that_is_not_there_is_absent(root, mine, tmp_path):
+    (mine / "visual.h5").unlink()
+    audio = read_features(mine / "audio.h5", "audio")
+    nothing = {"features": np.zeros((len(audio.present), 3), np.float32), "present": np.zeros_like(audio.present)}
+    change(mine, "audio", {"extractor": "none"}, **nothing)  # another width and maker: no value of it is used
+    result = predict_command(root, mine, tmp_path / "p.csv")
+    assert result.exit_code == 0
+    assert "note: audio: absent throughout" in result.stderr and "note: visual: absent throughout" in result.stderr
+    text = read_features(mine / "text.h5", "text").present
+    for row, present in zip(read_table(tmp_path / "p.csv"), text, strict=True):
+        assert float(row["contribution_text"]) == float(present) and float(row["contribution_audio"]) == 0
+
+
+def test_corpus_without_any_known_modality_is_refused(root, mine):
+    for modality in ("text", "audio", "visual"):
+        made = read_features(mine / f"{modality}.h5", modality)
+        change(mine, modality, features=np.zeros_like(made.features), present=np.zeros_like(made.present))
+    assert "has none of the modalities" in refused(root, mine)
+
+
+@pytest.mark.parametrize(
+    ("modality", "identity", "said"),
+    [
+        ("text", {"model": "another"}, "text, model: trained on None, found 'another'"),
+        ("audio", {"params": {"set": "eGeMAPS"}}, "audio, params: trained on None, found {'set': 'eGeMAPS'}"),
+        ("visual", {"extractor": "other-net 1"}, "visual, extractor: trained on 'synthetic-0', found 'other-net 1'"),
+    ],
+)  # fmt: skip
+def test_features_made_otherwise_are_refused_with_what_differs(root, mine, modality, identity, said):
+    change(mine, modality, identity)
+    message = refused(root, mine)
+    assert said in message and "--encoder" in message and message.count("  - ") == 1
+
+
+def test_other_width_is_refused(root, tmp_path):
+    folder = write_features_folder(tmp_path / "mine", widths={"text": 9, "audio": 6, "visual": 5}, **UNSEEN)
+    assert "text, width: trained on 8, found 9" in refused(root, folder)
+
+
+def test_other_versions_of_the_same_tool_are_told(root, mine):
+    checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
+    checkpoint.record["features"]["text"]["extractor"] = "transformers 5.0"
+    change(mine, "text", {"extractor": "transformers 5.1", "computed_in": "bfloat16"})
+    assert fit_to(checkpoint, read_corpus(mine))[1] == [
+        "text, extractor: trained on 'transformers 5.0', found 'transformers 5.1'",
+        "text, computed_in: trained on None, found 'bfloat16'",
+    ]
+
+
+def test_labelled_corpus_is_scored_whatever_the_order_of_its_classes(root, tmp_path):
+    folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 6}, classes=("joy", "neutral"))
+    checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
+    corpus, _ = fit_to(checkpoint, read_corpus(folder))
+    made = predict_corpus([checkpoint], corpus, CPU)
+    names = [CLASSES[index] for index in made.probabilities_NC.argmax(axis=1)]
+    actual = [corpus.utterances.classes[emotion] for emotion in corpus.utterances.emotion]
+    scores = score_labelled(checkpoint, corpus, made)
+    assert scores.accuracy == pytest.approx(np.mean([one == two for one, two in zip(names, actual, strict=True)]))
+    assert scores.support_C.tolist() == [actual.count(name) for name in CLASSES]
+    result = predict_command(root, folder, tmp_path / "p.csv", "--seed=0")
+    assert re.search(rf"on its 21 labelled utterances: .*accuracy {scores.accuracy:.4f}", result.stderr)
+
+
+def test_training_corpus_and_unknown_classes_are_not_scored(root, tmp_path):
+    checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
+    corpus, _ = fit_to(checkpoint, read_corpus(root / "demo"))
+    assert score_labelled(checkpoint, corpus, predict_corpus([checkpoint], corpus, CPU)) is None
+    folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 6}, classes=("joy", "glee"))
+    corpus, _ = fit_to(checkpoint, read_corpus(folder))
+    assert score_labelled(checkpoint, corpus, predict_corpus([checkpoint], corpus, CPU)) is None
+
+
+def test_refusal_is_one_message_without_a_table(root, mine, tmp_path):
+    change(mine, "text", {"model": "another"})
+    result = predict_command(root, mine, tmp_path / "p.csv")
+    assert result.exit_code == 1 and result.stderr.startswith("error:") and "Traceback" not in result.output
+    assert not (tmp_path / "p.csv").exists()

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+
+from dferc.core.errors import InputError
+from dferc.store.hdf5 import read_corpus
+from dferc.store.vocabulary import MODALITIES
+from dferc.training.data import Dialogues, Normalisation
+from tests.helpers.common import write_features_folder
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return read_corpus(write_features_folder(tmp_path, absent=0.3))
+
+
+def test_normalisation_is_of_the_present_training_rows(corpus):
+    normalisation = Normalisation.of(corpus, MODALITIES)
+    train = corpus.utterances.split == "train"
+    for m, made in corpus.modalities.items():
+        x = normalisation.apply(made).numpy()
+        np.testing.assert_allclose(x[train & made.present].mean(0), 0, atol=1e-5)
+        np.testing.assert_allclose(x[train & made.present].std(0), 1, atol=1e-4)
+        assert (x[~made.present] == 0).all(), m
+
+
+def test_normalisation_of_a_constant_feature_does_not_blow_up(corpus):
+    corpus.modalities["text"].features[:, 0] = np.where(corpus.modalities["text"].present, 1e3, 0)
+    assert Normalisation.of(corpus, ["text"]).scale["text"][0] == 1
+
+
+def test_normalisation_is_numpys_mean_and_deviation_to_the_bit(corpus):
+    """In double precision: whoever trained before must find the same weights again."""
+    normalisation, train = Normalisation.of(corpus, MODALITIES), corpus.utterances.split == "train"
+    for m, made in corpus.modalities.items():
+        rows = made.features[train & made.present].astype(np.float64)
+        np.testing.assert_array_equal(normalisation.mean[m], rows.mean(axis=0).astype(np.float32))
+        np.testing.assert_array_equal(normalisation.scale[m], rows.std(axis=0).astype(np.float32))
+        some = np.array([2, 0, 5])
+        assert torch.equal(normalisation.apply(made, some), normalisation.apply(made)[torch.from_numpy(some)])
+
+
+def test_normalisation_survives_its_state(corpus):
+    normalisation = Normalisation.of(corpus, MODALITIES)
+    again = Normalisation.from_state(normalisation.state())
+    assert all(torch.equal(again.mean[m], normalisation.mean[m]) for m in MODALITIES)
+    assert all(torch.equal(again.scale[m], normalisation.scale[m]) for m in MODALITIES)
+
+
+@pytest.mark.parametrize("batch_dialogues", [1, 3, 100])
+def test_an_epoch_is_every_row_of_the_split_once_in_whole_dialogues(corpus, batch_dialogues):
+    split = Dialogues(corpus, "train", Normalisation.of(corpus, MODALITIES), MODALITIES)
+    rows = []
+    for batch in split.batches(batch_dialogues, torch.Generator().manual_seed(3)):
+        rows += batch.rows_N.tolist()
+        ids = corpus.utterances.dialogue_id[batch.rows_N.numpy()]
+        assert len(set(ids)) == batch.layout.steps[0] <= batch_dialogues
+        assert (ids[1:] == ids[:-1]).tolist() == batch.layout.joined.tolist()
+        assert batch.labels_N.tolist() == corpus.utterances.emotion[batch.rows_N.numpy()].tolist()
+        for i, m in enumerate(MODALITIES):
+            assert batch.present_MN[i].tolist() == corpus.modalities[m].present[batch.rows_N.numpy()].tolist()
+    assert sorted(rows) == np.flatnonzero(corpus.utterances.split == "train").tolist()
+    assert rows != sorted(rows)
+
+
+def test_the_order_follows_the_generator(corpus):
+    split = Dialogues(corpus, "train", Normalisation.of(corpus, MODALITIES), MODALITIES)
+
+    def order(seed):
+        return torch.cat([batch.rows_N for batch in split.batches(2, torch.Generator().manual_seed(seed))]).tolist()
+
+    assert order(0) == order(0) != order(1)
+
+
+def test_a_missing_modality_is_named(corpus):
+    del corpus.modalities["audio"]
+    with pytest.raises(InputError, match=r"demo has no audio.h5; it has text, visual"):
+        Dialogues(corpus, "train", Normalisation.of(corpus, ["text"]), MODALITIES)

@@ -1,0 +1,60 @@
+"""Splits by dialogue: whole, near their shares, filled, and the same for the same seed."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dferc.core.errors import InputError
+from pipeline.corpora._splits import split_dialogues
+
+SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+COUNTS = st.dictionaries(st.sampled_from(["joy", "anger", "fear", ""]), st.integers(1, 30), min_size=1)
+DIALOGUES = st.dictionaries(st.text("abc", min_size=1, max_size=4), COUNTS, min_size=3, max_size=25)
+
+
+def alike(count: int) -> dict[str, Counter]:
+    """Dialogues of one joy, two anger, one unlabelled each."""
+    return {f"d{number:02}": Counter({"joy": 1, "anger": 2, "": 1}) for number in range(count)}
+
+
+def test_dialogues_that_are_alike_are_dealt_by_their_shares():
+    assert Counter(split_dialogues(alike(20), SHARES, 0).values()) == {"train": 14, "validation": 3, "test": 3}
+
+
+def test_rare_emotion_is_spread_over_the_splits():
+    dialogues = {f"d{n:02}": Counter({"joy": 9, **({"fear": 1} if n < 4 else {})}) for n in range(20)}
+    dealt = split_dialogues(dialogues, {"train": 0.5, "validation": 0.25, "test": 0.25}, 0)
+    assert Counter(dealt[f"d{n:02}"] for n in range(4)) == {"train": 2, "validation": 1, "test": 1}
+
+
+def test_seed_decides_and_the_order_of_the_table_does_not():
+    dialogues = alike(20)
+    backwards = dict(reversed(dialogues.items()))
+    assert split_dialogues(dialogues, SHARES, 1) == split_dialogues(backwards, SHARES, 1)
+    assert split_dialogues(dialogues, SHARES, 1) != split_dialogues(dialogues, SHARES, 2)
+
+
+def test_split_without_a_share_stays_empty():
+    assert set(split_dialogues(alike(5), {"train": 0.8, "validation": 0.2, "test": 0.0}, 0).values()) == {
+        "train",
+        "validation",
+    }
+
+
+def test_three_dialogues_fill_three_splits_and_two_cannot():
+    assert sorted(split_dialogues(alike(3), SHARES, 0).values()) == ["test", "train", "validation"]
+    with pytest.raises(InputError, match=r"2 dialogue\(s\) have labels, too few to make 3 splits"):
+        split_dialogues(alike(2) | {"x": Counter({"": 5})}, SHARES, 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(DIALOGUES, st.integers(0, 5))
+def test_every_dialogue_is_dealt_once_and_every_split_has_a_label(dialogues, seed):
+    labelled = [name for name, counts in dialogues.items() if set(counts) - {""}]
+    if len(labelled) < 3:
+        return
+    dealt = split_dialogues(dialogues, SHARES, seed)
+    assert set(dealt) == set(dialogues)
+    assert {dealt[name] for name in labelled} == set(SHARES)

@@ -1,0 +1,283 @@
+"""Your own table: what a person writes becomes rows; every slip is named with its file and line."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dferc.core.errors import InputError
+from tests.helpers.own_files import HEADER, expect_refusal, kinds, read_own, write
+
+EIGHT = "".join(
+    f"d{dialogue},Ann,hello {dialogue},{emotion},clips/{dialogue}{n}.mp4,,,\n"
+    for dialogue in range(4)
+    for n, emotion in enumerate(("joy", "anger"))
+)
+"""Four dialogues of two utterances, both emotions in each."""
+
+
+def test_rows_of_a_table_become_utterances(tmp_path):
+    write(
+        tmp_path,
+        "utterances.csv",
+        HEADER
+        + 'a,Ann,"Well, hello\nthere.",joy,clips/a.mp4,1.5,00:00:04.25,train\n'
+        + "b,Bo,No.,anger,,,,dev\n"
+        + "a,Bo,Hi.,,clips/a.mp4,4.5,,train\n"
+        + "b,,Why?,joy,,,,val\n",
+    )
+    corpus = read_own(tmp_path)
+
+    assert (corpus.classes, corpus.protocol) == (("anger", "joy"), "own table, 2 classes, splits of the table")
+    told = [(u.utterance_id, u.dialogue_id, u.position, u.speaker, u.emotion, u.split) for u in corpus.utterances]
+    assert told == [
+        ("a_0", "a", 0, "Ann", "joy", "train"),
+        ("a_1", "a", 1, "Bo", "", "train"),
+        ("b_0", "b", 0, "Bo", "anger", "validation"),
+        ("b_1", "b", 1, "", "joy", "validation"),
+    ]
+    first, second = corpus.utterances[:2]
+    assert (first.text, first.media, first.start_s, first.end_s) == ("Well, hello there.", "clips/a.mp4", 1.5, 4.25)
+    assert (second.start_s, second.end_s) == (4.5, 0.0)  # no end: that of the file
+    assert [problem.problem for problem in corpus.problems] == ["no emotion label: 1 of 4, first a_1"]
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_spreadsheets_write_other_separators_and_a_byte_order_mark(tmp_path, separator):
+    text = (HEADER + EIGHT).replace(",", separator)
+    write(tmp_path, "utterances.csv", b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    found = read_own(tmp_path)
+    assert len(found.utterances) == 8
+    write(tmp_path, "utterances.csv", f"sep={separator}\r\n" + text)  # as Excel tells it
+    assert read_own(tmp_path).utterances == found.utterances
+
+
+def test_empty_lines_and_unnamed_empty_columns_of_a_spreadsheet_are_passed_over(tmp_path):
+    lines = (HEADER + EIGHT).splitlines()
+    write(tmp_path, "utterances.csv", "\n,,\n" + "".join(f"{line},,\n\n" for line in lines) + ",,,\n")
+    found = read_own(tmp_path)
+    write(tmp_path, "utterances.csv", HEADER + EIGHT)
+    assert found.utterances == read_own(tmp_path).utterances
+
+
+def test_text_with_line_breaks_counts_from_the_line_on_which_its_row_begins(tmp_path):
+    write(tmp_path, "utterances.csv", 'dialogue_id,text,start\na,"one\ntwo",1\na,"three\n\nfour",soon\n')
+    expect_refusal(tmp_path, "line 4: start is 'soon'")
+    write(tmp_path, "utterances.csv", 'dialogue_id,text,start\na,"one\n two",1\n')
+    assert [row.text for row in read_own(tmp_path).utterances] == ["one two"]
+
+
+def test_jsonl_says_the_same_as_csv(tmp_path):
+    write(tmp_path, "utterances.csv", HEADER + EIGHT)
+    fields = HEADER.strip().split(",")
+    rows = [dict(zip(fields, line.split(","), strict=True)) for line in EIGHT.splitlines()]
+    rows[0] |= {"start": None, "speaker": "Ann"}
+    write(tmp_path, "utterances.jsonl", "\n\n".join(map(json.dumps, rows)))
+    assert read_own(tmp_path, table="utterances.jsonl") == read_own(tmp_path)
+
+
+def test_jsonl_numbers_are_read_as_written(tmp_path):
+    write(
+        tmp_path,
+        "t.jsonl",
+        '{"dialogue_id": 7, "text": "hi", "media": "a.wav", "start": 0.5, "end": 2}\n{"dialogue_id": 7, "text": "ho"}',
+    )
+    (first, second), found = read_own(tmp_path, table="t.jsonl").utterances, read_own(tmp_path, table="t.jsonl")
+    assert (first.dialogue_id, first.start_s, first.end_s, second.media) == ("7", 0.5, 2.0, "")
+    assert (found.classes, found.protocol, first.split) == ((), "own table, unlabelled", "test")
+
+
+def test_the_table_that_prepare_writes_can_be_labelled_and_read(tmp_path):
+    columns = "utterance_id,dialogue_id,position,speaker,emotion,split,text,media,start_s,end_s,has_audio,has_video\n"
+    write(
+        tmp_path, "utterances.csv", columns + "x,d,0,,joy,train,hi,a.mp4,1.0,2.5,True,True\ny,d,1,,fear,train,ho,,,,,\n"
+    )
+    corpus = read_own(tmp_path, validation_share=0.0)
+    assert (corpus.utterances[0].utterance_id, corpus.utterances[0].start_s, corpus.utterances[0].end_s) == (
+        "x",
+        1.0,
+        2.5,
+    )
+    assert corpus.problems[0].problem == "unknown column: 'position', 'has_audio', 'has_video'"
+
+
+def test_splits_are_made_by_dialogue_where_the_table_has_none(tmp_path):
+    write(tmp_path, "utterances.csv", HEADER + EIGHT)
+    corpus = read_own(tmp_path, validation_share=0.25, test_share=0.25, split_seed=3)
+    by_split = {
+        split: {u.dialogue_id for u in corpus.utterances if u.split == split}
+        for split in ("train", "validation", "test")
+    }
+    assert [len(dialogues) for dialogues in by_split.values()] == [2, 1, 1]
+    assert corpus.protocol == "own table, 2 classes, splits made by dialogue, seed 3: validation 0.25, test 0.25"
+    assert corpus == read_own(tmp_path, validation_share=0.25, test_share=0.25, split_seed=3)
+
+
+def test_validation_is_taken_from_train_where_the_table_has_none(tmp_path):
+    text = "".join(f"{line.rstrip(',')},,,{'test' if line[1] == '3' else 'train'}\n" for line in EIGHT.splitlines())
+    write(tmp_path, "utterances.csv", HEADER + text)
+    corpus = read_own(tmp_path, validation_share=0.34)
+    split = {u.dialogue_id: u.split for u in corpus.utterances}
+    assert split["d3"] == "test" and sorted(split[f"d{n}"] for n in range(3)) == ["train", "train", "validation"]
+    assert "validation made by dialogue, seed 0: 0.34 of train" in corpus.protocol
+
+
+def test_classes_of_the_settings_keep_their_order(tmp_path):
+    write(tmp_path, "utterances.csv", HEADER + EIGHT)
+    assert read_own(tmp_path, classes=["neutral", "joy", "anger"]).classes == ("neutral", "joy", "anger")
+
+
+def test_doubtful_rows_are_problems_with_a_consequence(tmp_path):
+    write(
+        tmp_path,
+        "utterances.csv",
+        HEADER
+        + "a,,,,v.mp4,0,2,\n"  # no text
+        + "a,,x,,v.mp4,1.5,3,\n"  # overlaps by half a second
+        + "a,,x,,v.mp4,1,4,\n"  # before the one before
+        + "a,,x,,v.mp4,-2,0,\n",  # nothing of any file; also backwards
+    )
+    corpus = read_own(tmp_path)
+    assert [(each.where, each.problem) for each in corpus.problems] == [
+        ("utterances.csv, line 2", "empty transcript"),
+        ("utterances.csv, line 3", "overlap: begins 0.500 s before the end of utterances.csv, line 2"),
+        ("utterances.csv, line 4", "out of order: begins at 1 s, the row before (utterances.csv, line 3) at 1.5 s"),
+        ("utterances.csv, line 5", "span empty: -2 s to 0 s"),
+        ("utterances.csv, line 5", "out of order: begins at -2 s, the row before (utterances.csv, line 4) at 1 s"),
+        ("utterances.csv", "no emotion label: 4 of 4, first a_0"),
+    ]
+    assert corpus.utterances[3].media == "" and all(each.consequence for each in corpus.problems)
+
+
+def test_test_split_without_labels_is_told(tmp_path):
+    write(tmp_path, "utterances.csv", HEADER + "a,,x,joy,,,,train\nb,,x,anger,,,,dev\nc,,x,,,,,test\n")
+    assert kinds(read_own(tmp_path)) == ["no emotion label", "test split unlabelled"]
+
+
+# ---------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("", ["utterances.csv has no rows"]),
+        (HEADER, ["utterances.csv has no rows"]),
+        ("speaker,text\nAnn,hi\n", ["no column dialogue_id; found speaker, text"]),
+        ("dialogue_id,speaker\na,Ann\n", ["no row has a text or a media file; expected a column `text`"]),
+        ("dialogue_id,text,emotoin\na,hi,joy\n", ["unknown column 'emotoin'. Did you mean 'emotion'?"]),
+        ("dialogue_id,text,,\na,hi,,\na,ho,,yes\n", ["line 3: 'yes' in column 4, which has no name"]),
+        ("dialogue_id,text,text\na,hi,ho\n", ["line 1: the column 'text' is there twice"]),
+        ("dialogue_id,text,Text\na,hi,ho\n", ["the column 'text' is there twice"]),
+        ("dialogue_id,text\na,hi\nb,well, hello\n", ["line 3: 3 fields, the header has 2", "in quotes"]),
+        ('dialogue_id,text\na,hi\nb,"open\n', ["not readable as CSV"]),
+        ("dialogue_id,text\n,hi\na,ho\n", ["line 2: dialogue_id is empty"]),
+        ("dialogue_id,text,start\na,hi,soon\n", ["line 2: start is 'soon'; expected seconds"]),
+        ("dialogue_id,text,end\na,hi,nan\n", ["line 2: end is 'nan'; expected seconds"]),
+        ("dialogue_id,text\na,h\0i\n", ["utterances.csv, line 2: a NUL character. Is the file UTF-16"]),
+        ("dialogue_id,text,split\na,hi,trian\n", ["line 2: split 'trian', expected train, validation, test"]),
+        (
+            "dialogue_id,text,split\na,hi,train\nb,x,test\na,ho,test\n",
+            ["line 4: the dialogue 'a' is in two splits: test here, train in utterances.csv, line 2"],
+        ),
+        ("dialogue_id,text,split\na,hi,train\nb,ho,\n", ["line 3: the dialogue 'b' has no split, others have"]),
+        (
+            "utterance_id,dialogue_id,text\nu,a,hi\nv,a,x\nu,b,ho\n",
+            ["line 4: the utterance_id 'u' is that of utterances.csv, line 2 already"],
+        ),
+        ("dialogue_id,text,emotion\na,hi,joy\nb,ho,joy\n", ["has the emotion 'joy' (2 rows); two classes are needed"]),
+        ("dialogue_id,text,emotion\na,hi,joy\nb,ho,Joy\n", ["the emotions Joy and joy differ in case only"]),
+        ("dialogue_id,text,emotion\na,hi,joy\na,ho,anger\n", ["1 dialogue(s) have labels, too few to make 3 splits"]),
+        (
+            "dialogue_id,text,emotion,split\na,hi,joy,train\na,x,anger,train\nb,ho,,dev\n",
+            ["emotions in the train split only: none of the 1 validation dialogue(s), first 'b'"],
+        ),
+    ],
+)  # fmt: skip
+def test_faulty_table_is_refused_with_file_and_line(tmp_path, content, parts):
+    write(tmp_path, "utterances.csv", content)
+    expect_refusal(tmp_path, str(tmp_path), *parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ('{"dialogue_id": "a", "text": "hi"}\n{"dialogue_id": "a", "text"', ["t.jsonl, line 2: not readable as JSON"]),
+        ('["a", "hi"]', ["t.jsonl, line 1: expected an object {…}, found list"]),
+        ('{"dialogue_id": ["a"], "text": "hi"}', ["t.jsonl, line 1: dialogue_id is ['a']; expected a text"]),
+        ('{"dialogue_id": "a", "text": "\\ud800"}', ["line 1: text holds half of a character"]),
+        ('{"dialogue_id": "a", "text": "\\u0000"}', ["line 1: text holds a NUL character"]),
+        ("[" * 100_000, ["t.jsonl, line 1: not readable as JSON"]),
+    ],
+)
+def test_faulty_jsonl_is_refused_with_file_and_line(tmp_path, content, parts):
+    write(tmp_path, "t.jsonl", content)
+    expect_refusal(tmp_path, *parts, table="t.jsonl")
+
+
+def test_label_that_is_no_class_is_refused_with_the_nearest(tmp_path):
+    write(tmp_path, "utterances.csv", HEADER + EIGHT.replace("anger", "angre"))
+    expect_refusal(
+        tmp_path,
+        "line 3: emotion 'angre', expected one of joy, anger",
+        "Did you mean 'anger'?",
+        classes=["joy", "anger"],
+    )
+
+
+def test_byte_that_is_not_utf_8_is_named_with_its_line(tmp_path):
+    write(tmp_path, "utterances.csv", "dialogue_id,text\na,hi\nb,caf\xe9\n".encode("latin-1"))
+    expect_refusal(tmp_path, "utterances.csv, line 3: the byte 0xe9 (byte 28 of the text) is not UTF-8")
+
+
+def test_missing_files_are_named_with_what_is_there(tmp_path):
+    expect_refusal(tmp_path / "nowhere", "nowhere: no such folder")
+    write(tmp_path, "utterance.csv", HEADER)
+    expect_refusal(tmp_path, "utterances.csv: no such file", "has utterance.csv", "Did you mean 'utterance.csv'?")
+    write(tmp_path, "table.xlsx", b"PK\x03\x04")
+    expect_refusal(tmp_path, "expected a .csv, .tsv or .jsonl file", table="table.xlsx")
+
+
+@pytest.mark.parametrize(
+    "media", ["../../etc/passwd", "/etc/passwd", "clips/../../secret.mp4", "linked.mp4", "linked/a.mp4"]
+)
+def test_media_that_leave_the_folder_are_refused(tmp_path, media):
+    raw = tmp_path / "raw"
+    write(tmp_path, "secret.mp4", "")
+    write(raw, "utterances.csv", HEADER + f"a,,hi,,clips/fine.mp4,,,\nb,,ho,,{media},,,\n")
+    (raw / "linked.mp4").symlink_to(tmp_path / "secret.mp4")
+    (raw / "linked").symlink_to(tmp_path)
+    expect_refusal(raw, f"utterances.csv, line 3: media '{media}'", f"expected a path within {raw}")
+
+
+def test_raw_folder_itself_may_be_a_link(tmp_path):
+    write(tmp_path / "disk", "utterances.csv", HEADER + "a,,hi,,clips/../a.mp4,,,\n")
+    (tmp_path / "raw").symlink_to(tmp_path / "disk")
+    assert read_own(tmp_path / "raw").utterances[0].media == "clips/../a.mp4"
+
+
+def test_many_faults_are_counted(tmp_path):
+    write(tmp_path, "utterances.csv", "dialogue_id,text\n" + ",x\n" * 25)
+    expect_refusal(tmp_path, "25 fault(s)", "line 11: dialogue_id", "… and 15 more")
+
+
+PIECES = st.sampled_from(
+    [*(name for name in HEADER.strip().split(",")), *',;\t\n\r"a:{}[', "joy", "train", "-1", "1e999", "1:60", "../x"]
+    + ["\x00", "null", "\\ud800", "\\u0000", "\udcff"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(PIECES, max_size=25).map("".join),
+    st.sampled_from([HEADER, "dialogue_id,text\n", ""]),
+    st.sampled_from(["csv", "jsonl"]),
+)
+def test_any_mixture_of_characters_is_read_or_refused(tmp_path_factory, text, header, suffix):
+    folder = tmp_path_factory.mktemp("mixture")
+    write(folder, f"t.{suffix}", (header + text).encode(errors="surrogateescape"))
+    try:
+        corpus = read_own(folder, table=f"t.{suffix}")
+    except InputError:
+        return
+    assert corpus.utterances and all("\0" not in row.text + row.media for row in corpus.utterances)

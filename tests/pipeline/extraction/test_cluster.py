@@ -1,0 +1,94 @@
+"""The stages on Ray: the bytes that one process makes, whatever the number of workers and who is first."""
+
+import numpy as np
+import pytest
+import torch
+
+from dferc.store.hdf5 import read_features
+from pipeline import extract_audio, extract_text, extract_visual
+from pipeline.audio import functionals
+from pipeline.faces.densenet import FaceNet, save_face_net
+from tests.helpers import late
+from tests.helpers.clips import tone, write_clip
+from tests.helpers.clusters import ray_here
+from tests.helpers.corpora import make_row, read_problems, run_stage, write_rows
+from tests.helpers.drawn_faces import draw_scene
+from tests.helpers.encoders import extract_settings, finetune_settings, small_encoder, talk, write_params
+
+pytestmark = pytest.mark.slow
+
+RAY = {"engine": "ray"}
+WAYS = {
+    "one process": {"workers": 0},
+    "two workers": {"workers": 2},
+    "ray, one": {"workers": 1} | RAY,
+    "ray, two": RAY,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def connected():
+    """Ray with two CPUs and two GPUs that exist in its books only, for all tests here."""
+    with ray_here(num_cpus=2, num_gpus=2):
+        yield
+
+
+def same_bytes(command, folder, ways, **options):
+    """Run a stage in each way, everything from the start; it must write the same files. Returns them."""
+    made = {}
+    for way, how in ways.items():
+        places = {key: folder / f"{way}.{key}" for key in ("out", "problems", "scratch")}
+        outcome = run_stage(command, folder, **how, **options, **places)
+        assert outcome.exit_code == 0, (way, outcome.stderr)
+        made[way] = (places["out"].read_bytes(), places["problems"].read_bytes())
+    first, *others = made
+    assert not [way for way in others if made[way] != made[first]]
+    return made[first]
+
+
+def test_audio_is_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(functionals, "functionals", late.functionals)
+    rows = [make_row(f"{n}.wav", f"{n}.wav", 0.3) for n in range(12)] + [make_row("gone.wav", "gone.wav", 0.3)]
+    for number, row in enumerate(rows[:-1]):
+        write_clip(tmp_path / row.media, sound=tone(0.3, hz=200 + 50 * number))
+    write_rows(tmp_path, rows)
+    _, problems = same_bytes(extract_audio.main, tmp_path, WAYS)
+    assert b"gone.wav" in problems
+
+
+def test_clip_that_kills_its_worker_is_listed_and_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(functionals, "functionals", late.deadly)
+    rows = [make_row(name, name, 0.3) for name in ("0.wav", "crash.wav", "1.wav", "greedy.wav", "2.wav", "3.wav")]
+    for number, row in enumerate(rows):
+        write_clip(tmp_path / row.media, sound=tone(0.3, hz=200 + 50 * number))
+    write_rows(tmp_path, rows)
+    same_bytes(extract_audio.main, tmp_path, {way: WAYS[way] for way in ("two workers", "ray, two")})
+    died = "worker died: 3 times on this item (a crash in a library, or out of memory)"
+    listed = [(name, name, died, "audio not present") for name in ("crash.wav", "greedy.wav")]
+    assert read_problems(tmp_path / "ray, two.problems") == listed
+    assert read_features(tmp_path / "ray, two.out", "audio").present.tolist() == [True, False, True, False, True, True]
+
+
+def test_visual_is_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(extract_visual, "cut_faces", late.cut_faces)
+    blank = np.full((120, 160), 90, np.uint8)
+    rows = [make_row(f"{n}.mp4", f"{n}.mp4", 1.0) for n in range(10)]
+    for number, row in enumerate(rows):
+        scene = draw_scene(("joy", "anger", "fear")[number % 3])[0] if number % 4 else blank
+        write_clip(tmp_path / row.media, pictures=[scene] * (5 + number))
+    write_rows(tmp_path, rows)
+    torch.manual_seed(0)
+    net = FaceNet(image_size=16, mean=110.0, std=55.0)
+    save_face_net(tmp_path / "model" / "face.safetensors", net, {})
+    _, problems = same_bytes(extract_visual.main, tmp_path, WAYS, face=tmp_path / "model", device="cpu")
+    assert problems.count(b"no face") == 3
+
+
+def test_text_is_the_same_bytes(tmp_path):
+    rows = [*talk(20), *talk(6, split="test"), make_row("silent", text="")]
+    write_rows(tmp_path, rows)
+    write_params(tmp_path / "params.yaml", finetune_settings(), extract_settings())
+    small_encoder(rows).save(tmp_path / "model")
+    options = {"params": tmp_path / "params.yaml", "encoder": tmp_path / "model", "device": "cpu", "batch-tokens": 128}
+    _, problems = same_bytes(extract_text.main, tmp_path, {"one process": {}, "ray, two": RAY}, **options)
+    assert b"silent" in problems

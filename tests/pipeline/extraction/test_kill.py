@@ -1,0 +1,129 @@
+"""Killed, starved of disk, or robbed of workers at any moment: the bytes are those of a quiet run, and little is lost.
+
+Work is counted in utterances begun. A kill costs those that were begun and whose record was not kept yet: at most
+`AHEAD` for each worker, whatever the corpus. So `_utterances(kills, workers)` are enough for 5 %, by construction.
+"""
+
+import math
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from dferc.engine.common import AHEAD
+from pipeline.extract_audio import main
+from tests.helpers import counted_audio, counting
+from tests.helpers.clips import tone, write_clip
+from tests.helpers.corpora import make_row, run_stage, write_rows
+from tests.helpers.processes import all_end
+
+LENGTH_S = 0.2
+
+
+def _utterances(kills, workers):
+    """So many that the most that so many kills can cost is 5 %."""
+    return math.ceil(kills * AHEAD * workers / 0.05)
+
+
+def make_corpus(folder, utterances):
+    """Short utterances, 100 to a file, and one too short for values; returns what a run nobody disturbs writes."""
+    sound = tone(100 * LENGTH_S, hz=110) + 0.01 * np.random.default_rng(0).standard_normal(1600 * 200).astype("float32")
+    rows = []
+    for number in range(utterances):
+        file, start_s = f"{number // 100}.wav", LENGTH_S * (number % 100)
+        if start_s == 0:
+            write_clip(folder / file, sound=np.roll(sound, 997 * number, axis=1))
+        rows.append(make_row(f"u{number}", file, start_s + LENGTH_S, start_s=start_s))
+    write_rows(folder, [*rows, make_row("tiny", "0.wav", 0.05)])
+    quiet = {"out": folder / "quiet.h5", "problems": folder / "quiet.csv", "scratch": folder / "quiet.sqlite"}
+    assert run_stage(main, folder, workers=2, **quiet).exit_code == 0
+    return (folder / "quiet.h5").read_bytes(), (folder / "quiet.csv").read_bytes()
+
+
+def written(folder):
+    assert not [file.name for file in folder.iterdir() if ".part" in file.name]
+    return (folder / "out.h5").read_bytes(), (folder / "problems.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_stage_killed_at_30_moments_makes_the_same_bytes_for_5_percent_more_work(tmp_path):
+    chance = random.Random(0)
+    count = _utterances(kills=30, workers=2)
+    quiet = make_corpus(tmp_path, count)
+    for moment in [0, *sorted(chance.sample(range(1, int(0.97 * count)), 29))]:
+        stage = counting.start("audio", tmp_path)
+        counting.wait_for(moment, tmp_path, stage)
+        time.sleep(0.03 * chance.random())
+        counting.kill(stage)
+        assert not (tmp_path / "out.h5").exists()
+    stage = counting.start("audio", tmp_path)
+    _, told = stage.communicate(timeout=counting.PATIENCE_S)
+    assert stage.returncode == 0, told
+    assert written(tmp_path) == quiet
+    assert count < len(counting.begun(tmp_path)) <= 1.05 * count + 1  # the tiny one is begun, too
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, and the function that sets its size in KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1024k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a file system can be mounted by root only: {mounted.stderr.decode().strip()}")
+    try:
+        yield disk, lambda size: subprocess.run(["mount", "-o", f"remount,size={size}k", disk], check=True)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.slow
+def test_stage_out_of_disk_again_and_again_makes_the_same_bytes(tmp_path, small_disk, monkeypatch):
+    disk, resize = small_disk
+    sizes = (200, 700, 1500, 3000, 5000)
+    count = _utterances(kills=len(sizes), workers=2)
+    quiet = make_corpus(tmp_path, count)
+    monkeypatch.setattr("pipeline.audio.functionals.functionals", counted_audio.functionals)
+    places = {"out": disk / "out.h5", "problems": disk / "problems.csv", "scratch": disk / "scratch.sqlite"}
+    for size in sizes:
+        resize(size)
+        outcome = run_stage(main, tmp_path, workers=2, **places)
+        assert outcome.exit_code == 1 and "Traceback" not in outcome.stderr, outcome.stderr
+        assert "disk" in outcome.stderr or "No space left" in outcome.stderr, outcome.stderr
+        assert not places["out"].exists()
+    resize(50_000)
+    assert run_stage(main, tmp_path, workers=2, **places).exit_code == 0
+    assert written(disk) == quiet
+    assert count < len(counting.begun(tmp_path)) <= 1.05 * count + 1
+
+
+@pytest.mark.slow
+def test_stage_that_loses_ray_workers_and_a_node_makes_the_same_bytes(tmp_path, monkeypatch):
+    from tests.helpers.clusters import cluster_of  # skips where Ray is not installed
+
+    kills = 6
+    count = _utterances(kills, workers=1)  # only the worker that dies loses anything
+    quiet = make_corpus(tmp_path, count)
+    monkeypatch.setattr("pipeline.audio.functionals.functionals", counted_audio.functionals)
+    with cluster_of({"num_cpus": 1}, {"num_cpus": 1}) as (cluster, [doomed]):
+
+        def kill():
+            for number in range(1, kills):
+                counting.wait_for(number * count // (kills + 1), tmp_path)
+                os.kill(counting.begun(tmp_path)[-1], signal.SIGKILL)
+            counting.wait_for(kills * count // (kills + 1), tmp_path)
+            cluster.remove_node(doomed, allow_graceful=False)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        outcome = run_stage(main, tmp_path, engine="ray", address=cluster.address)
+        killer.join()
+    assert outcome.exit_code == 0, outcome.stderr
+    assert written(tmp_path) == quiet
+    assert count < len(counting.begun(tmp_path)) <= 1.05 * count + 1
+    assert all_end(set(counting.begun(tmp_path)) - {os.getpid()})

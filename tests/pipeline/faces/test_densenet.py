@@ -1,0 +1,137 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from dferc.core.errors import InputError
+from pipeline.faces.densenet import CLASSES, WIDTH, FaceNet, load_face_net, save_face_net, scale_face
+
+
+@pytest.fixture(scope="module")
+def net() -> FaceNet:
+    torch.manual_seed(0)
+    return FaceNet(image_size=16, mean=100.0, std=50.0).eval()
+
+
+@pytest.fixture
+def saved(net, tmp_path):
+    save_face_net(tmp_path / "face.safetensors", net, {"epoch": 3})
+    return tmp_path / "face.safetensors"
+
+
+def edit(path, **changes):
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | changes))
+
+
+def faces(count: int, size: int = 16) -> torch.Tensor:
+    return torch.randint(0, 256, (count, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_channels_are_those_of_densenet_bc_100_12(net):
+    """24 + 16·12 = 216, halved 108; + 192 = 300, halved 150; + 192 = 342."""
+    assert net.body.conv0.weight.shape == (24, 1, 3, 3) and net.body.conv0.stride == (1, 1)
+    assert net.body.transition1.conv.weight.shape[:2] == (108, 216)
+    assert net.body.transition2.conv.weight.shape[:2] == (150, 300)
+    assert net.body.norm5.num_features == WIDTH == 342
+    convolutions = [module for module in net.body.modules() if isinstance(module, nn.Conv2d)]
+    assert len(convolutions) + 1 == 100  # depth: the classifier is the hundredth layer
+
+
+def test_parameters_are_as_many_as_counted_by_hand(net):
+    """A layer of width c: BN 2c, 1x1 conv 48c, BN 96, 3x3 conv 48·12·9; then stem, transitions, BN, classifier."""
+    widths = [start + 12 * layer for start in (24, 108, 150) for layer in range(16)]
+    layers = sum(2 * width + 48 * width + 96 + 48 * 12 * 9 for width in widths)
+    rest = 24 * 9 + (2 * 216 + 216 * 108) + (2 * 300 + 300 * 150) + 2 * 342 + (342 * 8 + 8)
+    assert sum(parameter.numel() for parameter in net.parameters()) == layers + rest
+
+
+@pytest.mark.parametrize("size", [16, 20, 32])
+def test_forward_gives_342_values_and_8_scores_at_any_size(net, size):
+    with torch.no_grad():
+        out = net(faces(2, size))
+    assert out.features.shape == (2, 342) and out.logits.shape == (2, 8) and (out.features >= 0).all()
+    assert torch.equal(out.logits, net.classifier(out.features))
+
+
+def test_stem_keeps_the_size_and_two_transitions_quarter_it(net):
+    assert net.body(torch.zeros(1, 1, 16, 16)).shape == (1, 342, 4, 4)
+
+
+def test_forward_normalises_by_its_buffers(net):
+    twin = FaceNet(image_size=16).eval()
+    twin.load_state_dict(net.state_dict() | {"mean": torch.tensor(0.0), "std": torch.tensor(1.0)})
+    images = faces(2)
+    with torch.inference_mode():
+        torch.testing.assert_close(twin((images.float() - 100) / 50).features, net(images).features)
+
+
+def test_checkpoint_comes_back_whole(net, saved):
+    loaded = load_face_net(saved)
+    assert loaded.image_size == 16 and not loaded.training
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in loaded.state_dict().items())
+    described = json.loads(saved.with_suffix(".json").read_text())
+    assert described["classes"] == list(CLASSES) and described["epoch"] == 3
+
+
+def test_checkpoint_bytes_do_not_depend_on_the_memory_format(net, saved, tmp_path):
+    before = saved.read_bytes()
+    net.to(memory_format=torch.channels_last)
+    save_face_net(tmp_path / "face.safetensors", net, {})
+    assert (tmp_path / "face.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 2}, "schema is 2, expected 1"),
+        ({"width": 512}, "width is 512, expected 342"),
+        ({"classes": ["neutral"]}, "classes is ['neutral'], expected"),
+        ({"image_size": None}, "image_size is None"),
+    ],
+)
+def test_load_refuses_another_description(saved, changes, message):
+    edit(saved.with_suffix(".json"), **changes)
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_face_net(saved)
+
+
+def test_load_names_the_tensors_that_differ(saved):
+    weights = load_file(saved)
+    del weights["mean"]
+    weights["extra"] = torch.zeros(1)
+    weights["classifier.bias"] = torch.zeros(7)
+    weights["std"] = torch.tensor(float("nan"))
+    save_file(weights, saved)
+    with pytest.raises(InputError, match="4 fault") as caught:
+        load_face_net(saved)
+    assert "classifier.bias has shape (7,), expected (8,)" in str(caught.value)
+    assert "extra is not known here" in str(caught.value) and "mean is missing" in str(caught.value)
+
+
+def test_load_says_what_is_missing_or_broken(saved):
+    content = saved.read_bytes()
+    saved.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        load_face_net(saved)
+    saved.unlink()
+    with pytest.raises(InputError, match="only its description"):
+        load_face_net(saved)
+    saved.with_suffix(".json").write_text("[]")
+    with pytest.raises(InputError, match="expected an object, found list"):
+        load_face_net(saved)
+    saved.with_suffix(".json").write_text("{")
+    with pytest.raises(InputError, match="not readable JSON"):
+        load_face_net(saved)
+    saved.with_suffix(".json").unlink()
+    with pytest.raises(InputError, match=re.escape("face.json is missing")):
+        load_face_net(saved)
+
+
+def test_scale_face_averages_when_it_shrinks():
+    assert scale_face(np.array([[0, 40], [80, 120]], np.uint8), 1).tolist() == [[60]]
+    assert scale_face(np.full((3, 3), 9, np.uint8), 8).tolist() == [[9] * 8] * 8

@@ -1,0 +1,200 @@
+"""The picture of utterances, sampled from files of known content and known faults."""
+
+import numpy as np
+import pytest
+
+from pipeline.media import files as media
+from pipeline.media import pictures
+from pipeline.media.files import MediaError
+from pipeline.media.pictures import PictureFile, Span
+from tests.helpers.clips import SHARED, needs_media, read_frames, tone, truncate, write_clip
+
+GREYS = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
+"""One second at 10 frames per second: frame k, shown from k/10 s, has the grey level 20 k."""
+
+
+def grey_levels(frames):
+    return [(round(time_s, 3), int(round(picture.mean(), -1))) for time_s, picture in frames]
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The packets that went into a decoder; those it was told to leave out where nothing refers to them as well."""
+    fed = []
+    feed = pictures.PictureFile._frames
+
+    def counting(track, packet):
+        fed.extend([] if packet is None else [packet])
+        return feed(track, packet)
+
+    monkeypatch.setattr(pictures.PictureFile, "_frames", counting)
+    return fed
+
+
+@pytest.mark.parametrize("name", ["dialogue.avi", "dialogue.mp4", "dialogue.mkv", "dialogue.ts"])
+def test_frames_of_a_late_span_are_decoded_from_the_keyframe_before(tmp_path, decoded, name):
+    """A dialogue of a minute, a keyframe each half second: a turn of a second costs its ten frames and a few."""
+    greys = [np.full((32, 48), 40 * (number % 5) + 20, np.uint8) for number in range(600)]
+    clip = write_clip(tmp_path / name, pictures=greys)
+    found = grey_levels(read_frames(clip, 55.3, 56.3, 10, 50))
+    assert found == [(round(55.4 + 0.1 * k, 3), 40 * ((554 + k) % 5) + 20) for k in range(9)]
+    assert len(decoded) <= 10 + 5 + 1
+
+
+def test_nothing_is_decoded_behind_a_sample_until_the_next_keyframe(tmp_path, decoded):
+    """Keyframes at 0, 0.5, 1.0 … s; samples at 0.3 and 1.1 s: 4 frames of the first group, none of the second, 2."""
+    clip = write_clip(tmp_path / "a.mp4", pictures=GREYS * 2, picture_options={"sc_threshold": "1000000000"})
+    spans = [Span(0.2, 0.4), Span(1.0, 1.2)]
+    assert [(n, round(time_s, 3)) for n, time_s, _ in PictureFile(clip).sample(spans, 1, 50)] == [(0, 0.3), (1, 1.1)]
+    assert [packet.pts * packet.time_base * 10 for packet in decoded] == [0, 1, 2, 3, 10, 11]
+
+
+def noise(count):
+    """Pictures that a codec cannot foretell."""
+    random = np.random.default_rng(0)
+    return [np.kron(random.integers(0, 255, (8, 12)), np.ones((8, 8))).astype(np.uint8) for _ in range(count)]
+
+
+def every_frame(clip):
+    """Time and picture of all frames, decoded one after the other."""
+    with media.open_media(clip) as container:
+        stream, origin_s = container.streams.video[0], media.origin_s(container)
+        frames = [(float(frame.pts * frame.time_base) - origin_s, frame) for frame in container.decode(stream)]
+        return [(time_s, frame.to_ndarray(format="gray")) for time_s, frame in frames]
+
+
+CODECS = [
+    ("a.mp4", "libx264", {"preset": "veryfast", "bf": "3"}),
+    ("open.mp4", "libx264", {"x264-params": "open-gop=1:bframes=3", "preset": "veryfast"}),
+    ("b.mkv", "libx265", {"x265-params": "open-gop=1:log-level=none", "preset": "ultrafast"}),
+    ("c.avi", "mpeg4", {"bf": "2"}),
+    ("d.ts", "mpeg2video", {"bf": "2"}),
+    ("e.webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
+    ("f.mp4", "libsvtav1", {"preset": "12"}),
+    ("g.wmv", "wmv2", {}),
+]
+"""A file, its codec and the codec's options."""
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), CODECS)
+def test_samples_are_those_of_decoding_everything(tmp_path, name, codec, options):
+    """Alone and together, in and out of order, overlapping or apart: the same frames to the bit."""
+    clip = write_clip(
+        tmp_path / name, pictures=noise(75), frames_per_s=25, picture_codec=codec, picture_options=options, gop=20
+    )
+    spans = [Span(1.9, 2.7), Span(0.13, 0.9), Span(0.5, 1.3), Span(2.91, 2.96), Span(0.0, 3.0), Span(9.0, 9.5)]
+    whole = every_frame(clip)
+    assert len(whole) == 75
+    together = {number: [] for number in range(len(spans))}
+    for number, *sample in PictureFile(clip).sample(spans, 5, 50):
+        together[number].append(sample)
+    for number, (start_s, end_s) in enumerate(spans):
+        parts = max(1, round((end_s - start_s) * 5))
+        middles = [start_s + (part + 0.5) * (end_s - start_s) / parts for part in range(parts)]
+        firsts = [next((each for each in whole if middle - 1e-6 <= each[0] < end_s), None) for middle in middles]
+        last = [each for each in whole if start_s <= each[0] < end_s][-1:]
+        expected = dict([each for each in firsts if each is not None] or last)
+        for found in (together[number], list(read_frames(clip, start_s, end_s, 5, 50))):
+            assert [time_s for time_s, _ in found] == list(expected)
+            for time_s, picture in found:
+                np.testing.assert_array_equal(picture, expected[time_s])
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), CODECS)
+def test_samples_do_not_depend_on_what_was_asked_for_before(tmp_path, monkeypatch, name, codec, options):
+    """From one file, opened once where FFmpeg can know its places; also where who asked before left in the middle."""
+    clip = write_clip(
+        tmp_path / name, pictures=noise(75), frames_per_s=25, picture_codec=codec, picture_options=options, gop=20
+    )
+    spans = [Span(1.9, 2.7), Span(0.13, 0.9), Span(9.0, 9.5), Span(0.5, 1.3), Span(0.0, 3.0), Span(1.9, 2.7)]
+    alone = [list(read_frames(clip, *span, 5, 50)) for span in spans]
+    opened, open_media = [], pictures.open_media
+    monkeypatch.setattr(pictures, "open_media", lambda *file: opened.append(file) or open_media(*file))
+    with PictureFile(clip) as file:
+        for span, expected in zip(spans, alone, strict=True):
+            next(file.sample([Span(0.3, 2.9)], 25, 50))
+            found = [sample for _, *sample in file.sample([span], 5, 50)]
+            assert [time_s for time_s, _ in found] == [time_s for time_s, _ in expected]
+            for (_, picture), (_, same) in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(picture, same)
+    assert (len(opened) == 1) == (clip.suffix not in (".ts", ".wmv"))
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "frames_per_s", "max_frames", "expected"),
+    [
+        (0, 1, 5, 50, [(0.1, 20), (0.3, 60), (0.5, 100), (0.7, 140), (0.9, 180)]),
+        (0, 1, 5, 2, [(0.3, 60), (0.8, 160)]),  # middles of the halves: 0.25 and 0.75
+        (0.5, 1, 5, 50, [(0.7, 140), (0.9, 180)]),  # round(2.5) = 2 samples: 0.625 and 0.875
+        (0, 1, 100, 500, [(k / 10, 20 * k) for k in range(1, 10)]),  # each frame at most once
+        (0.31, 0.39, 5, 50, []),  # between two frames
+        (0.35, 0.45, 1, 50, [(0.4, 80)]),
+        (0.1 * 3, 0.36, 1, 50, [(0.3, 60)]),  # 0.30000000000000004: the frame at 0.3 is in it
+        (5, 6, 5, 50, []),
+    ],
+)
+def test_frames_are_sampled_at_the_middles(tmp_path, start_s, end_s, frames_per_s, max_frames, expected):
+    clip = write_clip(tmp_path / "a.mp4", pictures=GREYS)
+    assert grey_levels(read_frames(clip, start_s, end_s, frames_per_s, max_frames)) == expected
+
+
+def test_frames_of_a_short_clip_are_never_none(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", pictures=GREYS[2:3], sound=tone(1))
+    assert grey_levels(read_frames(clip, 0, 1, 5, 50)) == [(0.0, 40)]
+
+
+def test_frames_of_a_truncated_file_are_those_that_decode(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", sound=tone(1), pictures=GREYS, options={"movflags": "faststart"})
+    truncate(clip, 0.6)
+    assert grey_levels(read_frames(clip, 0, 1, 10, 10))[:2] == [(0.1, 20), (0.2, 40)]
+
+
+def test_frames_that_do_not_decode_are_left_out_and_others_taken_where_none_is_left(tmp_path, monkeypatch):
+    """Samples at 0.3 and 0.8 s; the decoder refuses 0.8 s, then both: then what decodes is sampled."""
+    clip = write_clip(tmp_path / "a.mp4", pictures=GREYS)
+    feed = pictures.PictureFile._frames
+
+    def failing(track, packet):
+        frames = feed(track, packet)
+        return [frame for frame in frames if round(track._time_s(frame.pts), 3) not in damaged]
+
+    monkeypatch.setattr(pictures.PictureFile, "_frames", failing)
+    damaged = {0.8}
+    assert grey_levels(read_frames(clip, 0, 1, 2, 50)) == [(0.3, 60)]
+    damaged = {0.3, 0.8}
+    assert grey_levels(read_frames(clip, 0, 1, 2, 50)) == [(0.4, 80), (0.9, 180)]
+
+
+def test_spans_far_apart_are_sought_and_not_read_through(tmp_path, monkeypatch):
+    greys = [np.full((32, 48), 40 * (number % 5) + 20, np.uint8) for number in range(600)]
+    clip = write_clip(tmp_path / "a.mp4", pictures=greys)
+    read = []
+    until = pictures.PictureFile._read_until
+    monkeypatch.setattr(pictures.PictureFile, "_read_until", lambda *span: read.append(until(*span)) or read[-1])
+    times = [
+        round(time_s, 3) for _, time_s, _ in PictureFile(clip).sample([Span(50, 51), Span(1, 2), Span(3, 4)], 1, 50)
+    ]
+    assert times == [1.5, 3.5, 50.5]
+    assert [len(packets) < 50 for packets in read] == [True, True]  # 0 to 4 s in one go, then 49 to 51 s
+
+
+def test_frames_stand_upright(tmp_path):
+    quarters = np.kron([[0, 80], [160, 240]], np.ones((32, 48))).astype(np.uint8)
+    clip = write_clip(tmp_path / "a.mp4", pictures=[quarters] * 3, rotation=90)
+    [(_, frame)] = read_frames(clip, 0, 0.3, 1, 1)
+    assert frame.shape == (96, 64) and frame.dtype == np.uint8 and frame.flags.c_contiguous
+    corners = [[int(frame[0, 0]), int(frame[0, -1])], [int(frame[-1, 0]), int(frame[-1, -1])]]
+    np.testing.assert_allclose(corners, [[80, 240], [0, 160]], atol=6)
+
+
+def test_frames_of_a_clip_without_picture_are_an_error(tmp_path):
+    clip = write_clip(tmp_path / "a.wav", sound=tone(0.2))
+    with pytest.raises(MediaError, match="no picture track"):
+        next(read_frames(clip, 0, 1, 5, 50))
+
+
+@needs_media
+def test_real_photograph_is_one_frame():
+    with PictureFile(SHARED / "media" / "single_face.jpg") as file:
+        for _ in range(2):
+            assert len(list(file.sample([Span(0, 0.04)], 5, 50))) == 1

@@ -1,0 +1,172 @@
+"""The sound of utterances, on files of known content and known faults."""
+
+import numpy as np
+import pytest
+
+from pipeline.media import sound
+from pipeline.media.files import MediaError
+from pipeline.media.sound import SAMPLE_RATE_HZ, SoundFile
+from tests.helpers.clips import SHARED, needs_media, read_audio, tone, truncate, write_clip
+
+GREYS = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
+"""One second at 10 frames per second: frame k, shown from k/10 s, has the grey level 20 k."""
+
+
+@pytest.mark.parametrize(
+    ("layout", "levels"), [("mono", [0.25]), ("stereo", [0.5, -0.25]), ("5.1", [0.5, 0.25, 0, 0, 0.125, -0.125])]
+)
+def test_audio_is_the_mean_of_the_channels(tmp_path, layout, levels):
+    sound = np.repeat(np.array(levels, np.float32)[:, None], 1600, axis=1)
+    clip = write_clip(tmp_path / "a.wav", sound=sound, layout=layout)
+    np.testing.assert_array_equal(read_audio(clip, 0, 0.1), np.full(1600, np.mean(levels), np.float32))
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 44100, 48000])
+def test_audio_is_resampled_to_16_khz_in_place(tmp_path, rate_hz):
+    clip = write_clip(tmp_path / "a.wav", sound=tone(0.5, rate_hz), rate_hz=rate_hz)
+    samples = read_audio(clip, 0, 0.5)
+    assert samples.shape == (8000,) and samples.dtype == np.float32
+    np.testing.assert_allclose(samples[400:-400], tone(0.5)[0, 400:-400], atol=0.005)  # a shift by one sample: 0.05
+
+
+@pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le"])
+def test_audio_of_every_sample_format_has_one_scale(tmp_path, codec):
+    clip = write_clip(tmp_path / "a.wav", sound=tone(0.2), sound_codec=codec)
+    np.testing.assert_allclose(read_audio(clip, 0, 0.2), tone(0.2)[0], atol=0.01)
+
+
+def test_audio_never_wraps_around_in_16_bits(tmp_path):
+    clip = write_clip(tmp_path / "a.wav", sound=tone(0.2) * 10, sound_codec="pcm_f32le")
+    samples = read_audio(clip, 0, 0.2)
+    assert samples.min() == -1 and samples.max() < 1
+    as_opensmile_does = (samples * 32768).astype(np.int16)
+    assert (as_opensmile_does * samples >= 0).all()
+
+
+def test_audio_span_is_cut_to_the_sample(tmp_path):
+    ramp = (np.arange(16000, dtype=np.float32) / 32768)[None]
+    clip = write_clip(tmp_path / "a.wav", sound=ramp)
+    np.testing.assert_array_equal(read_audio(clip, 0.25, 0.75) * 32768, np.arange(4000, 12000))
+    np.testing.assert_array_equal(read_audio(clip, 0.9, 2.0) * 32768, np.arange(14400, 16000))
+
+
+def test_audio_span_behind_the_end_is_empty(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", sound=tone(1))
+    assert read_audio(clip, 5, 6).shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mp3"])
+def test_audio_span_of_compressed_sound_equals_the_whole(tmp_path, name):
+    codec = "mp3" if name.endswith("mp3") else "aac"
+    clip = write_clip(tmp_path / name, sound=tone(4), sound_codec=codec, pictures=None if "mp3" in name else GREYS * 4)
+    whole, span = read_audio(clip, 0, 4), read_audio(clip, 2.5, 3.0)
+    shift = np.argmin([np.abs(whole[40000 + lag : 48000 + lag] - span).max() for lag in range(-20, 21)]) - 20
+    assert abs(shift) <= (16 if "mkv" in name else 0)  # Matroska rounds times to a millisecond
+    np.testing.assert_allclose(span, whole[40000 + shift : 48000 + shift], atol=1e-4)
+
+
+def test_audio_of_a_clip_without_sound_is_an_error(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", pictures=GREYS)
+    with pytest.raises(MediaError, match="no sound track"):
+        read_audio(clip, 0, 1)
+
+
+def test_audio_of_an_empty_track_is_an_error(tmp_path):
+    clip = write_clip(tmp_path / "a.mkv", sound=np.zeros((1, 0), np.float32), pictures=GREYS)
+    with pytest.raises(MediaError, match="empty sound track"):
+        read_audio(clip, 0, 1)
+
+
+def test_audio_takes_only_the_span_of_a_long_clip(tmp_path):
+    clip = write_clip(tmp_path / "a.wav", sound=np.zeros((1, 300 * 16000), np.float32))
+    assert read_audio(clip, 0, 30).shape == (30 * 16000,)
+
+
+def test_truncated_file_gives_what_decodes(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", sound=tone(1), pictures=GREYS, options={"movflags": "faststart"})
+    whole = read_audio(clip, 0, 1)
+    truncate(clip, 0.6)
+    rest = read_audio(clip, 0, 1)
+    assert 2000 < len(rest) < 14000
+    np.testing.assert_array_equal(rest[:-1024], whole[: len(rest) - 1024])
+
+
+def test_file_truncated_before_its_index_is_an_error(tmp_path):
+    clip = truncate(write_clip(tmp_path / "a.mp4", sound=tone(1), pictures=GREYS), 0.6)
+    with pytest.raises(MediaError, match="unreadable: Invalid data"):
+        read_audio(clip, 0, 1)
+
+
+def test_damaged_packets_are_skipped_and_the_span_kept(tmp_path):
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(1, 64000)).astype(np.float32)
+    clip = write_clip(tmp_path / "a.mp4", sound=noise)
+    whole = read_audio(clip, 0, 4)
+    content = bytearray(clip.read_bytes())
+    content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 4)
+    clip.write_bytes(content)
+    damaged = read_audio(clip, 0, 4)
+    assert 24000 < len(damaged) < len(whole) - 8000
+    piece = damaged[-6000:-4000]  # goes on behind the damage
+    assert min(np.abs(whole[lag : lag + 2000] - piece).max() for lag in range(56000, 62000)) < 1e-3
+    shorter = read_audio(clip, 0, 3)  # and takes nothing from behind the span, but for a part of a frame
+    assert abs(len(damaged) - len(shorter) - 16000) <= 1024
+
+
+@needs_media
+def test_real_sound_that_begins_late_is_not_padded():
+    clip = SHARED / "media" / "face_noface.mov"  # 6.42 s of picture; its sound begins at 2.43 s
+    assert read_audio(clip, 0, 2).shape == (0,)
+    whole = read_audio(clip, 0, 6.4)
+    assert len(whole) / SAMPLE_RATE_HZ == pytest.approx(6.4 - 2.43, abs=0.01)
+    part = read_audio(clip, 2, 3)
+    assert len(part) / SAMPLE_RATE_HZ == pytest.approx(3 - 2.43, abs=0.001)
+    np.testing.assert_allclose(part[:-20], whole[: len(part) - 20], atol=1e-4)  # the resampler's edge: 20 samples
+
+
+SPANS = [(2.0, 2.4), (1.2, 1.5), (0.0, 0.3), (2.8, 4.0), (1.1, 2.2), (1.2, 1.5), (9.0, 9.5), (0.6, 2.6), (1.7, 2.9)]
+"""Two of them within a second of the begin, where a file is opened anew."""
+
+ONCE = ["aac.mp4", "aac.avi", "ac3.mp4", "eac3.mov", "libmp3lame.mp4", "mp2.mov", "flac.mp4", "alac.mov"]
+ONCE += ["pcm_s16le.wav", "pcm_s24le.mov", "pcm_mulaw.avi"]
+ONCE += ["aac.mkv", "ac3.mkv", "pcm_s16le.mkv", "aac.aac", "libmp3lame.mp3", "flac.flac"]
+ANEW = ["aac.ts", "libopus.mp4", "libopus.mkv", "libopus.ogg", "adpcm_ima_wav.wav"]
+
+
+def noise(rate_hz=48000):
+    """That of which an AAC encoder keeps the loudness only, with pauses: [2, samples], three seconds."""
+    samples = np.random.default_rng(0).normal(scale=0.1, size=(2, 3 * rate_hz))
+    return (samples * np.abs(np.sin(np.arange(3 * rate_hz) / 9000))).astype(np.float32)
+
+
+def assert_spans_as_alone(clip, spans, monkeypatch):
+    """Samples do not depend on what was read before; returns how often the file was opened for all."""
+    alone = [read_audio(clip, *span) for span in spans]
+    opened, open_media = [], sound.open_media
+    monkeypatch.setattr(sound, "open_media", lambda path: opened.append(path) or open_media(path))
+    with SoundFile(clip) as file:
+        for span, expected in zip(spans, alone, strict=True):
+            np.testing.assert_array_equal(file.read(*span), expected, err_msg=str(span))
+    return len(opened)
+
+
+@pytest.mark.parametrize("name", ONCE + ANEW)
+def test_samples_do_not_depend_on_what_was_read_before(tmp_path, name, monkeypatch):
+    codec = name.partition(".")[0]
+    clip = write_clip(tmp_path / name, sound=noise(), rate_hz=48000, layout="stereo", sound_codec=codec)
+    opened = assert_spans_as_alone(clip, SPANS, monkeypatch)
+    assert opened <= 4 if name in ONCE else opened > 4
+
+
+def test_samples_of_a_damaged_file_do_not_depend_on_what_was_read_before(tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "a.mp4", sound=noise(), rate_hz=48000, layout="stereo")
+    content = bytearray(clip.read_bytes())
+    content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 4)
+    clip.write_bytes(content)
+    assert_spans_as_alone(clip, SPANS, monkeypatch)
+
+
+@needs_media
+@pytest.mark.parametrize("name", ["face_noface.mov", "WolfgangLanger_Pexels.mp4", "no_face.mp4", "speech.wav"])
+def test_samples_of_real_clips_do_not_depend_on_what_was_read_before(name, monkeypatch):
+    edges = np.random.default_rng(0).uniform(0, 6.5, (12, 2))
+    assert_spans_as_alone(SHARED / "media" / name, [tuple(sorted(pair)) for pair in edges], monkeypatch)
