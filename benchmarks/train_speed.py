@@ -3,7 +3,8 @@
     python -m benchmarks.train_speed
 
 The data are simulated: 108 dialogues of 8 to 110 utterances (IEMOCAP's shape), features 384/1582/342 wide, all present.
-An epoch is `dferc.training.epoch.train_epoch`, as the trainer runs it: forward, losses, backward, clipping, AdamW.
+An epoch is one of `dferc.training.loop.fit`, as the trainer runs it: forward, losses, backward, clipping, AdamW and
+the validation of one short dialogue.
 
 Counted operations (a multiplication and an addition are two):
 - linear and recurrent layers: forward 2 per weight and utterance, backward twice that;
@@ -18,7 +19,7 @@ shared machines drift. Peak memory is this process's (CPU) or the allocator's (C
 import argparse
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ from dferc.core.device import Device
 from dferc.settings.document import load_params
 from dferc.store.rows import CachedCorpus, Features, Utterances
 from dferc.store.vocabulary import MODALITIES
-from dferc.training.epoch import train_epoch
-from dferc.training.optimiser import Machinery, make_machinery
+from dferc.training.loop import fit
+from dferc.training.resume import Progress
 from dferc.training.task import Task, make_task
 
 WIDTHS = {"text": 384, "audio": 1582, "visual": 342}
@@ -99,18 +100,24 @@ def measure_peak(device: Device) -> float:
 def measure(corpus: CachedCorpus, batch_dialogues: int, device: Device, epochs: int) -> None:
     """Time epochs after a warm-up one; print the median and the fraction of the peak around it."""
     settings = load_params().corpus("iemocap").train
-    settings = settings.model_copy(update={"batch_dialogues": batch_dialogues, "class_weights": "uniform"})
+    changes = {"batch_dialogues": batch_dialogues, "class_weights": "uniform", "epochs": epochs + 1, "patience": 1000}
+    settings = settings.model_copy(update=changes)
     task = make_task(corpus, "full", settings, device)
     model = task.new_model().to(device.device)
-    machinery: Machinery = make_machinery(model, settings, steps=10_000, seed=0, dtype=device.dtype)
     layers, contrast = count_operations(task, model)
-    train_epoch(machinery, task)
-    timed = []
-    for _ in range(epochs):
-        peaks = [measure_peak(device)]
-        took = seconds_of(lambda: train_epoch(machinery, task), device.device)
-        peaks.append(measure_peak(device))
-        timed.append((took, max(peaks)))
+    timed, started, peak_before = [], 0.0, 0.0
+
+    def note(_seed: int, row: Mapping[str, float], _is_best: bool) -> None:
+        """Note the time of an epoch and the peak around it; the first epoch warms up."""
+        nonlocal started, peak_before
+        if device.device.type == "cuda":
+            torch.cuda.synchronize()
+        took, peak_after = time.perf_counter() - started, measure_peak(device)
+        if row["epoch"] > 1:
+            timed.append((took, max(peak_before, peak_after)))
+        peak_before, started = peak_after, time.perf_counter()
+
+    fit(model, task, 0, Progress(), report=note)
     took, peak = sorted(timed)[len(timed) // 2]
     target = f"  (target {TARGETS[batch_dialogues]})" if device.device.type == "cpu" else ""
     share, share_of_layers = ((operations / took / peak) for operations in (layers + contrast, layers))

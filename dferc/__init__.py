@@ -1,10 +1,23 @@
-"""Stage 2 of DF-ERC: cached features -> emotions.
+"""DF-ERC, stage 2: cached features -> emotions.
 
-Light by design: torch, numpy, h5py, click. Never imports `pipeline` (stage 1, media -> features); the HDF5 files of
-`features/<corpus>/` are the only door between the two.
+    >>> import dferc
+    >>> table = dferc.load("runs/meld/full").predict("features/mine")
+    >>> table.to_csv("mine.csv")
+
+Light by design: torch, numpy, h5py, click. The package never imports `pipeline` (stage 1, media -> features); the HDF5
+files of `features/<corpus>/` are the only door between the two.
 """
+
+import importlib
 
 from dferc.core import VERSION as __version__  # noqa: N811 - the usual name
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
-__all__ = ["MODALITIES", "SPLITS", "__version__"]
+__all__ = ["MODALITIES", "SPLITS", "__version__", "load"]
+
+
+def __getattr__(name: str):
+    """Import `load` when it is asked for: `dferc --help` and `import dferc` need no PyTorch."""
+    if name == "load":
+        return importlib.import_module("dferc.evaluation.predict").load
+    raise AttributeError(f"module 'dferc' has no attribute {name!r}")

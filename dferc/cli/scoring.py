@@ -25,9 +25,9 @@ from dferc.core.console import console, readable_errors
 def evaluate(corpus, variant, seeds, features, out, device, as_json) -> None:
     """Score the trained seeds of OUT/CORPUS/VARIANT on validation and test (default: every seed that is there)."""
     from dferc.core.device import choose_device
-    from dferc.evaluation.evaluate import find_checkpoints
     from dferc.model.variants import get_variant
     from dferc.store.hdf5 import read_corpus
+    from dferc.training.seeds import find_checkpoints
 
     get_variant(variant)
     folder = out / corpus / variant
@@ -38,14 +38,14 @@ def evaluate(corpus, variant, seeds, features, out, device, as_json) -> None:
         click.echo(json.dumps(metrics, indent=2, ensure_ascii=False))
 
 
-def score_and_show(cached, folder, checkpoints, device) -> dict:
-    """Score checkpoints, write what is found into `folder`, print it, and return the metrics."""
+def score_and_show(corpus, folder, checkpoints, device) -> dict:
+    """Score checkpoints, write the files of the evaluation into `folder`, print them, and return the metrics."""
     from dferc.evaluation.evaluate import evaluate
-    from dferc.evaluation.record import show_report, write_report
+    from dferc.evaluation.files import show_evaluation, write_evaluation
 
-    evaluations = evaluate(cached, checkpoints, device)
-    metrics = write_report(folder, cached, evaluations)
-    show_report(folder, metrics, evaluations)
+    evaluations = evaluate(corpus, checkpoints, device)
+    metrics = write_evaluation(folder, corpus, evaluations)
+    show_evaluation(folder, metrics, evaluations)
     return metrics
 
 
@@ -56,28 +56,15 @@ def score_and_show(cached, folder, checkpoints, device) -> dict:
 @options(SEEDS, DEVICE)
 @readable_errors
 def predict(run, features, out, seeds, device) -> None:
-    """Say the emotion of every utterance of a corpus, labelled or not (mean over the run's seeds)."""
-    from dferc.core.device import choose_device
-    from dferc.core.tables import write_csv
-    from dferc.evaluation.predict import find_run, fit_to, load_run, predict_corpus, prediction_rows, score_labelled
-    from dferc.store.card import card_hash
-    from dferc.store.hdf5 import read_corpus
+    """Predict the emotion of every utterance of a corpus, labelled or not (mean over the run's seeds)."""
+    from dferc.evaluation.predict import load
 
-    where = choose_device(device, "float32").device
-    folders = find_run(run, seeds)
-    corpus = read_corpus(features)
-    checkpoints = load_run(folders, where)
-    for checkpoint in checkpoints:
-        fitted, notes = fit_to(checkpoint, corpus)
-    for note in notes:
+    table = load(run, seeds, device).predict(features)
+    for note in table.notes:
         console.print(f"note: {note}", markup=False)
-    made = predict_corpus(checkpoints, fitted, where)
-    rows = list(prediction_rows(checkpoints[0], fitted, made))
-    write_csv(out, list(rows[0]), rows)
-    scores = score_labelled(checkpoints[0], fitted, made)
-    if scores is not None:
-        said = f"weighted F1 {scores.weighted_f1:.4f}, accuracy {scores.accuracy:.4f}"
-        console.print(f"on its {scores.support_C.sum()} labelled utterances: {said}")
-        trained_on = checkpoints[0].record["card"]
-        console.print(f"protocol card {card_hash(corpus.utterances)}; the model was trained on {trained_on}")
-    console.print(f"predicted: {out}, {len(rows)} utterances, mean of {len(checkpoints)} model(s)", markup=False)
+    table.to_csv(out)
+    if table.scores is not None:
+        scores = f"weighted F1 {table.scores.weighted_f1:.4f}, accuracy {table.scores.accuracy:.4f}"
+        console.print(f"on its {table.scores.actual_C.sum()} labelled utterances: {scores}")
+        console.print(f"protocol card {table.card}; the model was trained on {table.trained_on}")
+    console.print(f"predicted: {out}, {len(table)} utterances, mean of {table.models} model(s)", markup=False)

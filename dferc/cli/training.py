@@ -11,6 +11,11 @@ from dferc.core.console import console, readable_errors
 from dferc.engine.options import engine_options
 
 
+def print_message(message: str) -> None:
+    """Print a message of the trainer."""
+    console.print(message, markup=False)
+
+
 @click.command()
 @options(CORPUS, VARIANT, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH)
 @readable_errors
@@ -29,10 +34,10 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     from dferc.core.files import verify_writable
     from dferc.store.hdf5 import read_corpus
     from dferc.training.display import EpochTable, show_task
-    from dferc.training.resume import forget_abandoned
+    from dferc.training.resume import remove_abandoned
+    from dferc.training.run import refuse_other_settings
+    from dferc.training.run import train as train_seeds
     from dferc.training.task import make_task
-    from dferc.training.train import refuse_other_settings
-    from dferc.training.train import train as run
 
     seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
     task = make_task(read_corpus(features / corpus, corpus), variant, block, choose_device(device, block.precision))
@@ -41,8 +46,10 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     verify_writable(folder / "train")
     show_task(task, seeds)
     with EpochTable() as table:
-        checkpoints = run(task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, report=table.add)
-    forget_abandoned(scratch)
+        checkpoints = train_seeds(
+            task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, report=table.add, notify=print_message
+        )
+    remove_abandoned(scratch, print_message)
     console.print(f"trained: {folder / 'train'}, {len(checkpoints)} seed(s)")
     if evaluate:
         score_and_show(task.corpus, folder, checkpoints, task.device.device)
@@ -101,7 +108,7 @@ def baselines(corpus, names, seeds, features, out, params, overrides, device) ->
     block = settings.corpus(corpus).train
     from dferc.core.device import choose_device
     from dferc.evaluation.baselines import BASELINES, run_baseline, verify_baseline
-    from dferc.evaluation.record import show_report
+    from dferc.evaluation.files import show_evaluation
     from dferc.store.hdf5 import read_corpus
     from dferc.training.task import make_task
 
@@ -112,4 +119,4 @@ def baselines(corpus, names, seeds, features, out, params, overrides, device) ->
     task = make_task(read_corpus(features / corpus, corpus), "full", block, choose_device(device, block.precision))
     for name in names:
         folder = out / corpus / name
-        show_report(folder, *run_baseline(name, task, seeds, folder))
+        show_evaluation(folder, *run_baseline(name, task, seeds, folder))

@@ -17,7 +17,7 @@ def code_hash(*entries: str) -> str:
     """Hash the modules `entries` and all modules of ours that they import, directly or not.
 
     Args:
-        entries: names of modules, such as `dferc.training.train`.
+        entries: names of modules, such as `dferc.training.run`.
 
     Returns:
         16 hex digits; the same for sources that differ only in comments, docstrings and layout.

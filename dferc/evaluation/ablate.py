@@ -1,36 +1,38 @@
 """An ablation from features to scores, as `dferc ablate` and `dvc repro` run it."""
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from rich.table import Table
 
 from dferc.core.console import console
 from dferc.core.device import choose_device
 from dferc.core.files import verify_writable
 from dferc.engine import Workers
-from dferc.evaluation.evaluate import evaluate, zero_f1
-from dferc.evaluation.record import write_report
+from dferc.evaluation.evaluate import SCORED, evaluate, zero_f1
+from dferc.evaluation.files import mean_and_spread, write_evaluation
 from dferc.store.hdf5 import read_corpus
-from dferc.store.rows import CachedCorpus
 from dferc.training.display import show_settings
-from dferc.training.resume import forget_abandoned
+from dferc.training.resume import remove_abandoned
+from dferc.training.run import refuse_other_settings
 from dferc.training.sweep import Sweep, finish_variant, perform, place, refuse_failures, status_folder
-from dferc.training.sweep_display import SweepTable, show_scores, show_sweep
-from dferc.training.train import refuse_other_settings
+from dferc.training.sweep_display import SweepTable, show_sweep
 
 
 def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: bool) -> None:
-    """Train every variant with every seed, tell how far it is, and score each variant that is whole.
+    """Train every variant with every seed, show the progress, and score each variant whose seeds are all trained.
 
     Args:
-        sweep: what.
-        workers: where, and how many runs at once.
-        gpu_share: of a GPU that a run takes on a cluster.
+        sweep: variants, seeds and settings.
+        workers: where runs are trained, and how many at once.
+        gpu_share: share of a GPU that a run takes on a cluster.
         score: whether to score validation and test.
 
     Raises:
         InputError: the features cannot be read, a folder holds runs of other settings, or runs failed.
     """
     corpus = read_corpus(sweep.features, sweep.corpus)
-    # On a cluster its machines choose; this one only scores.
+    # The machines of a cluster choose their device themselves; this one only scores.
     device = choose_device("cpu" if workers.cluster else sweep.device, sweep.settings.precision)
     workers = place(workers, sweep, device.device.type == "cuda", gpu_share)
     for variant in sweep.variants:
@@ -50,25 +52,27 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
             if not missing[run.variant]:
                 folders = finish_variant(sweep, run.variant)
                 if score:
-                    metrics[run.variant], told = _score(corpus, sweep, run.variant, folders, device.device)
-                    notes += told
-    forget_abandoned(sweep.scratch)
-    _tell(sweep, metrics, notes)
-    refuse_failures(failures, len(sweep.variants) * len(sweep.seeds))
-
-
-def _score(corpus: CachedCorpus, sweep: Sweep, variant: str, folders: list[Path], device) -> tuple[dict, list[str]]:
-    """What metrics.json of a variant holds, and a sentence for each class that is never right."""
-    evaluations = evaluate(corpus, folders, device)
-    metrics = write_report(sweep.folder / variant, corpus, evaluations)
-    return metrics, [f"{variant}, {sentence}" for sentence in zero_f1(evaluations)]
-
-
-def _tell(sweep: Sweep, metrics: dict, notes: list[str]) -> None:
-    trained = [variant for variant in sweep.variants if variant in metrics]
-    if trained:
-        show_scores({variant: metrics[variant] for variant in trained})
+                    evaluations = evaluate(corpus, folders, device.device)
+                    metrics[run.variant] = write_evaluation(sweep.folder / run.variant, corpus, evaluations)
+                    notes += [f"{run.variant}, {sentence}" for sentence in zero_f1(evaluations)]
+    remove_abandoned(sweep.scratch, lambda message: console.print(message, markup=False))
+    if metrics:
+        show_scores({variant: metrics[variant] for variant in sweep.variants if variant in metrics})
         more = f"differences, intervals and tests: dferc table --corpus {sweep.corpus}"
         console.print(f"in {sweep.folder}; {more}", markup=False)
     for note in notes:
         console.print(f"[bold red]F1 = 0:[/] {note}")
+    refuse_failures(failures, len(sweep.variants) * len(sweep.seeds))
+
+
+def show_scores(metrics: Mapping[str, Mapping]) -> None:
+    """Print a row of scores per variant.
+
+    Args:
+        metrics: content of metrics.json by variant.
+    """
+    table = Table("variant", "seeds", *(f"{split} weighted F1" for split in SCORED), box=None, header_style="bold")
+    for variant, of_variant in metrics.items():
+        scores = (mean_and_spread(of_variant[split], "weighted_f1") if split in of_variant else "–" for split in SCORED)
+        table.add_row(variant, str(of_variant["seeds"]), *scores)
+    console.print(table)

@@ -1,7 +1,7 @@
 """The linear floor: a z-scored logistic regression on the concatenated modalities, without context.
 
 Several published systems miss it when their features are not normalised; a model that does not beat it has learnt
-nothing from fusion or context.
+nothing from fusion or context. N utterances, D width.
 """
 
 import warnings
@@ -10,22 +10,21 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
 
 from dferc.core.errors import InputError
+from dferc.core.metrics import score_labels
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
 
 GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""C, the inverse of the regularisation's strength, chosen on the validation split."""
-
+"""C, the inverse of the regularisation's strength, selected on the validation split."""
 
 FEW = 30
-"""Labelled utterances of a split below which its score says little: one utterance is more than three hundredths."""
+"""Labelled utterances of a split below which its score means little: one utterance is more than three hundredths."""
 
 
 class Floor(NamedTuple):
-    """Weighted F1 of the regression chosen on validation; `test` is None where the test split has no label."""
+    """Weighted F1 of the regression selected on validation; `test` is None where the test split has no label."""
 
     validation: float
     test: float | None
@@ -35,65 +34,65 @@ class Floor(NamedTuple):
 
     @property
     def few(self) -> str:
-        """Which splits have next to no labels, in words; empty where all have enough."""
+        """Splits with next to no labels and their counts; empty where all have enough."""
         return ", ".join(f"{split} {count}" for split, count in self.labelled.items() if count < FEW)
 
 
 def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -> Floor:
-    """Fit on the training split, choose C on validation, score test once.
+    """Fit on the training split, select C on validation, score test once.
 
     Args:
         corpus: a verified features folder.
-        modalities: which to concatenate; all that are there if None.
+        modalities: modalities to concatenate; all that exist if None.
 
     Raises:
         InputError: the training split has fewer than two classes, or the validation split no label.
     """
-    model, features = fit_floor(corpus, modalities)
-    validation, test = (_labelled(corpus, split) for split in ("validation", "test"))
-    scores = (_score(model, features, corpus, here) if here.any() else None for here in (validation, test))
-    labelled = {split: int(_labelled(corpus, split).sum()) for split in SPLITS}
-    return Floor(*scores, model.C, labelled)
+    model, features_ND = fit_floor(corpus, modalities)
+    labelled = {split: _labelled(corpus, split) for split in SPLITS}
+    test = _score(model, features_ND, corpus, labelled["test"]) if labelled["test"].any() else None
+    validation = _score(model, features_ND, corpus, labelled["validation"])
+    return Floor(validation, test, model.C, {split: int(rows_N.sum()) for split, rows_N in labelled.items()})
 
 
 def fit_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -> tuple[LogisticRegression, np.ndarray]:
-    """The regression that validation chose, and the features [N, D] of all utterances as it reads them.
+    """Fit the regression that validation selects; return it and the features [N, D] of all utterances as it reads them.
 
     Raises:
         InputError: as `linear_floor`.
     """
     rows = corpus.utterances
-    train, validation = (_labelled(corpus, split) for split in ("train", "validation"))
-    found = len(set(rows.emotion[train]))
-    if found < 2 or not validation.any():
+    train_N, validation_N = (_labelled(corpus, split) for split in ("train", "validation"))
+    classes = len(set(rows.emotion[train_N]))
+    if classes < 2 or not validation_N.any():
         raise InputError(
             f"{rows.corpus}: a linear floor needs two classes to learn and labels to select on; the training split has "
-            f"{found} class(es), the validation split {validation.sum()} labelled utterance(s)."
+            f"{classes} class(es), the validation split {validation_N.sum()} labelled utterance(s)."
         )
-    features = np.concatenate([_z_score(corpus, m) for m in modalities or tuple(corpus.modalities)], axis=1)
-    if features.shape[1] == 0:
+    features_ND = np.concatenate([_z_score(corpus, name) for name in modalities or tuple(corpus.modalities)], axis=1)
+    if features_ND.shape[1] == 0:
         raise InputError(f"{rows.corpus}: no training utterance has any of these signals; nothing to learn from.")
     with warnings.catch_warnings():  # a fit stopped at max_iter is a floor too, and usually the better one
         warnings.simplefilter("ignore", ConvergenceWarning)
-        models = [LogisticRegression(C=c, max_iter=300).fit(features[train], rows.emotion[train]) for c in GRID]
-    return max(models, key=lambda model: _score(model, features, corpus, validation)), features
+        models = [LogisticRegression(C=c, max_iter=300).fit(features_ND[train_N], rows.emotion[train_N]) for c in GRID]
+    return max(models, key=lambda model: _score(model, features_ND, corpus, validation_N)), features_ND
 
 
 def _labelled(corpus: CachedCorpus, split: str) -> np.ndarray:
     return (corpus.utterances.emotion >= 0) & (corpus.utterances.split == split)
 
 
-def _score(model: LogisticRegression, features: np.ndarray, corpus: CachedCorpus, here: np.ndarray) -> float:
-    actual = corpus.utterances.emotion[here]
-    return float(f1_score(actual, model.predict(features[here]), average="weighted", zero_division=0))
+def _score(model: LogisticRegression, features_ND: np.ndarray, corpus: CachedCorpus, of_split_N: np.ndarray) -> float:
+    actual, predicted = corpus.utterances.emotion[of_split_N], model.predict(features_ND[of_split_N])
+    return float(score_labels(actual, predicted, len(corpus.utterances.classes)).weighted_f1)
 
 
 def _z_score(corpus: CachedCorpus, modality: str) -> np.ndarray:
-    """[N, D] in units of the present training rows' standard deviation; absent rows are zeros."""
-    made = corpus.modalities[modality]
-    training = made.features[made.present & (corpus.utterances.split == "train")].astype(np.float64)
+    """Scale [N, D] to units of the present training rows' standard deviation; absent rows are zeros."""
+    features = corpus.modalities[modality]
+    training = features.features[features.present & (corpus.utterances.split == "train")].astype(np.float64)
     if not len(training):
-        return np.zeros((len(made.features), 0))
-    scale = training.std(axis=0)
-    scaled = (made.features - training.mean(axis=0)) / np.where(scale > 1e-8, scale, 1.0)
-    return np.where(made.present[:, None], scaled, 0.0)
+        return np.zeros((len(features.features), 0))
+    scale_D = training.std(axis=0)
+    scaled_ND = (features.features - training.mean(axis=0)) / np.where(scale_D > 1e-8, scale_D, 1.0)
+    return np.where(features.present[:, None], scaled_ND, 0.0)

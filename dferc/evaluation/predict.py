@@ -1,41 +1,152 @@
 """Emotions of a corpus, labelled or not, by a model trained on this or another one.
 
-A model understands only features that were made as those it was trained on: by the same encoder and face network, of
-the same sampling and feature set. Anything else is refused; other versions of the same tools are told. A modality that
-the corpus lacks is absent, as it may be in any utterance. N utterances, M modalities, C classes.
+    >>> import dferc
+    >>> table = dferc.load("runs/meld/full").predict("features/mine")
+    >>> table.to_csv("mine.csv")
+
+A model understands only features that were made as those it was trained on: by the same encoder and face network, with
+the same sampling and feature set. Other features are refused; other versions of the same tools are noted. A modality
+that the corpus lacks is absent, as it may be in any utterance. N utterances, M modalities, C classes.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.evaluation.evaluate import (
-    Predictions,
-    SplitScores,
-    find_checkpoints,
-    predict,
-    score,
-    verify_alike,
-    verify_seed,
-)
-from dferc.evaluation.record import numbered
+from dferc.core.files import write_atomically
+from dferc.core.metrics import Scores, score_labels
+from dferc.core.records import differences
+from dferc.core.tables import write_csv
+from dferc.evaluation.evaluate import Predictions, predict
+from dferc.evaluation.files import identify, prediction_columns
+from dferc.store.card import card_hash
+from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus, Features
 from dferc.store.vocabulary import SPLITS
-from dferc.training.checkpoint import WEIGHTS, Checkpoint, differences, load_checkpoint
+from dferc.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
+from dferc.training.seeds import find_checkpoints, verify_seeds
 
 _OF_THE_ROWS = "rows_hash"
 """The one part of an identity that is about the utterances, not about how their values were made."""
 
 _VERSIONED = ("computed_in", "decoder", "extractor")
-"""Parts of an identity that say which version of a tool it was: values differ by rounding, as a rule."""
+"""Parts of an identity that name the version of a tool: values differ by rounding, as a rule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionTable:
+    """Predicted emotions of a corpus, one row per utterance in the corpus' order.
+
+    Attributes:
+        corpus: name of the corpus.
+        classes: names of the classes that the model knows.
+        rows: per utterance: utterance_id, dialogue_id, position, speaker, text, emotion (the corpus' own label, or
+            empty), predicted, p_<class>, contribution_<modality>, context_weight, agreement.
+        models: number of models (seeds) whose mean this is.
+        notes: sentences: absent modalities, other versions of tools.
+        card: protocol card of the corpus.
+        trained_on: protocol card of the model's training.
+        scores: scores on the labelled utterances; None where there are none, or where the model has learnt them.
+    """
+
+    corpus: str
+    classes: tuple[str, ...]
+    rows: list[dict[str, object]]
+    models: int
+    notes: tuple[str, ...] = ()
+    card: str = ""
+    trained_on: str = ""
+    scores: Scores | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        return iter(self.rows)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the rows as CSV; floats to 6 significant digits."""
+        write_csv(Path(path), list(self.rows[0]), self.rows)
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the table as one JSON document: corpus, classes, models, notes and rows."""
+        names = ("corpus", "classes", "models", "notes", "card", "trained_on", "rows")
+        document = {name: getattr(self, name) for name in names}
+        text = json.dumps(document, indent=1, ensure_ascii=False, default=lambda number: number.item()) + "\n"
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """The trained models of a run, ready to predict; made by `load`.
+
+    Attributes:
+        checkpoints: one per seed.
+        device: device of the models.
+    """
+
+    checkpoints: tuple[Checkpoint, ...]
+    device: torch.device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self.checkpoints[0].record["classes"])
+
+    def predict(self, features: str | Path | CachedCorpus) -> PredictionTable:
+        """Predict the emotion of every utterance, as the mean over the seeds.
+
+        Args:
+            features: folder of a corpus, such as `features/mine`, or a corpus that is read already.
+
+        Raises:
+            InputError: the features cannot be read, or were made otherwise than those of the training.
+        """
+        corpus = features if isinstance(features, CachedCorpus) else read_corpus(features)
+        record = self.checkpoints[0].record
+        for checkpoint in self.checkpoints:
+            fitted, notes = fit_to(checkpoint, corpus)
+        predictions = predict_corpus(self.checkpoints, fitted, self.device)
+        rows = [
+            identify(corpus.utterances, row) | {"text": corpus.utterances.text[row]} | columns
+            for row, columns in prediction_columns(corpus.utterances, predictions, record)
+        ]
+        return PredictionTable(
+            corpus=corpus.utterances.corpus,
+            classes=self.classes,
+            rows=rows,
+            models=len(self.checkpoints),
+            notes=tuple(notes),
+            card=card_hash(corpus.utterances),
+            trained_on=record["card"],
+            scores=score_labelled(record, fitted, predictions),
+        )
+
+
+def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto") -> Predictor:
+    """Load the trained models of a run.
+
+    Args:
+        run: runs/<corpus>/<variant>, or the folder of one seed.
+        seeds: which seeds; all that are there if empty.
+        device: auto (CUDA where there is one), cpu or cuda.
+
+    Raises:
+        InputError: there is no trained model, or the models differ in more than the seed.
+    """
+    chosen = choose_device(device, "float32").device
+    checkpoints = tuple(load_run(find_run(Path(run), seeds), chosen))
+    return Predictor(checkpoints, chosen)
 
 
 def find_run(run: Path, seeds: Sequence[int] = ()) -> list[Path]:
-    """The checkpoints of runs/<corpus>/<variant> (all seeds, or these), or the one that `run` itself is.
+    """Return the checkpoint folders of runs/<corpus>/<variant> (all seeds, or these), or `run` itself if it is one.
 
     Raises:
         InputError: there is none.
@@ -52,29 +163,26 @@ def load_run(folders: Sequence[Path], device: torch.device) -> list[Checkpoint]:
         InputError: one is unreadable or in the folder of another seed, or they differ in more.
     """
     checkpoints = [load_checkpoint(folder, device) for folder in folders]
-    for checkpoint in checkpoints:
-        verify_seed(checkpoint)
-    verify_alike(checkpoints)
+    verify_seeds(checkpoints)
     return checkpoints
 
 
 def fit_to(checkpoint: Checkpoint, corpus: CachedCorpus) -> tuple[CachedCorpus, list[str]]:
-    """The corpus with all modalities that a checkpoint needs, and what of them is not quite as in its training.
+    """Return the corpus with all modalities that a checkpoint needs, and notes on how they differ from its training.
 
     Raises:
-        InputError: features that were made otherwise than those of the training, each difference with both sides; or
-            none of the modalities that the model knows.
+        InputError: features were made otherwise than those of the training (each difference with both sides), or the
+            corpus has none of the modalities that the model knows.
     """
     modalities, notes, faults = dict(corpus.modalities), [], []
     for name in checkpoint.modalities:
-        made = corpus.modalities.get(name)
-        if made is None or not made.present.any():
+        features = corpus.modalities.get(name)
+        if features is None or not features.present.any():
             modalities[name] = _absent(corpus, name, checkpoint.record["widths"][name])
             notes.append(f"{name}: absent throughout")
             continue
-        hard, soft = _compare(checkpoint.record, made)
-        faults += hard
-        notes += soft
+        for difference, is_fault in _compare(checkpoint.record, features):
+            (faults if is_fault else notes).append(difference)
     if faults:
         raise InputError(
             f"{checkpoint.folder} was trained on features made otherwise than those of {corpus.utterances.corpus}:\n"
@@ -90,30 +198,26 @@ def fit_to(checkpoint: Checkpoint, corpus: CachedCorpus) -> tuple[CachedCorpus, 
     return replace(corpus, modalities=modalities), notes
 
 
-def _compare(record: Mapping, made: Features) -> tuple[list[str], list[str]]:
-    """How one modality differs from that of the training: what forbids a prediction, and what is to be told."""
-    faults, notes = [], []
-    width = record["widths"][made.modality]
-    if made.width != width:
-        faults.append(f"{made.modality}, width: trained on {width}, found {made.width}")
-    for key, one, two in differences(record["features"][made.modality], dict(made.identity)):
-        said = f"{made.modality}, {key}: trained on {one!r}, found {two!r}"
-        if key in _VERSIONED and _tool(key, one) == _tool(key, two):
-            notes.append(said)
-        elif key != _OF_THE_ROWS:
-            faults.append(said)
-    return faults, notes
+def _compare(record: Mapping, features: Features) -> Iterator[tuple[str, bool]]:
+    """Yield how one modality differs from that of the training, and whether this forbids a prediction."""
+    name, width = features.modality, record["widths"][features.modality]
+    if features.width != width:
+        yield f"{name}, width: trained on {width}, found {features.width}", True
+    for key, trained, found in differences(record["features"][name], dict(features.identity)):
+        if key != _OF_THE_ROWS:
+            same_tool = key in _VERSIONED and _tool(key, trained) == _tool(key, found)
+            yield f"{name}, {key}: trained on {trained!r}, found {found!r}", not same_tool
 
 
 def _tool(key: str, value: object) -> object:
-    """What must be the same of a versioned part: an extractor's name, and nothing of the others."""
+    """Return the part of a versioned entry that must be equal: the name of an extractor, nothing of the others."""
     if key != "extractor":
         return None
     return value.split()[0] if isinstance(value, str) and value else value
 
 
 def _absent(corpus: CachedCorpus, modality: str, width: int) -> Features:
-    """A modality that no utterance has."""
+    """Return a modality that no utterance has."""
     rows = corpus.utterances
     return Features(
         modality=modality,
@@ -126,53 +230,35 @@ def _absent(corpus: CachedCorpus, modality: str, width: int) -> Features:
 
 
 def predict_corpus(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, device: torch.device) -> Predictions:
-    """Mean over the checkpoints of what each says of every utterance, in the corpus' order.
+    """Predict every utterance of a corpus, in its order, as the mean over the checkpoints of one run.
 
     Args:
-        checkpoints: of one run.
-        corpus: from `fit_to`.
-        device: of the checkpoints.
+        checkpoints: models of one run.
+        corpus: result of `fit_to`.
+        device: device of the checkpoints.
     """
     splits = [split for split in SPLITS if (corpus.utterances.split == split).any()]
-    of_each = []
+    columns_of_models = []
     for checkpoint in checkpoints:
         parts = [predict(checkpoint, corpus, split, device) for split in splits]
         order = np.argsort(np.concatenate([part.rows_N for part in parts]))
-        of_each.append([np.concatenate(column)[order] for column in zip(*parts, strict=True)])
-    rows_N, *columns = zip(*of_each, strict=True)
+        columns_of_models.append([np.concatenate(column)[order] for column in zip(*parts, strict=True)])
+    rows_N, *columns = zip(*columns_of_models, strict=True)
     return Predictions(rows_N[0], *(np.mean(column, axis=0) for column in columns))
 
 
-def prediction_rows(checkpoint: Checkpoint, corpus: CachedCorpus, made: Predictions) -> Iterator[dict]:
-    """The rows of predictions.csv; `emotion` is the corpus' own label, or empty."""
-    rows, classes = corpus.utterances, checkpoint.record["classes"]
-    for at, row in enumerate(made.rows_N):
-        yield {
-            **{
-                name: getattr(rows, name)[row]
-                for name in ("utterance_id", "dialogue_id", "position", "speaker", "text")
-            },
-            "emotion": rows.classes[rows.emotion[row]] if rows.emotion[row] >= 0 else "",
-            "predicted": classes[made.probabilities_NC[at].argmax()],
-            **numbered("p", classes, made.probabilities_NC[at]),
-            **numbered("contribution", checkpoint.modalities, made.contribution_NM[at]),
-            "context_weight": float(made.context_weight_N[at]),
-            "agreement": float(made.agreement_N[at]),
-        }
-
-
-def score_labelled(checkpoint: Checkpoint, corpus: CachedCorpus, made: Predictions) -> SplitScores | None:
-    """Scores on the labelled utterances of a corpus that the model was not trained on.
+def score_labelled(record: Mapping, corpus: CachedCorpus, predictions: Predictions) -> Scores | None:
+    """Score the labelled utterances of a corpus that the model was not trained on.
 
     Returns:
-        None where there is no label, a label that the model does not know, or the corpus is that of its training (most
-        of which it has learnt: `dferc evaluate` scores the rest).
+        None where there is no label, a label that the model does not know, or the corpus is that of its training (the
+        model has learnt most of it: `dferc evaluate` scores the rest).
     """
-    rows, classes = corpus.utterances, checkpoint.record["classes"]
-    here = {rows.classes[emotion] for emotion in rows.emotion if emotion >= 0}
-    if not here or here - set(classes) or rows.rows_hash == checkpoint.record["rows_hash"]:
+    rows, classes = corpus.utterances, record["classes"]
+    labels = {rows.classes[emotion] for emotion in rows.emotion if emotion >= 0}
+    if not labels or labels - set(classes) or rows.rows_hash == record["rows_hash"]:
         return None
-    ids = np.array(
-        [classes.index(name) if name in classes else -1 for name in (*rows.classes, None)]
-    )  # last: unlabelled
-    return score(ids[rows.emotion[made.rows_N]], made.probabilities_NC.argmax(axis=1), len(classes))
+    # The model's id of each class of the corpus; the last is that of -1, unlabelled.
+    ids = np.array([classes.index(name) if name in classes else -1 for name in (*rows.classes, None)])
+    actual_N = ids[rows.emotion[predictions.rows_N]]
+    return score_labels(actual_N, predictions.probabilities_NC.argmax(axis=1), len(classes))

@@ -6,7 +6,7 @@ settings.json is the record again, for reading, with the run's key and the versi
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from safetensors.torch import save
 
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
+from dferc.core.records import differences
 from dferc.model.dferc import build_model
 from dferc.model.variants import get_variant
 from dferc.settings.sections import Train
@@ -33,7 +34,7 @@ WEIGHTS, RECORD, HISTORY = "model.safetensors", "settings.json", "history.csv"
 
 
 class Checkpoint(NamedTuple):
-    """A trained model, ready to predict, and how it came about."""
+    """A trained model, ready to predict, and the record of its training."""
 
     folder: Path
     model: torch.nn.Module
@@ -42,8 +43,8 @@ class Checkpoint(NamedTuple):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What the model sees, in its order."""
-        return _modalities(self.record)
+        """Modalities of the model, in its order."""
+        return modalities_of(self.record)
 
 
 def save_checkpoint(
@@ -56,11 +57,11 @@ def save_checkpoint(
     """Write weights, normalisation and record atomically; the same values give the same bytes.
 
     Args:
-        folder: of this run.
-        weights: the model's state.
-        normalisation: of its training split.
-        record: what decided the weights, and their scores.
-        remarks: what did not (versions, revision); in settings.json only, so that it changes no weight file.
+        folder: folder of this run.
+        weights: state of the model.
+        normalisation: statistics of its training split.
+        record: everything that decided the weights, and their scores.
+        remarks: versions and revision; in settings.json only, so that they change no weight file.
     """
     tensors = {f"model.{name}": value for name, value in weights.items()}
     tensors |= {f"normalisation.{name}": value for name, value in normalisation.state().items()}
@@ -76,20 +77,21 @@ def save_checkpoint(
 
 
 def holds_run(folder: Path, key: str) -> bool:
-    """Whether a folder holds this very run, finished and whole: a kill between its files leaves records that differ.
+    """Return whether a folder holds this run, finished and whole.
 
     Args:
-        folder: of a seed.
-        key: what `dferc.training.resume.run_key` says of the run; settings.json has it as `run`.
+        folder: folder of a seed.
+        key: `dferc.training.resume.run_key` of the run; settings.json has it as `run`.
     """
     try:
-        said = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        settings = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             record = json.loads((file.metadata() or {}).get("dferc", "{}"))
     except (OSError, ValueError, SafetensorError):
         return False
-    whole = record.items() <= said.items() and (folder / HISTORY).exists()
-    return whole and said.get("run") == key and record.get("finished", False)
+    # A kill between the two files leaves records that differ.
+    whole = record.items() <= settings.items() and (folder / HISTORY).exists()
+    return whole and settings.get("run") == key and record.get("finished", False)
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
@@ -102,35 +104,34 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
     record, tensors = _read(path, device)
     try:
         settings = Train.model_validate(record["settings"])
-        variant = replace(get_variant(record["variant"]), modalities=_modalities(record))
+        variant = replace(get_variant(record["variant"]), modalities=modalities_of(record))
         with torch.device("meta"):  # no weights are drawn: the caller's random state stays as it is
             model = build_model(settings, variant, record["widths"], len(record["classes"]))
         normalisation = Normalisation.from_state(_under("normalisation.", tensors))
-        weights = _under("model.", tensors)
-        _verify_weights(weights, model.state_dict())
     except (InputError, KeyError, ValidationError) as error:
-        raise InputError(
-            f"{path}: its weights do not fit the model its record describes: {_explain(error)}. "
-            "Was it written by another version of dferc? Train again."
-        ) from error
+        raise _misfit(path, _explain(error)) from error
+    weights = _under("model.", tensors)
+    shapes = ({name: tuple(value.shape) for name, value in each.items()} for each in (weights, model.state_dict()))
+    differ = [
+        f"{name} is {'missing' if found is None else found}, expected {'none' if expected is None else expected}"
+        for name, found, expected in differences(*shapes)
+    ]
+    if differ:
+        more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
+        raise _misfit(path, "; ".join(differ[:3]) + more)
     model.load_state_dict(weights, assign=True)
     return Checkpoint(folder, model.to(device).eval(), normalisation, record)
 
 
-def _verify_weights(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    """Say in a line how weights differ from a model's, by name and shape."""
-    shapes = ({name: tuple(value.shape) for name, value in weights.items()} for weights in (found, expected))
-    differ = [
-        f"{name} is {'missing' if one is None else one}, expected {'none' if two is None else two}"
-        for name, one, two in differences(*shapes)
-    ]
-    if differ:
-        more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
-        raise InputError("; ".join(differ[:3]) + more)
+def _misfit(path: Path, fault: str) -> InputError:
+    return InputError(
+        f"{path}: its weights do not fit the model its record describes: {fault}. "
+        "Was it written by another version of dferc? Train again."
+    )
 
 
 def _explain(error: Exception) -> str:
-    """A fault of a record in one line."""
+    """Describe a fault of a record in one line."""
     if isinstance(error, KeyError):
         return f"the record has no {error}"
     if isinstance(error, ValidationError):
@@ -154,17 +155,8 @@ def _read(path: Path, device: torch.device) -> tuple[dict, dict[str, torch.Tenso
     return record, tensors
 
 
-def differences(one: object, two: object, path: str = "") -> Iterator[tuple[str, object, object]]:
-    """Where two nested mappings differ: path, and both values (None = not there)."""
-    if isinstance(one, dict) and isinstance(two, dict):
-        for key in one | two:
-            yield from differences(one.get(key), two.get(key), f"{path}.{key}" if path else key)
-    elif one != two:
-        yield path, one, two
-
-
-def _modalities(record: Mapping) -> tuple[str, ...]:
-    """Never the order of the record's keys: the stacked weights are in the order of `MODALITIES`."""
+def modalities_of(record: Mapping) -> tuple[str, ...]:
+    """Return the modalities in the order of `MODALITIES`, which is that of the stacked weights."""
     return tuple(modality for modality in MODALITIES if modality in record["widths"])
 
 
@@ -173,7 +165,7 @@ def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
 
 
 def describe_corpus(corpus: CachedCorpus, modalities: tuple[str, ...]) -> dict:
-    """What a checkpoint remembers of the features it was trained on, and must find again to be evaluated."""
+    """Describe the features of a training, which must be the same when its checkpoint is evaluated."""
     rows = corpus.utterances
     return {
         "corpus": rows.corpus,
@@ -197,7 +189,7 @@ def verify_corpus(checkpoint: Checkpoint, corpus: CachedCorpus) -> None:
     if missing:
         raise InputError(
             f"{checkpoint.folder} was trained with {', '.join(missing)}, which the features folder lacks. Copy the "
-            "file there, or train a variant that does without."
+            "file there, or train a variant without it."
         )
     here = describe_corpus(corpus, checkpoint.modalities)
     found = [

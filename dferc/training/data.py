@@ -17,7 +17,7 @@ from dferc.store.rows import CachedCorpus, Features
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """Mean and scale of every feature, from the present training rows; belongs in the checkpoint.
+    """Mean and scale of every feature over the present training rows; stored in the checkpoint.
 
     Attributes:
         mean: modality -> [D].
@@ -29,14 +29,14 @@ class Normalisation:
 
     @staticmethod
     def of(corpus: CachedCorpus, modalities: Sequence[str]) -> "Normalisation":
-        """Measure it on the training split; a modality without a present training row is left as it is."""
+        """Measure the training split; a modality without a present training row is left unchanged."""
         train = corpus.utterances.split == "train"
         mean, scale = {}, {}
         for name in modalities:
-            made = corpus.modalities[name]
-            rows = made.features[train & made.present].astype(np.float64)
+            modality = corpus.modalities[name]
+            rows = modality.features[train & modality.present].astype(np.float64)
             if len(rows) == 0:
-                rows = np.stack([-np.ones(made.width), np.ones(made.width)])
+                rows = np.stack([-np.ones(modality.width), np.ones(modality.width)])
             mean_D = rows.mean(axis=0)
             rows -= mean_D  # in place, as all of the next: MELD's text alone has 80 MB in double precision
             deviation = np.sqrt(np.square(rows, out=rows).mean(axis=0))
@@ -46,18 +46,18 @@ class Normalisation:
             scale[name] = torch.from_numpy(np.where(varies, deviation, 1.0).astype(np.float32))
         return Normalisation(mean, scale)
 
-    def apply(self, made: Features, rows: np.ndarray | slice = slice(None)) -> Tensor:
-        """Normalised features [N, D] of these rows; those that are not present become zeros."""
-        x = (torch.from_numpy(made.features[rows]) - self.mean[made.modality]) / self.scale[made.modality]
-        return x * torch.from_numpy(made.present[rows]).unsqueeze(-1)
+    def apply(self, modality: Features, rows: np.ndarray | slice = slice(None)) -> Tensor:
+        """Return the normalised features [N, D] of these rows; absent rows become zeros."""
+        x_ND = torch.from_numpy(modality.features[rows]) - self.mean[modality.modality]
+        return x_ND / self.scale[modality.modality] * torch.from_numpy(modality.present[rows]).unsqueeze(-1)
 
     def state(self) -> dict[str, Tensor]:
-        """As tensors by name, for a checkpoint."""
+        """Return the statistics as tensors by name, for a checkpoint."""
         return {f"{part}.{name}": tensor for part in ("mean", "scale") for name, tensor in getattr(self, part).items()}
 
     @staticmethod
     def from_state(state: Mapping[str, Tensor]) -> "Normalisation":
-        """The inverse of `state`."""
+        """Rebuild the statistics from `state`."""
         parts = {"mean": {}, "scale": {}}
         for key, tensor in state.items():
             part, _, name = key.partition(".")
@@ -73,8 +73,8 @@ class Batch:
         features: modality -> [N, D].
         present_MN: bool.
         labels_N: class ids, -1 = unlabelled.
-        rows_N: row of the corpus, on the device.
-        layout: which rows are which dialogue.
+        rows_N: row of each utterance in the corpus, on the device.
+        layout: dialogues of the rows.
     """
 
     features: dict[str, Tensor]
@@ -90,12 +90,12 @@ class Dialogues:
     Args:
         corpus: verified features.
         split: train, validation or test.
-        normalisation: of the training split.
-        modalities: which, in order.
-        device: where the tensors live.
+        normalisation: statistics of the training split.
+        modalities: modalities to read, in order.
+        device: device of the tensors.
 
     Raises:
-        InputError: the split has no dialogue, or a modality is not there.
+        InputError: the split has no dialogue, or the corpus lacks a modality.
     """
 
     def __init__(
@@ -128,11 +128,11 @@ class Dialogues:
         self.rows_N = rows_N.to(device)
 
     def __len__(self) -> int:
-        """Number of dialogues."""
+        """Return the number of dialogues."""
         return len(self.lengths)
 
     def batches(self, batch_dialogues: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        """One epoch: every dialogue once, shuffled by the (CPU) generator if there is one.
+        """Yield every dialogue once, shuffled by the (CPU) generator if there is one.
 
         The split is permuted once; a batch is a set of views into it.
         """
@@ -147,11 +147,12 @@ class Dialogues:
         present_MN, labels_N, rows_N = self.present_MN[:, order_N], self.labels_N[order_N], self.rows_N[order_N]
         for first in range(0, len(self), batch_dialogues):
             of_batch = lengths[first : first + batch_dialogues]
-            here = slice(ends[first] - lengths[first], ends[first] - lengths[first] + of_batch.sum())
+            start = ends[first] - lengths[first]
+            utterances = slice(start, start + of_batch.sum())
             yield Batch(
-                features={name: x_ND[here] for name, x_ND in features.items()},
-                present_MN=present_MN[:, here],
-                labels_N=labels_N[here],
-                rows_N=rows_N[here],
+                features={name: x_ND[utterances] for name, x_ND in features.items()},
+                present_MN=present_MN[:, utterances],
+                labels_N=labels_N[utterances],
+                rows_N=rows_N[utterances],
                 layout=Layout.of(of_batch, self.device),
             )

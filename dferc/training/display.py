@@ -1,8 +1,7 @@
-"""What a person sees of a training run: the facts at the start, then a live table (or a line per epoch in a log)."""
+"""Display of a training run: settings, device and data at the start, then a live table (a line per epoch in a log)."""
 
 import textwrap
 from collections.abc import Mapping
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -31,38 +30,39 @@ ROWS = 25
 
 
 def show_task(task: Task, seeds: tuple[int, ...]) -> None:
-    """Print settings, device, model size and what is in the splits."""
+    """Print settings, device, model size and the content of the splits."""
     corpus = task.corpus.utterances.corpus
     console.print(f"[bold]{corpus}[/] / [bold]{task.name}[/], seeds {', '.join(map(str, seeds))}")
     show_settings(task.settings, task.device)
     with torch.device("meta"):  # shapes only
         count = sum(parameter.numel() for parameter in task.new_model().parameters())
     console.print(f"model: {count:,} parameters, modalities {', '.join(task.variant.modalities)}")
-    absent = [m for m in MODALITIES if m not in task.variant.modalities]
+    absent = [name for name in MODALITIES if name not in task.variant.modalities]
     if absent:
         console.print(f"not used: {', '.join(absent)} (not in the variant, or in no training utterance)")
     for split in SPLITS:
-        console.print(f"{split}: {describe_split(task, split)}")
+        console.print(f"{split}: {_describe_split(task, split)}")
 
 
 def show_settings(settings: Train, device: Device) -> None:
     """Print what all runs of a command share."""
-    values = settings.model_dump(mode="json")
-    listed = textwrap.wrap(", ".join(f"{key} {value}" for key, value in values.items()), _WIDTH - 2)
-    console.print("train (params.yaml, --set):\n" + textwrap.indent("\n".join(listed), "  "), markup=False)
+    values = ", ".join(f"{key} {value}" for key, value in settings.model_dump(mode="json").items())
+    lines = textwrap.indent("\n".join(textwrap.wrap(values, _WIDTH - 2)), "  ")
+    console.print(f"train (params.yaml, --set):\n{lines}", markup=False)
     console.print(f"device: {device.device.type}, {str(device.dtype).removeprefix('torch.')}: {device.why}")
 
 
-def describe_split(task: Task, split: str) -> str:
-    """Dialogues, utterances, labels and the presence of each modality, in one line."""
+def _describe_split(task: Task, split: str) -> str:
+    """Describe dialogues, utterances, labels and the presence of each modality in one line."""
     rows = task.corpus.utterances
-    here = rows.split == split
-    if not here.any():
+    of_split_N = rows.split == split
+    if not of_split_N.any():
         return "no utterances"
-    presence = (f"{m} {np.mean(task.corpus.modalities[m].present[here]):.1%}" for m in task.variant.modalities)
+    modalities = ((name, task.corpus.modalities[name].present[of_split_N]) for name in task.variant.modalities)
+    presence = ", ".join(f"{name} {np.mean(present):.1%}" for name, present in modalities)
     return (
-        f"{len(set(rows.dialogue_id[here]))} dialogues, {here.sum()} utterances, "
-        f"{(rows.emotion[here] >= 0).sum()} labelled; present: {', '.join(presence)}"
+        f"{len(set(rows.dialogue_id[of_split_N]))} dialogues, {of_split_N.sum()} utterances, "
+        f"{(rows.emotion[of_split_N] >= 0).sum()} labelled; present: {presence}"
     )
 
 
@@ -78,7 +78,7 @@ class EpochTable:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *_) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -88,8 +88,8 @@ class EpochTable:
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
             return
-        shown = ", ".join(f"{heading} {row[name]:.4f}" for name, heading in COLUMNS.items())
-        console.print(f"seed {seed} epoch {row['epoch']}: {shown}{' (best so far)' if is_best else ''}")
+        values = ", ".join(f"{heading} {row[name]:.4f}" for name, heading in COLUMNS.items())
+        console.print(f"seed {seed} epoch {row['epoch']}: {values}{' (best so far)' if is_best else ''}")
 
     def _table(self) -> Table:
         table = Table("seed", "epoch", *COLUMNS.values(), "", box=None, header_style="bold")

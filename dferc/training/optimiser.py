@@ -1,4 +1,4 @@
-"""AdamW, its schedule, and everything else that a resumed run must find as it was (METHOD §6)."""
+"""AdamW, its schedule, and all other state that a resumed run must restore (docs/method.md, §6)."""
 
 import copy
 import ctypes
@@ -16,7 +16,7 @@ from dferc.settings.sections import Train
 
 
 class Machinery(NamedTuple):
-    """What changes from step to step, beside the global random generators."""
+    """Everything that changes from step to step, besides the global random generators."""
 
     model: torch.nn.Module
     optimiser: AdamW
@@ -28,11 +28,11 @@ class Machinery(NamedTuple):
 
     @property
     def judged(self) -> torch.nn.Module:
-        """The model that is validated and saved: the averaged one where there is one."""
+        """Model that is validated and saved: the averaged one where there is one."""
         return self.average.model if self.average else self.model
 
     def step(self, loss: Tensor, clip_norm: float) -> None:
-        """One step down the gradient of `loss`, whose norm is clipped (METHOD §6); `zero_grad` is the caller's."""
+        """Take one step down the gradient of `loss`, whose norm is clipped; the caller zeroes gradients before."""
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
         clip_gradients(self.model.parameters(), clip_norm)
@@ -43,7 +43,7 @@ class Machinery(NamedTuple):
             self.average.update(self.model)
 
     def state(self) -> dict:
-        """All states, the global generators' (dropout) included; tensors are not copied."""
+        """Return all states, including those of the global generators (dropout); tensors are not copied."""
         parts = ("model", "optimiser", "schedule", "scaler")
         state = {name: getattr(self, name).state_dict() for name in parts}
         if self.average:
@@ -54,7 +54,7 @@ class Machinery(NamedTuple):
         return state
 
     def restore(self, state: dict) -> None:
-        """Put everything back as `state` found it."""
+        """Restore what `state` returned."""
         for name in ("model", "optimiser", "schedule", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         if self.average:
@@ -67,14 +67,14 @@ class Machinery(NamedTuple):
 
 
 def make_machinery(model: torch.nn.Module, settings: Train, *, steps: int, seed: int, dtype: torch.dtype) -> Machinery:
-    """A fresh optimiser and its company.
+    """Build a fresh optimiser, schedule, gradient scaler, dialogue order and moving average.
 
     Args:
         model: on its device already.
-        settings: of the run.
-        steps: of the whole run, for the schedule.
-        seed: of the order of the dialogues.
-        dtype: of autocast; gradients are scaled for float16 only.
+        settings: settings of the run.
+        steps: number of steps of the whole run, for the schedule.
+        seed: seed of the order of the dialogues.
+        dtype: type of autocast; gradients are scaled for float16 only.
     """
     optimiser = make_optimiser(model, settings)
     device = next(model.parameters()).device.type
@@ -91,10 +91,10 @@ def make_machinery(model: torch.nn.Module, settings: Train, *, steps: int, seed:
 
 
 class MovingAverage:
-    """The weights averaged over the latest steps: w' = d w' + (1 - d) w after each, with d rising from 0 to `decay`.
+    """Weights averaged over the latest steps: w' = d w' + (1 - d) w after each, with d rising from 0 to `decay`.
 
-    Its validation score moves less from epoch to epoch than the weights' own, so that selection on a small validation
-    split finds less luck. Buffers (prototypes) are the model's own, as they are.
+    Their validation score moves less from epoch to epoch, so that luck decides less of the selection on a small
+    validation split. Buffers (prototypes) are copied from the model.
     """
 
     def __init__(self, model: torch.nn.Module, decay: float):
@@ -104,7 +104,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, model: torch.nn.Module) -> None:
-        """Take in the model's weights after a step."""
+        """Add the model's weights after a step."""
         self.steps += 1
         decay = min(self.decay, (self.steps - 1) / (self.steps + 9))  # the first steps forget the initialisation
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
@@ -113,7 +113,7 @@ class MovingAverage:
 
 
 def make_optimiser(model: torch.nn.Module, settings: Train) -> AdamW:
-    """AdamW without weight decay on biases (by name: a bias per modality may be stacked into a matrix)."""
+    """Build AdamW without weight decay on biases (by name: a bias per modality may be stacked into a matrix)."""
     biases, weights = [], []
     for name, parameter in model.named_parameters():
         (biases if "bias" in name.rsplit(".", 1)[-1] else weights).append(parameter)
@@ -152,7 +152,7 @@ def keep_freed_memory() -> None:
 
 
 def rate_at(step: int, warmup: int, steps: int) -> float:
-    """Share of the peak learning rate at a step (from 0): a rise from 0 over `warmup`, then a fall to 0 at `steps`."""
+    """Return the share of the peak learning rate: a rise from 0 over `warmup` steps, then a fall to 0 at `steps`."""
     if step < warmup:
         return step / warmup
     return max(0.0, (steps - step) / max(1, steps - warmup))

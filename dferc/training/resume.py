@@ -1,8 +1,8 @@
-"""What a run of the trainer has so far, in `.scratch/train/<key>/`: a kill costs one epoch, a finished run is kept.
+"""State of a run, in `.scratch/train/<key>/`: a kill costs one epoch, a finished run is kept.
 
-DVC removes a stage's outputs before it runs the stage again; what must survive that cannot lie among them. The key is
-of everything that decides the weights, so a state is found again by whoever asks for the same run: the next `dvc repro`
-after a seed was added, an ablation that was interrupted, two of them at once.
+DVC removes a stage's outputs before it runs the stage again, so the state cannot lie among them. The key hashes
+everything that decides the weights: the same run finds its state again, in the next `dvc repro` after a seed was added,
+in an ablation that was interrupted, or in two ablations at once.
 """
 
 import contextlib
@@ -19,25 +19,24 @@ from pathlib import Path
 
 import torch
 
-from dferc.core.console import console
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 
 KEPT_DAYS = 30
-"""How long the state of a run is kept after it was last written."""
+"""Days that the state of a run is kept after it was last written."""
 
 
 @dataclass
 class Progress:
-    """What a run has so far, one entry of `history` per finished epoch.
+    """State of a run after its last finished epoch.
 
     Attributes:
-        history: the scores of each epoch, as in history.csv.
-        best_epoch: the epoch of the best validation weighted F1, from 1; 0 = none yet.
+        history: scores of each finished epoch, as in history.csv.
+        best_epoch: epoch of the best validation weighted F1, from 1; 0 = none yet.
         best_score: that F1; below any score while there is none.
-        best: the weights after it.
-        machinery: states of weights, optimiser, schedule, scaler and random generators after the last epoch; empty in
-            a finished run, which needs them no more.
+        best: weights after that epoch.
+        machinery: states of weights, optimiser, schedule, scaler and random generators; empty in a finished run, which
+            needs them no more.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -48,11 +47,11 @@ class Progress:
 
     @property
     def epoch(self) -> int:
-        """Finished epochs."""
+        """Number of finished epochs."""
         return len(self.history)
 
     def is_finished(self, *, epochs: int, patience: int) -> bool:
-        """Whether all epochs are done or `patience` of them went by without a better score."""
+        """Return whether all epochs are done, or `patience` of them passed without a better score."""
         return self.epoch >= epochs or self.epoch - self.best_epoch >= patience
 
 
@@ -68,7 +67,7 @@ def run_key(about: Mapping[str, object], code: str) -> str:
 
 
 class RunElsewhereError(InputError):
-    """Another process is at this very run."""
+    """Another process is training this run."""
 
 
 @contextlib.contextmanager
@@ -76,11 +75,11 @@ def claim(state: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
     """Hold a run for this process; the end of the process, even by SIGKILL, frees it.
 
     Args:
-        state: the run's file.
+        state: file of the run's state.
         waiting: called before waiting for another process that holds it; None = do not wait.
 
     Raises:
-        RunElsewhereError: another process holds it, and it is not waited for.
+        RunElsewhereError: another process holds it, and `waiting` is None.
     """
     state.parent.mkdir(parents=True, exist_ok=True)
     with open(state.with_name("lock"), "a") as file:
@@ -88,7 +87,7 @@ def claim(state: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if waiting is None:
-                raise RunElsewhereError(f"{state.parent}: another process is at this very run.") from None
+                raise RunElsewhereError(f"{state.parent}: another process is training this run.") from None
             waiting()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -97,28 +96,28 @@ def claim(state: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
 def save_progress(path: Path, progress: Progress) -> None:
     """Write the state atomically: a kill leaves the epoch before.
 
-    Not durably: at the paper's sizes it is 311 MB, and waiting for the disk would cost a good part of an epoch. What a
-    power cut damages is reported when it is loaded.
+    The write does not wait for the disk: at the paper's sizes it is 311 MB, and waiting would cost a good part of an
+    epoch. A state that a power cut damaged is reported when it is loaded.
     """
     content = io.BytesIO()  # in memory first: a full disk is then an OSError like any other
     torch.save(vars(progress), content)
     write_atomically(path, lambda temporary: temporary.write_bytes(content.getbuffer()), durable=False)
 
 
-def load_progress(path: Path) -> Progress:
-    """Read the state, or start with none; a damaged file (a power cut) is said, and the run begun anew."""
+def load_progress(path: Path, notify: Callable[[str], None] = lambda message: None) -> Progress:
+    """Read the state, or return an empty one; a damaged file (a power cut) is reported, and the run starts again."""
     if not path.exists():
         return Progress()
     try:
         return Progress(**torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, LookupError, ValueError) as error:
         reason = str(error) or type(error).__name__
-        console.print(f"{path}: the run's state is damaged ({reason}); it begins anew", markup=False)
+        notify(f"{path}: the run's state is damaged ({reason}); the run starts again")
         return Progress()
 
 
-def forget_abandoned(scratch: Path) -> None:
-    """Remove, and say so, states that nothing wrote for `KEPT_DAYS`; and what killed ablations left of their progress.
+def remove_abandoned(scratch: Path, notify: Callable[[str], None]) -> None:
+    """Remove states that nothing wrote for `KEPT_DAYS`, and the status folders of killed ablations.
 
     Their keys hold settings and code that may never come back, so nothing else would find and remove them.
     """
@@ -131,8 +130,7 @@ def forget_abandoned(scratch: Path) -> None:
         size = sum(path.stat().st_size for path in abandoned) / 1e6
         for path in abandoned:
             shutil.rmtree(path.parent)
-        console.print(
-            f"{scratch}: removed the states of {len(abandoned)} run(s) of over {KEPT_DAYS} days ago ({size:.0f} MB); "
-            "the runs themselves are untouched",
-            markup=False,
+        notify(
+            f"{scratch}: removed the states of {len(abandoned)} run(s) older than {KEPT_DAYS} days ({size:.0f} MB); "
+            "the runs themselves are untouched"
         )

@@ -1,6 +1,6 @@
 """Variants times seeds over cached features, several runs at once, with the bytes that each has alone.
 
-A run is one item of the engine, so it may run anywhere: `dferc.training.train` keeps it whole whatever happens. What
+A run is one item of the engine, so it may run anywhere: `dferc.training.run` keeps it whole whatever happens. What
 goes wrong with a run comes back as a sentence, and the others go on.
 """
 
@@ -18,15 +18,14 @@ from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 from dferc.engine import WorkerDied, Workers, default_workers
-from dferc.evaluation.evaluate import SEED
 from dferc.settings.sections import Train
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus
 from dferc.training.checkpoint import HISTORY
-from dferc.training.history import read_history, write_curves
 from dferc.training.resume import RunElsewhereError
+from dferc.training.run import train_run
+from dferc.training.seeds import read_history, seed_folder, write_curves
 from dferc.training.task import make_task
-from dferc.training.train import train_run
 
 ON_ONE_GPU = 4
 """Runs that share the GPU of this machine where --workers does not say (a guess: none was at hand to measure on)."""
@@ -151,7 +150,7 @@ def perform(sweep: Sweep, workers: Workers, status: Path) -> Iterator[tuple[Run,
 
 def finish_variant(sweep: Sweep, variant: str) -> list[Path]:
     """Write the mean curves of a variant whose seeds are all trained; the folders of its seeds."""
-    folders = [sweep.train_folder(variant) / f"{SEED}{seed}" for seed in sweep.seeds]
+    folders = [seed_folder(sweep.train_folder(variant), seed) for seed in sweep.seeds]
     write_curves(sweep.train_folder(variant) / "curves.csv", [folder / HISTORY for folder in folders])
     return folders
 
@@ -202,7 +201,7 @@ class _Status:
         self._write()
 
     def report(self, _seed: int, row: Mapping[str, float], _is_best: bool) -> None:
-        """After each epoch, as `dferc.training.train.Report`."""
+        """After each epoch, as `dferc.training.loop.Report`."""
         if self.at["first"] is None:
             self.at["first"] = row["epoch"] - 1
         self.at["epoch"] = row["epoch"]
@@ -210,7 +209,7 @@ class _Status:
         self._write()
 
     def tell(self, sentence: str) -> None:
-        """As `dferc.training.train.Tell`."""
+        """As `dferc.training.run.Notify`."""
         self.at["said"] = sentence
         self._write()
 
@@ -221,11 +220,11 @@ class _Status:
 
 def _perform_one(item: Item) -> Outcome:
     sweep, (variant, seed) = item.sweep, item.run
-    folder = sweep.train_folder(variant) / f"{SEED}{seed}"
+    folder = seed_folder(sweep.train_folder(variant), seed)
     try:
         status = _Status(item.status)
         task = make_task(_corpus, variant, sweep.settings, choose_device(sweep.device, sweep.settings.precision))
-        told = {"report": status.report, "tell": status.tell}
+        told = {"report": status.report, "notify": status.tell}
         train_run(task, seed, folder, scratch=sweep.scratch, fresh=sweep.fresh, wait=item.wait, **told)
     except RunElsewhereError:
         status.tell("waits for another process")

@@ -14,8 +14,6 @@ from rich.text import Text
 
 from dferc.core.console import LINE_EVERY_S, console
 from dferc.engine import Workers
-from dferc.evaluation.evaluate import SCORED
-from dferc.evaluation.record import mean_and_spread
 from dferc.training.sweep import Outcome, Run, Sweep, read_status
 
 
@@ -114,12 +112,3 @@ class SweepTable:
             outcome = self._outcomes[run]
             return Text("FAILED", style="bold red") if outcome.error else Text(f"{outcome.score:.3f}", style="green")
         return Text(self._how_far(under_way[run]) if run in under_way else "·", style="dim")
-
-
-def show_scores(metrics: Mapping[str, Mapping]) -> None:
-    """Print a row of scores per variant, from what its metrics.json holds."""
-    table = Table("variant", "seeds", *(f"{split} weighted F1" for split in SCORED), box=None, header_style="bold")
-    for variant, found in metrics.items():
-        scores = (mean_and_spread(found[split], "weighted_f1") if split in found else "–" for split in SCORED)
-        table.add_row(variant, str(found["seeds"]), *scores)
-    console.print(table)

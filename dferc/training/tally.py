@@ -1,66 +1,62 @@
-"""Losses and hits of an epoch, summed on the device: the host reads them once, when the epoch is over.
+"""Losses and confusion of a pass over a split, summed on the device: the host reads them once per epoch.
 
 C classes, K loss terms, N utterances of a batch.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from dferc.model.losses import Losses
-
-
-class Scores(NamedTuple):
-    """What an epoch says of one split."""
-
-    losses: Losses
-    """Mean over the steps, as plain numbers."""
-    accuracy: float
-    weighted_f1: float
+from dferc.core.metrics import score_confusion
+from dferc.store.vocabulary import SPLITS
 
 
-class Tally:
+class EpochTally:
     """Sums of one pass over a split; adding to it never waits for the device.
 
     Args:
         classes: C.
-        device: where losses and logits are.
+        device: device of the losses and logits.
     """
 
     def __init__(self, classes: int, device: torch.device):
-        self.sums_K = torch.zeros(len(Losses._fields), dtype=torch.float64, device=device)
+        self.terms: tuple[str, ...] = ()
+        self.sums_K: Tensor | None = None
         self.confusion_CC = torch.zeros(classes, classes, dtype=torch.int64, device=device)
         self.steps = 0
 
-    def add(self, losses: Losses, logits_NC: torch.Tensor, labels_N: torch.Tensor) -> None:
-        """Count one batch; utterances without a label (negative) weigh nothing."""
-        with torch.no_grad():
-            self.sums_K += torch.stack([term.detach() for term in losses]).double()
-            cell_N = labels_N.clamp(min=0) * len(self.confusion_CC) + logits_NC.argmax(dim=1)
-            self.confusion_CC.view(-1).index_add_(0, cell_N, (labels_N >= 0).long())
+    @torch.no_grad()
+    def add(self, losses: tuple[Tensor, ...], scores_NC: Tensor, labels_N: Tensor) -> None:
+        """Count one batch; utterances without a label (negative) weigh nothing.
+
+        Args:
+            losses: NamedTuple of K scalars.
+            scores_NC: logits or probabilities; the largest is the prediction.
+            labels_N: class ids.
+        """
+        losses_K = torch.stack([term.detach() for term in losses]).double()
+        self.terms, self.sums_K = losses._fields, losses_K if self.sums_K is None else self.sums_K + losses_K
+        cell_N = labels_N.clamp(min=0) * len(self.confusion_CC) + scores_NC.argmax(dim=1)
+        self.confusion_CC.view(-1).index_add_(0, cell_N, (labels_N >= 0).long())
         self.steps += 1
 
 
-def read_tallies(tallies: Iterable[Tally]) -> list[Scores]:
-    """Bring the sums of several passes to the host in one transfer."""
-    tallies = list(tallies)
-    packed = torch.cat([torch.cat([t.sums_K, t.confusion_CC.flatten().double()]) for t in tallies])
-    scores = []
-    for tally, values in zip(tallies, packed.cpu().tensor_split(len(tallies)), strict=True):
-        sums_K, confusion = values.split([len(tally.sums_K), tally.confusion_CC.numel()])
-        losses = Losses(*(sums_K / max(tally.steps, 1)).tolist())
-        scores.append(Scores(losses, *score_confusion(confusion.view_as(tally.confusion_CC))))
-    return scores
+def read_tallies(tallies: Iterable[EpochTally]) -> dict[str, float]:
+    """Bring the sums of the training and validation passes to the host in one transfer, as a row of history.csv.
 
-
-def score_confusion(confusion_CC: torch.Tensor) -> tuple[float, float]:
-    """Accuracy and weighted F1 of a confusion matrix (rows: actual, columns: predicted); 0 where it is empty.
-
-    F1 of a class = 2·hits / (actual + predicted), weighted by how often the class is the actual one.
+    Returns:
+        `<split>_<term>`, the mean over the steps of each loss term (the total as `<split>_loss`), and
+        `<split>_accuracy` and `<split>_weighted_f1`.
     """
-    confusion_CC = confusion_CC.double()
-    hits_C, actual_C, predicted_C = confusion_CC.diagonal(), confusion_CC.sum(1), confusion_CC.sum(0)
-    total = confusion_CC.sum().clamp(min=1)
-    f1_C = 2 * hits_C / (actual_C + predicted_C).clamp(min=1)
-    return (hits_C.sum() / total).item(), ((f1_C * actual_C).sum() / total).item()
+    tallies, row = list(tallies), {}
+    sizes = [size for tally in tallies for size in (len(tally.terms), tally.confusion_CC.numel())]
+    packed = torch.cat([part for tally in tallies for part in (tally.sums_K, tally.confusion_CC.flatten().double())])
+    parts = packed.cpu().split(sizes)
+    for split, tally, sums_K, confusion in zip(SPLITS, tallies, parts[::2], parts[1::2], strict=False):
+        means = dict(zip(tally.terms, (sums_K / tally.steps).tolist(), strict=True))
+        row[f"{split}_loss"] = means.pop("total")
+        row |= {f"{split}_{term}": value for term, value in means.items()}
+        scores = score_confusion(confusion.view_as(tally.confusion_CC).numpy())
+        row |= {f"{split}_accuracy": float(scores.accuracy), f"{split}_weighted_f1": float(scores.weighted_f1)}
+    return row

@@ -1,4 +1,4 @@
-"""What the seeds of one training call share: data on the device, normalisation, class weights."""
+"""A training task, shared by its seeds: data on the device, normalisation, class weights."""
 
 from dataclasses import dataclass, replace
 
@@ -21,9 +21,9 @@ class Task:
 
     corpus: CachedCorpus
     name: str
-    """The variant's."""
+    """Name of the variant."""
     variant: Variant
-    """With the modalities that can be learnt here."""
+    """Switches of the variant, with the modalities that this corpus can teach."""
     settings: Train
     device: Device
     normalisation: Normalisation
@@ -37,12 +37,12 @@ class Task:
         return len(self.corpus.utterances.classes)
 
     def new_model(self) -> DFERC:
-        """A freshly initialised model; draws from the global generator."""
+        """Build a freshly initialised model; draws from the global generator."""
         widths = {modality: self.corpus.modalities[modality].width for modality in self.variant.modalities}
         return build_model(self.settings, self.variant, widths, self.classes)
 
     def describe(self) -> dict:
-        """Everything that decides the weights, but the seed and the device."""
+        """Return everything that decides the weights, except the seed and the device."""
         about = {"variant": self.name, "settings": self.settings.model_dump(mode="json")}
         return about | describe_corpus(self.corpus, self.variant.modalities)
 
@@ -55,10 +55,10 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
     """
     rows = corpus.utterances
     for split, purpose in {"train": "learn from", "validation": "select on"}.items():
-        here = rows.split == split
-        if not (here & (rows.emotion >= 0)).any():
+        of_split_N = rows.split == split
+        if not (of_split_N & (rows.emotion >= 0)).any():
             raise InputError(
-                f"{rows.corpus}: the {split} split has {here.sum()} utterance(s), none of them labelled: "
+                f"{rows.corpus}: the {split} split has {of_split_N.sum()} utterance(s), none of them labelled: "
                 f"nothing to {purpose}."
             )
     variant = replace(get_variant(name), modalities=usable_modalities(corpus, name))
@@ -79,7 +79,7 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
 
 
 def usable_modalities(corpus: CachedCorpus, variant: str) -> tuple[str, ...]:
-    """The variant's modalities that some training utterance has; weights of the others would stay random.
+    """Return the variant's modalities that some training utterance has; weights of the others would stay random.
 
     Raises:
         InputError: there is none.

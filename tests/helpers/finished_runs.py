@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dferc.evaluation.evaluate import Evaluation, Predictions, score
-from dferc.evaluation.record import write_report
+from dferc.core.metrics import score_labels
+from dferc.evaluation.evaluate import Evaluation, Predictions
+from dferc.evaluation.files import write_evaluation
 from dferc.store.card import card_hash
 from dferc.store.rows import CachedCorpus, Utterances
-from dferc.training.checkpoint import Checkpoint
 
 
 def write_run(
@@ -28,7 +28,7 @@ def write_run(
     evaluations = []
     for seed, classes_N in predicted.items():
         made, scores = {}, {}
-        checkpoint = Checkpoint(folder, None, None, record | {"seed": seed, "best_epoch": 1})
+        of_seed = record | {"seed": seed, "best_epoch": 1}
         for split in ("validation", "test"):
             here = np.flatnonzero(rows.split == split)
             chosen = np.asarray(classes_N)[here]
@@ -38,9 +38,9 @@ def write_run(
             shares = np.random.default_rng(seed).dirichlet(np.ones(max(len(modalities), 1)), size=len(here))
             made[split] = Predictions(here, probabilities, shares[:, : len(modalities)], nothing, nothing)
             if (rows.emotion[here] >= 0).any():
-                scores[split] = score(rows.emotion[here], chosen, len(rows.classes))
-        evaluations.append(Evaluation(checkpoint, made, scores))
-    write_report(folder, CachedCorpus(utterances=rows, modalities={}), evaluations)
+                scores[split] = score_labels(rows.emotion[here], chosen, len(rows.classes))
+        evaluations.append(Evaluation(folder, of_seed, made, scores))
+    write_evaluation(folder, CachedCorpus(utterances=rows, modalities={}), evaluations)
     return folder
 
 

@@ -10,7 +10,7 @@ from dferc.results.analyses.collect import analyse, write_analyses
 from dferc.results.report.page import write_page
 from dferc.store.hdf5 import write_features, write_utterances
 from dferc.store.vocabulary import MODALITIES
-from dferc.training.history import CURVES
+from dferc.training.seeds import CURVES
 from tests.helpers.common import make_features, make_utterances
 from tests.helpers.finished_runs import guess, write_run
 

@@ -89,7 +89,7 @@ def test_a_function_without_its_docstring_still_parses(hashed):
 
 
 def test_trained_weights_depend_on_the_model_and_not_on_the_report():
-    found = imported_modules("dferc.training.train")
+    found = imported_modules("dferc.training.run")
     assert {
         "dferc.model.ddm",
         "dferc.model.cfm",

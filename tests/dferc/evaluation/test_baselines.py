@@ -12,19 +12,20 @@ from click.testing import CliRunner
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
+from dferc.core.metrics import score_labels
 from dferc.evaluation.baselines import BASELINES, logistic, majority, run_baseline, verify_baseline
-from dferc.evaluation.evaluate import evaluate, score
+from dferc.evaluation.evaluate import evaluate
+from dferc.evaluation.files import write_evaluation
 from dferc.evaluation.floor import linear_floor
-from dferc.evaluation.record import write_report
-from dferc.evaluation.recurrent import RecurrentBaseline, fit_recurrent, predict_recurrent
+from dferc.evaluation.recurrent import RecurrentBaseline, average_probabilities, fit_recurrent, predict_recurrent
 from dferc.model.lstm import Layout
 from dferc.results.compare import collect
 from dferc.results.runs import read_run
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus
 from dferc.training.data import Batch
+from dferc.training.run import train
 from dferc.training.task import Task, make_task
-from dferc.training.train import train
 from tests.helpers.common import REPOSITORY, small_settings, write_features_folder
 
 DIALOGUES = {"train": 30, "validation": 10, "test": 12}
@@ -59,7 +60,7 @@ def runs(task, tmp_path_factory) -> Path:
     for name in BASELINES:
         run_baseline(name, task, (0, 1), root / name)
     folders = train(task, (0, 1), folder=root / "full/train", scratch=root.parent / "scratch")
-    write_report(root / "full", task.corpus, evaluate(task.corpus, folders, torch.device("cpu")))
+    write_evaluation(root / "full", task.corpus, evaluate(task.corpus, folders, torch.device("cpu")))
     return root
 
 
@@ -85,7 +86,7 @@ def test_logistic_is_the_linear_floor(corpus):
     predicted = logistic(corpus, tuple(corpus.modalities)).argmax(axis=1)
     for split, expected in (("validation", floor.validation), ("test", floor.test)):
         here = rows.split == split
-        assert score(rows.emotion[here], predicted[here], 3).weighted_f1 == pytest.approx(expected)
+        assert score_labels(rows.emotion[here], predicted[here], 3).weighted_f1 == pytest.approx(expected)
 
 
 def test_logistic_never_says_a_class_that_training_lacks(corpus):
@@ -103,16 +104,16 @@ def test_recurrent_repeats_bit_for_bit_and_follows_its_seed(task, late):
     one = fit_recurrent(task, 3, late)
     torch.rand(1)  # where the global generator stands must not matter
     again, other = fit_recurrent(task, 3, late), fit_recurrent(task, 4, late)
-    weights = [torch.cat([values.flatten() for values in each.model.parameters()]) for each in (one, again, other)]
+    weights = [torch.cat([values.flatten() for values in model.parameters()]) for model, _ in (one, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
-    assert one[1:] == again[1:]
+    assert one[1].best_score == again[1].best_score and one[1].history == again[1].history
 
 
 def test_recurrent_averages_weights_where_the_settings_say_so(corpus):
     plain, averaged = (fit_recurrent(make_small_task(corpus, weight_average=decay), 0, False) for decay in (0.0, 0.9))
-    pairs = zip(plain.model.parameters(), averaged.model.parameters(), strict=True)
+    pairs = zip(plain[0].parameters(), averaged[0].parameters(), strict=True)
     assert not any(torch.equal(one, two) for one, two in pairs)
-    assert min(plain.validation_weighted_f1, averaged.validation_weighted_f1) > 0.6  # chance is about a third
+    assert min(plain[1].best_score, averaged[1].best_score) > 0.6  # chance is about a third
 
 
 def test_recurrent_leaves_the_random_generator_alone(task):
@@ -124,12 +125,12 @@ def test_recurrent_leaves_the_random_generator_alone(task):
 @pytest.mark.parametrize(("late", "average"), [(False, 0.0), (True, 0.0), (False, 0.9)])
 def test_recurrent_keeps_the_epoch_that_is_best_on_validation(corpus, late, average):
     task = make_small_task(corpus, weight_average=average)
-    fitted = fit_recurrent(task, 0, late)
-    rows_N, probabilities_NC = predict_recurrent(fitted.model, task.validation)
+    model, progress = fit_recurrent(task, 0, late)
+    rows_N, probabilities_NC = predict_recurrent(model, task.validation)
     actual = task.corpus.utterances.emotion[rows_N.numpy()]
-    found = score(actual, probabilities_NC.argmax(dim=1).numpy(), 3).weighted_f1
-    assert found == pytest.approx(fitted.validation_weighted_f1)
-    assert 1 <= fitted.best_epoch <= task.settings.epochs
+    found = score_labels(actual, probabilities_NC.argmax(dim=1).numpy(), 3).weighted_f1
+    assert found == pytest.approx(progress.best_score)
+    assert 1 <= progress.best_epoch <= task.settings.epochs
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -172,14 +173,14 @@ def test_late_fusion_is_the_mean_over_the_modalities_that_are_there():
     present = torch.tensor([[True, True, False, False], [True, False, True, False]])
     x = torch.zeros(4, 1)
     batch = Batch({"text": x, "audio": x}, present, torch.zeros(4), torch.arange(4), Layout.of([4]))
-    assert model.probabilities(batch)[:, 0].tolist() == pytest.approx([0.6, 0.9, 0.3, 0.6])
+    assert average_probabilities(*model(batch))[:, 0].tolist() == pytest.approx([0.6, 0.9, 0.3, 0.6])
 
 
 def test_late_fusion_of_one_modality_is_early_fusion(tmp_path):
     task = make_small_task(read_corpus(write_features_folder(tmp_path / "demo", widths={"text": 8}, absent=0)))
     early, late = (fit_recurrent(task, 0, late) for late in (False, True))
-    assert early[1:] == late[1:]
-    for one, two in zip(early.model.state_dict().values(), late.model.state_dict().values(), strict=True):
+    assert early[1].history == late[1].history
+    for one, two in zip(early[0].state_dict().values(), late[0].state_dict().values(), strict=True):
         assert torch.equal(one, two)
 
 

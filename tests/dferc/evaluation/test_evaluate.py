@@ -13,15 +13,17 @@ from safetensors.torch import load_file, save_file
 
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.evaluation.evaluate import evaluate, find_checkpoints, score, summarise, zero_f1
+from dferc.core.metrics import score_labels
+from dferc.evaluation.evaluate import evaluate, summarise, zero_f1
+from dferc.evaluation.files import show_evaluation, write_evaluation
 from dferc.evaluation.floor import linear_floor
-from dferc.evaluation.record import show_report, write_report
 from dferc.store.card import card_hash, protocol_card
 from dferc.store.hdf5 import read_corpus, read_features, write_features
 from dferc.store.vocabulary import SPLITS
 from dferc.training.checkpoint import load_checkpoint
+from dferc.training.run import train
+from dferc.training.seeds import find_checkpoints
 from dferc.training.task import make_task
-from dferc.training.train import train
 from tests.helpers.common import CLASSES, WIDTHS, make_features, small_settings, write_features_folder
 
 CPU = torch.device("cpu")
@@ -58,19 +60,18 @@ def test_score_by_hand():
     # class 0: actual 3, predicted 2, hits 2 -> P 1, R 2/3, F1 4/5; class 1: actual 1, predicted 2, hit 1 -> F1 2/3;
     # class 2 does not occur: it counts in no mean
     actual, predicted = np.array([0, 0, 0, 1, -1]), np.array([0, 0, 1, 1, 2])
-    found = score(actual, predicted, classes=3)
+    found = score_labels(actual, predicted, classes=3)
     assert found.accuracy == 3 / 4
     assert found.weighted_f1 == pytest.approx((3 * 4 / 5 + 2 / 3) / 4)
     assert found.macro_f1 == pytest.approx((4 / 5 + 2 / 3) / 2)
     assert found.precision_C.tolist() == [1, 0.5, 0]
     assert found.recall_C.tolist() == pytest.approx([2 / 3, 1, 0])
-    assert found.support_C.tolist() == [3, 1, 0]
-    assert found.confusion_CC.tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert found.actual_C.tolist() == [3, 1, 0]
 
 
 def test_evaluate_repeats_the_validation_score_of_the_training(root):
     for evaluation in evaluated(root):
-        kept = evaluation.checkpoint.record["scores"]
+        kept = evaluation.record["scores"]
         assert evaluation.scores["validation"].weighted_f1 == pytest.approx(kept["validation_weighted_f1"])
         assert evaluation.scores["validation"].accuracy == pytest.approx(kept["validation_accuracy"])
 
@@ -97,10 +98,10 @@ def test_summarise_is_the_mean_and_deviation_over_the_seeds(root):
 
 def test_zero_f1_names_the_class_that_is_never_right(root):
     first = evaluated(root)[0]
-    scores = score(np.array([0, 0, 1]), np.array([0, 0, 0]), classes=3)  # anger does not occur
+    scores = score_labels(np.array([0, 0, 1]), np.array([0, 0, 0]), classes=3)  # anger does not occur
     evaluations = [first._replace(scores={"test": scores})]
     assert list(zero_f1(evaluations)) == ["test: joy has F1 = 0 in 1 of 1 seed(s) (1 utterances)"]
-    evaluations = [first._replace(scores={"test": score(np.array([1]), np.array([0]), classes=3)})]
+    evaluations = [first._replace(scores={"test": score_labels(np.array([1]), np.array([0]), classes=3)})]
     assert list(zero_f1(evaluations)) == ["test: joy has F1 = 0 in 1 of 1 seed(s) (1 utterances)"]  # no hit at all
 
 
@@ -109,7 +110,7 @@ def test_zero_f1_names_the_class_that_is_never_right(root):
 
 @pytest.fixture(scope="module")
 def report(root) -> Path:
-    write_report(root, read_corpus(root / "demo"), evaluated(root))
+    write_evaluation(root, read_corpus(root / "demo"), evaluated(root))
     return root
 
 
@@ -153,8 +154,8 @@ def test_every_result_names_the_protocol_card(report, capsys):
     metrics = json.loads((report / "metrics.json").read_text())
     assert (metrics["card"], metrics["protocol"]) == (card, "synthetic")
     assert json.loads((report / "evaluate/protocol.json").read_text()) == protocol_card(rows)
-    assert [evaluation.checkpoint.record["card"] for evaluation in evaluations] == [card] * len(SEEDS)
-    show_report(report, metrics, evaluations)
+    assert [evaluation.record["card"] for evaluation in evaluations] == [card] * len(SEEDS)
+    show_evaluation(report, metrics, evaluations)
     assert f"protocol card {card}: synthetic" in capsys.readouterr().err
 
 
@@ -162,8 +163,8 @@ def test_report_of_a_split_without_labels_says_so_and_still_predicts(tmp_path, c
     features = write_features_folder(tmp_path / "demo", unlabelled=("test",))
     trained(tmp_path, features, seeds=(0,), epochs=1)
     evaluations = evaluated(tmp_path)
-    metrics = write_report(tmp_path, read_corpus(features), evaluations)
-    show_report(tmp_path, metrics, evaluations)
+    metrics = write_evaluation(tmp_path, read_corpus(features), evaluations)
+    show_evaluation(tmp_path, metrics, evaluations)
     assert "test" not in metrics
     assert "the test split has no labelled utterance" in capsys.readouterr().err
     rows = [row for row in read_table(tmp_path / "evaluate/predictions.csv") if row["split"] == "test"]
@@ -174,7 +175,7 @@ def test_report_of_a_split_without_labels_says_so_and_still_predicts(tmp_path, c
 def test_report_without_a_test_split(tmp_path):
     features = write_features_folder(tmp_path / "demo", dialogues={"train": 6, "validation": 6})
     trained(tmp_path, features, seeds=(0,), epochs=1)
-    assert set(write_report(tmp_path, read_corpus(features), evaluated(tmp_path))) == {
+    assert set(write_evaluation(tmp_path, read_corpus(features), evaluated(tmp_path))) == {
         *("card", "protocol", "seeds", "validation")
     }
 

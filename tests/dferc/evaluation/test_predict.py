@@ -1,8 +1,11 @@
 """dferc predict: what a model says of another corpus, and the features that it is kept from."""
 
 import csv
+import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +17,14 @@ from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.evaluation.evaluate import evaluate
+from dferc.evaluation.files import write_evaluation
 from dferc.evaluation.predict import find_run, fit_to, predict_corpus, score_labelled
-from dferc.evaluation.record import write_report
 from dferc.store.hdf5 import read_corpus, read_features, write_features
 from dferc.store.rows import Features
 from dferc.training.checkpoint import load_checkpoint
+from dferc.training.run import train
 from dferc.training.task import make_task
-from dferc.training.train import train
-from tests.helpers.common import CLASSES, small_settings, write_features_folder
+from tests.helpers.common import CLASSES, REPOSITORY, small_settings, write_features_folder
 
 CPU = torch.device("cpu")
 UNSEEN = {"corpus": "mine", "dialogues": {"test": 4}, "unlabelled": ("test",), "classes": ()}
@@ -91,7 +94,7 @@ def test_one_seed_says_what_evaluate_says_of_the_same_utterances(root, tmp_path)
     assert predict_command(root, root / "demo", tmp_path / "p.csv", "--seed=1").exit_code == 0
     predicted = {row["utterance_id"]: row for row in read_table(tmp_path / "p.csv")}
     corpus = read_corpus(root / "demo")
-    write_report(tmp_path, corpus, evaluate(corpus, [root / "run/train/seed-1"], CPU))
+    write_evaluation(tmp_path, corpus, evaluate(corpus, [root / "run/train/seed-1"], CPU))
     for row in read_table(tmp_path / "evaluate/predictions.csv"):
         both = predicted[row["utterance_id"]]
         assert {name: row[name] for name in both if name != "text"} == {n: v for n, v in both.items() if n != "text"}
@@ -180,9 +183,9 @@ def test_labelled_corpus_is_scored_whatever_the_order_of_its_classes(root, tmp_p
     made = predict_corpus([checkpoint], corpus, CPU)
     names = [CLASSES[index] for index in made.probabilities_NC.argmax(axis=1)]
     actual = [corpus.utterances.classes[emotion] for emotion in corpus.utterances.emotion]
-    scores = score_labelled(checkpoint, corpus, made)
+    scores = score_labelled(checkpoint.record, corpus, made)
     assert scores.accuracy == pytest.approx(np.mean([one == two for one, two in zip(names, actual, strict=True)]))
-    assert scores.support_C.tolist() == [actual.count(name) for name in CLASSES]
+    assert scores.actual_C.tolist() == [actual.count(name) for name in CLASSES]
     result = predict_command(root, folder, tmp_path / "p.csv", "--seed=0")
     assert re.search(rf"on its 21 labelled utterances: .*accuracy {scores.accuracy:.4f}", result.stderr)
 
@@ -190,10 +193,10 @@ def test_labelled_corpus_is_scored_whatever_the_order_of_its_classes(root, tmp_p
 def test_training_corpus_and_unknown_classes_are_not_scored(root, tmp_path):
     checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
     corpus, _ = fit_to(checkpoint, read_corpus(root / "demo"))
-    assert score_labelled(checkpoint, corpus, predict_corpus([checkpoint], corpus, CPU)) is None
+    assert score_labelled(checkpoint.record, corpus, predict_corpus([checkpoint], corpus, CPU)) is None
     folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 6}, classes=("joy", "glee"))
     corpus, _ = fit_to(checkpoint, read_corpus(folder))
-    assert score_labelled(checkpoint, corpus, predict_corpus([checkpoint], corpus, CPU)) is None
+    assert score_labelled(checkpoint.record, corpus, predict_corpus([checkpoint], corpus, CPU)) is None
 
 
 def test_refusal_is_one_message_without_a_table(root, mine, tmp_path):
@@ -201,3 +204,31 @@ def test_refusal_is_one_message_without_a_table(root, mine, tmp_path):
     result = predict_command(root, mine, tmp_path / "p.csv")
     assert result.exit_code == 1 and result.stderr.startswith("error:") and "Traceback" not in result.output
     assert not (tmp_path / "p.csv").exists()
+
+
+# ---------------------------------------------------------------------------------------------------- from Python
+
+
+def test_load_and_predict_from_python_give_the_table_of_the_command(root, mine, tmp_path):
+    import dferc
+
+    assert predict_command(root, mine, tmp_path / "command.csv").exit_code == 0
+    table = dferc.load(root / "run", device="cpu").predict(mine)
+    table.to_csv(tmp_path / "python.csv")
+    assert (tmp_path / "python.csv").read_bytes() == (tmp_path / "command.csv").read_bytes()
+    assert (table.corpus, table.classes, table.models, table.scores) == ("mine", CLASSES, 2, None)
+    assert len(table) == len(list(table)) == len(read_table(tmp_path / "command.csv"))
+    table.to_json(tmp_path / "python.json")
+    document = json.loads((tmp_path / "python.json").read_text(encoding="utf-8"))
+    assert [row["predicted"] for row in document["rows"]] == [row["predicted"] for row in table]
+    one = dferc.load(root / "run", seeds=[1], device="cpu").predict(read_corpus(mine))
+    assert one.models == 1 and one.rows[0]["p_joy"] != table.rows[0]["p_joy"]
+
+
+def test_importing_the_package_imports_no_pytorch():
+    program = "import sys, dferc; assert 'torch' not in sys.modules; assert callable(dferc.load)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY).returncode == 0
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        import dferc
+
+        dferc.lode  # noqa: B018

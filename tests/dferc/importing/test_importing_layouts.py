@@ -18,8 +18,8 @@ from dferc.importing.splits import true_splits
 from dferc.settings.document import load_params
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus
+from dferc.training.run import train
 from dferc.training.task import make_task
-from dferc.training.train import train
 from tests.helpers import feature_files as made
 from tests.helpers.clips import SHARED
 from tests.helpers.common import REPOSITORY, small_settings

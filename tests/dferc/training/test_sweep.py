@@ -18,9 +18,9 @@ import torch
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+import dferc.training.run
 import dferc.training.sweep
 import dferc.training.sweep_display
-import dferc.training.train
 from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.engine import WorkerDied, Workers
@@ -58,11 +58,17 @@ def contents(root: Path) -> dict[str, bytes]:
 @pytest.fixture
 def trained(monkeypatch) -> list[str]:
     """One entry per epoch that this process trains: the variant."""
-    seen, real = [], dferc.training.train.train_epoch
-    monkeypatch.setattr(
-        dferc.training.train, "train_epoch", lambda machinery, task: (seen.append(task.name), real(machinery, task))[1]
-    )
-    return seen
+    epochs, fit = [], dferc.training.run.fit
+
+    def counted(model, task, *given, report, **options):
+        def counting(*of_epoch):
+            epochs.append(task.name)
+            report(*of_epoch)
+
+        fit(model, task, *given, report=counting, **options)
+
+    monkeypatch.setattr(dferc.training.run, "fit", counted)
+    return epochs
 
 
 # ---------------------------------------------------------------------------------------------------- the same bytes
@@ -86,10 +92,13 @@ def test_runs_beside_each_other_have_the_bytes_of_each_alone(features, tmp_path)
 
 
 def test_a_run_computes_with_the_threads_that_its_settings_state(features, tmp_path, monkeypatch):
-    seen, real = [], dferc.training.train.train_epoch
-    monkeypatch.setattr(
-        dferc.training.train, "train_epoch", lambda *given: (seen.append(torch.get_num_threads()), real(*given))[1]
-    )
+    seen, fit = [], dferc.training.run.fit
+
+    def watched(*given, **options):
+        seen.append(torch.get_num_threads())
+        fit(*given, **options)
+
+    monkeypatch.setattr(dferc.training.run, "fit", watched)
     before = torch.get_num_threads()
     assert ablate(features, tmp_path, "--variant=t", "--seed=0", "--set=train.threads=3").exit_code == 0
     assert set(seen) == {3} and torch.get_num_threads() == before

@@ -80,7 +80,7 @@ def test_yunet_takes_the_faces_that_are_large_enough(monkeypatch, tmp_path):
     """15 columns: box, five landmarks, score. Of shorter side 100, min_face 0.2 wants 20 pixels."""
 
     class Detector:
-        def setInputSize(self, size):  # noqa: N802 - OpenCV's name
+        def setInputSize(self, size):
             self.size = size
 
         def detect(self, image):
@@ -103,7 +103,7 @@ def test_yunet_sees_a_reduced_picture_and_tells_of_the_full_one(monkeypatch, tmp
     """Shorter side 1000, smallest face 100 pixels: as 24 of 240; a box there is 100/24 times as large here."""
 
     class Detector:
-        def setInputSize(self, size):  # noqa: N802 - OpenCV's name
+        def setInputSize(self, size):
             self.size = size
 
         def detect(self, image):

@@ -1,0 +1,119 @@
+"""Files and display of an evaluation: metrics.json, and tables per seed, per class pair and per utterance."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from dferc.core.console import console
+from dferc.core.files import write_atomically
+from dferc.core.tables import write_csv
+from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
+from dferc.store.card import protocol_card
+from dferc.store.rows import CachedCorpus, Utterances
+from dferc.training.checkpoint import modalities_of
+
+PER_CLASS = ("precision", "recall", "f1")
+
+
+def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> dict:
+    """Write runs/<corpus>/<variant>/metrics.json and, in its evaluate/, the tables and the protocol card.
+
+    Returns:
+        The content of metrics.json.
+    """
+    metrics, tables = summarise(evaluations), folder / "evaluate"
+    per_seed = list(_per_seed(evaluations))
+    predictions = [
+        {"seed": each.record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
+        for each in evaluations
+        for split, predicted in each.predictions.items()
+        for row, columns in prediction_columns(corpus.utterances, predicted, each.record)
+    ]
+    # A row per labelled test utterance and seed, as DVC's confusion template counts them.
+    labelled = [row for row in predictions if row["split"] == "test" and row["emotion"]]
+    confusions = [{"actual": row["emotion"], "predicted": row["predicted"]} for row in labelled]
+    write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
+    write_csv(tables / "predictions.csv", list(predictions[0]), predictions)
+    write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
+    _write_json(tables / "protocol.json", protocol_card(corpus.utterances))
+    _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
+    return metrics
+
+
+def _write_json(path: Path, values: Mapping) -> None:
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
+    """Yield a row per seed and split: scores, and precision, recall, F1 and support of each class."""
+    for evaluation in evaluations:
+        record = evaluation.record
+        for split, scores in evaluation.scores.items():
+            row = {"seed": record["seed"], "best_epoch": record["best_epoch"], "split": split}
+            row |= {name: float(getattr(scores, name)) for name in ("accuracy", "weighted_f1", "macro_f1")}
+            for index, emotion in enumerate(record["classes"]):
+                row |= {f"{name}_{emotion}": getattr(scores, f"{name}_C")[index].item() for name in PER_CLASS}
+                row[f"support_{emotion}"] = scores.actual_C[index].item()
+            yield row
+
+
+def identify(rows: Utterances, row: int) -> dict[str, object]:
+    """Return the columns of a table of predictions that name an utterance."""
+    return {name: getattr(rows, name)[row] for name in ("utterance_id", "dialogue_id", "position", "speaker")}
+
+
+def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping) -> Iterator[tuple[int, dict]]:
+    """Yield each row of the corpus with its label, prediction, probabilities, contributions and context weight.
+
+    Args:
+        rows: utterances of the corpus; `emotion` is the corpus' own label, or empty.
+        predicted: predictions for some of the rows.
+        record: record of the checkpoint: its classes and modalities.
+    """
+    classes, modalities = record["classes"], modalities_of(record)
+    for index, row in enumerate(predicted.rows_N):
+        probability_C = predicted.probabilities_NC[index]
+        contributions = zip(modalities, predicted.contribution_NM[index], strict=True)
+        yield (
+            int(row),
+            {
+                "emotion": rows.classes[rows.emotion[row]] if rows.emotion[row] >= 0 else "",
+                "predicted": classes[probability_C.argmax()],
+                **{f"p_{name}": float(value) for name, value in zip(classes, probability_C, strict=True)},
+                **{f"contribution_{name}": float(value) for name, value in contributions},
+                "context_weight": float(predicted.context_weight_N[index]),
+                "agreement": float(predicted.agreement_N[index]),
+            },
+        )
+
+
+# ---------------------------------------------------------------------------------------------------- display
+
+
+def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) -> None:
+    """Print the scores and their protocol, with a loud note for each class that is never recognised."""
+    splits = [split for split in SCORED if split in metrics]
+    table = Table("", *splits, box=None, header_style="bold", title=f"{folder}: mean of {metrics['seeds']} seed(s)")
+    for name in ("weighted_f1", "macro_f1", "accuracy"):
+        table.add_row(name.replace("_", " "), *(mean_and_spread(metrics[split], name) for split in splits))
+    for emotion in evaluations[0].record["classes"]:
+        table.add_row(f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits))
+    console.print(table)
+    console.print(f"protocol card {metrics['card']}: {metrics['protocol']}", markup=False)
+    for split in SCORED:
+        if split not in splits:
+            console.print(f"[bold yellow]note:[/] the {split} split has no labelled utterance: no scores for it.")
+    for evaluation in evaluations:
+        if not evaluation.record["finished"]:
+            console.print(f"[bold yellow]note:[/] {evaluation.folder} is of an interrupted training.")
+    for sentence in zero_f1(evaluations):
+        console.print(f"[bold red]F1 = 0:[/] {sentence}")
+
+
+def mean_and_spread(scores: Mapping, name: str) -> str:
+    """Format a score such as `0.8053 ± 0.0341`; without the spread for a single seed."""
+    spread = scores.get(f"{name}_std")
+    return f"{scores[name]:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")

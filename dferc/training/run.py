@@ -1,0 +1,179 @@
+"""Train runs on cached features: each ends whole or resumes, whatever interrupts it.
+
+Selection is on the validation split's weighted F1; the test split is never touched here. The same seed on the CPU gives
+bit-identical weights, undisturbed or resumed after a kill, alone or beside others: `train.threads` sets the number of
+threads, and rounding depends on nothing else. On CUDA, sums of parallel threads vary in the last bits.
+"""
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from dferc.core import VERSION
+from dferc.core.device import cpu_threads
+from dferc.core.errors import InputError
+from dferc.core.sources import code_hash
+from dferc.core.tables import write_csv
+from dferc.settings.sections import Train
+from dferc.training.checkpoint import HISTORY, RECORD, holds_run, save_checkpoint
+from dferc.training.loop import Report, fit
+from dferc.training.resume import Progress, claim, load_progress, run_key, save_progress
+from dferc.training.seeds import seed_folder, write_curves
+from dferc.training.task import Task
+
+Notify = Callable[[str], None]
+"""Callback for messages: a run is finished already, resumes, or waits for another process."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM during training; the message says what was kept and how to go on."""
+
+
+def train(
+    task: Task,
+    seeds: Sequence[int],
+    *,
+    folder: Path,
+    scratch: Path,
+    fresh: bool = False,
+    report: Report = lambda seed, row, is_best: None,
+    notify: Notify = lambda message: None,
+) -> list[Path]:
+    """Train one model per seed into `folder`/seed-<s>/ and write the mean curves beside them.
+
+    Args:
+        task: data and settings.
+        seeds: one run each; a finished run is kept as it is.
+        folder: runs/<corpus>/<variant>/train.
+        scratch: folder of the states of runs.
+        fresh: ignore such states and finished runs.
+        report: callback, called after each epoch.
+        notify: callback for messages.
+
+    Returns:
+        The checkpoint folders.
+
+    Raises:
+        InputError: a loss is not finite.
+        Interrupted: Ctrl-C or SIGTERM; the best model so far is saved.
+    """
+    folders = [seed_folder(folder, seed) for seed in seeds]
+    for seed, of_seed in zip(seeds, folders, strict=True):
+        train_run(task, seed, of_seed, scratch=scratch, fresh=fresh, report=report, notify=notify)
+    write_curves(folder / "curves.csv", [of_seed / HISTORY for of_seed in folders])
+    return folders
+
+
+def train_run(
+    task: Task,
+    seed: int,
+    folder: Path,
+    *,
+    scratch: Path,
+    fresh: bool = False,
+    report: Report = lambda seed, row, is_best: None,
+    notify: Notify = lambda message: None,
+    wait: bool = True,
+) -> None:
+    """Train one seed into `folder`, or resume it, unless it is finished; see `train`.
+
+    Another process that trains the same run is waited for, and its result taken.
+
+    Raises:
+        RunElsewhereError: there is another process, and `wait` is False.
+    """
+    key = run_key(task.describe() | {"device": task.device.device.type, "seed": seed}, code_hash(__name__))
+    state = scratch / key / "state.pt"
+    waiting = f"seed {seed}: another process is training this run; waiting for it to finish"
+    with claim(state, waiting=(lambda: notify(waiting)) if wait else None):
+        if fresh:
+            state.unlink(missing_ok=True)
+        elif holds_run(folder, key):
+            notify(f"seed {seed}: finished already, kept as it is (--fresh trains it again)")
+            return
+        progress = load_progress(state, notify)
+        if progress.machinery:
+            notify(f"seed {seed}: resumes after epoch {progress.epoch} (--fresh starts again)")
+        elif progress.epoch:
+            notify(f"seed {seed}: finished earlier, taken from {state} (--fresh trains it again)")
+        try:
+            with reproducible(seed, task):
+                model = task.new_model().to(task.device.device)
+                fit(model, task, seed, progress, save=lambda reached: save_progress(state, reached), report=report)
+        except KeyboardInterrupt:
+            kept = "nothing is saved yet"
+            if progress.best:
+                _save(task, seed, progress, folder, key)
+                kept = f"the best model so far (epoch {progress.best_epoch}) is in {folder}"
+            raise Interrupted(
+                f"interrupted after {progress.epoch} epoch(s) of seed {seed}; {kept}. The same command goes on from "
+                "there."
+            ) from None
+        _save(task, seed, progress, folder, key)
+
+
+def refuse_other_settings(folder: Path, settings: Train) -> None:
+    """Keep a trial from overwriting part of a run: all seeds of a folder have the same settings.
+
+    Raises:
+        InputError: `folder` holds a seed that was trained with other settings.
+    """
+    expected = settings.model_dump(mode="json")
+    for path in sorted(folder.glob(f"seed-*/{RECORD}")):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        except (ValueError, KeyError):  # damaged: the run is trained again
+            continue
+        differ = sorted(key for key in expected if found.get(key) != expected[key])
+        if differ:
+            raise InputError(
+                f"{path.parent} was trained with other settings ({', '.join(differ)}); this run would mix with it. "
+                "Put a trial elsewhere (--out runs/trial), or remove that folder first."
+            )
+
+
+@contextlib.contextmanager
+def reproducible(seed: int, task: Task) -> Iterator[None]:
+    """Seed the global generators (dropout), fix the threads and, on the CPU, allow deterministic kernels only."""
+    device = task.device.device
+    strict = torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    forked = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
+    with forked, cpu_threads(task.settings.threads):
+        torch.manual_seed(seed)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+        torch.use_deterministic_algorithms(device.type == "cpu")
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(strict)
+            torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+def _save(task: Task, seed: int, progress: Progress, folder: Path, key: str) -> None:
+    """Write the best weights so far, the record and the history."""
+    settings = task.settings
+    record = task.describe() | {
+        "seed": seed,
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "finished": progress.is_finished(epochs=settings.epochs, patience=settings.patience),
+        "scores": dict(progress.history[progress.best_epoch - 1]),
+    }
+    remarks = {"run": key, "versions": {"dferc": VERSION, "torch": torch.__version__, "revision": _revision()}}
+    write_csv(folder / HISTORY, list(progress.history[0]), progress.history)
+    save_checkpoint(folder, progress.best, task.normalisation, record, remarks)
+
+
+def _revision() -> str | None:
+    """Return the git revision of the code, `-dirty` where it is changed; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    options = {"cwd": Path(__file__).parent, "capture_output": True, "text": True, "check": True}
+    try:
+        return subprocess.run(command, **options).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
