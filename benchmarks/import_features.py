@@ -84,7 +84,7 @@ def first_step(folder: Path) -> dict[str, float]:
     from dferc.core.device import choose_device
     from dferc.settings.document import load_params
     from dferc.store.hdf5 import read_corpus
-    from dferc.training.loop import dferc_objective
+    from dferc.training.learner import dferc_objective
     from dferc.training.optimiser import make_machinery
     from dferc.training.task import make_task
 
@@ -96,7 +96,9 @@ def first_step(folder: Path) -> dict[str, float]:
     batch = next(iter(task.train.batches(settings.batch_dialogues, generator=machinery.order)))
     machinery.model.train()
     losses, _ = dferc_objective(machinery.model, batch, task)
-    machinery.step(losses.total, settings.clip_norm)
+    losses.total.backward()
+    machinery.clip(machinery.model.parameters())
+    machinery.optimiser.step()
     return {"import": imported - started, "open": opened - imported, "step": time.perf_counter() - opened}
 
 

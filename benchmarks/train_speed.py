@@ -28,8 +28,8 @@ from dferc.core.device import Device
 from dferc.settings.document import load_params
 from dferc.store.rows import CachedCorpus, Features, Utterances
 from dferc.store.vocabulary import MODALITIES
-from dferc.training.loop import fit
 from dferc.training.resume import Progress
+from dferc.training.run import train_model
 from dferc.training.task import Task, make_task
 
 WIDTHS = {"text": 384, "audio": 1582, "visual": 342}
@@ -107,7 +107,7 @@ def measure(corpus: CachedCorpus, batch_dialogues: int, device: Device, epochs: 
     layers, contrast = count_operations(task, model)
     timed, started, peak_before = [], 0.0, 0.0
 
-    def note(_seed: int, row: Mapping[str, float], _is_best: bool) -> None:
+    def note(row: Mapping[str, float], _is_best: bool) -> None:
         """Note the time of an epoch and the peak around it; the first epoch warms up."""
         nonlocal started, peak_before
         if device.device.type == "cuda":
@@ -117,7 +117,7 @@ def measure(corpus: CachedCorpus, batch_dialogues: int, device: Device, epochs: 
             timed.append((took, max(peak_before, peak_after)))
         peak_before, started = peak_after, time.perf_counter()
 
-    fit(model, task, 0, Progress(), report=note)
+    train_model(task, lambda: model, 0, Progress(), report=note)
     took, peak = sorted(timed)[len(timed) // 2]
     target = f"  (target {TARGETS[batch_dialogues]})" if device.device.type == "cpu" else ""
     share, share_of_layers = ((operations / took / peak) for operations in (layers + contrast, layers))

@@ -8,6 +8,7 @@ M modalities, N utterances, C classes, H hidden, K branches.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,9 +19,8 @@ from dferc.model.layers import dropout
 from dferc.model.losses import cross_entropy
 from dferc.model.lstm import BiLSTMLayer, Layout
 from dferc.training.data import Batch, Dialogues
-from dferc.training.loop import fit
 from dferc.training.resume import Progress
-from dferc.training.run import reproducible
+from dferc.training.run import train_model
 from dferc.training.task import Task
 
 
@@ -116,9 +116,8 @@ def fit_recurrent(
         report: callback, called after each epoch.
     """
     progress = Progress()
-    with reproducible(seed, task):
-        model = build_baseline(task, late).to(task.device.device)
-        fit(model, task, seed, progress, objective=recurrent_objective, report=lambda *_: report())
+    build = partial(build_baseline, task, late)
+    model = train_model(task, build, seed, progress, recurrent_objective, report=lambda *_: report())
     model.load_state_dict(progress.best)
     return model.eval(), progress
 

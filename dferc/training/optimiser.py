@@ -3,7 +3,8 @@
 import copy
 import ctypes
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -24,23 +25,14 @@ class Machinery(NamedTuple):
     scaler: torch.amp.GradScaler
     order: torch.Generator
     """Draws the order of the dialogues; on the CPU."""
-    average: "MovingAverage | None"
+    clip: Callable[[Iterable[torch.nn.Parameter]], object]
+    """Clips the gradients of the parameters."""
+    average: "MovingAverage | None" = None
 
     @property
     def judged(self) -> torch.nn.Module:
         """Model that is validated and saved: the averaged one where there is one."""
         return self.average.model if self.average else self.model
-
-    def step(self, loss: Tensor, clip_norm: float) -> None:
-        """Take one step down the gradient of `loss`, whose norm is clipped; the caller zeroes gradients before."""
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimiser)
-        clip_gradients(self.model.parameters(), clip_norm)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.schedule.step()
-        if self.average:
-            self.average.update(self.model)
 
     def state(self) -> dict:
         """Return all states, including those of the global generators (dropout); tensors are not copied."""
@@ -86,6 +78,7 @@ def make_machinery(model: torch.nn.Module, settings: Train, *, steps: int, seed:
         schedule=LambdaLR(optimiser, lambda step: rate_at(step, settings.warmup_steps, steps)),
         scaler=torch.amp.GradScaler(device, enabled=dtype == torch.float16),
         order=torch.Generator().manual_seed(seed),
+        clip=partial(clip_gradients, max_norm=settings.clip_norm),
         average=MovingAverage(model, settings.weight_average) if settings.weight_average else None,
     )
 

@@ -7,11 +7,14 @@ threads, and rounding depends on nothing else. On CUDA, sums of parallel threads
 
 import contextlib
 import json
+import math
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dferc.core import VERSION
 from dferc.core.device import cpu_threads
@@ -20,10 +23,15 @@ from dferc.core.sources import code_hash
 from dferc.core.tables import write_csv
 from dferc.settings.sections import Train
 from dferc.training.checkpoint import HISTORY, RECORD, holds_run, save_checkpoint
-from dferc.training.loop import Report, fit
+from dferc.training.learner import DialogueLearner, Objective, dferc_objective
+from dferc.training.loop import fit
+from dferc.training.optimiser import make_machinery
 from dferc.training.resume import Progress, claim, load_progress, run_key, save_progress
 from dferc.training.seeds import seed_folder, write_curves
 from dferc.training.task import Task
+
+Report = Callable[[int, Mapping[str, float], bool], None]
+"""Callback after each epoch: the seed, the epoch's row of history.csv, whether it is the best so far."""
 
 Notify = Callable[[str], None]
 """Callback for messages: a run is finished already, resumes, or waits for another process."""
@@ -101,9 +109,9 @@ def train_run(
         elif progress.epoch:
             notify(f"seed {seed}: finished earlier, taken from {state} (--fresh trains it again)")
         try:
-            with reproducible(seed, task):
-                model = task.new_model().to(task.device.device)
-                fit(model, task, seed, progress, save=lambda reached: save_progress(state, reached), report=report)
+            train_model(
+                task, task.new_model, seed, progress, save=partial(save_progress, state), report=partial(report, seed)
+            )
         except KeyboardInterrupt:
             kept = "nothing is saved yet"
             if progress.best:
@@ -114,6 +122,34 @@ def train_run(
                 "there."
             ) from None
         _save(task, seed, progress, folder, key)
+
+
+def train_model(
+    task: Task,
+    make_model: Callable[[], nn.Module],
+    seed: int,
+    progress: Progress,
+    objective: Objective = dferc_objective,
+    **callbacks: Callable,
+) -> nn.Module:
+    """Train a model of one seed with the settings of a task, reproducibly; `progress.best` has its best weights.
+
+    Args:
+        task: data and settings.
+        make_model: builds the model; draws its weights from the global generator.
+        seed: of initialisation, dropout and order; on the CPU it gives the same bits again.
+        progress: state of the run, filled epoch by epoch.
+        objective: losses and class scores of a batch.
+        callbacks: `save` and `report` of `dferc.training.loop.fit`.
+    """
+    settings, (device, dtype, _) = task.settings, task.device
+    steps = math.ceil(len(task.train) / settings.batch_dialogues) * settings.epochs
+    with _reproducible(seed, task):
+        model = make_model().to(device)
+        machinery = make_machinery(model, settings, steps=steps, seed=seed, dtype=dtype)
+        learner = DialogueLearner(task, seed, objective)
+        fit(learner, machinery, progress, epochs=settings.epochs, patience=settings.patience, **callbacks)
+    return model
 
 
 def refuse_other_settings(folder: Path, settings: Train) -> None:
@@ -137,7 +173,7 @@ def refuse_other_settings(folder: Path, settings: Train) -> None:
 
 
 @contextlib.contextmanager
-def reproducible(seed: int, task: Task) -> Iterator[None]:
+def _reproducible(seed: int, task: Task) -> Iterator[None]:
     """Seed the global generators (dropout), fix the threads and, on the CPU, allow deterministic kernels only."""
     device = task.device.device
     strict = torch.are_deterministic_algorithms_enabled()

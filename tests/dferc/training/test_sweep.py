@@ -18,12 +18,12 @@ import torch
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-import dferc.training.run
 import dferc.training.sweep
 import dferc.training.sweep_display
 from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.engine import WorkerDied, Workers
+from dferc.training.learner import DialogueLearner
 from dferc.training.resume import RunElsewhereError, claim, load_progress
 from dferc.training.sweep import Outcome, Run, Sweep, perform, place, refuse_failures
 from dferc.training.sweep_display import SweepTable
@@ -58,16 +58,13 @@ def contents(root: Path) -> dict[str, bytes]:
 @pytest.fixture
 def trained(monkeypatch) -> list[str]:
     """One entry per epoch that this process trains: the variant."""
-    epochs, fit = [], dferc.training.run.fit
+    epochs, score = [], DialogueLearner.score
 
-    def counted(model, task, *given, report, **options):
-        def counting(*of_epoch):
-            epochs.append(task.name)
-            report(*of_epoch)
+    def counted(self, model):
+        epochs.append(self.task.name)
+        return score(self, model)
 
-        fit(model, task, *given, report=counting, **options)
-
-    monkeypatch.setattr(dferc.training.run, "fit", counted)
+    monkeypatch.setattr(DialogueLearner, "score", counted)
     return epochs
 
 
@@ -92,13 +89,13 @@ def test_runs_beside_each_other_have_the_bytes_of_each_alone(features, tmp_path)
 
 
 def test_a_run_computes_with_the_threads_that_its_settings_state(features, tmp_path, monkeypatch):
-    seen, fit = [], dferc.training.run.fit
+    seen, score = [], DialogueLearner.score
 
-    def watched(*given, **options):
+    def watched(self, model):
         seen.append(torch.get_num_threads())
-        fit(*given, **options)
+        return score(self, model)
 
-    monkeypatch.setattr(dferc.training.run, "fit", watched)
+    monkeypatch.setattr(DialogueLearner, "score", watched)
     before = torch.get_num_threads()
     assert ablate(features, tmp_path, "--variant=t", "--seed=0", "--set=train.threads=3").exit_code == 0
     assert set(seen) == {3} and torch.get_num_threads() == before
@@ -283,7 +280,7 @@ def test_what_another_process_is_at_is_left_to_it_and_then_taken(features, tmp_p
             time.sleep(0.05)
         time.sleep(0.3)
         assert mine.is_alive() and not (tmp_path / "runs/demo/t/train/seed-0").exists()
-        with pytest.raises(RunElsewhereError, match="another process is at this very run"), claim(state, waiting=None):
+        with pytest.raises(RunElsewhereError, match="another process is training this run"), claim(state, waiting=None):
             pass
     mine.join(timeout=120)
     assert (tmp_path / "runs/demo/t/metrics.json").exists()
@@ -308,7 +305,7 @@ def test_bad_input_stops_it_before_anything_runs(features, tmp_path, trained, mo
     assert trained == [] and not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("seeds", "message"), [("[]", "ablate.seeds: got []"), ("[1, 2, 1]", "twice: 1")])
+@pytest.mark.parametrize(("seeds", "message"), [("[]", "ablate.seeds: got []"), ("[1, 2, 1]", "duplicate values: 1")])
 def test_seeds_are_some_and_each_counts_once(features, tmp_path, seeds, message):
     text = (
         (REPOSITORY / "params.yaml").read_text(encoding="utf-8").replace("seeds: [0, 1, 2, 3, 4] ", f"seeds: {seeds} ")
@@ -400,7 +397,7 @@ def test_table_shows_runs_and_time_left(tmp_path, monkeypatch):
     table, console, clock = table_of(tmp_path, monkeypatch, terminal=True)
     write_status(tmp_path, "full-0", epoch=4, first=0, score=0.5)
     write_status(tmp_path, "full-1", epoch=9, first=7, score=0.75)  # resumed after its seventh
-    write_status(tmp_path, "t-0", said="seed 0: another process is at this very run; waits for it")
+    write_status(tmp_path, "t-0", said="seed 0: another process is training this run; waits for it")
     clock.now = 60.0
     with table:
         table.add(Run("full", 0), Outcome(4, 0.5))

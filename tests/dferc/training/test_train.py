@@ -26,10 +26,10 @@ from dferc.evaluation.evaluate import predict, score_predictions
 from dferc.model.losses import Losses
 from dferc.store.hdf5 import read_corpus, read_features, write_features
 from dferc.training.checkpoint import load_checkpoint, save_checkpoint
+from dferc.training.learner import EpochTally, read_tallies
 from dferc.training.optimiser import make_optimiser, rate_at
 from dferc.training.resume import KEPT_DAYS, Progress, load_progress, remove_abandoned, run_key, save_progress
 from dferc.training.run import Interrupted, train
-from dferc.training.tally import EpochTally, read_tallies
 from dferc.training.task import make_task
 from tests.helpers.common import CLASSES, REPOSITORY, make_features, small_settings, write_features_folder
 

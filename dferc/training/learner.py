@@ -1,0 +1,137 @@
+"""What an epoch over dialogues computes: losses of batches, scores of a pass, summed on the device.
+
+C classes, K loss terms, N utterances of a batch.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dferc.core.errors import InputError
+from dferc.core.metrics import score_confusion
+from dferc.model.losses import dferc_losses
+from dferc.store.vocabulary import SPLITS
+from dferc.training.data import Batch
+from dferc.training.task import Task
+
+Objective = Callable[[nn.Module, Batch, Task], tuple[NamedTuple, Tensor]]
+"""Maps a model and a batch to losses (a NamedTuple of scalars, `total` among them) and class scores [N, C]."""
+
+
+def dferc_objective(model: nn.Module, batch: Batch, task: Task) -> tuple[NamedTuple, Tensor]:
+    """Compute DF-ERC's losses and logits; in training mode the prototypes learn from the batch."""
+    outputs = model(batch.features, batch.present_MN, batch.layout)
+    losses = dferc_losses(
+        outputs,
+        batch.labels_N,
+        batch.present_MN,
+        prototypes=model.prototypes,
+        settings=task.settings,
+        variant=task.variant,
+        class_weights_C=task.class_weights_C,
+    )
+    return losses, outputs.logits_NC
+
+
+class DialogueLearner:
+    """Trains on the dialogues of a task by an objective (see `dferc.training.loop.Learner`).
+
+    Args:
+        task: data and settings.
+        seed: seed of the run, for messages.
+        objective: losses and class scores of a batch.
+    """
+
+    def __init__(self, task: Task, seed: int, objective: Objective = dferc_objective):
+        self.task, self.seed, self.objective = task, seed, objective
+        self.trained = EpochTally(task.classes, task.device.device)
+
+    def batches(self, order: torch.Generator) -> Iterator[Batch]:
+        """Yield the training dialogues in random order."""
+        self.trained = EpochTally(self.task.classes, self.task.device.device)
+        return self.task.train.batches(self.task.settings.batch_dialogues, generator=order)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the total loss of a batch, and count it."""
+        device, dtype, _ = self.task.device
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            losses, scores_NC = self.objective(model, batch, self.task)
+        self.trained.add(losses, scores_NC, batch.labels_N)
+        return losses.total
+
+    def score(self, model: nn.Module) -> dict[str, float]:
+        """Pass once over the validation split, in float32; return the row of both splits."""
+        validated = EpochTally(self.task.classes, self.task.device.device)
+        # Batches are as in training, since contrastive losses depend on them.
+        for batch in self.task.validation.batches(self.task.settings.batch_dialogues):
+            validated.add(*self.objective(model, batch, self.task), batch.labels_N)
+        return read_tallies([self.trained, validated])  # the epoch's one wait for the device
+
+    def quality(self, row: Mapping[str, float]) -> float:
+        """Return the weighted F1 on validation.
+
+        Raises:
+            InputError: a loss is not finite.
+        """
+        bad = [f"{name} = {value}" for name, value in row.items() if not math.isfinite(value)]
+        if bad:
+            rate = self.task.settings.learning_rate
+            raise InputError(
+                f"seed {self.seed}, epoch {row['epoch']}: the loss is not finite ({', '.join(bad)}); training is "
+                f"stopped. Try a smaller step (--set train.learning_rate={rate / 10:.1e}), "
+                "--set train.precision=float32, or look for outlying values in the features (dferc inspect)."
+            )
+        return row["validation_weighted_f1"]
+
+
+class EpochTally:
+    """Losses and confusion of one pass over a split, summed on the device; adding to it never waits for the device.
+
+    Args:
+        classes: C.
+        device: device of the losses and logits.
+    """
+
+    def __init__(self, classes: int, device: torch.device):
+        self.terms: tuple[str, ...] = ()
+        self.sums_K: Tensor | None = None
+        self.confusion_CC = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+        self.steps = 0
+
+    @torch.no_grad()
+    def add(self, losses: tuple[Tensor, ...], scores_NC: Tensor, labels_N: Tensor) -> None:
+        """Count one batch; utterances without a label (negative) weigh nothing.
+
+        Args:
+            losses: NamedTuple of K scalars.
+            scores_NC: logits or probabilities; the largest is the prediction.
+            labels_N: class ids.
+        """
+        losses_K = torch.stack([term.detach() for term in losses]).double()
+        self.terms, self.sums_K = losses._fields, losses_K if self.sums_K is None else self.sums_K + losses_K
+        cell_N = labels_N.clamp(min=0) * len(self.confusion_CC) + scores_NC.argmax(dim=1)
+        self.confusion_CC.view(-1).index_add_(0, cell_N, (labels_N >= 0).long())
+        self.steps += 1
+
+
+def read_tallies(tallies: Iterable[EpochTally]) -> dict[str, float]:
+    """Bring the sums of the training and validation passes to the host in one transfer, as a row of history.csv.
+
+    Returns:
+        `<split>_<term>`, the mean over the steps of each loss term (the total as `<split>_loss`), and
+        `<split>_accuracy` and `<split>_weighted_f1`.
+    """
+    tallies, row = list(tallies), {}
+    sizes = [size for tally in tallies for size in (len(tally.terms), tally.confusion_CC.numel())]
+    packed = torch.cat([part for tally in tallies for part in (tally.sums_K, tally.confusion_CC.flatten().double())])
+    parts = packed.cpu().split(sizes)
+    for split, tally, sums_K, confusion in zip(SPLITS, tallies, parts[::2], parts[1::2], strict=False):
+        means = dict(zip(tally.terms, (sums_K / tally.steps).tolist(), strict=True))
+        row[f"{split}_loss"] = means.pop("total")
+        row |= {f"{split}_{term}": value for term, value in means.items()}
+        scores = score_confusion(confusion.view_as(tally.confusion_CC).numpy())
+        row |= {f"{split}_accuracy": float(scores.accuracy), f"{split}_weighted_f1": float(scores.weighted_f1)}
+    return row
