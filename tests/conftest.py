@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.common import REPOSITORY
 from tests.helpers.projects import copy_project, dvc
 
-LONGEST = ("test_demo.py", "test_dvc_run.py", "test_dvc_ablation.py", "test_kill.py", "test_kill_visual.py")
+LONGEST = ("test_demo.py", "test_dvc_run.py", "test_kill.py", "test_kill_visual.py")
 """Files whose tests take minutes. They go first, or one process would be at work on them when the others are done."""
 
 
@@ -32,11 +32,13 @@ def interruptible() -> None:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Path:
-    """A project in which the demo is reproduced, by `dvc repro` in a copy that shares this checkout's DVC cache.
+    """A project in which the demo is reproduced.
 
-    What the checkout has reproduced already is restored in seconds, and what is made here is restored by its next
-    `make repro`.
+    It is this checkout where `make repro` has been run and nothing changed since; else `dvc repro` runs in a copy that
+    shares the checkout's DVC cache, so that the next `make repro` restores what is made here.
     """
+    if (REPOSITORY / "dvc.lock").exists() and "up to date" in dvc(REPOSITORY, "status"):
+        return REPOSITORY
     project = copy_project(tmp_path_factory.mktemp("demo"))
     dvc(project, "cache", "dir", "--local", str(REPOSITORY / ".dvc" / "cache"))
     dvc(project, "repro")

@@ -1,5 +1,9 @@
-"""DVC itself, on a corpus of six synthetic dialogues: what reruns after which change, and what comes back."""
+"""DVC itself, on a corpus of six synthetic dialogues: what runs after which change, and what is not computed again."""
 
+import csv
+import io
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,8 +13,9 @@ from dferc.store.vocabulary import SPLITS
 from tests.helpers.common import REPOSITORY
 from tests.helpers.projects import copy_project, dvc, dvc_messages, edit, ran
 
-STAGES = list(read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
-AFTER_FEATURES = set(STAGES[STAGES.index("train") :])
+pytestmark = pytest.mark.slow
+
+STAGES = set(read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 SMALL = {
     "prepare": {"max_unreadable": 1.0},
     "finetune_text": {"epochs": 1, "scratch_layers": 1, "scratch_width": 32, "scratch_vocabulary": 300},
@@ -20,16 +25,12 @@ SMALL = {
 }
 
 
-def kinds(output: str) -> set[str]:
-    """What a `dvc repro` really ran, without which of a kind."""
-    return {name.split("@")[0] for name in ran(output)}
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The repository's own stages over the first dialogues of the demo, fully reproduced once."""
+    """The repository's own stages over the first dialogues of the demo, with two variants and one seed, reproduced."""
+    from pipeline.demo.face_set import make_image
     from pipeline.demo.plan import plan_corpus
-    from pipeline.make_demo import write_clip, write_tables
+    from pipeline.make_demo import write_clip, write_faces, write_tables
 
     folder = copy_project(tmp_path_factory.mktemp("project"))
     rows = plan_corpus(0)
@@ -38,89 +39,142 @@ def project(tmp_path_factory):
     for row in keep:
         write_clip(folder / "data/raw/demo", 0, row)
     write_tables(folder / "data/raw/demo", 0, keep)
-    write_few_faces(folder / "data/faces/demo")
+    usages = ["Training"] * 40 + ["PublicTest"] * 12 + ["PrivateTest"] * 12
+    write_faces(folder / "data/faces/demo", [make_image(0, number, usage) for number, usage in enumerate(usages)])
     (folder / "pipeline/demo/dvc.yaml").unlink()  # it would make the whole demo
     edit(folder / "params.yaml", shrink)
-    assert kinds(dvc(folder, "repro")) == set(STAGES)
+    edit(folder / "dvc.yaml", lambda plan: plan["stages"]["baselines"]["matrix"].update(name=["majority", "bc_lstm"]))
+    assert {name.split("@")[0] for name in ran(dvc(folder, "repro"))} == STAGES
     return folder
 
 
 def shrink(params) -> None:
-    params["ablate"]["variants"], params["ablate"]["seeds"] = ["full"], [0]
+    params["ablate"].update(variants=["full", "t"], seeds=[0])
     for section, changes in SMALL.items():
         params["demo"][section].update(changes)
 
 
-def write_few_faces(folder: Path) -> None:
-    from pipeline.demo.face_set import make_image
-    from pipeline.make_demo import write_faces
-
-    usages = ["Training"] * 40 + ["PublicTest"] * 12 + ["PrivateTest"] * 12
-    write_faces(folder, [make_image(0, number, usage) for number, usage in enumerate(usages)])
+def set_train(**changes):
+    return lambda params: params["demo"]["train"].update(changes)
 
 
-@pytest.mark.slow
-def test_nothing_is_stale_after_a_full_repro(project):
+def states(project: Path) -> dict[Path, int]:
+    """Return when each run's state was last written."""
+    return {path: path.stat().st_mtime_ns for path in (project / ".scratch/train").glob("*/state.pt")}
+
+
+def change(project: Path, name: str, old: str, new: str) -> None:
+    text = (project / name).read_text(encoding="utf-8")
+    assert old in text
+    (project / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def table(project: Path) -> list[str]:
+    with open(project / "reports/demo/ablation.csv", newline="", encoding="utf-8") as file:
+        return [row["name"] for row in csv.DictReader(file)]
+
+
+def test_nothing_is_stale_after_a_full_repro_and_results_are_shown(project):
+    change(project, "params.yaml", "corpora:", "# a remark\ncorpora:")
+    assert ran(dvc(project, "repro")) == []
     assert "up to date" in dvc(project, "status")
-    assert ran(dvc(project, "repro")) == []
-
-
-@pytest.mark.slow
-def test_a_comment_reruns_nothing(project):
-    text = (project / "params.yaml").read_text(encoding="utf-8")
-    (project / "params.yaml").write_text(f"# a remark\n{text}", encoding="utf-8")
-    assert ran(dvc(project, "repro")) == []
-
-
-@pytest.mark.slow
-def test_a_change_in_train_reruns_what_learns_from_features_and_going_back_restores(project):
-    def set_epochs(epochs):
-        return lambda params: params["demo"]["train"].update(epochs=epochs)
-
-    edit(project / "params.yaml", set_epochs(3))
-    assert kinds(dvc(project, "repro")) == AFTER_FEATURES
-    edit(project / "params.yaml", set_epochs(2))
-    back = dvc(project, "repro")
-    assert ran(back) == [] and "cached" in back
-
-
-@pytest.mark.slow
-def test_a_change_in_extract_audio_reruns_it_and_what_follows(project):
-    edit(project / "params.yaml", lambda params: params["demo"]["extract_audio"].update(min_s=0.09))
-    assert kinds(dvc(project, "repro")) == {"extract_audio"} | AFTER_FEATURES
-
-
-@pytest.mark.slow
-def test_a_comment_in_the_code_computes_nothing_again_and_a_constant_does(project):
-    files = ("dferc/model/ddm.py", "pipeline/media/sound.py", "pipeline/text/tagger.py", "pipeline/faces/densenet.py")
-    for name in files:
-        text = (project / name).read_text(encoding="utf-8")
-        (project / name).write_text(text.replace('"""', '"""Remark. ', 1) + "\n# a comment\n", encoding="utf-8")
-    trained = set((project / ".scratch/train").glob("*/state.pt"))
-    messages = dvc_messages(project, "repro")
-    assert messages.count("the same model was finished earlier") == 2  # encoder and face network
-    assert messages.count(": 0 done, ") == 3  # text, audio, visual
-    assert set((project / ".scratch/train").glob("*/state.pt")) == trained
-    for name, old, new in (
-        ("dferc/model/cfm.py", "1e-13", "1e-12"),
-        ("pipeline/audio/functionals.py", "_COVERED = 0.9", "_COVERED = 0.91"),
-    ):
-        text = (project / name).read_text(encoding="utf-8")
-        assert old in text
-        (project / name).write_text(text.replace(old, new, 1), encoding="utf-8")
-    messages = dvc_messages(project, "repro")
-    assert messages.count(": 0 done, ") == 0 and " 0 reused" in messages  # audio alone
-    assert len(set((project / ".scratch/train").glob("*/state.pt")) - trained) == 1
-
-
-@pytest.mark.slow
-def test_metrics_and_plots_are_shown(project):
-    assert "weighted_f1" in dvc(project, "metrics", "show")
+    assert {"full", "t", "majority", "bc_lstm"} <= set(table(project))
+    metrics = dvc(project, "metrics", "show")
+    assert "runs/demo/t/metrics.json" in metrics and "runs/demo/bc_lstm/metrics.json" in metrics
     page = dvc(project, "plots", "show", "-o", "plots").strip()
     assert "weighted F1 by epoch" in Path(page.removeprefix("file://")).read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("section", "changes", "stages"),
+    [
+        (
+            "train",
+            {"epochs": 3},
+            {"train@demo-full", "train@demo-t", "baselines@demo-majority", "baselines@demo-bc_lstm"},
+        ),
+        ("extract_audio", {"min_s": 0.09}, {"extract_audio@demo"}),
+        ("prepare", {"max_utterance_s": 29.0}, {"prepare@demo"}),
+    ],
+)
+def test_a_setting_reruns_the_stages_that_read_it(project, section, changes, stages):
+    before = (project / "params.yaml").read_text(encoding="utf-8")
+    edit(project / "params.yaml", lambda params: params["demo"][section].update(changes))
+    status = read_yaml(dvc(project, "status", "--json"))
+    (project / "params.yaml").write_text(before, encoding="utf-8")
+    assert {name for name, why in status.items() if f"demo.{section}" in str(why)} == stages
+
+
+def test_going_back_to_a_setting_restores_its_result(project):
+    edit(project / "params.yaml", set_train(epochs=3))
+    assert ran(dvc(project, "repro", "--single-item", "train@demo-t")) == ["train@demo-t"]
+    edit(project / "params.yaml", set_train(epochs=2))
+    back = dvc(project, "repro", "--single-item", "train@demo-t")
+    assert ran(back) == [] and "cached" in back
+
+
+def test_a_comment_in_the_code_computes_nothing_again_and_a_constant_does(project):
+    before = states(project)
+    for name in (
+        "dferc/model/ddm.py",
+        "pipeline/media/sound.py",
+        "pipeline/text/tagger.py",
+        "pipeline/faces/densenet.py",
+    ):
+        change(project, name, '"""', '"""Remark. ')
+    last = ("extract_text@demo", "extract_audio@demo", "extract_visual@demo")
+    messages = dvc_messages(project, "repro", *last) + dvc_messages(
+        project, "repro", "--single-item", "train@demo-full"
+    )
+    assert messages.count("the same model was finished earlier") == 2  # encoder and face network
+    assert messages.count(": 0 done, ") >= 2 and " 0 reused" not in messages  # audio and visual, perhaps text
+    assert states(project) == before
+
+    change(project, "dferc/model/cfm.py", "1e-13", "1e-12")
+    change(project, "pipeline/audio/functionals.py", "_COVERED = 0.9", "_COVERED = 0.91")
+    messages = dvc_messages(project, "repro", "--single-item", "extract_audio@demo")
+    assert ": 0 done, " not in messages and " 0 reused" in messages
+    dvc(project, "repro", "--single-item", "train@demo-full")
+    assert len(states(project)) == len(before) + 1
+
+
+def test_a_variant_or_a_seed_more_trains_only_that(project):
+    dvc(project, "repro", "table@demo")
+    before = states(project)
+    edit(project / "params.yaml", lambda params: params["ablate"].update(variants=["full", "t", "no_crm"]))
+    more = ["train@demo-no_crm", "evaluate@demo-no_crm", "table@demo"]
+    assert ran(dvc(project, "repro", "table@demo")) == more
+    assert len(states(project)) == len(before) + 1 and before.items() <= states(project).items()
+    assert "no_crm" in table(project)
+
+    before = states(project)
+    model = project / "runs/demo/full/train/seed-0/model.safetensors"
+    content = model.read_bytes()
+    edit(project / "params.yaml", lambda params: params["ablate"].update(seeds=[0, 5]))
+    dvc(project, "repro", "--single-item", "train@demo-full")
+    assert len(states(project)) == len(before) + 1 and before.items() <= states(project).items()
+    assert model.read_bytes() == content and (model.parents[1] / "seed-5/model.safetensors").exists()
+    edit(project / "params.yaml", lambda params: params["ablate"].update(seeds=[0]))
+    assert ran(dvc(project, "repro", "--single-item", "train@demo-full")) == []
+
+
+def test_trials_are_listed_with_their_settings_and_scores(project):
+    git(project, "add", "-A", "--", "dvc.yaml", "dvc.lock", "params.yaml", "dferc", "pipeline", ".dvc", ".dvcignore")
+    git(project, "commit", "-qm", "before the trial")
+    dvc(project, "exp", "run", "-n", "narrow", "-S", "demo.train.hidden=4", "evaluate@demo-t")
+    rows = list(csv.DictReader(io.StringIO(dvc(project, "exp", "show", "--csv"))))
+    (trial,) = [row for row in rows if row["Experiment"] == "narrow"]
+    assert trial["demo.train.hidden"] == "4"
+    scores = {name: value for name, value in trial.items() if name.endswith("test.weighted_f1")}
+    assert scores and all(0 <= float(value) <= 1 for value in scores.values() if value)
+
+
+def git(project: Path, *arguments: str) -> None:
+    """Run git with an author, whoever runs the tests."""
+    author = {f"GIT_{who}_{what}": f"test@{who}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    subprocess.run(["git", *arguments], cwd=project, env=os.environ | author, check=True)
+
+
 @pytest.mark.parametrize(("corpus", "made"), [("demo", ["pipeline/demo/dvc.yaml:make_demo"]), ("meld", [])])
 def test_demo_media_are_made_only_where_the_demo_is_asked_for(tmp_path, corpus, made):
     project = copy_project(tmp_path)

@@ -80,7 +80,7 @@ class SweepTable:
     def _how_far(self, at: Mapping) -> str:
         if at["epoch"]:
             return f"epoch {at['epoch']}/{self._sweep.settings.epochs}, {at['score']:.3f}"
-        return "waits for another process" if "waiting" in at["said"] else "begins"
+        return "waits for another process" if "wait" in at["said"] else "begins"
 
     def _total(self) -> str:
         """Such as `12 of 70 runs, 0:04:10 left`."""
