@@ -1,4 +1,4 @@
-"""Draw docs/images/report.png: the top of a report, its ablation table and its first two figures, in an installed Chromium.
+"""Draw docs/images/report.png: the top of a report, its ablation table and its first two figures, in Chromium.
 
     python docs/screenshot.py                      # of reports/demo/index.html, which `make repro` writes
     python docs/screenshot.py reports/meld/index.html
@@ -22,7 +22,8 @@ WIDTH = 1300
 COLOURS = 128  # of the palette: a third of the bytes, and no difference that the eye sees
 HIDDEN = """
     nav.sections, #summary > :not(h2, .tiles), #ablation > details, #ablation > ul, #analyses > :not(h2, .pair),
-    #analyses .pair > :nth-child(n + 3), #analyses details, main > :not(#summary, #ablation, #analyses), footer { display: none }
+    #analyses .pair > :nth-child(n + 3), #analyses details,
+    main > :not(#summary, #ablation, #analyses), footer { display: none }
     section { margin-block: 0; padding-block: 1rem }
 """
 
