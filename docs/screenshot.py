@@ -3,8 +3,8 @@
     python docs/screenshot.py                      # of reports/demo/index.html, which `make repro` writes
     python docs/screenshot.py reports/meld/index.html
 
-Needs the extra `dev` and a `chromium` or `google-chrome` on the path. The protocol card, which stands between the top
-and the table, is hidden, and so are later sections; nothing else of the page is changed.
+Needs the extra `dev` and a `chromium` or `google-chrome` on the path. The protocol card, between the top and
+the table, and later sections are hidden; nothing else of the page is changed.
 """
 
 import io
