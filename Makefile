@@ -1,16 +1,16 @@
-# `make help` lists what there is to make. Everything happens in .venv; nothing is installed elsewhere.
+# `make help` lists the targets. Everything is installed into .venv and nowhere else.
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-fast lint format bench constraints clean
+.PHONY: help setup repro test test-fast lint format bench docs screenshot constraints clean
 
-help: ## what there is to make
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
-setup: .venv/.installed ## the virtual environment (.venv) with everything installed; done by the others as needed
+setup: .venv/.installed ## create .venv with everything installed; the other targets do this when needed
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -20,7 +20,7 @@ setup: .venv/.installed ## the virtual environment (.venv) with everything insta
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,report,dev]'
 	@touch $@
 
-repro: setup ## media to scores: `dvc repro` for the corpora that params.yaml names (demo: minutes)
+repro: setup ## run media to scores: `dvc repro` for the corpora in params.yaml (demo: minutes)
 	dferc check
 	python -m pipeline.check
 	dvc repro
@@ -28,22 +28,22 @@ repro: setup ## media to scores: `dvc repro` for the corpora that params.yaml na
 
 TESTS := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test: setup ## all tests
+test: setup ## run all tests
 	$(TESTS)
 
-test-fast: setup ## the tests without the slow ones
+test-fast: setup ## run the tests that are not slow
 	$(TESTS) -m "not slow"
 
-lint: setup ## what CI and pre-commit check
+lint: setup ## run the linters of CI and pre-commit
 	ruff check .
 	ruff format --check .
 	codespell
 
-format: setup ## mend what can be mended
+format: setup ## fix and format the code
 	ruff check --fix .
 	ruff format .
 
-bench: setup ## speed, as ratios and fractions of this machine's measured peak
+bench: setup ## measure speed, as ratios and as shares of this machine's measured peak
 	python -m benchmarks.train_speed
 	python -m benchmarks.ablation_throughput
 	python -m benchmarks.import_features
@@ -55,9 +55,16 @@ bench: setup ## speed, as ratios and fractions of this machine's measured peak
 	python -m benchmarks.engines
 	python -m benchmarks.memory
 
-constraints: setup ## write constraints.txt anew from what is installed
+docs: setup ## build the documentation as a web site in build/site; a broken link fails
+	python docs/copy_pages.py
+	zensical build --clean --strict
+
+screenshot: setup ## draw docs/images/report.png from the demo's report (needs Chromium)
+	python docs/screenshot.py
+
+constraints: setup ## write constraints.txt from the installed packages
 	@{ head -2 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep '==' | sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
 
-clean: ## forget unfinished work (.scratch), not results
+clean: ## delete unfinished work (.scratch), but no results
 	rm -rf .scratch

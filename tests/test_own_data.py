@@ -1,4 +1,4 @@
-"""docs/own-data.md, word by word: what its shell blocks make, its settings, and its commands, as far as predictions."""
+"""docs/own-data.md, run as it is written: its shell blocks, its settings, and its commands up to predictions."""
 
 import csv
 import importlib
@@ -29,22 +29,22 @@ from tests.helpers.projects import edit
 GUIDE = (REPOSITORY / "docs/own-data.md").read_text(encoding="utf-8")
 STAGES = read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 FILMED = SHARED / "media/WolfgangLanger_Pexels.mp4"
-"""20 s of somebody with sound; a drawn face stands in where it is not there."""
+"""20 s of a person with sound; without it, a drawn face is used."""
 
 
 def blocks(language: str) -> list[str]:
-    """The guide's fenced blocks of a language, in order."""
+    """Return the guide's fenced blocks of a language, in order."""
     return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def drawn_video(path: Path) -> Path:
-    """18 s of a drawn face and a tone."""
+    """Write 18 s of a drawn face and a tone."""
     return write_clip(path, sound=tone(18), pictures=[draw_scene()[0]] * 180)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A folder in which the guide's files were made, from a video, and its settings put into params.yaml."""
+    """Return a folder with the files that the guide makes from a video, and with its settings in params.yaml."""
     folder = tmp_path_factory.mktemp("project")
     video = FILMED if FILMED.exists() else drawn_video(folder / "video.mp4")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -61,14 +61,14 @@ def project(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def here(project, monkeypatch) -> Path:
-    """The same, as the working folder of commands that use no process but this."""
+    """Make it the working folder, and let commands use no process but this."""
     monkeypatch.chdir(project)
     monkeypatch.setenv("DFERC_WORKERS", "0")
     return project
 
 
 def perform(block: str) -> None:
-    """Run a block's commands in the working folder, ours in this process, and what DVC would run in its place."""
+    """Run a block's commands in the working folder: ours in this process, and those that DVC would run in its place."""
     for line in block.strip().splitlines():
         match shlex.split(line, comments=True):
             case ["python", "-m", module, *arguments]:
@@ -91,7 +91,7 @@ def invoke(command, arguments: list[str]) -> None:
 
 
 def command_of(stage: str, corpus: str) -> str:
-    """What DVC runs for a stage, of the variant `full`."""
+    """Return the command that DVC runs for a stage, with the variant `full`."""
     command = STAGES[stage].get("do", STAGES[stage])["cmd"]
     for item, value in {"item": corpus, "item.corpus": corpus, "item.variant": "full"}.items():
         command = command.replace(f"${{{item}}}", value)
@@ -104,7 +104,7 @@ def read_predictions() -> list[dict[str, str]]:
 
 
 def probabilities(rows: list[dict[str, str]], classes: tuple[str, ...]) -> np.ndarray:
-    """[N, C]; there are those of these classes and of no other."""
+    """Return the probabilities [N, C], after a check that no other class has any."""
     names = [f"p_{name}" for name in classes]
     assert all([name for name in row if name.startswith("p_")] == names for row in rows)
     return np.array([[float(row[name]) for name in names] for row in rows])
@@ -147,7 +147,7 @@ def test_clips_and_table_go_from_nothing_to_predictions(here):
 
 @pytest.fixture
 def model(here) -> None:
-    """In place of the demo's model one that was made by the same commands, in seconds: of the twelve clips."""
+    """Train a model on the twelve clips in seconds, by the same commands, in place of the demo's."""
 
     def shrink(document) -> None:
         demo = document["demo"]
