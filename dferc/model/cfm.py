@@ -60,7 +60,8 @@ class ContributionFusion(nn.Module):
     def forward(self, e_MNE: Tensor, present_MN: Tensor) -> Fusion:
         """Fuse the enriched features; rows of absent modalities must be zero."""
         unimodal_MNC = confidence_MN = None
-        trust_MN = present_MN.to(e_MNE.dtype)  # an absent modality gets no weight
+        # Without CFM every present modality has trust 1; an absent one has 0 either way.
+        trust_MN = present_MN.to(e_MNE.dtype)
         if self.confidence is not None:
             unimodal_MNC = self.unimodal(e_MNE)  # q_m, with GELU on the logits as in the authors' code
             dropped = dropout(e_MNE, self.dropout, self.training)
@@ -69,6 +70,6 @@ class ContributionFusion(nn.Module):
         # g_m = c_m / (sum_m c_m + 1e-13), [M, N]; EPSILON keeps an utterance without any modality at 0
         contribution_MN = trust_MN / (trust_MN.sum(dim=0) + EPSILON)
         # f = [beta * sum_m g_m e_m ; sum_m e_m], [N, 2E]
-        weighted_NE = (contribution_MN.unsqueeze(-1) * e_MNE).sum(dim=0)
+        weighted_NE = (contribution_MN.unsqueeze(-1) * e_MNE).sum(dim=0)  # sum_m g_m e_m
         fused_NF = torch.cat([self.scale * weighted_NE, e_MNE.sum(dim=0)], dim=-1)
         return Fusion(fused_NF, contribution_MN, confidence_MN, unimodal_MNC)

@@ -141,9 +141,10 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
         classes: C.
     """
     # The order of construction is the order of random draws: another order gives other weights for the same seed.
-    M, E = len(variant.modalities), 2 * settings.hidden
+    M, E = len(variant.modalities), 2 * settings.hidden  # e_m = [h_m ; alpha * r_m]
     projections = {}
     for name in variant.modalities:
+        # Separate layers, not a ModalityLinear: the modalities' features differ in width.
         projections[name] = nn.Linear(widths[name], settings.hidden)
         reset_linear(projections[name].weight, projections[name].bias)
     return DFERC(
@@ -160,19 +161,19 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
             width=E,
             classes=classes,
             dropout=settings.dropout,
-            scale=settings.contribution_scale,
+            scale=settings.contribution_scale,  # beta
             contributions=variant.contributions,
         ),
         align=ModalityMLP(modalities=M, width_in=E, width_out=settings.align, dropout=settings.dropout),
         prototypes=Prototypes(classes=classes, width=settings.align, momentum=settings.prototype_momentum),
         refuse=ContextRefusion(
-            width=2 * E,
+            width=2 * E,  # f = [beta * sum_m g_m e_m ; sum_m e_m]
             classes=classes,
             dropout=settings.context_dropout,
             recurrent_dropout=settings.recurrent_dropout,
-            scale=settings.context_scale,
+            scale=settings.context_scale,  # gamma
             context=variant.context,
         ),
-        ddm_scale=settings.ddm_scale,
+        ddm_scale=settings.ddm_scale,  # alpha
         dropout=settings.dropout,
     )

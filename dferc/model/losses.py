@@ -55,18 +55,18 @@ def dferc_losses(
         variant: which terms exist.
         class_weights_C: for the cross-entropy of the logits and of the unimodal logits.
     """
-    counted_MN = present_MN & (labels_N >= 0)
+    counted_MN = present_MN & (labels_N >= 0)  # rows of L_cfm and L_align: present and labelled
     nothing = outputs.logits_NC.new_zeros((), dtype=torch.float32)
-    classification = cross_entropy(outputs.logits_NC, labels_N, class_weights_C)
-    ddm = nothing  # L_ddm = L_mod + L_utt; needs no labels, so unlabelled utterances take part
+    classification = cross_entropy(outputs.logits_NC, labels_N, class_weights_C)  # CE_w(logits, y)
+    ddm = nothing  # L_ddm = L_mod + L_utt (§2); it needs no labels: unlabelled utterances take part
     if outputs.modality_MNH is not None:
         ddm = ddm + modality_contrast(outputs.modality_MNH, present_MN, settings.ddm_temperature)
     if outputs.utterance_MNH is not None:
         ddm = ddm + utterance_contrast(outputs.utterance_MNH, present_MN, settings.ddm_temperature)
-    cfm = nothing
+    cfm = nothing  # L_cfm (§3)
     if outputs.unimodal_MNC is not None:
         cfm = cfm_loss(outputs.unimodal_MNC, outputs.confidence_MN, labels_N, counted_MN, class_weights_C)
-    alignment = nothing
+    alignment = nothing  # L_align (§4)
     if variant.alignment:
         alignment = alignment_loss(outputs.aligned_MNA, labels_N, counted_MN, prototypes, settings.alignment_margin)
     total = (
