@@ -5,17 +5,7 @@ from pathlib import Path
 
 import click
 
-from dferc.cli.options import (
-    CORPUS,
-    DEVICE,
-    FEATURES,
-    FOLDER,
-    JSON,
-    OUT,
-    SEEDS,
-    VARIANT,
-    options,
-)
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FOLDER, JSON, OUT, SEEDS, VARIANT, options
 from dferc.core.console import console, readable_errors
 
 
@@ -39,7 +29,7 @@ def evaluate(corpus, variant, seeds, features, out, device, as_json) -> None:
 
 
 def score_and_show(cached, folder, checkpoints, device) -> dict:
-    """Score checkpoints, write what is found into `folder`, print it, and return the metrics."""
+    """Score checkpoints, write the results into `folder`, print them, and return the metrics."""
     from dferc.evaluation.evaluate import evaluate
     from dferc.evaluation.record import show_report, write_report
 
@@ -51,12 +41,12 @@ def score_and_show(cached, folder, checkpoints, device) -> dict:
 
 @click.command()
 @click.option("--run", type=FOLDER, required=True, help="A trained variant, such as runs/meld/full; or one seed of it.")
-@click.option("--features", type=FOLDER, required=True, help="Of the corpus to predict, such as features/mine.")
+@click.option("--features", type=FOLDER, required=True, help="Features of the corpus, such as features/mine.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Table (CSV) to write.")
 @options(SEEDS, DEVICE)
 @readable_errors
 def predict(run, features, out, seeds, device) -> None:
-    """Say the emotion of every utterance of a corpus, labelled or not (mean over the run's seeds)."""
+    """Predict the emotion of every utterance of a corpus, labelled or not (mean over the run's seeds)."""
     from dferc.core.device import choose_device
     from dferc.core.tables import write_csv
     from dferc.evaluation.predict import find_run, fit_to, load_run, predict_corpus, prediction_rows, score_labelled
@@ -71,13 +61,15 @@ def predict(run, features, out, seeds, device) -> None:
         fitted, notes = fit_to(checkpoint, corpus)
     for note in notes:
         console.print(f"note: {note}", markup=False)
-    made = predict_corpus(checkpoints, fitted, where)
-    rows = list(prediction_rows(checkpoints[0], fitted, made))
+    predictions = predict_corpus(checkpoints, fitted, where)
+    rows = list(prediction_rows(checkpoints[0], fitted, predictions))
     write_csv(out, list(rows[0]), rows)
-    scores = score_labelled(checkpoints[0], fitted, made)
+    scores = score_labelled(checkpoints[0], fitted, predictions)
     if scores is not None:
-        said = f"weighted F1 {scores.weighted_f1:.4f}, accuracy {scores.accuracy:.4f}"
-        console.print(f"on its {scores.support_C.sum()} labelled utterances: {said}")
+        console.print(
+            f"on its {scores.support_C.sum()} labelled utterances: weighted F1 {scores.weighted_f1:.4f}, "
+            f"accuracy {scores.accuracy:.4f}"
+        )
         trained_on = checkpoints[0].record["card"]
         console.print(f"protocol card {card_hash(corpus.utterances)}; the model was trained on {trained_on}")
     console.print(f"predicted: {out}, {len(rows)} utterances, mean of {len(checkpoints)} model(s)", markup=False)

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+import dferc.cli.main
 import dferc.training.display
 from dferc.cli.main import main
 from dferc.store.card import card_hash
@@ -212,6 +214,43 @@ def test_epoch_table_is_live_on_a_terminal(monkeypatch, tmp_path):
         shown = screen.read()
     assert "val. weighted F1" in shown and shown.count("best so far") > 1  # drawn again with the second epoch
     assert "0.2500" in shown
+
+
+# ---------------------------------------------------------------------------------------------------- plug-ins
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    """Return a function that installs a command of another package, given its `module:attribute`."""
+
+    def install(value: str) -> None:
+        plugins = EntryPoints([EntryPoint("greet", value, dferc.cli.main.PLUGINS)])
+        monkeypatch.setattr(dferc.cli.main, "entry_points", plugins.select)
+
+    return install
+
+
+def test_command_of_another_package_runs_and_is_listed(plugin):
+    plugin("dferc.cli.features:check")
+    assert "greet See `dferc greet --help`." in flat(dferc_command("--help").stdout)
+    assert "sound" in dferc_command("greet", f"--params={REPOSITORY / 'params.yaml'}").stderr
+
+
+def test_command_of_another_package_is_imported_only_when_it_runs(plugin):
+    plugin("no_such_package:command")
+    assert dferc_command("--help").exit_code == 0
+    result = dferc_command("greet")
+    assert result.exit_code == 2
+    assert "'greet' cannot be loaded from no_such_package: No module named 'no_such_package'" in flat(result.stderr)
+    assert "pip install '.[pipeline]'" in flat(result.stderr)
+
+
+def test_unknown_command_names_the_nearest_or_stage_1(monkeypatch):
+    monkeypatch.setattr(dferc.cli.main, "entry_points", EntryPoints().select)
+    assert "No such command 'trian'. Did you mean 'train'?" in dferc_command("trian").stderr
+    result = dferc_command("verify", "features/demo")
+    assert result.exit_code == 2
+    assert "No such command 'verify'. Commands of stage 1, such as `verify`" in flat(result.stderr)
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
