@@ -186,7 +186,7 @@ def test_contradicting_rows_are_refused(column, values, message):
     [
         ({"position": np.zeros(5, dtype=np.int64)}, "columns of different lengths: utterance_id (6,), {"),
         ({"emotion": np.zeros(6)}, "columns of another type than int64"),
-        ({"classes": ("joy", "joy", "anger")}, "a class is there twice: joy, joy, anger"),
+        ({"classes": ("joy", "joy", "anger")}, "duplicate classes: joy, joy, anger"),
         ({"media_group": np.zeros(5, dtype=np.int64)}, "media_group is int64 of shape (5,); expected int64 of (6,)"),
         ({"media_group": np.zeros(6)}, "media_group is float64 of shape (6,)"),
     ],
@@ -277,7 +277,7 @@ def test_file_of_something_else_is_refused(tmp_path):
     [
         ("schema", 99, "expected schema 1 of kind 'text', found schema 99 of kind 'text'"),
         ("kind", "audio", "expected schema 1 of kind 'text', found schema 1 of kind 'audio'"),
-        ("width", 9, "features of shape (48, 8), and the width 9 noted beside them"),
+        ("width", 9, "features of shape (48, 8), but the attribute width is 9"),
         ("identity", "{", "is damaged or of another layout"),
         ("identity", "[1]", "its identity is [1]"),
     ],
