@@ -61,13 +61,3 @@ for command in (
     *(table, compare, analyse, report),
 ):
     main.add_command(command)
-
-
-def train_main() -> None:
-    """Run `dferc-train`."""
-    train(prog_name="dferc-train")
-
-
-def ablate_main() -> None:
-    """Run `dferc-ablate`."""
-    ablate(prog_name="dferc-ablate")

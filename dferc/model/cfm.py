@@ -24,14 +24,10 @@ EPSILON = 1e-13
 class Fusion(NamedTuple):
     """Fused features, and the predictions that they were weighted by."""
 
-    fused_NF: Tensor
-    """`f`."""
-    contribution_MN: Tensor
-    """`g_m`: sums to 1 over the present modalities, 0 where absent."""
-    confidence_MN: Tensor | None
-    """`c_m`, in (0, 1); None without CFM."""
-    unimodal_MNC: Tensor | None
-    """`q_m`; None without CFM."""
+    fused_NF: Tensor  # f
+    contribution_MN: Tensor  # g_m: sums to 1 over the present modalities, 0 where absent
+    confidence_MN: Tensor | None  # c_m, in (0, 1); None without CFM
+    unimodal_MNC: Tensor | None  # q_m; None without CFM
 
 
 class ContributionFusion(nn.Module):

@@ -32,27 +32,17 @@ from dferc.settings.sections import Train
 class Outputs(NamedTuple):
     """Everything that a loss, a table or a figure reads of a batch."""
 
-    logits_NC: Tensor
-    contribution_MN: Tensor
-    """`g_m`; sums to 1 over the present modalities."""
-    agreement_N: Tensor
-    """`s`; 0 where fewer than two modalities are present."""
-    context_weight_N: Tensor
-    """`w`."""
-    confidence_MN: Tensor | None
-    """`c_m`, the predicted true class probability; None without CFM."""
-    unimodal_MNC: Tensor | None
-    """`q_m`, logits of each modality alone; None without CFM."""
-    modality_MNH: Tensor | None
-    """`a_m`, DDM's modality level; None where switched off."""
-    utterance_MNH: Tensor | None
-    """`u_m`, DDM's utterance level; None where switched off."""
-    disentangled_MNH: Tensor
-    """`r_m = a_m + u_m`."""
-    aligned_MNA: Tensor
-    """`z_m`, in the alignment space."""
-    refused: Tensor
-    """The classifier's input, [N, 8H]."""
+    logits_NC: Tensor  # of the emotion
+    contribution_MN: Tensor  # g_m; sums to 1 over the present modalities
+    agreement_N: Tensor  # s; 0 where fewer than two modalities are present
+    context_weight_N: Tensor  # w
+    confidence_MN: Tensor | None  # c_m, the predicted true class probability; None without CFM
+    unimodal_MNC: Tensor | None  # q_m, logits of each modality alone; None without CFM
+    modality_MNH: Tensor | None  # a_m, DDM's modality level; None where switched off
+    utterance_MNH: Tensor | None  # u_m, DDM's utterance level; None where switched off
+    disentangled_MNH: Tensor  # r_m = a_m + u_m
+    aligned_MNA: Tensor  # z_m, in the alignment space
+    refused: Tensor  # the classifier's input, [N, 8H]
 
 
 class DFERC(nn.Module):

@@ -58,28 +58,21 @@ class Utterances:
     """
 
     corpus: str
-    classes: tuple[str, ...]
-    """Class names; `emotion` indexes them."""
-    protocol: str
-    """Labels, splits and exclusions, in words: two scores are comparable only under the same protocol."""
+    classes: tuple[str, ...]  # class names; `emotion` indexes them
+    protocol: str  # labels, splits and exclusions, in words: two scores are comparable only under the same protocol
     utterance_id: np.ndarray
     dialogue_id: np.ndarray
-    position: np.ndarray
-    """Place in the dialogue as the corpus counts it; gaps of the corpus stay visible."""
+    position: np.ndarray  # place in the dialogue as the corpus counts it; gaps of the corpus stay visible
     speaker: np.ndarray
-    emotion: np.ndarray
-    """Class id, or `UNLABELLED`."""
+    emotion: np.ndarray  # class id, or `UNLABELLED`
     split: np.ndarray
     text: np.ndarray
-    start_s: np.ndarray
-    """Seconds into the utterance's media file; NaN where there is none."""
+    start_s: np.ndarray  # seconds into the utterance's media file; NaN where there is none
     end_s: np.ndarray
     media_group: np.ndarray | None = None
     """Utterances whose media files have the same bytes share a number; -1 = no other; None = never compared."""
-    speaker_independent: bool = False
-    """The protocol claims that no speaker of the test split occurs in another split."""
-    notes: tuple[Note, ...] = ()
-    """What was dropped, promoted, merged, repaired or knowingly kept."""
+    speaker_independent: bool = False  # the protocol claims that no speaker of the test split occurs in another split
+    notes: tuple[Note, ...] = ()  # things dropped, promoted, merged, repaired or knowingly kept
 
     def __post_init__(self):
         columns = {name: getattr(self, name) for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS)}
