@@ -54,9 +54,9 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             submodules = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-            found = [name for name in submodules.values() if find_source(name)]
-            yield from found
-            if len(found) < len(submodules):
+            modules = [name for name in submodules.values() if find_source(name)]
+            yield from modules
+            if len(modules) < len(submodules):
                 yield node.module
 
 

@@ -77,8 +77,8 @@ def load_params(
     path, overrides = Path(path), list(overrides)
     raw = _read(path)
     sections = tuple(block.model_fields)
-    faults = _apply(raw, overrides, corpus, sections)
-    document, misspelt = _gather(raw, block)
+    faults = _apply_overrides(raw, overrides, corpus, sections)
+    document, misspelt = _gather_blocks(raw, block)
     faults += misspelt
     model = create_model(  # what runs, the sections that blocks inherit, and the blocks themselves
         "Document",
@@ -121,7 +121,7 @@ def _read(path: Path) -> dict:
     return raw
 
 
-def _gather(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
+def _gather_blocks(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
     """Gather the blocks, which are the top-level keys without a fixed meaning, under one key.
 
     Returns:
@@ -140,7 +140,7 @@ def _gather(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[st
     return document | {"blocks": blocks}, faults
 
 
-def _apply(raw: dict, overrides: Iterable[str], corpus: str | None, sections: tuple[str, ...]) -> list[str]:
+def _apply_overrides(raw: dict, overrides: Iterable[str], corpus: str | None, sections: tuple[str, ...]) -> list[str]:
     """Set each `section.key=value` in the block of `corpus`; return the faults of the overrides themselves."""
     faults = []
     for override in overrides:
