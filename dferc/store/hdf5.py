@@ -210,10 +210,10 @@ def _open(path: str | Path, kind: str, command: str) -> Iterator[h5py.File]:
     except OSError as error:
         raise InputError(f"{path} is not a readable HDF5 file (truncated?): {error}. {again}") from None
     with file:
-        schema, found_kind = file.attrs.get("schema"), file.attrs.get("kind")
-        if schema != SCHEMA or found_kind != kind:
+        schema, stored = file.attrs.get("schema"), file.attrs.get("kind")
+        if schema != SCHEMA or stored != kind:
             raise InputError(
-                f"{path}: expected schema {SCHEMA} of kind {kind!r}, found schema {schema} of kind {found_kind!r}. {again}"
+                f"{path}: expected schema {SCHEMA} of kind {kind!r}, found schema {schema} of kind {stored!r}. {again}"
             )
         try:
             yield file
