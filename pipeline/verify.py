@@ -9,7 +9,6 @@ N utterances of the file, S of the sample, D feature width with the quality colu
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from dferc import engine
 from dferc.core.console import CorpusName, console, progress_bar, readable_errors
 from dferc.core.device import DEVICES, choose_device
 from dferc.core.errors import InputError
+from dferc.core.records import differences
 from dferc.engine.options import engine_options
-from dferc.store.hdf5 import read_features
+from dferc.store.hdf5 import read_features, read_utterances
 from dferc.store.rows import Features
 from dferc.store.vocabulary import MODALITIES
 from pipeline.extraction.loop import Extractor
@@ -56,22 +56,6 @@ class Deviation:
 
     def __str__(self) -> str:
         return f"{self.utterance_id}: {self.largest:.3g} ({self.what})"
-
-
-def differing_identity(found: Mapping[str, object], expected: Mapping[str, object], within: str = "") -> Iterator[str]:
-    """What made the file against what would make it here: a line for each difference, settings one by one.
-
-    Args:
-        found: identity in the file.
-        expected: identity of the extractor here.
-        within: the key that holds both.
-    """
-    for key in sorted((found.keys() | expected.keys()) - {"rows_hash"}):
-        there, here = found.get(key), expected.get(key)
-        if isinstance(there, Mapping) and isinstance(here, Mapping):
-            yield from differing_identity(there, here, f"{within}{key}.")
-        elif there != here:
-            yield f"{within}{key}: {there!r} in the file, {here!r} here"
 
 
 def deviations(made: Features, extractor: Extractor, sample: list[int]) -> list[Deviation]:
@@ -141,8 +125,11 @@ def verify(path: Path, made: Features, rows: list[Utterance], extractor: Extract
     """
     if list(made.utterance_id) != [row.utterance_id for row in rows]:
         raise InputError(f"{path} is not of the utterances prepared here, in this order: {len(rows)} rows expected.")
-    for line in (differing := list(differing_identity(made.identity, extractor.identity))):
-        console.print(f"note: not made as it would be here: {line}", style="yellow", markup=False)
+    identity = {**made.identity, "rows_hash": extractor.identity.get("rows_hash")}  # the rows are compared above
+    differing = sorted(differences(identity, extractor.identity), key=lambda difference: difference[0])
+    for name, there, here in differing:
+        line = f"note: not made as it would be here: {name}: {there!r} in the file, {here!r} here"
+        console.print(line, style="yellow", markup=False)
     if made.width != extractor.width:
         raise InputError(f"{path} has {made.width} features per utterance; here there would be {extractor.width}.")
     if made.quality.keys() != set(extractor.quality):
@@ -235,6 +222,39 @@ def main(corpus, modality, sample, seed, params, raw, table, features, models, d
     with tempfile.TemporaryDirectory() as folder, Scratch(Path(folder) / "unused.sqlite") as scratch:
         extractor = make_extractor(modality, rows, settings, raw, models, device, workers, scratch)
         verify(path, made, rows, extractor, sample, seed)
+
+
+@click.command("verify")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--modality", "modalities", type=click.Choice(MODALITIES), multiple=True, help="Repeatable.  [default: all]"
+)
+@click.option(
+    "--sample", type=click.IntRange(min=1), default=20, show_default=True, help="Utterances of each to compute again."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of utterances.")
+@click.argument("further", nargs=-1, metavar="[-- OPTION ...]")
+@readable_errors
+def verify_folder(folder, modalities, sample, seed, further) -> None:
+    """Compute a random sample of the features in FOLDER again from their media; exit status 1 where one differs.
+
+    For files from others. Needs what made them: the repository (run it at its top), its `pipeline` extra, media,
+    params.yaml and models. What follows `--` goes to `python -m pipeline.verify`, whose --help lists it:
+
+        dferc verify features/meld -- --raw /media/meld --device cuda
+    """
+    corpus = read_utterances(folder / "utterances.h5").corpus
+    given = ["--corpus", corpus, "--features", str(folder), "--sample", str(sample), "--seed", str(seed), *further]
+    failed = []
+    for modality in modalities or MODALITIES:
+        try:
+            main(["--modality", modality, *given], prog_name="python -m pipeline.verify")
+        except SystemExit as ending:  # as a program of its own: it has printed its message
+            if (ending.code or 0) > 128:  # interrupted: the other modalities as well
+                raise
+            failed += [modality] if ending.code else []
+    if failed:
+        raise InputError(f"{folder}: {', '.join(failed)} not verified, as reported above.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Parity with the authors' own head: every number of every golden file, whatever its sizes and constants.
 
-Files: `$DFERC_GOLDEN`, by default `../shared/golden` beside the repository. What they hold: METHOD.md, last section.
+The files are in `$DFERC_GOLDEN`, by default `../shared/golden` beside the repository; docs/method.md, "What a golden
+file holds", lists their content.
 """
 
 import json
@@ -33,7 +34,7 @@ TOLERANCE = dict(rtol=1e-5, atol=1e-5)
 
 
 def settings_of(meta: dict):
-    """The golden file's constants under the names of params.yaml; no dropout, prototypes of this batch."""
+    """Return the golden file's constants under the names of params.yaml; no dropout, prototypes of this batch."""
     return (
         load_params(ROOT / "params.yaml")
         .corpus("meld")
@@ -59,7 +60,7 @@ def settings_of(meta: dict):
 
 
 def parameter_of(model: torch.nn.Module, name: str) -> tuple[torch.nn.Parameter, int | tuple]:
-    """Our parameter for a golden name, and the index of the golden tensor within it."""
+    """Return our parameter for a golden name, and the index of the golden tensor within it."""
     block, *rest = name.split(".")
     parameters = dict(model.named_parameters())
     if block == "classifier":
@@ -74,7 +75,7 @@ def parameter_of(model: torch.nn.Module, name: str) -> tuple[torch.nn.Parameter,
 
 
 def laid_out(name: str, golden: np.ndarray) -> torch.Tensor:
-    """A golden tensor as our parameters lie: the stacked layers' weights are [in, out]."""
+    """Return a golden tensor in the layout of our parameters: the stacked layers' weights are [in, out]."""
     stacked = name.split(".")[0] in BLOCKS and not name.startswith("projection")
     return torch.from_numpy(golden.T if stacked else golden)
 

@@ -1,4 +1,4 @@
-"""The options that several commands share; nothing here reads a file."""
+"""Options that several commands share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +48,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdou
 
 
 def options(*chosen: Callable) -> Callable:
-    """Several click options as one decorator, in this order in --help."""
+    """Combine click options into one decorator; --help lists them in this order."""
 
     def decorate(command: Callable) -> Callable:
         for option in reversed(chosen):

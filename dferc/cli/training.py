@@ -1,6 +1,6 @@
 """Commands that train: `train`, `ablate`, `baselines`.
 
-Heavy imports stand in the command that needs them, so that `dferc --help` answers at once.
+Heavy imports are inside the commands, so that `dferc --help` answers at once.
 """
 
 import click
@@ -22,14 +22,14 @@ def print_message(message: str) -> None:
 def train(corpus, variant, seeds, features, out, params, overrides, device, evaluate, fresh, scratch) -> None:
     """Train one model per seed into OUT/CORPUS/VARIANT/train/ (default seeds: ablate.seeds).
 
-    What is finished already is kept; several variants, or several runs at once: `dferc ablate`.
+    Finished seeds are kept. For several variants, or several runs at once: `dferc ablate`.
     """
     from dferc.model.variants import get_variant
     from dferc.settings.document import load_params
 
     get_variant(variant)
     settings = load_params(params, overrides, corpus)
-    block = settings.corpus(corpus).train  # faults so far need no torch, nor the wait for its import
+    block = settings.corpus(corpus).train  # faults so far are reported before the wait for torch's import
     from dferc.core.device import choose_device
     from dferc.core.files import verify_writable
     from dferc.store.hdf5 import read_corpus
@@ -64,14 +64,14 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     type=click.FloatRange(0, 1, min_open=True),
     default=1.0,
     show_default=True,
-    help="Of a GPU that a run takes, on a Ray cluster with GPUs.",
+    help="Share of a GPU that a run takes, on a Ray cluster with GPUs.",
 )
 @readable_errors
 def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, workers, gpu_share, **options) -> None:
     """Train and score variants x seeds, several runs at once (default: ablate.variants, ablate.seeds).
 
-    Each run is kept on its own in OUT/CORPUS/VARIANT/train/: a variant or seed more trains only that, and a run that
-    fails or is interrupted costs no other. The number at once changes no result.
+    Each run has its own folder in OUT/CORPUS/VARIANT/train/: another variant or seed trains only that, and a run that
+    fails or is interrupted costs no other. The number of runs at once changes no result.
     """
     from dferc.model.variants import get_variant
     from dferc.settings.document import load_params

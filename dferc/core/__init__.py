@@ -1,3 +1,3 @@
-"""What knows no emotions: terminal, files, devices, the code that decides a value."""
+"""Foundations that know nothing of emotions: terminal, files, tables, devices, hashes of code."""
 
 VERSION = "0.1.0"

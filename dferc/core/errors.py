@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """The input or the run is at fault, not the program.
+    """A fault of the input or the run, not of the program.
 
-    The message says what was found, what was expected, in which file, dialogue or utterance, and how to mend it.
+    The message names what was found, what was expected, in which file, dialogue or utterance, and the remedy.
     """
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes: a file is whole or not there."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from pathlib import Path
 from dferc.core.errors import InputError
 
 STALE_S = 600.0
-"""Age above which a temporary file is what a killed write left: contents are written in one go, from memory."""
+"""Age from which a temporary file belongs to a killed write: contents are written from memory, in seconds."""
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
@@ -23,19 +23,22 @@ def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable
 
     Args:
         path: the file.
-        write: given the temporary path; its OSError is reported as an InputError.
-        durable: False does not wait for the disk: safe against kills as well, but not against a power cut.
+        write: receives the temporary path; its OSError is reported as an InputError.
+        durable: False does not wait for the disk: still safe against kills, not against a power cut.
     """
     path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale_parts(path)
+        for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):  # left by killed writes of this file
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                if time.time() - part.stat().st_mtime > STALE_S:
+                    part.unlink()
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         write(temporary)
-        temporary.chmod(0o644)  # mkstemp made it private; features are for sharing
+        temporary.chmod(0o644)  # mkstemp makes it private; features are for sharing
         if durable:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
@@ -49,29 +52,21 @@ def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable
             temporary.unlink(missing_ok=True)
 
 
-def _remove_stale_parts(path: Path) -> None:
-    """Remove what killed writes of this file left beside it."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            if time.time() - part.stat().st_mtime > STALE_S:
-                part.unlink()
-
-
 def verify_writable(folder: Path) -> None:
-    """Check that files can be made in a folder, before hours go into what shall lie there; nothing is left behind.
+    """Check that files can be written in a folder, before hours of work for them; nothing is left behind.
 
     Raises:
-        InputError: it, or where it would be made, is not a folder or not writable.
+        InputError: the folder, or its nearest existing parent, is not a folder or not writable.
     """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise InputError(f"{folder} cannot be written to ({error}). Is {there} a folder that is yours?") from error
+        raise InputError(f"{folder} cannot be written to ({error}). Is {existing} a folder that is yours?") from error
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's content, in hex."""
+    """Return the SHA-256 of a file's content, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
-"""What was found wrong with somebody's files: the rows of every problems.csv, of an import and of stage 1.
+"""Problems of input files: the rows of every problems.csv, written by an import and by stage 1.
 
-Plain CSV, so that a person can read them, a diff can show them, and DVC can hash them.
+Plain CSV: people can read it, a diff can show it, and DVC can hash it.
 """
 
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something found wrong, and what follows from it: never a silent drop.
+    """A fault and its consequence; nothing is dropped silently.
 
     Attributes:
-        where: utterance id, dialogue, file, or what else it is about.
-        file: the file at fault (of a corpus relative to its raw folder), or empty.
-        problem: what was found, as `kind` or `kind: detail`.
+        where: utterance id, dialogue, file, or another place.
+        file: the file at fault, or empty; a corpus' files relative to its raw folder.
+        problem: the fault, as `kind` or `kind: detail`.
         consequence: what was done about it.
     """
 
@@ -24,5 +24,5 @@ class Problem:
 
     @property
     def kind(self) -> str:
-        """The problem without its detail, by which problems are counted."""
+        """The problem without its detail; problems are counted by kind."""
         return self.problem.partition(": ")[0]

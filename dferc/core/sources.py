@@ -1,7 +1,7 @@
-"""The code that decides a value, found by following imports from where it is computed: part of every cache key.
+"""Hash of the code that decides a value, found by following its imports: a part of every cache key.
 
-Comments, docstrings and layout are no part of it: what is hashed is the syntax tree without them. A module belongs to
-the code if it lies in the package of an entry module or in this one; other imports are libraries.
+The hash is of the syntax tree, without comments, docstrings and layout. A module belongs to the code if it lies in the
+package of an entry module or in this one; other imports are libraries.
 """
 
 import ast
@@ -35,7 +35,7 @@ def imported_modules(*entries: str) -> set[str]:
 
 
 def _follow(entries: tuple[str, ...]) -> dict[str, ast.Module]:
-    """Syntax trees by module; packages only where something is imported from their `__init__.py` itself."""
+    """Return syntax trees by module; of packages only where something is imported from their `__init__.py` itself."""
     ours = {entry.partition(".")[0] for entry in (*entries, __name__)}
     trees: dict[str, ast.Module] = {}
     waiting = list(entries)
@@ -48,15 +48,15 @@ def _follow(entries: tuple[str, ...]) -> dict[str, ast.Module]:
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """Names of the modules that a module imports anywhere, but for type checkers alone."""
+    """Yield the names of the modules that a module imports anywhere, except those for type checkers only."""
     for node in _executed(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             submodules = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-            found = [name for name in submodules.values() if find_source(name)]
-            yield from found
-            if len(found) < len(submodules):
+            modules = [name for name in submodules.values() if find_source(name)]
+            yield from modules
+            if len(modules) < len(submodules):
                 yield node.module
 
 
@@ -81,11 +81,11 @@ def find_source(module: str) -> Path | None:
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
-    """Remove every expression that is nothing but a string: docstrings, of attributes as well."""
+    """Remove every expression that is only a string: docstrings, those of attributes as well."""
     for node in ast.walk(tree):
         for name, body in ast.iter_fields(node):
-            if isinstance(body, list) and any(isinstance(each, ast.stmt) for each in body):
-                setattr(node, name, [each for each in body if not _is_text(each)] or [ast.Pass()])
+            if isinstance(body, list) and any(isinstance(item, ast.stmt) for item in body):
+                setattr(node, name, [item for item in body if not _is_text(item)] or [ast.Pass()])
     return tree
 
 

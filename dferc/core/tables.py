@@ -1,4 +1,4 @@
-"""Tables as CSV, written whole or not at all."""
+"""Tables as CSV, written atomically."""
 
 import csv
 import io
@@ -10,26 +10,23 @@ from dferc.core.files import write_atomically
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a table atomically; floats to 6 significant digits, so that noise in the last bits is no difference."""
+    """Write a table; floats with 6 significant digits, so that noise in the last bits is no difference."""
 
     def shorten(value: object) -> object:
         return f"{value:.6g}" if isinstance(value, float) else value
 
-    def write(temporary: Path) -> None:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({name: shorten(row[name]) for name in columns} for row in rows)
-
-    write_atomically(path, write)
+    _write(path, columns, ({name: shorten(row[name]) for name in columns} for row in rows), csv.QUOTE_MINIMAL)
 
 
 def write_table(path: str | Path, rows: Iterable, kind: type) -> None:
-    """Write rows of one dataclass as CSV, atomically; the header stands even over zero rows."""
-    text = io.StringIO()
+    """Write rows of one dataclass; zero rows have their header."""
     # All text is quoted: csv.writer before Python 3.13 leaves a lone carriage return bare, which breaks the row.
-    names = [field.name for field in fields(kind)]
-    writer = csv.DictWriter(text, names, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    _write(path, [field.name for field in fields(kind)], map(asdict, rows), csv.QUOTE_NONNUMERIC)
+
+
+def _write(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], quoting: int) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=quoting)
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer.writerows(rows)
     write_atomically(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline=""))

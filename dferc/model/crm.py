@@ -1,6 +1,10 @@
-"""CRM, context refusion (METHOD §5): where the modalities agree the utterance stands alone, else the context is let in.
+"""CRM, context refusion (docs/method.md §5): context is let in where the modalities disagree.
 
-N utterances of all dialogues of the batch, F width of the fused features, C classes.
+    o      = 2-layer bidirectional LSTM over the f of each dialogue, with variational dropout
+    w_t    = gamma * (1 - s_t),  s_t the agreement of utterance t's modalities (alignment.py)
+    logits = lin_cls([f_t ; w_t * (o_{t-1} + o_{t+1})])
+
+Shapes: N utterances of all dialogues of the batch, F width of the fused features, C classes.
 """
 
 import torch
@@ -11,15 +15,16 @@ from dferc.model.lstm import DialogueLSTM, Layout
 
 
 class ContextRefusion(nn.Module):
-    """Reads the neighbours' states from a bidirectional LSTM and classifies the utterance beside them.
+    """Classifier of an utterance's fused feature beside the weighted states of its neighbours.
 
     Args:
-        width: F; the LSTM has F/2 units each way.
+        width: F; the LSTM has F/2 units per direction.
         classes: C.
-        dropout: variational, on each LSTM layer's input.
-        recurrent_dropout: DropConnect on the LSTM's hidden-to-hidden weights.
+        dropout: variational, on the input of each LSTM layer.
+        recurrent_dropout: DropConnect on the LSTM's hidden-to-hidden weights. The authors' had no effect in their
+            version of PyTorch (1.8); 0 computes what they ran.
         scale: gamma.
-        context: `agreement` = weight gamma * (1 - s); `always` = weight 1; `never` = no context (and no LSTM).
+        context: `agreement` = weight gamma * (1 - s); `always` = weight 1; `never` = no context and no LSTM.
     """
 
     def __init__(
@@ -35,30 +40,28 @@ class ContextRefusion(nn.Module):
         reset_linear(self.classifier.weight, self.classifier.bias)
 
     def forward(self, fused_NF: Tensor, agreement_N: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
-        """Classify every utterance with as much context as it needs.
+        """Classify every utterance.
 
         Returns:
-            logits [N, C], the classifier's input [N, 2F], the context weight [N].
+            Logits [N, C], the classifier's input [N, 2F] and the context weight [N].
         """
-        weight_N = self.weight(agreement_N)
+        if self.context == "agreement":
+            weight_N = self.scale * (1 - agreement_N)  # w_t = gamma * (1 - s_t)
+        else:
+            weight_N = torch.full_like(agreement_N, 1.0 if self.context == "always" else 0.0)
         if self.lstm is None:
-            context_NF = torch.zeros_like(fused_NF)
+            context_NF = torch.zeros_like(fused_NF)  # the classifier keeps its width: see variants.py
         else:
             context_NF = neighbours(self.lstm(fused_NF, layout), layout)
+        # [f ; w * context], [N, 2F]. fused_NF may be bfloat16 under autocast, the weight is float32.
         refused = torch.cat([fused_NF, weight_N.to(fused_NF.dtype).unsqueeze(-1) * context_NF], dim=-1)
         return self.classifier(refused), refused, weight_N
 
-    def weight(self, agreement_N: Tensor) -> Tensor:
-        """The context weight `w` of each utterance, [N]."""
-        if self.context == "agreement":
-            return self.scale * (1 - agreement_N)
-        return torch.full_like(agreement_N, 1.0 if self.context == "always" else 0.0)
-
 
 def neighbours(o_NF: Tensor, layout: Layout) -> Tensor:
-    """`o_{t-1} + o_{t+1}` within each dialogue, zero beyond its ends: [N, F]."""
-    joined = layout.joined.to(o_NF.dtype).unsqueeze(-1)  # [N-1, 1]: row t and t+1 are of one dialogue
+    """Return `o_{t-1} + o_{t+1}` within each dialogue, zero beyond its ends, [N, F]."""
+    joined = layout.joined.to(o_NF.dtype).unsqueeze(-1)  # [N-1, 1]: rows t and t+1 are of one dialogue
     edge = o_NF.new_zeros(1, o_NF.shape[1])
-    previous = torch.cat([edge, o_NF[:-1] * joined])
-    following = torch.cat([o_NF[1:] * joined, edge])
+    previous = torch.cat([edge, o_NF[:-1] * joined])  # o_{t-1}
+    following = torch.cat([o_NF[1:] * joined, edge])  # o_{t+1}
     return previous + following

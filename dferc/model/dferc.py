@@ -1,7 +1,16 @@
-"""DF-ERC on one screen: project, disentangle, fuse by contribution, let context in where modalities disagree.
+"""DF-ERC on one screen (docs/method.md; arXiv 2308.04502).
 
-M modalities (of the variant, in the order of `dferc.MODALITIES`), N utterances of all dialogues of the batch,
-D width of a modality's features, H hidden, A alignment width, C classes. Forward never sees labels.
+    §1 projection   h = Dropout(tanh(lin(x)))                                        here
+    §2 DDM          a, u, r = a + u;  e = [h ; alpha * r]                            ddm.py
+    §3 CFM          f = [beta * sum_m g_m e_m ; sum_m e_m]                           cfm.py
+    §4 alignment    z = mlp_align(e);  s = agreement(z)                              alignment.py
+    §5 CRM          logits = lin_cls([f ; w * context]),  w = gamma * (1 - s)        crm.py, lstm.py
+
+`forward` never reads labels; the losses (§6) are functions of its outputs, in losses.py.
+
+Shapes: M modalities (those of the variant, in the order of `dferc.MODALITIES`), N utterances (all dialogues of the
+batch, one after another, without padding), D width of a modality's features, H hidden, E = 2H, A width of the
+alignment space, C classes.
 """
 
 from collections.abc import Mapping
@@ -21,42 +30,33 @@ from dferc.settings.sections import Train
 
 
 class Outputs(NamedTuple):
-    """Everything a loss, a table or a figure may want of a batch."""
+    """Everything that a loss, a table or a figure reads of a batch."""
 
-    logits_NC: Tensor
-    contribution_MN: Tensor
-    """How much each modality counts; sums to 1 over the present ones."""
-    agreement_N: Tensor
-    """Mean pairwise cosine of the modalities in the alignment space; 0 where fewer than two are present."""
-    context_weight_N: Tensor
-    confidence_MN: Tensor | None
-    """Predicted true class probability of each modality alone; None without CFM."""
-    unimodal_MNC: Tensor | None
-    """Logits of each modality alone; None without CFM."""
-    modality_MNH: Tensor | None
-    """DDM's first level `a`; None where switched off."""
-    utterance_MNH: Tensor | None
-    """DDM's second level `u`; None where switched off."""
-    disentangled_MNH: Tensor
-    """`r = a + u`."""
-    aligned_MNA: Tensor
-    """`z`, in the alignment space."""
-    refused: Tensor
-    """The classifier's input, [N, 8H]."""
+    logits_NC: Tensor  # of the emotion
+    contribution_MN: Tensor  # g_m; sums to 1 over the present modalities
+    agreement_N: Tensor  # s; 0 where fewer than two modalities are present
+    context_weight_N: Tensor  # w
+    confidence_MN: Tensor | None  # c_m, the predicted true class probability; None without CFM
+    unimodal_MNC: Tensor | None  # q_m, logits of each modality alone; None without CFM
+    modality_MNH: Tensor | None  # a_m, DDM's modality level; None where switched off
+    utterance_MNH: Tensor | None  # u_m, DDM's utterance level; None where switched off
+    disentangled_MNH: Tensor  # r_m = a_m + u_m
+    aligned_MNA: Tensor  # z_m, in the alignment space
+    refused: Tensor  # the classifier's input, [N, 8H]
 
 
 class DFERC(nn.Module):
-    """The whole model; parts are handed in, so that a variant is a matter of building, not of branching.
+    """The whole model, composed of the paper's parts; `build_model` chooses them for a variant.
 
     Args:
         projections: modality -> linear layer to H; their order is the order of M.
         disentangle: DDM.
         fuse: CFM.
-        align: `mlp_align`, [M, N, 2H] -> [M, N, A].
-        prototypes: of the alignment loss; state only, not used in forward.
+        align: `mlp_align`, [M, N, E] -> [M, N, A].
+        prototypes: for the alignment loss; kept here so that checkpoints hold them, not used in `forward`.
         refuse: CRM.
         ddm_scale: alpha.
-        dropout: after the projections.
+        dropout: share, after the projections.
     """
 
     def __init__(
@@ -83,27 +83,29 @@ class DFERC(nn.Module):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modalities this model sees, in the order of M."""
+        """Modalities that this model reads, in the order of M."""
         return tuple(self.projections)
 
     def forward(self, features: Mapping[str, Tensor], present_MN: Tensor, layout: Layout) -> Outputs:
-        """Emotions of every utterance of a batch of whole dialogues.
+        """Compute the emotions of every utterance of a batch of whole dialogues.
 
         Args:
             features: modality -> [N, D], normalised; rows that are not present are ignored.
-            present_MN: bool; False = this utterance has no such signal.
+            present_MN: bool; False = the utterance has no such signal.
             layout: which rows are which dialogue.
         """
+        # §1: h_m = Dropout(tanh(lin_m(x_m))), [M, N, H]
         h_MNH = torch.stack([torch.tanh(linear(features[name])) for name, linear in self.projections.items()])
         h_MNH = dropout(h_MNH, self.dropout, self.training)
 
+        # §2: e_m = [h_m ; alpha * r_m], [M, N, 2H]; zero rows where absent, which add nothing to a sum over M
         a_MNH, u_MNH, r_MNH = self.disentangle(h_MNH)
         e_MNE = torch.cat([h_MNH, self.ddm_scale * r_MNH], dim=-1) * present_MN.unsqueeze(-1)
 
-        fusion = self.fuse(e_MNE, present_MN)
-        z_MNA = self.align(e_MNE)
-        s_N = agreement(z_MNA, present_MN)
-        logits_NC, refused, weight_N = self.refuse(fusion.fused_NF, s_N, layout)
+        fusion = self.fuse(e_MNE, present_MN)  # §3: f, [N, 2E]
+        z_MNA = self.align(e_MNE)  # §4: z_m = mlp_align,m(e_m), [M, N, A]
+        s_N = agreement(z_MNA, present_MN)  # §4: detached, so CRM does not train the alignment
+        logits_NC, refused, weight_N = self.refuse(fusion.fused_NF, s_N, layout)  # §5
         return Outputs(
             logits_NC=logits_NC,
             contribution_MN=fusion.contribution_MN,
@@ -120,17 +122,19 @@ class DFERC(nn.Module):
 
 
 def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], classes: int) -> DFERC:
-    """Translate settings and a variant into a model; draws its weights from the global generator.
+    """Build the model of a variant; its weights are drawn from torch's global generator.
 
     Args:
-        settings: the train section.
-        variant: what is switched on.
-        widths: modality -> D, at least of the variant's modalities.
+        settings: the train section of params.yaml.
+        variant: which parts are switched on.
+        widths: modality -> D, at least for the variant's modalities.
         classes: C.
     """
-    M, E = len(variant.modalities), 2 * settings.hidden
+    # The order of construction is the order of random draws: another order gives other weights for the same seed.
+    M, E = len(variant.modalities), 2 * settings.hidden  # e_m = [h_m ; alpha * r_m]
     projections = {}
     for name in variant.modalities:
+        # Separate layers, not a ModalityLinear: the modalities' features differ in width.
         projections[name] = nn.Linear(widths[name], settings.hidden)
         reset_linear(projections[name].weight, projections[name].bias)
     return DFERC(
@@ -147,19 +151,19 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
             width=E,
             classes=classes,
             dropout=settings.dropout,
-            scale=settings.contribution_scale,
+            scale=settings.contribution_scale,  # beta
             contributions=variant.contributions,
         ),
         align=ModalityMLP(modalities=M, width_in=E, width_out=settings.align, dropout=settings.dropout),
         prototypes=Prototypes(classes=classes, width=settings.align, momentum=settings.prototype_momentum),
         refuse=ContextRefusion(
-            width=2 * E,
+            width=2 * E,  # f = [beta * sum_m g_m e_m ; sum_m e_m]
             classes=classes,
             dropout=settings.context_dropout,
             recurrent_dropout=settings.recurrent_dropout,
-            scale=settings.context_scale,
+            scale=settings.context_scale,  # gamma
             context=variant.context,
         ),
-        ddm_scale=settings.ddm_scale,
+        ddm_scale=settings.ddm_scale,  # alpha
         dropout=settings.dropout,
     )

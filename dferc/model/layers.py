@@ -1,6 +1,8 @@
-"""The small layers that all modules share.
+"""Layers that all parts of the model share (docs/method.md, Notation and §6).
 
-M modalities, N utterances, D width in, O width out.
+    mlp_x(v) = GELU(lin_x(Dropout_0.2(v)))          dropout first, exact (erf) GELU last
+
+Shapes: M modalities, N utterances, D width in, O width out.
 """
 
 import math
@@ -11,9 +13,9 @@ from torch.nn import functional as F
 
 
 class ModalityLinear(nn.Module):
-    """One linear layer per modality, computed as one batched product.
+    """`lin_x`: one linear layer per modality, computed as one batched product.
 
-    The weights are [M, D, O], transposed against `nn.Linear`: their gradient then needs no copy.
+    The weights are [M, D, O], the transpose of `nn.Linear`'s: their gradient then needs no copy.
 
     Args:
         modalities: M.
@@ -25,16 +27,16 @@ class ModalityLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(modalities, width_in, width_out))
         self.bias = nn.Parameter(torch.empty(modalities, width_out))
-        for weight, bias in zip(self.weight.detach(), self.bias.detach()):
+        for weight, bias in zip(self.weight.detach(), self.bias.detach()):  # per modality: fan-in is D, not M * D
             reset_linear(weight.T, bias)
 
     def forward(self, x_MND: Tensor) -> Tensor:
         """Map [M, N, D] to [M, N, O]."""
-        return torch.baddbmm(self.bias.unsqueeze(1), x_MND, self.weight)
+        return torch.baddbmm(self.bias.unsqueeze(1), x_MND, self.weight)  # [M, 1, O] + [M, N, D] @ [M, D, O]
 
 
 class ModalityMLP(ModalityLinear):
-    """`mlp_x` of the method, per modality: GELU(linear(dropout(x))), dropout first, exact GELU last."""
+    """`mlp_x`, one per modality."""
 
     def __init__(self, *, modalities: int, width_in: int, width_out: int, dropout: float):
         super().__init__(modalities=modalities, width_in=width_in, width_out=width_out)
@@ -46,26 +48,29 @@ class ModalityMLP(ModalityLinear):
 
 
 def dropout(x: Tensor, share: float, training: bool) -> Tensor:
-    """Inverted dropout, as `F.dropout`; on the CPU from 16 random bits per value, which is four times as fast.
+    """Apply inverted dropout, as `F.dropout` does.
+
+    On the CPU each value takes 16 random bits, which is four times as fast as PyTorch's one float per value.
 
     Args:
         x: any shape.
-        share: of the values that become 0; the CPU rounds it to a multiple of 2**-16.
+        share: share of the values that become 0; the CPU rounds it to a multiple of 2**-16.
         training: False returns `x` itself.
     """
     if not training or share == 0:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, share)
+    # One int64 draw holds the bits of four values; the length is rounded up.
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    bits = draws.view(torch.int16)[: x.numel()].view_as(x)
+    bits = draws.view(torch.int16)[: x.numel()].view_as(x)  # uniform over -2**15 ... 2**15 - 1
     kept = (bits >= round(share * 2**16) - 2**15).to(x.dtype)
-    return x * kept.mul_(1 / (1 - share))
+    return x * kept.mul_(1 / (1 - share))  # inverted: evaluation needs no factor
 
 
 @torch.no_grad()
 def reset_linear(weight: Tensor, bias: Tensor) -> None:
-    """The authors' initialisation: Kaiming-uniform weight (fan-in, leaky-ReLU gain), PyTorch's default bias.
+    """Initialise as the authors do: Kaiming-uniform weight (fan-in, leaky-ReLU gain), PyTorch's default bias.
 
     Args:
         weight: [O, D], filled in place.

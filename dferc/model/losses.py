@@ -1,7 +1,14 @@
-"""The training loss (METHOD §6): pure functions of a model's outputs and the labels.
+"""The training loss (docs/method.md §6): pure functions of a model's outputs and the labels.
 
-`L = CE_w + ddm_weight * L_ddm + cfm_weight * L_cfm + alignment_weight * L_align`.
-M modalities, N utterances, C classes; a label of -1 is an unlabelled utterance, which counts in no loss but DDM's.
+    L = CE_w(logits, y) + 0.4 * L_ddm + 1.0 * L_cfm + 0.7 * L_align
+
+The weights are settings (`ddm_weight`, `cfm_weight`, `alignment_weight`); these are the authors'. Their code scales
+DDM's features and its loss by one constant; here they are two settings, so that an ablation changes one thing.
+
+To add a term: write it as a function of `Outputs` and labels, beside `cfm_loss`; give it a field of `Losses` and a
+line of `dferc_losses`; give its weight a setting in `dferc.settings.sections.Train` and in params.yaml.
+
+Shapes: M modalities, N utterances, C classes. A label of -1 is an unlabelled utterance: it has no term but DDM's.
 """
 
 from typing import NamedTuple
@@ -18,7 +25,7 @@ from dferc.settings.sections import Train
 
 
 class Losses(NamedTuple):
-    """Scalars; `total` is weighted, the terms are not. A term whose part is switched off is 0."""
+    """Scalars: the weighted total, and its terms before weighting. A term whose part is switched off is 0."""
 
     total: Tensor
     classification: Tensor
@@ -37,29 +44,29 @@ def dferc_losses(
     variant: Variant,
     class_weights_C: Tensor,
 ) -> Losses:
-    """All terms of the loss for one batch.
+    """Compute every term of the loss for one batch.
 
     Args:
         outputs: of the model.
-        labels_N: class ids, -1 = unlabelled.
-        present_MN: bool.
-        prototypes: of the alignment; learn from this batch when training.
+        labels_N: class ids; -1 = unlabelled.
+        present_MN: bool; the utterance has the modality.
+        prototypes: the model's; a moving average is updated in training.
         settings: loss weights, temperature and margin.
         variant: which terms exist.
-        class_weights_C: of both cross-entropies.
+        class_weights_C: for the cross-entropy of the logits and of the unimodal logits.
     """
-    counted_MN = present_MN & (labels_N >= 0)
+    counted_MN = present_MN & (labels_N >= 0)  # rows of L_cfm and L_align: present and labelled
     nothing = outputs.logits_NC.new_zeros((), dtype=torch.float32)
-    classification = cross_entropy(outputs.logits_NC, labels_N, class_weights_C)
-    ddm = nothing
+    classification = cross_entropy(outputs.logits_NC, labels_N, class_weights_C)  # CE_w(logits, y)
+    ddm = nothing  # L_ddm = L_mod + L_utt (§2); it needs no labels: unlabelled utterances take part
     if outputs.modality_MNH is not None:
         ddm = ddm + modality_contrast(outputs.modality_MNH, present_MN, settings.ddm_temperature)
     if outputs.utterance_MNH is not None:
         ddm = ddm + utterance_contrast(outputs.utterance_MNH, present_MN, settings.ddm_temperature)
-    cfm = nothing
+    cfm = nothing  # L_cfm (§3)
     if outputs.unimodal_MNC is not None:
         cfm = cfm_loss(outputs.unimodal_MNC, outputs.confidence_MN, labels_N, counted_MN, class_weights_C)
-    alignment = nothing
+    alignment = nothing  # L_align (§4)
     if variant.alignment:
         alignment = alignment_loss(outputs.aligned_MNA, labels_N, counted_MN, prototypes, settings.alignment_margin)
     total = (
@@ -69,33 +76,33 @@ def dferc_losses(
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights_C: Tensor, counted: Tensor | None = None) -> Tensor:
-    """`CE_w`: the weighted mean over the rows that count, as in PyTorch; 0 with a graph where none does.
+    """Compute `CE_w`, the weighted mean over the rows that count: `sum_i w_i * -log p_i / sum_i w_i`.
+
+    Equal to PyTorch's, but 0 with a graph where no row counts; PyTorch's is NaN there.
 
     Args:
         logits: [..., C].
-        labels: [...] class ids, -1 = does not count.
+        labels: [...] class ids; -1 = does not count.
         class_weights_C: one weight per class.
-        counted: [...] bool, rows that count besides being labelled; None = all.
+        counted: [...] bool, rows that count if they are labelled; None = all.
     """
     counted = labels >= 0 if counted is None else counted & (labels >= 0)
-    classes = labels.clamp(min=0)
+    classes = labels.clamp(min=0)  # a valid index for unlabelled rows; their weight is 0
     weights = class_weights_C[classes] * counted
-    likelihood = F.log_softmax(logits.float(), dim=-1).gather(-1, classes.unsqueeze(-1)).squeeze(-1)
+    likelihood = F.log_softmax(logits.float(), dim=-1).gather(-1, classes.unsqueeze(-1)).squeeze(-1)  # log p_i
     return -(weights * likelihood).sum() / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def cfm_loss(
     unimodal_MNC: Tensor, confidence_MN: Tensor, labels_N: Tensor, counted_MN: Tensor, class_weights_C: Tensor
 ) -> Tensor:
-    """`L_cfm`: for each modality, how far its confidence is from its true class probability, and its own `CE_w`.
-
-    The true class probability is not detached, as in the authors' code.
-    """
+    """Compute `L_cfm = sum_m MSE(c_m, p_m) + sum_m CE_w(q_m, y)` (docs/method.md §3)."""
     total = unimodal_MNC.new_zeros((), dtype=torch.float32)
     classes = labels_N.clamp(min=0)
     for unimodal_NC, confidence_N, counted_N in zip(unimodal_MNC, confidence_MN, counted_MN):
+        # p_m = softmax(q_m)[y], [N]; not detached, as in the authors' code: q_m learns from both terms
         truth_N = F.softmax(unimodal_NC.float(), dim=-1).gather(-1, classes.unsqueeze(-1)).squeeze(-1)
         squared_N = (confidence_N.float() - truth_N).square() * counted_N
-        total = total + squared_N.sum() / counted_N.sum().clamp(min=1)
+        total = total + squared_N.sum() / counted_N.sum().clamp(min=1)  # MSE(c_m, p_m)
         total = total + cross_entropy(unimodal_NC, labels_N, class_weights_C, counted_N)
     return total

@@ -1,27 +1,26 @@
 """Every ablation row of the paper, by name.
 
-A variant is a frozen set of switches. A part that is switched off contributes nothing (zeros, or equal weights) while
-every width stays, so that two rows differ in one mechanism and not in capacity.
+A variant is a frozen set of switches, read by `build_model` and `dferc_losses`. A part that is switched off gives zeros
+or equal weights, and every width stays: two rows differ in one mechanism, not in the width of what follows it.
 """
 
-import difflib
 from dataclasses import dataclass
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, did_you_mean
 from dferc.store.vocabulary import MODALITIES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """What is switched on.
+    """Switches of the model's parts; the defaults are the full system.
 
     Attributes:
-        modality_level: DDM's first level and its loss.
-        utterance_level: DDM's second level and its loss.
-        contributions: CFM: contribution-weighted fusion, unimodal and confidence losses; off = a plain sum.
-        context: CRM's context weight: `agreement` (gamma * (1 - s)), `always` (1) or `never` (0).
-        alignment: the loss that pulls utterances to their class prototypes.
-        modalities: which modalities the model sees.
+        modality_level: DDM's first level and its loss (§2).
+        utterance_level: DDM's second level and its loss (§2).
+        contributions: CFM's contribution-weighted fusion and its loss (§3); off = equal contributions.
+        context: CRM's context weight (§5): `agreement` (gamma * (1 - s)), `always` (1) or `never` (0).
+        alignment: the loss that pulls utterances to their class prototypes (§4).
+        modalities: modalities that the model reads.
     """
 
     modality_level: bool = True
@@ -51,13 +50,13 @@ VARIANTS = {
 
 
 def get_variant(name: str) -> Variant:
-    """The variant of that name.
+    """Return the variant of that name.
 
     Raises:
         InputError: there is none; the message names the nearest.
     """
     if name not in VARIANTS:
-        close = difflib.get_close_matches(name, VARIANTS, n=3)
-        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-        raise InputError(f"There is no variant {name!r}.{hint} Variants: {', '.join(VARIANTS)}.")
+        raise InputError(
+            f"There is no variant {name!r}.{did_you_mean(name, VARIANTS)} Variants: {', '.join(VARIANTS)}."
+        )
     return VARIANTS[name]

@@ -1,4 +1,4 @@
-"""The `class_weights` setting, resolved for the classes of a corpus."""
+"""Resolution of the `class_weights` setting for the classes of a corpus (docs/method.md §6)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,8 +9,9 @@ def class_weights(setting: str | Mapping[str, float], classes: Sequence[str], la
     """Resolve the `class_weights` setting to one weight per class.
 
     Args:
-        setting: `uniform`; `authors` (first class 1.0, others 1.3); `balanced` (inverse to the training counts,
-            mean 1 over the utterances); or weights by class name with `other` for the rest.
+        setting: `uniform`; `authors` (first class 1.0, others 1.3: the first is neutral in MELD, but happy in
+            IEMOCAP); `balanced` (inverse to the training counts, mean 1 over the utterances); or weights by class
+            name, with `other` for the rest.
         classes: class names in order.
         labels: class ids of the labelled training utterances.
 

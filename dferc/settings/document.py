@@ -1,10 +1,10 @@
-"""params.yaml -> typed, checked, frozen settings.
+"""Loader of params.yaml: typed, checked, frozen settings.
 
 The whole file is checked at once: every unknown key, missing key, wrong type and value out of range is reported, each
 with its path, the value received, what is allowed, and the nearest known key. Stage 2 checks the sections that it
-reads (`train`, `ablate`); stage 1 passes a block model of its own, with a section per stage.
+reads (`train`, `ablate`); stage 1 passes its own block model, with a section per stage.
 
-No setting has a default here: each value stands in params.yaml, where DVC tracks it.
+No setting has a default: each value is in params.yaml, where DVC tracks it.
 """
 
 import typing
@@ -22,7 +22,7 @@ from dferc.settings.types import CorpusName, Name, Section, Unique
 
 
 class TrainBlock(Section):
-    """The block of a corpus as stage 2 reads it: other sections are stage 1's, and left unread."""
+    """The block of a corpus as stage 2 reads it; other sections belong to stage 1."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -35,7 +35,7 @@ class Params(Section):
     Attributes:
         corpora: names of the corpora that `dvc repro` runs.
         ablate: variants and seeds.
-        blocks: the settings of each corpus, by name.
+        blocks: settings of each corpus, by name.
     """
 
     corpora: list[Name]
@@ -69,7 +69,7 @@ def load_params(
         path: the params file.
         overrides: exploratory `section.key=value` settings (YAML values), applied to the block of `corpus`.
         corpus: the corpus that `overrides` are for.
-        block: the sections of a corpus' block.
+        block: model of a corpus' block.
 
     Raises:
         InputError: every fault of the file and of the overrides, together.
@@ -77,10 +77,16 @@ def load_params(
     path, overrides = Path(path), list(overrides)
     raw = _read(path)
     sections = tuple(block.model_fields)
-    faults = _apply(raw, overrides, corpus, sections)
-    document, misspelt = _gather(raw, block)
+    faults = _apply_overrides(raw, overrides, corpus, sections)
+    document, misspelt = _gather_blocks(raw, block)
     faults += misspelt
-    model = _document_model(block)
+    model = create_model(  # what runs, the sections that blocks inherit, and the blocks themselves
+        "Document",
+        __base__=block,
+        corpora=(Annotated[list[Name], Field(min_length=1), Unique], ...),
+        ablate=(Ablate, ...),
+        blocks=(dict[CorpusName, block], ...),
+    )
     try:
         checked = model.model_validate(document)
     except ValidationError as error:
@@ -93,7 +99,7 @@ def load_params(
             if name not in checked.blocks
         ]
     if faults:
-        raise InputError(_list_faults(path, faults, [f"{corpus}.{each.partition('=')[0]}" for each in overrides]))
+        raise InputError(_list_faults(path, faults, [f"{corpus}.{text.partition('=')[0]}" for text in overrides]))
     return Params(corpora=checked.corpora, ablate=checked.ablate, blocks=checked.blocks)
 
 
@@ -105,7 +111,7 @@ def _read(path: Path) -> dict:
             f"{path}: no such params file. Run from the repository root, or name it with --params."
         ) from None
     except (YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)  # without the parser's advice to programmers
+        mark = getattr(error, "problem_mark", None)  # not the whole error, which has advice for programmers
         where = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}" if mark else str(error)
         raise InputError(f"{path} is not readable YAML: {where}") from None
     if not isinstance(raw, dict):
@@ -115,22 +121,11 @@ def _read(path: Path) -> dict:
     return raw
 
 
-def _document_model(block: type[Section]) -> type[Section]:
-    """Build the model of params.yaml: what runs, the sections that blocks inherit, and the blocks themselves."""
-    return create_model(
-        "Document",
-        __base__=block,
-        corpora=(Annotated[list[Name], Field(min_length=1), Unique], ...),
-        ablate=(Ablate, ...),
-        blocks=(dict[CorpusName, block], ...),
-    )
-
-
-def _gather(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
+def _gather_blocks(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
     """Gather the blocks, which are the top-level keys without a fixed meaning, under one key.
 
     Returns:
-        The document, and faults: keys that are a slip of a missing one, whose content would be read as a block.
+        The document, and faults: misspellings of a missing key, whose content would be read as a block.
     """
     fixed = ("corpora", "ablate", *block.model_fields)
     document, blocks, faults = {}, {}, []
@@ -145,7 +140,7 @@ def _gather(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[st
     return document | {"blocks": blocks}, faults
 
 
-def _apply(raw: dict, overrides: Iterable[str], corpus: str | None, sections: tuple[str, ...]) -> list[str]:
+def _apply_overrides(raw: dict, overrides: Iterable[str], corpus: str | None, sections: tuple[str, ...]) -> list[str]:
     """Set each `section.key=value` in the block of `corpus`; return the faults of the overrides themselves."""
     faults = []
     for override in overrides:
@@ -173,14 +168,14 @@ def _apply(raw: dict, overrides: Iterable[str], corpus: str | None, sections: tu
 
 
 def _list_faults(path: Path, faults: list[str], overridden: list[str]) -> str:
-    """Compose the message: faults of the file under its name, those of overridden settings under `--set`."""
+    """List the faults of the file under its name, those of overridden settings under `--set`."""
     starts = ("--set ", *(f"{name}{mark}" for name in overridden for mark in ":."))
     of_set = [fault for fault in faults if fault.startswith(starts)]
     of_file = [fault for fault in faults if fault not in of_set]
     return "\n".join(
-        f"{where}: {len(found)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in found)
-        for where, found in ((path, of_file), ("--set", of_set))
-        if found
+        f"{source}: {len(listed)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in listed)
+        for source, listed in ((path, of_file), ("--set", of_set))
+        if listed
     )
 
 
@@ -218,7 +213,7 @@ def _explain(fault: Mapping, model: type[Section]) -> str:
 
 
 def _known_keys(model: type[Section], location: tuple) -> list[str]:
-    """Return the keys allowed at a place of the document."""
+    """Return the keys allowed at a location of the document."""
     if location and location[0] == "blocks":
         model, location = typing.get_args(model.model_fields["blocks"].annotation)[1], location[2:]
     for part in location:
@@ -231,5 +226,5 @@ def _known_keys(model: type[Section], location: tuple) -> list[str]:
 
 
 def _is_tag(part: object) -> bool:
-    """Whether a part of a place is no key but the alternative that pydantic chose there."""
+    """Return whether a part of a location is no key, but the alternative of a union that pydantic chose."""
     return isinstance(part, str) and part.startswith("<") and part.endswith(">")

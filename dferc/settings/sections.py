@@ -1,20 +1,10 @@
-"""The sections of params.yaml that stage 2 reads: `train` of each corpus, and `ablate`."""
+"""Sections of params.yaml that stage 2 reads: `train` of each corpus, and `ablate`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from dferc.settings.types import (
-    Count,
-    FromList,
-    NonNegative,
-    Positive,
-    PositiveFloat,
-    Precision,
-    Rate,
-    Section,
-    Unique,
-)
+from dferc.settings.types import Count, FromList, NonNegative, Positive, PositiveFloat, Precision, Rate, Section, Unique
 
 Pair = Annotated[tuple[Rate, Rate], FromList]
 ClassWeights = Annotated[
@@ -27,21 +17,21 @@ VariantName = Literal[
     "full", "no_ddm", "no_modality_level", "no_utterance_level", "no_cfm", "no_crm", "full_context", "no_alignment",
     "t", "a", "v", "ta", "tv", "av",
 ]  # fmt: skip
-"""The ablation rows; `dferc/model/variants.py` says what each switches off."""
+"""The ablation rows; `dferc/model/variants.py` defines what each switches off."""
 
 
 class Train(Section):
-    """The DF-ERC model, its losses and its optimiser (docs/method.md)."""
+    """The DF-ERC model, its losses and its optimiser; comments give the symbols of docs/method.md."""
 
-    hidden: Positive
-    align: Positive
+    hidden: Positive  # H
+    align: Positive  # width of z
     dropout: Rate
     context_dropout: Rate
     recurrent_dropout: Rate
-    ddm_scale: NonNegative
-    ddm_temperature: Annotated[float, Field(ge=0.02, allow_inf_nan=False)]  # exp(1/tau) must stay a float32
-    contribution_scale: NonNegative
-    context_scale: NonNegative
+    ddm_scale: NonNegative  # alpha
+    ddm_temperature: Annotated[float, Field(ge=0.02, allow_inf_nan=False)]  # tau; exp(1/tau) must stay a float32
+    contribution_scale: NonNegative  # beta
+    context_scale: NonNegative  # gamma
     alignment_margin: NonNegative
     prototype_momentum: Rate
     ddm_weight: NonNegative

@@ -1,4 +1,4 @@
-"""Value types that sections of params.yaml share."""
+"""Value types of the sections of params.yaml."""
 
 from typing import Annotated, Literal
 
@@ -8,10 +8,10 @@ from dferc.core.console import CORPUS_NAME
 
 
 def _all_different(values: list) -> list:
-    """Refuse a list that names something twice: a seed counted twice would narrow the spread."""
-    twice = sorted({value for value in values if values.count(value) > 1})
-    if twice:
-        raise ValueError(f"duplicate values: {', '.join(map(str, twice))}")
+    """Refuse duplicate values: a seed counted twice would narrow the spread."""
+    duplicates = sorted({value for value in values if values.count(value) > 1})
+    if duplicates:
+        raise ValueError(f"duplicate values: {', '.join(map(str, duplicates))}")
     return values
 
 
@@ -29,6 +29,6 @@ Unique = AfterValidator(_all_different)
 
 
 class Section(BaseModel):
-    """A section of params.yaml: no unknown keys, no coercion of types, immutable."""
+    """Base of all sections: no unknown keys, no coercion of types, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -1,1 +1,1 @@
-"""The door between the stages: features/<corpus>/, its rows, files, protocol card and inspection."""
+"""The feature store between the stages, features/<corpus>/: rows, files, protocol card, inspection."""

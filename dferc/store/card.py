@@ -1,7 +1,7 @@
-"""The protocol card of a corpus: what decides whether two numbers may be compared, and the leaks that were looked for.
+"""Protocol card of a corpus: everything that decides whether two scores can be compared, and a search for leaks.
 
-Its hash stands in every result: two scores are comparable where the hashes are equal, and visibly not where they
-differ. N utterances.
+Its hash is part of every result: two scores are comparable where the hashes are equal, and visibly not where they
+differ.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ from dferc.store.rows import Utterances
 from dferc.store.vocabulary import SPLITS
 
 SHORTEST_TRANSCRIPT = 3
-"""Utterances from which on two dialogues of the same words are one: shorter ones ("Hi." "Hi!") repeat by chance."""
+"""Least utterances for two dialogues of the same words to be one: shorter ones ("Hi." "Hi!") repeat by chance."""
 
 EXAMPLES = 5
-"""Instances of a leak that the card names."""
+"""Most instances of a leak that the card names."""
 
 
 class Check(NamedTuple):
-    """One leak that was looked for.
+    """Result of the search for one kind of leak.
 
     Attributes:
-        leak: what would be one.
+        leak: the kind.
         verdict: "none", "found", "not claimed" (there is overlap, and the protocol allows it), or "not checked".
-        detail: what was counted.
+        detail: counts, or why it was not checked.
         examples: at most `EXAMPLES` instances.
     """
 
@@ -40,28 +40,41 @@ class Check(NamedTuple):
 
 
 def protocol_card(rows: Utterances) -> dict:
-    """The card as plain data.
+    """Return the card as plain data.
 
     Returns:
-        card (its hash), corpus, protocol, classes; splits: what `describe_split` says of each; notes: what was dropped,
-        promoted, merged, repaired or kept; checks: the leaks looked for.
+        card (its hash), corpus, protocol, classes; splits: dialogues, utterances, labelled utterances, the most
+        speakers of a dialogue and a count per class; notes: what was dropped, promoted, merged, repaired or kept;
+        checks: the leaks searched for.
     """
+    splits = {}
+    for split in SPLITS:
+        members = rows.split == split
+        emotion = rows.emotion[members & (rows.emotion >= 0)]
+        counts = np.bincount(emotion, minlength=len(rows.classes)).tolist()
+        splits[split] = {
+            "dialogues": len(set(rows.dialogue_id[members])),
+            "utterances": int(members.sum()),
+            "labelled": len(emotion),
+            "most_speakers": int(rows.speaker_order[members].max(initial=-1)) + 1,
+            "classes": dict(zip(rows.classes, counts, strict=True)),
+        }
     return {
         "card": card_hash(rows),
         "corpus": rows.corpus,
         "protocol": rows.protocol,
         "classes": list(rows.classes),
-        "splits": {split: describe_split(rows, split) for split in SPLITS},
+        "splits": splits,
         "notes": [asdict(note) for note in rows.notes],
         "checks": [check._asdict() for check in check_leaks(rows)],
     }
 
 
 def card_hash(rows: Utterances) -> str:
-    """Hash of classes, dialogues, utterance ids, labels by name and splits.
+    """Hash classes, dialogues, utterance ids, labels by name, and splits: all that a protocol decides.
 
-    Not of wording (the protocol's name, notes, transcripts): all that a protocol decides stands in the rows. Nor of
-    what changes no score's meaning: the corpus' name, the numbering of classes, the order of dialogues.
+    The wording is left out (the protocol's name, notes, transcripts), and so is whatever changes no score's meaning:
+    the corpus' name, the numbering of classes, the order of dialogues.
     """
     labels = np.array([*rows.classes, ""], dtype=object)[rows.emotion]  # -1, unlabelled, is the last
     lines = zip(rows.dialogue_id, rows.utterance_id, rows.split, labels, strict=True)
@@ -69,27 +82,15 @@ def card_hash(rows: Utterances) -> str:
     return hashlib.sha256(json.dumps([sorted(rows.classes), in_dialogues]).encode()).hexdigest()[:16]
 
 
-def describe_split(rows: Utterances, split: str) -> dict:
-    """Dialogues, utterances, labelled ones, the most speakers of a dialogue, and a count per class."""
-    here = rows.split == split
-    emotion = rows.emotion[here & (rows.emotion >= 0)]
-    counts = np.bincount(emotion, minlength=len(rows.classes)).tolist()
-    return {
-        "dialogues": len(set(rows.dialogue_id[here])),
-        "utterances": int(here.sum()),
-        "labelled": len(emotion),
-        "most_speakers": int(rows.speaker_order[here].max(initial=-1)) + 1,
-        "classes": dict(zip(rows.classes, counts, strict=True)),
-    }
-
-
 # ---------------------------------------------------------------------------------------------------- leaks
 
 
 def check_leaks(rows: Utterances) -> list[Check]:
-    """Look for what must not stand in two splits: dialogues by id and by words, speakers, media."""
+    """Search for what must not be in two splits: dialogues by id and by words, speakers, media."""
+    same_id = shared(rows.dialogue_id, rows.split)
+    detail = f"{len(same_id)} of {len(set(rows.dialogue_id))} dialogues"
     return [
-        _dialogues_by_id(rows.dialogue_id, rows.split),
+        _check("a dialogue in two splits", same_id, detail),
         _dialogues_by_words(rows),
         _speakers(rows),
         _media(rows),
@@ -97,22 +98,18 @@ def check_leaks(rows: Utterances) -> list[Check]:
 
 
 def shared(values: Sequence, splits: Sequence[str]) -> dict:
-    """The values that occur in more than one split, with those splits, in order of first appearance."""
-    found = defaultdict(set)
+    """Return the values that occur in more than one split, with those splits, in order of first appearance."""
+    splits_of = defaultdict(set)
     for value, split in zip(values, splits, strict=True):
-        found[value].add(split)
-    return {value: sorted(where, key=SPLITS.index) for value, where in found.items() if len(where) > 1}
-
-
-def _dialogues_by_id(dialogue_N: Sequence[str], split_N: Sequence[str]) -> Check:
-    found = shared(dialogue_N, split_N)
-    return _check("a dialogue in two splits", found, f"{len(found)} of {len(set(dialogue_N))} dialogues")
+        splits_of[value].add(split)
+    return {value: sorted(where, key=SPLITS.index) for value, where in splits_of.items() if len(where) > 1}
 
 
 def _dialogues_by_words(rows: Utterances) -> Check:
-    """The same conversation under two ids: speakers and words alike, letter case and spaces aside."""
+    """Search for the same conversation under two ids: speakers and words alike, letter case and spaces aside."""
+    leak = "a dialogue word by word in two splits"
     ends = np.cumsum(rows.lengths)
-    words, splits, first = [], [], {}
+    words, splits, first_id = [], [], {}
     for start, end in zip(np.r_[0, ends[:-1]], ends, strict=True):
         spoken = tuple(
             " ".join(f"{rows.speaker[row]}: {rows.text[row]}".casefold().split()) for row in range(start, end)
@@ -120,45 +117,45 @@ def _dialogues_by_words(rows: Utterances) -> Check:
         if len(spoken) >= SHORTEST_TRANSCRIPT and any(rows.text[start:end]):
             words.append(spoken)
             splits.append(rows.split[start])
-            first.setdefault(spoken, rows.dialogue_id[start])
-    leak = "a dialogue word by word in two splits"
+            first_id.setdefault(spoken, rows.dialogue_id[start])
     if not words:
         return Check(leak, "not checked", f"no dialogue of {SHORTEST_TRANSCRIPT} and more utterances has text", [])
-    found = {first[spoken]: where for spoken, where in shared(words, splits).items()}
-    detail = f"{len(found)} of {len(words)} dialogues of {SHORTEST_TRANSCRIPT} and more utterances"
-    return _check(leak, found, detail)
+    repeated = {first_id[spoken]: where for spoken, where in shared(words, splits).items()}
+    detail = f"{len(repeated)} of {len(words)} dialogues of {SHORTEST_TRANSCRIPT} and more utterances"
+    return _check(leak, repeated, detail)
 
 
 def _speakers(rows: Utterances) -> Check:
+    """Search for speakers of the test split in another one, where the protocol claims that there are none."""
     leak, named = "a test speaker in another split", rows.speaker != ""
     speakers = set(rows.speaker[named & (rows.split == "test")])
-    overlap = shared(rows.speaker[named], rows.split[named])
-    found = {speaker: where for speaker, where in overlap.items() if "test" in where}
-    detail = f"{len(found)} of {len(speakers)} test speakers are in another split"
     if rows.speaker_independent and not speakers:
         return Check(leak, "not checked", "claimed, but no test utterance names its speaker", [])
+    overlap = shared(rows.speaker[named], rows.split[named])
+    overlap = {speaker: where for speaker, where in overlap.items() if "test" in where}
     claim = "the protocol claims there is none" if rows.speaker_independent else "the protocol claims nothing of it"
-    check = _check(leak, found, f"{detail}; {claim}")
-    return check if rows.speaker_independent or not found else check._replace(verdict="not claimed")
+    detail = f"{len(overlap)} of {len(speakers)} test speakers are in another split; {claim}"
+    check = _check(leak, overlap, detail)
+    return check if rows.speaker_independent or not overlap else check._replace(verdict="not claimed")
 
 
 def _media(rows: Utterances) -> Check:
-    """Media of the same bytes in two splits, where the utterances' spans overlap (a long video may hold several)."""
+    """Search for media of the same bytes in two splits, where spans overlap (a long video may hold several splits)."""
     leak = "the same media in two splits"
     if rows.media_group is None:
         return Check(leak, "not checked", "the media were never compared", [])
     known = np.flatnonzero(rows.media_group >= 0)
-    found = {}
+    pairs = {}
     for group, where in shared(rows.media_group[known].tolist(), rows.split[known]).items():
         members = known[rows.media_group[known] == group]
         start, end, split = (column[members] for column in (rows.start_s, rows.end_s, rows.split))
         overlap = (start[:, None] < end) & (start < end[:, None]) & (split[:, None] != split)
         if overlap.any():
             one, two = members[np.argwhere(overlap)[0]]
-            found[f"{rows.utterance_id[one]} = {rows.utterance_id[two]}"] = where
-    return _check(leak, found, f"{len(found)} file(s), compared byte by byte")
+            pairs[f"{rows.utterance_id[one]} = {rows.utterance_id[two]}"] = where
+    return _check(leak, pairs, f"{len(pairs)} file(s), compared byte by byte")
 
 
-def _check(leak: str, found: dict, detail: str) -> Check:
-    examples = [f"{value} ({', '.join(where)})" for value, where in list(found.items())[:EXAMPLES]]
-    return Check(leak, "found" if found else "none", detail, examples)
+def _check(leak: str, instances: dict, detail: str) -> Check:
+    examples = [f"{value} ({', '.join(where)})" for value, where in list(instances.items())[:EXAMPLES]]
+    return Check(leak, "found" if instances else "none", detail, examples)

@@ -1,11 +1,12 @@
-"""The feature store: `features/<corpus>/{utterances,text,audio,visual}.h5`, written whole, read whole, verified.
+"""Files of the feature store: `features/<corpus>/{utterances,text,audio,visual}.h5`, written whole, read and verified.
 
-N utterances, D feature width. All files of a corpus are row-aligned: dialogues contiguous, utterances in order.
-The schema is documented in features/README.md. Used by both stages; it is the one door between them.
+All files of a corpus are row-aligned. features/README.md documents the schema. Both stages use this module, and
+nothing else passes between them.
 """
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +22,7 @@ SCHEMA = 1
 """Version of the file layout; raised when old files could be misread (what only adds to it leaves them readable)."""
 
 IMPORT_PROBLEMS = "problems.csv"
-"""What `dferc import` lists, and leaves beside the features: by it they are known as imported."""
+"""Table that `dferc import` leaves beside the features; its presence marks them as imported."""
 
 # ---------------------------------------------------------------------------------------------------- writing
 
@@ -96,22 +97,19 @@ def read_utterances(path: str | Path) -> Utterances:
         columns = {name: _strings(file[name]) for name in TEXT_COLUMNS} | {
             name: file[name][()] for name in NUMBER_COLUMNS
         }
-        attributes = {name: str(file.attrs[name]) for name in ("corpus", "protocol")}
         utterances = Utterances(
-            classes=tuple(_strings(file["classes"])), **attributes, **columns, **_read_protocol(file)
+            corpus=str(file.attrs["corpus"]),
+            protocol=str(file.attrs["protocol"]),
+            classes=tuple(_strings(file["classes"])),
+            **columns,
+            # Older files lack these three.
+            media_group=file["media_group"][()] if "media_group" in file else None,
+            speaker_independent=bool(file.attrs.get("speaker_independent", False)),
+            notes=tuple(Note(**json.loads(note)) for note in _strings(file["notes"])) if "notes" in file else (),
         )
         if file.attrs["rows_hash"] != utterances.rows_hash:
             raise ValueError(f"its rows are not those it was written with ({file.attrs['rows_hash']})")
         return utterances
-
-
-def _read_protocol(file: h5py.File) -> dict:
-    """What the protocol card needs besides the columns; a file from before there were cards says nothing of it."""
-    return {
-        "media_group": file["media_group"][()] if "media_group" in file else None,
-        "speaker_independent": bool(file.attrs.get("speaker_independent", False)),
-        "notes": tuple(Note(**json.loads(note)) for note in _strings(file["notes"])) if "notes" in file else (),
-    }
 
 
 def read_features(path: str | Path, modality: str) -> Features:
@@ -123,9 +121,9 @@ def read_features(path: str | Path, modality: str) -> Features:
     with _open(path, modality, f"python -m pipeline.extract_{modality}") as file:
         values, identity = file["features"][()], json.loads(file.attrs["identity"])
         if values.ndim != 2 or values.shape[1] != file.attrs["width"]:
-            raise ValueError(f"features of shape {values.shape}, and the width {file.attrs['width']} noted beside them")
+            raise ValueError(f"features of shape {values.shape}, but the attribute width is {file.attrs['width']}")
         if not isinstance(identity, dict):
-            raise ValueError(f"its identity is {identity!r}")
+            raise ValueError(f"its identity is {identity!r}; expected an object")
         return Features(
             modality=modality,
             corpus=str(file.attrs["corpus"]),
@@ -141,11 +139,11 @@ def read_features(path: str | Path, modality: str) -> Features:
 def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus:
     """Read a features folder and verify that its files belong together.
 
-    A modality whose file is not there is left out; at least one must be.
+    A modality without a file is left out; at least one must have one.
 
     Args:
         folder: features/<corpus>.
-        expected: the corpus that these must be of; None = any.
+        expected: name of the corpus that these must be of; None = any.
 
     Raises:
         InputError: a file is unreadable, or its corpus or rows are not those of utterances.h5 or not the expected.
@@ -176,10 +174,9 @@ def verify_rows(path: str | Path, features: Features, utterances: Utterances) ->
     """Check that a features file was made for exactly these utterances, in this order.
 
     Raises:
-        InputError: with the first row that differs, and the command that mends it.
+        InputError: names the first row that differs, and the remedy.
     """
-    maker = f"`dvc repro extract_{features.modality}@{utterances.corpus}`"
-    maker = _IMPORT if _is_imported(path) else maker
+    maker = _maker(path, f"`dvc repro extract_{features.modality}@{utterances.corpus}`")
     mend = f"Make it again: {maker}, or copy all files of one corpus together."
     if features.corpus != utterances.corpus:
         raise InputError(
@@ -201,46 +198,34 @@ def verify_rows(path: str | Path, features: Features, utterances: Utterances) ->
         )
 
 
-class _open:  # noqa: N801 - reads as the built-in does
+@contextlib.contextmanager
+def _open(path: str | Path, kind: str, command: str) -> Iterator[h5py.File]:
     """Open an HDF5 file of this schema and kind; every way it can be broken becomes one readable message."""
-
-    def __init__(self, path: str | Path, kind: str, maker: str):
-        self.path, self.kind = Path(path), kind
-        self.maker = _IMPORT if _is_imported(path) else f"`{maker}` (or `dvc repro`)"
-
-    def __enter__(self) -> h5py.File:
-        if not self.path.exists():
-            raise InputError(f"{self.path} is missing. Make it with {self.maker}, or copy it here.")
-        try:
-            self.file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise InputError(f"{self.path} is not a readable HDF5 file (truncated?): {error}. {self._again}") from None
-        schema, kind = self.file.attrs.get("schema"), self.file.attrs.get("kind")
-        if schema != SCHEMA or kind != self.kind:
-            self.file.close()
+    path, maker = Path(path), _maker(path, f"`{command}` (or `dvc repro`)")
+    again = f"Make it again with {maker}."
+    if not path.exists():
+        raise InputError(f"{path} is missing. Make it with {maker}, or copy it here.")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(f"{path} is not a readable HDF5 file (truncated?): {error}. {again}") from None
+    with file:
+        schema, stored = file.attrs.get("schema"), file.attrs.get("kind")
+        if schema != SCHEMA or stored != kind:
             raise InputError(
-                f"{self.path}: expected schema {SCHEMA} of kind {self.kind!r}, found schema {schema} of kind {kind!r}. "
-                f"{self._again}"
+                f"{path}: expected schema {SCHEMA} of kind {kind!r}, found schema {schema} of kind {stored!r}. {again}"
             )
-        return self.file
-
-    def __exit__(self, kind, error, traceback) -> None:
-        self.file.close()
-        if isinstance(error, InputError):
-            raise InputError(f"{self.path}: {error}") from None
-        if isinstance(error, (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)):
-            raise InputError(f"{self.path} is damaged or of another layout: {error}. {self._again}") from error
-
-    @property
-    def _again(self) -> str:
-        return f"Make it again with {self.maker}."
+        try:
+            yield file
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged or of another layout: {error}. {again}") from error
 
 
-_IMPORT = "`dferc import FILE… --replace`"
-
-
-def _is_imported(path: str | Path) -> bool:
-    return (Path(path).parent / IMPORT_PROBLEMS).exists()
+def _maker(path: str | Path, command: str) -> str:
+    """Return how a file is made again: by `command`, or by an import where its folder was imported."""
+    return "`dferc import FILE… --replace`" if (Path(path).parent / IMPORT_PROBLEMS).exists() else command
 
 
 def _strings(dataset: h5py.Dataset) -> np.ndarray:

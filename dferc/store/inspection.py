@@ -1,4 +1,4 @@
-"""What a features folder holds, and its protocol card, as data and as text: `dferc inspect features/meld`."""
+"""Content of a features folder and its protocol card, as data and as text: `dferc inspect features/meld`."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
 COLOURS = {"none": "green", "found": "bold red"}
-"""Of a leak's verdict; the others have none."""
+"""Colours of verdicts; the others are yellow."""
 
 
 def inspect_folder(folder: Path) -> dict:
@@ -24,7 +24,11 @@ def inspect_folder(folder: Path) -> dict:
     Raises:
         InputError: a file is missing, damaged, or of other rows.
     """
-    return {"folder": str(folder), **inspect_corpus(_read(folder))}
+    if any((folder / f"{modality}.h5").exists() for modality in MODALITIES):
+        corpus = read_corpus(folder)
+    else:  # after `prepare` alone; utterances have a protocol card before there are features
+        corpus = CachedCorpus(utterances=read_utterances(folder / "utterances.h5"), modalities={})
+    return {"folder": str(folder), **inspect_corpus(corpus)}
 
 
 def inspect_corpus(corpus: CachedCorpus) -> dict:
@@ -34,66 +38,54 @@ def inspect_corpus(corpus: CachedCorpus) -> dict:
         rows_hash, what `dferc.store.card.protocol_card` returns, the modalities without a file (`missing`), and
         per modality width, presence per split (share of its utterances, None for an empty split), and identity.
     """
+    modalities = {}
+    for modality, features in corpus.modalities.items():
+        present = {split: features.present[corpus.utterances.split == split] for split in SPLITS}
+        modalities[modality] = {
+            "width": features.width,
+            "present": {split: float(rows.mean()) if len(rows) else None for split, rows in present.items()},
+            "identity": dict(features.identity),
+        }
     return {
         "rows_hash": corpus.utterances.rows_hash,
         **protocol_card(corpus.utterances),
         "missing": [modality for modality in MODALITIES if modality not in corpus.modalities],
-        "modalities": {modality: _describe_modality(corpus, modality) for modality in corpus.modalities},
+        "modalities": modalities,
     }
 
 
-def _read(folder: Path) -> CachedCorpus:
-    """The folder's corpus; `prepare` alone leaves utterances, which have a protocol card before there are features."""
-    if any((folder / f"{modality}.h5").exists() for modality in MODALITIES):
-        return read_corpus(folder)
-    return CachedCorpus(utterances=read_utterances(folder / "utterances.h5"), modalities={})
-
-
-def _describe_modality(corpus: CachedCorpus, modality: str) -> dict:
-    features = corpus.modalities[modality]
-    here = {split: features.present[corpus.utterances.split == split] for split in SPLITS}
-    return {
-        "width": features.width,
-        "present": {split: float(present.mean()) if len(present) else None for split, present in here.items()},
-        "identity": dict(features.identity),
-    }
-
-
-def show_inspection(found: dict) -> None:
+def show_inspection(inspection: dict) -> None:
     """Print what `inspect_folder` returned, for people."""
-    console.print(f"{escape(found['folder'])}: corpus [bold]{found['corpus']}[/], rows {found['rows_hash']}")
-    console.print(f"protocol card [bold]{found['card']}[/]: {escape(found['protocol'])}")
-    splits = found["splits"]
+    console.print(
+        f"{escape(inspection['folder'])}: corpus [bold]{inspection['corpus']}[/], rows {inspection['rows_hash']}"
+    )
+    console.print(f"protocol card [bold]{inspection['card']}[/]: {escape(inspection['protocol'])}")
+    splits = inspection["splits"]
     table = Table("", *splits, header_style="bold", box=None)
     for name in ("dialogues", "utterances", "labelled"):
         table.add_row(name, *(str(split[name]) for split in splits.values()))
     table.add_row("speakers in a dialogue, at most", *(str(split["most_speakers"]) for split in splits.values()))
     for emotion in splits[SPLITS[0]]["classes"]:
         table.add_row(f"  {escape(emotion)}", *(str(split["classes"][emotion]) for split in splits.values()))
-    for modality, about in found["modalities"].items():
+    for modality, about in inspection["modalities"].items():
         shares = ("-" if share is None else f"{share:.1%}" for share in about["present"].values())
         table.add_row(f"{modality} present (width {about['width']})", *shares)
     console.print(table)
-    if not found["modalities"]:
-        console.print("no features yet: the `extract` stages of `dvc repro` make them, `dferc import` brings others'")
+    if not inspection["modalities"]:
+        console.print("no features yet: the `extract` stages of `dvc repro` make them, `dferc import` reads others'")
     else:
-        for modality in found["missing"]:
+        for modality in inspection["missing"]:
             console.print(f"{modality}: there is no {modality}.h5; a model trained here does without it", markup=False)
-    _show_card(found)
-    for modality, about in found["modalities"].items():
-        console.print(f"{modality} was made by:", markup=False)
-        for key, value in about["identity"].items():
-            console.print(f"  {key}: {value}", markup=False)
-
-
-def _show_card(found: dict) -> None:
-    """What was done to the corpus, and the leaks that were looked for."""
-    console.print("on the way here:" if found["notes"] else "on the way here: nothing is noted")
-    for note in found["notes"]:
+    console.print("changes to the corpus:" if inspection["notes"] else "changes to the corpus: none are noted")
+    for note in inspection["notes"]:
         console.print(f"  {note['action']} {note['count']} {note['what']}: {note['why']}", markup=False)
     console.print("leaks looked for:")
-    for check in found["checks"]:
+    for check in inspection["checks"]:
         colour = COLOURS.get(check["verdict"], "yellow")
         console.print(f"  {check['leak']}: [{colour}]{check['verdict']}[/] ({escape(check['detail'])})")
         for example in check["examples"]:
             console.print(f"    {example}", markup=False)
+    for modality, about in inspection["modalities"].items():
+        console.print(f"{modality} was made by:", markup=False)
+        for key, value in about["identity"].items():
+            console.print(f"  {key}: {value}", markup=False)

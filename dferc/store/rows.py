@@ -1,6 +1,6 @@
-"""The rows of a corpus and its features, as arrays in memory; contradictions are refused when they are made.
+"""Rows of a corpus and its features, as arrays in memory; the constructors refuse contradictions.
 
-N utterances, D feature width. Dialogues are contiguous, utterances in order; how they lie in files: `dferc.store.hdf5`.
+N utterances, D feature width. Dialogues are contiguous, utterances in order. `dferc.store.hdf5` has their file layout.
 """
 
 import hashlib
@@ -19,18 +19,17 @@ UNLABELLED = -1
 TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 NUMBER_COLUMNS = {"position": np.int64, "emotion": np.int64, "start_s": np.float64, "end_s": np.float64}
 
-
 Action = Literal["dropped", "promoted", "merged", "repaired", "kept"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """One kind of thing that was done to a corpus on its way here: a line of its protocol card.
+    """A change that was made to a corpus: a line of its protocol card.
 
     Attributes:
-        action: what was done; "kept" = found wrong or odd, and left as it is.
-        what: to which things, in plain words: "turns outside the 6 classes".
-        count: how many.
+        action: the kind of change; "kept" = wrong or odd, and left unchanged.
+        what: the things it was made to, in plain words: "turns outside the 6 classes".
+        count: number of these things.
         why: the rule or the finding behind it.
 
     Raises:
@@ -52,53 +51,87 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Utterances:
-    """Everything the trainer must know besides features; all arrays have N rows.
+    """Everything that the trainer reads besides features; all arrays have N rows.
 
     Raises:
         InputError: the rows contradict each other (duplicate ids, scattered dialogues, unknown splits or classes).
     """
 
     corpus: str
-    classes: tuple[str, ...]
-    """Class names; `emotion` indexes them."""
-    protocol: str
-    """Which labels, splits and exclusions: two scores are comparable only under the same protocol."""
+    classes: tuple[str, ...]  # class names; `emotion` indexes them
+    protocol: str  # labels, splits and exclusions, in words: two scores are comparable only under the same protocol
     utterance_id: np.ndarray
     dialogue_id: np.ndarray
-    position: np.ndarray
-    """Place in the dialogue as the corpus counts it; gaps of the corpus stay visible."""
+    position: np.ndarray  # place in the dialogue as the corpus counts it; gaps of the corpus stay visible
     speaker: np.ndarray
-    emotion: np.ndarray
-    """Class id, or `UNLABELLED`."""
+    emotion: np.ndarray  # class id, or `UNLABELLED`
     split: np.ndarray
     text: np.ndarray
-    start_s: np.ndarray
-    """Seconds into the utterance's media file; NaN where there is none."""
+    start_s: np.ndarray  # seconds into the utterance's media file; NaN where there is none
     end_s: np.ndarray
     media_group: np.ndarray | None = None
     """Utterances whose media files have the same bytes share a number; -1 = no other; None = never compared."""
-    speaker_independent: bool = False
-    """The protocol claims that no speaker of the test split occurs in another split."""
-    notes: tuple[Note, ...] = ()
-    """What was dropped, promoted, merged, repaired or knowingly kept."""
+    speaker_independent: bool = False  # the protocol claims that no speaker of the test split occurs in another split
+    notes: tuple[Note, ...] = ()  # things dropped, promoted, merged, repaired or knowingly kept
 
     def __post_init__(self):
-        _check_rows(self)
+        columns = {name: getattr(self, name) for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS)}
+        wrong = {name: column.shape for name, column in columns.items() if column.shape != self.utterance_id.shape}
+        if wrong or self.utterance_id.ndim != 1:
+            raise InputError(f"columns of different lengths: utterance_id {self.utterance_id.shape}, {wrong}")
+        if len(self) == 0:
+            raise InputError("no utterances at all")
+        group = self.media_group
+        if group is not None and (group.shape != self.utterance_id.shape or group.dtype != np.int64):
+            raise InputError(f"media_group is {group.dtype} of shape {group.shape}; expected int64 of ({len(self)},)")
+        kinds = {name: columns[name].dtype for name, dtype in NUMBER_COLUMNS.items() if columns[name].dtype != dtype}
+        if kinds:
+            raise InputError(f"columns of another type than int64 (position, emotion) and float64 (times): {kinds}")
+        if len(set(self.classes)) != len(self.classes):
+            raise InputError(f"duplicate classes: {', '.join(self.classes)}")
+        ids, counts = np.unique(self.utterance_id.astype(str), return_counts=True)
+        if (counts > 1).any():
+            raise InputError(f"duplicate utterance ids: {', '.join(ids[counts > 1][:5])}")
+        if len(self.lengths) != len(set(self.dialogue_id)):
+            raise InputError("the utterances of a dialogue are not contiguous")
+        if unknown := sorted(set(self.split) - set(SPLITS)):
+            raise InputError(f"unknown split(s) {', '.join(map(repr, unknown))}; expected {', '.join(SPLITS)}")
+        self._check_values()
+
+    def _check_values(self) -> None:
+        """Refuse the first utterance whose values contradict each other or the row above."""
+        ids, dialogues = self.utterance_id, self.dialogue_id
+        continues_N = np.r_[False, dialogues[1:] == dialogues[:-1]]  # the row above is of the same dialogue
+        falls_N = np.r_[False, self.position[1:] <= self.position[:-1]]
+        changes_N = np.r_[False, self.split[1:] != self.split[:-1]]
+        outside_N = (self.emotion < UNLABELLED) | (self.emotion >= len(self.classes))
+        for wrong_N, explain in (
+            (continues_N & falls_N, lambda n: f"positions must rise within a dialogue; they do not at {ids[n]}"),
+            (continues_N & changes_N, lambda n: f"the dialogue {dialogues[n]} lies in two splits"),
+            (outside_N, lambda n: f"{ids[n]}: class id {self.emotion[n]}, expected -1 to {len(self.classes) - 1}"),
+            (
+                self.end_s < self.start_s,
+                lambda n: f"{ids[n]} ends at {self.end_s[n]} s, before its start {self.start_s[n]} s",
+            ),
+        ):
+            if wrong_N.any():
+                raise InputError(explain(wrong_N.argmax()))
 
     def __len__(self) -> int:
         return len(self.utterance_id)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Utterances per dialogue, in file order."""
+        """Number of utterances of each dialogue, in file order."""
         starts = np.flatnonzero(np.r_[True, self.dialogue_id[1:] != self.dialogue_id[:-1]])
         return np.diff(np.r_[starts, len(self)])
 
     @property
     def speaker_order(self) -> np.ndarray:
-        """[N] int64: the speaker's number by order of first appearance in the dialogue; -1 = no name.
+        """Number of each speaker by order of first appearance in the dialogue, [N] int64; -1 = no name.
 
-        One-hot, these are the 9-d speaker vectors of the field's MELD pickles: 0 is who speaks first, not a person.
+        One-hot, these are the 9-d speaker vectors of the community's MELD pickles: 0 is the first speaker of the
+        dialogue, not a person (docs/data.md, Community pickles).
         """
         order, starts = np.full(len(self), -1, dtype=np.int64), np.r_[0, np.cumsum(self.lengths)]
         for start, end in zip(starts[:-1], starts[1:], strict=True):
@@ -110,7 +143,7 @@ class Utterances:
 
     @property
     def rows_hash(self) -> str:
-        """Hash of the utterance list (ids, dialogues and order): what every features file must have been made for."""
+        """Hash of the utterance list (ids, dialogues and order), which every features file must have, too."""
         rows = "\n".join(f"{dialogue}\t{utterance}" for dialogue, utterance in zip(self.dialogue_id, self.utterance_id))
         return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
@@ -122,10 +155,14 @@ class Features:
     Attributes:
         features: [N, D] float32; rows that are not present hold zeros and must not be used.
         present: [N] bool; False = this utterance has no such signal.
-        utterance_id: [N] the rows, as in utterances.h5.
-        identity: what made the values: extractor and version, params section, model and weight hash, rows hash.
+        utterance_id: [N] as in utterances.h5.
+        identity: everything that decided the values: extractor and version, params section, model, weight hash,
+            rows hash.
         names: D feature names where the extractor has them, else empty.
         quality: further [N] float32 columns by name, such as the share of frames with a face.
+
+    Raises:
+        InputError: shapes, types or values contradict each other.
     """
 
     modality: str
@@ -138,90 +175,43 @@ class Features:
     quality: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
-        _check_features(self)
+        if self.modality not in MODALITIES:
+            raise InputError(f"unknown modality {self.modality!r}; expected {', '.join(MODALITIES)}")
+        rows, ids = len(self.utterance_id), self.utterance_id
+        if self.features.ndim != 2 or len(self.features) != rows or self.present.shape != (rows,):
+            raise InputError(
+                f"{self.modality}: {rows} utterance ids, features of shape {self.features.shape}, present of "
+                f"{self.present.shape}; expected [N, D] and [N]"
+            )
+        if self.features.dtype != np.float32 or self.present.dtype != np.bool_:
+            raise InputError(
+                f"{self.modality}: features are {self.features.dtype}, present {self.present.dtype}; "
+                "expected float32, bool"
+            )
+        misshapen = {name: column.shape for name, column in self.quality.items() if column.shape != (rows,)}
+        if misshapen:
+            raise InputError(f"{self.modality}: quality columns of shape {misshapen}; expected ({rows},)")
+        bad = np.flatnonzero(self.present & ~np.isfinite(self.features).all(axis=1))
+        if len(bad):
+            raise InputError(
+                f"{self.modality}: {len(bad)} present utterance(s) have values that are not finite, "
+                f"first {ids[bad[0]]!r}; mark them not present"
+            )
+        if self.features[~self.present].any():
+            row = (~self.present & self.features.any(axis=1)).argmax()
+            raise InputError(f"{self.modality}: {ids[row]!r} is not present but has values; expected zeros")
+        if self.names and len(self.names) != self.width:
+            raise InputError(f"{self.modality}: {len(self.names)} feature names for width {self.width}")
 
     @property
     def width(self) -> int:
-        """D."""
+        """Number of values per utterance, D."""
         return self.features.shape[1]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CachedCorpus:
-    """A verified features folder: utterances and the modalities that are there."""
+    """A verified features folder: utterances, and the modalities that have a file."""
 
     utterances: Utterances
     modalities: dict[str, Features]
-
-
-def _check_rows(rows: Utterances) -> None:
-    columns = {name: getattr(rows, name) for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS)}
-    wrong = {name: column.shape for name, column in columns.items() if column.shape != rows.utterance_id.shape}
-    if wrong or rows.utterance_id.ndim != 1:
-        raise InputError(f"columns of different lengths: utterance_id {rows.utterance_id.shape}, {wrong}")
-    if len(rows) == 0:
-        raise InputError("no utterances at all")
-    group = rows.media_group
-    if group is not None and (group.shape != rows.utterance_id.shape or group.dtype != np.int64):
-        raise InputError(f"media_group is {group.dtype} of shape {group.shape}; expected int64 of ({len(rows)},)")
-    kinds = {name: columns[name].dtype for name, dtype in NUMBER_COLUMNS.items() if columns[name].dtype != dtype}
-    if kinds:
-        raise InputError(f"columns of another type than int64 (position, emotion) and float64 (times): {kinds}")
-    if len(set(rows.classes)) != len(rows.classes):
-        raise InputError(f"a class is there twice: {', '.join(rows.classes)}")
-    ids, counts = np.unique(rows.utterance_id.astype(str), return_counts=True)
-    if (counts > 1).any():
-        raise InputError(f"duplicate utterance ids: {', '.join(ids[counts > 1][:5])}")
-    if len(rows.lengths) != len(set(rows.dialogue_id)):
-        raise InputError("the utterances of a dialogue are not contiguous")
-    within = rows.dialogue_id[1:] == rows.dialogue_id[:-1]
-    if (within & (rows.position[1:] <= rows.position[:-1])).any():
-        row = np.flatnonzero(within & (rows.position[1:] <= rows.position[:-1]))[0] + 1
-        raise InputError(f"positions must rise within a dialogue; they do not at {rows.utterance_id[row]}")
-    if (within & (rows.split[1:] != rows.split[:-1])).any():
-        row = np.flatnonzero(within & (rows.split[1:] != rows.split[:-1]))[0]
-        raise InputError(f"the dialogue {rows.dialogue_id[row]} lies in two splits")
-    unknown = sorted(set(rows.split) - set(SPLITS))
-    if unknown:
-        raise InputError(f"unknown split(s) {', '.join(map(repr, unknown))}; expected {', '.join(SPLITS)}")
-    outside = (rows.emotion < UNLABELLED) | (rows.emotion >= len(rows.classes))
-    if outside.any():
-        row = np.flatnonzero(outside)[0]
-        raise InputError(
-            f"{rows.utterance_id[row]}: class id {rows.emotion[row]}, expected -1 to {len(rows.classes) - 1}"
-        )
-    backward = np.flatnonzero(rows.end_s < rows.start_s)
-    if len(backward):
-        row = backward[0]
-        raise InputError(
-            f"{rows.utterance_id[row]} ends at {rows.end_s[row]} s, before its start {rows.start_s[row]} s"
-        )
-
-
-def _check_features(made: Features) -> None:
-    if made.modality not in MODALITIES:
-        raise InputError(f"unknown modality {made.modality!r}; expected {', '.join(MODALITIES)}")
-    rows = len(made.utterance_id)
-    if made.features.ndim != 2 or len(made.features) != rows or made.present.shape != (rows,):
-        raise InputError(
-            f"{made.modality}: {rows} utterance ids, features of shape {made.features.shape}, present of "
-            f"{made.present.shape}; expected [N, D] and [N]"
-        )
-    if made.features.dtype != np.float32 or made.present.dtype != np.bool_:
-        raise InputError(
-            f"{made.modality}: features are {made.features.dtype}, present {made.present.dtype}; expected float32, bool"
-        )
-    strange = {name: column.shape for name, column in made.quality.items() if column.shape != (rows,)}
-    if strange:
-        raise InputError(f"{made.modality}: quality columns of shape {strange}; expected ({rows},)")
-    bad = np.flatnonzero(made.present & ~np.isfinite(made.features).all(axis=1))
-    if len(bad):
-        raise InputError(
-            f"{made.modality}: {len(bad)} present utterance(s) have values that are not finite, "
-            f"first {made.utterance_id[bad[0]]!r}; mark them not present"
-        )
-    if made.features[~made.present].any():
-        row = np.flatnonzero(~made.present & made.features.any(axis=1))[0]
-        raise InputError(f"{made.modality}: {made.utterance_id[row]!r} is not present but has values; expected zeros")
-    if made.names and len(made.names) != made.width:
-        raise InputError(f"{made.modality}: {len(made.names)} feature names for width {made.width}")

@@ -1,4 +1,4 @@
-"""The one order and spelling of modalities and of splits: in tensors, files and tables."""
+"""Order and spelling of modalities and splits, in tensors, files and tables."""
 
 MODALITIES = ("text", "audio", "visual")
 

@@ -3,13 +3,15 @@
 import json
 import re
 import shutil
+import tomllib
+from importlib.metadata import EntryPoint, EntryPoints
 
 import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dferc.cli.main import main as dferc
+from dferc.cli import main as commands
 from dferc.core.errors import InputError
 from dferc.engine import WorkerDied
 from dferc.store.rows import Features
@@ -101,12 +103,12 @@ def test_absent_in_both_is_the_same():
     assert found.largest == 0
 
 
-def test_identity_differs_setting_by_setting():
+def test_identity_differs_setting_by_setting(tmp_path, capsys):
     here = {"extractor": "one", "params": {"margin": 0.2, "size": 64}, "model": "abc"}
-    assert list(verify.differing_identity(features().identity, here)) == [
-        "model: None in the file, 'abc' here",
-        "params.margin: 0.1 in the file, 0.2 here",
-    ]
+    verify.verify(tmp_path, features(), ROWS, extractor(identity=here), 20, 0)
+    model, margin, _ = capsys.readouterr().err.splitlines()
+    assert model.endswith("model: None in the file, 'abc' here")
+    assert margin.endswith("params.margin: 0.1 in the file, 0.2 here")
 
 
 def test_sample_is_drawn_from_those_that_have_the_modality(tmp_path):
@@ -213,29 +215,44 @@ def test_other_feature_set_is_told_before_it_is_refused(extracted, copied, tmp_p
 
 
 @pytest.fixture
-def told(extracted, copied, monkeypatch):
-    """The folder of features, and what `dferc verify` is told beside it, at the top of the repository."""
+def run_folder(extracted, copied, monkeypatch):
+    """Return a function that runs `dferc verify` on the folder of features, at the top of the repository."""
     shutil.copy(extracted / "utterances.h5", copied.parent)
     monkeypatch.chdir(REPOSITORY)
-    return [str(copied.parent), "--", f"--raw={extracted}", f"--table={extracted / 'utterances.csv'}", "--workers=0"]
+    plugins = EntryPoints([EntryPoint("verify", "pipeline.verify:verify_folder", "dferc.commands")])
+    monkeypatch.setattr(commands, "entry_points", plugins.select)
+    given = [str(copied.parent), "--", f"--raw={extracted}", f"--table={extracted / 'utterances.csv'}", "--workers=0"]
+    return lambda *options: CliRunner().invoke(commands.main, ["verify", *options, *given])
 
 
-def test_dferc_verify_has_stage_1_compute_a_sample_again(told, capfd):
-    outcome = CliRunner().invoke(dferc, ["verify", "--modality=audio", "--sample=3", *told])
-    assert outcome.exit_code == 0, capfd.readouterr()
-    assert "3 of 4 utterances computed again; all within" in capfd.readouterr().err
+def test_entry_point_names_the_command():
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(text)["project"]["entry-points"]["dferc.commands"] == {
+        "verify": "pipeline.verify:verify_folder"
+    }
 
 
-def test_dferc_verify_looks_at_every_modality_and_names_those_that_fail(told, copied, capfd):
+def test_dferc_verify_computes_a_sample_again(run_folder):
+    outcome = run_folder("--modality=audio", "--sample=3")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "3 of 4 utterances computed again; all within" in outcome.stderr
+
+
+def test_dferc_verify_goes_through_every_modality_and_names_those_that_fail(run_folder, copied):
     with h5py.File(copied, "r+") as file:
         file["features"][0] = file["features"][0] + 1
-    outcome = CliRunner().invoke(dferc, ["verify", *told])
-    assert outcome.exit_code == 1 and "text, audio, visual not verified, as told above" in outcome.stderr
-    said = capfd.readouterr().err
-    assert "text.h5" in said and "1 differ by more than" in said and "visual.h5" in said
+    outcome = run_folder()
+    assert outcome.exit_code == 1 and "text, audio, visual not verified, as reported above" in outcome.stderr
+    assert "text.h5" in outcome.stderr and "1 differ by more than" in outcome.stderr and "visual.h5" in outcome.stderr
 
 
-def test_dferc_verify_away_from_the_repository_says_where_to_go(told, tmp_path, monkeypatch):
+def test_dferc_verify_ends_at_an_interruption(run_folder, monkeypatch):
+    monkeypatch.setattr(verify, "read_features", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    outcome = run_folder()
+    assert outcome.exit_code == 130 and outcome.stderr.count("interrupted") == 1
+
+
+def test_dferc_verify_away_from_the_repository_names_what_is_missing(run_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    outcome = CliRunner().invoke(dferc, ["verify", *told])
-    assert outcome.exit_code == 1 and "run this at the top of the repository" in " ".join(outcome.stderr.split())
+    outcome = run_folder("--modality=audio")
+    assert outcome.exit_code == 1 and "Run from the repository root" in " ".join(outcome.stderr.split())

@@ -1,10 +1,11 @@
-"""The commands: what they print where, exit statuses, and every bad input with its message."""
+"""The commands: output, exit statuses, and the message of every bad input."""
 
 import dataclasses
 import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+import dferc.cli.main
 import dferc.training.display
 from dferc.cli.main import main
 from dferc.store.card import card_hash
@@ -25,7 +27,7 @@ SMALL = [f"--set=train.{setting}" for setting in ("hidden=8", "align=8", "epochs
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    """A folder with features/demo and, trained on it, runs/demo/full (one seed)."""
+    """Make a folder with features/demo and, trained on it, runs/demo/full (one seed)."""
     root = tmp_path_factory.mktemp("cli")
     write_features_folder(root / "features/demo")
     assert run_train(root, "--seed=0").exit_code == 0
@@ -54,7 +56,7 @@ def flat(text: str) -> str:
 
 
 def expect_error(result: Result, *parts: str) -> None:
-    """Exit status 1, the message on stderr, no traceback, nothing on stdout."""
+    """Expect exit status 1, the message on stderr, no traceback, nothing on stdout."""
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
     assert result.stderr.startswith("error:") and "Traceback" not in result.stderr
@@ -64,7 +66,7 @@ def expect_error(result: Result, *parts: str) -> None:
 
 @pytest.fixture
 def copy(root, tmp_path) -> Path:
-    """The same folder, to be damaged."""
+    """Copy the folder, to be damaged."""
     shutil.copytree(root, tmp_path / "copy")
     return tmp_path / "copy"
 
@@ -86,10 +88,10 @@ def test_help_does_not_import_what_is_slow():
     assert found.stdout.strip() == "[]"
 
 
-def test_train_says_what_it_trains_and_scores_it(root, tmp_path):
+def test_train_prints_its_task_and_scores_it(root, tmp_path):
     result = run_train(root, "--seed=3", "--seed=4", f"--out={tmp_path}")
     assert result.exit_code == 0 and result.stdout == ""
-    said = flat(result.stderr)
+    shown = flat(result.stderr)
     for part in (
         "demo / full, seeds 3, 4",
         "hidden 8,",
@@ -99,7 +101,7 @@ def test_train_says_what_it_trains_and_scores_it(root, tmp_path):
         "seed 4 epoch 2: loss",
         "mean of 2 seed(s)",
     ):
-        assert part in said
+        assert part in shown
     made = {str(path.relative_to(tmp_path / "demo/full")) for path in tmp_path.rglob("*") if path.is_file()}
     assert made == {
         *(f"train/seed-{s}/{name}" for s in (3, 4) for name in ("model.safetensors", "settings.json", "history.csv")),
@@ -150,7 +152,7 @@ def test_inspect_shows_the_protocol_card(root, tmp_path):
     assert found["card"] == card_hash(rows) and found["protocol"] == "synthetic"
     assert [check["verdict"] for check in found["checks"]] == ["none", "found", "found", "not checked"]
 
-    said = flat(dferc_command("inspect", tmp_path / "demo").stderr)
+    shown = flat(dferc_command("inspect", tmp_path / "demo").stderr)
     for part in (
         f"protocol card {found['card']}: synthetic",
         "promoted 53 turns [xxx]: votes",
@@ -159,7 +161,7 @@ def test_inspect_shows_the_protocol_card(root, tmp_path):
         "Ann (train, validation, test)",
         "the same media in two splits: not checked (the media were never compared)",
     ):
-        assert part in said, part
+        assert part in shown, part
 
 
 def test_inspect_names_a_modality_without_a_file(copy):
@@ -192,10 +194,10 @@ def test_floor_and_check_answer(root):
     found = json.loads(dferc_command("floor", "--corpus=demo", paths(root)[0], "--json").stdout)
     assert found["test"] > 0.8
     assert found["card"] == card_hash(read_utterances(root / "features/demo/utterances.h5"))
-    said = dferc_command("floor", "--corpus=demo", paths(root)[0]).stderr
-    assert "linear floor, weighted F1: validation" in said and f"protocol card {found['card']}" in said
+    shown = dferc_command("floor", "--corpus=demo", paths(root)[0]).stderr
+    assert "linear floor, weighted F1: validation" in shown and f"protocol card {found['card']}" in shown
     few = ", ".join(f"{split} {count}" for split, count in found["labelled"].items() if count < 30)
-    assert few and f"hardly anything is labelled ({few} utterances)" in said
+    assert few and f"hardly anything is labelled ({few} utterances)" in shown
     params = REPOSITORY / "params.yaml"
     assert "is sound" in dferc_command("check", f"--params={params}").stderr
     assert "demo" in json.loads(dferc_command("check", f"--params={params}", "--json").stdout)["blocks"]
@@ -212,6 +214,43 @@ def test_epoch_table_is_live_on_a_terminal(monkeypatch, tmp_path):
         shown = screen.read()
     assert "val. weighted F1" in shown and shown.count("best so far") > 1  # drawn again with the second epoch
     assert "0.2500" in shown
+
+
+# ---------------------------------------------------------------------------------------------------- plug-ins
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    """Return a function that installs a command of another package, given its `module:attribute`."""
+
+    def install(value: str) -> None:
+        plugins = EntryPoints([EntryPoint("greet", value, dferc.cli.main.PLUGINS)])
+        monkeypatch.setattr(dferc.cli.main, "entry_points", plugins.select)
+
+    return install
+
+
+def test_command_of_another_package_runs_and_is_listed(plugin):
+    plugin("dferc.cli.features:check")
+    assert "greet See `dferc greet --help`." in flat(dferc_command("--help").stdout)
+    assert "sound" in dferc_command("greet", f"--params={REPOSITORY / 'params.yaml'}").stderr
+
+
+def test_command_of_another_package_is_imported_only_when_it_runs(plugin):
+    plugin("no_such_package:command")
+    assert dferc_command("--help").exit_code == 0
+    result = dferc_command("greet")
+    assert result.exit_code == 2
+    assert "'greet' cannot be loaded from no_such_package: No module named 'no_such_package'" in flat(result.stderr)
+    assert "pip install '.[pipeline]'" in flat(result.stderr)
+
+
+def test_unknown_command_names_the_nearest_or_stage_1(monkeypatch):
+    monkeypatch.setattr(dferc.cli.main, "entry_points", EntryPoints().select)
+    assert "No such command 'trian'. Did you mean 'train'?" in dferc_command("trian").stderr
+    result = dferc_command("verify", "features/demo")
+    assert result.exit_code == 2
+    assert "No such command 'verify'. Commands of stage 1, such as `verify`" in flat(result.stderr)
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
@@ -260,7 +299,7 @@ def test_usage_errors_exit_with_2(root):
 
 
 def every_reader(root: Path) -> list[Result]:
-    """All commands that read features."""
+    """Run all commands that read features."""
     return [
         run_train(root, "--seed=9"),
         run_evaluate(root),

@@ -1,4 +1,4 @@
-"""What a log and a terminal see of long work, and how a command ends."""
+"""Progress in a log and on a terminal, and how a command ends."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from dferc.core.console import LINE_EVERY_S, progress_bar, readable_errors
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """Seconds that pass only when a test advances them."""
 
     def __init__(self):
         self.now_s = 0.0
@@ -25,7 +25,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the console's progress goes by; `log` is where the console writes, a file."""
+    """Replace the console's clock; its `log` is the file that the console writes to."""
     clock = Clock()
     clock.log = io.StringIO()
     monkeypatch.setattr(dferc.core.console, "console", Console(file=clock.log, get_time=clock, soft_wrap=True))

@@ -37,7 +37,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def hashed(tmp_path, monkeypatch):
-    """A function: the hash of `main` in a fresh package of `SOURCES`, of which some modules are changed."""
+    """Return a function that hashes `main` in a fresh package of `SOURCES`, some modules of which are changed."""
 
     def of(**changes: str) -> str:
         root = tmp_path / str(next(_numbers))

@@ -11,7 +11,7 @@ from dferc.model.ddm import Disentanglement, modality_contrast, supervised_contr
 
 
 def naive_contrast(x_MNH, present_MN, positives, temperature):
-    """The definition, row by row: `positives` is the dimension along which positives lie."""
+    """Compute the definition, row by row: `positives` is the dimension along which positives lie."""
     rows = [(m, n) for m in range(x_MNH.shape[0]) for n in range(x_MNH.shape[1]) if present_MN[m, n]]
     z = {row: F.normalize(x_MNH[row], dim=0) for row in rows}
     per_anchor = []

@@ -1,4 +1,4 @@
-"""The protocol card: what its hash depends on, and leaks made by hand, each found and named."""
+"""The protocol card: what its hash depends on; leaks made by hand are found and named."""
 
 import dataclasses
 import json
@@ -13,8 +13,8 @@ from tests.helpers.common import make_utterances
 
 
 def make_rows(*dialogues: tuple[str, str, list[tuple[str, str]]], **values) -> Utterances:
-    """Rows from (dialogue, split, [(speaker, text)]); everything unlabelled, spans of a second."""
-    rows = [(name, split, place, *said) for name, split, turns in dialogues for place, said in enumerate(turns)]
+    """Make rows from (dialogue, split, [(speaker, text)]); everything unlabelled, spans of a second."""
+    rows = [(name, split, place, *turn) for name, split, turns in dialogues for place, turn in enumerate(turns)]
     dialogue, split, position, speaker, text = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
     made = {
         "corpus": "made",
@@ -34,7 +34,7 @@ def make_rows(*dialogues: tuple[str, str, list[tuple[str, str]]], **values) -> U
 
 
 def checks(rows: Utterances) -> dict:
-    """The checks by the last word of what they look for, which tells them apart."""
+    """Return the checks by a short name."""
     names = ("by id", "by words", "speakers", "media")
     return dict(zip(names, check_leaks(rows), strict=True))
 
@@ -139,7 +139,7 @@ def test_card_is_plain_data_and_counts_each_split():
 TALK = [("Ann", "Where were you?"), ("Bob", "Out."), ("Ann", "Again?")]
 
 
-def test_shared_values_are_told_with_their_splits():
+def test_shared_values_are_named_with_their_splits():
     assert shared(["a", "b", "a", "b", "c", "a"], ["test", "train", "train", "train", "test", "validation"]) == {
         "a": ["train", "validation", "test"]
     }

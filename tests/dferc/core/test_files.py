@@ -1,0 +1,50 @@
+"""Files are whole or unchanged, whatever interrupts a write."""
+
+import os
+import time
+
+import pytest
+
+from dferc.core import files
+from dferc.core.errors import InputError
+
+
+def test_interrupted_write_leaves_the_old_file_and_no_part(tmp_path):
+    (tmp_path / "metrics.json").write_text("old")
+
+    def interrupted(temporary):
+        temporary.write_text("ne")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomically(tmp_path / "metrics.json", interrupted)
+
+    assert (tmp_path / "metrics.json").read_text() == "old" and os.listdir(tmp_path) == ["metrics.json"]
+
+
+def test_write_removes_what_a_killed_write_of_the_same_file_left(tmp_path):
+    names = (".text.h5.old.part", ".text.h5.now.part", ".audio.h5.old.part")
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
+        age_s = 2 * files.STALE_S if "old" in name else 0
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    files.write_atomically(tmp_path / "text.h5", lambda temporary: temporary.write_bytes(b"whole"))
+    assert {path.name for path in tmp_path.iterdir()} == {"text.h5", *names[1:]}
+
+
+def test_verify_writable_makes_nothing(tmp_path):
+    files.verify_writable(tmp_path / "a/b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_unwritable_place_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+
+    with pytest.raises(InputError, match="could not be written"):
+        files.write_atomically(tmp_path / "file" / "text.h5", lambda temporary: temporary.write_bytes(b""))
+
+
+def test_file_hash_is_the_contents_sha256(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+
+    assert files.file_hash(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
