@@ -29,11 +29,9 @@ from rich.progress import (
 )
 
 from dferc.core.errors import InputError
+from dferc.core.files import CORPUS_NAME
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-CORPUS_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
-"""Pattern of corpus names, which also name a block of params.yaml and many folders."""
 
 LINE_EVERY_S = 30.0
 """Seconds between the lines that replace a progress bar in a log."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from dferc.core.console import CORPUS_NAME
+from dferc.core.files import CORPUS_NAME
 
 
 def _all_different(values: list) -> list:
