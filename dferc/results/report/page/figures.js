@@ -67,7 +67,7 @@ function* numbers(trace) {
 
 /** Text of plotly's small markup as plain text. */
 function withoutMarkup(text) {
-  return new DOMParser().parseFromString(text, "text/html").body.textContent;
+  return new DOMParser().parseFromString(text.replaceAll("<br>", ", "), "text/html").body.textContent;
 }
 
 function numbersTable(figure, view) {

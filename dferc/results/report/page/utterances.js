@@ -67,7 +67,6 @@ function utterance(row, pattern) {
   const probability = (number) => `${slice(state.run.probability, row, DATA.classes.length)[number]} %`;
   const open = state.open.has(row) || filters.details.checked;
   const more = open ? "less" : "details";
-  const shift = shiftOf(row);
   const absent = ROWS.absent[row].map((at) => `no ${DATA.modalities[at]}`);
   const item = make(
     "li",
@@ -80,7 +79,7 @@ function utterance(row, pattern) {
       make(
         "p",
         { class: "tags" },
-        shift === "shift" && make("span", { class: "tag shift" }, `shift: was ${emotion(ROWS.before[row])}`),
+        ROWS.shift[row] === "shift" && make("span", { class: "tag shift" }, `shift: was ${emotion(ROWS.before[row])}`),
         ...absent.map((words) => make("span", { class: "tag" }, words)),
       ),
     ),
