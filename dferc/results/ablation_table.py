@@ -69,7 +69,7 @@ def show_ablation(ablation: Ablation) -> None:
 def caption(ablation: Ablation) -> str:
     """Return corpus, split, size and protocol, and which features are simulated."""
     run = ablation.reference
-    size = f"{len(run.actual_N)} utterances in {run.dialogues} dialogues"
+    size = f"{len(run.labelled.actual_T)} utterances in {run.dialogues} dialogues"
     about = f"{ablation.corpus}, {run.split} ({size}; protocol card {run.card['card']}: {run.card['protocol']})"
     return "; ".join([about, *ablation.simulated])
 
@@ -115,7 +115,7 @@ def difference_heading(ablation: Ablation) -> str:
 def class_table(ablation: Ablation) -> TextTable:
     """Return F1 per class, with the class's utterances in the heading."""
     run = ablation.reference
-    header = ["F1", *(f"{name} ({count})" for name, count in zip(run.classes, run.support_C, strict=True))]
+    header = ["F1", *(f"{name} ({count})" for name, count in zip(run.classes, run.support, strict=True))]
     rows = []
     for row in ablation.rows:
         scores = scores_of(row.run)

@@ -79,7 +79,7 @@ def by_name(scores: Scores, classes: Sequence[str], support_C: np.ndarray) -> di
 
 def scores_of(run: FinishedRun) -> dict[str, np.ndarray]:
     """Return `by_name` of a run, [S] each."""
-    return by_name(run.scores, run.classes, run.support_C)
+    return by_name(run.scores, run.classes, run.support)
 
 
 def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | None = None) -> Comparison:
@@ -100,7 +100,7 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
     drawn_BD = draw_dialogues(reference.dialogues) if drawn_BD is None else drawn_BD
     one, two = scores_of(run), scores_of(reference)
     resampled, reference_resampled = (
-        by_name(score_resamples(each.counts, drawn_BD), each.classes, each.support_C) for each in (run, reference)
+        by_name(score_resamples(each.counts, drawn_BD), each.classes, each.support) for each in (run, reference)
     )
     differences = {
         name: Difference(
@@ -110,7 +110,9 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
         )
         for name in one
     }
-    return Comparison(seeds, differences, mcnemar(run.actual_N, run.together_N, reference.together_N))
+    return Comparison(
+        seeds, differences, mcnemar(run.labelled.actual_T, run.labelled.together, reference.labelled.together)
+    )
 
 
 def collect(folder: Path, split: str = "test", against: str = "full") -> Ablation:
@@ -163,7 +165,7 @@ def seed_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: 
 
 def class_notes(run: FinishedRun) -> Iterator[str]:
     """Yield a note on classes without an utterance in the split."""
-    absent = [emotion for emotion, count in zip(run.classes, run.support_C, strict=True) if count == 0]
+    absent = [emotion for emotion, count in zip(run.classes, run.support, strict=True) if count == 0]
     if absent:
         yield f"{', '.join(absent)}: no utterance in the {run.split} split, so no F1, and no part in macro F1"
 

@@ -1,6 +1,6 @@
 """Finished runs, verified and read into arrays: metrics.json and evaluate/ of runs/<corpus>/<variant>.
 
-S seeds, T utterances of a split in the corpus' order, N labelled utterances by id, C classes, M modalities of the run.
+S seeds, T utterances of a split in the corpus' order, C classes, M modalities of the run.
 """
 
 import csv
@@ -22,13 +22,13 @@ ROUNDING = 2e-6
 """Largest rounding error of scores in metrics.json, which have six decimals."""
 
 
+ROW_COLUMNS = ("utterance_id_T", "dialogue_id_T", "speaker_T", "actual_T")
+SEED_COLUMNS = ("predicted_ST", "probability_STC", "contribution_STM", "context_weight_ST", "agreement_ST")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """Predictions of one variant for one split, from `read_run`.
-
-    Arrays over T have every utterance, dialogues contiguous. Those over N are views of the labelled ones, in the order
-    of their ids: runs of one protocol may have their dialogues in different orders.
-    """
+    """Predictions of one variant for one split, from `read_run`: every utterance, dialogues contiguous."""
 
     folder: Path
     split: str
@@ -51,52 +51,45 @@ class FinishedRun:
     """NaN where the run has none (a baseline)."""
     agreement_ST: np.ndarray
 
+    @cached_property
+    def labelled(self) -> "FinishedRun":
+        """The labelled utterances alone, ordered by id: runs of one protocol may order their dialogues differently."""
+        rows = np.flatnonzero(self.is_labelled)
+        rows = rows[np.argsort(self.utterance_id_T[rows])]
+        kept = {name: getattr(self, name)[rows] for name in ROW_COLUMNS}
+        return replace(self, **kept, **{name: getattr(self, name)[:, rows] for name in SEED_COLUMNS})
+
+    def only(self, seeds: tuple[int, ...]) -> "FinishedRun":
+        """Return the run with these of its seeds."""
+        index = [self.seeds.index(seed) for seed in seeds]
+        return replace(self, seeds=seeds, **{name: getattr(self, name)[index] for name in SEED_COLUMNS})
+
     @property
-    def labelled_T(self) -> np.ndarray:
-        """Mask of the labelled utterances."""
+    def is_labelled(self) -> np.ndarray:
+        """Mask, [T]."""
         return self.actual_T >= 0
 
-    @cached_property
-    def dialogue_T(self) -> np.ndarray:
-        """Numbers of the dialogues from 0, rising."""
-        return np.cumsum(np.r_[False, self.dialogue_id_T[1:] != self.dialogue_id_T[:-1]])
+    @property
+    def dialogue(self) -> np.ndarray:
+        """Number of the dialogue from 0, in the order of dialogue ids, [T]."""
+        return np.unique(self.dialogue_id_T, return_inverse=True)[1]
 
     @property
-    def length_T(self) -> np.ndarray:
-        """Number of utterances in the dialogue."""
-        return np.bincount(self.dialogue_T)[self.dialogue_T]
+    def length(self) -> np.ndarray:
+        """Number of utterances in the dialogue, [T]."""
+        return np.bincount(self.dialogue)[self.dialogue]
 
     @property
-    def place_T(self) -> np.ndarray:
-        """Place in the dialogue from 1; unlabelled utterances count."""
-        starts = np.flatnonzero(np.r_[True, np.diff(self.dialogue_T) > 0])
-        return np.arange(len(self.dialogue_T)) - starts[self.dialogue_T] + 1
-
-    @cached_property
-    def rows_N(self) -> np.ndarray:
-        """Rows of T that are labelled, in the order of utterance ids."""
-        labelled = np.flatnonzero(self.labelled_T)
-        return labelled[np.argsort(self.utterance_id_T[labelled])]
-
-    @property
-    def actual_N(self) -> np.ndarray:
-        """Class ids."""
-        return self.actual_T[self.rows_N]
-
-    @property
-    def predicted_SN(self) -> np.ndarray:
-        """Predicted class ids."""
-        return self.predicted_ST[:, self.rows_N]
-
-    @cached_property
-    def dialogue_N(self) -> np.ndarray:
-        """Numbers of the dialogues from 0, in the order of dialogue ids."""
-        return np.unique(self.dialogue_id_T[self.rows_N], return_inverse=True)[1]
+    def place(self) -> np.ndarray:
+        """Place in the dialogue from 1, [T]; unlabelled utterances count."""
+        _, first, dialogue = np.unique(self.dialogue_id_T, return_index=True, return_inverse=True)
+        return np.arange(len(dialogue)) - first[dialogue] + 1
 
     @cached_property
     def counts(self) -> Counts:
-        """Counts by dialogue."""
-        return count(self.actual_N, self.predicted_SN, self.dialogue_N, len(self.classes))
+        """Counts of the labelled utterances, by dialogue."""
+        run = self.labelled
+        return count(run.actual_T, run.predicted_ST, run.dialogue, len(run.classes))
 
     @cached_property
     def scores(self) -> Scores:
@@ -106,23 +99,17 @@ class FinishedRun:
     @property
     def dialogues(self) -> int:
         """Number of dialogues with a labelled utterance."""
-        return int(self.dialogue_N.max()) + 1
+        return len(self.counts.actual_DC)
 
     @property
-    def support_C(self) -> np.ndarray:
-        """Labelled utterances of each class."""
+    def support(self) -> np.ndarray:
+        """Labelled utterances of each class, [C]."""
         return self.counts.actual_DC.sum(axis=0)
 
     @property
-    def together_N(self) -> np.ndarray:
-        """Class that the seeds choose together, by the highest mean probability."""
-        return self.probability_STC[:, self.rows_N].mean(axis=0).argmax(axis=1)
-
-    def only(self, seeds: tuple[int, ...]) -> "FinishedRun":
-        """Return the run with these of its seeds."""
-        index = [self.seeds.index(seed) for seed in seeds]
-        names = ("predicted_ST", "probability_STC", "contribution_STM", "context_weight_ST", "agreement_ST")
-        return replace(self, seeds=seeds, **{name: getattr(self, name)[index] for name in names})
+    def together(self) -> np.ndarray:
+        """Class that the seeds choose together, by the highest mean probability, [T]."""
+        return self.probability_STC.mean(axis=0).argmax(axis=1)
 
 
 def choose_split(folder: Path) -> str:
@@ -252,6 +239,7 @@ def _arrange(by_seed: Mapping[int, Mapping[str, Mapping]], path: Path, **about) 
         context_weight_ST=weights_ST2[..., 0],
         agreement_ST=weights_ST2[..., 1],
     )
-    if run.dialogue_T[-1] + 1 != len(set(run.dialogue_id_T)):
+    changes = (run.dialogue_id_T[1:] != run.dialogue_id_T[:-1]).sum()
+    if changes + 1 != len(set(run.dialogue_id_T)):
         raise InputError(f"{path}: the utterances of a dialogue are not contiguous. {_mend(run.folder)}")
     return run

@@ -1,4 +1,4 @@
-"""Tables of text cells, their formatting as Markdown, LaTeX (booktabs) and for the terminal, and of numbers in cells."""
+"""Tables of text cells: numbers as cells, and tables as Markdown, as LaTeX (booktabs) and for the terminal."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.tables import write_csv
-from dferc.results.analyses.collect import analyse, write_analyses
+from dferc.results.analyses.collect import analyse
+from dferc.results.analyses.document import write_analyses
 from dferc.results.report.page import write_page
 from dferc.store.hdf5 import write_features, write_utterances
 from dferc.store.vocabulary import MODALITIES
@@ -62,7 +63,10 @@ def make_analyses(root: Path) -> dict:
         "levels": {"projected": place},
     }
     scores = {"accuracy": number, "weighted_f1": number | {"mean": None, "std": None}}
-    found["missing"] |= {"subsets": [{"modalities": ["text", "audio"], **scores}], "random": [{"rate": 0.1, **scores}]}
+    found["missing"] |= {
+        "subsets": [{"modalities": ["text", "audio"], **scores}],
+        "random": [{"rate": 0.1, "reached": 0.1, **scores}],
+    }
     return found
 
 

@@ -26,7 +26,7 @@ def analyse_calibration(runs: Mapping[str, FinishedRun]) -> dict:
 
 
 def _calibration(run: FinishedRun) -> dict:
-    labelled_T = run.labelled_T
+    labelled_T = run.is_labelled
     confidence_ST = run.probability_STC.max(axis=2)[:, labelled_T]
     # The choice as saved, since rounding may have made two probabilities equal.
     right_ST = (run.predicted_ST == run.actual_T)[:, labelled_T].astype(float)

@@ -48,7 +48,7 @@ def analyse(
         "dialogues": analyse_dialogues(runs),
         "calibration": analyse_calibration(runs),
         "geometry": analyse_geometry(models.silhouettes, models.rows, models.tsne),
-        "missing": analyse_missing(run.modalities, models.reduced, int(run.labelled_T.sum())),
+        "missing": analyse_missing(run.modalities, models.reduced, int(run.is_labelled.sum())),
     }
 
 
@@ -116,9 +116,9 @@ def describe(corpus: str, runs: Mapping[str, FinishedRun], run: FinishedRun, not
         "classes": list(run.classes),
         "modalities": [name for name in MODALITIES if any(name in each.modalities for each in runs.values())],
         "utterances": len(run.actual_T),
-        "labelled": int(run.labelled_T.sum()),
-        "dialogue_count": int(run.dialogue_T.max()) + 1,
-        "support": dict(zip(run.classes, run.support_C.tolist(), strict=True)),
+        "labelled": int(run.is_labelled.sum()),
+        "dialogue_count": int(run.dialogue.max()) + 1,
+        "support": dict(zip(run.classes, run.support.tolist(), strict=True)),
         "runs": {name: {"folder": str(each.folder), "seeds": list(each.seeds)} for name, each in runs.items()},
         "run": next(name for name, each in runs.items() if each is run),
         "notes": [*notes, *class_notes(run), *one_seed],

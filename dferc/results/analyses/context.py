@@ -30,7 +30,7 @@ def analyse_context(runs: Mapping[str, FinishedRun], votes: Sequence[Mapping] = 
 
 def why_not(run: FinishedRun) -> str | None:
     """Return why a run's context weight carries no information; None where it does."""
-    weight_ST = run.context_weight_ST[:, run.labelled_T]
+    weight_ST = run.context_weight_ST[:, run.is_labelled]
     if not np.isfinite(weight_ST).all():
         return "no context weight: it has no CRM (a baseline)"
     if np.ptp(weight_ST) <= 1e-5:
@@ -39,7 +39,7 @@ def why_not(run: FinishedRun) -> str | None:
 
 
 def _context(run: FinishedRun) -> dict:
-    labelled_T = run.labelled_T
+    labelled_T = run.is_labelled
     pairs = zip(run.agreement_ST[:, labelled_T], run.context_weight_ST[:, labelled_T], strict=True)
     bin_ST = np.stack([_fifths(weight_T, labelled_T) for weight_T in run.context_weight_ST])
     bins = []

@@ -39,7 +39,7 @@ def why_not(run: FinishedRun) -> str | None:
 
 def _complete(run: FinishedRun) -> np.ndarray:
     """Return a mask [T] of labelled utterances with every modality of the run; a present one always contributes."""
-    return run.labelled_T & (run.contribution_STM > 0).all(axis=(0, 2))
+    return run.is_labelled & (run.contribution_STM > 0).all(axis=(0, 2))
 
 
 def _contributions(run: FinishedRun) -> dict:
@@ -55,5 +55,5 @@ def _contributions(run: FinishedRun) -> dict:
         "modalities": list(run.modalities),
         "overall": by_modality(run.contribution_STM, complete_T),
         "by_class": by_class,
-        "present": by_modality((run.contribution_STM > 0).astype(float), run.labelled_T),
+        "present": by_modality((run.contribution_STM > 0).astype(float), run.is_labelled),
     }

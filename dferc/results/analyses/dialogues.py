@@ -27,14 +27,14 @@ HOW = (
 def analyse_dialogues(runs: Mapping[str, FinishedRun]) -> dict:
     """Return the file's `dialogues`, of every run."""
     groupings = {
-        "by_length": lambda run: ranges(run.length_T, run.labelled_T),
-        "by_position": lambda run: ranges(run.place_T, run.labelled_T),
+        "by_length": lambda run: ranges(run.length, run.is_labelled),
+        "by_position": lambda run: ranges(run.place, run.is_labelled),
         "by_shift": emotion_shifts,
     }
     scores = {key: {name: _scores(run, group(run)) for name, run in runs.items()} for key, group in groupings.items()}
     statements = []
     name, run = next(iter(runs.items()))
-    nameless = int((run.labelled_T & (run.speaker_T == "")).sum())
+    nameless = int((run.is_labelled & (run.speaker_T == "")).sum())
     if nameless:
         statements.append(
             f"{nameless} labelled utterance(s) have no speaker: neither shift nor inertia, a group of their own"
@@ -48,12 +48,12 @@ def analyse_dialogues(runs: Mapping[str, FinishedRun]) -> dict:
 def _scores(run: FinishedRun, group_T: np.ndarray) -> list[dict]:
     """Return a line per group: ranges by where they begin, kinds of shift in the paper's order."""
     order = [FIRST, INERTIA, SHIFT, NAMELESS]
-    names = set(group_T[run.labelled_T])
+    names = set(group_T[run.is_labelled])
     lines = []
     for name in sorted(names, key=lambda name: order.index(name) if name in order else int(name.split("–")[0])):
-        inside_T = (group_T == name) & run.labelled_T
+        inside_T = (group_T == name) & run.is_labelled
         scores = scores_where(run.actual_T, run.predicted_ST, inside_T)
-        lines.append({"name": name, "dialogues": len(set(run.dialogue_T[inside_T])), **scores})
+        lines.append({"name": name, "dialogues": len(set(run.dialogue_id_T[inside_T])), **scores})
     return lines
 
 
@@ -82,9 +82,9 @@ def emotion_shifts(run: FinishedRun) -> np.ndarray:
 
 
 def emotion_before(run: FinishedRun) -> np.ndarray:
-    """Return the class id of the same speaker's last labelled utterance in the dialogue, [T]; -1 where there is none."""
+    """Return the label of the same speaker's last labelled utterance in the dialogue, [T]; -1 where there is none."""
     before_T, last = np.full(len(run.actual_T), -1), {}
-    for row, (dialogue, speaker, label) in enumerate(zip(run.dialogue_T, run.speaker_T, run.actual_T, strict=True)):
+    for row, (dialogue, speaker, label) in enumerate(zip(run.dialogue_id_T, run.speaker_T, run.actual_T, strict=True)):
         if speaker:
             before_T[row] = last.get((dialogue, speaker), -1)
             if label >= 0:

@@ -1,5 +1,4 @@
-"""Figures, each described once: `of_analyses` and `of_runs` describe, `interactive` and `static` draw.
+"""Figures, each described once without a plotting library: `of_analyses` and `of_runs` make `description`s.
 
-`description` has the parts of a figure, with no plotting library in them. `interactive` draws with plotly for the page,
-`static` with matplotlib for PDF and PNG.
+report/page/figures.js draws them with plotly, `static` with matplotlib as PDF and PNG.
 """

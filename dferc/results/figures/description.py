@@ -1,7 +1,8 @@
-"""Parts of a figure as plain data, and the sentences of its caption. Texts are plain, with \\n between lines."""
+"""Parts of a figure as plain data, and the sentences of its caption; page/figures.js and `static` draw them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 COLOURS = ("blue", "vermilion", "green", "purple", "orange", "sky", "yellow", "grey")
 """Okabe and Ito's palette, which people with any colour vision can tell apart."""
@@ -57,12 +58,13 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """Series on two axes: lines and markers, or horizontal bars whose series are stacked."""
+    """Series on two axes."""
 
+    kind: Literal["points", "bars", "matrix"] = "points"
+    """Lines and markers; horizontal bars, stacked; or percentages in cells, a series per row, for the page only."""
     series: Sequence[Series]
     x: Axis = field(default_factory=Axis)
     y: Axis = field(default_factory=Axis)
-    bars: bool = False
     heading: str = ""
     """Stands above the panel where several are side by side."""
     height: int = 400
@@ -70,24 +72,11 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrix:
-    """Cells by row and column, coloured by their percentage; for the page only."""
-
-    columns: Sequence[str]
-    rows: Sequence[str]
-    percent: Sequence[Sequence[float | None]]
-    count: Sequence[Sequence[float]]
-    x: Axis
-    y: Axis
-    height: int = 400
-
-
-@dataclass(frozen=True, kw_only=True)
 class View:
     """One state of a figure: a run, where there are several to choose from."""
 
     name: str = ""
-    panel: Panel | Matrix
+    panel: Panel
     how: str
     """How the numbers were computed; long, for the page only."""
     basis: str

@@ -122,8 +122,8 @@ def _stacked(modalities: Sequence[str], lines: Mapping[str, Mapping]) -> Panel:
                 **MODALITIES[modality],
             )
         )
-    x = Axis(title="contribution, mean over utterances and seeds", percent=True, limits=(0, 1))
-    return Panel(series=series, x=x, y=Axis(names=True), bars=True, height=160 + 32 * len(lines))
+    x = Axis(title="contribution, mean over utterances and seeds", percent=True, limits=(0, 1.02))
+    return Panel(series=series, x=x, y=Axis(names=True), kind="bars", height=160 + 32 * len(lines))
 
 
 def _spread_note(number: Mapping) -> str:

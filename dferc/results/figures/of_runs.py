@@ -11,7 +11,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.results.compare import Ablation
-from dferc.results.figures.description import Axis, Figure, Matrix, Panel, Sample, Series, View, counted
+from dferc.results.figures.description import Axis, Figure, Panel, Sample, Series, View, counted
 from dferc.results.runs import FinishedRun
 
 HOW_CLASSES = "F1 of each class, one mark per seed; the class's labelled utterances in brackets."
@@ -41,8 +41,8 @@ def class_figure(ablation: Ablation, sample: Sample) -> Figure:
 
 
 def _class_marks(run: FinishedRun, name: str, **look) -> Series:
-    occurs = np.flatnonzero(run.support_C)
-    labels = [f"{run.classes[index]} ({run.support_C[index]})" for index in occurs]
+    occurs = np.flatnonzero(run.support)
+    labels = [f"{run.classes[index]} ({run.support[index]})" for index in occurs]
     f1_SC = 100 * run.scores.f1_C[:, occurs]
     notes = [f"seed {seed}" for seed in run.seeds for _ in labels]
     y = labels * len(run.seeds)
@@ -53,28 +53,25 @@ def confusion_figure(ablation: Ablation, sample: Sample) -> Figure:
     """Describe row-normalised confusion matrices, one per run; classes that the split lacks have an empty row."""
     views = []
     for row in ablation.rows:
-        names, support_C = row.run.classes, row.run.support_C
-        count_CC = confusion(row.run)
-        percent_CC = 100 * count_CC / np.maximum(support_C, 1)[:, None]
-        matrix = Matrix(
-            columns=names,
-            rows=[f"{name} ({count})" for name, count in zip(names, support_C, strict=True)],
-            percent=[
-                [round(value, 1) if count else None for value in line] for line, count in zip(percent_CC, support_C)
-            ],
-            count=count_CC.round(1).tolist(),
-            x=Axis(title="taken for"),
-            y=Axis(title="true class"),
-        )
+        series = [
+            Series(
+                name=f"{emotion} ({support})",
+                x=row.run.classes,
+                y=[round(value, 1) if support else None for value in 100 * count_C / max(support, 1)],
+                notes=[f"{value:.1f} utterances" for value in count_C],
+            )
+            for emotion, support, count_C in zip(row.run.classes, row.run.support, confusion(row.run), strict=True)
+        ]
+        panel = Panel(kind="matrix", series=series, x=Axis(title="taken for"), y=Axis(title="true class", names=True))
         basis = sample.basis(counted(len(row.run.seeds), "seed"), row.name)
-        views.append(View(name=row.name, panel=matrix, how=HOW_CONFUSION, basis=basis))
+        views.append(View(name=row.name, panel=panel, how=HOW_CONFUSION, basis=basis))
     return Figure(key="confusion", title="Confusion matrix", views=views)
 
 
 def confusion(run: FinishedRun) -> np.ndarray:
     """Return utterances by true class (row) and predicted class (column), mean over the seeds, [C, C]."""
     classes = len(run.classes)
-    cell_SN = run.actual_N * classes + run.predicted_SN
+    cell_SN = run.labelled.actual_T * classes + run.labelled.predicted_ST
     return np.mean([np.bincount(cell_N, minlength=classes**2) for cell_N in cell_SN], axis=0).reshape(classes, classes)
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 COLUMN_IN, PAGE_IN = 3.4, 7.0
 
 HEX = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#767676")
-SYMBOLS = dict(zip(MARKERS, "oDs^PX*v", strict=True)) | {"": "none"}
+"""The palette as numbers; the page has its own shades, for light and dark grounds."""
+SYMBOLS = dict(zip(MARKERS, "oDs^PX*v", strict=True)) | {"": ""}
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "": "none"}
 BOX = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 """Behind text on a colour."""
@@ -125,23 +126,16 @@ def draw_sheet(sheet: Sheet, corpus: str, views: Sequence[View]) -> "Canvas":
     from matplotlib.figure import Figure as Canvas  # no window, no global state
 
     canvas = Canvas(figsize=(sheet.width_in, sheet.height_in), layout="constrained")
-    all_axes = canvas.subplots(1, len(views), squeeze=False)[0]
-    for axes, view in zip(all_axes, views, strict=True):
-        _draw(axes, view.panel)
-        if len(views) > 1 and view.panel.heading:
-            axes.set_title(view.panel.heading)
-    if len({view.panel.y for view in views}) == 1:  # one scale for all
-        for axes in all_axes[1:]:
-            axes.sharey(all_axes[0])
-            axes.tick_params(labelleft=False)
-            axes.set_ylabel("")
-    if views[0].panel.bars:
-        canvas.set_figheight(1.3 + 0.2 * len(views[0].panel.series[0].y))
+    one_scale = len({view.panel.y for view in views}) == 1
     handles = {}
-    for axes in all_axes:
+    for axes, view in zip(canvas.subplots(1, len(views), sharey=one_scale, squeeze=False)[0], views, strict=True):
+        _draw(axes, view.panel)
+        if len(views) > 1:
+            axes.set_title(view.panel.heading)
+        if one_scale:
+            axes.label_outer()
         handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = 2 if sheet.width_in == COLUMN_IN and not views[0].panel.bars else 4
-    canvas.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=columns)
+    canvas.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, columnspacing=1.2)
     canvas.supxlabel(caption(corpus, views, sheet.width_in), fontsize=6, color="#444444", x=0.01, ha="left")
     return canvas
 
@@ -149,60 +143,59 @@ def draw_sheet(sheet: Sheet, corpus: str, views: Sequence[View]) -> "Canvas":
 def caption(corpus: str, views: Sequence[View], width_in: float) -> str:
     """Return corpus, findings, run, n, seeds and what is simulated, in lines that fit the width."""
     findings = dict.fromkeys(view.finding for view in views if view.finding)
-    text = f"{corpus}: {' '.join([*findings, views[0].basis])}"
-    return "\n".join(textwrap.wrap(text, int(width_in * 22)))
+    return "\n".join(textwrap.wrap(f"{corpus}: {' '.join([*findings, views[0].basis])}", int(width_in * 22)))
 
 
 def _draw(axes: "Axes", panel: Panel) -> None:
-    horizontal = panel.y.names
-    names_of = [series.y if horizontal else series.x for series in panel.series]
-    names = list(dict.fromkeys(name for names in names_of for name in names))
-    if panel.bars:
+    columns = [series.y if panel.y.names else series.x for series in panel.series]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    if panel.kind == "bars":
         _draw_bars(axes, panel.series, names)
-    for index, series in enumerate(() if panel.bars else panel.series):
-        x, y = (np.array(values, dtype=object) for values in (series.x, series.y))
-        shift = 0.12 * (index - (len(panel.series) - 1) / 2)
-        if horizontal:
-            y = np.array([names.index(name) for name in y]) + shift
-        elif panel.x.names:
-            x = np.array([names.index(name) for name in x]) + shift
-        _draw_points(axes, series, x.astype(float), y.astype(float))
+    else:
+        # Markers of one name stand beside each other; where lines join them, close together.
+        step = 0.1 if any(series.line for series in panel.series) else 0.24
+        for index, series in enumerate(panel.series):
+            shift = step * (index - (len(panel.series) - 1) / 2)
+            values = (
+                [names.index(value) + shift for value in column] if axis.names else column
+                for axis, column in ((panel.x, series.x), (panel.y, series.y))
+            )
+            _draw_points(axes, series, *map(_numbers, values))
     for axis, letter in ((panel.x, "x"), (panel.y, "y")):
         _set_axis(axes, axis, letter, names)
-    if horizontal:
+    if panel.y.names:
         axes.invert_yaxis()
 
 
 def _draw_bars(axes: "Axes", all_series: Sequence[Series], names: Sequence[str]) -> None:
     left = np.zeros(len(names))
     for series in all_series:
-        rows = [names.index(name) for name in series.y]
-        values = np.array([np.nan if value is None else value for value in series.x])
+        rows, values = [names.index(name) for name in series.y], np.nan_to_num(_numbers(series.x))
         style = {"color": _colour(series), "hatch": 3 * series.hatch, "edgecolor": "white", "linewidth": 0.4}
         axes.barh(rows, values, left=left[rows], height=0.72, alpha=0.75, label=series.name, **style)
-        for row, value, text in zip(rows, values, series.labels, strict=True):
-            if text:
-                axes.text(left[row] + value / 2, row, text, ha="center", va="center", fontsize=6, bbox=BOX)
-        left[rows] += np.nan_to_num(values)
+        for row, value, label in zip(rows, values, series.labels, strict=True):
+            if label:
+                axes.text(left[row] + value / 2, row, label, ha="center", va="center", fontsize=6, bbox=BOX)
+        left[rows] += values
+    axes.figure.set_figheight(1.3 + 0.2 * len(names))
 
 
 def _draw_points(axes: "Axes", series: Series, x: np.ndarray, y: np.ndarray) -> None:
-    colour, style = _colour(series), {"label": series.name if series.in_legend else None, "zorder": 3}
-    spreads = [None if spread is None else _lengths(spread) for spread in (series.x_spread, series.y_spread)]
-    marker = SYMBOLS[series.marker.removesuffix("-open")]
-    face = "none" if series.marker.endswith("-open") else colour
-    if series.line or any(spread is not None for spread in spreads):
-        axes.errorbar(x, y, spreads[1], spreads[0], fmt="none", ecolor=colour, elinewidth=0.7)
-        style |= {"linewidth": 0.6 * series.width, "linestyle": DASHES[series.line]}
-        small = {"markersize": 4.5} if np.isscalar(series.size) else {"markersize": 0}
-        axes.plot(x, y, color=colour, marker=marker, markerfacecolor=face, **small, **style)
-    if not np.isscalar(series.size) or not (series.line or any(spread is not None for spread in spreads)):
-        area = np.square(series.size) / 6
-        axes.scatter(x, y, s=area, color=colour, marker=marker, alpha=series.opacity, linewidths=0, rasterized=True)
+    colour, is_open, one_size = _colour(series), series.marker.endswith("-open"), np.isscalar(series.size)
+    spreads = (
+        None if spread is None else np.nan_to_num(_numbers(spread)) for spread in (series.y_spread, series.x_spread)
+    )
+    style = {"color": colour, "marker": SYMBOLS[series.marker.removesuffix("-open")], "label": series.name}
+    style |= {"markerfacecolor": "white" if is_open else colour, "markersize": series.size / 2 if one_size else 0}
+    style |= {"linestyle": DASHES[series.line], "linewidth": 0.6 * series.width, "elinewidth": 0.7}
+    axes.errorbar(x, y, *spreads, rasterized=not series.line, **style)
+    if not one_size:
+        axes.scatter(x, y, np.square(series.size) / 6, color=colour, alpha=series.opacity, linewidths=0)
 
 
-def _lengths(spread: Sequence[float | None]) -> np.ndarray:
-    return np.array([0 if length is None else length for length in spread], dtype=float)
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    """Return an array with NaN for None."""
+    return np.array(values, dtype=float)
 
 
 def _colour(series: Series) -> str:
@@ -212,19 +205,18 @@ def _colour(series: Series) -> str:
 def _set_axis(axes: "Axes", axis: Axis, letter: str, names: Sequence[str]) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    own = getattr(axes, f"{letter}axis")
-    own.set_label_text(axis.title)
+    drawn = getattr(axes, f"{letter}axis")
+    drawn.set_label_text(axis.title)
     if axis.names:
-        own.set_ticks(range(len(names)), names)
-        axes.set(**{f"{letter}lim": (-0.5, len(names) - 0.5)})
+        drawn.set_ticks(range(len(names)), names)
     elif axis.blank:
-        own.set_ticks([])
-        axes.spines[["top", "right"]].set_visible(True)
+        drawn.set_ticks([])
     else:
-        own.grid(True)
+        drawn.grid(True)
     if axis.percent:
-        own.set_major_formatter(PercentFormatter(1, decimals=0))
-    if axis.limits and not axis.zoom:
-        axes.set(**{f"{letter}lim": axis.limits})
-    if axis.from_zero:
-        axes.set(**{f"{letter}lim": (0, None)})
+        drawn.set_major_formatter(PercentFormatter(1, decimals=0))
+    limits = (0, None) if axis.from_zero else axis.limits
+    if axis.names:
+        limits = (-0.5, len(names) - 0.5)
+    if limits and not axis.zoom:
+        axes.set(**{f"{letter}lim": limits})

@@ -62,7 +62,7 @@ def _order(name: str, run: FinishedRun, ids: np.ndarray) -> list[int]:
 
 
 def _run(name: str, run: FinishedRun, ids: np.ndarray) -> dict:
-    """Return means over the seeds in whole percent, flat, and each seed's class; None where the run has no such value."""
+    """Return means over the seeds in whole percent, flat, and each seed's class; None where the run has no value."""
     order = _order(name, run, ids)
     probability_SNC, weight_SN = run.probability_STC[:, order], run.context_weight_ST[:, order]
     return {

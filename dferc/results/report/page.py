@@ -1,6 +1,7 @@
 """One HTML file from plain data: template, style, scripts and plotly.js itself, nothing loaded from anywhere."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from dferc.core import VERSION
@@ -10,7 +11,6 @@ from dferc.results.ablation_table import caption, class_table, difference_headin
 from dferc.results.analyses.document import limits, read_analyses
 from dferc.results.compare import Ablation, collect
 from dferc.results.figures.description import counted
-from dferc.results.figures.interactive import figure_data
 from dferc.results.figures.of_analyses import analysis_figures
 from dferc.results.figures.of_runs import class_figure, confusion_figure, curve_figures
 from dferc.results.report.dialogues import browser
@@ -64,12 +64,11 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     about = summary(ablation, corpus, sample)
     card, table = about["card"], main_table(ablation)
     analyses = read_analyses(path, sample.split, card["card"])
-    described = {
+    figures = {
         "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
         "analyses": analysis_figures(analyses) if analyses else [],
         "training": curve_figures(runs, ablation, sample),
     }
-    figures = {section: [figure_data(figure) for figure in group] for section, group in described.items()}
     how = method_notes(ablation)
     return {
         "version": VERSION,
@@ -88,7 +87,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         "basis": sample.basis(counted(len(ablation.reference.seeds), "seed")),
         "limits": limits(analyses) if analyses else [],
         "figures": figures,
-        "figures_data": [figure for group in figures.values() for figure in group],
+        "figures_data": [asdict(figure) for group in figures.values() for figure in group],
         "browser": browser(ablation, corpus),
     }
 

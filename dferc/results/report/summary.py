@@ -19,7 +19,7 @@ def sample_of(ablation: Ablation) -> Sample:
     sentences = list(simulated({row.name: row.run for row in ablation.rows}))
     return Sample(
         split=run.split,
-        utterances=len(run.actual_N),
+        utterances=len(run.labelled.actual_T),
         dialogues=run.dialogues,
         simulated=simulation_sentence(sentences),
     )
@@ -66,7 +66,7 @@ def zero_f1(name: str, run: FinishedRun) -> str:
     never_SC = run.scores.f1_C == 0
     classes = [
         f"{run.classes[index]} ({never_SC[:, index].sum()} of {counted(len(run.seeds), 'seed')}, "
-        f"n = {run.support_C[index]})"
-        for index in np.flatnonzero(never_SC.any(axis=0) & (run.support_C > 0))
+        f"n = {run.support[index]})"
+        for index in np.flatnonzero(never_SC.any(axis=0) & (run.support > 0))
     ]
     return f"{name}: {', '.join(classes)}" if classes else ""
