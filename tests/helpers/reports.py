@@ -34,7 +34,7 @@ ROWS = replace(
 
 
 def write_inputs(root: Path) -> None:
-    """features/demo and runs/demo: `full`, with curves, better than `t`; `majority`, which never says two classes."""
+    """Write features/demo and runs/demo: `full`, with curves, better than `t`; `majority`, which predicts one class."""
     write_utterances(root / "features/demo/utterances.h5", ROWS)
     for modality in MODALITIES:
         write_features(root / f"features/demo/{modality}.h5", make_features(ROWS, modality, 4))
@@ -48,7 +48,7 @@ def write_inputs(root: Path) -> None:
 
 
 def make_analyses(root: Path) -> dict:
-    """analyses.json of `write_inputs`, with what models would add, of which there are none here."""
+    """Return analyses.json of `write_inputs`, with made-up results of models, of which there are none."""
     found = analyse(root / "runs/demo", root / "no-features")
     number = {"mean": 0.5, "std": 0.1, "seeds": 3, "n": 90}
     place = {"x": [0.0, 1.0, 2.0], "y": [2.0, 1.0, 0.0]}
@@ -71,7 +71,7 @@ def make_analyses(root: Path) -> dict:
 
 
 def write_report(root: Path) -> Path:
-    """The page of `write_inputs`, with analyses."""
+    """Write the page of `write_inputs`, with analyses."""
     path = root / "reports/demo/index.html"
     write_analyses(path.parent, make_analyses(root))
     write_page(path, root / "features/demo", root / "runs/demo")

@@ -39,7 +39,7 @@ def make_run(
     weights: list | None = None,
     confidence: float | list = 0.8,
 ) -> FinishedRun:
-    """A run of utterances as characters: labels n, j, a (`-`: none), dialogues and speakers (`.`: nameless)."""
+    """Return a run of utterances as characters: labels n, j, a (`-`: none), dialogues and speakers (`.`: nameless)."""
     ids = {"n": 0, "j": 1, "a": 2, "-": -1}
     predicted_ST = np.array([[ids[each] for each in row] for row in predicted])
     sure_ST = np.broadcast_to(np.asarray(confidence, dtype=float), predicted_ST.shape)[..., None]

@@ -34,7 +34,7 @@ def random_run(modalities: int = 3, seeds: int = 2) -> FinishedRun:
 
 
 def make_found(runs: dict[str, FinishedRun], simulated: tuple[str, ...] = ()) -> dict:
-    """A document as `dferc analyse` writes it, geometry and missing modalities by hand."""
+    """Return a document as `dferc analyse` writes it, geometry and missing modalities by hand."""
     first = next(iter(runs.values()))
     seeds, several = len(first.seeds), len(first.modalities) > 1
     levels = ("projected", "modality_level", "utterance_level") if several else ()

@@ -37,7 +37,7 @@ def page(browser, path):
 
 
 def focused(page) -> int:
-    """The row of the utterance that has the focus."""
+    """Return the row of the utterance that has the focus."""
     return int(page.evaluate("document.activeElement.dataset.row"))
 
 
