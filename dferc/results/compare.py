@@ -83,16 +83,7 @@ def scores_of(run: FinishedRun) -> dict[str, np.ndarray]:
 
 
 def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | None = None) -> Comparison:
-    """Compare two runs on the same utterances, by the seeds that both have.
-
-    Args:
-        run: a run of the reference's protocol.
-        reference: the run that it is compared with.
-        drawn_BD: result of `draw_dialogues`, where several comparisons share it.
-
-    Raises:
-        InputError: the protocols differ.
-    """
+    """Compare two runs of one protocol by the seeds of both; `drawn_BD`, of `draw_dialogues`, can be shared."""
     run = align(run, reference)
     seeds = tuple(seed for seed in run.seeds if seed in reference.seeds)
     if seeds:
@@ -116,12 +107,7 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
 
 
 def collect(folder: Path, split: str = "test", against: str = "full") -> Ablation:
-    """Read every run of a corpus and compare it with one of them.
-
-    Args:
-        folder: runs/<corpus>; a run that is not finished is left out, and noted.
-        split: the split to score.
-        against: name of the reference.
+    """Compare every finished run in runs/<corpus> with one of them.
 
     Raises:
         InputError: the reference is not there or not finished, or two runs follow different protocols.

@@ -14,12 +14,9 @@ from dferc.store.vocabulary import MODALITIES
 
 
 def read_runs(folder: Path, split: str, reference: str) -> tuple[dict[str, FinishedRun], list[str]]:
-    """Read every finished run of a corpus: variants in the paper's order, then baselines and trials by name.
+    """Read every finished run in runs/<corpus>: variants in the paper's order, then baselines and trials by name.
 
-    Args:
-        folder: runs/<corpus>.
-        split: the split to read.
-        reference: name of the run that must be there; the others get its numbering of classes.
+    Classes are numbered as in the reference.
 
     Returns:
         The runs by name, and a sentence for each run that is left out because it is not finished.

@@ -26,14 +26,9 @@ from dferc.store.vocabulary import MODALITIES
 def analyse(
     folder: Path, features: Path, split: str = "test", name: str = "full", device: torch.device | str = "cpu"
 ) -> dict:
-    """Analyse every finished run of a corpus.
+    """Analyse every finished run in runs/<corpus>, and the models of the one called `name`.
 
-    Args:
-        folder: runs/<corpus>.
-        features: features/<corpus>; without it, analyses that need models are left out, with a note.
-        split: the split to analyse.
-        name: the run whose models are analysed.
-        device: where the models run.
+    Without features/<corpus>, analyses that need models are left out, with a note.
 
     Raises:
         InputError: that run is not there or not finished, a table or checkpoint is damaged or of other features, or two

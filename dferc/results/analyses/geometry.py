@@ -32,13 +32,7 @@ HOW = (
 
 
 def analyse_geometry(silhouettes: Sequence[Mapping], rows: Mapping, tsne: Mapping | None) -> dict:
-    """Return the file's `geometry`.
-
-    Args:
-        silhouettes: results of `silhouettes`, per seed.
-        rows: result of `sample_rows`, the same for every seed.
-        tsne: result of `embed`.
-    """
+    """Return the file's `geometry`, from `silhouettes` per seed, `sample_rows` and `embed`."""
     count = len(rows["utterance"])
     by_level = {
         level: {by: number([seed[level][by] for seed in silhouettes], count) for by in ("by_modality", "by_utterance")}
@@ -82,10 +76,7 @@ def levels_of(inside: Inside, rows: Mapping[str, np.ndarray]) -> dict[str, np.nd
 
 
 def silhouettes(levels: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Return mean silhouettes of one seed by level, with modalities and with utterances as clusters.
-
-    NaN with fewer than two clusters.
-    """
+    """Return mean silhouettes of one seed, with modalities and utterances as clusters; NaN for fewer than two."""
     clusters = {"by_modality": rows["modality"], "by_utterance": rows["utterance"]}
     return {
         level: {by: _silhouette(x_RH, cluster_R) for by, cluster_R in clusters.items()}

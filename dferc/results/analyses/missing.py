@@ -94,12 +94,7 @@ def reduce_input(inside: Inside, draws: int) -> Reduced:
 
 
 def random_absences(present_MN: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """Return what stays present at each of `RATES`, [M, N] each: nested, at least one modality per utterance.
-
-    Args:
-        present_MN: bool.
-        random: draws which modality each utterance keeps, and the order in which the others go.
-    """
+    """Return what stays present at each of `RATES`, [M, N] each: nested, at least one modality per utterance."""
     keys_MN = np.where(present_MN, random.random(present_MN.shape), -1.0)
     kept_first_MN = present_MN & (keys_MN == keys_MN.max(axis=0))
     others = np.flatnonzero(present_MN & ~kept_first_MN)

@@ -15,12 +15,7 @@ DECIMALS = 6
 
 
 def number(values_S: Sequence[float], n_S: Sequence[float] | float) -> dict:
-    """Return mean and standard deviation over the seeds, in the file's layout.
-
-    Args:
-        values_S: one per seed; NaN where a seed has no utterance to compute it from.
-        n_S: utterances behind each value, or behind all alike.
-    """
+    """Return mean and standard deviation over the seeds in the file's layout; NaN = a seed without utterances."""
     values_S = np.asarray(values_S, dtype=float)
     n_S = np.broadcast_to(np.asarray(n_S, dtype=float), values_S.shape)
     finite_S = np.isfinite(values_S)
@@ -78,13 +73,7 @@ def analyse_each(
     why_not: Callable[[FinishedRun], str | None],
     analyse_run: Callable[[FinishedRun], dict],
 ) -> tuple[dict[str, dict], list[str]]:
-    """Return the analysis of every run that allows one, by name, and a statement for each of the others.
-
-    Args:
-        runs: runs by name.
-        why_not: returns the reason why a run cannot be analysed, or None.
-        analyse_run: returns the analysis of a run.
-    """
+    """Return the analysis of every run by name, or a statement where `why_not` gives a reason against it."""
     reasons = {name: why_not(run) for name, run in runs.items()}
     analysed = {name: analyse_run(runs[name]) for name, reason in reasons.items() if reason is None}
     return analysed, [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]

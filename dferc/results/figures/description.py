@@ -91,7 +91,7 @@ class View:
         return " ".join(filter(None, (self.how, self.finding, self.basis)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Figure:
     """A figure; readers of the page choose one of its views."""
 
@@ -102,7 +102,7 @@ class Figure:
     """Name of the choice between views."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Sample:
     """The utterances that a report's numbers rest on."""
 

@@ -23,6 +23,7 @@ HOW_CURVES = (
     "Mean over the seeds that reached the epoch (thick), each seed's validation (thin), and the epochs that validation "
     "chose, which are what is scored (circles). Train is measured while training, with dropout."
 )
+SPLITS = ("train", "validation")
 CURVES = {"weighted_f1": "Weighted F1 by epoch", "loss": "Loss by epoch"}
 
 
@@ -37,7 +38,7 @@ def class_figure(ablation: Ablation, sample: Sample) -> Figure:
         panel = Panel(series=series, x=Axis(title="F1 (%)", limits=(-2, 102)), y=Axis(names=True))
         basis = sample.basis(counted(len(row.run.seeds), "seed"), row.name)
         views.append(View(name=row.name, panel=panel, how=HOW_CLASSES, basis=basis))
-    return Figure(key="classes", title="F1 per class", views=views)
+    return Figure("classes", "F1 per class", views)
 
 
 def _class_marks(run: FinishedRun, name: str, **look) -> Series:
@@ -53,19 +54,15 @@ def confusion_figure(ablation: Ablation, sample: Sample) -> Figure:
     """Describe row-normalised confusion matrices, one per run; classes that the split lacks have an empty row."""
     views = []
     for row in ablation.rows:
-        series = [
-            Series(
-                name=f"{emotion} ({support})",
-                x=row.run.classes,
-                y=[round(value, 1) if support else None for value in 100 * count_C / max(support, 1)],
-                notes=[f"{value:.1f} utterances" for value in count_C],
-            )
-            for emotion, support, count_C in zip(row.run.classes, row.run.support, confusion(row.run), strict=True)
-        ]
+        classes, series = row.run.classes, []
+        for emotion, support, count_C in zip(classes, row.run.support, confusion(row.run), strict=True):
+            y = [round(value, 1) if support else None for value in 100 * count_C / max(support, 1)]
+            notes = [f"{value:.1f} utterances" for value in count_C]
+            series.append(Series(name=f"{emotion} ({support})", x=classes, y=y, notes=notes))
         panel = Panel(kind="matrix", series=series, x=Axis(title="taken for"), y=Axis(title="true class", names=True))
         basis = sample.basis(counted(len(row.run.seeds), "seed"), row.name)
         views.append(View(name=row.name, panel=panel, how=HOW_CONFUSION, basis=basis))
-    return Figure(key="confusion", title="Confusion matrix", views=views)
+    return Figure("confusion", "Confusion matrix", views)
 
 
 def confusion(run: FinishedRun) -> np.ndarray:
@@ -76,12 +73,7 @@ def confusion(run: FinishedRun) -> np.ndarray:
 
 
 def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figure]:
-    """Describe learning curves of every run that has any (baselines have none).
-
-    Args:
-        folder: runs/<corpus>.
-        ablation: its runs.
-        sample: for captions.
+    """Describe learning curves of every run in runs/<corpus> that has any (baselines have none).
 
     Raises:
         InputError: a history is no readable table.
@@ -94,19 +86,12 @@ def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figu
         views = []
         for name, by_seed in histories.items():
             if by_seed:
-                panel = Panel(
-                    series=list(_curves(by_seed, quantity)),
-                    x=Axis(title="epoch"),
-                    y=Axis(title=quantity.replace("_f1", " F1")),
-                )
+                y = Axis(title=quantity.replace("_f1", " F1"))
+                panel = Panel(series=list(_curves(by_seed, quantity)), x=Axis(title="epoch"), y=y)
                 basis = f"Run {name}; {sizes}; {counted(len(by_seed), 'seed')}. {sample.simulated}"
                 views.append(View(name=name, panel=panel, how=HOW_CURVES, basis=basis))
-        figures.append(Figure(key=f"curve-{quantity}", title=title, views=views))
+        figures.append(Figure(f"curve-{quantity}", title, views))
     return [figure for figure in figures if figure.views]
-
-
-SPLITS = ("train", "validation")
-"""Splits that a history has curves of."""
 
 
 def _read_histories(folder: Path, seeds: Sequence[int]) -> dict[int, list[dict[str, float]]]:
@@ -126,9 +111,8 @@ def _read_histories(folder: Path, seeds: Sequence[int]) -> dict[int, list[dict[s
 
 def _curves(by_seed: Mapping[int, list[dict]], quantity: str) -> Iterator[Series]:
     """Yield each seed's validation, then both means, then the chosen epochs."""
-    train, validation = (
-        {seed: [row[f"{split}_{quantity}"] for row in rows] for seed, rows in by_seed.items()} for split in SPLITS
-    )
+    columns = [f"{split}_{quantity}" for split in SPLITS]
+    train, validation = ({seed: [row[name] for row in rows] for seed, rows in by_seed.items()} for name in columns)
 
     def line(name: str, values: Sequence[float], **look) -> Series:
         return Series(name=name, x=list(range(1, len(values) + 1)), y=values, marker="", **look)
@@ -138,13 +122,8 @@ def _curves(by_seed: Mapping[int, list[dict]], quantity: str) -> Iterator[Series
     yield line("train, mean", _means(train.values()), line="dash", width=2.5, colour="vermilion")
     yield line("validation, mean", _means(validation.values()), line="solid", width=2.5)
     best = {seed: int(np.argmax([row["validation_weighted_f1"] for row in rows])) for seed, rows in by_seed.items()}
-    yield Series(
-        name="chosen epoch",
-        x=[index + 1 for index in best.values()],
-        y=[validation[seed][index] for seed, index in best.items()],
-        notes=[f"seed {seed}" for seed in best],
-        marker="circle-open",
-    )
+    x, y = [index + 1 for index in best.values()], [validation[seed][index] for seed, index in best.items()]
+    yield Series(name="chosen epoch", x=x, y=y, notes=[f"seed {seed}" for seed in best], marker="circle-open")
 
 
 def _means(seeds: Sequence[Sequence[float]]) -> list[float]:

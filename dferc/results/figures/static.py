@@ -29,25 +29,13 @@ SYMBOLS = dict(zip(MARKERS, "oDs^PX*v", strict=True)) | {"": ""}
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "": "none"}
 BOX = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 """Behind text on a colour."""
-STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 7.5,
-    "axes.titlesize": 7,
-    "axes.labelsize": 7.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.linewidth": 0.6,
-    "grid.color": "#d9d9d9",
-    "grid.linewidth": 0.5,
-    "errorbar.capsize": 2,
-    "pdf.fonttype": 42,  # letters as text, as publishers want them
-    "svg.hashsalt": "dferc",
-}
+STYLE = (
+    {"font.family": "sans-serif", "font.size": 7.5, "axes.titlesize": 7, "axes.labelsize": 7.5, "legend.fontsize": 7}
+    | {"xtick.labelsize": 7, "ytick.labelsize": 7, "legend.frameon": False, "errorbar.capsize": 2}
+    | {"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.linewidth": 0.6}
+    | {"grid.color": "#d9d9d9", "grid.linewidth": 0.5, "svg.hashsalt": "dferc"}
+    | {"pdf.fonttype": 42}  # letters as text, as publishers want them
+)
 
 
 class Sheet(NamedTuple):
@@ -85,14 +73,11 @@ def verify_matplotlib() -> None:
 
 
 def write_figures(folder: Path, analyses: Mapping) -> list[Path]:
-    """Draw every analysis that has data; remove the figures of those that have none (any more).
+    """Draw every analysis that has data, remove the figures of the others, and return the files written.
 
     Args:
         folder: reports/<corpus>/figures.
         analyses: contents of analyses.json.
-
-    Returns:
-        The files written.
     """
     from matplotlib import rc_context
 
@@ -105,9 +90,8 @@ def write_figures(folder: Path, analyses: Mapping) -> list[Path]:
                 path.unlink(missing_ok=True)
             continue
         with rc_context(STYLE):
-            canvas = draw_sheet(
-                sheet, analyses["corpus"], [view for key in sheet.figures for view in printed.get(key, ())]
-            )
+            views = [view for key in sheet.figures for view in printed.get(key, ())]
+            canvas = draw_sheet(sheet, analyses["corpus"], views)
             for path in paths:
                 _save(canvas, path)
         written += paths
@@ -188,6 +172,7 @@ def _draw_points(axes: "Axes", series: Series, x: np.ndarray, y: np.ndarray) -> 
     style = {"color": colour, "marker": SYMBOLS[series.marker.removesuffix("-open")], "label": series.name}
     style |= {"markerfacecolor": "white" if is_open else colour, "markersize": series.size / 2 if one_size else 0}
     style |= {"linestyle": DASHES[series.line], "linewidth": 0.6 * series.width, "elinewidth": 0.7}
+    style |= {"markeredgewidth": 1 if is_open else 0}
     axes.errorbar(x, y, *spreads, rasterized=not series.line, **style)
     if not one_size:
         axes.scatter(x, y, np.square(series.size) / 6, color=colour, alpha=series.opacity, linewidths=0)

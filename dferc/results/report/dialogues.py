@@ -17,10 +17,6 @@ from dferc.store.rows import CachedCorpus
 def browser(ablation: Ablation, corpus: CachedCorpus) -> dict:
     """Return the data that page/rows.js shows.
 
-    Args:
-        ablation: its runs are shown.
-        corpus: the source of texts and presence.
-
     Raises:
         InputError: predictions and features have different utterances.
     """

@@ -14,11 +14,7 @@ LIMIT = 0.25
 
 
 def drawn_intervals(ablation: Ablation, after: int) -> dict | None:
-    """Return the differences in weighted F1 of all rows as positions in pixels.
-
-    Args:
-        ablation: the table.
-        after: index of the column that the drawing follows.
+    """Return the differences in weighted F1 of all rows as positions in pixels, to be drawn after a column.
 
     Returns:
         width, after, zero; ticks: positions with their numbers in percent; rows: by name `mean` (None beyond the

@@ -32,14 +32,7 @@ PAGE = Path(__file__).parent / "page"
 
 
 def write_page(path: Path, features: Path, runs: Path, *, split: str = "test", against: str = "full") -> None:
-    """Write the report of a corpus.
-
-    Args:
-        path: reports/<corpus>/index.html.
-        features: features/<corpus>, which the runs were trained on.
-        runs: runs/<corpus>.
-        split: the split to show.
-        against: the run that the others are compared with.
+    """Write reports/<corpus>/index.html from features/<corpus> and runs/<corpus>.
 
     Raises:
         InputError: a run or the features are missing or damaged, or they do not belong together.
@@ -49,17 +42,7 @@ def write_page(path: Path, features: Path, runs: Path, *, split: str = "test", a
 
 
 def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) -> dict:
-    """Return everything that the template shows, as plain data.
-
-    Args:
-        corpus: the features that the runs were trained on.
-        runs: runs/<corpus>.
-        ablation: comparison of these runs.
-        path: analyses.json, which need not exist.
-
-    Raises:
-        InputError: runs and features do not belong together.
-    """
+    """Return everything that the template shows, as plain data; analyses.json at `path` need not exist."""
     sample = sample_of(ablation)
     about = summary(ablation, corpus, sample)
     card, table = about["card"], main_table(ablation)

@@ -17,12 +17,7 @@ def sample_of(ablation: Ablation) -> Sample:
     """Return the utterances behind the numbers of a report."""
     run = ablation.reference
     sentences = list(simulated({row.name: row.run for row in ablation.rows}))
-    return Sample(
-        split=run.split,
-        utterances=len(run.labelled.actual_T),
-        dialogues=run.dialogues,
-        simulated=simulation_sentence(sentences),
-    )
+    return Sample(run.split, len(run.labelled.actual_T), run.dialogues, simulation_sentence(sentences))
 
 
 def summary(ablation: Ablation, corpus: CachedCorpus, sample: Sample) -> dict:
