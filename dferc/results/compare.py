@@ -89,17 +89,17 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
     if seeds:
         run, reference = run.only(seeds), reference.only(seeds)
     drawn_BD = draw_dialogues(reference.dialogues) if drawn_BD is None else drawn_BD
-    one, two = scores_of(run), scores_of(reference)
+    scores, others = scores_of(run), scores_of(reference)
     resampled, reference_resampled = (
-        by_name(score_resamples(each.counts, drawn_BD), each.classes, each.support) for each in (run, reference)
+        by_name(score_resamples(one.counts, drawn_BD), one.classes, one.support) for one in (run, reference)
     )
     differences = {
         name: Difference(
-            mean=float(one[name].mean() - two[name].mean()),
+            mean=float(scores[name].mean() - others[name].mean()),
             dialogues=compare_dialogues(resampled[name] - reference_resampled[name], reference.dialogues),
-            seeds=compare_seeds(one[name], two[name]) if seeds else None,
+            seeds=compare_seeds(scores[name], others[name]) if seeds else None,
         )
-        for name in one
+        for name in scores
     }
     return Comparison(
         seeds, differences, mcnemar(run.labelled.actual_T, run.labelled.together, reference.labelled.together)

@@ -1,4 +1,4 @@
-"""The paper's analyses, from finished runs with known predictions: numbers by hand, and what cannot be said."""
+"""The paper's analyses, from finished runs with known predictions: numbers by hand, and what cannot be answered."""
 
 import json
 from dataclasses import replace

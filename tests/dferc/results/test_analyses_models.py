@@ -302,21 +302,21 @@ def shorten_seed_1(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "fault"),
     [
         (lambda text: text.replace("context_weight", "weight", 1), "no column context_weight"),
         (lambda text: re.sub(r"[^,]+,[^,]+$", "much,more", text, flags=re.MULTILINE), "could not convert"),
         (shorten_seed_1, "its seeds have different utterances"),
     ],
 )
-def test_a_damaged_table_of_predictions_is_named_with_its_fault(tmp_path, change, said):
+def test_a_damaged_table_of_predictions_is_named_with_its_fault(tmp_path, change, fault):
     rows = make_utterances()
     rows.emotion[rows.utterance_id == "test-0-0"] = -1
     run = write_run(tmp_path / "full", rows, {seed: np.zeros(len(rows), int) for seed in (0, 1)})
     path = run / "evaluate/predictions.csv"
     header, _, body = path.read_text(encoding="utf-8").partition("\n")
-    parts = (change(header), body) if "column" in said else (header, change(body))
+    parts = (change(header), body) if "column" in fault else (header, change(body))
     path.write_text("\n".join(parts), encoding="utf-8")
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=fault) as error:
         read_run(run)
     assert "predictions.csv" in str(error.value) and "Score it again" in str(error.value)

@@ -120,7 +120,7 @@ def test_damaged_metrics_are_refused(folder, text, message):
         (lambda table: table[-1].__setitem__(7, "rage"), "line 61: no row of predictions (KeyError('rage'))"),
         (lambda table: table[-1].__setitem__(8, "much"), "line 61: no row of predictions (ValueError("),
         (lambda table: table.append(table[-1]), "line 62: test-4-4 is there twice for seed 1"),
-        (lambda table: table[0].__setitem__(7, "said"), "line 1: no column predicted"),
+        (lambda table: table[0].__setitem__(7, "chosen"), "line 1: no column predicted"),
         (lambda table: table.clear(), "no column"),
     ],
 )
