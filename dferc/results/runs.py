@@ -142,7 +142,7 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     if not labelled:
         raise InputError(f"{folder}: the {split} split has no labelled utterance, so there is nothing to compare.")
     modalities, by_seed = _read_predictions(path, split, card["classes"], folder)
-    counts = {seed: sum(row["actual"] >= 0 for row in rows.values()) for seed, rows in by_seed.items()}
+    counts = {seed: sum(row["actual_T"] >= 0 for row in rows.values()) for seed, rows in by_seed.items()}
     if set(counts.values()) != {labelled} or len(counts) != metrics["seeds"]:
         raise InputError(
             f"{path}: expected {metrics['seeds']} seed(s) of {labelled} labelled {split} utterances each, found "
@@ -190,21 +190,22 @@ def _read_predictions(
         try:
             header = reader.fieldnames or ()
             modalities = tuple(name for name in MODALITIES if f"contribution_{name}" in header)
-            floats = {
-                "probability": [f"p_{name}" for name in classes],
-                "contribution": [f"contribution_{name}" for name in modalities],
-                "weights": ["context_weight", "agreement"],
+            floats = {"context_weight_ST": "context_weight", "agreement_ST": "agreement"}
+            vectors = {
+                "probability_STC": [f"p_{name}" for name in classes],
+                "contribution_STM": [f"contribution_{name}" for name in modalities],
             }
-            missing = {*COLUMNS, *sum(floats.values(), [])} - set(header)
+            missing = {*COLUMNS, *floats.values(), *sum(vectors.values(), [])} - set(header)
             if missing:
                 raise InputError(f"no column {', '.join(sorted(missing))}")
             for cells in reader:
                 if cells["split"] != split:
                     continue
-                row = {name: [float(cells[column]) for column in columns] for name, columns in floats.items()}
-                row |= {"dialogue": cells["dialogue_id"], "speaker": cells["speaker"]}
-                row["actual"] = number[cells["emotion"]] if cells["emotion"] else -1
-                row["predicted"] = number[cells["predicted"]]
+                row: dict = {f"{name}_T": cells[name] for name in ("utterance_id", "dialogue_id", "speaker")}
+                row["actual_T"] = number[cells["emotion"]] if cells["emotion"] else -1
+                row["predicted_ST"] = number[cells["predicted"]]
+                row |= {name: float(cells[column]) for name, column in floats.items()}
+                row |= {name: [float(cells[column]) for column in columns] for name, columns in vectors.items()}
                 if by_seed.setdefault(int(cells["seed"]), {}).setdefault(cells["utterance_id"], row) is not row:
                     raise InputError(f"{cells['utterance_id']} is there twice for seed {cells['seed']}")
         except (KeyError, TypeError, ValueError, csv.Error) as error:
@@ -218,27 +219,13 @@ def _arrange(by_seed: Mapping[int, Mapping[str, Mapping]], path: Path, **about) 
     if any(rows.keys() != first.keys() for rows in others):
         raise InputError(f"{path}: its seeds have different utterances. {_mend(about['folder'])}")
 
-    def of_utterances(name: str) -> list:
-        return [row[name] for row in first.values()]
-
-    def of_seeds(name: str) -> np.ndarray:
-        return np.array([[rows[utterance][name] for utterance in first] for rows in by_seed.values()])
-
-    weights_ST2 = of_seeds("weights")
-    run = FinishedRun(
-        **about,
-        classes=tuple(about["card"]["classes"]),
-        seeds=tuple(by_seed),
-        utterance_id_T=np.array(list(first), dtype=object),
-        dialogue_id_T=np.array(of_utterances("dialogue"), dtype=object),
-        speaker_T=np.array(of_utterances("speaker"), dtype=object),
-        actual_T=np.array(of_utterances("actual")),
-        predicted_ST=of_seeds("predicted"),
-        probability_STC=of_seeds("probability"),
-        contribution_STM=of_seeds("contribution"),
-        context_weight_ST=weights_ST2[..., 0],
-        agreement_ST=weights_ST2[..., 1],
-    )
+    texts = {name: np.array([row[name] for row in first.values()], dtype=object) for name in ROW_COLUMNS}
+    arrays = {
+        name: np.array([[rows[utterance][name] for utterance in first] for rows in by_seed.values()])
+        for name in SEED_COLUMNS
+    }
+    texts["actual_T"] = texts["actual_T"].astype(int)
+    run = FinishedRun(**about, classes=tuple(about["card"]["classes"]), seeds=tuple(by_seed), **texts, **arrays)
     changes = (run.dialogue_id_T[1:] != run.dialogue_id_T[:-1]).sum()
     if changes + 1 != len(set(run.dialogue_id_T)):
         raise InputError(f"{path}: the utterances of a dialogue are not contiguous. {_mend(run.folder)}")

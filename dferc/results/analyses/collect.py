@@ -14,7 +14,7 @@ from dferc.results.analyses.context import analyse_context, count_votes
 from dferc.results.analyses.contributions import analyse_contributions
 from dferc.results.analyses.dialogues import analyse_dialogues
 from dferc.results.analyses.geometry import analyse_geometry, embed, levels_of, sample_rows, silhouettes
-from dferc.results.analyses.inside import Inside, look_into
+from dferc.results.analyses.inside import look_into
 from dferc.results.analyses.missing import Reduced, analyse_missing, draws_per_seed, reduce_input
 from dferc.results.compare import class_notes
 from dferc.results.corpus_runs import read_runs, simulated
@@ -72,29 +72,28 @@ def _analyse_models(run: FinishedRun, features: Path, device: torch.device) -> _
     with progress_bar() as bar:
         task = bar.add_task(f"models of {run.folder.name}", total=len(run.seeds))
         for inside in look_into(run.folder, corpus, run.split, run.seeds, device):
-            _add_seed(results, inside, run)
+            if votes := count_votes(inside):
+                results.votes.append(votes)
+            results.reduced.append(reduce_input(inside, draws_per_seed(len(run.seeds))))
+            results.rows = sample_rows(inside.batch.present_MN.cpu().numpy())  # the same for every seed
+            levels = levels_of(inside, results.rows)
+            results.silhouettes.append(silhouettes(levels, results.rows))
+            results.tsne = results.tsne or _embed(inside.seed, levels, results.rows, run)
             bar.advance(task)
     return results
 
 
-def _add_seed(results: _ModelResults, inside: Inside, run: FinishedRun) -> None:
-    if votes := count_votes(inside):
-        results.votes.append(votes)
-    results.reduced.append(reduce_input(inside, draws_per_seed(len(run.seeds))))
-    is_first = not results.silhouettes
-    if is_first:
-        results.rows = sample_rows(inside.batch.present_MN.cpu().numpy())
-    modality, utterance = results.rows["modality"], results.rows["utterance"]
-    levels = levels_of(inside, results.rows)
-    results.silhouettes.append(silhouettes(levels, results.rows))
-    if is_first and len(utterance) > 3:
-        results.tsne = {
-            "seed": inside.seed,
-            "utterance_id": run.utterance_id_T[utterance].tolist(),
-            "modality": [run.modalities[index] for index in modality],
-            "emotion": [run.classes[label] if label >= 0 else None for label in run.actual_T[utterance]],
-            **embed(levels),
-        }
+def _embed(seed: int, levels: Mapping, rows: Mapping, run: FinishedRun) -> dict | None:
+    """Return the t-SNE with what its points are; None for fewer than four points."""
+    if len(rows["utterance"]) < 4:
+        return None
+    return {
+        "seed": seed,
+        "utterance_id": run.utterance_id_T[rows["utterance"]].tolist(),
+        "modality": [run.modalities[index] for index in rows["modality"]],
+        "emotion": [run.classes[label] if label >= 0 else None for label in run.actual_T[rows["utterance"]]],
+        **embed(levels),
+    }
 
 
 def describe(corpus: str, runs: Mapping[str, FinishedRun], run: FinishedRun, notes: list[str]) -> dict:
