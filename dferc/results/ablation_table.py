@@ -3,13 +3,13 @@
 CSV has everything between 0 and 1; the tables for people are in percent.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from dferc.core.console import console
 from dferc.core.files import write_atomically
 from dferc.core.tables import write_csv
-from dferc.results.compare import Ablation, AblationRow, Difference, scores_of
+from dferc.results.compare import Ablation, AblationRow, scores_of
 from dferc.results.published import SOURCES, Published, published_scores
 from dferc.results.statistics import RESAMPLES, Interval
 from dferc.results.text_tables import (
@@ -37,14 +37,8 @@ HOLM = "Each p is Holm-corrected over the rows compared."
 SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
 """Scores of whole splits -> their headings."""
 
-DIFFERENCES = {
-    "95 % over dialogues": lambda row: interval_cell(_weighted(row).dialogues),
-    "95 % over seeds": lambda row: interval_cell(_weighted(row).seeds),
-    "p, dialogues": lambda row: p_cell(row.corrected.dialogues),
-    "p, seeds": lambda row: p_cell(row.corrected.seeds),
-    "p, McNemar": lambda row: p_cell(row.corrected.mcnemar),
-}
-"""Columns that follow the difference; the reference has none of them."""
+COMPARED = ("95 % over dialogues", "95 % over seeds", "p, dialogues", "p, seeds", "p, McNemar")
+"""Headings of the columns that follow the difference."""
 
 
 def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
@@ -91,20 +85,27 @@ def as_note(sentence: str) -> str:
 
 def main_table(ablation: Ablation) -> TextTable:
     """Return scores, differences and tests: a row per run, then the published ones."""
-    columns: dict[str, Callable[[AblationRow], str]] = {
-        "": lambda row: row.name,
-        "seeds": lambda row: str(len(row.run.seeds)),
-        **{title: lambda row, name=name: mean_cell(scores_of(row.run)[name]) for name, title in SCORES.items()},
-        difference_heading(ablation): lambda row: (
-            difference_cell(_weighted(row).mean) if row.comparison else "reference"
-        ),
-        **{title: lambda row, cell=cell: cell(row) if row.comparison else NONE for title, cell in DIFFERENCES.items()},
-    }
-    rows = [[cell(row) for cell in columns.values()] for row in ablation.rows]
-    for line in _published(ablation):
-        scores = [NONE if (score := getattr(line, name)) is None else f"{score:.2f}" for name in SCORES]
-        rows.append([f"{line.system} ({line.source})", NONE, *scores, NONE, *[NONE] * len(DIFFERENCES)])
-    return TextTable(list(columns), rows, len(ablation.rows))
+    heading = difference_heading(ablation)
+    header = ["", "seeds", *SCORES.values(), heading, *COMPARED]
+    lines = [_cells(row, heading) for row in ablation.rows]
+    for published in _published(ablation):
+        scores = {title: getattr(published, name) for name, title in SCORES.items()}
+        cells = {title: f"{score:.2f}" for title, score in scores.items() if score is not None}
+        lines.append({"": f"{published.system} ({published.source})"} | cells)
+    rows = [[cells.get(column, NONE) for column in header] for cells in lines]
+    return TextTable(header, rows, len(ablation.rows))
+
+
+def _cells(row: AblationRow, heading: str) -> dict[str, str]:
+    """Return the cells of a run by column."""
+    scores = scores_of(row.run)
+    cells = {"": row.name, "seeds": str(len(row.run.seeds))}
+    cells |= {title: mean_cell(scores[name]) for name, title in SCORES.items()}
+    if row.comparison is None:
+        return cells | {heading: "reference"}
+    mean, dialogues, seeds = row.comparison.differences["weighted_f1"]
+    compared = (interval_cell(dialogues), interval_cell(seeds), *map(p_cell, row.corrected))
+    return cells | {heading: difference_cell(mean)} | dict(zip(COMPARED, compared, strict=True))
 
 
 def difference_heading(ablation: Ablation) -> str:
@@ -123,10 +124,6 @@ def class_table(ablation: Ablation) -> TextTable:
     return TextTable(header, rows, len(rows))
 
 
-def _weighted(row: AblationRow) -> Difference:
-    return row.comparison.differences["weighted_f1"]
-
-
 def _published(ablation: Ablation) -> tuple[Published, ...]:
     """Return the published rows; none beside simulated features, which scores of recordings do not measure."""
     comparable = ablation.reference.split == "test" and not ablation.simulated
@@ -143,7 +140,7 @@ def _csv_rows(ablation: Ablation) -> Iterator[dict]:
             values = scores.get(name)
             cells[name] = None if values is None else float(values.mean())
             cells[f"{name}_std"] = None if values is None or len(values) < 2 else float(values.std(ddof=1))
-        weighted = row.comparison and _weighted(row)
+        weighted = row.comparison and row.comparison.differences["weighted_f1"]
         cells |= {"compared_seeds": weighted and len(row.comparison.seeds), "difference": weighted and weighted.mean}
         for over in ("dialogues", "seeds"):
             interval = weighted and getattr(weighted, over)

@@ -166,13 +166,15 @@ def _draw_bars(axes: "Axes", all_series: Sequence[Series], names: Sequence[str])
 
 def _draw_points(axes: "Axes", series: Series, x: np.ndarray, y: np.ndarray) -> None:
     colour, is_open, one_size = _colour(series), series.marker.endswith("-open"), np.isscalar(series.size)
-    spreads = (
-        None if spread is None else np.nan_to_num(_numbers(spread)) for spread in (series.y_spread, series.x_spread)
-    )
-    style = {"color": colour, "marker": SYMBOLS[series.marker.removesuffix("-open")], "label": series.name}
+    spreads = (spread and np.nan_to_num(_numbers(spread)) for spread in (series.y_spread, series.x_spread))
+    style = {
+        "color": colour,
+        "marker": SYMBOLS[series.marker.removesuffix("-open")],
+        "label": series.name if series.in_legend else None,
+    }
     style |= {"markerfacecolor": "white" if is_open else colour, "markersize": series.size / 2 if one_size else 0}
     style |= {"linestyle": DASHES[series.line], "linewidth": 0.6 * series.width, "elinewidth": 0.7}
-    style |= {"markeredgewidth": 1 if is_open else 0}
+    style |= {"markeredgecolor": colour if is_open else "none"}
     axes.errorbar(x, y, *spreads, rasterized=not series.line, **style)
     if not one_size:
         axes.scatter(x, y, np.square(series.size) / 6, color=colour, alpha=series.opacity, linewidths=0)
