@@ -37,7 +37,7 @@ class Comparison(NamedTuple):
     seeds: tuple[int, ...]
     """Seeds of both runs, by which they are paired; empty: none in common, so all of each are compared."""
     differences: dict[str, Difference]
-    """By score, as `by_name` names them."""
+    """Difference of each score, named as in `by_name`."""
     mcnemar: float
     """p for the accuracy of the class that the seeds choose together."""
 

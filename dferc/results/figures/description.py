@@ -78,7 +78,7 @@ class View:
     name: str = ""
     panel: Panel
     how: str
-    """How the numbers were computed; long, for the page only."""
+    """Method behind the numbers; long, for the page only."""
     basis: str
     """Run, n, seeds and what is simulated: the end of every caption."""
     finding: str = ""

@@ -51,7 +51,7 @@ def page(root) -> str:
 
 
 class Elements(HTMLParser):
-    """What a browser would make of a page: elements with attributes, and the text of scripts by id."""
+    """Elements of a page with their attributes, and the text of scripts by id, as a browser reads them."""
 
     def __init__(self, page: str):
         super().__init__()

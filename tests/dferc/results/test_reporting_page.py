@@ -198,7 +198,7 @@ def test_phone_needs_no_sideways_scrolling(browser, path, width):
 
 
 def contrast(one: str, two: str) -> float:
-    """Of two colours (#rrggbb), as WCAG 2 defines it: 1 to 21."""
+    """Return the contrast of two colours (#rrggbb), as WCAG 2 defines it: 1 to 21."""
     channels = np.array([[int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)] for colour in (one, two)])
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     dark, light = sorted(linear @ (0.2126, 0.7152, 0.0722))
@@ -207,7 +207,7 @@ def contrast(one: str, two: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_lines_stand_out_from_what_is_behind_them(browser, path, scheme):
-    """By 4.5 and 3, as WCAG 2 asks at level AA."""
+    """Contrasts are at least 4.5 and 3, as WCAG 2 asks at level AA."""
     with opened(browser, path, color_scheme=scheme) as page:
         behind = {
             "ink": ["paper", "panel", "warn", "mark", "sequential"],
