@@ -51,7 +51,7 @@ def align(run: FinishedRun, reference: FinishedRun) -> FinishedRun:
         InputError: they follow different protocols; the message shows both cards.
     """
     if run.card["card"] != reference.card["card"]:
-        cards = "\n".join(f"  - {one.folder}: {describe_card(one.card)}" for one in (reference, run))
+        cards = "\n".join(f"  - {one.folder}: {_describe(one.card)}" for one in (reference, run))
         raise InputError(
             f"{reference.folder} and {run.folder} follow different protocols; their scores must not be compared:\n"
             f"{cards}\nTrain and score both on the same labels and splits."
@@ -66,8 +66,7 @@ def align(run: FinishedRun, reference: FinishedRun) -> FinishedRun:
     )
 
 
-def describe_card(card: Mapping) -> str:
-    """Return a protocol card in one line."""
+def _describe(card: Mapping) -> str:
     splits = (f"{name} {split['labelled']} in {split['dialogues']}" for name, split in card["splits"].items())
     return (
         f"card {card['card']}: {card['protocol']}; classes {', '.join(card['classes'])}; "

@@ -40,29 +40,20 @@ def why_not(run: FinishedRun) -> str | None:
 
 def _context(run: FinishedRun) -> dict:
     labelled_T = run.is_labelled
-    pairs = zip(run.agreement_ST[:, labelled_T], run.context_weight_ST[:, labelled_T], strict=True)
-    bin_ST = np.stack([_fifths(weight_T, labelled_T) for weight_T in run.context_weight_ST])
-    bins = []
+    correlation_S, bin_ST, bins = [], [], []
+    for agreement_T, weight_T in zip(run.agreement_ST, run.context_weight_ST, strict=True):
+        pair = np.stack([agreement_T, weight_T])[:, labelled_T]
+        varies = np.ptp(pair, axis=1).min() > 1e-6
+        correlation_S.append(np.corrcoef(pair)[0, 1] if varies else np.nan)
+        # Quantiles of the labelled ones; a weight on an edge belongs to the bin below it.
+        bin_ST.append(np.searchsorted(np.quantile(weight_T[labelled_T], np.arange(1, BINS) / BINS), weight_T))
     for index in range(BINS):
-        inside_ST = (bin_ST == index) & labelled_T
+        inside_ST = (np.stack(bin_ST) == index) & labelled_T
         if inside_ST.any():
             values = {"weight": run.context_weight_ST, "agreement": run.agreement_ST}
             line = {name: mean_where(values_ST, inside_ST) for name, values_ST in values.items()}
             bins.append(line | scores_where(run.actual_T, run.predicted_ST, inside_ST))
-    return {"correlation": number([_correlation(*pair) for pair in pairs], labelled_T.sum()), "bins": bins}
-
-
-def _fifths(weight_T: np.ndarray, labelled_T: np.ndarray) -> np.ndarray:
-    """Return bin numbers [T] by quantiles of the labelled ones; a weight on an edge belongs to the bin below it."""
-    edges = np.quantile(weight_T[labelled_T], np.arange(1, BINS) / BINS)
-    return np.searchsorted(edges, weight_T)
-
-
-def _correlation(one_T: np.ndarray, two_T: np.ndarray) -> float:
-    """Return Pearson's correlation; NaN where either does not vary."""
-    if min(np.ptp(one_T), np.ptp(two_T)) <= 1e-6:
-        return float("nan")
-    return float(np.corrcoef(one_T, two_T)[0, 1])
+    return {"correlation": number(correlation_S, labelled_T.sum()), "bins": bins}
 
 
 def count_votes(inside: Inside) -> dict[int, dict[str, float]]:

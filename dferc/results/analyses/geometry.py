@@ -77,17 +77,12 @@ def levels_of(inside: Inside, rows: Mapping[str, np.ndarray]) -> dict[str, np.nd
 
 def silhouettes(levels: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """Return mean silhouettes of one seed, with modalities and utterances as clusters; NaN for fewer than two."""
-    clusters = {"by_modality": rows["modality"], "by_utterance": rows["utterance"]}
-    return {
-        level: {by: _silhouette(x_RH, cluster_R) for by, cluster_R in clusters.items()}
-        for level, x_RH in levels.items()
-    }
-
-
-def _silhouette(x_RH: np.ndarray, cluster_R: np.ndarray) -> float:
-    if not 1 < len(np.unique(cluster_R)) < len(cluster_R):
-        return float("nan")
-    return float(silhouette_score(x_RH, cluster_R, metric="cosine"))
+    scores: dict[str, dict[str, float]] = {level: {} for level in levels}
+    for by, cluster_R in {"by_modality": rows["modality"], "by_utterance": rows["utterance"]}.items():
+        several = 1 < len(np.unique(cluster_R)) < len(cluster_R)
+        for level, x_RH in levels.items():
+            scores[level][by] = float(silhouette_score(x_RH, cluster_R, metric="cosine")) if several else float("nan")
+    return scores
 
 
 def embed(levels: Mapping[str, np.ndarray]) -> dict:

@@ -60,11 +60,7 @@ SHEETS = {
 
 
 def verify_matplotlib() -> None:
-    """Check that figures can be drawn, before anything is computed.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
+    """Raise an InputError if matplotlib is not installed, before anything is computed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError(
             "Figures are drawn by matplotlib, which is not installed: pip install 'dferc[report]' (from a checkout: "
@@ -73,12 +69,7 @@ def verify_matplotlib() -> None:
 
 
 def write_figures(folder: Path, analyses: Mapping) -> list[Path]:
-    """Draw every analysis that has data, remove the figures of the others, and return the files written.
-
-    Args:
-        folder: reports/<corpus>/figures.
-        analyses: contents of analyses.json.
-    """
+    """Draw every analysis that has data, remove the figures of the others, and return the files written."""
     from matplotlib import rc_context
 
     printed = {figure.key: [view for view in figure.views if view.printed] for figure in analysis_figures(analyses)}
