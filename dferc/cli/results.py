@@ -5,16 +5,7 @@ from pathlib import Path
 
 import click
 
-from dferc.cli.options import (
-    CORPUS,
-    DEVICE,
-    FEATURES,
-    FOLDER,
-    JSON,
-    RUNS,
-    SPLIT,
-    options,
-)
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FOLDER, JSON, RUNS, SPLIT, options
 from dferc.core.console import console, readable_errors
 
 
@@ -25,9 +16,9 @@ from dferc.core.console import console, readable_errors
 @readable_errors
 def table(corpus, runs, split, against, out) -> None:
     """Write the ablation table: every run of a corpus, differences to one of them, paired tests, published scores."""
+    from dferc.results.ablation_table import show_ablation, write_tables
     from dferc.results.compare import collect
     from dferc.results.runs import choose_split
-    from dferc.results.tables import show_ablation, write_tables
 
     ablation = collect(runs / corpus, split or choose_split(runs / corpus / against), against)
     show_ablation(ablation)
@@ -41,22 +32,22 @@ def table(corpus, runs, split, against, out) -> None:
 @readable_errors
 def compare(run, reference, split, as_json) -> None:
     """Compare two runs of one protocol, such as runs/meld/full and runs/trial/meld/full: RUN less REFERENCE."""
-    from dferc.results.compare import compare as run_comparison
+    from dferc.results.compare import compare as compare_runs
+    from dferc.results.comparison_table import comparison_json, show_comparison
     from dferc.results.runs import choose_split, read_run
-    from dferc.results.tables import comparison_json, show_comparison
 
     split = split or choose_split(reference)
     one, two = read_run(run, split), read_run(reference, split)
-    found = run_comparison(one, two)
+    comparison = compare_runs(one, two)
     if as_json:
-        click.echo(json.dumps(comparison_json(one, two, found), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(comparison_json(one, two, comparison), indent=2, ensure_ascii=False))
     else:
-        show_comparison(one, two, found)
+        show_comparison(one, two, comparison)
 
 
 @click.command()
 @options(CORPUS, RUNS, FEATURES, SPLIT, DEVICE)
-@click.option("--run", default="full", show_default=True, help="The run whose models are looked into.")
+@click.option("--run", default="full", show_default=True, help="The run whose models are analysed.")
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Figures as PDF and PNG, too.")
 @click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Files go to OUT/CORPUS/.")
 @readable_errors
@@ -64,19 +55,19 @@ def analyse(corpus, runs, features, split, device, run, figures, out) -> None:
     """Write the paper's analyses of a corpus' runs (analyses.json): contributions, context, dialogues, missing."""
     from dferc.core.device import choose_device
     from dferc.results.analyses.collect import analyse as analyse_runs
-    from dferc.results.analyses.collect import write_analyses
-    from dferc.results.analyses.figures import verify_matplotlib, write_figures
+    from dferc.results.analyses.document import write_analyses
+    from dferc.results.figures.static import verify_matplotlib, write_figures
     from dferc.results.runs import choose_split
 
     if figures:
         verify_matplotlib()
     split = split or choose_split(runs / corpus / run)
-    found = analyse_runs(runs / corpus, features / corpus, split, run, choose_device(device, "float32").device)
-    for note in found["notes"]:
+    analyses = analyse_runs(runs / corpus, features / corpus, split, run, choose_device(device, "float32").device)
+    for note in analyses["notes"]:
         console.print(f"note: {note}", markup=False)
-    console.print(f"written: {write_analyses(out / corpus, found)}", markup=False)
+    console.print(f"written: {write_analyses(out / corpus, analyses)}", markup=False)
     if figures:
-        written = write_figures(out / corpus / "figures", found)
+        written = write_figures(out / corpus / "figures", analyses)
         console.print(f"written: {len(written)} figures in {out / corpus / 'figures'}", markup=False)
 
 

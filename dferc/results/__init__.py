@@ -1,1 +1,1 @@
-"""What runs left behind: read, compared, tested, tabulated, drawn."""
+"""Results of finished runs: read, compared, tested, tabulated, analysed, drawn and reported."""

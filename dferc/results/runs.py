@@ -1,12 +1,10 @@
-"""What finished runs left behind, read back to be compared: runs/<corpus>/<variant>/{metrics.json,evaluate/}.
+"""Finished runs, verified and read into arrays: metrics.json and evaluate/ of runs/<corpus>/<variant>.
 
-Labelled utterances of one split only. S seeds, N utterances, C classes.
+S seeds, T utterances of a split in the corpus' order, C classes, M modalities of the run.
 """
 
 import csv
-import difflib
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,80 +13,122 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, Scores, count, score_seeds
+from dferc.store.vocabulary import MODALITIES
 
-NEEDED = ("seed", "utterance_id", "dialogue_id", "split", "emotion", "predicted")
+COLUMNS = ("seed", "utterance_id", "dialogue_id", "speaker", "split", "emotion", "predicted")
 
 ROUNDING = 2e-6
-"""metrics.json keeps six decimals."""
+"""Largest rounding error of scores in metrics.json, which have six decimals."""
+
+
+ROW_COLUMNS = ("utterance_id_T", "dialogue_id_T", "speaker_T", "actual_T")
+SEED_COLUMNS = ("predicted_ST", "probability_STC", "contribution_STM", "context_weight_ST", "agreement_ST")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """The predictions of one variant for one split, utterances ordered by id; made by `read_run`."""
+class FinishedRun:
+    """Predictions of one variant for one split, from `read_run`: every utterance, dialogues contiguous."""
 
     folder: Path
     split: str
     card: Mapping
-    """The protocol card: evaluate/protocol.json."""
+    """Protocol card: evaluate/protocol.json."""
     classes: tuple[str, ...]
+    modalities: tuple[str, ...]
+    """Modalities with contributions; none for a baseline."""
     seeds: tuple[int, ...]
-    utterance_id: np.ndarray
-    dialogue_N: np.ndarray
-    """Numbers from 0."""
-    actual_N: np.ndarray
-    predicted_SN: np.ndarray
-    probability_SNC: np.ndarray
+    utterance_id_T: np.ndarray
+    dialogue_id_T: np.ndarray
+    speaker_T: np.ndarray
+    actual_T: np.ndarray
+    """Class ids; -1 = unlabelled."""
+    predicted_ST: np.ndarray
+    probability_STC: np.ndarray
+    contribution_STM: np.ndarray
+    """0 = the utterance lacks the modality."""
+    context_weight_ST: np.ndarray
+    """NaN where the run has none (a baseline)."""
+    agreement_ST: np.ndarray
+
+    @cached_property
+    def labelled(self) -> "FinishedRun":
+        """The labelled utterances alone, ordered by id: runs of one protocol may order their dialogues differently."""
+        rows = np.flatnonzero(self.is_labelled)
+        rows = rows[np.argsort(self.utterance_id_T[rows])]
+        kept = {name: getattr(self, name)[rows] for name in ROW_COLUMNS}
+        return replace(self, **kept, **{name: getattr(self, name)[:, rows] for name in SEED_COLUMNS})
+
+    def only(self, seeds: tuple[int, ...]) -> "FinishedRun":
+        """Return the run with these of its seeds."""
+        index = [self.seeds.index(seed) for seed in seeds]
+        return replace(self, seeds=seeds, **{name: getattr(self, name)[index] for name in SEED_COLUMNS})
+
+    @property
+    def is_labelled(self) -> np.ndarray:
+        """Mask, [T]."""
+        return self.actual_T >= 0
+
+    @property
+    def dialogue(self) -> np.ndarray:
+        """Number of the dialogue from 0, in the order of dialogue ids, [T]."""
+        return np.unique(self.dialogue_id_T, return_inverse=True)[1]
+
+    @property
+    def length(self) -> np.ndarray:
+        """Number of utterances in the dialogue, [T]."""
+        return np.bincount(self.dialogue)[self.dialogue]
+
+    @property
+    def place(self) -> np.ndarray:
+        """Place in the dialogue from 1, [T]; unlabelled utterances count."""
+        _, first, dialogue = np.unique(self.dialogue_id_T, return_index=True, return_inverse=True)
+        return np.arange(len(dialogue)) - first[dialogue] + 1
 
     @cached_property
     def counts(self) -> Counts:
-        """By dialogue."""
-        return count(self.actual_N, self.predicted_SN, self.dialogue_N, len(self.classes))
+        """Counts of the labelled utterances, by dialogue."""
+        run = self.labelled
+        return count(run.actual_T, run.predicted_ST, run.dialogue, len(run.classes))
 
     @cached_property
     def scores(self) -> Scores:
-        """Per seed."""
+        """Scores per seed."""
         return score_seeds(self.counts)
 
     @property
     def dialogues(self) -> int:
-        """D."""
-        return int(self.dialogue_N.max()) + 1
+        """Number of dialogues with a labelled utterance."""
+        return len(self.counts.actual_DC)
 
     @property
     def support(self) -> np.ndarray:
-        """[C] labelled utterances of each class."""
+        """Labelled utterances of each class, [C]."""
         return self.counts.actual_DC.sum(axis=0)
 
     @property
     def together(self) -> np.ndarray:
-        """[N] the class that the seeds together choose: the highest mean probability."""
-        return self.probability_SNC.mean(axis=0).argmax(axis=1)
-
-    def only(self, seeds: tuple[int, ...]) -> "Run":
-        """The same with these of its seeds."""
-        at = [self.seeds.index(seed) for seed in seeds]
-        return replace(self, seeds=seeds, predicted_SN=self.predicted_SN[at], probability_SNC=self.probability_SNC[at])
+        """Class that the seeds choose together, by the highest mean probability, [T]."""
+        return self.probability_STC.mean(axis=0).argmax(axis=1)
 
 
 def choose_split(folder: Path) -> str:
-    """What a run is compared on where nobody says: test, or validation where no test utterance has a label.
+    """Return the split to compare a run on by default: test, or validation where no test utterance has a label.
 
     Raises:
         InputError: its protocol card is damaged.
     """
     path = folder / "evaluate/protocol.json"
     if not path.exists():
-        return "test"  # whoever reads the run will say what is missing
+        return "test"  # reading the run reports what is missing
     return "test" if _read_json(path, folder, ("splits",))["splits"]["test"]["labelled"] else "validation"
 
 
-def read_run(folder: Path, split: str = "test") -> Run:
+def read_run(folder: Path, split: str = "test") -> FinishedRun:
     """Read a run that `dferc train`, `evaluate` or `baselines` finished.
 
     Raises:
-        InputError: a file is missing, damaged or of another evaluation than the others, or the split has no label.
+        InputError: a file is missing, damaged or from another evaluation than the others, or the split has no label.
     """
     metrics = _read_json(folder / "metrics.json", folder, ("card", "seeds"))
     card = _read_json(folder / "evaluate/protocol.json", folder, ("card", "protocol", "classes", "splits"))
@@ -101,20 +141,19 @@ def read_run(folder: Path, split: str = "test") -> Run:
     labelled = card["splits"][split]["labelled"]
     if not labelled:
         raise InputError(f"{folder}: the {split} split has no labelled utterance, so there is nothing to compare.")
-    by_seed = _read_predictions(path, split, tuple(card["classes"]), folder)
-    first = next(iter(by_seed.values()), {})
-    short = [seed for seed, rows in by_seed.items() if rows.keys() != first.keys() or len(rows) != labelled]
-    if short or len(by_seed) != metrics["seeds"]:
+    modalities, by_seed = _read_predictions(path, split, card["classes"], folder)
+    counts = {seed: sum(row["actual_T"] >= 0 for row in rows.values()) for seed, rows in by_seed.items()}
+    if set(counts.values()) != {labelled} or len(counts) != metrics["seeds"]:
         raise InputError(
             f"{path}: expected {metrics['seeds']} seed(s) of {labelled} labelled {split} utterances each, found "
-            f"{', '.join(f'seed {seed} with {len(rows)}' for seed, rows in by_seed.items()) or 'none'}. {_mend(folder)}"
+            f"{', '.join(f'seed {seed} with {number}' for seed, number in counts.items()) or 'none'}. {_mend(folder)}"
         )
-    run = _arrange(folder, split, card, by_seed)
-    kept, found = metrics[split]["weighted_f1"], run.scores.weighted_f1.mean()
-    if abs(kept - found) > ROUNDING:
+    run = _arrange(by_seed, path, folder=folder, split=split, card=card, modalities=modalities)
+    kept, computed = metrics[split]["weighted_f1"], run.scores.weighted_f1.mean()
+    if abs(kept - computed) > ROUNDING:
         raise InputError(
-            f"{folder}: metrics.json says weighted F1 {kept} on {split}, its predictions give {found:.6f}: they are of "
-            f"two evaluations. {_mend(folder)}"
+            f"{folder}: metrics.json has weighted F1 {kept} on {split}, its predictions give {computed:.6f}: they are "
+            f"of two evaluations. {_mend(folder)}"
         )
     return run
 
@@ -125,125 +164,69 @@ def _mend(folder: Path) -> str:
 
 def _read_json(path: Path, folder: Path, keys: tuple[str, ...]) -> dict:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        within = sorted(str(found.parent) for found in folder.glob("**/metrics.json"))
+        within = sorted(str(metrics.parent) for metrics in folder.glob("**/metrics.json"))
         hint = f"Runs below it: {', '.join(within)}." if within else _mend(folder)
         raise InputError(f"{path} is missing: {folder} is no finished run. {hint}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no readable JSON ({error}). {_mend(folder)}") from error
-    missing = [key for key in keys if not isinstance(found, dict) or key not in found]
+    missing = [key for key in keys if not isinstance(values, dict) or key not in values]
     if missing:
-        raise InputError(f"{path} does not say {', '.join(missing)}: it is of another version or tool. {_mend(folder)}")
-    return found
+        raise InputError(f"{path} lacks {', '.join(missing)}: it is of another version or tool. {_mend(folder)}")
+    return values
 
 
-def _read_predictions(path: Path, split: str, classes: tuple[str, ...], folder: Path) -> dict[int, dict[str, tuple]]:
-    """Seed -> utterance -> dialogue, label, prediction and probabilities of the labelled rows of a split."""
+def _read_predictions(
+    path: Path, split: str, classes: list[str], folder: Path
+) -> tuple[tuple[str, ...], dict[int, dict[str, dict]]]:
+    """Return the modalities with contributions, and seed -> utterance id -> row for a split, in the file's order."""
     if not path.exists():
         raise InputError(f"{path} is missing: {folder} is half-written. {_mend(folder)}")
-    number = {emotion: at for at, emotion in enumerate(classes)}
-    found: dict[int, dict[str, tuple]] = defaultdict(dict)
+    number = {emotion: index for index, emotion in enumerate(classes)}
+    by_seed: dict[int, dict[str, dict]] = {}
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file, strict=True)
         try:
-            missing = {*NEEDED, *(f"p_{each}" for each in classes)} - set(reader.fieldnames or ())
+            header = reader.fieldnames or ()
+            modalities = tuple(name for name in MODALITIES if f"contribution_{name}" in header)
+            floats = {"context_weight_ST": "context_weight", "agreement_ST": "agreement"}
+            vectors = {
+                "probability_STC": [f"p_{name}" for name in classes],
+                "contribution_STM": [f"contribution_{name}" for name in modalities],
+            }
+            missing = {*COLUMNS, *floats.values(), *sum(vectors.values(), [])} - set(header)
             if missing:
                 raise InputError(f"no column {', '.join(sorted(missing))}")
-            for row in reader:
-                if row["split"] == split and row["emotion"]:
-                    probabilities = [float(row[f"p_{each}"]) for each in classes]
-                    values = row["dialogue_id"], number[row["emotion"]], number[row["predicted"]], probabilities
-                    if found[int(row["seed"])].setdefault(row["utterance_id"], values) is not values:
-                        raise InputError(f"{row['utterance_id']} is there twice for seed {row['seed']}")
+            for cells in reader:
+                if cells["split"] != split:
+                    continue
+                row: dict = {f"{name}_T": cells[name] for name in ("utterance_id", "dialogue_id", "speaker")}
+                row["actual_T"] = number[cells["emotion"]] if cells["emotion"] else -1
+                row["predicted_ST"] = number[cells["predicted"]]
+                row |= {name: float(cells[column]) for name, column in floats.items()}
+                row |= {name: [float(cells[column]) for column in columns] for name, columns in vectors.items()}
+                if by_seed.setdefault(int(cells["seed"]), {}).setdefault(cells["utterance_id"], row) is not row:
+                    raise InputError(f"{cells['utterance_id']} is there twice for seed {cells['seed']}")
         except (KeyError, TypeError, ValueError, csv.Error) as error:
-            what = str(error) if isinstance(error, InputError) else f"no row of predictions ({error!r})"
-            raise InputError(f"{path}, line {reader.line_num}: {what}. {_mend(folder)}") from error
-    return dict(sorted(found.items()))
+            fault = str(error) if isinstance(error, InputError) else f"no row of predictions ({error!r})"
+            raise InputError(f"{path}, line {reader.line_num}: {fault}. {_mend(folder)}") from error
+    return modalities, dict(sorted(by_seed.items()))
 
 
-def _arrange(folder: Path, split: str, card: Mapping, by_seed: Mapping[int, Mapping]) -> Run:
-    """Arrays, in the order of utterance ids: the card's hash does not fix the order of dialogues."""
-    ids = sorted(next(iter(by_seed.values())))
-    rows = [[of_seed[name] for name in ids] for of_seed in by_seed.values()]
-    return Run(
-        folder=folder,
-        split=split,
-        card=card,
-        classes=tuple(card["classes"]),
-        seeds=tuple(by_seed),
-        utterance_id=np.array(ids, dtype=object),
-        dialogue_N=np.unique([row[0] for row in rows[0]], return_inverse=True)[1],
-        actual_N=np.array([row[1] for row in rows[0]]),
-        predicted_SN=np.array([[row[2] for row in of_seed] for of_seed in rows]),
-        probability_SNC=np.array([[row[3] for row in of_seed] for of_seed in rows]),
-    )
+def _arrange(by_seed: Mapping[int, Mapping[str, Mapping]], path: Path, **about) -> FinishedRun:
+    first, *others = by_seed.values()
+    if any(rows.keys() != first.keys() for rows in others):
+        raise InputError(f"{path}: its seeds have different utterances. {_mend(about['folder'])}")
 
-
-# ---------------------------------------------------------------------------------------------------- several runs
-
-
-def read_runs(folder: Path, split: str, reference: str) -> tuple[dict[str, Run], list[str]]:
-    """Read every finished run of a corpus, in the paper's order, classes numbered as the reference's.
-
-    Args:
-        folder: runs/<corpus>.
-        split: which to read.
-        reference: the name of the run that must be there.
-
-    Returns:
-        The runs by name, and a sentence for each that is left out because it is not finished.
-
-    Raises:
-        InputError: the reference is not there or not finished, or two runs follow different protocols.
-    """
-    names = sorted((path.name for path in folder.glob("*/") if not path.name.startswith(".")), key=_place)
-    if reference not in names:
-        close = difflib.get_close_matches(reference, names, n=3) or names
-        raise InputError(f"{folder} has no run {reference!r}. Choose one of: {', '.join(close) or 'none'}.")
-    first, notes = read_run(folder / reference, split), []
-    runs = {}
-    for name in names:
-        try:
-            found = first if name == reference else read_run(folder / name, split)
-        except InputError as error:
-            notes.append(f"{name} is left out: {error}")
-        else:
-            runs[name] = align(found, first)
-    return runs, notes
-
-
-def _place(name: str) -> tuple[int, str]:
-    """The paper's order, then baselines and trials by name."""
-    return (list(VARIANTS).index(name) if name in VARIANTS else len(VARIANTS), name)
-
-
-def align(run: Run, reference: Run) -> Run:
-    """`run` with its classes numbered as the reference's, which the card's hash leaves open.
-
-    Raises:
-        InputError: they follow different protocols; the message shows both cards.
-    """
-    if run.card["card"] != reference.card["card"]:
-        cards = "\n".join(f"  - {each.folder}: {describe_card(each.card)}" for each in (reference, run))
-        raise InputError(
-            f"{reference.folder} and {run.folder} follow different protocols; their scores must not be compared:\n"
-            f"{cards}\nTrain and score both on the same labels and splits."
-        )
-    number_C = np.array([reference.classes.index(emotion) for emotion in run.classes])
-    return replace(
-        run,
-        classes=reference.classes,
-        actual_N=number_C[run.actual_N],
-        predicted_SN=number_C[run.predicted_SN],
-        probability_SNC=run.probability_SNC[..., np.argsort(number_C)],
-    )
-
-
-def describe_card(card: Mapping) -> str:
-    """A protocol card in one line."""
-    splits = (f"{name} {each['labelled']} in {each['dialogues']}" for name, each in card["splits"].items())
-    return (
-        f"card {card['card']}: {card['protocol']}; classes {', '.join(card['classes'])}; "
-        f"labelled utterances in dialogues: {', '.join(splits)}"
-    )
+    texts = {name: np.array([row[name] for row in first.values()], dtype=object) for name in ROW_COLUMNS}
+    arrays = {
+        name: np.array([[rows[utterance][name] for utterance in first] for rows in by_seed.values()])
+        for name in SEED_COLUMNS
+    }
+    texts["actual_T"] = texts["actual_T"].astype(int)
+    run = FinishedRun(**about, classes=tuple(about["card"]["classes"]), seeds=tuple(by_seed), **texts, **arrays)
+    changes = (run.dialogue_id_T[1:] != run.dialogue_id_T[:-1]).sum()
+    if changes + 1 != len(set(run.dialogue_id_T)):
+        raise InputError(f"{path}: the utterances of a dialogue are not contiguous. {_mend(run.folder)}")
+    return run

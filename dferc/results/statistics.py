@@ -1,12 +1,12 @@
-"""Is a difference more than chance? Paired tests over seeds, over dialogues and over utterances; Holm's correction.
+"""Paired tests of a difference over seeds, over dialogues and over utterances; Holm's correction.
 
-Three questions, three tests, none of which answers the others:
+The three tests answer three questions, none of which answers the others:
 
 - over seeds: would other seeds show the difference, on these utterances? Paired t (`compare_seeds`). Wilcoxon's signed
   ranks cannot reach 5 % with five seeds: their smallest two-sided p is 2/32.
 - over dialogues: would other dialogues show it, with these models? Bootstrap of whole dialogues (`compare_dialogues`):
-  the utterances of a dialogue are no independent witnesses.
-- over utterances: McNemar's exact test (`mcnemar`), as the field knows it. It takes utterances for independent, and is
+  the utterances of a dialogue are not independent.
+- over utterances: McNemar's exact test (`mcnemar`), which the field uses. It treats utterances as independent, and is
   too sure where errors come in runs.
 
 B resamples, D dialogues, S seeds, N utterances, C classes.
@@ -20,11 +20,11 @@ from scipy import stats
 
 RESAMPLES = 10_000
 CHUNK = 1_000
-"""Resamples at a time: memory stays in the tens of megabytes."""
+"""Resamples at a time, so that memory stays in the tens of megabytes."""
 
 
 class Interval(NamedTuple):
-    """A 95 % interval of a difference, and the two-sided p of no difference."""
+    """95 % interval of a difference, and the two-sided p of no difference."""
 
     low: float
     high: float
@@ -32,7 +32,7 @@ class Interval(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """All that the scores need to know of predictions, by dialogue, so that dialogues can be drawn."""
+    """Counts of predictions by dialogue, so that dialogues can be resampled: enough for every score."""
 
     hits_DSC: np.ndarray
     """Utterances of the class that are recognised."""
@@ -41,39 +41,32 @@ class Counts(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Scores between 0 and 1; leading dimensions (seeds, resamples) as in what they were made from."""
+    """Scores between 0 and 1; leading dimensions (seeds, resamples) as in the counts behind them."""
 
     accuracy: np.ndarray
     weighted_f1: np.ndarray
     macro_f1: np.ndarray
     """Mean over the classes that occur."""
     f1_C: np.ndarray
-    """[..., C]; 0 for a class that is neither there nor predicted."""
+    """[..., C]; 0 for a class that neither occurs nor is predicted."""
 
 
 def count(actual_N: np.ndarray, predicted_SN: np.ndarray, dialogue_N: np.ndarray, classes: int) -> Counts:
-    """Count labels, predictions and hits.
-
-    Args:
-        actual_N: class ids, none negative.
-        predicted_SN: class ids.
-        dialogue_N: numbers from 0, without a gap.
-        classes: C.
-    """
+    """Count labels, predictions and hits; class ids are not negative, dialogues numbered from 0 without a gap."""
     dialogues = int(dialogue_N.max()) + 1
 
     def cells(class_n: np.ndarray, dialogue_n: np.ndarray) -> np.ndarray:
         return np.bincount(dialogue_n * classes + class_n, minlength=dialogues * classes).reshape(dialogues, classes)
 
-    hits = [cells(actual_N[made_N == actual_N], dialogue_N[made_N == actual_N]) for made_N in predicted_SN]
-    predicted = [cells(made_N, dialogue_N) for made_N in predicted_SN]
+    hits = [cells(actual_N[one_N == actual_N], dialogue_N[one_N == actual_N]) for one_N in predicted_SN]
+    predicted = [cells(one_N, dialogue_N) for one_N in predicted_SN]
     return Counts(np.stack(hits, axis=1), np.stack(predicted, axis=1), cells(actual_N, dialogue_N))
 
 
 def score_counts(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Scores:
-    """Scores of counts [..., C] that broadcast: F1 = 2·hits / (actual + predicted), weighted by `actual`.
+    """Return scores of counts [..., C] that broadcast, of at least one class that occurs.
 
-    At least one class must be there.
+    F1 = 2·hits / (actual + predicted), weighted by `actual`.
     """
     f1 = 2 * hits / np.maximum(actual + predicted, 1)
     occurs, total = actual > 0, actual.sum(axis=-1)
@@ -86,21 +79,18 @@ def score_counts(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) ->
 
 
 def score_seeds(counts: Counts) -> Scores:
-    """Scores per seed, [S] and [S, C], on all dialogues."""
+    """Return scores per seed, [S] and [S, C], on all dialogues."""
     return score_counts(*(part.sum(axis=0) for part in counts))
 
 
-# ---------------------------------------------------------------------------------------------------- over dialogues
-
-
 def draw_dialogues(dialogues: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each dialogue is drawn in each resample, [B, D]; the same for everything that is to be paired."""
+    """Return how often each dialogue is drawn in each resample, [B, D]; paired runs need the same draw."""
     drawn = np.random.default_rng(seed).multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=resamples)
     return drawn.astype(np.float32)  # whole numbers, far below where float32 rounds them
 
 
 def score_resamples(counts: Counts, drawn_BD: np.ndarray) -> Scores:
-    """Mean over the seeds of the scores of each resample, [B] and [B, C]."""
+    """Return the scores of each resample, [B] and [B, C], mean over the seeds."""
     parts = []
     for drawn in np.array_split(drawn_BD, max(1, len(drawn_BD) // CHUNK)):
         hits, predicted, actual = (np.tensordot(drawn, part.astype(np.float32), axes=1) for part in counts)
@@ -109,14 +99,10 @@ def score_resamples(counts: Counts, drawn_BD: np.ndarray) -> Scores:
 
 
 def compare_dialogues(difference_B: np.ndarray, dialogues: int) -> Interval | None:
-    """Percentile interval and p of a resampled difference; None with fewer than two dialogues.
+    """Return the percentile interval and p of a resampled difference [B]; None with fewer than two dialogues.
 
     The percentiles are moved outwards for few dialogues (Hesterberg, "What Teachers Should Know About the Bootstrap",
     The American Statistician 69, 2015): plain ones would call one null in eleven a difference with 12 dialogues.
-
-    Args:
-        difference_B: of resamples drawn alike for both sides.
-        dialogues: D.
     """
     if dialogues < 2:
         return None
@@ -128,29 +114,21 @@ def compare_dialogues(difference_B: np.ndarray, dialogues: int) -> Interval | No
     return Interval(float(low), float(high), float(2 * stats.t.cdf(z / widen, dialogues - 1)))
 
 
-# ---------------------------------------------------------------------------------------------------- over seeds
-
-
 def compare_seeds(one_S: Sequence[float], two_S: Sequence[float]) -> Interval | None:
-    """Paired t-test of `one - two`, seed by seed.
+    """Return the paired t-test of `one - two`, seed by seed.
 
-    Returns:
-        None where it has nothing to say: fewer than two seeds, or a difference that does not vary (two methods without
-        chance in them).
+    None for fewer than two seeds, or a difference that does not vary (two methods without randomness).
     """
     difference_S = np.subtract(one_S, two_S)
     if len(difference_S) < 2 or np.ptp(difference_S) <= 1e-12:
         return None
-    found = stats.ttest_1samp(difference_S, 0.0)
-    low, high = found.confidence_interval(0.95)
-    return Interval(float(low), float(high), float(found.pvalue))
-
-
-# ---------------------------------------------------------------------------------------------------- over utterances
+    test = stats.ttest_1samp(difference_S, 0.0)
+    low, high = test.confidence_interval(0.95)
+    return Interval(float(low), float(high), float(test.pvalue))
 
 
 def mcnemar(actual_N: np.ndarray, one_N: np.ndarray, two_N: np.ndarray) -> float:
-    """Exact two-sided p that either side is right as often where only one is; 1 where that never happens."""
+    """Return the exact two-sided p that both are right equally often where only one is; 1 where that never happens."""
     only_one = int(((one_N == actual_N) & (two_N != actual_N)).sum())
     only_two = int(((one_N != actual_N) & (two_N == actual_N)).sum())
     if only_one + only_two == 0:
@@ -158,14 +136,11 @@ def mcnemar(actual_N: np.ndarray, one_N: np.ndarray, two_N: np.ndarray) -> float
     return float(stats.binomtest(only_one, only_one + only_two).pvalue)
 
 
-# ---------------------------------------------------------------------------------------------------- many at once
-
-
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction: the chance of one false find among all is held; None (no test) stays None."""
-    tested = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
+    """Apply Holm's step-down correction to the p of a family of tests; None (no test) stays None."""
+    tested = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     corrected, largest = list(p_values), 0.0
-    for rank, (p, at) in enumerate(tested):
+    for rank, (p, index) in enumerate(tested):
         largest = max(largest, min(1.0, p * (len(tested) - rank)))
-        corrected[at] = largest
+        corrected[index] = largest
     return corrected

@@ -1,4 +1,4 @@
-"""A real headless Chromium, Debian's or another that is installed; without one, tests of pages are skipped, said so."""
+"""A real headless Chromium, Debian's or another that is installed; without one, tests of pages are skipped."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: 
 
 @contextmanager
 def launched() -> Iterator:
-    """A browser, for as many pages as wanted."""
+    """Launch a browser, for as many pages as wanted."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -24,20 +24,20 @@ def launched() -> Iterator:
 
 @contextmanager
 def opened(browser, path: Path, **context) -> Iterator:
-    """A page of a local file; afterwards nothing may have been asked for, and nothing said on the console.
+    """Open a local file; afterwards, fail if the page requested anything or wrote to the console.
 
     Args:
-        browser: of `launched`.
+        browser: result of `launched`.
         path: the file.
-        context: of playwright's `new_context`, such as `viewport` or `color_scheme`.
+        context: options of playwright's `new_context`, such as `viewport` or `color_scheme`.
     """
     page = browser.new_context(**context).new_page()
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    messages, requests = [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
     page.goto(path.as_uri())
     yield page
     page.context.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
+    assert messages == []
+    assert [url for url in requests if not url.startswith(("data:", "blob:"))] == [path.as_uri()]

@@ -19,7 +19,7 @@ def write_run(
     sure: float = 0.8,
     modalities: Sequence[str] = (),
 ) -> Path:
-    """A finished run: seed -> class id of every utterance of the corpus; all splits but train are scored.
+    """Write a finished run: seed -> class id of every utterance of the corpus; all splits but train are scored.
 
     Contributions are random; every context weight and agreement is 0.
     """
@@ -45,7 +45,7 @@ def write_run(
 
 
 def guess(rows: Utterances, right: float, seed: int) -> np.ndarray:
-    """Class ids that are right with this chance, otherwise any."""
+    """Return class ids that are right with this chance, otherwise any."""
     random = np.random.default_rng(seed)
     anything = random.integers(len(rows.classes), size=len(rows))
     return np.where(random.random(len(rows)) < right, rows.emotion, anything)

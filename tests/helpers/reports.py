@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.tables import write_csv
-from dferc.results.analyses.collect import analyse, write_analyses
+from dferc.results.analyses.collect import analyse
+from dferc.results.analyses.document import write_analyses
 from dferc.results.report.page import write_page
 from dferc.store.hdf5 import write_features, write_utterances
 from dferc.store.vocabulary import MODALITIES
@@ -33,7 +34,7 @@ ROWS = replace(
 
 
 def write_inputs(root: Path) -> None:
-    """features/demo and runs/demo: `full`, with curves, better than `t`; `majority`, which never says two classes."""
+    """Write features/demo and runs/demo: `full`, with curves, better than `t`; `majority`, which predicts one class."""
     write_utterances(root / "features/demo/utterances.h5", ROWS)
     for modality in MODALITIES:
         write_features(root / f"features/demo/{modality}.h5", make_features(ROWS, modality, 4))
@@ -47,7 +48,7 @@ def write_inputs(root: Path) -> None:
 
 
 def make_analyses(root: Path) -> dict:
-    """analyses.json of `write_inputs`, with what models would add, of which there are none here."""
+    """Return analyses.json of `write_inputs`, with made-up results of models, of which there are none."""
     found = analyse(root / "runs/demo", root / "no-features")
     number = {"mean": 0.5, "std": 0.1, "seeds": 3, "n": 90}
     place = {"x": [0.0, 1.0, 2.0], "y": [2.0, 1.0, 0.0]}
@@ -62,12 +63,15 @@ def make_analyses(root: Path) -> dict:
         "levels": {"projected": place},
     }
     scores = {"accuracy": number, "weighted_f1": number | {"mean": None, "std": None}}
-    found["missing"] |= {"subsets": [{"modalities": ["text", "audio"], **scores}], "random": [{"rate": 0.1, **scores}]}
+    found["missing"] |= {
+        "subsets": [{"modalities": ["text", "audio"], **scores}],
+        "random": [{"rate": 0.1, "reached": 0.1, **scores}],
+    }
     return found
 
 
 def write_report(root: Path) -> Path:
-    """The page of `write_inputs`, with analyses."""
+    """Write the page of `write_inputs`, with analyses."""
     path = root / "reports/demo/index.html"
     write_analyses(path.parent, make_analyses(root))
     write_page(path, root / "features/demo", root / "runs/demo")

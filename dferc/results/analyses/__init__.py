@@ -1,6 +1,6 @@
 """The paper's analyses of finished runs: `dferc analyse` writes them to reports/<corpus>/analyses.json.
 
-One module per question, each from what runs saved (and, where it must, from checkpoints and features) to plain numbers.
+One module per question: from saved predictions (and, where needed, checkpoints and features) to plain numbers.
 The file is strict JSON (null where there is no number, never NaN), `schema` = `SCHEMA`. A *number* is
 
     {"mean": 0.81, "std": 0.03, "seeds": 5, "n": 135}
@@ -10,15 +10,15 @@ over the seeds: each seed is scored on its own, then mean and standard deviation
 the number of utterances behind one seed's value (a mean where the model itself decides which utterances these are).
 
     schema, corpus, split, card, protocol
-    simulated     [sentence]: what of corpus and features is not real; empty = nothing is known to be
-    classes       [name], modalities [name of those any run sees]
+    simulated     [sentence]: simulated parts of corpus and features; empty = nothing is declared as simulated
+    classes       [name], modalities [name of those that any run uses]
     utterances, labelled, dialogue_count: of the split; support {class: labelled utterances}
     runs          {name: {"folder", "seeds": [int]}}, in the paper's order, then baselines and trials
-    run           the name of the one that is looked into where an analysis takes one model (geometry, missing, votes)
-    notes         [sentence]: what is left out and why, single seeds, absent classes
+    run           the name of the run whose models are analysed (geometry, missing, votes)
+    notes         [sentence]: runs and analyses that are left out and why, single seeds, absent classes
 
-and each analysis, which has `how` (what was computed, for a caption) and `statements` ([sentence]: what it cannot say
-and why) beside its data; where there are no data at all, their keys are there and empty.
+and each analysis, which has `how` (its method, for a caption) and `statements` ([sentence]: questions that it cannot
+answer, and why) beside its data; where there are no data at all, their keys are there and empty.
 
     contributions (`dferc.results.analyses.contributions`)
       runs        {run: {"modalities", "overall": {modality: number}, "by_class": {class: {modality: number}},

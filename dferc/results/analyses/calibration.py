@@ -1,6 +1,6 @@
-"""Is a probability of 80 % right 80 % of the time? Expected calibration error and reliability diagram.
+"""Expected calibration error and reliability diagram: is a probability of 80 % right 80 % of the time?
 
-Of the class that each model chooses, before any scaling afterwards. S seeds, T utterances, B bins.
+S seeds, T utterances, B bins.
 """
 
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from dferc.results.analyses.numbers import mean_where, number
-from dferc.results.analyses.saved import Saved
+from dferc.results.runs import FinishedRun
 
 BINS = 15
-"""Of equal width over [0, 1], as Guo et al. 2017 (arXiv 1706.04599) take them."""
+"""Bins of equal width over [0, 1], as in Guo et al. 2017 (arXiv 1706.04599)."""
 
 HOW = (
     "Confidence is the probability of the chosen class, as the models give it (no temperature or other scaling). "
@@ -20,46 +20,44 @@ HOW = (
 )
 
 
-def analyse_calibration(runs: Mapping[str, Saved]) -> dict:
-    """The `calibration` of the file, of every run."""
-    return {"how": HOW, "statements": [], "runs": {name: _of_run(run) for name, run in runs.items()}}
+def analyse_calibration(runs: Mapping[str, FinishedRun]) -> dict:
+    """Return the file's `calibration`, of every run."""
+    return {"how": HOW, "statements": [], "runs": {name: _calibration(run) for name, run in runs.items()}}
 
 
-def _of_run(run: Saved) -> dict:
-    labelled_T = run.labelled
+def _calibration(run: FinishedRun) -> dict:
+    labelled_T = run.is_labelled
     confidence_ST = run.probability_STC.max(axis=2)[:, labelled_T]
-    # The choice as saved: rounding may have made two probabilities equal.
+    # The choice as saved, since rounding may have made two probabilities equal.
     right_ST = (run.predicted_ST == run.actual_T)[:, labelled_T].astype(float)
     bin_ST = bins_of(confidence_ST)
-    everywhere_ST = np.ones_like(right_ST, dtype=bool)
-    ece_S = [expected_error(*each) for each in zip(confidence_ST, right_ST, bin_ST, strict=True)]
-    bins = []
-    for at in range(BINS):
-        here_ST = bin_ST == at
-        bins.append(
-            {
-                "low": round(at / BINS, 6),
-                "high": round((at + 1) / BINS, 6),
-                "share": mean_where(here_ST.astype(float), everywhere_ST),
-                "confidence": mean_where(confidence_ST, here_ST),
-                "accuracy": mean_where(right_ST, here_ST),
-            }
-        )
+    all_ST = np.ones_like(right_ST, dtype=bool)
+    ece_S = [expected_error(*seed) for seed in zip(confidence_ST, right_ST, bin_ST, strict=True)]
+    bins = [
+        {
+            "low": round(index / BINS, 6),
+            "high": round((index + 1) / BINS, 6),
+            "share": mean_where((bin_ST == index).astype(float), all_ST),
+            "confidence": mean_where(confidence_ST, bin_ST == index),
+            "accuracy": mean_where(right_ST, bin_ST == index),
+        }
+        for index in range(BINS)
+    ]
     return {
         "ece": number(ece_S, labelled_T.sum()),
-        "confidence": mean_where(confidence_ST, everywhere_ST),
-        "accuracy": mean_where(right_ST, everywhere_ST),
+        "confidence": mean_where(confidence_ST, all_ST),
+        "accuracy": mean_where(right_ST, all_ST),
         "bins": bins,
     }
 
 
 def bins_of(confidence: np.ndarray) -> np.ndarray:
-    """Bin numbers from 0; a confidence on an edge belongs to the bin below it."""
+    """Return bin numbers from 0; a confidence on an edge belongs to the bin below it."""
     return np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
 
 
 def expected_error(confidence_T: np.ndarray, right_T: np.ndarray, bin_T: np.ndarray) -> float:
-    """ECE of one seed: the sum over bins of |sum of confidence - number right|, over T."""
+    """Return the ECE of one seed: the sum over bins of |sum of confidence - number right|, over T."""
     confidence_B = np.bincount(bin_T, weights=confidence_T, minlength=BINS)
     right_B = np.bincount(bin_T, weights=right_T, minlength=BINS)
     return float(np.abs(confidence_B - right_B).sum() / len(confidence_T))

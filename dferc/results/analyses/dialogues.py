@@ -1,4 +1,4 @@
-"""Where in conversations models are right: by dialogue length, by position, at emotion shifts against inertia.
+"""Scores by dialogue length, by position in the dialogue, and at emotion shifts against inertia.
 
 S seeds, T utterances.
 """
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from dferc.results.analyses.numbers import scores_where
-from dferc.results.analyses.saved import Saved
+from dferc.results.runs import FinishedRun
 
 GROUPS = 4
-"""At most, of lengths and of positions; each of about as many labelled utterances."""
+"""Most groups of lengths and of positions; each has about as many labelled utterances."""
 
 FIRST, INERTIA, SHIFT, NAMELESS = "first", "inertia", "shift", "no speaker"
 
@@ -24,77 +24,69 @@ HOW = (
 )
 
 
-def analyse_dialogues(runs: Mapping[str, Saved]) -> dict:
-    """The `dialogues` of the file, of every run."""
-    by = {"by_length": group_by_length, "by_position": group_by_position, "by_shift": group_by_shift}
-    found = {key: {name: _scores(run, group(run)) for name, run in runs.items()} for key, group in by.items()}
+def analyse_dialogues(runs: Mapping[str, FinishedRun]) -> dict:
+    """Return the file's `dialogues`, of every run."""
+    groupings = {
+        "by_length": lambda run: ranges(run.length, run.is_labelled),
+        "by_position": lambda run: ranges(run.place, run.is_labelled),
+        "by_shift": emotion_shifts,
+    }
+    scores = {key: {name: _scores(run, group(run)) for name, run in runs.items()} for key, group in groupings.items()}
     statements = []
-    first, run = next(iter(runs.items()))
-    nameless = int((run.labelled & (run.speaker_T == "")).sum())
+    name, run = next(iter(runs.items()))
+    nameless = int((run.is_labelled & (run.speaker_T == "")).sum())
     if nameless:
         statements.append(
             f"{nameless} labelled utterance(s) have no speaker: neither shift nor inertia, a group of their own"
         )
-    for key, name in (("by_length", "length"), ("by_position", "position")):
-        if len(found[key][first]) == 1:
-            statements.append(f"all utterances fall into one group by {name}: they differ too little")
-    return {"how": HOW, "statements": statements, **found}
+    for key, quantity in (("by_length", "length"), ("by_position", "position")):
+        if len(scores[key][name]) == 1:
+            statements.append(f"all utterances fall into one group by {quantity}: they differ too little")
+    return {"how": HOW, "statements": statements, **scores}
 
 
-def _scores(run: Saved, group_T: np.ndarray) -> list[dict]:
-    """A line per group, in the order of `names_of`."""
+def _scores(run: FinishedRun, group_T: np.ndarray) -> list[dict]:
+    """Return a line per group: ranges by where they begin, kinds of shift in the paper's order."""
+    order = [FIRST, INERTIA, SHIFT, NAMELESS]
+    names = set(group_T[run.is_labelled])
     lines = []
-    for name in names_of(group_T[run.labelled]):
-        here_T = (group_T == name) & run.labelled
-        scores = scores_where(run.actual_T, run.predicted_ST, here_T)
-        lines.append({"name": name, "dialogues": len(set(run.dialogue_T[here_T])), **scores})
+    for name in sorted(names, key=lambda name: order.index(name) if name in order else int(name.split("–")[0])):
+        inside_T = (group_T == name) & run.is_labelled
+        scores = scores_where(run.actual_T, run.predicted_ST, inside_T)
+        lines.append({"name": name, "dialogues": len(set(run.dialogue_id_T[inside_T])), **scores})
     return lines
 
 
-def names_of(group_T: np.ndarray) -> list[str]:
-    """The groups that occur: ranges by where they begin, the others as the paper would list them."""
-    order = [FIRST, INERTIA, SHIFT, NAMELESS]
-    return sorted(set(group_T), key=lambda name: order.index(name) if name in order else int(name.split("–")[0]))
-
-
-def group_by_length(run: Saved) -> np.ndarray:
-    """[T] names of ranges, such as `1–7`."""
-    return ranges(run.length, run.labelled)
-
-
-def group_by_position(run: Saved) -> np.ndarray:
-    """[T] names of ranges, such as `1–3`."""
-    return ranges(run.place, run.labelled)
-
-
 def ranges(values_T: np.ndarray, labelled_T: np.ndarray) -> np.ndarray:
-    """[T] the range that a whole number falls into: at most `GROUPS`, cut where each holds about as many labelled ones.
+    """Return for each whole number the name of its range, such as `4–7`, [T].
 
-    Equal numbers are never parted, so groups are fewer and less even where numbers are few.
+    There are at most `GROUPS` ranges, with about as many labelled utterances each. Equal numbers are never parted, so
+    ranges are fewer and less even where numbers are few.
     """
     counted = np.sort(values_T[labelled_T])
     quarters = np.arange(1, GROUPS) / GROUPS
     uppers = np.unique([*(counted[np.ceil(len(counted) * share).astype(int) - 1] for share in quarters), counted[-1]])
-    group_T = np.searchsorted(uppers, values_T).clip(max=len(uppers) - 1)  # beyond the last: unlabelled ones only
-    names = []
-    for at, upper in enumerate(uppers):
-        lower = counted[0] if at == 0 else uppers[at - 1] + 1
-        names.append(str(upper) if lower == upper else f"{lower}–{upper}")
+    group_T = np.searchsorted(uppers, values_T).clip(max=len(uppers) - 1)  # only unlabelled ones lie beyond the last
+    lowers = [counted[0], *(uppers[:-1] + 1)]
+    names = [str(upper) if lower == upper else f"{lower}–{upper}" for lower, upper in zip(lowers, uppers, strict=True)]
     return np.array(names, dtype=object)[group_T]
 
 
-def group_by_shift(run: Saved) -> np.ndarray:
-    """[T] shift, inertia, first or no speaker; unlabelled utterances are passed over, and get `first`."""
-    group_T = np.full(len(run.actual_T), FIRST, dtype=object)
-    last: dict[tuple[int, str], int] = {}
-    for at, (dialogue, speaker, label) in enumerate(zip(run.dialogue_T, run.speaker_T, run.actual_T, strict=True)):
-        if label < 0:
-            continue
-        if not speaker:
-            group_T[at] = NAMELESS
-            continue
-        before = last.get((dialogue, speaker))
-        if before is not None:
-            group_T[at] = INERTIA if before == label else SHIFT
-        last[dialogue, speaker] = label
-    return group_T
+def emotion_shifts(run: FinishedRun) -> np.ndarray:
+    """Return shift, inertia, first or no speaker for each utterance, [T]; unlabelled ones get `first`."""
+    before_T, label_T = emotion_before(run), run.actual_T
+    kind_T = np.where(before_T == label_T, INERTIA, SHIFT).astype(object)
+    kind_T[(before_T < 0) | (label_T < 0)] = FIRST
+    kind_T[(run.speaker_T == "") & (label_T >= 0)] = NAMELESS
+    return kind_T
+
+
+def emotion_before(run: FinishedRun) -> np.ndarray:
+    """Return the label of the same speaker's last labelled utterance in the dialogue, [T]; -1 where there is none."""
+    before_T, last = np.full(len(run.actual_T), -1), {}
+    for row, (dialogue, speaker, label) in enumerate(zip(run.dialogue_id_T, run.speaker_T, run.actual_T, strict=True)):
+        if speaker:
+            before_T[row] = last.get((dialogue, speaker), -1)
+            if label >= 0:
+                last[dialogue, speaker] = label
+    return before_T

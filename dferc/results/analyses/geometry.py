@@ -1,4 +1,4 @@
-"""What DDM does to the space: do modalities, and do utterances, come to lie together? Silhouette and t-SNE.
+"""Silhouette and t-SNE of the features before and after DDM: do modalities, and do utterances, lie together?
 
 M modalities, N utterances of a split, H hidden, R sampled rows: a present modality of a sampled utterance.
 """
@@ -14,12 +14,12 @@ from dferc.results.analyses.numbers import number
 
 MOST_ROWS = 2000
 SAMPLE_SEED = 0
-"""Of the sample and of t-SNE."""
+"""Seed of the sample and of t-SNE."""
 PERPLEXITY = 30.0
 
 LEVELS = ("projected", "modality_level", "utterance_level", "disentangled")
 DRAWN = LEVELS[:3]
-"""Levels that the figure shows: before DDM, and its two levels."""
+"""Levels with a t-SNE: before DDM, and its two levels."""
 
 HOW = (
     "Rows are the modalities of utterances (a random sample of at most {most} rows, the same for every seed), "
@@ -32,26 +32,19 @@ HOW = (
 
 
 def analyse_geometry(silhouettes: Sequence[Mapping], rows: Mapping, tsne: Mapping | None) -> dict:
-    """The `geometry` of the file.
-
-    Args:
-        silhouettes: per seed, of `silhouettes`.
-        rows: of `sample_rows`, the same for every seed.
-        tsne: of `embed`.
-    """
+    """Return the file's `geometry`, from `silhouettes` per seed, `sample_rows` and `embed`."""
     count = len(rows["utterance"])
-    found = {}
-    for level in silhouettes[0] if silhouettes else ():
-        found[level] = {
-            by: number([each[level][by] for each in silhouettes], count) for by in ("by_modality", "by_utterance")
-        }
-    off = [level for level in LEVELS if silhouettes and level not in found]
+    by_level = {
+        level: {by: number([seed[level][by] for seed in silhouettes], count) for by in ("by_modality", "by_utterance")}
+        for level in (silhouettes[0] if silhouettes else ())
+    }
+    absent = [level for level in LEVELS if silhouettes and level not in by_level]
     return {
         "how": HOW.format(most=MOST_ROWS, perplexity=tsne["perplexity"] if tsne else PERPLEXITY, seed=SAMPLE_SEED),
-        "statements": [f"{level} does not exist in this variant" for level in off]
+        "statements": [f"{level} does not exist in this variant" for level in absent]
         + ([] if count else ["no two modalities of an utterance to lie apart or together"]),
-        "levels": list(found),
-        "silhouette": found,
+        "levels": list(by_level),
+        "silhouette": by_level,
         "utterances": len(set(rows["utterance"])),
         "rows": count,
         "tsne": tsne,
@@ -59,57 +52,47 @@ def analyse_geometry(silhouettes: Sequence[Mapping], rows: Mapping, tsne: Mappin
 
 
 def sample_rows(present_MN: np.ndarray) -> dict[str, np.ndarray]:
-    """Sampled rows as two columns, [R] each: `modality` (index) and `utterance` (index of N)."""
+    """Return sampled rows as two columns, [R] each: `modality` (index) and `utterance` (index of N)."""
     several = np.flatnonzero(present_MN.sum(axis=0) > 1)
     most = MOST_ROWS // len(present_MN)
     if len(several) > most:
         several = np.sort(np.random.default_rng(SAMPLE_SEED).choice(several, size=most, replace=False))
-    modality, at = np.nonzero(present_MN[:, several])
-    return {"modality": modality, "utterance": several[at]}
+    modality, index = np.nonzero(present_MN[:, several])
+    return {"modality": modality, "utterance": several[index]}
 
 
 def levels_of(inside: Inside, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """[R, H] unit rows of every level that the variant has."""
-    made = inside.outputs
-    several = (made.modality_MNH is not None) or (made.utterance_MNH is not None)
-    tensors = (
-        inside.projected_MNH,
-        made.modality_MNH,
-        made.utterance_MNH,
-        made.disentangled_MNH if several else None,
-    )
-    found = {}
+    """Return unit rows [R, H] of every level that the variant has."""
+    outputs = inside.outputs
+    has_levels = outputs.modality_MNH is not None or outputs.utterance_MNH is not None
+    disentangled_MNH = outputs.disentangled_MNH if has_levels else None
+    tensors = (inside.projected_MNH, outputs.modality_MNH, outputs.utterance_MNH, disentangled_MNH)
+    levels = {}
     for level, x_MNH in zip(LEVELS, tensors, strict=True):
         if x_MNH is not None:
             x_RH = x_MNH.float().cpu().numpy()[rows["modality"], rows["utterance"]]
-            found[level] = x_RH / np.maximum(np.linalg.norm(x_RH, axis=1, keepdims=True), 1e-12)
-    return found
+            levels[level] = x_RH / np.maximum(np.linalg.norm(x_RH, axis=1, keepdims=True), 1e-12)
+    return levels
 
 
 def silhouettes(levels: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Mean silhouettes of one seed by level, with modalities and with utterances as clusters; NaN of fewer than two."""
-    clusters = {"by_modality": rows["modality"], "by_utterance": rows["utterance"]}
-    return {
-        level: {by: _silhouette(x_RH, cluster_R) for by, cluster_R in clusters.items()}
-        for level, x_RH in levels.items()
-    }
-
-
-def _silhouette(x_RH: np.ndarray, cluster_R: np.ndarray) -> float:
-    if not 1 < len(np.unique(cluster_R)) < len(cluster_R):
-        return float("nan")
-    return float(silhouette_score(x_RH, cluster_R, metric="cosine"))
+    """Return mean silhouettes of one seed, with modalities and utterances as clusters; NaN for fewer than two."""
+    scores: dict[str, dict[str, float]] = {level: {} for level in levels}
+    for by, cluster_R in {"by_modality": rows["modality"], "by_utterance": rows["utterance"]}.items():
+        several = 1 < len(np.unique(cluster_R)) < len(cluster_R)
+        for level, x_RH in levels.items():
+            scores[level][by] = float(silhouette_score(x_RH, cluster_R, metric="cosine")) if several else float("nan")
+    return scores
 
 
 def embed(levels: Mapping[str, np.ndarray]) -> dict:
-    """t-SNE of the levels that are drawn, each on its own: perplexity and, by level, x and y [R]."""
+    """Return the t-SNE of the levels in `DRAWN`, each on its own: perplexity and, by level, x and y [R]."""
     rows = len(next(iter(levels.values())))
     perplexity = min(PERPLEXITY, max(1.0, (rows - 1) / 3))  # scikit-learn needs it below the number of rows
     points = {}
-    for level in DRAWN:
-        if level in levels:
-            # Of unit rows, Euclidean distance orders as cosine does, and has the fast neighbour search.
-            method = TSNE(perplexity=perplexity, init="pca", random_state=SAMPLE_SEED, n_jobs=1)
-            x, y = method.fit_transform(levels[level]).T.astype(float).round(2)
-            points[level] = {"x": x.tolist(), "y": y.tolist()}
+    for level in filter(levels.__contains__, DRAWN):
+        # Of unit rows, Euclidean distance orders as cosine does, and has the fast neighbour search.
+        method = TSNE(perplexity=perplexity, init="pca", random_state=SAMPLE_SEED, n_jobs=1)
+        x, y = method.fit_transform(levels[level]).T.astype(float).round(2)
+        points[level] = {"x": x.tolist(), "y": y.tolist()}
     return {"perplexity": perplexity, "levels": points}

@@ -1,4 +1,4 @@
-"""Look into a run's models: one forward pass over a split per seed, with what it went through on the way.
+"""Forward passes of a run's models over a split, with the intermediate features that analyses need.
 
 M modalities of the run, N utterances of the split in the corpus' order, H hidden.
 """
@@ -19,23 +19,22 @@ from dferc.training.data import Batch, Dialogues
 
 @dataclass(frozen=True, kw_only=True)
 class Inside:
-    """One seed's model on one split."""
+    """One seed's model, its input and its outputs on one split."""
 
     seed: int
     model: DFERC
     batch: Batch
     """The whole split."""
     outputs: Outputs
-    """Of the batch as it is."""
     projected_MNH: Tensor
-    """`h`, what DDM is given."""
+    """`h`, the input of DDM."""
 
 
 @torch.inference_mode()
 def look_into(
     run: Path, corpus: CachedCorpus, split: str, seeds: tuple[int, ...], device: torch.device
 ) -> Iterator[Inside]:
-    """The models of runs/<corpus>/<variant>, one after another: only one is held at a time.
+    """Yield the models of runs/<corpus>/<variant>, one seed after another.
 
     Raises:
         InputError: a checkpoint is missing or unreadable, or was trained on other features.
@@ -46,8 +45,8 @@ def look_into(
     dialogues = Dialogues(corpus, split, checkpoints[0].normalisation, checkpoints[0].modalities, device)
     batch = next(dialogues.batches(len(dialogues)))
     for seed, checkpoint in zip(seeds, checkpoints, strict=True):
-        # Forward does not return h; it is DDM's input.
-        model, given = checkpoint.model, []
-        with model.disentangle.register_forward_pre_hook(lambda _, inputs, given=given: given.extend(inputs)):
+        # The forward pass does not return h, so a hook keeps the input of DDM.
+        model, inputs = checkpoint.model, []
+        with model.disentangle.register_forward_pre_hook(lambda _, given, inputs=inputs: inputs.extend(given)):
             outputs = model(batch.features, batch.present_MN, batch.layout)
-        yield Inside(seed=seed, model=model, batch=batch, outputs=outputs, projected_MNH=given[0])
+        yield Inside(seed=seed, model=model, batch=batch, outputs=outputs, projected_MNH=inputs[0])

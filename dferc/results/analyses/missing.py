@@ -1,6 +1,6 @@
-"""How much does a trained model lose when modalities are missing? Every subset of them, and random absences.
+"""Scores of trained models when modalities are missing: every subset of them, and random absences.
 
-The model is the one that was trained with all modalities; only what it is shown changes. M modalities, N utterances.
+The models were trained with all modalities; only their input changes. M modalities, N utterances, S seeds, D draws.
 """
 
 import itertools
@@ -29,8 +29,8 @@ HOW = (
 )
 
 
-class Shown(NamedTuple):
-    """Scores of one seed: by subset (in the order of `subsets`), and per rate and draw."""
+class Reduced(NamedTuple):
+    """Scores of one seed with reduced input: by subset (in the order of `subsets`), and per rate and draw."""
 
     subsets: list[tuple[float, float]]
     """Accuracy, weighted F1."""
@@ -39,40 +39,42 @@ class Shown(NamedTuple):
     random: np.ndarray
     """[rates, draws, 2] accuracy, weighted F1."""
     reached: np.ndarray
-    """[rates, draws]."""
+    """[rates, draws] share that is absent."""
 
 
-def analyse_missing(modalities: Sequence[str], shown: Sequence[Shown], labelled: int) -> dict:
-    """The `missing` of the file, from `show_less` of every seed."""
+def analyse_missing(modalities: Sequence[str], reduced: Sequence[Reduced], labelled: int) -> dict:
+    """Return the file's `missing`, from `reduce_input` of every seed."""
     lines = []
-    for at, subset in enumerate(subsets(len(modalities)) if shown else ()):
-        numbers = [number(scores_S, labelled) for scores_S in zip(*(each.subsets[at] for each in shown), strict=True)]
-        names = [modalities[index] for index in subset]
-        lines.append({"modalities": names, "nothing": shown[0].nothing[at]} | named_scores(numbers))
-    random = [_at_rate(at, shown, labelled) for at in range(len(RATES))] if shown and len(modalities) > 1 else []
+    for index, subset in enumerate(subsets(len(modalities)) if reduced else ()):
+        scores = zip(*(seed.subsets[index] for seed in reduced), strict=True)
+        names = [modalities[modality] for modality in subset]
+        line = {"modalities": names, "nothing": reduced[0].nothing[index]}
+        lines.append(line | named_scores([number(scores_S, labelled) for scores_S in scores]))
+    rates = range(len(RATES)) if reduced and len(modalities) > 1 else ()
+    random = [_at_rate(index, reduced, labelled) for index in rates]
     alone = [f"one modality ({modalities[0]}): nothing but everything can be missing"] if len(modalities) == 1 else []
-    draws = shown[0].random.shape[1] if random else 0
+    draws = reduced[0].random.shape[1] if random else 0
     return {"how": HOW, "statements": alone, "subsets": lines, "random": random, "draws": draws}
 
 
-def _at_rate(at: int, shown: Sequence[Shown], labelled: int) -> dict:
-    """Per seed the mean over its draws, then over the seeds; and the spread of a seed's draws, if it has several."""
-    scores_SD2 = np.stack([each.random[at] for each in shown])
+def _at_rate(index: int, reduced: Sequence[Reduced], labelled: int) -> dict:
+    """Return the mean over draws per seed, then over the seeds; and the spread of a seed's draws, if it has several."""
+    scores_SD2 = np.stack([seed.random[index] for seed in reduced])
     spread = scores_SD2.std(axis=1, ddof=1).mean(axis=0) if scores_SD2.shape[1] > 1 else (None, None)
-    line = {"rate": RATES[at], "reached": plain(np.mean([each.reached[at] for each in shown]))}
+    line = {"rate": RATES[index], "reached": plain(np.mean([seed.reached[index] for seed in reduced]))}
     line |= named_scores([number(scores_S, labelled) for scores_S in scores_SD2.mean(axis=1).T])
-    within = named_scores([None if each is None else plain(each) for each in spread])
-    return line | {f"{name}_std_draws": each for name, each in within.items()}
+    within = named_scores([None if std is None else plain(std) for std in spread])
+    return line | {f"{name}_std_draws": std for name, std in within.items()}
 
 
 def subsets(modalities: int) -> list[tuple[int, ...]]:
-    """Every subset but the empty one, the largest first."""
+    """Return every subset but the empty one, the largest first."""
     sizes = range(modalities, 0, -1)
     return [subset for size in sizes for subset in itertools.combinations(range(modalities), size)]
 
 
 @torch.inference_mode()
-def show_less(inside: Inside, draws: int) -> Shown:
+def reduce_input(inside: Inside, draws: int) -> Reduced:
     """Score one seed's model on every subset, and `draws` times on every rate."""
     present_MN = inside.batch.present_MN.cpu().numpy()
     labelled_N = inside.batch.labels_N.cpu().numpy() >= 0
@@ -84,41 +86,37 @@ def show_less(inside: Inside, draws: int) -> Shown:
     random = np.zeros((len(RATES), draws, 2))
     reached = np.zeros((len(RATES), draws))
     for draw in range(draws if len(present_MN) > 1 else 0):
-        for at, kept_MN in enumerate(random_absences(present_MN, np.random.default_rng([inside.seed, draw]))):
-            random[at, draw] = _score(inside, kept_MN)
-            reached[at, draw] = 1 - kept_MN.sum() / max(present_MN.sum(), 1)
-    return Shown(scores, nothing, random, reached)
+        masks = random_absences(present_MN, np.random.default_rng([inside.seed, draw]))
+        for index, kept_MN in enumerate(masks):
+            random[index, draw] = _score(inside, kept_MN)
+            reached[index, draw] = 1 - kept_MN.sum() / max(present_MN.sum(), 1)
+    return Reduced(scores, nothing, random, reached)
 
 
 def random_absences(present_MN: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """What is left present at each of `RATES`, [M, N] each: nested, and of each utterance one modality at least.
-
-    Args:
-        present_MN: bool.
-        random: draws which modality each utterance keeps, and the order in which the others go.
-    """
+    """Return what stays present at each of `RATES`, [M, N] each: nested, at least one modality per utterance."""
     keys_MN = np.where(present_MN, random.random(present_MN.shape), -1.0)
     kept_first_MN = present_MN & (keys_MN == keys_MN.max(axis=0))
     others = np.flatnonzero(present_MN & ~kept_first_MN)
     others = others[random.permutation(len(others))]
-    left = []
+    masks = []
     for rate in RATES:
         kept = present_MN.ravel().copy()
         kept[others[: round(rate * int(present_MN.sum()))]] = False
-        left.append(kept.reshape(present_MN.shape))
-    return left
+        masks.append(kept.reshape(present_MN.shape))
+    return masks
 
 
 def _score(inside: Inside, kept_MN: np.ndarray) -> tuple[float, float]:
-    """Accuracy and weighted F1 of the labelled utterances when the model is shown only this."""
+    """Return accuracy and weighted F1 of the labelled utterances with this input."""
     batch, outputs = inside.batch, inside.outputs
     kept = torch.from_numpy(kept_MN).to(batch.present_MN.device)
     if not torch.equal(kept, batch.present_MN):
         outputs = inside.model(batch.features, kept, batch.layout)
-    labels_N, chosen_N = (each.cpu().numpy() for each in (batch.labels_N, outputs.logits_NC.argmax(dim=1)))
+    labels_N, chosen_N = (tensor.cpu().numpy() for tensor in (batch.labels_N, outputs.logits_NC.argmax(dim=1)))
     return score(labels_N[labels_N >= 0], chosen_N[labels_N >= 0])
 
 
 def draws_per_seed(seeds: int) -> int:
-    """So that there are `DRAWS` at least over all seeds."""
+    """Return the draws per seed that give at least `DRAWS` over all seeds."""
     return -(-DRAWS // seeds)

@@ -1,45 +1,41 @@
 """Numbers over seeds, and scores of a part of the utterances.
 
-S seeds, T utterances of a split, C classes.
+S seeds, T utterances of a split, N utterances, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from dferc.results.runs import FinishedRun
 from dferc.results.statistics import score_counts
 
 DECIMALS = 6
-"""Of every number in the file, as in metrics.json."""
+"""Decimals of every number in the file, as in metrics.json."""
 
 
 def number(values_S: Sequence[float], n_S: Sequence[float] | float) -> dict:
-    """Mean and standard deviation over the seeds, as the file holds them.
-
-    Args:
-        values_S: one per seed; NaN where a seed has no utterance to make it of.
-        n_S: utterances behind each, or behind all alike.
-    """
+    """Return mean and standard deviation over the seeds in the file's layout; NaN = a seed without utterances."""
     values_S = np.asarray(values_S, dtype=float)
     n_S = np.broadcast_to(np.asarray(n_S, dtype=float), values_S.shape)
-    there_S = np.isfinite(values_S)
-    values = values_S[there_S]
+    finite_S = np.isfinite(values_S)
+    values = values_S[finite_S]
     return {
         "mean": plain(values.mean()) if len(values) else None,
         "std": plain(values.std(ddof=1)) if len(values) > 1 else None,
         "seeds": len(values),
-        "n": plain(n_S[there_S].mean()) if len(values) else 0,
+        "n": plain(n_S[finite_S].mean()) if len(values) else 0,
     }
 
 
 def plain(value: float) -> float | int:
-    """A rounded Python number; whole ones are integers."""
+    """Return a rounded Python number; whole ones are integers."""
     value = round(float(value), DECIMALS)
     return int(value) if value.is_integer() else value
 
 
 def mean_where(values_ST: np.ndarray, where_ST: np.ndarray) -> dict:
-    """The number of a quantity, averaged within each seed over the utterances of a mask ([T] or [S, T])."""
+    """Return the number of a quantity, averaged within each seed over the utterances of a mask ([T] or [S, T])."""
     where_ST = np.broadcast_to(where_ST, values_ST.shape)
     n_S = where_ST.sum(axis=1)
     sums_S = np.where(where_ST, values_ST, 0.0).sum(axis=1)
@@ -47,9 +43,9 @@ def mean_where(values_ST: np.ndarray, where_ST: np.ndarray) -> dict:
 
 
 def scores_where(actual_T: np.ndarray, predicted_ST: np.ndarray, where_ST: np.ndarray) -> dict:
-    """Accuracy and weighted F1 of the labelled utterances of a mask ([T] or [S, T]), each a number.
+    """Return accuracy and weighted F1 of the labelled utterances of a mask ([T] or [S, T]), each a number.
 
-    Weighted F1 weighs by the classes of these utterances, as scikit-learn would of them alone.
+    Weighted F1 weighs by the classes of these utterances, as scikit-learn would for them alone.
     """
     where_ST = np.broadcast_to(where_ST, predicted_ST.shape) & (actual_T >= 0)
     pairs = zip(predicted_ST, where_ST, strict=True)
@@ -58,15 +54,26 @@ def scores_where(actual_T: np.ndarray, predicted_ST: np.ndarray, where_ST: np.nd
 
 
 def score(actual_N: np.ndarray, predicted_N: np.ndarray) -> tuple[float, float]:
-    """Accuracy and weighted F1 of class ids, all labelled; NaN of none."""
+    """Return accuracy and weighted F1 of class ids, all labelled; NaN without any."""
     if not len(actual_N):
         return float("nan"), float("nan")
     classes = int(max(actual_N.max(), predicted_N.max())) + 1
     hits_N = actual_N[actual_N == predicted_N]
-    found = score_counts(*(np.bincount(part, minlength=classes) for part in (hits_N, predicted_N, actual_N)))
-    return float(found.accuracy), float(found.weighted_f1)
+    scores = score_counts(*(np.bincount(ids, minlength=classes) for ids in (hits_N, predicted_N, actual_N)))
+    return float(scores.accuracy), float(scores.weighted_f1)
 
 
 def named_scores(pair: Sequence) -> dict:
-    """What `score` gives, as the file names it."""
+    """Return the pair of `score` under the file's names."""
     return dict(zip(("accuracy", "weighted_f1"), pair, strict=True))
+
+
+def analyse_each(
+    runs: Mapping[str, FinishedRun],
+    why_not: Callable[[FinishedRun], str | None],
+    analyse_run: Callable[[FinishedRun], dict],
+) -> tuple[dict[str, dict], list[str]]:
+    """Return the analysis of every run by name, or a statement where `why_not` gives a reason against it."""
+    reasons = {name: why_not(run) for name, run in runs.items()}
+    analysed = {name: analyse_run(runs[name]) for name, reason in reasons.items() if reason is None}
+    return analysed, [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]

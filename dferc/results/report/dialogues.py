@@ -1,97 +1,78 @@
-"""Data of the dialogue browser: every utterance of a split beside what each run says of it.
+"""Data of the dialogue browser: every utterance of a split beside the predictions of each run.
 
 Columns instead of records, and whole percents: MELD's 2,610 test utterances times 18 runs stay below 3 MB. The class of
 a run is the one that its seeds choose together (highest mean probability). N utterances, S seeds, C classes, M
 modalities.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.results.analyses.saved import Saved, read_saved
+from dferc.results.analyses.dialogues import emotion_before, emotion_shifts
 from dferc.results.compare import Ablation
-from dferc.store.rows import CachedCorpus, Utterances
-
-UNKNOWN = -1
-"""An emotion shift that cannot be told: no label, no name, or the speaker's first labelled utterance."""
+from dferc.results.runs import FinishedRun
+from dferc.store.rows import CachedCorpus
 
 
 def browser(ablation: Ablation, corpus: CachedCorpus) -> dict:
-    """What page/rows.js shows.
-
-    Args:
-        ablation: whose runs.
-        corpus: where texts, speakers and presence are from.
+    """Return the data that page/rows.js shows.
 
     Raises:
-        InputError: predictions of other utterances than the features have.
+        InputError: predictions and features have different utterances.
     """
-    classes = ablation.reference.classes
-    here = np.flatnonzero(corpus.utterances.split == ablation.reference.split)
-    ids = corpus.utterances.utterance_id[here]
+    reference, utterances = ablation.reference, corpus.utterances
+    rows = np.flatnonzero(utterances.split == reference.split)
+    ids = utterances.utterance_id[rows]
+    order = _order(ablation.reference.folder.name, reference, ids)
+    absent = np.stack([~features.present[rows] for features in corpus.modalities.values()], axis=1)
+    columns = {
+        "id": ids,
+        "dialogue": utterances.dialogue_id[rows],
+        "position": utterances.position[rows],
+        "speaker": utterances.speaker[rows],
+        "text": utterances.text[rows],
+        "actual": reference.actual_T[order],  # -1 = unlabelled
+        "before": emotion_before(reference)[order],  # -1 = none
+        "shift": emotion_shifts(reference)[order],
+    }
     return {
-        "classes": list(classes),
+        "classes": list(reference.classes),
         "modalities": list(corpus.modalities),
-        "reference": ablation.reference.folder.name,
-        "utterances": _utterances(corpus, here, classes),
-        "runs": [_run(row.name, read_saved(row.run), ids) for row in ablation.rows],
+        "reference": reference.folder.name,
+        "utterances": {name: column.tolist() for name, column in columns.items()}
+        | {"absent": [np.flatnonzero(row).tolist() for row in absent]},
+        "runs": [_run(row.name, row.run, ids) for row in ablation.rows],
     }
 
 
-def _utterances(corpus: CachedCorpus, here: np.ndarray, classes: Sequence[str]) -> dict:
-    """Columns, in the corpus' order; `before`: the speaker's last emotion, UNKNOWN where there is none."""
-    rows = corpus.utterances
-    number = np.array([classes.index(name) for name in rows.classes] + [UNKNOWN])  # the last is for the unlabelled
-    absent = np.stack([~corpus.modalities[modality].present[here] for modality in corpus.modalities])
-    return {
-        "id": rows.utterance_id[here].tolist(),
-        "dialogue": rows.dialogue_id[here].tolist(),
-        "position": rows.position[here].tolist(),
-        "speaker": rows.speaker[here].tolist(),
-        "text": rows.text[here].tolist(),
-        "actual": number[rows.emotion[here]].tolist(),
-        "before": number[emotion_before(rows)[here]].tolist(),
-        "absent": [np.flatnonzero(each).tolist() for each in absent.T],
-    }
-
-
-def emotion_before(rows: Utterances) -> np.ndarray:
-    """[N] the emotion of the same speaker's last labelled utterance in the dialogue; UNKNOWN where there is none."""
-    before, last = np.full(len(rows), UNKNOWN), {}
-    for row, (dialogue, speaker, emotion) in enumerate(zip(rows.dialogue_id, rows.speaker, rows.emotion)):
-        if speaker:
-            before[row] = last.get((dialogue, speaker), UNKNOWN)
-            if emotion >= 0:
-                last[dialogue, speaker] = emotion
-    return before
-
-
-def _run(name: str, saved: Saved, ids: np.ndarray) -> dict:
-    """Means over the seeds in whole percent, flat, and each seed's class; None where the run knows no such thing."""
-    place = {utterance: at for at, utterance in enumerate(saved.utterance_id_T)}
-    differing = set(place) ^ set(ids)
+def _order(name: str, run: FinishedRun, ids: np.ndarray) -> list[int]:
+    """Return the run's row of each id."""
+    rows = {utterance: row for row, utterance in enumerate(run.utterance_id_T)}
+    differing = set(rows) ^ set(ids)
     if differing:
         raise InputError(
             f"{name}: its predictions and the features have different utterances, such as "
             f"{sorted(differing)[0]!r}. Score it again: `dferc evaluate`."
         )
-    order_N = [place[each] for each in ids]
-    probability_SNC = saved.probability_STC[:, order_N]
-    weight_SN = saved.context_weight_ST[:, order_N]
+    return [rows[utterance] for utterance in ids]
+
+
+def _run(name: str, run: FinishedRun, ids: np.ndarray) -> dict:
+    """Return means over the seeds in whole percent, flat, and each seed's class; None where the run has no value."""
+    order = _order(name, run, ids)
+    probability_SNC, weight_SN = run.probability_STC[:, order], run.context_weight_ST[:, order]
     return {
         "name": name,
-        "seeds": list(saved.seeds),
-        "modalities": list(saved.modalities),
+        "seeds": list(run.seeds),
+        "modalities": list(run.modalities),
         "probability": _percent(probability_SNC),
         "chosen": probability_SNC.mean(axis=0).argmax(axis=1).tolist(),
-        "by_seed": saved.predicted_ST[:, order_N].ravel().tolist(),
-        "contribution": _percent(saved.contribution_STM[:, order_N]) if saved.modalities else None,
+        "by_seed": run.predicted_ST[:, order].ravel().tolist(),
+        "contribution": _percent(run.contribution_STM[:, order]) if run.modalities else None,
         "context_weight": _percent(weight_SN) if np.isfinite(weight_SN).all() else None,
     }
 
 
 def _percent(values: np.ndarray) -> list[int]:
-    """Mean over the seeds (first axis), flat."""
+    """Return the mean over the seeds (first axis), flat."""
     return np.rint(100 * values.mean(axis=0)).astype(int).ravel().tolist()

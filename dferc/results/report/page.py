@@ -1,19 +1,22 @@
 """One HTML file from plain data: template, style, scripts and plotly.js itself, nothing loaded from anywhere."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from dferc.core import VERSION
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
+from dferc.results.ablation_table import caption, class_table, difference_heading, main_table, method_notes, notes
+from dferc.results.analyses.document import limits, read_analyses
 from dferc.results.compare import Ablation, collect
-from dferc.results.grid import NONE, Grid
-from dferc.results.report.analyses import analysis_figures, missing_analyses, read_analyses
+from dferc.results.figures.description import counted
+from dferc.results.figures.of_analyses import analysis_figures
+from dferc.results.figures.of_runs import class_figure, confusion_figure, curve_figures
 from dferc.results.report.dialogues import browser
-from dferc.results.report.figures import Figure, class_figure, confusion_figure, curve_figures
 from dferc.results.report.intervals import drawn_intervals
-from dferc.results.report.summary import basis_of, summary
-from dferc.results.tables import caption, class_grid, main_grid, notes
+from dferc.results.report.summary import sample_of, summary
+from dferc.results.text_tables import NONE, TextTable
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
@@ -26,27 +29,10 @@ except ModuleNotFoundError as error:
     raise InputError(f"the report needs {error.name}, which is not installed: pip install 'dferc[report]'") from None
 
 PAGE = Path(__file__).parent / "page"
-SECTIONS = {
-    "summary": "Summary",
-    "ablation": "Ablation",
-    "classes": "Classes",
-    "analyses": "Analyses",
-    "training": "Training",
-    "dialogues": "Dialogues",
-}
-DIFFERENCE = 5
-"""The column of `main_grid` that the drawn intervals follow."""
 
 
 def write_page(path: Path, features: Path, runs: Path, *, split: str = "test", against: str = "full") -> None:
-    """Write the report of a corpus.
-
-    Args:
-        path: reports/<corpus>/index.html.
-        features: features/<corpus>, which the runs were trained on.
-        runs: runs/<corpus>.
-        split: which to show.
-        against: the run that the others are compared with.
+    """Write reports/<corpus>/index.html from features/<corpus> and runs/<corpus>.
 
     Raises:
         InputError: a run or the features are missing or damaged, or they do not belong together.
@@ -55,98 +41,75 @@ def write_page(path: Path, features: Path, runs: Path, *, split: str = "test", a
     write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
-def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, analyses: Path) -> dict:
-    """Everything that the template shows, as plain data.
-
-    Args:
-        corpus: what the runs were trained on.
-        runs: runs/<corpus>.
-        ablation: of these runs.
-        analyses: analyses.json, which need not be there.
-
-    Raises:
-        InputError: runs and features do not belong together.
-    """
-    basis = basis_of(ablation)
-    about = summary(ablation, corpus, basis)
-    found = read_analyses(analyses, basis.split, about["card"]["card"])
+def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) -> dict:
+    """Return everything that the template shows, as plain data; analyses.json at `path` need not exist."""
+    sample = sample_of(ablation)
+    about = summary(ablation, corpus, sample)
+    card, table = about["card"], main_table(ablation)
+    analyses = read_analyses(path, sample.split, card["card"])
     figures = {
-        "classes": [class_figure(ablation, basis), confusion_figure(ablation, basis)],
-        "analyses": analysis_figures(found, basis) if found else [],
-        "training": curve_figures(runs, ablation, basis),
+        "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
+        "analyses": analysis_figures(analyses) if analyses else [],
+        "training": curve_figures(runs, ablation, sample),
     }
-    said = notes(ablation)
-    mind = said[len(said) - len(ablation.notes) :]  # those of these runs; the others say how tables are made
+    how = method_notes(ablation)
     return {
         "version": VERSION,
         "summary": about,
-        "sections": SECTIONS,
-        "splits": splits_grid(about["card"]),
-        "features": features_grid(about["card"]),
-        "makers": {name: maker(each["identity"]) for name, each in about["card"]["modalities"].items()},
-        "main_grid": own_grid(ablation),
-        "published_grid": published_grid(ablation),
-        "class_grid": class_grid(ablation),
-        "intervals": drawn_intervals(ablation, DIFFERENCE),
+        "sections": ("summary", "ablation", "classes", "analyses", "training", "dialogues"),
+        "splits": splits_table(card),
+        "features": features_table(card),
+        "makers": {name: maker(features["identity"]) for name, features in card["modalities"].items()},
+        "main_table": table._replace(rows=table.rows[: table.published]),
+        "published_table": published_table(table),
+        "class_table": class_table(ablation),
+        "intervals": drawn_intervals(ablation, table.header.index(difference_heading(ablation))),
         "caption": caption(ablation),
-        "how": said[: len(said) - len(mind)],
-        "mind": mind,
-        "basis": basis.sentence(len(ablation.reference.seeds)),
-        "missing_analyses": missing_analyses(found) if found else [],
+        "how": how,
+        "mind": notes(ablation)[len(how) :],
+        "basis": sample.basis(counted(len(ablation.reference.seeds), "seed")),
+        "limits": limits(analyses) if analyses else [],
         "figures": figures,
-        "figures_data": [_plain(figure) for group in figures.values() for figure in group],
+        "figures_data": [asdict(figure) for group in figures.values() for figure in group],
         "browser": browser(ablation, corpus),
     }
 
 
 def render(data: dict) -> str:
-    """The page, everything in it; text is escaped, JSON so that no text can end its script element."""
+    """Return the whole page; text is escaped, JSON so that no text can end its script element."""
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     own = {path.name: Markup(path.read_text(encoding="utf-8")) for path in PAGE.iterdir() if path.suffix != ".html"}
     return environment.get_template("page.html").render(data, files=own | {"plotly.js": Markup(get_plotlyjs())})
 
 
-def _plain(figure: Figure) -> dict:
-    return figure._asdict() | {"views": [view._asdict() for view in figure.views]}
-
-
-# ---------------------------------------------------------------------------------------------------- tables
-
-
-def splits_grid(card: dict) -> Grid:
-    """Sizes and labels of the protocol card, a column per split."""
+def splits_table(card: dict) -> TextTable:
+    """Return sizes and labels of the protocol card, a column per split."""
     splits = [card["splits"][name] for name in SPLITS]
     rows = [[name, *(f"{split[name]:,}" for split in splits)] for name in ("dialogues", "utterances", "labelled")]
     rows.append(["speakers in a dialogue, at most", *(str(split["most_speakers"]) for split in splits)])
     rows += [[name, *(f"{split['classes'][name]:,}" for split in splits)] for name in card["classes"]]
-    return Grid(["in the split", *SPLITS], rows, len(rows))
+    return TextTable(["in the split", *SPLITS], rows, len(rows))
 
 
-def own_grid(ablation: Ablation) -> Grid:
-    """The ablation table without the published rows."""
-    grid = main_grid(ablation)
-    return grid._replace(rows=grid.rows[: grid.published])
+def published_table(table: TextTable) -> TextTable:
+    """Return the published rows of the ablation table alone: name and scores, which is all they have."""
+    rows = [[row[column] for column in (0, 2, 3, 4)] for row in table.rows[table.published :]]
+    return TextTable(["system", *table.header[2:5]], rows, len(rows))
 
 
-def published_grid(ablation: Ablation) -> Grid:
-    """The published rows alone: name and scores, which is all they have."""
-    grid = main_grid(ablation)
-    columns = [0, 2, 3, 4]
-    rows = [[row[at] for at in columns] for row in grid.rows[grid.published :]]
-    return Grid(["system", *(grid.header[at] for at in columns[1:])], rows, len(rows))
-
-
-def features_grid(card: dict) -> Grid:
-    """Width and presence of each modality's features."""
+def features_table(card: dict) -> TextTable:
+    """Return width and presence of each modality's features."""
     rows = []
     for modality, about in card["modalities"].items():
         shares = (NONE if share is None else f"{share:.1%}" for share in about["present"].values())
         rows.append([modality, str(about["width"]), *shares])
-    return Grid(["modality", "width", *(f"present, {name}" for name in SPLITS)], rows, len(rows))
+    return TextTable(["modality", "width", *(f"present, {name}" for name in SPLITS)], rows, len(rows))
 
 
 def maker(identity: dict) -> str:
-    """The identity of a features file in a line, less hashes, which say nothing to people."""
-    said = {name: value for name, value in identity.items() if name not in ("rows_hash", "model")}
-    return "; ".join(f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in said.items())
+    """Return the identity of a features file in a line, without hashes, which mean nothing to people."""
+    shown = {name: value for name, value in identity.items() if name not in ("rows_hash", "model")}
+    return "; ".join(
+        f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in shown.items()
+    )

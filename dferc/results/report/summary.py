@@ -1,50 +1,27 @@
-"""What a reader must know before any number: protocol card, sizes, seeds, features, and what is simulated."""
-
-from typing import NamedTuple
+"""First section of the report: protocol card, sizes, seeds, features, and what is simulated."""
 
 import numpy as np
 
 from dferc.core.errors import InputError
+from dferc.results.ablation_table import SCORES
 from dferc.results.compare import Ablation, scores_of
-from dferc.results.grid import spread
-from dferc.results.runs import Run
-from dferc.results.simulated import simulated
+from dferc.results.corpus_runs import simulated
+from dferc.results.figures.description import NOTHING_SIMULATED, Sample, counted, simulation_sentence
+from dferc.results.runs import FinishedRun
+from dferc.results.text_tables import mean_cell
 from dferc.store.inspection import inspect_corpus
 from dferc.store.rows import CachedCorpus
 
-NOTHING = "Nothing is declared as simulated."
 
-
-class Basis(NamedTuple):
-    """What the numbers of a report rest on: the end of every caption."""
-
-    split: str
-    utterances: int
-    """Labelled ones."""
-    dialogues: int
-    simulated: str
-    """A sentence for every caption."""
-
-    def sentence(self, seeds: int, run: str = "") -> str:
-        """The run, n, seeds and what is simulated."""
-        size = f"n = {self.utterances:,} labelled utterances in {self.dialogues:,} dialogues ({self.split})"
-        return f"{f'Run {run}; ' if run else ''}{size}; {counted(seeds, 'seed')}. {self.simulated}"
-
-
-def counted(number: int, thing: str) -> str:
-    """`1 seed`, `5 seeds`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def basis_of(ablation: Ablation) -> Basis:
-    """What the figures of a report rest on."""
+def sample_of(ablation: Ablation) -> Sample:
+    """Return the utterances behind the numbers of a report."""
     run = ablation.reference
-    said = "; ".join(simulated({row.name: row.run for row in ablation.rows}))
-    return Basis(run.split, len(run.actual_N), run.dialogues, f"{said[0].upper()}{said[1:]}." if said else NOTHING)
+    sentences = list(simulated({row.name: row.run for row in ablation.rows}))
+    return Sample(run.split, len(run.labelled.actual_T), run.dialogues, simulation_sentence(sentences))
 
 
-def summary(ablation: Ablation, corpus: CachedCorpus, basis: Basis) -> dict:
-    """The first section of the report.
+def summary(ablation: Ablation, corpus: CachedCorpus, sample: Sample) -> dict:
+    """Return the first section of the report.
 
     Returns:
         corpus, split, reference (its name), seeds, headline (pairs of name and value of the reference's scores),
@@ -62,28 +39,29 @@ def summary(ablation: Ablation, corpus: CachedCorpus, basis: Basis) -> dict:
             "Name the features that the runs were trained on with --features."
         )
     scores = scores_of(run)
-    names = {"weighted_f1": "weighted F1", "macro_f1": "macro F1", "accuracy": "accuracy"}
+    headline = {title: mean_cell(scores[name]) for name, title in SCORES.items()}
     return {
         "corpus": ablation.corpus,
         "split": run.split,
         "reference": run.folder.name,
         "seeds": len(run.seeds),
         "runs": len(ablation.rows),
-        "utterances": len(run.actual_N),
-        "dialogues": run.dialogues,
-        "headline": [(title, spread(scores[name])) for name, title in names.items()],
-        "simulated": basis.simulated,
-        "warn": basis.simulated != NOTHING,
+        "utterances": sample.utterances,
+        "dialogues": sample.dialogues,
+        "headline": [(title, headline[title]) for title in ("weighted F1", "macro F1", "accuracy")],
+        "simulated": sample.simulated,
+        "warn": sample.simulated != NOTHING_SIMULATED,
         "card": card,
         "zero_f1": [sentence for row in ablation.rows if (sentence := zero_f1(row.name, row.run))],
     }
 
 
-def zero_f1(name: str, run: Run) -> str:
-    """Which classes some seed never gets right though the split has them; empty where there is none."""
+def zero_f1(name: str, run: FinishedRun) -> str:
+    """Return which classes some seed never gets right though the split has them; empty where there is none."""
     never_SC = run.scores.f1_C == 0
-    found = [
-        f"{run.classes[at]} ({never_SC[:, at].sum()} of {counted(len(run.seeds), 'seed')}, n = {run.support[at]})"
-        for at in np.flatnonzero(never_SC.any(axis=0) & (run.support > 0))
+    classes = [
+        f"{run.classes[index]} ({never_SC[:, index].sum()} of {counted(len(run.seeds), 'seed')}, "
+        f"n = {run.support[index]})"
+        for index in np.flatnonzero(never_SC.any(axis=0) & (run.support > 0))
     ]
-    return f"{name}: {', '.join(found)}" if found else ""
+    return f"{name}: {', '.join(classes)}" if classes else ""

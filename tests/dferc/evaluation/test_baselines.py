@@ -198,12 +198,12 @@ def test_runs_of_baselines_stand_in_the_table_beside_full(runs):
 
 def test_run_of_a_baseline_says_the_same_for_every_seed_where_no_chance_is_in_it(runs):
     for name in BASELINES:
-        predicted = read_run(runs / name).probability_SNC
+        predicted = read_run(runs / name).labelled.probability_STC
         assert np.array_equal(*predicted) == (name in ("majority", "logistic"))
 
 
 def test_late_fusion_is_not_early_fusion(runs):
-    one, two = (read_run(runs / name).probability_SNC for name in ("bc_lstm", "late_fusion"))
+    one, two = (read_run(runs / name).labelled.probability_STC for name in ("bc_lstm", "late_fusion"))
     assert abs(one - two).max() > 0.01
 
 

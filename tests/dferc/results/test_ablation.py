@@ -11,12 +11,12 @@ from click.testing import CliRunner
 
 from dferc.cli.main import main
 from dferc.core.errors import InputError
+from dferc.results.ablation_table import caption, main_table, notes, write_tables
 from dferc.results.compare import collect, compare
-from dferc.results.grid import Grid, latex, markdown
 from dferc.results.published import published_scores
 from dferc.results.runs import read_run
 from dferc.results.statistics import holm, mcnemar
-from dferc.results.tables import caption, main_grid, notes, write_tables
+from dferc.results.text_tables import TextTable, latex, markdown
 from tests.helpers.common import make_utterances
 from tests.helpers.finished_runs import guess, write_run
 
@@ -50,7 +50,7 @@ def test_comparison_is_of_the_paired_seeds_by_hand(runs):
     difference_S = one.scores.weighted_f1 - two.scores.weighted_f1
     weighted = found.differences["weighted_f1"]
     assert found.seeds == (0, 1, 2, 3, 4)
-    assert found.mcnemar == mcnemar(one.actual_N, one.together, two.together)
+    assert found.mcnemar == mcnemar(one.labelled.actual_T, one.labelled.together, two.labelled.together)
     assert weighted.mean == pytest.approx(difference_S.mean())
     half = 2.776445 * difference_S.std(ddof=1) / np.sqrt(5)  # t(0.975; 4)
     assert (weighted.seeds.low, weighted.seeds.high) == pytest.approx((weighted.mean - half, weighted.mean + half))
@@ -106,7 +106,9 @@ def test_table_corrects_each_test_over_the_rows(runs):
 
 def test_table_against_another_run_and_one_that_is_not_there(runs):
     assert collect(runs, against="t").reference.folder.name == "t"
-    with pytest.raises(InputError, match=re.escape("has no run 'no_dm'. Choose one of: no_ddm")):
+    with pytest.raises(
+        InputError, match=re.escape("has no run 'no_dm'. Did you mean 'no_ddm'? Choose one of: full, no_ddm")
+    ):
         collect(runs, against="no_dm")
     with pytest.raises(InputError, match="Choose one of: none"):
         collect(runs / "nowhere")
@@ -139,8 +141,8 @@ def test_table_of_other_seeds_pairs_those_of_both_and_says_so(tmp_path):
 def test_table_of_single_seeds_has_no_spread(tmp_path):
     runs = write_variants(tmp_path, seeds=(0,), full=0.7, t=0.4)
     found = collect(runs)
-    grid = main_grid(found)
-    assert not any("±" in cell for row in grid.rows for cell in row)
+    table = main_table(found)
+    assert not any("±" in cell for row in table.rows for cell in row)
     assert found.notes == ["t is compared with full on one seed only: the interval and test over seeds are withheld"]
     write_tables(tmp_path, found)
     assert [row["weighted_f1_std"] for row in read_table(tmp_path / "ablation.csv")] == ["", ""]
@@ -212,9 +214,9 @@ def test_documents_have_all_rows_and_repeat_byte_for_byte(runs, tmp_path):
 
 
 def test_markdown_and_latex_keep_odd_names():
-    grid = Grid(["a|b", "50 %"], [["x_1 & {y}\\", "−1 ± 2"], ["p < 0.05", "–"]], 1)
-    assert "| a\\|b | 50 % |\n| --- | ---: |" in markdown("title", [grid], [])
-    found = latex("title", [grid], ["~100 #1"])
+    table = TextTable(["a|b", "50 %"], [["x_1 & {y}\\", "−1 ± 2"], ["p < 0.05", "–"]], 1)
+    assert "| a\\|b | 50 % |\n| --- | ---: |" in markdown("title", [table], [])
+    found = latex("title", [table], ["~100 #1"])
     assert "x\\_1 \\& \\{y\\}\\textbackslash{} & $-$1 $\\pm$ 2 \\\\\n\\midrule\np $<$ 0.05 & -- \\\\" in found
     assert r"\caption{title. \textasciitilde{}100 \#1}" in found
 
@@ -238,16 +240,16 @@ def test_published_rows_are_marked_as_such(tmp_path):
     rows = make_utterances(corpus="meld", dialogues={"validation": 3, "test": 747}, classes=MELD)
     assert (rows.split == "test").sum() == 2610
     found = collect(write_variants(tmp_path, rows, seeds=(0, 1), full=0.6))
-    grid = main_grid(found)
-    assert grid.published == 1 and len(grid.rows) > 10
-    assert all("(published" in row[0] for row in grid.rows[1:])
-    assert grid.rows[1][:5] == ["DF-ERC (published, the paper)", "–", "–", "67.03", "–"]
+    table = main_table(found)
+    assert table.published == 1 and len(table.rows) > 10
+    assert all("(published" in row[0] for row in table.rows[1:])
+    assert table.rows[1][:5] == ["DF-ERC (published, the paper)", "–", "–", "67.03", "–"]
     assert any(note.startswith("Published rows are as printed elsewhere") for note in notes(found))
     write_tables(tmp_path, found)
     line = read_table(tmp_path / "ablation.csv")[1]
     assert (line["name"], float(line["weighted_f1"]), line["accuracy"]) == ("DF-ERC", 0.6703, "")
     assert line["published"] == "published, the paper"
-    assert "DF-ERC" not in "".join(row[0] for row in main_grid(collect(tmp_path / "demo", "validation")).rows)
+    assert "DF-ERC" not in "".join(row[0] for row in main_table(collect(tmp_path / "demo", "validation")).rows)
 
 
 def test_simulated_features_are_named_in_the_caption_and_stand_beside_no_published_score(tmp_path):
@@ -259,7 +261,7 @@ def test_simulated_features_are_named_in_the_caption_and_stand_beside_no_publish
 
     found = collect(folder)
     assert caption(found).endswith("; audio features are simulated: made of labels (simulated)")
-    assert [row[0] for row in main_grid(found).rows] == ["full"]
+    assert [row[0] for row in main_table(found).rows] == ["full"]
     compared = CliRunner().invoke(main, ["compare", str(folder / "full"), str(folder / "full")], catch_exceptions=False)
     assert "audio features are simulated" in compared.stdout + compared.stderr
 

@@ -1,7 +1,8 @@
-"""The paper's analyses, from finished runs with known predictions: numbers by hand, and what cannot be said."""
+"""The paper's analyses, from finished runs with known predictions: numbers by hand, and what cannot be answered."""
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from dferc.results.analyses.dialogues import (
     NAMELESS,
     SHIFT,
     analyse_dialogues,
-    group_by_shift,
+    emotion_before,
+    emotion_shifts,
     ranges,
 )
 from dferc.results.analyses.numbers import mean_where, number, scores_where
-from dferc.results.analyses.saved import Saved
+from dferc.results.runs import FinishedRun
 from pipeline import corpora
 from tests.helpers.clips import SHARED
 from tests.helpers.corpora import prepare_settings
@@ -27,7 +29,7 @@ from tests.helpers.corpora import prepare_settings
 CLASSES = ("neutral", "joy", "anger")
 
 
-def make_saved(
+def make_run(
     actual: str,
     predicted: list[str],
     *,
@@ -36,21 +38,23 @@ def make_saved(
     contributions: list | None = None,
     weights: list | None = None,
     confidence: float | list = 0.8,
-) -> Saved:
-    """A run of utterances as characters: labels n, j, a (`-`: none), dialogues and speakers (`.`: nameless)."""
+) -> FinishedRun:
+    """Return a run of utterances as characters: labels n, j, a (`-`: none), dialogues and speakers (`.`: nameless)."""
     ids = {"n": 0, "j": 1, "a": 2, "-": -1}
     predicted_ST = np.array([[ids[each] for each in row] for row in predicted])
     sure_ST = np.broadcast_to(np.asarray(confidence, dtype=float), predicted_ST.shape)[..., None]
     chosen_STC = predicted_ST[..., None] == np.arange(3)
     contribution_STM = np.asarray(contributions if contributions is not None else np.zeros((*predicted_ST.shape, 0)))
     weight_ST = np.broadcast_to(np.asarray(weights if weights is not None else 0.5, dtype=float), predicted_ST.shape)
-    order = {each: at for at, each in enumerate(dict.fromkeys(dialogues or "d"))}
-    return Saved(
+    return FinishedRun(
+        folder=Path("full"),
+        split="test",
+        card={},
         classes=CLASSES,
         modalities=("text", "audio", "visual")[: contribution_STM.shape[2]],
         seeds=tuple(range(len(predicted))),
         utterance_id_T=np.array([f"u{at}" for at in range(len(actual))], dtype=object),
-        dialogue_T=np.array([order[each] for each in dialogues or "d" * len(actual)]),
+        dialogue_id_T=np.array(list(dialogues or "d" * len(actual)), dtype=object),
         speaker_T=np.array([each.replace(".", "") for each in speakers or "A" * len(actual)], dtype=object),
         actual_T=np.array([ids[each] for each in actual]),
         predicted_ST=predicted_ST,
@@ -83,7 +87,7 @@ def test_means_are_of_each_seed_first_and_never_pooled():
 
 
 def test_scores_of_a_part_by_hand():
-    run = make_saved("nnja-", ["njjan", "nnnnn"])
+    run = make_run("nnja-", ["njjan", "nnnnn"])
     found = scores_where(run.actual_T, run.predicted_ST, np.array([True, True, True, False, True]))
     # seed 0: n n j as n j j: 2 of 3; F1 n = 2/3, j = 2/3. Seed 1: n n n: 2 of 3; F1 n = 4/5, j = 0, weighted 8/15.
     assert found["accuracy"] == {"mean": pytest.approx(2 / 3, abs=1e-6), "std": 0, "seeds": 2, "n": 3}
@@ -95,7 +99,7 @@ def test_scores_of_a_part_by_hand():
 
 def test_contributions_by_class_by_hand():
     shares = [[0.5, 0.3, 0.2], [0.7, 0.1, 0.2], [0.6, 0.4, 0.0], [0.2, 0.2, 0.6]]
-    found = analyse_contributions({"full": make_saved("nnja", ["nnja"], contributions=[shares])})["runs"]["full"]
+    found = analyse_contributions({"full": make_run("nnja", ["nnja"], contributions=[shares])})["runs"]["full"]
     assert found["by_class"]["neutral"]["text"] == {"mean": 0.6, "std": None, "seeds": 1, "n": 2}
     assert found["by_class"]["joy"]["text"]["mean"] is None  # its only utterance has no picture
     assert found["by_class"]["anger"]["visual"]["mean"] == 0.6
@@ -114,7 +118,7 @@ def test_contributions_by_class_by_hand():
     ],
 )
 def test_contributions_that_say_nothing_are_told(shares, reason):
-    found = analyse_contributions({"no_cfm": make_saved("nj", ["nj"], contributions=shares)})
+    found = analyse_contributions({"no_cfm": make_run("nj", ["nj"], contributions=shares)})
     assert found["runs"] == {}
     assert found["statements"] == [pytest.approx(found["statements"][0])] and reason in found["statements"][0]
     assert found["statements"][0].startswith("no_cfm: ")
@@ -125,7 +129,7 @@ def test_contributions_that_say_nothing_are_told(shares, reason):
 
 def test_context_weight_fifths_by_hand():
     weights = np.arange(1, 11) / 20
-    run = make_saved("nnnnnnnnnn", ["nnnnnjjjjj"], weights=weights)
+    run = make_run("nnnnnnnnnn", ["nnnnnjjjjj"], weights=weights)
     found = analyse_context({"full": run})["runs"]["full"]
     assert found["correlation"]["mean"] == -1
     assert [each["accuracy"]["mean"] for each in found["bins"]] == [1, 1, 0.5, 0, 0]
@@ -135,18 +139,18 @@ def test_context_weight_fifths_by_hand():
 
 
 def test_context_weights_that_are_equal_share_a_bin():
-    run = make_saved("nnnnn", ["nnnnj"], weights=[0.1, 0.1, 0.1, 0.1, 0.8])
+    run = make_run("nnnnn", ["nnnnj"], weights=[0.1, 0.1, 0.1, 0.1, 0.8])
     assert [each["accuracy"]["n"] for each in analyse_context({"full": run})["runs"]["full"]["bins"]] == [4, 1]
 
 
 def test_context_weight_on_an_edge_belongs_to_the_bin_below():
-    run = make_saved("nnnnnn", ["nnnnnn"], weights=np.arange(1, 7) / 8)  # the edges are 2/8, 3/8, 4/8 and 5/8
+    run = make_run("nnnnnn", ["nnnnnn"], weights=np.arange(1, 7) / 8)  # the edges are 2/8, 3/8, 4/8 and 5/8
     assert [each["accuracy"]["n"] for each in analyse_context({"full": run})["runs"]["full"]["bins"]] == [2, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("weight", "reason"), [(0.8, "0.8 for every utterance"), (np.nan, "no CRM (a baseline)")])
 def test_context_weights_that_say_nothing_are_told(weight, reason):
-    found = analyse_context({"t": make_saved("nj", ["nj"], weights=weight)})
+    found = analyse_context({"t": make_run("nj", ["nj"], weights=weight)})
     assert found["runs"] == {} and reason in found["statements"][0]
 
 
@@ -155,9 +159,10 @@ def test_context_weights_that_say_nothing_are_told(weight, reason):
 
 def test_shifts_are_of_the_same_speaker_in_the_same_dialogue():
     # Ann: neutral (first), neutral again, one without a label, anger (a shift); Bob: joy (first); nobody: joy.
-    run = make_saved("njn-a" + "j" + "aa", ["n" * 8], dialogues="ddddddee", speakers="ABAAA.AA")
+    run = make_run("njn-a" + "j" + "aa", ["n" * 8], dialogues="ddddddee", speakers="ABAAA.AA")
     expected = [FIRST, FIRST, INERTIA, FIRST, SHIFT, NAMELESS, FIRST, INERTIA]
-    assert group_by_shift(run).tolist() == expected
+    assert emotion_shifts(run).tolist() == expected
+    assert emotion_before(run).tolist() == [-1, -1, 0, 0, 0, -1, -1, 2]
     found = analyse_dialogues({"full": run})
     lines = {each["name"]: each for each in found["by_shift"]["full"]}
     assert list(lines) == [FIRST, INERTIA, SHIFT, NAMELESS]
@@ -176,12 +181,12 @@ def test_shifts_of_meld_are_as_many_as_its_authors_count():
     for split in ("train", "validation", "test"):
         rows = [each for each in utterances if each.split == split]
         run = replace(
-            make_saved("n", ["n"]),
+            make_run("n", ["n"]),
             actual_T=np.array([names.index(each.emotion) for each in rows]),
             speaker_T=np.array([each.speaker for each in rows], dtype=object),
-            dialogue_T=np.unique([each.dialogue_id for each in rows], return_inverse=True)[1],
+            dialogue_id_T=np.array([each.dialogue_id for each in rows], dtype=object),
         )
-        found[split] = int((group_by_shift(run) == SHIFT).sum())
+        found[split] = int((emotion_shifts(run) == SHIFT).sum())
     assert found == {"train": 4001, "validation": 427, "test": 1003}  # published: 4003, 427, 1003
 
 
@@ -195,7 +200,7 @@ def test_ranges_hold_about_as_many_each_and_never_part_equals():
 
 
 def test_positions_and_lengths_count_unlabelled_utterances():
-    run = make_saved("n-nnj", ["nnnnn"], dialogues="dddde")
+    run = make_run("n-nnj", ["nnnnn"], dialogues="dddde")
     assert run.place.tolist() == [1, 2, 3, 4, 1] and run.length.tolist() == [4, 4, 4, 4, 1]
 
 
@@ -208,7 +213,7 @@ def test_order_of_dialogues_changes_nothing():
     def made(order: list[int]) -> dict:
         parts = ["".join(part[at] for at in order) for part in (text, guess, speakers)]
         names = "".join("defg"[at] * len(text[at]) for at in order)
-        run = make_saved(parts[0], [parts[1]], speakers=parts[2], dialogues=names)
+        run = make_run(parts[0], [parts[1]], speakers=parts[2], dialogues=names)
         return {"dialogues": analyse_dialogues({"full": run}), "calibration": analyse_calibration({"full": run})}
 
     assert made([0, 1, 2, 3]) == made([2, 0, 3, 1])
@@ -219,7 +224,7 @@ def test_order_of_dialogues_changes_nothing():
 
 def test_calibration_by_hand():
     # Four at 0.6 of which one is right, one at 0.9 that is right: ECE = 4/5 * |0.25 - 0.6| + 1/5 * |1 - 0.9|.
-    run = make_saved("nnnnn-", ["njjjnn"], confidence=[[0.6, 0.6, 0.6, 0.6, 0.9, 1.0]])
+    run = make_run("nnnnn-", ["njjjnn"], confidence=[[0.6, 0.6, 0.6, 0.6, 0.9, 1.0]])
     found = analyse_calibration({"full": run})["runs"]["full"]
     assert found["ece"] == {"mean": pytest.approx(0.3), "std": None, "seeds": 1, "n": 5}
     assert found["confidence"]["mean"] == pytest.approx(0.66) and found["accuracy"]["mean"] == 0.4
@@ -230,7 +235,7 @@ def test_calibration_by_hand():
 
 
 def test_calibration_of_what_is_sure_and_right_is_perfect():
-    found = analyse_calibration({"full": make_saved("nja", ["nja", "nja"], confidence=1.0)})["runs"]["full"]
+    found = analyse_calibration({"full": make_run("nja", ["nja", "nja"], confidence=1.0)})["runs"]["full"]
     assert found["ece"] == {"mean": 0, "std": 0, "seeds": 2, "n": 3}
 
 
@@ -239,6 +244,6 @@ def test_confidence_on_an_edge_belongs_to_the_bin_below():
 
 
 def test_analyses_are_strict_json_without_nan():
-    run = make_saved("nj", ["nj"], weights=[0.1, 0.5], contributions=[[[0.5, 0.5], [0.4, 0.6]]])
+    run = make_run("nj", ["nj"], weights=[0.1, 0.5], contributions=[[[0.5, 0.5], [0.4, 0.6]]])
     for analysis in (analyse_contributions, analyse_context, analyse_dialogues, analyse_calibration):
         json.dumps(analysis({"full": run}), allow_nan=False)

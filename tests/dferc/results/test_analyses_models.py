@@ -20,8 +20,14 @@ from dferc.results.analyses import SCHEMA
 from dferc.results.analyses.context import analyse_context, count_votes
 from dferc.results.analyses.geometry import MOST_ROWS, analyse_geometry, embed, levels_of, sample_rows, silhouettes
 from dferc.results.analyses.inside import Inside, look_into
-from dferc.results.analyses.missing import RATES, analyse_missing, draws_per_seed, random_absences, show_less, subsets
-from dferc.results.analyses.saved import read_saved
+from dferc.results.analyses.missing import (
+    RATES,
+    analyse_missing,
+    draws_per_seed,
+    random_absences,
+    reduce_input,
+    subsets,
+)
 from dferc.results.runs import read_run
 from dferc.store.hdf5 import read_corpus
 from dferc.training.data import Batch
@@ -92,7 +98,7 @@ def test_random_absences_choose_what_stays_and_what_goes_evenly():
 
 def test_everything_shown_scores_as_the_evaluation_did(root, insides):
     metrics = json.loads((root / "runs/demo/full/metrics.json").read_text())
-    shown = [show_less(each, 1) for each in insides]
+    shown = [reduce_input(each, 1) for each in insides]
     first = analyse_missing(insides[0].model.modalities, shown, 17)["subsets"][0]
     assert first["modalities"] == ["text", "audio", "visual"]
     assert first["weighted_f1"]["mean"] == pytest.approx(metrics["test"]["weighted_f1"], abs=2e-6)
@@ -107,7 +113,7 @@ def test_a_subset_scores_as_a_corpus_without_the_others(root, insides):
     )
     made = predict(load_run([root / "runs/demo/full/train/seed-1"], CPU)[0], corpus, "test", CPU)
     accuracy = (made.probabilities_NC.argmax(axis=1) == corpus.utterances.emotion[made.rows_N]).mean()
-    shown = show_less(insides[1], 1)
+    shown = reduce_input(insides[1], 1)
     assert shown.subsets[subsets(3).index((0, 2))][0] == pytest.approx(accuracy)
     present_MN = insides[1].batch.present_MN.numpy()
     assert shown.nothing[subsets(3).index((0, 2))] == (~present_MN[[0, 2]].any(axis=0)).sum()
@@ -115,7 +121,7 @@ def test_a_subset_scores_as_a_corpus_without_the_others(root, insides):
 
 
 def test_absences_are_the_same_every_time_and_others_for_another_seed(insides):
-    one, again = show_less(insides[0], 2), show_less(insides[0], 2)
+    one, again = reduce_input(insides[0], 2), reduce_input(insides[0], 2)
     assert np.array_equal(one.random, again.random)
     assert one.random.shape == (len(RATES), 2, 2)
     present_MN = np.ones((3, 50), bool)
@@ -273,7 +279,9 @@ def test_command_on_validation(root):
 
 def test_command_refuses_a_run_that_is_not_there_and_other_features(root, tmp_path):
     result = run_analyse(root, "--run=ful")
-    assert result.exit_code == 1 and "has no run 'ful'. Choose one of: full" in " ".join(result.stderr.split())
+    assert result.exit_code == 1 and "has no run 'ful'. Did you mean 'full'? Choose one of: full" in " ".join(
+        result.stderr.split()
+    )
     write_features_folder(tmp_path / "demo", seed=3)
     with pytest.raises(InputError, match="was trained on other features"):
         list(look_into(root / "runs/demo/full", read_corpus(tmp_path / "demo"), "test", (0, 1), CPU))
@@ -294,21 +302,21 @@ def shorten_seed_1(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "fault"),
     [
         (lambda text: text.replace("context_weight", "weight", 1), "no column context_weight"),
         (lambda text: re.sub(r"[^,]+,[^,]+$", "much,more", text, flags=re.MULTILINE), "could not convert"),
         (shorten_seed_1, "its seeds have different utterances"),
     ],
 )
-def test_a_damaged_table_of_predictions_is_named_with_its_fault(tmp_path, change, said):
+def test_a_damaged_table_of_predictions_is_named_with_its_fault(tmp_path, change, fault):
     rows = make_utterances()
     rows.emotion[rows.utterance_id == "test-0-0"] = -1
     run = write_run(tmp_path / "full", rows, {seed: np.zeros(len(rows), int) for seed in (0, 1)})
     path = run / "evaluate/predictions.csv"
     header, _, body = path.read_text(encoding="utf-8").partition("\n")
-    parts = (change(header), body) if "column" in said else (header, change(body))
+    parts = (change(header), body) if "column" in fault else (header, change(body))
     path.write_text("\n".join(parts), encoding="utf-8")
-    with pytest.raises(InputError, match=said) as error:
-        read_saved(read_run(run))
+    with pytest.raises(InputError, match=fault) as error:
+        read_run(run)
     assert "predictions.csv" in str(error.value) and "Score it again" in str(error.value)

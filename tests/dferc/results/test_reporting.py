@@ -12,16 +12,15 @@ from click.testing import CliRunner
 
 from dferc.cli.main import main
 from dferc.core.errors import InputError
-from dferc.results.analyses.collect import write_analyses
-from dferc.results.analyses.dialogues import SHIFT, group_by_shift
-from dferc.results.analyses.saved import read_saved
+from dferc.results.analyses.dialogues import SHIFT
+from dferc.results.analyses.document import read_analyses, write_analyses
 from dferc.results.compare import collect
-from dferc.results.report.analyses import analysis_figures, read_analyses
-from dferc.results.report.dialogues import UNKNOWN, browser, emotion_before
-from dferc.results.report.figures import confusion, confusion_figure, curve_figures, plain
+from dferc.results.figures.of_analyses import analysis_figures
+from dferc.results.figures.of_runs import confusion, confusion_figure, curve_figures
+from dferc.results.report.dialogues import browser
 from dferc.results.report.intervals import EDGE, LIMIT, WIDTH, drawn_intervals, ticks
 from dferc.results.report.page import write_page
-from dferc.results.report.summary import basis_of, summary, zero_f1
+from dferc.results.report.summary import sample_of, summary, zero_f1
 from dferc.results.runs import read_run
 from dferc.store.hdf5 import read_corpus
 from tests.helpers.common import make_utterances
@@ -52,7 +51,7 @@ def page(root) -> str:
 
 
 class Elements(HTMLParser):
-    """What a browser would make of a page: elements with attributes, and the text of scripts by id."""
+    """Elements of a page with their attributes, and the text of scripts by id, as a browser reads them."""
 
     def __init__(self, page: str):
         super().__init__()
@@ -75,7 +74,7 @@ class Elements(HTMLParser):
 
 
 def test_summary_says_sizes_card_and_which_classes_are_never_right(ablation, corpus):
-    found = summary(ablation, corpus, basis_of(ablation))
+    found = summary(ablation, corpus, sample_of(ablation))
     labelled = int(((ROWS.split == "test") & (ROWS.emotion >= 0)).sum())
     assert (found["utterances"], found["dialogues"], found["seeds"], found["runs"]) == (labelled, 30, 3, 3)
     assert found["warn"] and "synthetic" in found["simulated"]
@@ -94,29 +93,29 @@ def test_zero_f1_is_silent_about_a_class_that_the_split_lacks(tmp_path):
 
 
 def test_caption_says_n_seeds_and_what_is_simulated(ablation):
-    basis = basis_of(ablation)
-    assert basis.sentence(1, "t").startswith(
-        f"Run t; n = {basis.utterances} labelled utterances in 30 dialogues (test); 1 seed. "
+    sample = sample_of(ablation)
+    assert sample.basis("1 seed", "t").startswith(
+        f"Run t; n = {sample.utterances} labelled utterances in 30 dialogues (test); 1 seed. "
     )
-    assert "synthetic" in basis.sentence(3)
+    assert "synthetic" in sample.basis("3 seeds")
 
 
 def test_every_caption_of_every_figure_ends_with_what_is_simulated(root, ablation, corpus):
     found = make_analyses(root)
-    basis = basis_of(ablation)
-    figures = [confusion_figure(ablation, basis), *curve_figures(root / "runs/demo", ablation, basis)]
-    figures += analysis_figures(found, basis)
+    sample = sample_of(ablation)
+    figures = [confusion_figure(ablation, sample), *curve_figures(root / "runs/demo", ablation, sample)]
+    figures += analysis_figures(found)
     captions = [view.caption for figure in figures for view in figure.views]
     assert len(captions) > 10
     assert all(re.search(r"n = \d", caption) and re.search(r"\d seed", caption) for caption in captions)
-    assert all(caption.endswith(basis.simulated) for caption in captions)
+    assert all(caption.endswith(sample.simulated) for caption in captions)
 
 
 def test_features_of_another_protocol_are_refused_with_both_cards(root, ablation):
     corpus = read_corpus(root / "features/demo")
     corpus.utterances.emotion[0] = (corpus.utterances.emotion[0] + 1) % 3
     with pytest.raises(InputError, match="the features are of protocol card"):
-        summary(ablation, corpus, basis_of(ablation))
+        summary(ablation, corpus, sample_of(ablation))
 
 
 # ---------------------------------------------------------------------------------------------------- figures
@@ -133,18 +132,18 @@ def test_confusion_matrix_is_the_mean_over_seeds_by_hand(tmp_path):
 
 
 def test_confusion_figure_shows_percent_of_the_true_class(ablation):
-    view = next(view for view in confusion_figure(ablation, basis_of(ablation)).views if view.name == "majority")
-    assert np.array(view.traces[0]["z"]).tolist() == [[100, 0, 0]] * 3
-    assert view.traces[0]["x"][1] == "&lt;/script&gt;joy"  # plotly reads markup in texts
+    view = next(view for view in confusion_figure(ablation, sample_of(ablation)).views if view.name == "majority")
+    assert [series.y for series in view.panel.series] == [[100, 0, 0]] * 3
+    assert view.panel.series[0].x[1] == "</script>joy"
 
 
 def test_curves_of_seeds_that_stopped_early_count_up_to_their_last_epoch(root, ablation):
-    figures = curve_figures(root / "runs/demo", ablation, basis_of(ablation))
+    figures = curve_figures(root / "runs/demo", ablation, sample_of(ablation))
     assert [[view.name for view in figure.views] for figure in figures] == [["full"], ["full"]]
-    traces = {trace["name"]: trace for trace in figures[0].views[0].traces}  # epoch / (10 + seed), 3 to 5 epochs
+    series = {series.name: series for series in figures[0].views[0].panel.series}  # epoch / (10 + seed), 3 to 5 epochs
     expected = [np.mean([epoch / (10 + seed) for seed in range(3) if epoch <= 3 + seed]) for epoch in range(1, 6)]
-    assert traces["validation, mean"]["y"] == pytest.approx(expected, abs=1e-6)
-    assert traces["chosen epoch"]["x"] == [3, 4, 5]
+    assert series["validation, mean"].y == pytest.approx(expected, abs=1e-6)
+    assert series["chosen epoch"].x == [3, 4, 5]
 
 
 def test_damaged_history_is_refused_by_name(root, ablation, tmp_path):
@@ -152,11 +151,7 @@ def test_damaged_history_is_refused_by_name(root, ablation, tmp_path):
     path.parent.mkdir(parents=True)
     path.write_text("epoch,train_loss\n1,much\n")
     with pytest.raises(InputError, match=re.escape(str(path))):
-        curve_figures(tmp_path, ablation, basis_of(ablation))
-
-
-def test_markup_in_names_is_shown_letter_by_letter():
-    assert plain('<a href="x">&</a>') == '&lt;a href="x"&gt;&amp;&lt;/a&gt;'
+        curve_figures(tmp_path, ablation, sample_of(ablation))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +191,7 @@ def test_browser_holds_every_utterance_of_the_split_unlabelled_ones_too(ablation
     here = np.flatnonzero(ROWS.split == "test")
     assert found["utterances"]["id"] == ROWS.utterance_id[here].tolist()
     assert found["utterances"]["text"] == ROWS.text[here].tolist()
-    assert found["utterances"]["actual"] == ROWS.emotion[here].tolist() and UNKNOWN in found["utterances"]["actual"]
+    assert found["utterances"]["actual"] == ROWS.emotion[here].tolist() and -1 in found["utterances"]["actual"]
     absent = [[0], [1], [2]]
     for modality, each in zip(corpus.modalities, absent, strict=True):
         row = here[~corpus.modalities[modality].present[here]][0]
@@ -205,7 +200,7 @@ def test_browser_holds_every_utterance_of_the_split_unlabelled_ones_too(ablation
 
 def test_browser_says_means_over_seeds_in_percent(ablation, corpus):
     runs = {run["name"]: run for run in browser(ablation, corpus)["runs"]}
-    saved = read_saved(read_run(ablation.reference.folder))
+    saved = read_run(ablation.reference.folder)
     full, count = runs["full"], len(saved.utterance_id_T)
     assert full["probability"][:3] == np.rint(100 * saved.probability_STC[:, 0].mean(axis=0)).astype(int).tolist()
     assert full["by_seed"][count] == saved.predicted_ST[1, 0]
@@ -214,28 +209,36 @@ def test_browser_says_means_over_seeds_in_percent(ablation, corpus):
     assert runs["majority"]["contribution"] is None and set(runs["majority"]["chosen"]) == {0}
 
 
-def test_emotion_before_is_the_same_speakers_last_label(ablation):
-    before = emotion_before(ROWS)
-    saved = read_saved(ablation.reference)
-    here = ROWS.split == "test"
-    shifted = (before[here] != UNKNOWN) & (ROWS.emotion[here] >= 0) & (before[here] != ROWS.emotion[here])
-    assert shifted.any() and (shifted == (group_by_shift(saved) == SHIFT)).all()
+def test_browser_shows_shifts_with_the_emotion_before(ablation, corpus):
+    utterances = browser(ablation, corpus)["utterances"]
+    shifts = [row for row, kind in enumerate(utterances["shift"]) if kind == SHIFT]
+    assert shifts
+    for row in shifts:
+        earlier = [
+            utterances["actual"][other]
+            for other in range(row)
+            if utterances["dialogue"][other] == utterances["dialogue"][row]
+            and utterances["speaker"][other] == utterances["speaker"][row]
+            and utterances["actual"][other] >= 0
+        ]
+        assert utterances["before"][row] == earlier[-1] != utterances["actual"][row]
 
 
 # ---------------------------------------------------------------------------------------------------- analyses
 
 
-def test_analyses_become_figures(root, ablation):
-    figures = {figure.key: figure for figure in analysis_figures(make_analyses(root), basis_of(ablation))}
+def test_analyses_become_figures(root):
+    figures = {figure.key: figure for figure in analysis_figures(make_analyses(root))}
     assert {"contributions", "by-length", "by-position", "by-shift", "calibration"} <= set(figures)
     assert [view.name for view in figures["calibration"].views] == ["full", "t", "majority"]
-    subsets = figures["subsets"].views[0].traces
-    assert (subsets[0]["x"], subsets[0]["y"], subsets[0]["error_x"]["array"]) == ([0.5], ["text + audio"], [0.1])
-    assert subsets[1]["x"] == [None]
+    accuracy, weighted = figures["subsets"].views[0].panel.series
+    assert (accuracy.x, accuracy.y, accuracy.x_spread) == ([0.5], ["text + audio"], [0.1])
+    assert weighted.x == [None]
+    assert figures["random"].views[0].panel.series[0].x == [0, 0.1]
     by_modality, by_emotion = figures["tsne"].views
-    assert [trace["x"] for trace in by_modality.traces] == [[0.0, 2.0], [1.0], []]
-    assert [trace["x"] for trace in by_emotion.traces] == [[1.0], [0.0], []]
-    assert by_modality.traces[0]["text"][0].startswith("u&lt;1&gt;, text")
+    assert [series.x for series in by_modality.panel.series] == [[0.0, 2.0], [1.0], []]
+    assert [series.x for series in by_emotion.panel.series] == [[1.0], [0.0], []]
+    assert by_modality.panel.series[0].notes[0].startswith("u<1>, text")
 
 
 def test_analyses_that_were_not_made_are_a_sentence_with_the_command(root, tmp_path):

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dferc.results.analyses.dialogues import INERTIA, SHIFT, emotion_shifts
 from dferc.results.compare import collect
-from dferc.results.report.dialogues import emotion_before
 from dferc.results.report.page import page_data, render
+from dferc.results.runs import read_run
 from dferc.store.hdf5 import read_corpus
 from tests.helpers.chromium import launched, needs_chromium, opened
 from tests.helpers.reports import ROWS, write_inputs, write_report
@@ -36,7 +37,7 @@ def page(browser, path):
 
 
 def focused(page) -> int:
-    """The row of the utterance that has the focus."""
+    """Return the row of the utterance that has the focus."""
     return int(page.evaluate("document.activeElement.dataset.row"))
 
 
@@ -117,13 +118,11 @@ def test_search_finds_letters_that_patterns_and_markup_use(page):
     assert matches(page) == 0 and page.locator("#utterances li").count() == 0
 
 
-def test_shift_filter_and_tag_agree(page):
-    before = emotion_before(ROWS)[TEST]
-    told = (before >= 0) & (ROWS.emotion[TEST] >= 0)
-    page.select_option("[name=shift]", "inertia")
-    assert matches(page) == int((told & (before == ROWS.emotion[TEST])).sum()) > 0
-    page.select_option("[name=shift]", "shift")
-    assert matches(page) == int((told & (before != ROWS.emotion[TEST])).sum()) > 0
+def test_shift_filter_and_tag_agree(page, path):
+    kinds = emotion_shifts(read_run(path.parents[2] / "runs/demo/full"))
+    for kind in (INERTIA, SHIFT):
+        page.select_option("[name=shift]", kind)
+        assert matches(page) == int((kinds == kind).sum()) > 0
     page.check("[name=only]")
     shown = page.locator("#utterances > li")
     assert shown.count() > 0 and page.locator("#utterances .tag.shift").count() == shown.count()
@@ -199,7 +198,7 @@ def test_phone_needs_no_sideways_scrolling(browser, path, width):
 
 
 def contrast(one: str, two: str) -> float:
-    """Of two colours (#rrggbb), as WCAG 2 defines it: 1 to 21."""
+    """Return the contrast of two colours (#rrggbb), as WCAG 2 defines it: 1 to 21."""
     channels = np.array([[int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)] for colour in (one, two)])
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     dark, light = sorted(linear @ (0.2126, 0.7152, 0.0722))
@@ -208,7 +207,7 @@ def contrast(one: str, two: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_lines_stand_out_from_what_is_behind_them(browser, path, scheme):
-    """By 4.5 and 3, as WCAG 2 asks at level AA."""
+    """Contrasts are at least 4.5 and 3, as WCAG 2 asks at level AA."""
     with opened(browser, path, color_scheme=scheme) as page:
         behind = {
             "ink": ["paper", "panel", "warn", "mark", "sequential"],
@@ -295,6 +294,7 @@ def test_a_report_of_melds_size_is_small_and_opens_at_once(browser, path, tmp_pa
         "speaker": ["Rachel"] * count,
         "absent": [[]] * count,
     } | {name: random.integers(0, classes, count).tolist() for name in ("position", "actual", "before")}
+    utterances["shift"] = ["inertia"] * count
     run = {
         "seeds": list(range(seeds)),
         "modalities": ["text", "audio", "visual"],

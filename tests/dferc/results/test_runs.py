@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dferc.core.errors import InputError
-from dferc.results.runs import align, choose_split, read_run
+from dferc.results.corpus_runs import align
+from dferc.results.runs import choose_split, read_run
 from dferc.store.rows import Utterances
 from tests.helpers.common import make_utterances
 from tests.helpers.finished_runs import guess, write_run
@@ -38,13 +39,14 @@ def change_table(path: Path, change) -> None:
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_run_has_the_labels_predictions_and_scores_of_its_split(folder, rows, split):
     run = read_run(folder, split)
+    labelled = run.labelled
     here = np.flatnonzero(rows.split == split)
     order = here[np.argsort(rows.utterance_id[here].astype(str))]
-    assert run.utterance_id.tolist() == rows.utterance_id[order].tolist()
-    assert run.actual_N.tolist() == rows.emotion[order].tolist()
-    assert run.predicted_SN.tolist() == [guess(rows, 0.7, seed)[order].tolist() for seed in (5, 6)]
-    assert run.probability_SNC.argmax(axis=2).tolist() == run.predicted_SN.tolist()
-    assert [(run.dialogue_N[one] == run.dialogue_N[two]) for one, two in ((0, 1), (1, 2))] == [
+    assert labelled.utterance_id_T.tolist() == rows.utterance_id[order].tolist()
+    assert labelled.actual_T.tolist() == rows.emotion[order].tolist()
+    assert labelled.predicted_ST.tolist() == [guess(rows, 0.7, seed)[order].tolist() for seed in (5, 6)]
+    assert run.probability_STC.argmax(axis=2).tolist() == run.predicted_ST.tolist()
+    assert [(labelled.dialogue[one] == labelled.dialogue[two]) for one, two in ((0, 1), (1, 2))] == [
         rows.dialogue_id[order[one]] == rows.dialogue_id[order[two]] for one, two in ((0, 1), (1, 2))
     ]
     assert run.dialogues == 5 and run.seeds == (0, 1)
@@ -64,14 +66,14 @@ def test_unlabelled_utterances_are_no_part(tmp_path):
     rows = make_utterances()
     some = dataclasses.replace(rows, emotion=np.where(np.arange(len(rows)) % 4 == 0, -1, rows.emotion))
     run = read_run(write_run(tmp_path / "full", some, {0: guess(rows, 0.7, 5)}))
-    assert len(run.actual_N) == ((some.emotion >= 0) & (some.split == "test")).sum()
+    assert len(run.labelled.actual_T) == ((some.emotion >= 0) & (some.split == "test")).sum()
 
 
 def test_seeds_choose_together_by_their_mean_probability(rows, tmp_path):
     run = read_run(write_run(tmp_path / "full", rows, {seed: guess(rows, 0.4, seed) for seed in range(5)}))
-    votes_NC = np.stack([(run.predicted_SN == each).sum(axis=0) for each in range(3)], axis=1)
-    assert (votes_NC[np.arange(len(votes_NC)), run.together] == votes_NC.max(axis=1)).all()
-    assert run.only((3,)).together.tolist() == run.predicted_SN[3].tolist()
+    votes_TC = np.stack([(run.predicted_ST == number).sum(axis=0) for number in range(3)], axis=1)
+    assert (votes_TC[np.arange(len(votes_TC)), run.together] == votes_TC.max(axis=1)).all()
+    assert run.only((3,)).together.tolist() == run.predicted_ST[3].tolist()
 
 
 def test_only_takes_the_named_seeds(folder):
@@ -101,7 +103,7 @@ def test_folder_of_runs_names_the_runs_below(folder):
         read_run(folder.parent)
 
 
-@pytest.mark.parametrize("text, message", [("{", "is no readable JSON"), ("[]", "does not say card, seeds")])
+@pytest.mark.parametrize("text, message", [("{", "is no readable JSON"), ("[]", "lacks card, seeds")])
 def test_damaged_metrics_are_refused(folder, text, message):
     (folder / "metrics.json").write_text(text)
     with pytest.raises(InputError, match=message):
@@ -118,7 +120,7 @@ def test_damaged_metrics_are_refused(folder, text, message):
         (lambda table: table[-1].__setitem__(7, "rage"), "line 61: no row of predictions (KeyError('rage'))"),
         (lambda table: table[-1].__setitem__(8, "much"), "line 61: no row of predictions (ValueError("),
         (lambda table: table.append(table[-1]), "line 62: test-4-4 is there twice for seed 1"),
-        (lambda table: table[0].__setitem__(7, "said"), "line 1: no column predicted"),
+        (lambda table: table[0].__setitem__(7, "chosen"), "line 1: no column predicted"),
         (lambda table: table.clear(), "no column"),
     ],
 )
@@ -134,7 +136,7 @@ def test_predictions_of_another_evaluation_are_refused(folder, rows, tmp_path):
     with pytest.raises(InputError, match="they are of two evaluations"):
         read_run(folder)
     (other / "evaluate/protocol.json").write_text((folder / "evaluate/protocol.json").read_text().replace("card", "c"))
-    with pytest.raises(InputError, match="does not say card"):
+    with pytest.raises(InputError, match="lacks card"):
         read_run(other)
 
 
@@ -143,7 +145,7 @@ def test_split_without_labels_is_refused(rows, tmp_path):
     folder = write_run(tmp_path / "full", silent, {0: guess(rows, 0.7, 5)})
     with pytest.raises(InputError, match="the test split has no labelled utterance"):
         read_run(folder)
-    assert len(read_run(folder, "validation").actual_N) == 15
+    assert len(read_run(folder, "validation").labelled.actual_T) == 15
 
 
 # ---------------------------------------------------------------------------------------------------- two runs
@@ -158,7 +160,7 @@ def test_align_numbers_the_classes_alike(folder, rows, tmp_path):
     run = read_run(folder)
     found = align(other, run)
     assert other.classes != run.classes == found.classes
-    for name in ("actual_N", "predicted_SN", "probability_SNC"):
+    for name in ("actual_T", "predicted_ST", "probability_STC"):
         assert np.array_equal(getattr(found, name), getattr(run, name)), name
 
 

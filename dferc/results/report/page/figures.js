@@ -1,7 +1,10 @@
 "use strict";
-// Figures are drawn by plotly when they come near the screen, in the colours of the scheme of the moment.
+// Figures, described by dferc/results/figures, are drawn by plotly when they come near the screen, in the colours of the
+// scheme of the moment.
 
 const FIGURES = new Map(readData("figures-data").map((figure) => [figure.key, figure]));
+// As in description.py; their properties of style.css, --c1 to --c8, suit light and dark alike.
+const COLOURS = ["blue", "vermilion", "green", "purple", "orange", "sky", "yellow", "grey"];
 const TOUCH = matchMedia("(pointer: coarse)");
 
 /** A copy of plotly's data in which names such as "--c1" are colours; a property with commas is a scale of colours. */
@@ -15,11 +18,31 @@ function coloured(value) {
   return colours.length < 2 ? colours[0] : colours.map((colour, at) => [at / (colours.length - 1), colour]);
 }
 
-function layoutOf(view) {
-  const axis = { gridcolor: "--line", zerolinecolor: "--line", linecolor: "--line", automargin: true };
+/** A text as plotly shows it letter by letter, since it reads a little HTML; numbers stay as they are. */
+function escaped(value) {
+  if (typeof value !== "string") return value;
+  return value.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("\n", "<br>");
+}
+
+function axisOf(axis) {
+  return {
+    gridcolor: "--line",
+    zerolinecolor: "--line",
+    linecolor: "--line",
+    automargin: true,
+    title: { text: escaped(axis.title), font: { size: 13 }, standoff: 8 },
+    ...(axis.names && { type: "category" }),
+    ...(axis.percent && { tickformat: ".0%" }),
+    ...(axis.limits && { range: axis.limits }),
+    ...(axis.from_zero && { rangemode: "tozero" }),
+    ...(axis.blank && { showticklabels: false, showgrid: false, zeroline: false, showline: false }),
+  };
+}
+
+function layoutOf({ kind, series, x, y, height }) {
   const font = { family: property("--font"), size: 13, color: "--ink" };
   const layout = {
-    height: 400,
+    height,
     margin: { l: 56, r: 16, t: 34, b: 48 },
     font,
     paper_bgcolor: "rgba(0,0,0,0)",
@@ -27,15 +50,87 @@ function layoutOf(view) {
     modebar: { bgcolor: "rgba(0,0,0,0)", color: "--strong-line", activecolor: "--ink" },
     hoverlabel: { font: { family: font.family } },
     dragmode: TOUCH.matches ? false : "zoom", // a finger on a figure must scroll the page
-    xaxis: {},
-    yaxis: {},
-    ...view.layout,
-    legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", ...view.layout.legend },
+    barmode: "stack",
+    scattermode: (x.names || y.names) && !series.some(({ line }) => line) ? "group" : "overlay",
+    xaxis: axisOf(x),
+    yaxis: { ...axisOf(y), ...(y.names && { autorange: "reversed" }), ...(y.blank && { scaleanchor: "x" }) },
+    legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "normal" },
   };
-  for (const name of Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))) {
-    layout[name] = { ...axis, ...layout[name], title: { font: { size: 13 }, standoff: 8, ...layout[name].title } };
+  if (kind === "matrix") {
+    Object.assign(layout.xaxis, { constrain: "domain", showgrid: false });
+    layout.yaxis.showgrid = false;
   }
   return coloured(layout);
+}
+
+function tracesOf(panel) {
+  if (panel.kind === "matrix") return [heatmapOf(panel)];
+  return panel.series.map((series) => (panel.kind === "bars" ? barsOf : pointsOf)(series, panel));
+}
+
+function traceOf(series, panel) {
+  return {
+    name: escaped(series.name),
+    x: series.x.map(escaped),
+    y: series.y.map(escaped),
+    orientation: panel.y.names ? "h" : "v",
+    ...(!series.in_legend && { showlegend: false }),
+  };
+}
+
+const colourOf = ({ colour }) => `--c${COLOURS.indexOf(colour) + 1}`;
+
+function barsOf(series, panel) {
+  return {
+    ...traceOf(series, panel),
+    type: "bar",
+    text: series.labels,
+    textposition: "inside",
+    insidetextanchor: "middle",
+    textfont: { color: "--on" },
+    customdata: series.notes.map(escaped),
+    hovertemplate: "%{y}<br>%{x:.1%} %{customdata}",
+    marker: { color: colourOf(series), pattern: { shape: series.hatch, fillmode: "overlay", solidity: 0.1 } },
+  };
+}
+
+function pointsOf(series, panel) {
+  const bars = (array) => array && { type: "data", array, thickness: 1.5, width: 4 };
+  return {
+    ...traceOf(series, panel),
+    type: "scatter",
+    mode: [series.line && "lines", series.marker && "markers"].filter(Boolean).join("+"),
+    text: series.notes.map(escaped),
+    ...(!series.marker && { opacity: series.opacity }),
+    error_x: bars(series.x_spread),
+    error_y: bars(series.y_spread),
+    line: { color: colourOf(series), width: series.width, dash: series.line || "solid" },
+    marker: {
+      color: colourOf(series),
+      symbol: series.marker || "circle",
+      size: series.size,
+      opacity: series.opacity,
+      ...(series.marker.endsWith("-open") && { line: { width: 2 } }),
+    },
+    offsetgroup: escaped(series.name),
+  };
+}
+
+function heatmapOf({ series }) {
+  return {
+    type: "heatmap",
+    x: series[0].x.map(escaped),
+    y: series.map(({ name }) => escaped(name)),
+    z: series.map(({ y }) => y),
+    customdata: series.map(({ notes }) => notes),
+    zmin: 0,
+    zmax: 100,
+    texttemplate: "%{z:.0f}",
+    textfont: { color: "--ink" },
+    hovertemplate: "true %{y}<br>taken for %{x}<br>%{z:.1f} %, %{customdata}<extra></extra>",
+    colorscale: "--sequential",
+    colorbar: { title: { text: "%" }, thickness: 12, outlinewidth: 0 },
+  };
 }
 
 function configOf(figure) {
@@ -48,40 +143,23 @@ function configOf(figure) {
   };
 }
 
-/** Rows of a table that says what a trace draws. */
-function* numbers(trace) {
+/** The numbers of a figure as a table: one row per point. */
+function numbersTable(figure, { panel }) {
   const shown = (value) => (typeof value === "number" ? String(Math.round(value * 1e4) / 1e4) : String(value ?? "–"));
-  if (trace.z) {
-    for (const [row, values] of trace.z.entries()) {
-      for (const [column, value] of values.entries()) yield [`${trace.y[row]}, ${trace.x[column]}`, shown(value), "", ""];
-    }
-    return;
-  }
-  const [labels, values] = trace.orientation === "h" ? [trace.y, trace.x] : [trace.x, trace.y];
-  const error = (trace.orientation === "h" ? trace.error_x : trace.error_y) ?? {};
-  for (const [at, label] of labels.entries()) {
-    const spread = error.array ? `+${shown(error.array[at])} −${shown((error.arrayminus ?? error.array)[at])}` : "";
-    yield [shown(label), shown(values[at]), spread, Array.isArray(trace.text) ? shown(trace.text[at]) : ""];
-  }
-}
-
-/** Text of plotly's small markup as plain text. */
-function withoutMarkup(text) {
-  return new DOMParser().parseFromString(text, "text/html").body.textContent;
-}
-
-function numbersTable(figure, view) {
   const body = make("tbody");
-  for (const trace of view.traces) {
-    for (const cells of numbers(trace)) {
-      const texts = [trace.name ?? view.name, ...cells].map(withoutMarkup);
-      body.append(make("tr", {}, make("th", { scope: "row" }, texts[0]), ...texts.slice(1).map((cell) => make("td", {}, cell))));
+  for (const series of panel.series) {
+    const [names, values, spread] = panel.y.names && panel.kind !== "matrix" ? [series.y, series.x, series.x_spread] : [series.x, series.y, series.y_spread];
+    for (const [at, name] of names.entries()) {
+      const cells = [shown(name).replace("\n", ", "), shown(values[at]), spread ? `±${shown(spread[at])}` : "", series.notes[at] ?? ""];
+      body.append(make("tr", {}, make("th", { scope: "row" }, series.name), ...cells.map((cell) => make("td", {}, cell))));
     }
   }
   const headings = ["series", "at", "value", "interval or spread", "which"];
   const head = make("thead", {}, make("tr", {}, ...headings.map((name) => make("th", { scope: "col" }, name))));
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `${figure.title}: numbers` }, make("table", {}, head, body));
 }
+
+const captionOf = ({ how, finding, basis }) => [how, finding, basis].filter(Boolean).join(" ");
 
 /** Plotly itself: 5 MB that the browser reads when the first figure is wanted, not before. */
 function plotly() {
@@ -103,12 +181,12 @@ function setUp(element) {
   }
   function draw() {
     drawn = true;
-    plotly().react(plot, coloured(view().traces), layoutOf(view()), configOf(figure));
+    plotly().react(plot, coloured(tracesOf(view().panel)), layoutOf(view().panel), configOf(figure));
     // Loose letters and marks say nothing when read aloud; the table and the buttons do.
     for (const svg of plot.querySelectorAll(".main-svg")) svg.setAttribute("aria-hidden", "true");
   }
   select?.addEventListener("change", () => {
-    element.querySelector("figcaption").textContent = view().caption;
+    element.querySelector("figcaption").textContent = captionOf(view());
     draw();
     tabulate();
   });

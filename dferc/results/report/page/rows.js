@@ -4,7 +4,7 @@
 const DATA = readData("browser-data");
 const ROWS = DATA.utterances;
 const COUNT = ROWS.id.length;
-const UNKNOWN = -1; // as in dialogues.py: no label, or no earlier emotion of this speaker
+const UNKNOWN = -1; // no label
 const filters = document.getElementById("filters").elements;
 
 /** The dialogues in order: id, first row and the row after the last. */
@@ -35,18 +35,12 @@ const VERDICTS = {
 };
 const SHIFTS = {
   any: ["any", () => true],
-  shift: ["shift", (row) => shiftOf(row) === "shift"],
-  inertia: ["inertia", (row) => shiftOf(row) === "inertia"],
+  shift: ["shift", (row) => ROWS.shift[row] === "shift"],
+  inertia: ["inertia", (row) => ROWS.shift[row] === "inertia"],
 };
 
 function reference() {
   return DATA.runs.find(({ name }) => name === DATA.reference);
-}
-
-/** Whether the label differs from the same speaker's last one; null where that cannot be told. */
-function shiftOf(row) {
-  if (ROWS.actual[row] === UNKNOWN || ROWS.before[row] === UNKNOWN) return null;
-  return ROWS.actual[row] === ROWS.before[row] ? "inertia" : "shift";
 }
 
 function emotion(number) {

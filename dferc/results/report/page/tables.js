@@ -20,9 +20,9 @@ function sortTable(table, column, descending) {
   const [body] = table.tBodies;
   const rows = [...body.rows].map((row) => ({ row, text: row.cells[column].textContent.trim() }));
   const blank = rows.filter(({ text }) => text === "–" || text === "");
-  const told = rows.filter((each) => !blank.includes(each));
-  told.sort((one, two) => (descending ? -1 : 1) * compareCells(one.text, two.text));
-  body.append(...[...told, ...blank].map(({ row }) => row));
+  const filled = rows.filter((each) => !blank.includes(each));
+  filled.sort((one, two) => (descending ? -1 : 1) * compareCells(one.text, two.text));
+  body.append(...[...filled, ...blank].map(({ row }) => row));
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {

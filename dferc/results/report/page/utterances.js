@@ -22,11 +22,11 @@ function contributions(row) {
   const { run } = state;
   if (!run.contribution) return make("p", { class: "muted" }, "This run has no contributions.");
   const shares = slice(run.contribution, row, run.modalities.length);
-  const said = run.modalities.map((name, at) => `${name} ${shares[at]} %`).join(", ");
+  const words = run.modalities.map((name, at) => `${name} ${shares[at]} %`).join(", ");
   const pieces = run.modalities.map((name, at) =>
     make("span", { class: `piece ${name}`, style: `flex-grow:${shares[at]}`, "aria-hidden": "true" }, name[0].toUpperCase()),
   );
-  return make("div", { class: "shares", role: "img", "aria-label": `contributions: ${said}`, title: said }, ...pieces);
+  return make("div", { class: "shares", role: "img", "aria-label": `contributions: ${words}`, title: words }, ...pieces);
 }
 
 function contextWeight(row) {
@@ -62,32 +62,31 @@ function verdictOf(row) {
 }
 
 function utterance(row, pattern) {
-  const [verdict, sign, said] = verdictOf(row);
+  const [verdict, sign, words] = verdictOf(row);
   const chosen = state.run.chosen[row];
   const probability = (number) => `${slice(state.run.probability, row, DATA.classes.length)[number]} %`;
   const open = state.open.has(row) || filters.details.checked;
   const more = open ? "less" : "details";
-  const shift = shiftOf(row);
   const absent = ROWS.absent[row].map((at) => `no ${DATA.modalities[at]}`);
   const item = make(
     "li",
     { class: `utterance ${verdict} ${state.matching[row] ? "match" : "other"}`, "data-row": row, tabindex: row === state.row ? 0 : -1, "aria-current": row === state.row ? "true" : null },
     make(
       "div",
-      { class: "said" },
+      { class: "speech" },
       make("p", { class: "who" }, make("span", { class: "place" }, String(ROWS.position[row])), make("strong", {}, ...marked(ROWS.speaker[row] || "unnamed", pattern))),
       make("p", { class: "words" }, ...(ROWS.text[row] ? marked(ROWS.text[row], pattern) : [make("em", { class: "muted" }, "no transcript")])),
       make(
         "p",
         { class: "tags" },
-        shift === "shift" && make("span", { class: "tag shift" }, `shift: was ${emotion(ROWS.before[row])}`),
+        ROWS.shift[row] === "shift" && make("span", { class: "tag shift" }, `shift: was ${emotion(ROWS.before[row])}`),
         ...absent.map((words) => make("span", { class: "tag" }, words)),
       ),
     ),
     make(
       "div",
       { class: "verdict" },
-      make("p", { class: "sign" }, make("span", { "aria-hidden": "true" }, sign), make("span", { class: "unseen" }, said)),
+      make("p", { class: "sign" }, make("span", { "aria-hidden": "true" }, sign), make("span", { class: "unseen" }, words)),
       make(
         "p",
         {},

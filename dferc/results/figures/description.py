@@ -1,0 +1,130 @@
+"""Parts of a figure as plain data, and the sentences of its caption; page/figures.js and `static` draw them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+COLOURS = ("blue", "vermilion", "green", "purple", "orange", "sky", "yellow", "grey")
+"""Okabe and Ito's palette, which people with any colour vision can tell apart."""
+MARKERS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down")
+"""Markers, so that colour is never the only difference; with `-open` they are outlines."""
+
+NOTHING_SIMULATED = "Nothing is declared as simulated."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """An axis of numbers or of names."""
+
+    title: str = ""
+    names: bool = False
+    """Values are names, in the order of the series; on the vertical axis the first is on top."""
+    percent: bool = False
+    """Numbers are shares, shown in percent."""
+    limits: tuple[float, float] | None = None
+    """None = what the numbers need."""
+    zoom: bool = False
+    """Static figures, which are small, leave the limits to the numbers."""
+    from_zero: bool = False
+    blank: bool = False
+    """The values have no meaning of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Values of one kind with one look; None where there is no value."""
+
+    name: str
+    x: Sequence
+    y: Sequence
+    x_spread: Sequence | None = None
+    """Half the length of the error bars."""
+    y_spread: Sequence | None = None
+    notes: Sequence[str] = ()
+    """Further facts of each point, shown on hovering."""
+    labels: Sequence[str] = ()
+    """Text within each bar."""
+    colour: str = "blue"
+    marker: str = "circle"
+    """Empty for lines alone."""
+    line: str = ""
+    """`solid`, `dash` or `dot`; empty for markers alone."""
+    width: float = 2
+    size: float | Sequence[float] = 9
+    opacity: float = 1
+    hatch: str = ""
+    in_legend: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Series on two axes."""
+
+    kind: Literal["points", "bars", "matrix"] = "points"
+    """Lines and markers; horizontal bars, stacked; or percentages in cells, a series per row, for the page only."""
+    series: Sequence[Series]
+    x: Axis = field(default_factory=Axis)
+    y: Axis = field(default_factory=Axis)
+    heading: str = ""
+    """Stands above the panel where several are side by side."""
+    height: int = 400
+    """Pixels on the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One state of a figure: a run, where there are several to choose from."""
+
+    name: str = ""
+    panel: Panel
+    how: str
+    """Method behind the numbers; long, for the page only."""
+    basis: str
+    """Run, n, seeds and what is simulated: the end of every caption."""
+    finding: str = ""
+    printed: bool = True
+    """Is part of the static figure."""
+
+    @property
+    def caption(self) -> str:
+        """Method, finding, and what the numbers rest on."""
+        return " ".join(filter(None, (self.how, self.finding, self.basis)))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure; readers of the page choose one of its views."""
+
+    key: str
+    title: str
+    views: Sequence[View]
+    choice: str = "Run"
+    """Name of the choice between views."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The utterances that a report's numbers rest on."""
+
+    split: str
+    utterances: int
+    """Labelled ones."""
+    dialogues: int
+    simulated: str
+    """A sentence for every caption, from `simulation_sentence`."""
+
+    def basis(self, seeds: str, run: str = "") -> str:
+        """Return run, n, seeds and what is simulated."""
+        size = f"n = {self.utterances:,} labelled utterances in {self.dialogues:,} dialogues ({self.split})"
+        return f"{f'Run {run}; ' if run else ''}{size}; {seeds}. {self.simulated}"
+
+
+def simulation_sentence(sentences: Sequence[str]) -> str:
+    """Return one sentence on everything that is declared as simulated."""
+    text = "; ".join(sentences)
+    return f"{text[0].upper()}{text[1:]}." if text else NOTHING_SIMULATED
+
+
+def counted(number: int, thing: str) -> str:
+    """Return `1 seed`, `5 seeds`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

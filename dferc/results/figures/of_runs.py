@@ -1,0 +1,131 @@
+"""Figures of the runs themselves, for the page only: F1 per class, confusion matrices, learning curves.
+
+S seeds, C classes.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dferc.core.errors import InputError
+from dferc.results.compare import Ablation
+from dferc.results.figures.description import Axis, Figure, Panel, Sample, Series, View, counted
+from dferc.results.runs import FinishedRun
+
+HOW_CLASSES = "F1 of each class, one mark per seed; the class's labelled utterances in brackets."
+HOW_CONFUSION = (
+    "Of the utterances of each true class (row), the share in percent that was taken for each class (column); mean "
+    "over the seeds. A row sums to 100; the diagonal is the recall. Hover for numbers of utterances."
+)
+HOW_CURVES = (
+    "Mean over the seeds that reached the epoch (thick), each seed's validation (thin), and the epochs that validation "
+    "chose, which are what is scored (circles). Train is measured while training, with dropout."
+)
+SPLITS = ("train", "validation")
+CURVES = {"weighted_f1": "Weighted F1 by epoch", "loss": "Loss by epoch"}
+
+
+def class_figure(ablation: Ablation, sample: Sample) -> Figure:
+    """Describe F1 of each class: every seed a mark, beside the reference's."""
+    reference = ablation.reference
+    views = []
+    for row in ablation.rows:
+        series = [_class_marks(reference, reference.folder.name, colour="blue", marker="diamond-open")]
+        if row.run is not reference:
+            series.append(_class_marks(row.run, row.name, colour="vermilion", marker="circle"))
+        panel = Panel(series=series, x=Axis(title="F1 (%)", limits=(-2, 102)), y=Axis(names=True))
+        basis = sample.basis(counted(len(row.run.seeds), "seed"), row.name)
+        views.append(View(name=row.name, panel=panel, how=HOW_CLASSES, basis=basis))
+    return Figure("classes", "F1 per class", views)
+
+
+def _class_marks(run: FinishedRun, name: str, **look) -> Series:
+    occurs = np.flatnonzero(run.support)
+    labels = [f"{run.classes[index]} ({run.support[index]})" for index in occurs]
+    f1_SC = 100 * run.scores.f1_C[:, occurs]
+    notes = [f"seed {seed}" for seed in run.seeds for _ in labels]
+    y = labels * len(run.seeds)
+    return Series(name=name, x=f1_SC.round(2).ravel().tolist(), y=y, notes=notes, opacity=0.8, **look)
+
+
+def confusion_figure(ablation: Ablation, sample: Sample) -> Figure:
+    """Describe row-normalised confusion matrices, one per run; classes that the split lacks have an empty row."""
+    views = []
+    for row in ablation.rows:
+        classes, series = row.run.classes, []
+        for emotion, support, count_C in zip(classes, row.run.support, confusion(row.run), strict=True):
+            y = [round(value, 1) if support else None for value in 100 * count_C / max(support, 1)]
+            notes = [f"{value:.1f} utterances" for value in count_C]
+            series.append(Series(name=f"{emotion} ({support})", x=classes, y=y, notes=notes))
+        panel = Panel(kind="matrix", series=series, x=Axis(title="taken for"), y=Axis(title="true class", names=True))
+        basis = sample.basis(counted(len(row.run.seeds), "seed"), row.name)
+        views.append(View(name=row.name, panel=panel, how=HOW_CONFUSION, basis=basis))
+    return Figure("confusion", "Confusion matrix", views)
+
+
+def confusion(run: FinishedRun) -> np.ndarray:
+    """Return utterances by true class (row) and predicted class (column), mean over the seeds, [C, C]."""
+    classes = len(run.classes)
+    cell_SN = run.labelled.actual_T * classes + run.labelled.predicted_ST
+    return np.mean([np.bincount(cell_N, minlength=classes**2) for cell_N in cell_SN], axis=0).reshape(classes, classes)
+
+
+def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figure]:
+    """Describe learning curves of every run in runs/<corpus> that has any (baselines have none).
+
+    Raises:
+        InputError: a history is no readable table.
+    """
+    histories = {row.name: _read_histories(folder / row.name, row.run.seeds) for row in ablation.rows}
+    splits = ablation.reference.card["splits"]
+    sizes = ", ".join(f"{name} n = {splits[name]['labelled']:,} labelled utterances" for name in SPLITS)
+    figures = []
+    for quantity, title in CURVES.items():
+        views = []
+        for name, by_seed in histories.items():
+            if by_seed:
+                y = Axis(title=quantity.replace("_f1", " F1"))
+                panel = Panel(series=list(_curves(by_seed, quantity)), x=Axis(title="epoch"), y=y)
+                basis = f"Run {name}; {sizes}; {counted(len(by_seed), 'seed')}. {sample.simulated}"
+                views.append(View(name=name, panel=panel, how=HOW_CURVES, basis=basis))
+        figures.append(Figure(f"curve-{quantity}", title, views))
+    return [figure for figure in figures if figure.views]
+
+
+def _read_histories(folder: Path, seeds: Sequence[int]) -> dict[int, list[dict[str, float]]]:
+    """Read train/seed-<s>/history.csv of each seed that has one."""
+    histories = {}
+    for seed in seeds:
+        path = folder / f"train/seed-{seed}/history.csv"
+        if path.exists():
+            try:
+                with open(path, newline="", encoding="utf-8") as file:
+                    rows = csv.DictReader(file)
+                    histories[seed] = [{name: float(value) for name, value in row.items()} for row in rows]
+            except (TypeError, ValueError) as error:
+                raise InputError(f"{path} is no table of epochs ({error}). Train {folder.name} again.") from error
+    return histories
+
+
+def _curves(by_seed: Mapping[int, list[dict]], quantity: str) -> Iterator[Series]:
+    """Yield each seed's validation, then both means, then the chosen epochs."""
+    columns = [f"{split}_{quantity}" for split in SPLITS]
+    train, validation = ({seed: [row[name] for row in rows] for seed, rows in by_seed.items()} for name in columns)
+
+    def line(name: str, values: Sequence[float], **look) -> Series:
+        return Series(name=name, x=list(range(1, len(values) + 1)), y=values, marker="", **look)
+
+    for seed, values in validation.items():
+        yield line(f"validation, seed {seed}", values, line="solid", width=1, opacity=0.45, in_legend=False)
+    yield line("train, mean", _means(train.values()), line="dash", width=2.5, colour="vermilion")
+    yield line("validation, mean", _means(validation.values()), line="solid", width=2.5)
+    best = {seed: int(np.argmax([row["validation_weighted_f1"] for row in rows])) for seed, rows in by_seed.items()}
+    x, y = [index + 1 for index in best.values()], [validation[seed][index] for seed, index in best.items()]
+    yield Series(name="chosen epoch", x=x, y=y, notes=[f"seed {seed}" for seed in best], marker="circle-open")
+
+
+def _means(seeds: Sequence[Sequence[float]]) -> list[float]:
+    longest = max(map(len, seeds), default=0)
+    return [float(np.mean([values[epoch] for values in seeds if len(values) > epoch])) for epoch in range(longest)]

@@ -1,0 +1,200 @@
+"""Figures of the analyses as PDF and PNG for papers: reports/<corpus>/figures/<name> (extra `report`, matplotlib).
+
+Widths are those of a column and of a page of two columns. Beneath each figure stand corpus, run, n, seeds and what is
+simulated.
+"""
+
+import importlib.util
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dferc.core.errors import InputError
+from dferc.core.files import write_atomically
+from dferc.results.figures.description import COLOURS, MARKERS, Axis, Panel, Series, View
+from dferc.results.figures.of_analyses import analysis_figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+COLUMN_IN, PAGE_IN = 3.4, 7.0
+
+HEX = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#767676")
+"""The palette as numbers; the page has its own shades, for light and dark grounds."""
+SYMBOLS = dict(zip(MARKERS, "oDs^PX*v", strict=True)) | {"": ""}
+DASHES = {"solid": "-", "dash": "--", "dot": ":", "": "none"}
+BOX = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+"""Behind text on a colour."""
+STYLE = (
+    {"font.family": "sans-serif", "font.size": 7.5, "axes.titlesize": 7, "axes.labelsize": 7.5, "legend.fontsize": 7}
+    | {"xtick.labelsize": 7, "ytick.labelsize": 7, "legend.frameon": False, "errorbar.capsize": 2}
+    | {"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.linewidth": 0.6}
+    | {"grid.color": "#d9d9d9", "grid.linewidth": 0.5, "svg.hashsalt": "dferc"}
+    | {"pdf.fonttype": 42}  # letters as text, as publishers want them
+)
+
+
+class Sheet(NamedTuple):
+    """Figures side by side in one file; without data for `needed` there is no file."""
+
+    needed: str
+    figures: tuple[str, ...]
+    width_in: float
+    height_in: float
+
+
+SHEETS = {
+    "contributions_by_class": Sheet("contributions", ("contributions",), COLUMN_IN, 2.7),
+    "contributions_by_run": Sheet("contributions-runs", ("contributions-runs",), COLUMN_IN, 2.7),
+    "context": Sheet("context-scores", ("context-scores", "votes"), PAGE_IN, 2.4),
+    "dialogues": Sheet("by-length", ("by-length", "by-position", "by-shift"), PAGE_IN, 2.5),
+    "geometry": Sheet("tsne", ("tsne",), PAGE_IN, 3.0),
+    "missing": Sheet("random", ("subsets", "random"), PAGE_IN, 2.5),
+    "calibration": Sheet("calibration", ("calibration",), COLUMN_IN, 3.2),
+}
+"""Name of the files -> what is in them."""
+
+
+def verify_matplotlib() -> None:
+    """Raise an InputError if matplotlib is not installed, before anything is computed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError(
+            "Figures are drawn by matplotlib, which is not installed: pip install 'dferc[report]' (from a checkout: "
+            "pip install -e '.[report]'), or write the numbers alone with --no-figures."
+        )
+
+
+def write_figures(folder: Path, analyses: Mapping) -> list[Path]:
+    """Draw every analysis that has data, remove the figures of the others, and return the files written."""
+    from matplotlib import rc_context
+
+    printed = {figure.key: [view for view in figure.views if view.printed] for figure in analysis_figures(analyses)}
+    written = []
+    for name, sheet in SHEETS.items():
+        paths = [folder / f"{name}.{kind}" for kind in ("pdf", "png")]
+        if not printed.get(sheet.needed):
+            for path in paths:
+                path.unlink(missing_ok=True)
+            continue
+        with rc_context(STYLE):
+            views = [view for key in sheet.figures for view in printed.get(key, ())]
+            canvas = draw_sheet(sheet, analyses["corpus"], views)
+            for path in paths:
+                _save(canvas, path)
+        written += paths
+    return written
+
+
+def _save(canvas: "Canvas", path: Path) -> None:
+    """Save atomically and without a date, so that the same numbers give the same bytes."""
+    kind = path.suffix.removeprefix(".")
+    metadata = {"CreationDate": None, "ModDate": None} if kind == "pdf" else {"Software": None}
+    write_atomically(path, lambda temporary: canvas.savefig(temporary, format=kind, dpi=300, metadata=metadata))
+
+
+def draw_sheet(sheet: Sheet, corpus: str, views: Sequence[View]) -> "Canvas":
+    """Draw views side by side, under one legend and above one caption."""
+    from matplotlib.figure import Figure as Canvas  # no window, no global state
+
+    canvas = Canvas(figsize=(sheet.width_in, sheet.height_in), layout="constrained")
+    one_scale = len({view.panel.y for view in views}) == 1
+    handles = {}
+    for axes, view in zip(canvas.subplots(1, len(views), sharey=one_scale, squeeze=False)[0], views, strict=True):
+        _draw(axes, view.panel)
+        if len(views) > 1:
+            axes.set_title(view.panel.heading)
+        if one_scale:
+            axes.label_outer()
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    canvas.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, columnspacing=1.2)
+    canvas.supxlabel(caption(corpus, views, sheet.width_in), fontsize=6, color="#444444", x=0.01, ha="left")
+    return canvas
+
+
+def caption(corpus: str, views: Sequence[View], width_in: float) -> str:
+    """Return corpus, findings, run, n, seeds and what is simulated, in lines that fit the width."""
+    findings = dict.fromkeys(view.finding for view in views if view.finding)
+    return "\n".join(textwrap.wrap(f"{corpus}: {' '.join([*findings, views[0].basis])}", int(width_in * 22)))
+
+
+def _draw(axes: "Axes", panel: Panel) -> None:
+    columns = [series.y if panel.y.names else series.x for series in panel.series]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    if panel.kind == "bars":
+        _draw_bars(axes, panel.series, names)
+    else:
+        # Markers of one name stand beside each other; where lines join them, close together.
+        step = 0.1 if any(series.line for series in panel.series) else 0.24
+        for index, series in enumerate(panel.series):
+            shift = step * (index - (len(panel.series) - 1) / 2)
+            values = (
+                [names.index(value) + shift for value in column] if axis.names else column
+                for axis, column in ((panel.x, series.x), (panel.y, series.y))
+            )
+            _draw_points(axes, series, *map(_numbers, values))
+    for axis, letter in ((panel.x, "x"), (panel.y, "y")):
+        _set_axis(axes, axis, letter, names)
+    if panel.y.names:
+        axes.invert_yaxis()
+
+
+def _draw_bars(axes: "Axes", all_series: Sequence[Series], names: Sequence[str]) -> None:
+    left = np.zeros(len(names))
+    for series in all_series:
+        rows, values = [names.index(name) for name in series.y], np.nan_to_num(_numbers(series.x))
+        style = {"color": _colour(series), "hatch": 3 * series.hatch, "edgecolor": "white", "linewidth": 0.4}
+        axes.barh(rows, values, left=left[rows], height=0.72, alpha=0.75, label=series.name, **style)
+        for row, value, label in zip(rows, values, series.labels, strict=True):
+            if label:
+                axes.text(left[row] + value / 2, row, label, ha="center", va="center", fontsize=6, bbox=BOX)
+        left[rows] += values
+    axes.figure.set_figheight(1.3 + 0.2 * len(names))
+
+
+def _draw_points(axes: "Axes", series: Series, x: np.ndarray, y: np.ndarray) -> None:
+    colour, is_open, one_size = _colour(series), series.marker.endswith("-open"), np.isscalar(series.size)
+    spreads = (spread and np.nan_to_num(_numbers(spread)) for spread in (series.y_spread, series.x_spread))
+    style = {
+        "color": colour,
+        "marker": SYMBOLS[series.marker.removesuffix("-open")],
+        "label": series.name if series.in_legend else None,
+    }
+    style |= {"markerfacecolor": "white" if is_open else colour, "markersize": series.size / 2 if one_size else 0}
+    style |= {"linestyle": DASHES[series.line], "linewidth": 0.6 * series.width, "elinewidth": 0.7}
+    style |= {"markeredgecolor": colour if is_open else "none"}
+    axes.errorbar(x, y, *spreads, rasterized=not series.line, **style)
+    if not one_size:
+        axes.scatter(x, y, np.square(series.size) / 6, color=colour, alpha=series.opacity, linewidths=0)
+
+
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    """Return an array with NaN for None."""
+    return np.array(values, dtype=float)
+
+
+def _colour(series: Series) -> str:
+    return HEX[COLOURS.index(series.colour)]
+
+
+def _set_axis(axes: "Axes", axis: Axis, letter: str, names: Sequence[str]) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    drawn = getattr(axes, f"{letter}axis")
+    drawn.set_label_text(axis.title)
+    if axis.names:
+        drawn.set_ticks(range(len(names)), names)
+    elif axis.blank:
+        drawn.set_ticks([])
+    else:
+        drawn.grid(True)
+    if axis.percent:
+        drawn.set_major_formatter(PercentFormatter(1, decimals=0))
+    limits = (0, None) if axis.from_zero else axis.limits
+    if axis.names:
+        limits = (-0.5, len(names) - 0.5)
+    if limits and not axis.zoom:
+        axes.set(**{f"{letter}lim": limits})
