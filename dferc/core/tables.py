@@ -9,6 +9,12 @@ from pathlib import Path
 from dferc.core.files import write_atomically
 
 
+def read_numbers(path: Path) -> list[dict[str, float]]:
+    """Read a CSV whose cells are all numbers, such as history.csv, a dictionary per row."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Write a table; floats with 6 significant digits, so that noise in the last bits is no difference."""
 

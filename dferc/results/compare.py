@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dferc.core.metrics import Scores
 from dferc.results.corpus_runs import align, read_runs, simulated_features
 from dferc.results.runs import FinishedRun
 from dferc.results.statistics import (
     Interval,
-    Scores,
+    MeanScores,
     compare_dialogues,
     compare_seeds,
     draw_dialogues,
@@ -71,7 +72,7 @@ class Ablation(NamedTuple):
     """A sentence for each modality whose features are simulated."""
 
 
-def by_name(scores: Scores, classes: Sequence[str], support_C: np.ndarray) -> dict[str, np.ndarray]:
+def by_name(scores: Scores | MeanScores, classes: Sequence[str], support_C: np.ndarray) -> dict[str, np.ndarray]:
     """Return accuracy, weighted_f1, macro_f1 and f1_<class>, [...] each, without classes that the split lacks."""
     named = {name: getattr(scores, name) for name in ("accuracy", "weighted_f1", "macro_f1")}
     return named | {f"f1_{name}": scores.f1_C[..., index] for index, name in enumerate(classes) if support_C[index]}

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.results.statistics import Counts, Scores, count, score_seeds
+from dferc.core.metrics import Scores
+from dferc.results.statistics import Counts, count, score_seeds
 from dferc.store.vocabulary import MODALITIES
 
 COLUMNS = ("seed", "utterance_id", "dialogue_id", "speaker", "split", "emotion", "predicted")

@@ -18,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from dferc.core.metrics import Scores
+
 RESAMPLES = 10_000
 CHUNK = 1_000
 """Resamples at a time, so that memory stays in the tens of megabytes."""
@@ -40,15 +42,13 @@ class Counts(NamedTuple):
     actual_DC: np.ndarray
 
 
-class Scores(NamedTuple):
-    """Scores between 0 and 1; leading dimensions (seeds, resamples) as in the counts behind them."""
+class MeanScores(NamedTuple):
+    """Mean of `dferc.core.metrics.Scores` over the seeds."""
 
     accuracy: np.ndarray
     weighted_f1: np.ndarray
     macro_f1: np.ndarray
-    """Mean over the classes that occur."""
     f1_C: np.ndarray
-    """[..., C]; 0 for a class that neither occurs nor is predicted."""
 
 
 def count(actual_N: np.ndarray, predicted_SN: np.ndarray, dialogue_N: np.ndarray, classes: int) -> Counts:
@@ -63,24 +63,9 @@ def count(actual_N: np.ndarray, predicted_SN: np.ndarray, dialogue_N: np.ndarray
     return Counts(np.stack(hits, axis=1), np.stack(predicted, axis=1), cells(actual_N, dialogue_N))
 
 
-def score_counts(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Scores:
-    """Return scores of counts [..., C] that broadcast, of at least one class that occurs.
-
-    F1 = 2·hits / (actual + predicted), weighted by `actual`.
-    """
-    f1 = 2 * hits / np.maximum(actual + predicted, 1)
-    occurs, total = actual > 0, actual.sum(axis=-1)
-    return Scores(
-        accuracy=hits.sum(axis=-1) / total,
-        weighted_f1=(f1 * actual).sum(axis=-1) / total,
-        macro_f1=(f1 * occurs).sum(axis=-1) / occurs.sum(axis=-1),
-        f1_C=f1,
-    )
-
-
 def score_seeds(counts: Counts) -> Scores:
     """Return scores per seed, [S] and [S, C], on all dialogues."""
-    return score_counts(*(part.sum(axis=0) for part in counts))
+    return Scores(*(part.sum(axis=0) for part in counts))
 
 
 def draw_dialogues(dialogues: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -89,13 +74,14 @@ def draw_dialogues(dialogues: int, resamples: int = RESAMPLES, seed: int = 0) ->
     return drawn.astype(np.float32)  # whole numbers, far below where float32 rounds them
 
 
-def score_resamples(counts: Counts, drawn_BD: np.ndarray) -> Scores:
+def score_resamples(counts: Counts, drawn_BD: np.ndarray) -> MeanScores:
     """Return the scores of each resample, [B] and [B, C], mean over the seeds."""
     parts = []
     for drawn in np.array_split(drawn_BD, max(1, len(drawn_BD) // CHUNK)):
         hits, predicted, actual = (np.tensordot(drawn, part.astype(np.float32), axes=1) for part in counts)
-        parts.append([values.mean(axis=1) for values in score_counts(hits, predicted, actual[:, None])])
-    return Scores(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        scores = Scores(hits, predicted, actual[:, None])
+        parts.append([getattr(scores, name).mean(axis=1) for name in MeanScores._fields])
+    return MeanScores(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def compare_dialogues(difference_B: np.ndarray, dialogues: int) -> Interval | None:

@@ -1,13 +1,12 @@
 """The folders of a variant's runs, one per seed, and the tables over them: history.csv of each, curves.csv of all."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
 from dferc.core.errors import InputError
 from dferc.core.records import differences
-from dferc.core.tables import write_csv
+from dferc.core.tables import read_numbers, write_csv
 from dferc.training.checkpoint import Checkpoint
 
 CURVES = ("train_loss", "validation_loss", "train_weighted_f1", "validation_weighted_f1")
@@ -57,15 +56,9 @@ def verify_seeds(checkpoints: Sequence[Checkpoint]) -> None:
             )
 
 
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Read a history.csv, a row per epoch."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
 def write_curves(path: Path, histories: Sequence[Path]) -> None:
     """Write the mean of several history.csv per epoch; a seed that stopped early counts up to its last epoch."""
-    read = [read_history(history) for history in histories]
+    read = [read_numbers(history) for history in histories]
     rows = []
     for epoch in range(1, max(map(len, read)) + 1):
         reached = [history[epoch - 1] for history in read if len(history) >= epoch]

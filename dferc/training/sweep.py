@@ -17,6 +17,7 @@ from dferc import engine
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
+from dferc.core.tables import read_numbers
 from dferc.engine import WorkerDied, Workers, default_workers
 from dferc.settings.sections import Train
 from dferc.store.hdf5 import read_corpus
@@ -24,7 +25,7 @@ from dferc.store.rows import CachedCorpus
 from dferc.training.checkpoint import HISTORY
 from dferc.training.resume import RunElsewhereError
 from dferc.training.run import train_run
-from dferc.training.seeds import read_history, seed_folder, write_curves
+from dferc.training.seeds import seed_folder, write_curves
 from dferc.training.task import make_task
 
 ON_ONE_GPU = 4
@@ -233,6 +234,6 @@ def _perform_one(item: Item) -> Outcome:
         return Outcome(error=str(error))
     except Exception:  # whatever it is, the other runs go on; it is told at the end, and the command then fails
         return Outcome(error=f"a fault of the program, please report it:\n{traceback.format_exc().rstrip()}")
-    history = read_history(folder / HISTORY)
+    history = read_numbers(folder / HISTORY)
     score = max(row["validation_weighted_f1"] for row in history)
     return Outcome(len(history), score, was_finished=status.at["first"] is None)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from dferc.core.metrics import score_labels
 from dferc.results.runs import FinishedRun
-from dferc.results.statistics import score_counts
 
 DECIMALS = 6
 """Decimals of every number in the file, as in metrics.json."""
@@ -58,8 +58,7 @@ def score(actual_N: np.ndarray, predicted_N: np.ndarray) -> tuple[float, float]:
     if not len(actual_N):
         return float("nan"), float("nan")
     classes = int(max(actual_N.max(), predicted_N.max())) + 1
-    hits_N = actual_N[actual_N == predicted_N]
-    scores = score_counts(*(np.bincount(ids, minlength=classes) for ids in (hits_N, predicted_N, actual_N)))
+    scores = score_labels(actual_N, predicted_N, classes)
     return float(scores.accuracy), float(scores.weighted_f1)
 
 

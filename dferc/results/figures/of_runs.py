@@ -3,13 +3,13 @@
 S seeds, C classes.
 """
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dferc.core.errors import InputError
+from dferc.core.tables import read_numbers
 from dferc.results.compare import Ablation
 from dferc.results.figures.description import Axis, Figure, Panel, Sample, Series, View, counted
 from dferc.results.runs import FinishedRun
@@ -101,9 +101,7 @@ def _read_histories(folder: Path, seeds: Sequence[int]) -> dict[int, list[dict[s
         path = folder / f"train/seed-{seed}/history.csv"
         if path.exists():
             try:
-                with open(path, newline="", encoding="utf-8") as file:
-                    rows = csv.DictReader(file)
-                    histories[seed] = [{name: float(value) for name, value in row.items()} for row in rows]
+                histories[seed] = read_numbers(path)
             except (TypeError, ValueError) as error:
                 raise InputError(f"{path} is no table of epochs ({error}). Train {folder.name} again.") from error
     return histories

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dferc.evaluation.evaluate import score
+from dferc.core.metrics import Scores, score_labels
 from dferc.results.statistics import (
     compare_dialogues,
     compare_seeds,
@@ -15,7 +15,6 @@ from dferc.results.statistics import (
     draw_dialogues,
     holm,
     mcnemar,
-    score_counts,
     score_resamples,
     score_seeds,
 )
@@ -49,7 +48,7 @@ def resampled_difference(actual_N, dialogue_N, one_SN, two_SN, drawn_BD):
 
 def test_scores_of_counts_by_hand():
     # class 0: 3 there, 2 predicted, 2 hits: F1 4/5; class 1: 1 there, 2 predicted, 1 hit: F1 2/3; class 2 is not there
-    found = score_counts(np.array([2, 1, 0]), np.array([2, 2, 0]), np.array([3, 1, 0]))
+    found = Scores(np.array([2, 1, 0]), np.array([2, 2, 0]), np.array([3, 1, 0]))
     assert found.accuracy == 3 / 4
     assert found.weighted_f1 == pytest.approx((3 * 4 / 5 + 2 / 3) / 4)
     assert found.macro_f1 == pytest.approx((4 / 5 + 2 / 3) / 2)
@@ -64,7 +63,7 @@ def test_scores_are_those_of_scikit_learn(absent):
         actual_N, predicted_SN = np.where(actual_N == 2, 3, actual_N), np.where(predicted_SN == 1, 0, predicted_SN)
     found = score_seeds(count(actual_N, predicted_SN, dialogue_N, CLASSES))
     for seed, predicted_N in enumerate(predicted_SN):
-        expected = score(actual_N, predicted_N, CLASSES)
+        expected = score_labels(actual_N, predicted_N, CLASSES)
         assert found.accuracy[seed] == pytest.approx(expected.accuracy)
         assert found.weighted_f1[seed] == pytest.approx(expected.weighted_f1)
         assert found.macro_f1[seed] == pytest.approx(expected.macro_f1)
@@ -78,7 +77,7 @@ def test_resample_scores_are_those_of_the_drawn_dialogues():
     found = score_resamples(count(actual_N, predicted_SN, dialogue_N, CLASSES), drawn_BD)
     for at, drawn_D in enumerate(drawn_BD.astype(int)):
         rows = np.concatenate([np.tile(np.flatnonzero(dialogue_N == d), times) for d, times in enumerate(drawn_D)])
-        expected = [score(actual_N[rows], predicted_N[rows], CLASSES) for predicted_N in predicted_SN]
+        expected = [score_labels(actual_N[rows], predicted_N[rows], CLASSES) for predicted_N in predicted_SN]
         assert found.weighted_f1[at] == pytest.approx(np.mean([each.weighted_f1 for each in expected]), abs=1e-6)
         assert found.macro_f1[at] == pytest.approx(np.mean([each.macro_f1 for each in expected]), abs=1e-6)
         assert found.f1_C[at] == pytest.approx(np.mean([each.f1_C for each in expected], axis=0), abs=1e-6)
