@@ -11,6 +11,7 @@ PACKAGES = ("dferc", "pipeline")
 MOST_FILES = 12
 MOST_LINES = 18_500
 LONGEST_PATH = 8
+"""Arrows from a room down to the lowest."""
 
 
 def sources() -> dict[str, Path]:
@@ -40,8 +41,10 @@ ARROWS = {name: imports(file, set(MODULES)) - {name} for name, file in MODULES.i
 
 
 def room_of(module: str) -> str:
-    """Return the folder of a module: `dferc.model`, or `pipeline` for a stage on top."""
-    return module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    """Return the folder of a module, such as `dferc.model`; modules on top of a package are rooms of their own."""
+    if MODULES[module].name == "__init__.py" or module.count(".") == 1:
+        return module
+    return module.rpartition(".")[0]
 
 
 def between_rooms() -> dict[str, set[str]]:
@@ -109,7 +112,7 @@ def test_no_room_imports_the_public_api_or_the_commands():
 
 def test_paths_between_rooms_are_short():
     path = longest_path(between_rooms())
-    assert len(path) <= LONGEST_PATH, " -> ".join(path)
+    assert len(path) - 1 <= LONGEST_PATH, " -> ".join(path)
 
 
 def test_the_light_package_never_imports_or_names_the_heavy_one():
