@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.known import CORPORA, MELD, MELD_NAMES, compare_counts, natural
+from dferc.importing.corpora import CORPORA, MELD, MELD_NAMES, compare_counts, natural
 from dferc.importing.source import About, Source, clean_text, kind
 from dferc.store.rows import UNLABELLED
 

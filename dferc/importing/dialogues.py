@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.known import CORPORA, IEMOCAP, M3ED, MELD, is_iemocap_dialogue, meld_dialogue
+from dferc.importing.corpora import CORPORA, IEMOCAP, M3ED, MELD, is_iemocap_dialogue, meld_dialogue
 from dferc.importing.source import (
     About,
     Source,

@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.known import IEMOCAP, is_iemocap_dialogue
+from dferc.importing.corpora import IEMOCAP, is_iemocap_dialogue
 from dferc.importing.source import About, Source
-from dferc.importing.tables import open_hdf5, verify_inflation
+from dferc.importing.readers.tables import open_hdf5, verify_inflation
 
 MMIN = {130: "audio", 342: "visual", 1024: "text"}
 """By width: comparE, denseface, bert_large."""

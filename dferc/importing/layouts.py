@@ -11,9 +11,8 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.importing.dialogues import ROBERTA, corpus_of, read_one_modality, read_parts
-from dferc.importing.known import IEMOCAP, M3ED, MELD
-from dferc.importing.rebuild import is_key, text_of
-from dferc.importing.source import About, Source, clean_text, kind, vector_of
+from dferc.importing.corpora import IEMOCAP, M3ED, MELD
+from dferc.importing.source import About, Source, clean_text, kind, text_of, vector_of
 
 _MMGCN = ("ids", "speakers", "labels", "text", "audio", "visual", "sentences", "train", "test")
 _SDT = ("ids", "speakers", "labels", *ROBERTA, "audio", "visual", "sentences", "train", "test")
@@ -103,7 +102,7 @@ def recognise(content: object, about: About, layer: str) -> Source:
 def part_kind(part: object) -> str:
     """What one part of a tuple is, judged by its first dialogue: numbers, texts, vectors, keys or else."""
     if isinstance(part, (set, frozenset)) or _is_list(part):
-        return "keys" if all(is_key(key) or isinstance(key, np.generic) for key in part) else "else"
+        return "keys" if all(isinstance(key, (str, bytes, int, np.generic)) or key is None for key in part) else "else"
     first = next(iter(part.values()), None) if isinstance(part, dict) else None
     if isinstance(first, np.ndarray) and first.ndim == 2:
         return "vectors"

@@ -6,7 +6,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
-from dferc.importing.known import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
+from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
 from dferc.importing.source import Source
 from dferc.store.rows import UNLABELLED, Utterances
 from dferc.store.vocabulary import SPLITS

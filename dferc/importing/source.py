@@ -8,13 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.known import KNOWN_FILES
-from dferc.importing.rebuild import Floats, a_type, expand, text_of
+from dferc.importing.corpora import KNOWN_FILES
+from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
 from dferc.store.rows import Note
-
-MAX_GROWTH = 8
-SPARE_BYTES = 64 << 20
-"""Features may fill so many times the file's size, and this: a file can name one array a million times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +84,17 @@ def about_file(path: Path) -> About:
     return About(path=path, bytes=size, sha256=sha256.hexdigest(), git_blob=git_blob.hexdigest())
 
 
+def a_type(value: object) -> str:
+    """Return the name of a value's type with its article; never its content, which may be enormous."""
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def text_of(value: object) -> str | None:
+    """Return a text of either Python as `str` (Python 2's as latin-1); None for anything else."""
+    return str(value, "latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else None
+
+
 def kind(value: object) -> str:
     """What a value is, in a few words; never its content, which may be enormous."""
     if isinstance(value, np.ndarray):
@@ -106,7 +113,7 @@ def rows_of(value: object, where: str) -> list:
     if isinstance(value, np.ndarray) and value.ndim:
         return value.tolist() if value.dtype == object else list(value)
     if isinstance(value, (list, tuple)):
-        return expand(value)
+        return list(value)
     raise InputError(f"{where}: expected a list of utterances, found {kind(value)}.")
 
 
@@ -120,15 +127,8 @@ def vector_of(value: object) -> np.ndarray | None:
         if value.ndim != 1 or value.dtype.kind not in "biuf":
             return None
     elif isinstance(value, (list, tuple)):
-        parts = [part.values if type(part) is Floats else part for part in value]
-        if any(type(part) not in (np.ndarray, float, int, bool) for part in parts):
+        if any(type(part) not in (float, int, bool) for part in value):
             return None
-        if len(parts) <= 8 and any(type(part) is np.ndarray for part in parts):
-            if any(type(part) is np.ndarray and part.ndim != 1 for part in parts):
-                return None
-            value = np.concatenate([np.atleast_1d(part) for part in parts])
-        else:
-            value = expand(value)
     else:
         return None
     with np.errstate(over="ignore"):  # beyond float32 is inf, which is marked as absent later
@@ -177,7 +177,7 @@ _CP1252[0xA0] = " "
 
 def clean_text(value: object) -> str | None:
     """A transcript in Unicode, its cp1252 punctuation mended; Python 2's may be UTF-8 or cp1252. None: no text."""
-    if isinstance(value, (bytes, memoryview)):
+    if isinstance(value, bytes):
         try:
             return str(value, "utf-8").translate(_CP1252).strip()
         except UnicodeDecodeError:

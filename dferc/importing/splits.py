@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from dferc.core.errors import InputError
-from dferc.importing.known import COSMIC_VALIDATION, IEMOCAP, M3ED, M3ED_SHOWS, MELD, MELD_SPLITS, natural
+from dferc.importing.corpora import COSMIC_VALIDATION, IEMOCAP, M3ED, M3ED_SHOWS, MELD, MELD_SPLITS, natural
 from dferc.importing.source import About
 from dferc.store.vocabulary import SPLITS
 

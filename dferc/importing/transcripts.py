@@ -4,9 +4,9 @@ import csv
 from pathlib import Path
 
 from dferc.core.errors import InputError
-from dferc.importing.known import IEMOCAP, MELD, MELD_SPLITS
+from dferc.importing.corpora import IEMOCAP, MELD, MELD_SPLITS
 from dferc.importing.source import About, Source, about_file, clean_text
-from dferc.importing.tables import read_npz
+from dferc.importing.readers.tables import read_npz
 
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 

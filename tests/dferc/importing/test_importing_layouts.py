@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from dferc.cli.main import main
 from dferc.core.device import choose_device
-from dferc.importing import known
+from dferc.importing import corpora as known
 from dferc.importing.source import About
 from dferc.importing.splits import true_splits
 from dferc.settings.document import load_params

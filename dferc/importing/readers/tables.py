@@ -11,9 +11,7 @@ import h5py
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.rebuild import a_type
-from dferc.importing.source import MAX_GROWTH, SPARE_BYTES
-from dferc.importing.unpickle import parse_pickle
+from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES, parse_pickle
 
 MAX_INFLATION = 4 * MAX_GROWTH
 """Compression may shrink a table so many times: float features hardly compress, labels and zeros do."""
@@ -56,7 +54,7 @@ def _read_npy(data: bytes, name: str) -> np.ndarray:
     if dtype.hasobject:
         content = parse_pickle(data[file.tell() :], name)
         if not isinstance(content, np.ndarray):
-            raise InputError(f"{name}: expected an array of objects, found {a_type(content)}.")
+            raise InputError(f"{name}: expected an array of objects, found a {type(content).__name__}.")
         return content
     count = int(np.prod(shape, dtype=object))
     if dtype.itemsize == 0 or count * dtype.itemsize != len(data) - file.tell():
