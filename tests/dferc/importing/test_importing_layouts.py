@@ -14,7 +14,7 @@ from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.importing import corpora as known
 from dferc.importing.source import About
-from dferc.importing.splits import true_splits
+from dferc.importing.dialogues import true_splits
 from dferc.settings.document import load_params
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus

@@ -163,8 +163,8 @@ def array_of(shape: bytes, dtype: bytes = b"f4", data: bytes = b"U\x04\0\0\0\0")
         (b"]q\0h\0a.", "a container that holds itself"),
         (b"cnumpy.core.multiarray\n_reconstruct\n(c__builtin__\nlist\n)U\x01btR.", "an array of the class"),
         (b"cnumpy\ndtype\n(U\x02V8tR.", "numpy type V8"),
-        (array_of(b"(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ft"), "needs 18446744056529682436 bytes; found 4 bytes"),
-        (array_of(b"(K\x02t", b"O", b"]"), "needs a list of 2 values; found 0"),
+        (array_of(b"(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ft"), "needs 18446744056529682436 bytes; found 4"),
+        (array_of(b"(K\x02t", b"O", b"]"), "needs 2 objects in a list; found 0"),
     ],
 )
 def test_damaged_or_hostile_bytes_are_refused(data, reason):
@@ -235,7 +235,7 @@ def test_process_that_reads_can_do_nothing_else(tmp_path, act):
     """The script itself, with the act where the unpickler would be: as if a pickle had got code to run."""
     (tmp_path / "bait").touch()
     script = Path(pickles.unpickler.__file__).read_text()
-    acting = script.replace("        content = RestrictedUnpickler(windows).load()\n", f"        {act}\n")
+    acting = script.replace("        content = RestrictedUnpickler(streams).load()\n", f"        {act}\n")
     assert acting != script
     (tmp_path / "script.py").write_text(acting)
     command = [sys.executable, "-I", "-S", "script.py", str(1 << 28), "5", "1000"]
