@@ -68,9 +68,8 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
     paths = list(dict.fromkeys([*files, *named.values()]))
     if not paths:
         raise click.UsageError("Give at least one FILE, or --text, --audio or --visual FILE.")
-    from dferc.importing.files import read_source
-    from dferc.importing.imported import refuse_overwriting, write_import
-    from dferc.importing.join import join
+    from dferc.importing.file_types import read_source
+    from dferc.importing.join import join, refuse_overwriting, write_import
     from dferc.importing.transcripts import read_ids, read_transcripts
 
     if corpus:

@@ -72,7 +72,7 @@ MELD_NAMES = {split: name for name, split in MELD_SPLITS.items()}
 
 
 def meld_dialogue(key: int) -> tuple[str, str] | None:
-    """Return (dialogue id, MELD's split name) of a dialogue as the pickles number it: train, dev + 1039, test + 1153."""
+    """Return (dialogue id, MELD's split name) of a number as in the pickles: train, dev + 1039, test + 1153."""
     for name, numbers in _MELD_RANGES.items():
         if key in numbers:
             return f"{name}_{key - numbers.start}", name

@@ -1,8 +1,8 @@
 """The pickles that the field passes around, recognised by their content, not by their name.
 
-A layout is the order of a tuple's parts. A file is recognised by the number of its parts, their kinds and the kind of its
-dialogue keys: MELD's pickles number their dialogues, IEMOCAP's name them. Widths are read from the file, since the same
-layout carries 100, 300 or 1582 audio values. See docs/data.md, "Community pickles".
+A layout is the order of a tuple's parts. A file is recognised by the number of its parts, their kinds and the kind of
+its dialogue keys: MELD's pickles number their dialogues, IEMOCAP's name them. Widths are read from the file, since the
+same layout carries 100, 300 or 1582 audio values. See docs/data.md, "Community pickles".
 """
 
 from dataclasses import dataclass, replace
@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.dialogues import ROBERTA, corpus_of, read_one_modality, read_parts
 from dferc.importing.corpora import IEMOCAP, M3ED, MELD
+from dferc.importing.dialogues import ROBERTA, corpus_of, read_one_modality, read_parts
 from dferc.importing.source import About, Source, clean_text, kind, text_of, vector_of
 
 _MMGCN = ("ids", "speakers", "labels", "text", "audio", "visual", "sentences", "train", "test")
@@ -41,7 +41,9 @@ class PickleLayout:
 
 
 LAYOUTS = (
-    PickleLayout("9-tuple of MMGCN, MM-DFN, DFERC, conv-emotion, COGMEN, CORECT, MultiEMO's Speakers", IEMOCAP.name, _MMGCN),
+    PickleLayout(
+        "9-tuple of MMGCN, MM-DFN, DFERC, conv-emotion, COGMEN, CORECT, MultiEMO's Speakers", IEMOCAP.name, _MMGCN
+    ),
     PickleLayout(
         "9-tuple of bc-LSTM and DialogueRNN, without pictures",
         MELD.name,

@@ -130,8 +130,8 @@ def to_matrices(values: Mapping[str, object], about: About, what: str) -> dict[s
                 raise InputError(f"{where}: found {kind(row)}, expected one vector of {width} numbers.")
             if len(vector) != width:
                 raise InputError(
-                    f"{where}: {len(vector)} values, expected {width} as in the file's first dialogue. One modality has "
-                    "one width: extract the dialogue again, or leave it out."
+                    f"{where}: {len(vector)} values, expected {width} as in the file's first dialogue. One modality "
+                    "has one width: extract the dialogue again, or leave it out."
                 )
             matrix[place] = vector
     return matrices

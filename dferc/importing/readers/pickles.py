@@ -1,4 +1,4 @@
-"""Pickles read as data: in a process of its own (`unpickler.py`), which sends containers as JSON and arrays as raw bytes."""
+"""Pickles read as data: by `unpickler.py` in a process of its own, which sends JSON and the raw bytes of arrays."""
 
 import json
 import math

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.importing import corpora as known
-from dferc.importing.source import About
 from dferc.importing.dialogues import true_splits
+from dferc.importing.source import About
 from dferc.settings.document import load_params
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus
@@ -302,8 +302,9 @@ def test_known_counts_are_those_of_the_meld_adapter():
 def test_iemocap_facts_are_those_of_its_adapter():
     from pipeline.corpora import iemocap
     from pipeline.corpora.iemocap import protocol as _iemocap_protocol
+    from pipeline.settings import load_settings
 
-    options = load_params(REPOSITORY / "params.yaml").corpus("iemocap").prepare.options
+    options = load_settings(REPOSITORY / "params.yaml").corpus("iemocap").prepare.options
     protocol = _iemocap_protocol.PROTOCOLS["6way-7433"]
     per_class = zip(*(counts for _, counts in known.IEMOCAP.published.values()))
     assert protocol.names == known.IEMOCAP.classes and protocol.per_class == tuple(map(sum, per_class))
@@ -330,13 +331,14 @@ def test_file_is_named_by_its_git_blob(tmp_path, monkeypatch):
 @pytest.mark.skipif(not (SHARED / "data/meld_text_minilm.npz").exists(), reason="no MELD features in $DFERC_SHARED")
 def test_real_meld_features_have_the_published_counts_and_the_adapters_rows(tmp_path):
     from pipeline import corpora
+    from pipeline.settings import load_settings
 
     csvs = SHARED / "data/MELD"
     found = imported(tmp_path, SHARED / "data/meld_text_minilm.npz", f"--transcripts={csvs}")
     rows = found.utterances
     assert rows.protocol == "MELD, 7 emotions, published splits" and found.modalities["text"].width == 384
     assert [int((rows.split == split).sum()) for split in ("train", "validation", "test")] == [9989, 1109, 2610]
-    adapter = corpora.read(csvs, load_params(REPOSITORY / "params.yaml").corpus("meld").prepare).utterances
+    adapter = corpora.read(csvs, load_settings(REPOSITORY / "params.yaml").corpus("meld").prepare).utterances
     for column in ("utterance_id", "dialogue_id", "position", "speaker", "text", "split"):
         assert getattr(rows, column).tolist() == [getattr(row, column) for row in adapter], column
     gaps = set(rows.dialogue_id[1:][(rows.dialogue_id[1:] == rows.dialogue_id[:-1]) & (np.diff(rows.position) > 1)])

@@ -180,7 +180,7 @@ def laughs(levels: int = 25) -> bytes:
 
 
 def repeated_array(times: int = 400_000) -> bytes:
-    """A feature file whose every utterance is the same array, by two bytes each."""
+    """Return a feature file whose every utterance is the same array, by two bytes each."""
     array = pickle.dumps(np.ones(100_000, "f4"), 2)[2:-1]
     return b"\x80\x02}K\x00]" + array + b"q\xfa0(" + b"h\xfa" * times + b"es."
 
@@ -269,7 +269,7 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
 
 
 def only(parts: object, keys: tuple) -> tuple:
-    """A layout's parts with these dialogues alone."""
+    """Return a layout's parts with these dialogues alone."""
     return tuple(
         {key: part[key] for key in keys if key in part}
         if isinstance(part, dict)
