@@ -87,16 +87,14 @@ def from_nodes(answer: dict, values: bytes | mmap.mmap) -> object:
         return nodes[value[0]] if type(value[0]) is int else value[0].encode("latin-1")
 
     def to_items(parts: list) -> list | np.ndarray:
-        items, runs = [], []
-        for part in parts:
-            if type(part) is list and len(part) == 2:
-                runs.append(np.ndarray(part[1], np.float32, values, part[0]))
-                items += runs[-1].tolist() if len(parts) > 2 else []
-            else:
-                items.append(to_item(part))
-        if not runs or len(runs) < len(parts):
-            return items
-        return runs[0] if len(runs) == 1 else np.concatenate(runs)
+        """Return a list, or an array [n] float32 in place of floats alone."""
+        is_run = [type(part) is list and len(part) == 2 for part in parts]
+        if not any(is_run):
+            return [to_item(part) for part in parts]
+        groups = [np.ndarray(part[1], np.float32, values, part[0]) if run else part for part, run in zip(parts, is_run)]
+        if all(is_run):
+            return groups[0] if len(groups) == 1 else np.concatenate(groups)
+        return [item for group, run in zip(groups, is_run) for item in (group.tolist() if run else [to_item(group)])]
 
     for kind, *parts in answer["nodes"]:
         if kind == "array":

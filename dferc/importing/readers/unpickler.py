@@ -98,9 +98,10 @@ class Streams:
         packed = [item for item in items[:1] if type(item) is FloatRun]
         numbers = items[len(packed) :]
         try:
-            return [*packed, FloatRun(self.write(struct.pack(f"{len(numbers)}f", *numbers)), len(numbers))]
+            data = struct.pack(f"{len(numbers)}f", *numbers)
         except struct.error:  # not numbers alone
             return list(items)
+        return [*packed, FloatRun(self.write(data), len(numbers))] if numbers else packed
 
 
 # ---------------------------------------------------------------------------------------------------- allowed names

@@ -88,7 +88,7 @@ PYTHON_2 = (
 def test_long_lists_of_floats_come_as_float32_and_keep_every_value():
     random = np.random.default_rng(0)
     rows = [random.normal(size=count).astype(np.float32).tolist() for count in (1, 16, 17, 1000, 1001, 5000) * 9]
-    rows += [[0.5] * 20 + ["text"], [0.5] * 20 + [1], [1] * 20]
+    rows += [[0.5] * 90_000 + ["text"], [0.5] * 20 + [1], [1] * 20]
     for protocol in (0, 2, 4):  # the file is larger than a window, so that lists are packed before they are complete
         found = parse_pickle(pickle.dumps([rows, [tuple(row) for row in rows], rows[3]], protocol), "x")
         assert [list(row) for row in found[0]] == [list(row) for row in found[1]] == rows and found[2] is found[0][3]
