@@ -1,5 +1,6 @@
 """Any feature file -> `Source`; the file type is detected from the first bytes, and from the content."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,15 +45,16 @@ def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ..
             f"{path} is {OTHERS[start[:4]]}; expected a pickle, .npz, HDF5 or Parquet file. `dferc import --help` "
             "lists what is recognised."
         )
-    about = about_file(path)
     name, read = TABLES.get(start[:4], ("", None))
     if name == "HDF5" and has_frames(path):
-        return read_frames(path, about)
+        return read_frames(path, about_file(path))
     if read is not None:
-        table = replace(about, layout=f"{name} table, one row per utterance")
+        table = replace(about_file(path), layout=f"{name} table, one row per utterance")
         return read_columns(read(path), table, corpus if corpus in CORPORA else "", classes)
     try:
-        content = read_pickle(path)
+        with ThreadPoolExecutor(1) as pool:  # hashed here while another process reads
+            about = pool.submit(about_file, path)
+            content = read_pickle(path)
     except InputError as error:
         # A pickle of protocol 0 looks like text as well, but is not refused.
         if start and all(byte >= 0x80 or chr(byte).isprintable() or chr(byte) in "\r\n\t" for byte in start):
@@ -61,4 +63,4 @@ def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ..
                 f"{error}. It begins with the text {line!r}; expected a pickle, .npz, HDF5 or Parquet file of features."
             ) from None
         raise
-    return recognise(content, about, layer)
+    return recognise(content, about.result(), layer)

@@ -69,15 +69,18 @@ def _unpickle(file: BinaryIO, size: int, name: str) -> object:
         answer = json.loads(process.stderr)
         if "refused" in answer:
             raise InputError(f"{name}: {answer['refused']}")
-        filled = os.fstat(output.fileno()).st_size
-        values = mmap.mmap(output.fileno(), filled, access=mmap.ACCESS_READ) if filled else b""
-    return from_nodes(answer, values)
+        buffers = {"file": _map(file), "output": _map(output)}
+    return from_nodes(answer, buffers)
+
+
+def _map(file: BinaryIO) -> bytes | mmap.mmap:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
 
 TYPES = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
-def from_nodes(answer: dict, values: bytes | mmap.mmap) -> object:
+def from_nodes(answer: dict, buffers: dict[str, bytes | mmap.mmap]) -> object:
     """Return the content of an answer of `unpickler.py`, whose docstring describes it."""
     nodes: list = []
 
@@ -87,23 +90,24 @@ def from_nodes(answer: dict, values: bytes | mmap.mmap) -> object:
         return nodes[value[0]] if type(value[0]) is int else value[0].encode("latin-1")
 
     def to_items(parts: list) -> list | np.ndarray:
-        """Return a list, or an array [n] float32 in place of floats alone."""
-        is_run = [type(part) is list and len(part) == 2 for part in parts]
-        if not any(is_run):
-            return [to_item(part) for part in parts]
-        groups = [np.ndarray(part[1], np.float32, values, part[0]) if run else part for part, run in zip(parts, is_run)]
-        if all(is_run):
-            return groups[0] if len(groups) == 1 else np.concatenate(groups)
-        return [item for group, run in zip(groups, is_run) for item in (group.tolist() if run else [to_item(group)])]
+        """Return a list, or an array [n] float32 in place of floats alone; runs of floats stand at its start."""
+        runs = [part for part in parts if type(part) is list and len(part) == 2]
+        items = [to_item(part) for part in parts[len(runs) :]]
+        if not runs:
+            return items
+        floats = [np.ndarray(count, np.float32, buffers["output"], offset) for offset, count in runs]
+        floats = floats[0] if len(floats) == 1 else np.concatenate(floats)
+        return [*floats.tolist(), *items] if items else floats
 
     for kind, *parts in answer["nodes"]:
         if kind == "array":
-            dtype, shape, order, offset = np.dtype(parts[0]), *parts[1:]
+            dtype, shape, order, stream, offset = np.dtype(parts[0]), *parts[1:]
             if dtype.hasobject:
                 raise ValueError("raw bytes cannot be objects")
-            nodes.append(
-                np.ndarray(shape, dtype, values, offset, order=order) if math.prod(shape) else np.empty(shape, dtype)
-            )
+            if math.prod(shape):
+                nodes.append(np.ndarray(shape, dtype, buffers[stream], offset, order=order))
+            else:
+                nodes.append(np.empty(shape, dtype))
         elif kind == "objects":
             shape, order, *parts = parts
             items = np.empty(math.prod(shape), dtype=object)

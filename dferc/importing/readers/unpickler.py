@@ -13,7 +13,8 @@
 The answer is `{"refused": reason}` or `{"content": value, "nodes": [...]}`. A value is null, a truth value, a number or
 text; `[text]` for bytes (as latin-1); `[n]` for node n; in a list or tuple also `[offset, count]` for a run of float32.
 Offsets are into the values. A node comes before those that hold it: `["list" | "tuple" | "set" | "frozenset", value,
-...]`, `["dict", key, value, ...]`, `["array", dtype, shape, order, offset]`, `["objects", shape, order, value, ...]`.
+...]`, `["dict", key, value, ...]`, `["objects", shape, order, value, ...]`, `["array", dtype, shape, order, "file" |
+"output", offset]`: most arrays are left where they lie in the pickle.
 """
 
 import codecs
@@ -62,6 +63,7 @@ class Streams:
     def __init__(self):
         self.position, self.size = 0, os.fstat(0).st_size
         self.output, self.offset = open(1, "wb", buffering=1 << 20, closefd=False), 0
+        self.window, self.window_start, self.searched = b"", 0, 0
 
     def peek(self, count: int) -> bytes:
         """Return the next bytes without advancing. Between two windows, pack the new lists of floats."""
@@ -72,7 +74,8 @@ class Streams:
                 item.clear()  # assigning to `item[:]` would leave the memory in pieces
                 item += run
         gc.freeze()
-        return os.pread(0, WINDOW, self.position)
+        self.window, self.window_start, self.searched = os.pread(0, WINDOW, self.position), self.position, 0
+        return self.window
 
     def read(self, count: int) -> bytes:
         """Return so many bytes, or those that are left: an announced length allocates nothing."""
@@ -92,6 +95,15 @@ class Streams:
         self.output.write(data)
         self.offset += len(data)
         return self.offset - len(data)
+
+    def store(self, data: bytes) -> tuple[str, int]:
+        """Return ("file", offset) of bytes that lie in the window, else write them and return ("output", offset)."""
+        place = self.window.find(data, self.searched)
+        if place < 0:
+            self.window = b""  # so that each window is searched in vain once at most
+            return "output", self.write(data)
+        self.searched = place + len(data)
+        return "file", self.window_start + place
 
     def pack(self, items: list | tuple) -> list:
         """Return the items, their floats as one run (infinite beyond float32); one from before may precede them."""
@@ -182,7 +194,7 @@ class Array:
         if found != needed:
             raise Refused(f"an array {shape} of {dtype.code} needs {needed} {unit}; found {found}")
         if unit == "bytes":
-            self.node = ["array", dtype.order + dtype.code, shape, order, self.streams.write(data)]
+            self.node = ["array", dtype.order + dtype.code, shape, order, *self.streams.store(data)]
         return self
 
 
