@@ -5,17 +5,19 @@
 The pickle is simulated in the layout of SDT's 13-tuple: 1432 dialogues and 13,708 utterances, four text layers of 1024,
 audio 300, visual 342, float32; once as an array per utterance, once as lists of Python floats, once as an array per
 dialogue. Each is imported by `dferc import` in a process of its own (all four text layers are read and averaged), and
-written in another, since a process inherits the peak memory of the one that starts it.
+written in another.
 The size is that of the values in float32: 13,708 x (4 x 1024 + 300 + 342) x 4 bytes.
 
 The first step is that of `dferc train --corpus meld` with the settings of params.yaml, in a process of its own: from
 opening the features (read, verified, normalised, put on the device) to the end of the first batch's optimiser step.
-Starting Python and importing torch come before it and are told apart.
+Starting Python and importing torch come before it and are reported apart.
 
-By the clock the numbers hold on an idle machine only; processor time and memory also on a busy one.
+By the clock the numbers hold on an idle machine only; processor time and memory also on a busy one. The peak of memory
+is that of the command and of the process which reads the pickle together, with the values that the latter hands over.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pickle
@@ -68,12 +70,27 @@ def write(name: str, path: Path) -> None:
 def measure(path: Path, folder: Path) -> tuple[float, float, int]:
     """Seconds by the wall, of the processor, and peak bytes of `dferc import` in a process of its own."""
     command = [sys.executable, "-m", "dferc", "import", str(path), f"--features={folder}", "--replace"]
-    started = time.perf_counter()
+    started, peak, ended = time.perf_counter(), 0, 0
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
+    while not ended:
+        ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        peak = max(peak, 0 if ended else resident(process.pid))
+        time.sleep(0.005)
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
-    return time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    return time.perf_counter() - started, used.ru_utime + used.ru_stime, peak
+
+
+def resident(pid: int) -> int:
+    """Return the resident bytes of a process and its children, with what a child has written into a file in memory."""
+    total = 0
+    with contextlib.suppress(OSError):  # a process that has just ended
+        total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            total += int(Path(f"/proc/{child}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+            if os.readlink(f"/proc/{child}/fd/1").startswith("/memfd:"):
+                total += os.stat(f"/proc/{child}/fd/1").st_size
+    return total
 
 
 def first_step(folder: Path) -> dict[str, float]:

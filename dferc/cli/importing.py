@@ -38,9 +38,9 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--replace", is_flag=True, help="Replace the features that are there.")
 @readable_errors
 def import_features(files, text, audio, visual, layer, corpus, classes, transcripts, ids, features, replace) -> None:
-    """Features made elsewhere into features/CORPUS/, ready for `dferc train`.
+    """Import features made elsewhere into features/CORPUS/, ready for `dferc train`.
 
-    FILEs are recognised by what they hold; their names do not matter:
+    FILEs are recognised by their content; their names do not matter:
 
     \b
     pickles   MMGCN, MM-DFN, DFERC, conv-emotion, COGMEN, CORECT, bc-LSTM   9- and 10-tuples
@@ -54,7 +54,7 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
               `dialogue`, `emotion`, `split`; if there: `utterance`, `speaker`, `sentence`
 
     Pickles are read as data: one that names anything but plain containers, numbers, text and numpy arrays is refused,
-    and nothing in it is run. Labels and splits come from the first FILE that has them; MELD's dev dialogues, which the
+    and no code in it is run. Labels and splits come from the first FILE that has them; MELD's dev dialogues, which the
     pickles count to the training, become the validation split again, as do COSMIC's 12 dialogues of IEMOCAP. The
     counts are compared with the published ones. Whatever does not fit is listed in features/CORPUS/problems.csv.
 
@@ -68,9 +68,8 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
     paths = list(dict.fromkeys([*files, *named.values()]))
     if not paths:
         raise click.UsageError("Give at least one FILE, or --text, --audio or --visual FILE.")
-    from dferc.importing.files import read_source
-    from dferc.importing.imported import refuse_overwriting, write_import
-    from dferc.importing.join import join
+    from dferc.importing.file_types import read_source
+    from dferc.importing.join import join, refuse_overwriting, write_import
     from dferc.importing.transcripts import read_ids, read_transcripts
 
     if corpus:
@@ -87,7 +86,7 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
 
 
 def _report(folder: Path, imported) -> None:
-    """Say what was recognised and what was wrong."""
+    """Print what was recognised, the imported folder, and a line for each kind of problem."""
     from dferc.store.hdf5 import IMPORT_PROBLEMS
     from dferc.store.inspection import inspect_folder, show_inspection
 
@@ -95,20 +94,16 @@ def _report(folder: Path, imported) -> None:
         known = f"; known as {source.about.known_as}" if source.about.known_as else ""
         console.print(f"{use}: {source.path}: {source.about.layout}{known}", markup=False)
     show_inspection(inspect_folder(folder))
-    _report_problems(imported)
+    kinds: dict[tuple[str, str], list] = {}
+    for problem in imported.problems:
+        kinds.setdefault((problem.kind, problem.consequence), []).append(problem)
+    for (kind, consequence), problems in sorted(kinds.items(), key=lambda item: -len(item[1]))[:12]:
+        detail = problems[0].problem.removeprefix(kind).removeprefix(": ")
+        first = f"{problems[0].where}: {detail}" if detail else problems[0].where
+        listed = f"{len(problems)} x {kind} ({'first ' if problems[1:] else ''}{first}): {consequence}"
+        console.print(listed, markup=False)
     if imported.problems:
         console.print(f"{len(imported.problems)} problem(s) in all: {folder / IMPORT_PROBLEMS}", markup=False)
     console.print(
         f"done: dferc train --corpus {imported.corpus.utterances.corpus} --features {folder.parent}", markup=False
     )
-
-
-def _report_problems(imported) -> None:
-    """A line for each kind of problem: how often, where first and what exactly, and what follows."""
-    kinds: dict[tuple[str, str], list] = {}
-    for problem in imported.problems:
-        kinds.setdefault((problem.kind, problem.consequence), []).append(problem)
-    for (kind, consequence), found in sorted(kinds.items(), key=lambda item: -len(item[1]))[:12]:
-        detail = found[0].problem.removeprefix(kind).removeprefix(": ")
-        first = f"{found[0].where}: {detail}" if detail else found[0].where
-        console.print(f"{len(found)} x {kind} ({'first ' if found[1:] else ''}{first}): {consequence}", markup=False)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.known import CORPORA, MELD, MELD_NAMES, compare_counts, natural
+from dferc.importing.corpora import CORPORA, MELD, MELD_NAMES, compare_counts, natural
 from dferc.importing.source import About, Source, clean_text, kind
+from dferc.store import vocabulary
 from dferc.store.rows import UNLABELLED
 
 NAMES = {
@@ -38,25 +39,35 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     Args:
         table: arrays of N rows by column name.
         about: the file.
-        corpus: what the user says it is of, or empty: MELD is then known by its counts.
+        corpus: the user's name for it, or empty: MELD is then recognised by its counts.
         classes: class names in order, or empty: the corpus's, else the names in the table, sorted.
-
-    Raises:
-        InputError: no features, no dialogues, columns of different lengths, or unknown values, with their row.
     """
     lower = {name.lower(): _plain(column) for name, column in table.items()}
     if len(lower) < len(table):
         raise InputError(f"{about.path}: columns whose names differ in case only: {', '.join(sorted(table))}.")
-    flat = {what: _first(lower, names, 1) for what, names in NAMES.items()}
-    flat = {what: column for what, column in flat.items() if column is not None}
-    matrices = {what: _first(lower, names, 2) for what, names in MODALITY_NAMES.items()}
-    matrices = {what: matrix for what, matrix in matrices.items() if matrix is not None}
+    flat, matrices = {}, {}
+    for columns, names_of, dimensions in ((flat, NAMES, 1), (matrices, MODALITY_NAMES, 2)):
+        for column, names in names_of.items():
+            present = [name for name in names if name in lower and lower[name].ndim == dimensions]
+            if present:
+                columns[column] = lower[present[0]]
     _check(flat, matrices, table, about)
-    splits = _splits(flat, about)
+    splits = [str(clean_text(value)).lower() for value in flat.get("split", np.array([])).tolist()]
+    unknown = next((row for row, name in enumerate(splits) if name not in SPLITS), None)
+    if unknown is not None:
+        raise InputError(
+            f"{about.path}, row {unknown}: the split is {splits[unknown]!r:.40}; expected {', '.join(SPLITS)}."
+        )
+    splits = [SPLITS[name] for name in splits]
     if not corpus and _is_meld(flat, splits):
         corpus = MELD.name
     labels, classes = _labels(flat, about, corpus, classes)
-    groups = _group(_dialogue_names(flat["dialogue"], splits), splits, flat.get("utterance"), about)
+    groups = _group(flat, splits, about)
+
+    def texts(column: str) -> dict[str, list[str]]:
+        values = [str(clean_text(value) or "") for value in flat.get(column, np.array([])).tolist()]
+        return {name: [values[row] for row in rows] for name, rows in groups.items()} if column in flat else {}
+
     return Source(
         about=about,
         corpus=corpus,
@@ -66,8 +77,8 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         utterances={name: flat["utterance"][rows].tolist() for name, rows in groups.items()}
         if "utterance" in flat
         else {},
-        speakers=_texts(flat, "speaker", groups),
-        texts=_texts(flat, "sentence", groups),
+        speakers=texts("speaker"),
+        texts=texts("sentence"),
         features={
             modality: {name: matrix[rows].astype(np.float32) for name, rows in groups.items()}
             for modality, matrix in matrices.items()
@@ -76,7 +87,7 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
 
 
 def _plain(column: np.ndarray) -> np.ndarray:
-    """A column of Python objects or of floats as whole numbers or text; others as they are."""
+    """Return a column of Python objects or of floats as whole numbers or text, and others as they are."""
     if column.ndim != 1 or column.dtype.kind not in "fO":
         return column
     values = column.tolist()
@@ -89,11 +100,8 @@ def _plain(column: np.ndarray) -> np.ndarray:
     return np.array([kind(value) if text is None else text for text, value in zip(texts, values)], dtype=object)
 
 
-def _first(table: Mapping[str, np.ndarray], names: tuple[str, ...], dimensions: int) -> np.ndarray | None:
-    return next((table[name] for name in names if name in table and table[name].ndim == dimensions), None)
-
-
 def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: About) -> None:
+    """Check that the columns needed are there, equally long, and of usable types."""
     seen = ", ".join(f"{name} {np.shape(column)}" for name, column in list(table.items())[:12]) or "nothing"
     if not matrices or "dialogue" not in flat:
         lacks = "column `dialogue`" if matrices else "features [N, D] under `text`, `audio`, `visual` or `features`"
@@ -113,75 +121,57 @@ def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: A
             raise InputError(f"{about.path}: {name} is {kind(flat[name])}; expected names, or whole numbers.")
 
 
-def _splits(flat: dict, about: About) -> list[str]:
-    """Ours by row; empty where the table has none."""
-    found = [str(clean_text(value)).lower() for value in flat.get("split", np.array([])).tolist()]
-    unknown = next((row for row, name in enumerate(found) if name not in SPLITS), None)
-    if unknown is not None:
-        raise InputError(
-            f"{about.path}, row {unknown}: the split is {found[unknown]!r:.40}; expected {', '.join(SPLITS)}."
-        )
-    return [SPLITS[name] for name in found]
-
-
 def _labels(flat: dict, about: About, corpus: str, classes: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
-    """Class ids by row, and the class names; an empty label or -1 is unlabelled."""
+    """Return class ids by row, and the class names; an empty label or -1 is unlabelled."""
     if "emotion" not in flat:
         return [], classes
-    given, known = classes, CORPORA[corpus].classes if corpus in CORPORA else ()
+    known = classes or (CORPORA[corpus].classes if corpus in CORPORA else ())
     column = flat["emotion"]
     if column.dtype.kind not in "iuUSO":
         raise InputError(f"{about.path}: the labels are {kind(column)}; expected names, or whole numbers from 0.")
     if column.dtype.kind in "iu":
         ids = column.tolist()
-        classes = classes or known or tuple(str(number) for number in range(max(ids, default=0) + 1)[:1000])
+        known = known or tuple(str(number) for number in range(max(ids, default=0) + 1)[:1000])
+        remedy = f"Its numbers are {min(ids)} to {max(ids)}: --classes must name a class for each, from 0."
     else:
-        names = [clean_text(value) for value in column.tolist()]
-        classes = classes or known or tuple(sorted({name for name in names if name}))
-        index = {name.lower(): number for number, name in enumerate(classes)} | {"": UNLABELLED}
-        ids = [index.get((name or "").lower(), len(classes)) for name in names]
-    wrong = next((row for row, number in enumerate(ids) if not UNLABELLED <= number < len(classes)), None)
+        labels = [clean_text(value) or "" for value in column.tolist()]
+        names = sorted(set(labels) - {""})
+        known = known or tuple(names)
+        index = {name.lower(): number for number, name in enumerate(known)} | {"": UNLABELLED}
+        ids = [index.get(label.lower(), len(known)) for label in labels]
+        listed = f"{', '.join(names[:12])}{', …' if names[12:] else ''}"
+        remedy = f"Its labels are {listed}: {'' if classes else 'correct them, or '}name all of them with --classes."
+    wrong = next((row for row, number in enumerate(ids) if not UNLABELLED <= number < len(known)), None)
     if wrong is not None:
         raise InputError(
-            f"{about.path}, row {wrong}: the label is {column[wrong]!s:.40}; expected one of {', '.join(classes)} "
-            f"(or its number, 0 to {len(classes) - 1}), or -1 or nothing for none. {_mend_labels(ids, column, given)}"
+            f"{about.path}, row {wrong}: the label is {column[wrong]!s:.40}; expected one of {', '.join(known)} "
+            f"(or its number, 0 to {len(known) - 1}), or -1 or nothing for none. {remedy}"
         )
-    return ids, classes
-
-
-def _mend_labels(ids: list[int], column: np.ndarray, given: tuple[str, ...]) -> str:
-    """What to do about a label that is none of the classes."""
-    if column.dtype.kind in "iu":
-        return f"Its numbers are {min(ids)} to {max(ids)}: --classes must name a class for each, from 0."
-    names = sorted({str(clean_text(value)) for value in column.tolist() if clean_text(value)})
-    found = f"{', '.join(names[:12])}{', …' if names[12:] else ''}"
-    return f"Its labels are {found}: {'' if given else 'correct them, or '}name all of them with --classes."
+    return ids, known
 
 
 def _is_meld(flat: dict, splits: list[str]) -> bool:
-    """Whether these are all of MELD's utterances: dialogues and classes are as many as published, in every split."""
+    """Return whether these are all of MELD's utterances: the published number of dialogues and of each class."""
     if not splits or "emotion" not in flat or flat["dialogue"].dtype.kind not in "iu":
         return False
     emotions = [clean_text(value) for value in flat["emotion"].tolist()]
-    found = {}
+    counts = {}
     for split in MELD.published:
         rows = [row for row, name in enumerate(splits) if name == split]
         names = Counter(emotions[row] for row in rows)
-        found[split] = (len(set(flat["dialogue"][rows].tolist())), [names[name] for name in MELD.classes])
-    return not compare_counts(MELD, found)
+        counts[split] = (len(set(flat["dialogue"][rows].tolist())), [names[name] for name in MELD.classes])
+    return not compare_counts(MELD, counts)
 
 
-def _dialogue_names(column: np.ndarray, splits: list[str]) -> list[str]:
-    """Dialogue ids by row; numbers begin anew in each split of MELD, and may elsewhere."""
-    if column.dtype.kind not in "iu":
-        return [str(clean_text(value)) for value in column.tolist()]
-    if splits:
-        return [f"{MELD_NAMES[split]}_{value}" for split, value in zip(splits, column.tolist())]
-    return [str(value) for value in column.tolist()]
-
-
-def _group(names: list[str], splits: list[str], utterances: np.ndarray | None, about: About) -> dict[str, list[int]]:
-    """Rows by dialogue: splits in order, dialogues sorted, utterances by their number where they have one."""
+def _group(flat: dict, splits: list[str], about: About) -> dict[str, list[int]]:
+    """Return rows by dialogue id: splits in order, dialogues sorted, utterances by their number where they have one."""
+    dialogues, utterances = flat["dialogue"], flat.get("utterance")
+    if dialogues.dtype.kind not in "iu":
+        names = [str(clean_text(value)) for value in dialogues.tolist()]
+    elif splits:  # numbers begin anew in each split of MELD, and may elsewhere
+        names = [f"{MELD_NAMES[split]}_{value}" for split, value in zip(splits, dialogues.tolist())]
+    else:
+        names = [str(value) for value in dialogues.tolist()]
     groups: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         rows = groups.setdefault(name, [])
@@ -193,14 +183,5 @@ def _group(names: list[str], splits: list[str], utterances: np.ndarray | None, a
             )
     if utterances is not None and utterances.dtype.kind in "iu":
         groups = {name: sorted(rows, key=utterances.__getitem__) for name, rows in groups.items()}
-    order = ("train", "validation", "test")
-    first = {name: order.index(splits[rows[0]]) if splits else 0 for name, rows in groups.items()}
-    return dict(sorted(groups.items(), key=lambda item: (first[item[0]], natural(item[0]))))
-
-
-def _texts(flat: dict, what: str, groups: dict[str, list[int]]) -> dict[str, list[str]]:
-    if what not in flat:
-        return {}
-    return {
-        name: [str(clean_text(value) or "") for value in flat[what][rows].tolist()] for name, rows in groups.items()
-    }
+    order = {name: vocabulary.SPLITS.index(splits[rows[0]]) if splits else 0 for name, rows in groups.items()}
+    return dict(sorted(groups.items(), key=lambda item: (order[item[0]], natural(item[0]))))

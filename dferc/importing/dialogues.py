@@ -1,11 +1,22 @@
-"""The parts of a recognised file, each a mapping from dialogues to utterances, as a `Source`."""
+"""The parts of a recognised pickle, each a mapping from dialogues to utterances, as a `Source`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.known import CORPORA, IEMOCAP, M3ED, MELD, is_iemocap_dialogue, meld_dialogue
+from dferc.importing.corpora import (
+    CORPORA,
+    COSMIC_VALIDATION,
+    IEMOCAP,
+    M3ED,
+    M3ED_SHOWS,
+    MELD,
+    MELD_SPLITS,
+    is_iemocap_dialogue,
+    meld_dialogue,
+    natural,
+)
 from dferc.importing.source import (
     About,
     Source,
@@ -17,8 +28,8 @@ from dferc.importing.source import (
     to_matrices,
     vector_of,
 )
-from dferc.importing.splits import given_splits, true_splits
 from dferc.store.rows import Note
+from dferc.store.vocabulary import SPLITS
 
 ROBERTA = ("text1", "text2", "text3", "text4")
 """COSMIC's last four layers."""
@@ -28,17 +39,7 @@ MULTIEMO = {768: "text", 512: "audio", 1000: "visual"}
 
 
 def read_parts(corpus: str, parts: dict[str, object], about: About, layer: str) -> Source:
-    """The dialogues of a file of a known layout.
-
-    Args:
-        corpus: whose dialogues it holds.
-        parts: by the names of the layout.
-        about: the file.
-        layer: which of the four text layers, or their mean.
-
-    Raises:
-        InputError: the file contradicts itself or its corpus.
-    """
+    """Return the dialogues of a file whose layout names its parts so."""
     name_of = _namer(parts["labels"], about)
     columns = {
         name: _by_dialogue(part, name_of, about)
@@ -46,22 +47,40 @@ def read_parts(corpus: str, parts: dict[str, object], about: About, layer: str) 
         if isinstance(part, dict) and name != "other"
     }
     check_same_length({name: columns[name] for name in ("labels", *sorted(set(columns) - {"labels"}))}, about.path)
-    given = given_splits(parts, name_of, columns["labels"], about)
+    given = _given_splits(parts, name_of, columns["labels"], about)
     splits = true_splits(corpus, given, about)
     left_out = sorted(set(columns["labels"]) - set(splits))
     columns = {name: {key: column[key] for key in splits} for name, column in columns.items()}
+    classes = CORPORA[corpus].classes
+
+    def class_id(value: object) -> int | None:
+        is_number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        return int(value) if is_number and 0 <= value < len(classes) else None
+
+    speakers = _each(columns["speakers"], _speaker, about, "speaker")
+    if corpus == IEMOCAP.name:  # letters with their session, since each session has two other actors
+        speakers = {
+            key: [key[:5] + name if name in ("F", "M") else name for name in row] for key, row in speakers.items()
+        }
+    moved = sum(given[name] != split for name, split in splits.items())
+    repaired = sum(is_cp1252(sentence) for rows in columns["sentences"].values() for sentence in rows)
+    notes = (
+        Note(action="repaired", what="dialogues put into the true split", count=moved, why="elsewhere in the file"),
+        Note(action="repaired", what="transcripts with cp1252 marks", count=repaired, why="written in another code"),
+        Note(action="dropped", what="dialogues", count=len(left_out), why="in no split list of the file"),
+    )
     return Source(
         about=about,
         corpus=corpus,
-        classes=CORPORA[corpus].classes,
+        classes=classes,
         splits=splits,
-        labels=_each(columns["labels"], _class_id(len(CORPORA[corpus].classes)), about, "label"),
+        labels=_each(columns["labels"], class_id, about, "label"),
         utterances=_utterances(columns.get("ids", {})),
-        speakers=_speakers(corpus, columns["speakers"], about),
+        speakers=speakers,
         texts=_each(columns["sentences"], clean_text, about, "sentence"),
         features=_features(columns, about, layer),
         problems=tuple((name, "in no split list of the file", "left out") for name in left_out),
-        notes=_notes(given, splits, left_out, columns["sentences"]),
+        notes=tuple(note for note in notes if note.count),
     )
 
 
@@ -75,33 +94,20 @@ def _features(columns: dict, about: About, layer: str) -> dict[str, dict[str, np
     total: dict[str, np.ndarray] = {}
     for name in chosen:  # one layer after the other: the four together are most of the file
         for key, matrix in to_matrices(columns[name], about, name).items():
-            if key in total and total[key].shape != matrix.shape:
+            if total.setdefault(key, matrix).shape != matrix.shape:
                 raise InputError(
                     f"{about.path}, dialogue {key}: {name} is {matrix.shape[1]} wide, the layer before it "
                     f"{total[key].shape[1]}; the layers of one encoder have one width."
                 )
-            if key in total:
+            if total[key] is not matrix:
                 total[key] += matrix
-            else:
-                total[key] = matrix
     for matrix in total.values():
         matrix /= len(chosen)
     return {"text": total} | features
 
 
-def corpus_of(key: object) -> str:
-    """Whose dialogues are named so; M3ED's names have no pattern of their own."""
-    if isinstance(key, int):
-        return MELD.name
-    return IEMOCAP.name if is_iemocap_dialogue(clean_text(key)) else M3ED.name
-
-
 def read_one_modality(content: dict, about: About) -> Source:
-    """A dictionary of dialogues with features and nothing else; told by its width, or by its name as MultiEMO's.
-
-    Raises:
-        InputError: the file contradicts itself.
-    """
+    """Return a dictionary of dialogues with features alone; its width, or its name as MultiEMO's, shows which."""
     name_of = _namer(content, about)
     matrices = to_matrices(_by_dialogue(content, name_of, about), about, "features")
     width = next(iter(matrices.values())).shape[1]
@@ -112,8 +118,18 @@ def read_one_modality(content: dict, about: About) -> Source:
     return Source(about=about, corpus=corpus, features={MULTIEMO.get(width, named): matrices})
 
 
+# ---------------------------------------------------------------------------------------------------- dialogues
+
+
+def corpus_of(key: object) -> str:
+    """Return the corpus whose dialogues are named so; M3ED's names have no pattern of their own."""
+    if isinstance(key, int):
+        return MELD.name
+    return IEMOCAP.name if is_iemocap_dialogue(clean_text(key)) else M3ED.name
+
+
 def _namer(keys: Mapping, about: About) -> Callable[[object], str]:
-    """How this file's dialogue keys become dialogue ids: MELD's numbers are told apart, text is decoded."""
+    """Return a function from this file's dialogue keys to dialogue ids; check that numbers are MELD's."""
     strange = [key for key in keys if isinstance(key, int) and meld_dialogue(key) is None]
     if strange:
         raise InputError(
@@ -133,53 +149,80 @@ def _by_dialogue(part: dict, name_of: Callable[[object], str], about: About) -> 
     return named
 
 
+def _given_splits(
+    lists: Mapping[str, Iterable], name_of: Callable[[object], str], dialogues: Iterable[str], about: About
+) -> dict[str, str]:
+    """Return the split of each dialogue by the file's own lists."""
+    given: dict[str, str] = {}
+    for split in SPLITS:
+        for key in lists.get(split, ()):
+            name = name_of(key)
+            if given.setdefault(name, split) != split:
+                raise InputError(f"{about.path}: the dialogue {name} is in two splits, {given[name]} and {split}.")
+    missing = sorted(set(given) - set(dialogues))
+    if missing:
+        raise InputError(
+            f"{about.path}: {len(missing)} dialogue(s) of its split lists are not in its data, first {missing[0]}. The "
+            "file contradicts itself: get it again, or make it anew."
+        )
+    return given
+
+
+def true_splits(corpus: str, given: Mapping[str, str], about: About) -> dict[str, str]:
+    """Return the corpus's own splits: train, validation, test in this order, and dialogues sorted within."""
+    if corpus == MELD.name:  # most files count dev to the training; the dialogues' numbers show which are dev
+        strayed = [name for name, split in given.items() if (split == "test") != name.startswith("test")]
+        if strayed:
+            raise InputError(
+                f"{about.path}: its lists put the dialogue {strayed[0]} into {given[strayed[0]]}, against MELD's "
+                "numbering (test begins at 1153). The file is of another corpus or numbering: write an .npz instead."
+            )
+        given = {name: MELD_SPLITS[name.split("_")[0]] for name in given}
+    elif corpus == IEMOCAP.name and "validation" not in given.values():
+        given = {name: "validation" if name in COSMIC_VALIDATION else split for name, split in given.items()}
+    elif corpus == M3ED.name:  # loaders disagree on which of the last two lists is which; published are 7 shows and 11
+        shows = {split: len({name.split("_")[0] for name in given if given[name] == split}) for split in M3ED_SHOWS}
+        if tuple(shows.values()) == tuple(reversed(M3ED_SHOWS.values())):
+            swapped = {"validation": "test", "test": "validation"}
+            given = {name: swapped.get(split, split) for name, split in given.items()}
+    return dict(sorted(given.items(), key=lambda item: (SPLITS.index(item[1]), natural(item[0]))))
+
+
+# ---------------------------------------------------------------------------------------------------- utterances
+
+
 def _each(column: dict[str, list], read: Callable, about: About, what: str) -> dict[str, list]:
-    """Read every value of a column; the first that cannot be read is named."""
+    """Read every value of a column; name the first that cannot be read."""
     values = {}
     for key, rows in column.items():
         values[key] = [read(row) for row in rows]
         if None in values[key]:
             place = values[key].index(None)
-            found = rows[place]
-            shown = found if isinstance(found, (int, float, np.number)) else kind(found)
-            expected = {"label": "a class id of its corpus, from 0", "speaker": "a name or a one-hot vector"}.get(
-                what, "text"
-            )
+            value = rows[place]
+            shown = value if isinstance(value, (int, float, np.number)) else kind(value)
+            expected = {"label": "a class id of its corpus, from 0", "speaker": "a name or a one-hot vector"}
             raise InputError(
-                f"{about.path}, dialogue {key}, utterance {place}: the {what} is {shown}; expected {expected}."
+                f"{about.path}, dialogue {key}, utterance {place}: the {what} is {shown}; expected "
+                f"{expected.get(what, 'text')}."
             )
     return values
 
 
-def _class_id(classes: int) -> Callable[[object], int | None]:
-    def read(value: object) -> int | None:
-        is_id = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 <= value < classes
-        return int(value) if is_id else None
-
-    return read
-
-
 def _speaker(value: object) -> str | None:
-    """A name; or `speaker 1` for the first to speak, from a one-hot vector by order of appearance."""
+    """Return a name; or `speaker 1` for the first to speak, from a number or a one-hot vector by appearance."""
     text = clean_text(value)
     if text is not None:
         return text
-    vector = vector_of(value) if not isinstance(value, (int, np.integer)) else None
+    if isinstance(value, (int, np.integer)):
+        return f"speaker {int(value) + 1}" if value >= 0 else None
+    vector = vector_of(value)
     if vector is not None and len(vector) and vector.max() == vector.sum() == 1:
         return f"speaker {int(vector.argmax()) + 1}"
-    return f"speaker {int(value) + 1}" if isinstance(value, (int, np.integer)) and value >= 0 else None
-
-
-def _speakers(corpus: str, column: dict[str, list], about: About) -> dict[str, list[str]]:
-    """Names; IEMOCAP's letters with their session, since each session has two other actors."""
-    names = _each(column, _speaker, about, "speaker")
-    if corpus != IEMOCAP.name:
-        return names
-    return {key: [key[:5] + name if name in ("F", "M") else name for name in row] for key, row in names.items()}
+    return None
 
 
 def _utterances(column: dict[str, list]) -> dict[str, list]:
-    """Utterance ids where the file has usable ones: rising numbers (MELD), or different names."""
+    """Return utterance ids where the file has usable ones: rising numbers (MELD), or different names."""
     usable = {}
     for key, rows in column.items():
         names = [clean_text(row) for row in rows]
@@ -190,15 +233,3 @@ def _utterances(column: dict[str, list]) -> dict[str, list]:
         elif all(names) and len(set(names)) == len(names):
             usable[key] = names
     return usable
-
-
-def _notes(given: dict, splits: dict, left_out: list[str], sentences: dict[str, list]) -> tuple[Note, ...]:
-    """What was mended, for the protocol card."""
-    moved = sum(given[name] != split for name, split in splits.items())
-    mended = sum(is_cp1252(sentence) for rows in sentences.values() for sentence in rows)
-    notes = (
-        Note(action="repaired", what="dialogues put into the true split", count=moved, why="elsewhere in the file"),
-        Note(action="repaired", what="transcripts with cp1252 marks", count=mended, why="written in another code"),
-        Note(action="dropped", what="dialogues", count=len(left_out), why="in no split list of the file"),
-    )
-    return tuple(note for note in notes if note.count)

@@ -14,16 +14,16 @@ import h5py
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.known import IEMOCAP, is_iemocap_dialogue
+from dferc.importing.corpora import IEMOCAP, is_iemocap_dialogue
+from dferc.importing.readers.tables import open_hdf5, verify_inflation
 from dferc.importing.source import About, Source
-from dferc.importing.tables import open_hdf5, verify_inflation
 
 MMIN = {130: "audio", 342: "visual", 1024: "text"}
 """By width: comparE, denseface, bert_large."""
 
 
 def has_frames(path: Path) -> bool:
-    """Whether the first thing in an HDF5 file is frames; a damaged file is left to the reader of tables."""
+    """Return whether the first item of an HDF5 file is frames; a damaged file is left to the reader of tables."""
     try:
         with h5py.File(path, "r") as file:
             return _frames(file, next(iter(file), "")) is not None
@@ -32,36 +32,33 @@ def has_frames(path: Path) -> bool:
 
 
 def _frames(file: h5py.File, name: str) -> h5py.Dataset | None:
-    """The frames of an utterance, or None. A matrix of a table has a row per utterance, and no utterance's name."""
-    found = file.get(name) if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
-    if isinstance(found, h5py.Group):
-        found = found.get("feat") if isinstance(found.get("feat", getlink=True), h5py.HardLink) else None
+    """Return an utterance's frames, or None. A table's matrix has a row per utterance, and no utterance's name."""
+    item = file.get(name) if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    if isinstance(item, h5py.Group):
+        item = item.get("feat") if isinstance(item.get("feat", getlink=True), h5py.HardLink) else None
     elif not is_iemocap_dialogue(name.rpartition("_")[0]):
         return None
-    is_frames = isinstance(found, h5py.Dataset) and found.ndim == 2 and found.dtype.kind in "biuf"
-    return found if is_frames and not (found.external or found.is_virtual) else None
+    is_frames = isinstance(item, h5py.Dataset) and item.ndim == 2 and item.dtype.kind in "biuf"
+    return item if is_frames and not (item.external or item.is_virtual) else None
 
 
 def read_frames(path: Path, about: About) -> Source:
-    """The mean over each utterance's frames.
-
-    Raises:
-        InputError: damaged, far larger inside than outside, an utterance without frames, or widths that disagree.
-    """
+    """Return the mean over each utterance's frames."""
     with open_hdf5(path) as file:
         frames = {name: _frames(file, name) for name in file}
-        strange = next((name for name, found in frames.items() if found is None), None)
+        first = next(iter(frames))
+        strange = next((name for name, dataset in frames.items() if dataset is None), None)
         if strange is not None:
-            raise InputError(f"{path}, {strange}: no frames [T, D], as {next(iter(frames))} has them.")
-        verify_inflation(path, sum(found.nbytes for found in frames.values()))
-        width = next(iter(frames.values())).shape[1]
-        other = next((name for name, found in frames.items() if found.shape[1] != width), None)
+            raise InputError(f"{path}, {strange}: no frames [T, D], as {first} has them.")
+        verify_inflation(path, sum(dataset.nbytes for dataset in frames.values()))
+        width = frames[first].shape[1]
+        other = next((name for name, dataset in frames.items() if dataset.shape[1] != width), None)
         if other is not None:
             raise InputError(
-                f"{path}, {other}: frames of {frames[other].shape[1]} values, expected {width} as in "
-                f"{next(iter(frames))}. One modality has one width: extract the utterance again, or leave it out."
+                f"{path}, {other}: frames of {frames[other].shape[1]} values, expected {width} as in {first}. One "
+                "modality has one width: extract the utterance again, or leave it out."
             )
-        vectors = {name: _mean(found[()]) for name, found in frames.items()}
+        vectors = {name: _mean(dataset[()]) for name, dataset in frames.items()}
     known = all(is_iemocap_dialogue(name.rpartition("_")[0]) for name in vectors)
     return Source(
         about=replace(about, layout="HDF5 of MMIN, IF-MMIN, CIF-MMIN: frames by utterance, averaged"),
@@ -71,9 +68,9 @@ def read_frames(path: Path, about: About) -> Source:
 
 
 def _mean(frames: np.ndarray) -> np.ndarray:
-    """[T, D] -> [D] float32, over the frames that are not zeros alone; zeros where there is none."""
+    """Return [T, D] -> [D] float32, over the frames that are not zeros alone; zeros where there is none."""
     shown = frames[frames.any(axis=1)]
     if not len(shown):
         return np.zeros(frames.shape[1], dtype=np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is marked as absent later
+    with np.errstate(over="ignore", invalid="ignore"):  # a mean that is not finite is marked as absent later
         return shown.mean(axis=0, dtype=np.float64).astype(np.float32)

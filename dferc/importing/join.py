@@ -1,15 +1,28 @@
 """Several sources, one corpus: labels and splits from one file, each modality from the file that has it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
-from dferc.importing.imported import Imported
-from dferc.importing.naming import name_utterances
-from dferc.importing.placing import place_features
+from dferc.core.tables import write_table
+from dferc.importing.features import place_features
 from dferc.importing.source import Source
+from dferc.importing.utterances import name_utterances
+from dferc.store.hdf5 import IMPORT_PROBLEMS, write_features, write_utterances
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A corpus to be written, and what is to be reported about it."""
+
+    corpus: CachedCorpus
+    sources: dict[str, Source]
+    """The file of each modality, and under `labels` that of labels and splits."""
+    problems: list[Problem]
 
 
 def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[Source], name: str) -> Imported:
@@ -20,22 +33,25 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
         chosen: files that the user named for a modality.
         guides: transcripts or id lists: they name utterances, and hold labels where no source does.
         name: of the corpus, or empty: as recognised.
-
-    Raises:
-        InputError: no labels, no features, two files for one modality, or files of different corpora.
     """
+    paths = ", ".join(str(source.path) for source in sources)
     base = next((source for source in (*sources, *guides) if source.labels and source.splits), None)
     if base is None:
         raise InputError(
-            f"{_paths(sources)}: none has labels and splits. Add a file that does (such as MultiEMO's Speakers.pkl, or "
+            f"{paths}: none has labels and splits. Add a file that does (such as MultiEMO's Speakers.pkl, or "
             "MMGCN's IEMOCAP_features.pkl), a table with the columns emotion and split, or --transcripts for MELD."
         )
-    _verify_corpus(base, [*sources, *guides])
+    for source in (*sources, *guides):
+        if base.corpus and source.corpus and source.corpus != base.corpus:
+            raise InputError(
+                f"{source.path} is of {source.corpus}, {base.path} of {base.corpus}: features of different corpora "
+                "cannot be joined. Give files of one corpus."
+            )
     problems = [Problem(where, str(base.path), *what) for where, *what in base.problems]
     utterances = name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
     taken = _choose(sources, chosen)
     if not taken:
-        raise InputError(f"{_paths(sources)}: no features of text, sound or pictures.")
+        raise InputError(f"{paths}: no features of text, sound or pictures.")
     features = {
         modality: place_features(base, source, modality, utterances, problems) for modality, source in taken.items()
     }
@@ -46,21 +62,8 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
     )
 
 
-def _paths(sources: Sequence[Source]) -> str:
-    return ", ".join(str(source.path) for source in sources)
-
-
-def _verify_corpus(base: Source, others: Sequence[Source]) -> None:
-    for source in others:
-        if base.corpus and source.corpus and source.corpus != base.corpus:
-            raise InputError(
-                f"{source.path} is of {source.corpus}, {base.path} of {base.corpus}: features of different corpora "
-                "cannot be joined. Give files of one corpus."
-            )
-
-
 def _choose(sources: Sequence[Source], chosen: dict[str, Source]) -> dict[str, Source]:
-    """The file of each modality: the one the user named, else one of that modality alone, else the only one with it."""
+    """Return each modality's file: the user's choice, else one of that modality alone, else the only one with it."""
     for modality, source in chosen.items():
         if modality not in source.modalities and len(source.modalities) != 1:
             has = ", ".join(source.modalities) or "no features at all"
@@ -71,19 +74,37 @@ def _choose(sources: Sequence[Source], chosen: dict[str, Source]) -> dict[str, S
             f"{unnamed[0].path} holds one kind of features, {unnamed[0].width('?')} wide, and does not say which. "
             "Give it as --text, --audio or --visual FILE."
         )
-    found = dict(chosen)
+    # A file of one modality that the user named is used up, even where it was taken for another modality.
+    free = [source for source in sources if len(source.modalities) != 1 or source not in chosen.values()]
+    taken = dict(chosen)
     for modality in (modality for modality in MODALITIES if modality not in chosen):
-        having = [source for source in sources if modality in source.modalities and not _is_spoken_for(source, chosen)]
+        having = [source for source in free if modality in source.modalities]
         alone = [source for source in having if len(source.modalities) == 1 and not source.labels]
         candidates = alone or having
         if len(candidates) > 1:
             listed = ", ".join(f"{source.path} ({source.width(modality)} wide)" for source in candidates)
             raise InputError(f"{modality} is in {len(candidates)} files: {listed}. Choose one with --{modality} FILE.")
         if candidates:
-            found[modality] = candidates[0]
-    return {modality: found[modality] for modality in MODALITIES if modality in found}
+            taken[modality] = candidates[0]
+    return {modality: taken[modality] for modality in MODALITIES if modality in taken}
 
 
-def _is_spoken_for(source: Source, chosen: dict[str, Source]) -> bool:
-    """Whether all that a file has was named as one modality already, whatever it was taken for."""
-    return len(source.modalities) == 1 and source in chosen.values()
+def refuse_overwriting(folder: Path, replace_it: bool) -> None:
+    """Raise InputError if there are features already, which may have taken hours, unless they are to be replaced."""
+    existing = [name for name in (f"{stem}.h5" for stem in ("utterances", *MODALITIES)) if (folder / name).exists()]
+    if existing and not replace_it:
+        raise InputError(
+            f"{folder} has {', '.join(existing)} already. `--replace` removes them for what is imported; `--corpus "
+            "NAME` or `--features FOLDER` writes elsewhere."
+        )
+
+
+def write_import(folder: Path, imported: Imported) -> None:
+    """Write utterances.h5, a file per modality, and problems.csv; modality files of an earlier import are removed."""
+    write_utterances(folder / "utterances.h5", imported.corpus.utterances)
+    for modality in MODALITIES:
+        if modality in imported.corpus.modalities:
+            write_features(folder / f"{modality}.h5", imported.corpus.modalities[modality])
+        else:
+            (folder / f"{modality}.h5").unlink(missing_ok=True)
+    write_table(folder / IMPORT_PROBLEMS, imported.problems, Problem)

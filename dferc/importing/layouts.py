@@ -1,8 +1,8 @@
-"""The pickles that the field passes around, recognised by what they hold, not by their name.
+"""The pickles that the field passes around, recognised by their content, not by their name.
 
-A layout is the order of a tuple's parts. A file has the one whose number of parts, kinds of parts and kind of dialogue
-keys it has: MELD's pickles number their dialogues, IEMOCAP's name them. Widths are read from the file: the same layout
-carries 100, 300 or 1582 audio values.
+A layout is the order of a tuple's parts. A file is recognised by the number of its parts, their kinds and the kind of
+its dialogue keys: MELD's pickles number their dialogues, IEMOCAP's name them. Widths are read from the file, since the
+same layout carries 100, 300 or 1582 audio values. See docs/data.md, "Community pickles".
 """
 
 from dataclasses import dataclass, replace
@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dferc.core.errors import InputError
+from dferc.importing.corpora import IEMOCAP, M3ED, MELD
 from dferc.importing.dialogues import ROBERTA, corpus_of, read_one_modality, read_parts
-from dferc.importing.known import IEMOCAP, M3ED, MELD
-from dferc.importing.rebuild import is_key, text_of
-from dferc.importing.source import About, Source, clean_text, kind, vector_of
+from dferc.importing.source import About, Source, clean_text, kind, text_of, vector_of
 
 _MMGCN = ("ids", "speakers", "labels", "text", "audio", "visual", "sentences", "train", "test")
 _SDT = ("ids", "speakers", "labels", *ROBERTA, "audio", "visual", "sentences", "train", "test")
@@ -29,18 +28,12 @@ KINDS = {
     "test": {"keys"},
     "other": {"numbers", "texts", "vectors", "keys", "else"},
 }
-"""What a part may be; any part not listed holds vectors."""
+"""Possible kinds of each part; any part not listed holds vectors."""
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The parts of a tuple, in order.
-
-    Attributes:
-        name: who uses it.
-        corpus: whose dialogues it holds.
-        parts: names of `KINDS`, or of modalities.
-    """
+class PickleLayout:
+    """Parts of a tuple, in order: names of `KINDS`, or of modalities. Its own name is of those who use it."""
 
     name: str
     corpus: str
@@ -48,45 +41,38 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout("9-tuple of MMGCN, MM-DFN, DFERC, conv-emotion, COGMEN, CORECT, MultiEMO's Speakers", IEMOCAP.name, _MMGCN),
-    Layout(
+    PickleLayout(
+        "9-tuple of MMGCN, MM-DFN, DFERC, conv-emotion, COGMEN, CORECT, MultiEMO's Speakers", IEMOCAP.name, _MMGCN
+    ),
+    PickleLayout(
         "9-tuple of bc-LSTM and DialogueRNN, without pictures",
         MELD.name,
         ("ids", "speakers", "labels", "text", "audio", "sentences", "train", "test", "sentiments"),
     ),
-    Layout("10-tuple of MMGCN, MM-DFN, MultiEMO's Speakers", MELD.name, (*_MMGCN, "other")),
-    Layout("10-list of M3ED", M3ED.name, (*_MMGCN[:-1], "validation", "test")),
-    Layout(
+    PickleLayout("10-tuple of MMGCN, MM-DFN, MultiEMO's Speakers", MELD.name, (*_MMGCN, "other")),
+    PickleLayout("10-list of M3ED", M3ED.name, (*_MMGCN[:-1], "validation", "test")),
+    PickleLayout(
         "10-list of COSMIC", IEMOCAP.name, ("speakers", "labels", *ROBERTA, "sentences", "train", "test", "validation")
     ),
-    Layout(
+    PickleLayout(
         "11-list of COSMIC",
         MELD.name,
         ("speakers", "labels", "sentiments", *ROBERTA, "sentences", "train", "test", "validation"),
     ),
-    Layout("12-tuple of SDT, GraphSmile, CFN-ESA, M3Net", IEMOCAP.name, _SDT),
-    Layout("13-tuple of SDT", MELD.name, (*_SDT, "other")),
-    Layout("14-tuple of GraphSmile", MELD.name, (*_SDT[:3], "sentiments", *_SDT[3:], "other")),
+    PickleLayout("12-tuple of SDT, GraphSmile, CFN-ESA, M3Net", IEMOCAP.name, _SDT),
+    PickleLayout("13-tuple of SDT", MELD.name, (*_SDT, "other")),
+    PickleLayout("14-tuple of GraphSmile", MELD.name, (*_SDT[:3], "sentiments", *_SDT[3:], "other")),
 )
 ONE_MODALITY = "dictionary of dialogues, as MultiEMO's TextFeatures, AudioFeatures and VisualFeatures"
 
 
 def recognise(content: object, about: About, layer: str) -> Source:
-    """Turn an unpickled feature file into dialogues.
-
-    Args:
-        content: from `parse_pickle`.
-        about: the file.
-        layer: which of COSMIC's four text layers, or their mean.
-
-    Raises:
-        InputError: it has no known layout, or contradicts itself.
-    """
+    """Turn an unpickled feature file into dialogues; `layer` is one of COSMIC's four text layers, or their mean."""
     parts = list(content) if isinstance(content, (tuple, list)) else []
     if isinstance(content, dict) and part_kind(content) == "vectors":
         return read_one_modality(content, replace(about, layout=ONE_MODALITY))
-    found = [layout for layout in LAYOUTS if _fits(layout, parts)]
-    if len(found) != 1:
+    layouts = [layout for layout in LAYOUTS if _fits(layout, parts)]
+    if len(layouts) != 1:
         seen = ", ".join(part_kind(part) for part in parts) if parts else kind(content)
         keys = [key for part in parts if isinstance(part, dict) for key in list(part)[:1]]
         seen += f" (dialogues such as {clean_text(keys[0]) or keys[0]!s:.40})" if keys else ""
@@ -95,15 +81,16 @@ def recognise(content: object, about: About, layer: str) -> Source:
             f"Recognised are: {'; '.join(layout.name for layout in LAYOUTS)}; a {ONE_MODALITY}. "
             "For anything else write an .npz with one row per utterance (see `dferc import --help`)."
         )
-    layout = found[0]
+    (layout,) = layouts
     named = f"{layout.name} ({layout.corpus})" + (f", text layer {layer}" if ROBERTA[0] in layout.parts else "")
     return read_parts(layout.corpus, dict(zip(layout.parts, parts)), replace(about, layout=named), layer)
 
 
 def part_kind(part: object) -> str:
-    """What one part of a tuple is, judged by its first dialogue: numbers, texts, vectors, keys or else."""
+    """Return the kind of one part of a tuple, judged by its first dialogue: numbers, texts, vectors, keys or else."""
     if isinstance(part, (set, frozenset)) or _is_list(part):
-        return "keys" if all(is_key(key) or isinstance(key, np.generic) for key in part) else "else"
+        types = (str, bytes, int, type(None), np.integer, np.character)
+        return "keys" if all(isinstance(key, types) for key in part) else "else"
     first = next(iter(part.values()), None) if isinstance(part, dict) else None
     if isinstance(first, np.ndarray) and first.ndim == 2:
         return "vectors"
@@ -121,8 +108,8 @@ def _is_list(value: object) -> bool:
     return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 1)
 
 
-def _fits(layout: Layout, parts: list) -> bool:
-    """Whether the parts are of this layout's kinds, and their dialogues named as its corpus does."""
+def _fits(layout: PickleLayout, parts: list) -> bool:
+    """Return whether the parts are of this layout's kinds, and their dialogues named as its corpus names them."""
     if len(parts) != len(layout.parts):
         return False
     if any(part_kind(part) not in KINDS.get(name, {"vectors"}) for name, part in zip(layout.parts, parts)):

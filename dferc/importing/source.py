@@ -1,4 +1,4 @@
-"""One feature file, whatever its format, as dialogues: the common form that layouts and tables are turned into."""
+"""One feature file, whatever its format, as dialogues: the common form that pickles and tables are turned into."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -8,18 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.known import KNOWN_FILES
-from dferc.importing.rebuild import Floats, a_type, expand, text_of
+from dferc.importing.corpora import KNOWN_FILES
+from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
 from dferc.store.rows import Note
-
-MAX_GROWTH = 8
-SPARE_BYTES = 64 << 20
-"""Features may fill so many times the file's size, and this: a file can name one array a million times."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """A file, named: what stands in the identity of every feature made from it."""
+    """Name and hashes of a file: the identity of every feature made from it."""
 
     path: Path
     bytes: int
@@ -29,38 +25,33 @@ class About:
 
     @property
     def known_as(self) -> str:
-        """Whose file it is, by its git blob hash, or empty."""
+        """The published file that has this git blob hash, or empty."""
         return KNOWN_FILES.get(self.git_blob, "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What one file holds; every mapping is by dialogue, its values one per utterance.
-
-    Attributes:
-        corpus: of `known.CORPORA`, or empty where the file does not say.
-        classes: class names where the file has them.
-        splits: train, validation or test, by dialogue.
-        labels: class ids; as class names in a table, with `classes` saying their order.
-        utterances: positions (int) or utterance ids (str) where the file has them.
-        features: [n, D] float32 by modality; the modality `?` is to be told by the user or by its width.
-        vectors: [D] float32 by modality and utterance id, in files that know utterances and no dialogues.
-    """
+    """Content of one file. Every mapping is by dialogue, its values one per utterance."""
 
     about: About
     corpus: str
+    """A name of `corpora.CORPORA`, or empty where the file does not show it."""
     classes: tuple[str, ...] = ()
     splits: Mapping[str, str] = field(default_factory=dict)
+    """train, validation or test, by dialogue."""
     labels: Mapping[str, list[int]] = field(default_factory=dict)
     utterances: Mapping[str, list] = field(default_factory=dict)
+    """Positions (int) or utterance ids (str) where the file has them."""
     speakers: Mapping[str, list[str]] = field(default_factory=dict)
     texts: Mapping[str, list[str]] = field(default_factory=dict)
     features: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """[n, D] float32 by modality; `?` is a modality that neither the file's names nor its width show."""
     vectors: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """[D] float32 by modality and utterance id, in files that know utterances and no dialogues."""
     problems: tuple[tuple[str, str, str], ...] = ()
     """(where, problem, consequence)."""
     notes: tuple[Note, ...] = ()
-    """What was mended, for the protocol card."""
+    """Repairs, for the protocol card."""
 
     @property
     def path(self) -> Path:
@@ -69,11 +60,11 @@ class Source:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Those it has features of, `?` where it does not say."""
+        """Modalities that the file has features of."""
         return (*self.features, *self.vectors)
 
     def width(self, modality: str) -> int:
-        """D of a modality."""
+        """Return D of a modality."""
         return next(iter((self.features.get(modality) or self.vectors[modality]).values())).shape[-1]
 
 
@@ -89,58 +80,39 @@ def about_file(path: Path) -> About:
 
 
 def kind(value: object) -> str:
-    """What a value is, in a few words; never its content, which may be enormous."""
+    """Describe a value in a few words; never its content, which may be enormous."""
     if isinstance(value, np.ndarray):
         return f"an array {value.shape} of {value.dtype}"
-    if isinstance(value, (list, tuple, dict, set, frozenset)):
-        return f"{a_type(value)} of {len(value)}"
-    return a_type(value)
+    name = type(value).__name__
+    name = f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    return f"{name} of {len(value)}" if isinstance(value, (list, tuple, dict, set, frozenset)) else name
 
 
 def rows_of(value: object, where: str) -> list:
-    """The utterances of one dialogue, from a list, a tuple or an array.
-
-    Raises:
-        InputError: it is none of these.
-    """
+    """Return the utterances of one dialogue, from a list, a tuple or an array."""
     if isinstance(value, np.ndarray) and value.ndim:
         return value.tolist() if value.dtype == object else list(value)
     if isinstance(value, (list, tuple)):
-        return expand(value)
+        return list(value)
     raise InputError(f"{where}: expected a list of utterances, found {kind(value)}.")
 
 
 def vector_of(value: object) -> np.ndarray | None:
-    """A vector [D] float32 from a list of numbers or an array [D] or [1, D]; None where it is neither."""
+    """Return a vector [D] float32 from a list of numbers or an array [D] or [1, D]; None where it is neither."""
     if isinstance(value, np.ndarray):
-        if value.ndim == 2 and len(value) == 1:
-            value = value[0]
+        value = value[0] if value.ndim == 2 and len(value) == 1 else value
         if value.dtype == object and value.ndim == 1:
             return vector_of(value.tolist())
         if value.ndim != 1 or value.dtype.kind not in "biuf":
             return None
-    elif isinstance(value, (list, tuple)):
-        parts = [part.values if type(part) is Floats else part for part in value]
-        if any(type(part) not in (np.ndarray, float, int, bool) for part in parts):
-            return None
-        if len(parts) <= 8 and any(type(part) is np.ndarray for part in parts):
-            if any(type(part) is np.ndarray and part.ndim != 1 for part in parts):
-                return None
-            value = np.concatenate([np.atleast_1d(part) for part in parts])
-        else:
-            value = expand(value)
-    else:
+    elif not isinstance(value, (list, tuple)) or any(type(part) not in (float, int, bool) for part in value):
         return None
     with np.errstate(over="ignore"):  # beyond float32 is inf, which is marked as absent later
         return np.asarray(value, dtype=np.float32)
 
 
 def to_matrices(values: Mapping[str, object], about: About, what: str) -> dict[str, np.ndarray]:
-    """Features [n, D] float32 by dialogue, of one width.
-
-    Raises:
-        InputError: an utterance has no vector, widths disagree, or the file blows up beyond `MAX_GROWTH`.
-    """
+    """Return features [n, D] float32 by dialogue, of one width, not far larger than the file."""
     rows = {key: rows_of(value, f"{about.path}, {what} of dialogue {key}") for key, value in values.items()}
     first = next((vector_of(row) for utterances in rows.values() for row in utterances), None)
     width = 0 if first is None else len(first)
@@ -150,34 +122,33 @@ def to_matrices(values: Mapping[str, object], about: About, what: str) -> dict[s
             f"{about.path}: its {what} would fill {needed >> 20} MiB, at most {allowed >> 20} are expected of "
             f"a file of {about.bytes} bytes: it repeats the same values by reference. Save each utterance's own."
         )
-    return {key: _to_matrix(utterances, width, about, what, key) for key, utterances in rows.items()}
-
-
-def _to_matrix(rows: list, width: int, about: About, what: str, key: str) -> np.ndarray:
-    matrix = np.empty((len(rows), width), dtype=np.float32)
-    for place, row in enumerate(rows):
-        vector = vector_of(row)
-        if vector is None:
-            raise InputError(
-                f"{about.path}, {what} of dialogue {key}, utterance {place}: found {kind(row)}, expected one vector of "
-                f"{width} numbers."
-            )
-        if len(vector) != width:
-            raise InputError(
-                f"{about.path}, {what} of dialogue {key}, utterance {place}: {len(vector)} values, expected {width} as "
-                "in the file's first dialogue. One modality has one width: extract the dialogue again, or leave it out."
-            )
-        matrix[place] = vector
-    return matrix
+    matrices = {key: np.empty((len(utterances), width), dtype=np.float32) for key, utterances in rows.items()}
+    for key, matrix in matrices.items():
+        for place, row in enumerate(rows[key]):
+            vector, where = vector_of(row), f"{about.path}, {what} of dialogue {key}, utterance {place}"
+            if vector is None:
+                raise InputError(f"{where}: found {kind(row)}, expected one vector of {width} numbers.")
+            if len(vector) != width:
+                raise InputError(
+                    f"{where}: {len(vector)} values, expected {width} as in the file's first dialogue. One modality "
+                    "has one width: extract the dialogue again, or leave it out."
+                )
+            matrix[place] = vector
+    return matrices
 
 
 _CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
 _CP1252[0xA0] = " "
 
 
+def text_of(value: object) -> str | None:
+    """Return a text of either Python as `str` (Python 2's as latin-1); None for anything else."""
+    return str(value, "latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else None
+
+
 def clean_text(value: object) -> str | None:
-    """A transcript in Unicode, its cp1252 punctuation mended; Python 2's may be UTF-8 or cp1252. None: no text."""
-    if isinstance(value, (bytes, memoryview)):
+    """Return a transcript with its cp1252 punctuation repaired; Python 2's may be UTF-8 or cp1252. None: no text."""
+    if isinstance(value, bytes):
         try:
             return str(value, "utf-8").translate(_CP1252).strip()
         except UnicodeDecodeError:
@@ -187,28 +158,25 @@ def clean_text(value: object) -> str | None:
 
 
 def is_cp1252(value: object) -> bool:
-    """Whether a transcript has cp1252's punctuation read as something else, which `clean_text` mends."""
+    """Return whether a transcript has cp1252's punctuation read as something else, which `clean_text` repairs."""
     text = text_of(value)
     return text is not None and any(mark in _CP1252 for mark in map(ord, text))
 
 
 def check_same_length(lengths: Mapping[str, Mapping[str, Iterable]], path: Path) -> None:
-    """Every column of a file must have the same dialogues, and as many utterances in each.
-
-    Raises:
-        InputError: with the first dialogue where two columns disagree.
-    """
+    """Check that every column of a file has the same dialogues, and as many utterances in each."""
     (first, expected), *others = lengths.items()
+    remedy = "The file contradicts itself: get it again, or make it anew."
     for name, column in others:
         missing = sorted(set(expected) ^ set(column))
         if missing:
             raise InputError(
                 f"{path}: {first} has {len(expected)} dialogues, {name} {len(column)}; the first that only one has is "
-                f"{missing[0]}. The file contradicts itself: get it again, or make it anew."
+                f"{missing[0]}. {remedy}"
             )
         for key in expected:
             if len(expected[key]) != len(column[key]):
                 raise InputError(
                     f"{path}, dialogue {key}: {len(expected[key])} utterances in {first}, {len(column[key])} in "
-                    f"{name}. The file contradicts itself: get it again, or make it anew."
+                    f"{name}. {remedy}"
                 )

@@ -1,28 +1,23 @@
-"""Files that say which utterance is which: MELD's CSVs, or a list of IEMOCAP's utterance ids."""
+"""Files that list the corpus's own utterances: MELD's CSVs, or a list of IEMOCAP's utterance ids."""
 
 import csv
 from pathlib import Path
 
 from dferc.core.errors import InputError
-from dferc.importing.known import IEMOCAP, MELD, MELD_SPLITS
+from dferc.importing.corpora import IEMOCAP, MELD, MELD_SPLITS
+from dferc.importing.readers.tables import read_npz
 from dferc.importing.source import About, Source, about_file, clean_text
-from dferc.importing.tables import read_npz
 
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 
 
 def read_transcripts(folder: Path) -> Source:
-    """MELD's `*_sent_emo.csv`, anywhere below a folder: utterance numbers with their gaps, speakers, labels and texts.
-
-    Raises:
-        InputError: a CSV is missing, or a row is faulty.
-    """
+    """Read MELD's `*_sent_emo.csv`, anywhere below a folder: utterance numbers with gaps, speakers, labels, texts."""
     columns: dict[str, dict[str, list]] = {name: {} for name in ("labels", "utterances", "speakers", "texts")}
     splits = {}
     for name, split in MELD_SPLITS.items():
-        path = next(
-            (file for file in sorted(folder.rglob(f"{name}_sent_emo.csv")) if not file.name.startswith("._")), None
-        )
+        files = (file for file in sorted(folder.rglob(f"{name}_sent_emo.csv")) if not file.name.startswith("._"))
+        path = next(files, None)
         if path is None:
             raise InputError(f"{folder}: no {name}_sent_emo.csv anywhere below it; MELD's three CSVs are needed.")
         for dialogue, utterance, row in _rows(path):
@@ -36,10 +31,10 @@ def read_transcripts(folder: Path) -> Source:
 
 
 def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
-    """(dialogue, utterance, row) of one CSV, sorted; in UTF-8 or cp1252."""
+    """Return (dialogue, utterance, row) of one CSV, sorted; in UTF-8 or cp1252."""
     data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     text = "\n".join(str(clean_text(line)) for line in data.replace(b"\r\n", b"\n").split(b"\n"))
-    found = []
+    rows = []
     reader = csv.DictReader(text.split("\n"))
     try:
         names = reader.fieldnames or ()
@@ -58,18 +53,14 @@ def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
                     f"{path}, line {reader.line_num}: dialogue {numbers[0]!r}, utterance {numbers[1]!r}, emotion "
                     f"{row['Emotion']!r}; expected whole numbers and one of {', '.join(MELD.classes)}."
                 )
-            found.append((*map(int, numbers), row))
+            rows.append((*map(int, numbers), row))
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from None
-    return sorted(found, key=lambda row: row[:2])
+    return sorted(rows, key=lambda row: row[:2])
 
 
 def read_ids(path: Path) -> Source:
-    """IEMOCAP's utterance ids in order: a text file with one per line, or MERBench's label_6way.npz.
-
-    Raises:
-        InputError: it is neither.
-    """
+    """Read IEMOCAP's utterance ids in order: a text file with one per line, or MERBench's label_6way.npz."""
     if path.suffix == ".npz":
         corpus = read_npz(path).get("whole_corpus")
         content = corpus.item() if corpus is not None and corpus.size == 1 and corpus.dtype == object else None

@@ -39,7 +39,7 @@ class Python2Pickler(pickle._Pickler):
 
 
 def dump_python2(content: object) -> bytes:
-    """The bytes of a Python-2 pickle."""
+    """Return the bytes of a Python-2 pickle."""
     from io import BytesIO
 
     file = BytesIO()
@@ -48,7 +48,7 @@ def dump_python2(content: object) -> bytes:
 
 
 def parts(corpus: str, seed: int = 0, **widths: int) -> dict[str, object]:
-    """Every part that a layout may have, by name."""
+    """Return every part that a layout may have, by name."""
     random = np.random.default_rng(seed)
     lengths = {"meld": MELD, "iemocap": IEMOCAP, "m3ed": M3ED}[corpus]
     labels = {key: [(place + len(str(key))) % CLASSES[corpus] for place in range(n)] for key, n in lengths.items()}
@@ -76,7 +76,7 @@ def parts(corpus: str, seed: int = 0, **widths: int) -> dict[str, object]:
 
 
 def layout(corpus: str, names: str, **widths: int) -> list:
-    """The parts of a layout, in order; where validation has a list of its own, training lacks it."""
+    """Return the parts of a layout, in order; where validation has a list of its own, training lacks it."""
     made, wanted = parts(corpus, **widths), names.split()
     if "validation" in wanted:
         made["train"] = [key for key in made["train"] if key not in made["validation"]]
@@ -103,7 +103,7 @@ LAYOUTS = {
 
 
 def content(name: str, **widths: int) -> object:
-    """The content of a layout's file."""
+    """Return the content of a layout's file."""
     corpus, names, kind = LAYOUTS[name]
     parts = layout(corpus, names, **widths)
     return as_m3ed_wrote(parts) if corpus == "m3ed" else kind(parts)
@@ -162,7 +162,7 @@ def mmin_frames(number: int, width: int) -> np.ndarray:
 
 
 def table(split: bool = True) -> dict[str, np.ndarray]:
-    """A table of five dialogues as columns; two dialogues share the number 0, in different splits."""
+    """Return a table of five dialogues as columns; two dialogues share the number 0, in different splits."""
     dialogue = np.array([0, 0, 1, 1, 1, 2, 0, 0, 1])
     random = np.random.default_rng(0)
     columns = {

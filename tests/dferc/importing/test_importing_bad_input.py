@@ -22,7 +22,7 @@ def run_import(tmp_path: Path, *arguments: object):
 
 
 def refused(tmp_path: Path, *arguments: object) -> str:
-    """The message; nothing may have been written."""
+    """Return the message; nothing may have been written."""
     result = run_import(tmp_path, *arguments)
     assert result.exit_code == 1 and result.stderr.startswith("error:"), result.output
     assert result.stdout == "" and not list(tmp_path.glob("features/*/*"))
@@ -30,7 +30,7 @@ def refused(tmp_path: Path, *arguments: object) -> str:
 
 
 def meld(tmp_path: Path, change=lambda parts: None) -> Path:
-    """A MELD 10-tuple, changed."""
+    """Write a MELD 10-tuple, changed."""
     parts = made.layout("meld", MELD_10)
     change(parts)
     (tmp_path / "meld.pkl").write_bytes(made.dump_python2(tuple(parts)))
@@ -43,7 +43,7 @@ def meld(tmp_path: Path, change=lambda parts: None) -> Path:
         (b"", "has 0 bytes; expected a pickle"),
         (
             b"Sr No.,Utterance,Speaker\r\n1,hello,Ann\r\n",
-            "not a pickle. It begins with the text 'Sr No.,Utterance,Speaker'; expected a pickle, .npz, HDF5",
+            ". It begins with the text 'Sr No.,Utterance,Speaker'; expected a pickle, .npz, HDF5",
         ),
         (b"# settings\n", "begins with the text '# settings'"),
         (b"%PDF-1.7 not features", "is a PDF; expected a pickle"),
@@ -66,7 +66,7 @@ def test_truncated_pickle_is_refused(tmp_path, share):
     file = meld(tmp_path)
     data = file.read_bytes()
     file.write_bytes(data[: int(len(data) * share)])
-    assert "meld.pkl, byte" in refused(tmp_path, file)
+    assert f"meld.pkl: the file ends after {len(file.read_bytes())} bytes" in refused(tmp_path, file)
 
 
 def test_unknown_layout_says_what_was_found_and_what_is_known(tmp_path):

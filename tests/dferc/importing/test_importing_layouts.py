@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 
 from dferc.cli.main import main
 from dferc.core.device import choose_device
-from dferc.importing import known
+from dferc.importing import corpora as known
+from dferc.importing.dialogues import true_splits
 from dferc.importing.source import About
-from dferc.importing.splits import true_splits
 from dferc.settings.document import load_params
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus
@@ -149,16 +149,16 @@ def test_transcripts_that_do_not_fit_are_listed_and_not_used(tmp_path):
         for place, label in enumerate(labels):
             label = 6 - label if key == 0 else label  # another labelling of the first dialogue
             rows[split].append(
-                (dialogue.split("_")[1], 10 + place, known.MELD.classes[label], "said\x92".encode("latin-1"))
+                (dialogue.split("_")[1], 10 + place, known.MELD.classes[label], "hi\x92".encode("latin-1"))
             )
     for split, lines in rows.items():
         text = b"Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\n"
-        text += b"".join(b"%s,Ross,%s,%s,%d\n" % (said, e.encode(), d.encode(), u) for d, u, e, said in lines)
+        text += b"".join(b"%s,Ross,%s,%s,%d\n" % (text, e.encode(), d.encode(), u) for d, u, e, text in lines)
         (tmp_path / f"{split}_sent_emo.csv").write_bytes(text)
     file = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-meld-11")
     found = imported(tmp_path, file, f"--transcripts={tmp_path}").utterances
     assert found.utterance_id[:4].tolist() == [*(f"train_dia0_utt{place}" for place in range(3)), "train_dia1_utt10"]
-    assert found.speaker[3] == "Ross" and found.text[3] == "said’"
+    assert found.speaker[3] == "Ross" and found.text[3] == "hi’"
     listed = [row[:1] + row[2:] for row in problems(tmp_path) if row[0] == "train_0"]
     labels = made.parts("meld")["labels"][0]
     differ = sum(6 - label != label for label in labels)
@@ -236,7 +236,7 @@ def test_m3ed_has_its_own_ids_and_the_params_to_train_it(tmp_path):
     assert load_params(REPOSITORY / "params.yaml").corpus("m3ed").train.epochs > 0
 
 
-def test_m3ed_lists_in_the_other_order_are_told_by_their_shows():
+def test_m3ed_lists_in_the_other_order_are_recognised_by_their_shows():
     shows = {"train": 38, "validation": 11, "test": 7}  # as some loaders name them; published are 7 and 11
     given = {f"{split}{number}_1": split for split, count in shows.items() for number in range(count)}
     about = About(path=Path("m3ed.pkl"), bytes=0, sha256="", git_blob="")
@@ -268,20 +268,20 @@ def test_mmin_frames_are_averaged_and_joined_by_utterance_id(tmp_path, raw):
         train_one_epoch(found, tmp_path)
 
 
-def test_mmin_files_are_told_by_their_width_and_taken_before_the_pickles_own(tmp_path):
+def test_mmin_files_are_recognised_by_their_width_and_taken_before_the_pickles_own(tmp_path):
     labels = made.write_layout(tmp_path / "IEMOCAP_features.pkl", "iemocap-9")
     found = imported(tmp_path, labels, *made.write_mmin(tmp_path).values(), corpus="iemocap")
     assert {m: f.width for m, f in found.modalities.items()} == {"text": 1024, "audio": 130, "visual": 342}
 
 
-def test_problems_are_told_with_counts_and_dialogues(tmp_path):
+def test_problems_are_reported_with_counts_and_dialogues(tmp_path):
     parts = made.layout("meld", f"{made.MMGCN} other")
     parts[2][61][2] = (parts[2][61][2] + 1) % 7
     (tmp_path / "other.pkl").write_bytes(made.dump_python2(tuple(parts)))
     first = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-meld-11")
     result = run_import(f"--text={first}", f"--audio={tmp_path / 'other.pkl'}", f"--features={tmp_path / 'features'}")
-    said = "1 x labels differ from cosmic.pkl (train_61: 1 of 4, utterances 2): audio joined by place"
-    assert result.exit_code == 0 and said in result.stderr
+    report = "1 x labels differ from cosmic.pkl (train_61: 1 of 4, utterances 2): audio joined by place"
+    assert result.exit_code == 0 and report in result.stderr
 
 
 # ---------------------------------------------------------------------------------------------------- facts
@@ -302,8 +302,9 @@ def test_known_counts_are_those_of_the_meld_adapter():
 def test_iemocap_facts_are_those_of_its_adapter():
     from pipeline.corpora import iemocap
     from pipeline.corpora.iemocap import protocol as _iemocap_protocol
+    from pipeline.settings import load_settings
 
-    options = load_params(REPOSITORY / "params.yaml").corpus("iemocap").prepare.options
+    options = load_settings(REPOSITORY / "params.yaml").corpus("iemocap").prepare.options
     protocol = _iemocap_protocol.PROTOCOLS["6way-7433"]
     per_class = zip(*(counts for _, counts in known.IEMOCAP.published.values()))
     assert protocol.names == known.IEMOCAP.classes and protocol.per_class == tuple(map(sum, per_class))
@@ -330,13 +331,14 @@ def test_file_is_named_by_its_git_blob(tmp_path, monkeypatch):
 @pytest.mark.skipif(not (SHARED / "data/meld_text_minilm.npz").exists(), reason="no MELD features in $DFERC_SHARED")
 def test_real_meld_features_have_the_published_counts_and_the_adapters_rows(tmp_path):
     from pipeline import corpora
+    from pipeline.settings import load_settings
 
     csvs = SHARED / "data/MELD"
     found = imported(tmp_path, SHARED / "data/meld_text_minilm.npz", f"--transcripts={csvs}")
     rows = found.utterances
     assert rows.protocol == "MELD, 7 emotions, published splits" and found.modalities["text"].width == 384
     assert [int((rows.split == split).sum()) for split in ("train", "validation", "test")] == [9989, 1109, 2610]
-    adapter = corpora.read(csvs, load_params(REPOSITORY / "params.yaml").corpus("meld").prepare).utterances
+    adapter = corpora.read(csvs, load_settings(REPOSITORY / "params.yaml").corpus("meld").prepare).utterances
     for column in ("utterance_id", "dialogue_id", "position", "speaker", "text", "split"):
         assert getattr(rows, column).tolist() == [getattr(row, column) for row in adapter], column
     gaps = set(rows.dialogue_id[1:][(rows.dialogue_id[1:] == rows.dialogue_id[:-1]) & (np.diff(rows.position) > 1)])

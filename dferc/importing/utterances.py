@@ -1,4 +1,4 @@
-"""The utterances of an import: labels and splits of one file, ids, speakers and texts from wherever they are."""
+"""The utterances of an import: labels and splits of one file; ids, speakers and texts from any file that has them."""
 
 from collections.abc import Sequence
 
@@ -6,34 +6,32 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
-from dferc.importing.known import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
+from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
 from dferc.importing.source import Source
 from dferc.store.rows import UNLABELLED, Utterances
 from dferc.store.vocabulary import SPLITS
 
 
 def name_utterances(base: Source, namers: Sequence[Source], name: str, problems: list[Problem]) -> Utterances:
-    """Every utterance of `base`, in order.
+    """Return every utterance of `base`, in order.
 
     Args:
         base: the source of labels and splits.
         namers: sources in the order in which they are asked for ids, speakers and texts.
         name: of the corpus.
-        problems: what does not fit is added here.
-
-    Raises:
-        InputError: the corpus has no name.
+        problems: every mismatch is added here.
     """
     if not name:
         raise InputError(f"{base.path} does not say which corpus it is of; name it with --corpus.")
     columns: dict[str, list] = {column: [] for column in ("utterance_id", "position", "speaker", "text")}
     for dialogue in base.splits:
         ids, positions = _ids(dialogue, base, namers, problems)
-        count = len(base.labels[dialogue])
         columns["utterance_id"] += ids
         columns["position"] += positions
-        columns["speaker"] += _words("speakers", dialogue, namers, count)
-        columns["text"] += _words("texts", dialogue, namers, count)
+        count = len(base.labels[dialogue])
+        for column, part in (("speaker", "speakers"), ("text", "texts")):
+            given = (getattr(source, part).get(dialogue, ()) for source in namers)
+            columns[column] += next((words for words in given if len(words) == count), [""] * count)
     lengths = [len(base.labels[dialogue]) for dialogue in base.splits]
     emotion = [label for dialogue in base.splits for label in base.labels[dialogue]]
     words = {column: np.array(columns[column], dtype=object) for column in ("utterance_id", "speaker", "text")}
@@ -54,29 +52,31 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
 
 
 def _ids(dialogue: str, base: Source, namers: Sequence[Source], problems: list[Problem]) -> tuple[list[str], list[int]]:
-    """Ids and positions: from the first file that has them and the same utterances, else by counting."""
+    """Return ids and positions: from the first file that has them and the same utterances, else by counting."""
     labels = base.labels[dialogue]
+    split, _, dialogue_number = dialogue.rpartition("_")
+    # As `prepare` names utterances: MELD's `train_dia0_utt3`, otherwise dialogue and number.
+    prefix = f"{split}_dia{dialogue_number}_utt" if base.corpus == MELD.name else f"{dialogue}_"
     for source in namers:
         given = source.utterances.get(dialogue)
         if given is None:
             continue
-        differs = _difference(given, labels, source.labels.get(dialogue, labels))
-        if differs:
-            problem = f"{differs} {base.path.name}"
+        difference = _difference(given, labels, source.labels.get(dialogue, labels))
+        if difference:
+            problem = f"{difference} {base.path.name}"
             problems.append(Problem(dialogue, str(source.path), problem, "utterance ids not taken from here"))
         elif all(isinstance(utterance, int) for utterance in given):
-            return [_utterance_id(base, dialogue, number) for number in given], list(given)
+            return [f"{prefix}{number}" for number in given], list(given)
         else:
             return [str(utterance) for utterance in given], list(range(len(given)))
     counted = "counted from 0: gaps of the corpus are not seen"
     problems.append(Problem(dialogue, str(base.path), "no utterance ids", counted))
-    places = list(range(len(labels)))
     mark = "n" if base.corpus == IEMOCAP.name else ""  # IEMOCAP's own numbers count each actor's turns
-    return [_utterance_id(base, dialogue, place, mark) for place in places], places
+    return [f"{prefix}{mark}{place}" for place in range(len(labels))], list(range(len(labels)))
 
 
 def _difference(given: Sequence, labels: Sequence[int], theirs: Sequence[int]) -> str:
-    """Why a file's utterances are not those that have these labels; empty where they can be."""
+    """Return why a file's utterances are not those that have these labels; empty where they can be."""
     if len(given) != len(labels):
         return f"other number of utterances: {len(given)}, {len(labels)} in"
     if len(theirs) != len(labels):
@@ -85,39 +85,25 @@ def _difference(given: Sequence, labels: Sequence[int], theirs: Sequence[int]) -
     return f"other labels: {different} of {len(labels)} are not those of" if different else ""
 
 
-def _utterance_id(base: Source, dialogue: str, number: int, mark: str = "") -> str:
-    """As `prepare` names it: MELD's `train_dia0_utt3`, otherwise dialogue and number."""
-    split, _, dialogue_number = dialogue.rpartition("_")
-    return f"{split}_dia{dialogue_number}_utt{number}" if base.corpus == MELD.name else f"{dialogue}_{mark}{number}"
-
-
-def _words(column: str, dialogue: str, namers: Sequence[Source], count: int) -> list[str]:
-    given = (getattr(source, column).get(dialogue, ()) for source in namers)
-    return next((list(words) for words in given if len(words) == count), [""] * count)
-
-
-# ---------------------------------------------------------------------------------------------------- the protocol
-
-
 def _protocol(base: Source, name: str, problems: list[Problem]) -> str:
-    """Labels and splits in words; own counts where they are not the published ones, which are listed."""
+    """Return labels and splits in words; list counts that are not the published ones, and name the selection so."""
     known = CORPORA.get(base.corpus)
     if known is None:
         return f"{name}, {len(base.classes)} classes, splits of {base.path.name}"
-    found = {split: _count(base, (split,)) for split in SPLITS}
-    found["train and validation"] = _count(base, ("train", "validation"))
-    differs = compare_counts(known, found)
+    counts = {split: _count(base, (split,)) for split in SPLITS}
+    counts["train and validation"] = _count(base, ("train", "validation"))
+    differences = compare_counts(known, counts)
     consequence = "kept as found; scores are not comparable with published ones"
-    problems += [Problem(name, str(base.path), f"count differs: {text}", consequence) for text in differs]
+    problems += [Problem(name, str(base.path), f"count differs: {text}", consequence) for text in differences]
     validation = {dialogue for dialogue, split in base.splits.items() if split == "validation"}
-    if not differs and (known is not IEMOCAP or validation == COSMIC_VALIDATION):
+    if not differences and (known is not IEMOCAP or validation == COSMIC_VALIDATION):
         return known.protocol
-    counts = ", ".join(f"{MELD_NAMES[split]} {sum(found[split][1])}" for split in SPLITS)
-    return f"{known.protocol.replace(', published splits', '')}, own selection ({counts} utterances)"
+    listed = ", ".join(f"{MELD_NAMES[split]} {sum(counts[split][1])}" for split in SPLITS)
+    return f"{known.protocol.replace(', published splits', '')}, own selection ({listed} utterances)"
 
 
 def _count(base: Source, splits: tuple[str, ...]) -> tuple[int, list[int]]:
-    """Dialogues, and labelled utterances per class, of these splits together."""
-    here = [dialogue for dialogue, split in base.splits.items() if split in splits]
-    labels = [label for dialogue in here for label in base.labels[dialogue] if label != UNLABELLED]
-    return len(here), np.bincount(np.array(labels, dtype=np.int64), minlength=len(base.classes)).tolist()
+    """Count the dialogues, and labelled utterances per class, of these splits together."""
+    dialogues = [dialogue for dialogue, split in base.splits.items() if split in splits]
+    labels = [label for dialogue in dialogues for label in base.labels[dialogue] if label != UNLABELLED]
+    return len(dialogues), np.bincount(np.array(labels, dtype=np.int64), minlength=len(base.classes)).tolist()

@@ -1,4 +1,4 @@
-"""One row per utterance: .npz, plain HDF5 and Parquet, read into columns without running anything from the file."""
+"""Tables as columns: .npz, plain HDF5 and Parquet. No code of the file is run."""
 
 import contextlib
 import io
@@ -11,9 +11,7 @@ import h5py
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.rebuild import a_type
-from dferc.importing.source import MAX_GROWTH, SPARE_BYTES
-from dferc.importing.unpickle import parse_pickle
+from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES, parse_pickle
 
 MAX_INFLATION = 4 * MAX_GROWTH
 """Compression may shrink a table so many times: float features hardly compress, labels and zeros do."""
@@ -24,11 +22,7 @@ _DAMAGED = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZi
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz; arrays of objects go through the restricted unpickler.
-
-    Raises:
-        InputError: damaged, or far larger inside than outside.
-    """
+    """Return the arrays of an .npz; arrays of objects go through the restricted unpickler."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
@@ -40,9 +34,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                 info.filename.removesuffix(".npy"): _read_npy(archive.read(info), f"{path}, {info.filename}")
                 for info in members
             }
+    except InputError:
+        raise
     except _DAMAGED as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"{path} is not a readable .npz (truncated?): {error}. Get it again, or make it anew."
         ) from None
@@ -56,7 +50,7 @@ def _read_npy(data: bytes, name: str) -> np.ndarray:
     if dtype.hasobject:
         content = parse_pickle(data[file.tell() :], name)
         if not isinstance(content, np.ndarray):
-            raise InputError(f"{name}: expected an array of objects, found {a_type(content)}.")
+            raise InputError(f"{name}: expected an array of objects, found a {type(content).__name__}.")
         return content
     count = int(np.prod(shape, dtype=object))
     if dtype.itemsize == 0 or count * dtype.itemsize != len(data) - file.tell():
@@ -66,11 +60,7 @@ def _read_npy(data: bytes, name: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file to read from; every way in which it can be damaged becomes one readable message.
-
-    Raises:
-        InputError: damaged.
-    """
+    """Open an HDF5 file for reading; every way in which it can be damaged becomes one readable message."""
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -81,41 +71,32 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """The datasets at the top of an HDF5 file.
-
-    Raises:
-        InputError: damaged, without datasets at its top, or far larger inside than outside.
-    """
+    """Return the datasets at the top of an HDF5 file."""
     with open_hdf5(path) as file:
         if "schema" in file.attrs and "kind" in file.attrs:
             raise InputError(
                 f"{path} is of a features folder already ({file.attrs['kind']!s:.40}): there is nothing to import. "
                 "Copy the whole folder, and `dferc inspect` it."
             )
-        found = {
+        datasets = {
             name: file[name]
             for name in file
             if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Dataset)
         }
-        if not found:
+        if not datasets:
             has = ", ".join(list(file)[:5]) or "nothing"
             raise InputError(f"{path}: no datasets at its top, only {has}. {_A_TABLE}")
-        verify_inflation(path, sum(dataset.nbytes for dataset in found.values()))
-        if any(dataset.external or dataset.is_virtual for dataset in found.values()):
+        verify_inflation(path, sum(dataset.nbytes for dataset in datasets.values()))
+        if any(dataset.external or dataset.is_virtual for dataset in datasets.values()):
             raise InputError(f"{path}: its values lie in other files; expected them in the file itself.")
-        return {name: _read_dataset(dataset) for name, dataset in found.items()}
-
-
-def _read_dataset(dataset: h5py.Dataset) -> np.ndarray:
-    return np.asarray(dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()])
+        return {
+            name: np.asarray(dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()])
+            for name, dataset in datasets.items()
+        }
 
 
 def read_parquet(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a Parquet file; a column of lists of numbers, all of one length, becomes [N, D].
-
-    Raises:
-        InputError: pyarrow is not installed, the file is damaged, or lists differ in length.
-    """
+    """Return the columns of a Parquet file; a column of lists of numbers, all of one length, becomes [N, D]."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -132,37 +113,22 @@ def read_parquet(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} is not readable Parquet (truncated?): {error}. Make it anew.") from None
     if len(set(table.column_names)) < table.num_columns:
         raise InputError(f"{path}: columns of one name: {', '.join(table.column_names)}. Name each once.")
-    return {name: _parquet_column(path, name, table[name].combine_chunks()) for name in table.column_names}
-
-
-def _parquet_column(path: Path, name: str, column) -> np.ndarray:
-    import pyarrow
-
-    if not (pyarrow.types.is_list(column.type) or pyarrow.types.is_fixed_size_list(column.type)):
-        return np.array(column.to_pylist())
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    lengths = set(column.value_lengths().to_pylist())
-    if len(lengths) != 1 or None in lengths:
-        raise InputError(
-            f"{path}: the lists in its column {name} have the lengths {_some(lengths)}; expected one width."
-        )
-    return values.reshape(len(column), -1)
-
-
-def _some(lengths: set) -> str:
-    return ", ".join(map(str, sorted(lengths, key=str)[:5]))
+    columns = {}
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if not (pyarrow.types.is_list(column.type) or pyarrow.types.is_fixed_size_list(column.type)):
+            columns[name] = np.array(column.to_pylist())
+            continue
+        lengths = set(column.value_lengths().to_pylist())
+        if len(lengths) != 1 or None in lengths:
+            listed = ", ".join(map(str, sorted(lengths, key=str)[:5]))
+            raise InputError(f"{path}: the lists in its column {name} have the lengths {listed}; expected one width.")
+        columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return columns
 
 
 def verify_inflation(path: Path, needed: int) -> None:
-    """Check that a file is not far larger inside than outside, before anything of it is read.
-
-    Args:
-        path: the file.
-        needed: bytes that its content would fill.
-
-    Raises:
-        InputError: it is.
-    """
+    """Check that the bytes which a file's content needs are not far more than the file has, before it is read."""
     allowed = SPARE_BYTES + MAX_INFLATION * path.stat().st_size
     if needed > allowed:
         raise InputError(

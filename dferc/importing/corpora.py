@@ -1,8 +1,8 @@
-"""What is known of the corpora and of the files that the field passes around (counts: the published ones)."""
+"""Facts of the corpora, and the files that the field passes around (docs/data.md); counts are the published ones."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 COSMIC_VALIDATION = frozenset(
     {
@@ -16,19 +16,15 @@ COSMIC_VALIDATION = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """A corpus by its facts; its adapter in stage 1, where there is one, says the same.
-
-    Attributes:
-        name: ours.
-        classes: names in the order of the class ids.
-        protocol: labels and splits, in words, where the counts are the published ones.
-        published: per split, the number of dialogues, and of utterances per class (or, as one number, in all).
-    """
+    """Facts of a corpus, equal to those of its adapter in stage 1, where there is one."""
 
     name: str
     classes: tuple[str, ...]
+    """Names in the order of the class ids."""
     protocol: str
-    published: Mapping[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
+    """Labels and splits, in words, where the counts are the published ones."""
+    published: Mapping[str, tuple[int, tuple[int, ...]]]
+    """Per split, the number of dialogues, and of utterances per class (or, as one number, in all)."""
 
 
 MELD = Corpus(
@@ -57,7 +53,7 @@ M3ED = Corpus(
     published={"train": (685, (17_427,)), "validation": (126, (2871,)), "test": (179, (4151,))},
 )
 M3ED_SHOWS = {"validation": 7, "test": 11}
-"""TV shows of each list, of which a dialogue's name begins with one; the other 38 are for training."""
+"""Number of TV shows in each list; a dialogue's name begins with its show. The other 38 shows are for training."""
 
 CORPORA = {corpus.name: corpus for corpus in (MELD, IEMOCAP, M3ED)}
 
@@ -76,7 +72,7 @@ MELD_NAMES = {split: name for name, split in MELD_SPLITS.items()}
 
 
 def meld_dialogue(key: int) -> tuple[str, str] | None:
-    """(dialogue id, MELD's split name) of a dialogue as the pickles number it: train, dev + 1039, test + 1153."""
+    """Return (dialogue id, MELD's split name) of a number as in the pickles: train, dev + 1039, test + 1153."""
     for name, numbers in _MELD_RANGES.items():
         if key in numbers:
             return f"{name}_{key - numbers.start}", name
@@ -84,18 +80,18 @@ def meld_dialogue(key: int) -> tuple[str, str] | None:
 
 
 def is_iemocap_dialogue(key: object) -> bool:
-    """Whether a key is named like IEMOCAP's dialogues, such as Ses01F_impro01."""
+    """Return whether a key is named like IEMOCAP's dialogues, such as Ses01F_impro01."""
     return isinstance(key, str) and re.fullmatch(r"Ses0[1-5][FM]_(impro|script)\w+", key) is not None
 
 
 def natural(name: str) -> tuple[str, int, str]:
-    """A sorting key: `train_9` before `train_10`, and other names as text."""
+    """Return a sorting key: `train_9` before `train_10`, and other names as text."""
     head, _, tail = name.rpartition("_")
     return (head, int(tail), "") if head in MELD_SPLITS and tail.isdigit() else ("", 0, name)
 
 
 def compare_counts(corpus: Corpus, found: Mapping[str, tuple[int, Sequence[int]]]) -> list[str]:
-    """What differs from the published counts, in words; empty where nothing does or nothing is published."""
+    """Return the differences from the published counts, in words."""
     differs = []
     for split, (dialogues, per_class) in corpus.published.items():
         have_dialogues, have = found[split]

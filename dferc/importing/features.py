@@ -1,0 +1,154 @@
+"""A file's features, put at their utterances; features that match no utterance are listed and absent, never shifted."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dferc.core import VERSION
+from dferc.core.errors import InputError
+from dferc.core.problems import Problem
+from dferc.importing.source import Source
+from dferc.store.rows import Features, Utterances
+
+MAX_LABELS_DIFFERENT = 0.1
+"""Share of utterances whose label may differ between two files before they count as differently ordered."""
+
+
+def place_features(
+    base: Source, source: Source, modality: str, utterances: Utterances, problems: list[Problem]
+) -> Features:
+    """Return one modality of one file, for all utterances.
+
+    Args:
+        base: the source of labels and splits.
+        source: the file with the features; under `?` where it does not name them.
+        modality: the modality they are of.
+        utterances: those of `base`.
+        problems: every mismatch is added here.
+    """
+    key = modality if modality in source.modalities else source.modalities[0]
+    values = np.zeros((len(utterances), source.width(key)), dtype=np.float32)
+    if key in source.vectors:
+        present = _place_by_id(values, base, source, key, modality, utterances, problems)
+    else:
+        present = _place_by_dialogue(values, base, source, key, modality, problems)
+        _compare_labels(base, source, modality, problems)
+    _mark_absent(values, present, modality, source.path, utterances, problems)
+    about = source.about
+    identity = {
+        "extractor": "dferc import",
+        "version": VERSION,
+        "file": about.path.name,
+        "file_sha256": about.sha256,
+        "file_git_blob": about.git_blob,
+        "layout": about.layout,
+    }
+    identity |= {"known_as": about.known_as} if about.known_as else {}
+    return Features(
+        modality=modality,
+        corpus=utterances.corpus,
+        features=values,
+        present=present,
+        utterance_id=utterances.utterance_id,
+        identity=identity | {"rows_hash": utterances.rows_hash},
+    )
+
+
+def _place_by_dialogue(
+    values: np.ndarray, base: Source, source: Source, key: str, modality: str, problems: list[Problem]
+) -> np.ndarray:
+    """Fill `values` dialogue by dialogue; return which rows are present."""
+    given, path = source.features[key], str(source.path)
+    present = np.zeros(len(values), dtype=bool)
+    row = 0
+    for dialogue in base.splits:
+        count, matrix = len(base.labels[dialogue]), given.get(dialogue)
+        if matrix is None or len(matrix) != count:
+            problem = "dialogue not there"
+            if matrix is not None:
+                problem = f"other number of utterances: {len(matrix)}, {count} in {base.path.name}"
+            problems.append(Problem(dialogue, path, problem, f"{modality} absent in this dialogue"))
+        else:
+            values[row : row + count], present[row : row + count] = matrix, True
+        row += count
+    if not present.any():
+        theirs, ours = (f"{next(iter(names))} and {len(names) - 1} more" for names in (base.labels, given))
+        raise InputError(
+            f"{path}: its {modality} fits no dialogue of {base.path} ({theirs} there, {ours} here): files of different "
+            "corpora, or of another selection of utterances."
+        )
+    problems += [
+        Problem(dialogue, path, f"not in {base.path.name}", f"its {modality} left out")
+        for dialogue in sorted(set(given) - set(base.splits))
+    ]
+    return present
+
+
+def _compare_labels(base: Source, source: Source, modality: str, problems: list[Problem]) -> None:
+    """Check by the labels beside the features that both files have one order of utterances."""
+    if source is base:
+        return
+    compared, different = 0, {}
+    for dialogue, ours in base.labels.items():
+        theirs = source.labels.get(dialogue, ())
+        if len(theirs) == len(ours):
+            compared += len(ours)
+            places = [place for place, (a, b) in enumerate(zip(ours, theirs)) if a != b]
+            different |= {dialogue: places} if places else {}
+    count = sum(map(len, different.values()))
+    if count > MAX_LABELS_DIFFERENT * compared:
+        raise InputError(
+            f"{source.path}: {count} of {compared} labels are not those of {base.path}, in {len(different)} "
+            f"dialogue(s), first {next(iter(different))}: another order of utterances, or another corpus. Give files "
+            "that were made from the same list."
+        )
+    for dialogue, places in different.items():
+        listed = ", ".join(map(str, places[:10])) + (", …" if places[10:] else "")
+        total = len(base.labels[dialogue])
+        problem = f"labels differ from {base.path.name}: {len(places)} of {total}, utterances {listed}"
+        consequence = f"{modality} joined by place; labels of {base.path.name} kept"
+        problems.append(Problem(dialogue, str(source.path), problem, consequence))
+
+
+def _place_by_id(
+    values: np.ndarray,
+    base: Source,
+    source: Source,
+    key: str,
+    modality: str,
+    utterances: Utterances,
+    problems: list[Problem],
+) -> np.ndarray:
+    """Fill `values` utterance by utterance; return which rows are present."""
+    given, path = source.vectors[key], str(source.path)
+    present = np.array([name in given for name in utterances.utterance_id])
+    if not present.any():
+        raise InputError(
+            f"{path}: names none of the utterances of {base.path} ({utterances.utterance_id[0]} there, "
+            f"{next(iter(given))} here). Labels must come from a file with the corpus's own utterance ids (MMGCN's "
+            "IEMOCAP_features.pkl has them), or give them with --ids."
+        )
+    for row in np.flatnonzero(present):
+        values[row] = given[utterances.utterance_id[row]]
+    for dialogue in dict.fromkeys(utterances.dialogue_id[~present]):
+        in_dialogue = utterances.dialogue_id == dialogue
+        names = utterances.utterance_id[in_dialogue & ~present]
+        problem = f"utterances not there: {len(names)} of {in_dialogue.sum()}, first {names[0]}"
+        problems.append(Problem(dialogue, path, problem, f"{modality} absent there"))
+    beyond = sorted(set(given) - set(utterances.utterance_id))
+    if beyond:
+        problem = f"utterances not in {base.path.name}: {len(beyond)}, first {beyond[0]}"
+        problems.append(Problem(modality, path, problem, f"their {modality} left out"))
+    return present
+
+
+def _mark_absent(
+    values: np.ndarray, present: np.ndarray, modality: str, path: Path, utterances: Utterances, problems: list[Problem]
+) -> None:
+    """Mark rows as absent that are not finite, or all zeros, which is how the field writes "no face"."""
+    finite = np.isfinite(values).all(axis=1)
+    for fault, rows in (("not finite", present & ~finite), ("all zeros", present & finite & ~values.any(axis=1))):
+        for name in utterances.utterance_id[rows]:
+            problems.append(Problem(name, str(path), f"{modality} {fault}", f"{modality} absent"))
+        present &= ~rows
+        values[rows] = 0

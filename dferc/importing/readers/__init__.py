@@ -1,0 +1,1 @@
+"""File formats -> plain values and columns, whatever corpus they are of."""
