@@ -333,7 +333,7 @@ def test_missing_clip_is_expected_beside_the_others(tmp_path):
     assert found["dev_dia0_utt1"] == "dev/dia0_utt1.mp4"
 
 
-def test_files_that_are_no_clips_of_a_row_are_left_out_and_told(tmp_path, capsys):
+def test_files_that_are_no_clips_of_a_row_are_left_out_and_listed(tmp_path, capsys):
     """Clips without a row, of no known split, found twice, with another name; and macOS's shadow files, untold."""
     touch(
         write_csvs(tmp_path),
@@ -347,7 +347,7 @@ def test_files_that_are_no_clips_of_a_row_are_left_out_and_told(tmp_path, capsys
     assert told == {
         "no CSV row": "no CSV row: 2 (dia0_utt2.mp4, dia99_utt0.mp4)",
         "clip found twice": "clip found twice: 1 (dia0_utt0.mp4)",
-        "no split told": "no split told: 1 (dia0_utt3.mp4)",
+        "split unknown": "split unknown: 1 (dia0_utt3.mp4)",
         "name not MELD's": "name not MELD's: 1 (trailer.mp4)",
     }
     assert _medias(found)["train_dia0_utt0"] == "train/dia0_utt0.mp4"
