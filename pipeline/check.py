@@ -1,7 +1,7 @@
-"""What params.yaml asks of stage 1, checked before anything runs: adapters, feature sets, face finders, face models.
+"""Check of stage 1's settings before anything runs: adapters, feature sets, face finders, face models.
 
-`dferc check` knows types and ranges; which adapters, feature sets and files there are is for stage 1 to say. `make
-repro` runs both, and `prepare`, a corpus' first stage, checks its own block for those who call DVC directly.
+`dferc check` checks types and ranges; this checks that the named adapters, feature sets and files exist. `make repro`
+runs both, and `prepare`, a corpus' first stage, checks its own block for those who call DVC directly.
 
     python -m pipeline.check
 """
@@ -25,30 +25,20 @@ from pipeline.settings import StageSettings, load_settings
 @click.option("--params", type=click.Path(dir_okay=False), default="params.yaml", show_default=True, help="Settings.")
 @readable_errors
 def main(params: str) -> None:
-    """Check what the corpora that `dvc repro` would run ask of stage 1."""
+    """Check the stage 1 settings of the corpora that `dvc repro` would run."""
     settings = load_settings(params)
     _refuse([fault for corpus in settings.corpora for fault in _faults(corpus, settings.corpus(corpus))])
     console.print(f"{params}: adapters, feature sets and face finders of {', '.join(settings.corpora)} are there.")
 
 
 def check_corpus(corpus: str, settings: StageSettings) -> None:
-    """Check one corpus' block.
-
-    Raises:
-        InputError: an adapter, a feature set, a face finder or a face model that is not there; all of them together.
-    """
+    """Raise InputError with every adapter, feature set, face finder and face model of a block that does not exist."""
     _refuse(list(_faults(corpus, settings)))
 
 
 def check_classes(corpus: str, settings: StageSettings, classes: tuple[str, ...]) -> None:
-    """Check the class names of `train.class_weights`, which only the raw corpus can tell.
-
-    A corpus without labels has no classes: it is there to be predicted, and trains nothing.
-
-    Raises:
-        InputError: a name that is no class, or a class without a weight.
-    """
-    if not classes:
+    """Raise InputError if `train.class_weights` names no class, or lacks one; the raw corpus gives the classes."""
+    if not classes:  # a corpus without labels is only predicted
         return
     try:
         class_weights(settings.train.class_weights, classes, labels=range(len(classes)))
