@@ -1,4 +1,4 @@
-"""Which step of the work takes how long: seconds by name, measured where the work is done, added up over workers."""
+"""Time of each step of the work, by name, measured where the work is done and added up over workers."""
 
 import contextlib
 import datetime
@@ -18,25 +18,25 @@ from dferc.core.files import write_atomically
 _PACKAGES = ("dferc", "av", "h5py", "numpy", "opencv-python-headless", "opensmile", "torch", "transformers")
 
 PREFETCHED = 8
-"""Results that wait for their consumer, at most: a kill loses them."""
+"""Most results that wait for their consumer: a kill loses them."""
 
 
 class Measured(NamedTuple):
-    """A result from a worker, and what its steps took there."""
+    """Result of a worker, and the seconds of its steps."""
 
     result: Any
     seconds: Counter[str]
 
 
 class Clock:
-    """Adds up seconds by step."""
+    """Sum of seconds by step."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Count the time of a `with` block."""
+        """Add the time of a `with` block."""
         started = time.perf_counter()
         try:
             yield
@@ -44,7 +44,7 @@ class Clock:
             self.seconds[name] += time.perf_counter() - started
 
     def each(self, name: str, items: Iterable) -> Iterator:
-        """Hand items on, and count the time that each takes to come."""
+        """Yield items, and add the time that each takes to come."""
         items = iter(items)
         while True:
             with self.step(name):
@@ -55,7 +55,7 @@ class Clock:
             yield item
 
     def unpacked(self, results: Iterable[tuple[int, Any]]) -> Generator[tuple[int, Any], None, None]:
-        """Results of workers without their seconds, which are added up here; what is not `Measured` passes as it is."""
+        """Yield results of workers, adding their seconds; results that are not `Measured` are passed on."""
         for index, result in results:
             if isinstance(result, Measured):
                 result, seconds = result
@@ -63,7 +63,7 @@ class Clock:
             yield index, result
 
     def shares(self) -> str:
-        """Such as `decode 31 %, openSMILE 69 %`: the steps' shares of the time spent, the longest first."""
+        """Return the steps' shares of the time, the longest first, such as `decode 31%, openSMILE 69%`."""
         total = sum(self.seconds.values())
         return ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in self.seconds.most_common() if total)
 
@@ -71,22 +71,26 @@ class Clock:
 def write_log(
     path: Path, identity: Mapping[str, object], computed: int, tally: Mapping[str, object], clock: Clock
 ) -> None:
-    """Write what a run of a stage used, did and took, as JSON beside its problems table.
+    """Write versions, counts and times of a run as JSON beside its problems table.
 
-    Not part of the features file, whose bytes are the same whoever made them and however fast; and no output of the
-    DVC stage, whose hash would then change with every run.
+    The log is not part of the features file, whose bytes do not depend on the run, and no output of the DVC stage,
+    whose hash would change with every run.
 
     Args:
-        path: of the log.
-        identity: of the features.
-        computed: utterances computed in this run.
-        tally: what became of all of them.
-        clock: what the steps took.
+        path: path of the log.
+        identity: identity of the features.
+        computed: number of utterances computed in this run.
+        tally: counts of all utterances by outcome.
+        clock: times of the steps.
     """
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     log = {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "identity": dict(identity),
-        "versions": _versions(),
+        "versions": versions,
         "computed": computed,
         **tally,
         "steps_s": {name: round(seconds, 3) for name, seconds in clock.seconds.most_common()},
@@ -95,18 +99,10 @@ def write_log(
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
 def prefetched(items: Generator) -> Iterator:
-    """Hand items of a generator on while a thread fetches the next: neither waits for the other.
+    """Yield items of a generator while a thread fetches the next ones.
 
-    Left early, it closes the generator and ends the thread before it returns.
+    If closed early, it closes the generator and ends the thread before it returns.
     """
     waiting: queue.Queue = queue.Queue(PREFETCHED)
     ended, left = object(), threading.Event()
@@ -124,7 +120,7 @@ def prefetched(items: Generator) -> Iterator:
                     put(item)
                     if left.is_set():
                         return
-        except BaseException as error:  # it is raised below, in the thread of the consumer
+        except BaseException as error:  # raised below, in the consumer's thread
             failure.append(error)
         finally:
             put(ended)
