@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from dferc.core.errors import InputError
 from pipeline import train_face
 from pipeline.faces.densenet import CLASSES, FaceNet, load_face_net
-from pipeline.faces.ferplus import NO_MAJORITY, Faces, read_ferplus
+from pipeline.faces.ferplus import NO_MAJORITY, LabelledFaces, read_ferplus
 from pipeline.settings import TrainFace, load_settings
-from pipeline.train_face import Score, augment, copy_checkpoint, leave_untrained, main, score, train
+from pipeline.train_face import FaceScore, augment, copy_checkpoint, leave_untrained, main, score, train
 from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import write_ferplus
 
@@ -76,7 +76,7 @@ def test_training_keeps_the_epoch_it_scored(folder):
 def test_fit_keeps_the_best_epoch_and_of_equals_the_lower_loss(tmp_path, monkeypatch):
     write_ferplus(tmp_path, {"Training": 6, "PublicTest": 3, "PrivateTest": 3})
     splits = read_ferplus(tmp_path, 16)
-    scores = iter([Score(accuracy=0.5, loss=1.0), Score(accuracy=0.5, loss=0.9), Score(accuracy=0.4, loss=0.1)])
+    scores = iter([FaceScore(accuracy=0.5, loss=1.0), FaceScore(accuracy=0.5, loss=0.9), FaceScore(accuracy=0.4, loss=0.1)])
     stems = []
 
     def scripted(net, faces):
@@ -120,10 +120,10 @@ def test_score_counts_majority_faces_only():
     torch.nn.init.zeros_(net.classifier.weight)
     net.classifier.bias.data = torch.zeros(8)
     targets = np.full((4, 8), 1 / 8, np.float32)
-    faces = Faces(images=np.zeros((4, 16, 16), np.uint8), targets=targets, majority=np.array([0, 1, 0, NO_MAJORITY]))
+    faces = LabelledFaces(images=np.zeros((4, 16, 16), np.uint8), targets=targets, majority=np.array([0, 1, 0, NO_MAJORITY]))
     found = score(net, faces)
     assert found.accuracy == pytest.approx(2 / 3) and found.loss == pytest.approx(np.log(8))
-    assert score(net, Faces(images=faces.images, targets=targets, majority=np.full(4, NO_MAJORITY))).accuracy == 0
+    assert score(net, LabelledFaces(images=faces.images, targets=targets, majority=np.full(4, NO_MAJORITY))).accuracy == 0
 
 
 def test_augment_gives_shifted_and_mirrored_faces_only():
