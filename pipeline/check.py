@@ -6,7 +6,7 @@ runs both, and `prepare`, a corpus' first stage, checks its own block for those 
     python -m pipeline.check
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -16,7 +16,7 @@ from dferc.core.errors import InputError
 from dferc.settings.class_weights import class_weights
 from pipeline import corpora
 from pipeline.audio import functionals
-from pipeline.faces import finder as faces
+from pipeline.faces import finder
 from pipeline.faces.densenet import FERPLUS, NONE, find_weights
 from pipeline.settings import StageSettings, load_settings
 
@@ -27,13 +27,27 @@ from pipeline.settings import StageSettings, load_settings
 def main(params: str) -> None:
     """Check the stage 1 settings of the corpora that `dvc repro` would run."""
     settings = load_settings(params)
-    _refuse([fault for corpus in settings.corpora for fault in _faults(corpus, settings.corpus(corpus))])
+    check_corpora({corpus: settings.corpus(corpus) for corpus in settings.corpora})
     console.print(f"{params}: adapters, feature sets and face finders of {', '.join(settings.corpora)} are there.")
 
 
-def check_corpus(corpus: str, settings: StageSettings) -> None:
-    """Raise InputError with every adapter, feature set, face finder and face model of a block that does not exist."""
-    _refuse(list(_faults(corpus, settings)))
+def check_corpora(blocks: Mapping[str, StageSettings]) -> None:
+    """Raise InputError with all adapters, feature sets, finders and face models of the blocks that do not exist."""
+    faults = []
+    for corpus, settings in blocks.items():
+        visual, source = settings.extract_visual, settings.train_face.source
+        for check, *arguments in (
+            (corpora.verify_adapter, settings.prepare.adapter),
+            (functionals.open_smile, settings.extract_audio.feature_set),
+            (finder.make_finder, visual.finder, visual.min_face),
+            *([] if source in (FERPLUS, NONE) else [(find_weights, Path(source))]),
+        ):
+            try:
+                check(*arguments)
+            except InputError as error:
+                faults.append(f"  - {corpus}.{error}")
+    if faults:
+        raise InputError(f"params.yaml asks for what is not there: {len(faults)} fault(s)\n" + "\n".join(faults))
 
 
 def check_classes(corpus: str, settings: StageSettings, classes: tuple[str, ...]) -> None:
@@ -44,29 +58,6 @@ def check_classes(corpus: str, settings: StageSettings, classes: tuple[str, ...]
         class_weights(settings.train.class_weights, classes, labels=range(len(classes)))
     except InputError as error:
         raise InputError(f"{corpus}.{error}") from None
-
-
-def _faults(corpus: str, settings: StageSettings) -> Iterator[str]:
-    face = settings.train_face.source
-    checks = (
-        lambda: corpora.verify_adapter(settings.prepare.adapter),
-        lambda: functionals.open_smile(settings.extract_audio.feature_set),
-        lambda: faces.make_finder(settings.extract_visual.finder, settings.extract_visual.min_face),
-        lambda: face in (FERPLUS, NONE) or find_weights(Path(face)),
-    )
-    for check in checks:
-        try:
-            check()
-        except InputError as error:
-            yield f"{corpus}.{error}"
-
-
-def _refuse(faults: list[str]) -> None:
-    if faults:
-        raise InputError(
-            f"params.yaml asks for what is not there: {len(faults)} fault(s)\n"
-            + "\n".join(f"  - {fault}" for fault in faults)
-        )
 
 
 if __name__ == "__main__":

@@ -135,9 +135,9 @@ def prepare(
         InputError: the settings name something that does not exist, or the raw corpus, or too many of its clips, are
             faulty.
     """
-    from pipeline.check import check_classes, check_corpus  # imports torch: not in the worker processes
+    from pipeline.check import check_classes, check_corpora  # imports torch: not in the worker processes
 
-    check_corpus(corpus, settings)
+    check_corpora({corpus: settings})
     section = settings.prepare
     raw_corpus = corpora.read(raw, section)
     verify_rows(corpus, section.adapter, raw, raw_corpus)

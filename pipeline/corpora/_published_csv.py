@@ -177,9 +177,6 @@ def encoding_and_clip_notes(tables: Mapping[str, PublishedTable], unused_clips: 
     yield Note(action="dropped", what="clips", count=unused_clips, why="no row of the CSVs names them")
 
 
-# ---------------------------------------------------------------------------------------------------- self-check
-
-
 def published_counts(names: Sequence[str], *rows: Sequence[int]) -> SplitCounts:
     """Return counts by split from a table as papers print it: one row per split."""
     return {split: dict(zip(names, row, strict=True)) for split, row in zip(NAMES, rows, strict=True)}

@@ -14,22 +14,7 @@ from dferc.core.console import console
 from dferc.core.problems import Problem
 from dferc.store.rows import Note
 from pipeline.corpora import RawCorpus
-from pipeline.corpora._published_csv import (
-    NAMES,
-    Key,
-    PublishedTable,
-    count_labels,
-    count_problems,
-    describe_splits,
-    encoding_and_clip_notes,
-    find_table,
-    grouped_problem,
-    label_fault,
-    label_of,
-    list_files,
-    print_split_counts,
-    read_published,
-)
+from pipeline.corpora import _published_csv as csvs
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare
 
@@ -56,30 +41,33 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     Raises:
         InputError: a CSV is missing or faulty.
     """
-    files = list_files(raw, "EmoryNLP")
-    paths = {split: find_table(raw, files, f"emorynlp_{split}_final.csv", "EmoryNLP") for split in NAMES}
+    files = csvs.list_files(raw, "EmoryNLP")
+    paths = {split: csvs.find_table(raw, files, f"emorynlp_{split}_final.csv", "EmoryNLP") for split in csvs.NAMES}
     tables = {
-        split: read_published(path, ("Utterance", "Speaker", "Emotion"), _KEY, _fault) for split, path in paths.items()
+        split: csvs.read_published(path, ("Utterance", "Speaker", "Emotion"), _KEY, _fault)
+        for split, path in paths.items()
     }
     clips, problems = _find_clips(raw, files)
     utterances = [row for split, table in tables.items() for row in _utterances(split, table, clips)]
     named = {key for table in tables.values() for key in table.rows}
     unused = [path for key, path in clips.items() if key not in named]
-    problems += grouped_problem("clips", unused, "no CSV row", "the clip is ignored")
-    counts = count_labels(tables, 3, "Emotion", CLASSES)
-    problems += count_problems(counts, PUBLISHED, {split: str(path.relative_to(raw)) for split, path in paths.items()})
+    problems += csvs.grouped_problem("clips", unused, "no CSV row", "the clip is ignored")
+    counts = csvs.count_labels(tables, 3, "Emotion", CLASSES)
+    problems += csvs.count_problems(
+        counts, PUBLISHED, {split: str(path.relative_to(raw)) for split, path in paths.items()}
+    )
     problems += [
         Problem(where=row.utterance_id, file="", problem="empty transcript", consequence="kept, text empty")
         for row in utterances
         if not row.text
     ]
     named_clips = [sum(key in clips for key in table.rows) for table in tables.values()]
-    print_split_counts("EmoryNLP", counts, PUBLISHED, {"clips": named_clips})
+    csvs.print_split_counts("EmoryNLP", counts, PUBLISHED, {"clips": named_clips})
     if not clips:
         console.print("No clips: a text-only corpus.")
     return RawCorpus(
         classes=CLASSES,
-        protocol=f"EmoryNLP, 7 emotions, {describe_splits(counts, PUBLISHED)}",
+        protocol=f"EmoryNLP, 7 emotions, {csvs.describe_splits(counts, PUBLISHED)}",
         utterances=utterances,
         problems=problems,
         notes=[note for note in _notes(tables, len(unused)) if note.count],
@@ -90,8 +78,8 @@ def _fault(row: Mapping[str, str]) -> str | None:
     try:
         speakers(row["Speaker"])
     except ValueError as error:
-        return label_fault(row, "Emotion", CLASSES) or str(error)
-    return label_fault(row, "Emotion", CLASSES)
+        return csvs.label_fault(row, "Emotion", CLASSES) or str(error)
+    return csvs.label_fault(row, "Emotion", CLASSES)
 
 
 def speakers(written: str) -> list[str]:
@@ -109,7 +97,7 @@ def speakers(written: str) -> list[str]:
     return [name.strip() for name in names]
 
 
-def _utterances(split: str, table: PublishedTable, clips: Mapping[Key, PurePath]) -> Iterator[Utterance]:
+def _utterances(split: str, table: csvs.PublishedTable, clips: Mapping[csvs.Key, PurePath]) -> Iterator[Utterance]:
     """Yield the utterances of one split."""
     for key, row in table.rows.items():
         season, episode, scene, position = key
@@ -120,14 +108,14 @@ def _utterances(split: str, table: PublishedTable, clips: Mapping[Key, PurePath]
             dialogue_id=dialogue,
             position=position,
             speaker=", ".join(speakers(row["Speaker"])),
-            emotion=label_of(row, "Emotion"),
-            split=NAMES[split],
+            emotion=csvs.label_of(row, "Emotion"),
+            split=csvs.NAMES[split],
             text=row["Utterance"].strip(),
             media=clips.get(key, expected).as_posix() if clips else "",
         )
 
 
-def _find_clips(raw: Path, files: Sequence[Path]) -> tuple[dict[Key, PurePath], list[Problem]]:
+def _find_clips(raw: Path, files: Sequence[Path]) -> tuple[dict[csvs.Key, PurePath], list[Problem]]:
     """Return the clip of each utterance, relative to `raw`; clip names are unique in the whole corpus."""
     candidates = defaultdict(list)
     for path in files:
@@ -138,11 +126,11 @@ def _find_clips(raw: Path, files: Sequence[Path]) -> tuple[dict[Key, PurePath], 
     for key, paths in candidates.items():
         clips[key], *copies = sorted(paths, key=lambda path: (len(path.parts), path))
         repeated += copies
-    return clips, grouped_problem("clips", repeated, "clip found twice", "the copy nearest to the top is used")
+    return clips, csvs.grouped_problem("clips", repeated, "clip found twice", "the copy nearest to the top is used")
 
 
-def _notes(tables: Mapping[str, PublishedTable], unused_clips: int) -> Iterator[Note]:
-    yield from encoding_and_clip_notes(tables, unused_clips)
+def _notes(tables: Mapping[str, csvs.PublishedTable], unused_clips: int) -> Iterator[Note]:
+    yield from csvs.encoding_and_clip_notes(tables, unused_clips)
     several = sum(len(speakers(row["Speaker"])) > 1 for table in tables.values() for row in table.rows.values())
     yield Note(
         action="merged",

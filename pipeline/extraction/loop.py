@@ -27,9 +27,6 @@ from pipeline.extraction.steps import Clock, write_log
 from pipeline.media.files import MediaError
 from pipeline.rows.utterances import Utterance
 
-_LOOK_UP = 512
-"""Keys per look-up: records are many, and each goes into the matrix at once."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Extractor:
@@ -199,23 +196,19 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
 def _look_up(wanted: list[int], scratch: Scratch, assembly: _Assembly) -> dict[int, str]:
     """Add the finished records; return the keys of the other rows. A row with unreadable content becomes a problem."""
     extractor, code = assembly.extractor, code_hash(*assembly.extractor.code)
-    keys = {}
+    unfinished = {}
     with progress_bar() as bar:
         for index in bar.track(wanted, description=f"{extractor.stage}: reading"):
             try:
-                keys[index] = key_of(dict(extractor.identity), code, extractor.content(assembly.rows[index]))
+                key = key_of(dict(extractor.identity), code, extractor.content(assembly.rows[index]))
             except MediaError as error:
-                assembly.add(index, Record(problem=error.problem))
-    unfinished = {}
-    indices = list(keys)
-    for first in range(0, len(indices), _LOOK_UP):
-        chunk = indices[first : first + _LOOK_UP]
-        records = scratch.get_many({keys[index] for index in chunk})
-        for index in chunk:
-            if keys[index] in records:
-                assembly.add(index, records[keys[index]])
+                record = Record(problem=error.problem)
             else:
-                unfinished[index] = keys[index]
+                record = scratch.get(key)
+            if record is None:
+                unfinished[index] = key
+            else:
+                assembly.add(index, record)
     return unfinished
 
 

@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,11 +50,7 @@ class Record:
 
 
 class Scratch:
-    """Records by key, and content hashes of media files, in a file that the context manager closes.
-
-    Raises:
-        InputError: the file cannot be opened or written.
-    """
+    """Records by key, and content hashes of media files, in a file that the context manager closes."""
 
     def __init__(self, path: str | Path = DEFAULT_PATH, bound_bytes: int = _BOUND_BYTES):
         self.path, self.bound_bytes = Path(path), bound_bytes
@@ -66,26 +62,17 @@ class Scratch:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, Record]:
-        """Return the existing records by key; a damaged one counts as missing."""
-        records = {}
-        for key in keys:
-            rows = self._execute("SELECT content FROM records WHERE key = ?", (key,))
-            record = _unpack(rows[0][0]) if rows else None
-            if record is not None:
-                records[key] = record
-        return records
+    def get(self, key: str) -> Record | None:
+        """Return the record of a key; None if there is none, or a damaged one."""
+        rows = self._execute("SELECT content FROM records WHERE key = ?", (key,))
+        return _unpack(rows[0][0]) if rows else None
 
     def put(self, key: str, record: Record) -> None:
         """Keep a record, which from now on survives a kill of this process."""
         self._execute("INSERT OR REPLACE INTO records (key, content) VALUES (?, ?)", (key, _pack(record)))
 
     def media_hash(self, path: str | Path) -> str:
-        """Return the SHA-256 of a file's content, cached as long as its size and modification time stay.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
+        """Return the SHA-256 of a file's content, cached as long as its size and modification time stay."""
         path = Path(path).resolve()
         status = path.stat()
         file = (str(path), status.st_size, status.st_mtime_ns)

@@ -5,11 +5,10 @@ import datetime
 import importlib.metadata
 import json
 import platform
-import queue
-import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,36 +101,14 @@ def write_log(
 def prefetched(items: Generator) -> Iterator:
     """Yield items of a generator while a thread fetches the next ones.
 
-    If closed early, it closes the generator and ends the thread before it returns.
+    If closed early, it ends the thread and closes the generator before it returns.
     """
-    waiting: queue.Queue = queue.Queue(PREFETCHED)
-    ended, left = object(), threading.Event()
-    failure: list[BaseException] = []
-
-    def put(item: object) -> None:
-        while not left.is_set():
-            with contextlib.suppress(queue.Full):
-                return waiting.put(item, timeout=0.1)
-
-    def fetch() -> None:
+    end = object()
+    with contextlib.closing(items), ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, items, end) for _ in range(PREFETCHED))
         try:
-            with contextlib.closing(items) as source:
-                for item in source:
-                    put(item)
-                    if left.is_set():
-                        return
-        except BaseException as error:  # raised below, in the consumer's thread
-            failure.append(error)
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(thread.submit(next, items, end))
+                yield item
         finally:
-            put(ended)
-
-    thread = threading.Thread(target=fetch, daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not ended:
-            yield item
-    finally:
-        left.set()
-        thread.join()
-    if failure:
-        raise failure[0]
+            thread.shutdown(cancel_futures=True)

@@ -104,9 +104,6 @@ def utterance_vectors(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     return (states_BLW[batch.window_U, batch.first_U] + states_BLW[batch.window_U, batch.last_U]) / 2
 
 
-# ---------------------------------------------------------------------------------------------------- published
-
-
 def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
     """Load an encoder from a local folder or by its name on the Hugging Face hub (or in its local cache).
 
@@ -190,9 +187,6 @@ def _not_loaded(name: str | Path, error: Exception) -> str:
         f"The text encoder {str(name)!r} could not be loaded. {state} ({first}) Set finetune_text.encoder "
         "to a folder with the model; where there is internet, `hf download NAME --local-dir FOLDER` makes one to copy."
     )
-
-
-# ---------------------------------------------------------------------------------------------------- from scratch
 
 
 def build_encoder(texts: Sequence[str], settings: "FinetuneText") -> Encoder:

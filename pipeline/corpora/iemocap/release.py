@@ -147,9 +147,6 @@ def _text_files(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.txt")) if not path.name.startswith("._")}
 
 
-# ---------------------------------------------------------------------------------------------------- one dialogue
-
-
 def _read_dialogue(raw: Path, labels: Path, transcript: Path, release: Release, faults: list[str]) -> list[Turn]:
     """Return the turns of a dialogue; add to the faults, and to the release's oddities."""
     words = _read_transcript(raw, transcript, release, faults)

@@ -12,24 +12,7 @@ from pathlib import Path, PurePath
 from dferc.core.console import console
 from dferc.core.files import file_hash
 from pipeline.corpora import RawCorpus
-from pipeline.corpora._published_csv import (
-    NAMES,
-    Key,
-    PublishedTable,
-    count_labels,
-    count_problems,
-    describe_splits,
-    encoding_and_clip_notes,
-    find_table,
-    grouped_problem,
-    label_fault,
-    label_of,
-    list_files,
-    number_fault,
-    print_split_counts,
-    published_counts,
-    read_published,
-)
+from pipeline.corpora import _published_csv as csvs
 from pipeline.corpora.meld.checks import MeldRow, check_rows, span_notes
 from pipeline.corpora.meld.clips import Clips, clip_path, find_clips
 from pipeline.rows.utterances import Utterance
@@ -43,18 +26,18 @@ LABELS = {"emotion": CLASSES, "sentiment": SENTIMENTS}
 """Classes by the option `labels`."""
 
 PUBLISHED = {
-    ("multiparty", "emotion"): published_counts(
+    ("multiparty", "emotion"): csvs.published_counts(
         ("dialogues", *CLASSES),
         (1038, 4710, 1205, 268, 683, 1743, 271, 1109),
         (114, 470, 150, 40, 111, 163, 22, 153),
         (280, 1256, 281, 50, 208, 402, 68, 345),
     ),
-    ("multiparty", "sentiment"): published_counts(
+    ("multiparty", "sentiment"): csvs.published_counts(
         ("dialogues", *SENTIMENTS), (1038, 4710, 2334, 2945), (114, 470, 233, 406), (280, 1256, 521, 833)
     ),
     **dict.fromkeys(
         [("dyadic", "emotion"), ("dyadic", "sentiment")],
-        published_counts(("dialogues", "utterances"), (2160, 12840), (270, 1462), (577, 3400)),
+        csvs.published_counts(("dialogues", "utterances"), (2160, 12840), (270, 1462), (577, 3400)),
     ),
 }
 """Counts of the published CSVs, by options. (MELD's README says 1039 dialogues: the dialogue 60 is absent.)"""
@@ -86,7 +69,7 @@ class MeldVariant:
     prefix: str
     clip_key: tuple[str, str]
 
-    def clip(self, row: Mapping[str, str]) -> Key:
+    def clip(self, row: Mapping[str, str]) -> csvs.Key:
         """Return dialogue and utterance in the clip's name."""
         return tuple(int(row[column]) for column in self.clip_key)
 
@@ -112,34 +95,36 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     labels, variant = settings.options.labels, VARIANTS[settings.options.dialogues]
     published = PUBLISHED[settings.options.dialogues, labels]
     column, classes = labels.capitalize(), LABELS[labels]
-    files = list_files(raw, "MELD")
-    paths = {split: find_table(raw, files, variant.csv.format(split), "MELD", _GITHUB_COPIES) for split in NAMES}
+    files = csvs.list_files(raw, "MELD")
+    paths = {
+        split: csvs.find_table(raw, files, variant.csv.format(split), "MELD", _GITHUB_COPIES) for split in csvs.NAMES
+    }
 
     def fault_of(row: dict[str, str]) -> str | None:
-        return label_fault(row, column, classes) or number_fault(row, variant.clip_key)
+        return csvs.label_fault(row, column, classes) or csvs.number_fault(row, variant.clip_key)
 
     columns = ("Utterance", "Speaker", column, *variant.clip_key)
-    tables = {split: read_published(path, columns, _KEY, fault_of) for split, path in paths.items()}
+    tables = {split: csvs.read_published(path, columns, _KEY, fault_of) for split, path in paths.items()}
     clips, problems = find_clips(raw, files)
     rows = [row for split, table in tables.items() for row in _rows(split, table, column, variant, clips)]
     unused = {split: _unused(clips[split], table, variant) for split, table in tables.items()}
     for split, clip_paths in unused.items():
-        problems += grouped_problem(split, clip_paths, "no CSV row", "the clip is ignored")
-    counts = count_labels(tables, 1, column, classes)
+        problems += csvs.grouped_problem(split, clip_paths, "no CSV row", "the clip is ignored")
+    counts = csvs.count_labels(tables, 1, column, classes)
     names = {split: str(path.relative_to(raw)) for split, path in paths.items()}
-    problems += count_problems(counts, published, names) + check_rows(rows, names)
+    problems += csvs.count_problems(counts, published, names) + check_rows(rows, names)
     further = {
-        "clips": [len(clips[split]) for split in NAMES],
-        "clips without a row": [len(unused[split]) for split in NAMES],
+        "clips": [len(clips[split]) for split in csvs.NAMES],
+        "clips without a row": [len(unused[split]) for split in csvs.NAMES],
         "CSV": ["published copy" if file_hash(path) in _GITHUB_COPIES else "other copy" for path in paths.values()],
     }
-    print_split_counts(variant.name, counts, published, further)
+    csvs.print_split_counts(variant.name, counts, published, further)
     if not any(clips.values()):
         console.print("No clips: a text-only corpus.")
-    notes = [*encoding_and_clip_notes(tables, sum(map(len, unused.values()))), *span_notes(rows)]
+    notes = [*csvs.encoding_and_clip_notes(tables, sum(map(len, unused.values()))), *span_notes(rows)]
     return RawCorpus(
         classes=classes,
-        protocol=f"{variant.name}, {len(classes)} {labels}s, {describe_splits(counts, published)}",
+        protocol=f"{variant.name}, {len(classes)} {labels}s, {csvs.describe_splits(counts, published)}",
         utterances=[row.utterance for row in rows],
         problems=problems,
         notes=[note for note in notes if note.count],
@@ -147,7 +132,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
 
 
 def _rows(
-    split: str, table: PublishedTable, column: str, variant: MeldVariant, clips: dict[str, Clips]
+    split: str, table: csvs.PublishedTable, column: str, variant: MeldVariant, clips: dict[str, Clips]
 ) -> Iterator[MeldRow]:
     """Yield the rows of one split."""
     for (dialogue, position), row in table.rows.items():
@@ -156,8 +141,8 @@ def _rows(
             dialogue_id=f"{split}_{dialogue}",
             position=position,
             speaker=row["Speaker"].strip(),
-            emotion=label_of(row, column),
-            split=NAMES[split],
+            emotion=csvs.label_of(row, column),
+            split=csvs.NAMES[split],
             text=row["Utterance"].strip(),
             media=clip_path(split, variant.clip(row), clips),
         )
@@ -166,7 +151,7 @@ def _rows(
         yield MeldRow(utterance, variant.clip(row), span)
 
 
-def _unused(clips: Clips, table: PublishedTable, variant: MeldVariant) -> list[PurePath]:
+def _unused(clips: Clips, table: csvs.PublishedTable, variant: MeldVariant) -> list[PurePath]:
     """Return the clips of a split that no row of its CSV names."""
     named = {variant.clip(row) for row in table.rows.values()}
     return [path for key, path in clips.items() if key not in named]

@@ -99,9 +99,6 @@ def _notes(problems: Sequence[Problem], utterances: Sequence[Utterance]) -> Iter
         yield Note(action="kept", what="utterances", count=unlabelled, why="without an emotion: context only")
 
 
-# ---------------------------------------------------------------------------------------------------- media
-
-
 def _media_faults(raw: Path, rows: Sequence[TableRow]) -> Iterator[str]:
     """Yield paths that lead out of the raw folder: files outside of it must not be opened."""
     inside = raw.resolve()
@@ -143,9 +140,6 @@ def _row_problems(rows: Sequence[TableRow]) -> Iterator[Problem]:
             overlap = f"overlap: begins {last.end_s - row.start_s:.3f} s before the end of {last.where}"
             yield problem_of(row, overlap, "kept; both have the shared stretch")
         previous[row.media] = row
-
-
-# ---------------------------------------------------------------------------------------------------- labels and splits
 
 
 def _classes(raw: Path, rows: Sequence[TableRow], options: TableOptions) -> tuple[str, ...]:
