@@ -75,11 +75,7 @@ def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, d
 
 
 def fine_tune(rows: Sequence[Utterance], settings: FinetuneText, where: Device, out: Path) -> None:
-    """Tune one encoder on the training split of `rows` and write it into the new folder `out`.
-
-    Raises:
-        InputError: the encoder is not usable, or there is nothing to learn from or to select by.
-    """
+    """Tune one encoder on the training split of `rows` and write it into the new folder `out`."""
     with torch.random.fork_rng([where.device] if where.device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
         encoder = make_encoder(rows, settings)
@@ -102,11 +98,7 @@ def fine_tune(rows: Sequence[Utterance], settings: FinetuneText, where: Device, 
 
 
 def make_encoder(rows: Sequence[Utterance], settings: FinetuneText) -> Encoder:
-    """Build the encoder from the training text, or load it from a folder or the hub.
-
-    Raises:
-        InputError: it is missing or not usable, or `scratch` is to stay untrained.
-    """
+    """Build the encoder from the training text, or load it from a folder or the hub."""
     if settings.encoder != "scratch":
         return load_encoder(settings.encoder, settings.max_tokens)
     if settings.epochs == 0:
@@ -117,11 +109,7 @@ def make_encoder(rows: Sequence[Utterance], settings: FinetuneText) -> Encoder:
 
 
 def make_tagging_data(rows: Sequence[Utterance], encoder: Encoder, settings: FinetuneText) -> TaggingData:
-    """Pack the dialogues, keep the windows with a label, and number the classes in alphabetical order.
-
-    Raises:
-        InputError: there is nothing to learn from or to select by, or a single class.
-    """
+    """Pack the dialogues, keep the windows with a label, and number the classes in alphabetical order."""
     emotions = {
         split: {row.emotion for row in rows if row.split == split and row.emotion} for split in ("train", "validation")
     }

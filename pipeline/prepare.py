@@ -36,11 +36,7 @@ TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 
 
 def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Utterance]) -> Utterances:
-    """Return the rows as the trainer reads them; an utterance without usable media has the span NaN to NaN.
-
-    Raises:
-        InputError: the rows contradict each other, or have an emotion that is none of the classes.
-    """
+    """Return the rows as the trainer reads them; an utterance without usable media has the span NaN to NaN."""
     ids = {name: number for number, name in enumerate(raw_corpus.classes)} | {"": UNLABELLED}
     for row in utterances:
         if row.emotion not in ids:
@@ -74,7 +70,22 @@ def media_notes(problems: list[Problem]) -> list[Note]:
 
 def report(corpus: str, classes: tuple[str, ...], utterances: list[Utterance], problems: list[Problem]) -> None:
     """Print the counts of the corpus per split and class, and the problems by kind."""
-    counts = {split: _counts(classes, [row for row in utterances if row.split == split]) for split in SPLITS}
+    counts = {}
+    for split in SPLITS:
+        rows, positions = [row for row in utterances if row.split == split], defaultdict(list)
+        for row in rows:
+            positions[row.dialogue_id].append(row.position)
+        emotions = Counter(row.emotion for row in rows)
+        counts[split] = {
+            "dialogues": len(positions),
+            "  of one utterance": sum(len(places) == 1 for places in positions.values()),
+            "  with gaps in positions": sum(places != list(range(len(places))) for places in positions.values()),
+            "utterances": len(rows),
+            **{f"  {name}": emotions[name] for name in classes},
+            "  unlabelled": emotions[""],
+            "with sound": sum(row.has_audio for row in rows),
+            "with a picture": sum(row.has_video for row in rows),
+        }
     table = Table("", *SPLITS, title=f"{escape(corpus)}: utterances")
     for name in counts[SPLITS[0]]:
         table.add_row(escape(name), *(str(counts[split][name]) for split in SPLITS))
@@ -86,24 +97,6 @@ def report(corpus: str, classes: tuple[str, ...], utterances: list[Utterance], p
             first = next(problem for problem in problems if problem.kind == kind)
             table.add_row(escape(kind), str(count), escape(f"{first.where}: {first.consequence}"))
         console.print(table)
-
-
-def _counts(classes: tuple[str, ...], rows: list[Utterance]) -> dict[str, int]:
-    """Count what the report shows of one split."""
-    positions = defaultdict(list)
-    for row in rows:
-        positions[row.dialogue_id].append(row.position)
-    emotions = Counter(row.emotion for row in rows)
-    return {
-        "dialogues": len(positions),
-        "  of one utterance": sum(len(places) == 1 for places in positions.values()),
-        "  with gaps in positions": sum(places != list(range(len(places))) for places in positions.values()),
-        "utterances": len(rows),
-        **{f"  {name}": emotions[name] for name in classes},
-        "  unlabelled": emotions[""],
-        "with sound": sum(row.has_audio for row in rows),
-        "with a picture": sum(row.has_video for row in rows),
-    }
 
 
 def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCorpus) -> None:
@@ -129,12 +122,7 @@ def prepare(
     features: Path,
     workers: Workers,
 ) -> None:
-    """Run the stage; the problems table is written even if the stage then fails.
-
-    Raises:
-        InputError: the settings name something that does not exist, or the raw corpus, or too many of its clips, are
-            faulty.
-    """
+    """Run the stage; the problems table is written even if the stage then fails."""
     from pipeline.check import check_classes, check_corpora  # imports torch: not in the worker processes
 
     check_corpora({corpus: settings})

@@ -118,11 +118,7 @@ def copy_checkpoint(source: Path, out: Path) -> None:
 
 
 def train(splits: dict[str, LabelledFaces], settings: TrainFace, out: Path, device: torch.device) -> None:
-    """Train on the train split, keep the best epoch by the validation split, score the test split, write the model.
-
-    Raises:
-        InputError: the loss stopped being a number.
-    """
+    """Train on the train split, keep the best epoch by the validation split, score the test split, write the model."""
     started = time.monotonic()
     sizes = ", ".join(f"{len(faces)} {split}" for split, faces in splits.items())
     console.print(f"train_face: {sizes} faces of {settings.image_size} px, on {device}")
@@ -144,11 +140,7 @@ def train(splits: dict[str, LabelledFaces], settings: TrainFace, out: Path, devi
 
 
 def fit(net: FaceNet, faces: LabelledFaces, validation: LabelledFaces, settings: TrainFace) -> tuple[int, FaceScore]:
-    """Train, and leave the network in the state of its best epoch: highest accuracy, then lowest loss.
-
-    Returns:
-        The number of that epoch (from 1) and its validation score.
-    """
+    """Train, leave the network in its best epoch (highest accuracy, then lowest loss), and return that, from 1."""
     device = net.mean.device
     images_NSS, targets_NC = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.targets).to(device)
     optimizer = torch.optim.SGD(

@@ -17,15 +17,8 @@ def split_dialogues(dialogues: Mapping[str, EmotionCounts], shares: Mapping[str,
     """Assign whole dialogues so that each split gets its share of every emotion, as nearly as dialogues allow.
 
     The largest dialogues are assigned first, each to the split that lacks its emotions most; the seed orders dialogues
-    of equal size. A split that got no label takes one labelled dialogue of the fullest: the one that is missed least.
-
-    Args:
-        dialogues: emotions of each dialogue; their order does not matter.
-        shares: share of each split, together 1; a split with share 0 stays empty.
-        seed: seed of the order among dialogues of one size.
-
-    Raises:
-        InputError: fewer labelled dialogues than splits to fill.
+    of equal size. A split without a label takes the labelled dialogue of the fullest split that is missed least. The
+    shares add up to 1; a split with share 0 stays empty.
     """
     shares = {split: share for split, share in shares.items() if share > 0}
     labels = {name: sum(counts.values()) - counts.get("", 0) for name, counts in dialogues.items()}

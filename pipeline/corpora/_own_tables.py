@@ -51,11 +51,7 @@ class TableRow:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, with or without a byte order mark.
-
-    Raises:
-        InputError: no such file, a byte that is not UTF-8, or a NUL (with its line).
-    """
+    """Return the text of a UTF-8 file, with or without a byte order mark."""
     if not path.is_file():
         if not path.parent.is_dir():
             raise InputError(f"{path}: no such file, nor such a folder.")
@@ -79,18 +75,10 @@ def read_text(path: Path) -> str:
 def read_text_rows(
     path: Path, known: Sequence[str], required: Sequence[str]
 ) -> tuple[list[tuple[int, TextRow]], list[Problem]]:
-    """Read a table.
-
-    Args:
-        path: .csv (comma, semicolon or tab), .tsv or .jsonl.
-        known: columns that are used.
-        required: those of them that must be there.
+    """Read a .csv (comma, semicolon or tab), .tsv or .jsonl.
 
     Returns:
         (line, row with every known column) per row, and the problems of the header.
-
-    Raises:
-        InputError: unreadable, a column missing, duplicate or misspelt, or rows at fault.
     """
     suffix, text = path.suffix.lower(), read_text(path)
     if suffix not in (".csv", ".tsv", ".jsonl"):
@@ -200,11 +188,7 @@ def _cell_fault(column: str, value: str) -> str | None:
 
 
 def read_table(path: Path) -> tuple[list[TableRow], list[Problem]]:
-    """Read a table of utterances (columns: the fields of `TableRow`, `start` and `end` in seconds or [h:]mm:ss).
-
-    Raises:
-        InputError: unreadable, or faulty rows, the first ten named by their line.
-    """
+    """Read a table of utterances (columns: the fields of `TableRow`, `start` and `end` in seconds or [h:]mm:ss)."""
     known = ("utterance_id", "dialogue_id", "speaker", "text", "emotion", "media", "start", "end", "split")
     text_rows, problems = read_text_rows(path, known, ["dialogue_id"])
     if not any(row["text"] or row["media"] for _, row in text_rows):

@@ -34,13 +34,7 @@ _CP1252[0xA0] = " "
 
 
 class PublishedTable(NamedTuple):
-    """The CSV of one split.
-
-    Attributes:
-        path: the file.
-        rows: its rows by column name, in order of their keys.
-        mended: number of lines whose encoding was mended.
-    """
+    """Path of one split's CSV, its rows in order of their keys, and the number of lines whose encoding was mended."""
 
     path: Path
     rows: dict[Key, dict[str, str]]
@@ -48,11 +42,7 @@ class PublishedTable(NamedTuple):
 
 
 def list_files(raw: Path, corpus: str) -> list[Path]:
-    """List all files below `raw`, sorted, without macOS's `._*`; linked folders are followed.
-
-    Raises:
-        InputError: there is no such folder.
-    """
+    """List all files below `raw`, sorted, without macOS's `._*`; linked folders are followed."""
     if not raw.is_dir():
         readme = f"data/raw/{corpus.lower()}/README.md"
         raise InputError(f"{raw}: no such folder. Put {corpus} there ({readme} says what), or name it with --raw.")
@@ -61,11 +51,7 @@ def list_files(raw: Path, corpus: str) -> list[Path]:
 
 
 def find_table(raw: Path, files: Sequence[Path], wanted: str, corpus: str, hashes: Collection[str] = ()) -> Path:
-    """Return the CSV named `wanted`; of several, one with a known hash, or any if all are equal.
-
-    Raises:
-        InputError: there is none, or there are several that differ.
-    """
+    """Return the CSV named `wanted`; of several, one with a known hash, or any if all are equal."""
     named = [path for path in files if path.name.lower() == wanted]
     if not named:
         present = ", ".join(str(path.relative_to(raw)) for path in files[:5]) or "nothing"
@@ -91,9 +77,6 @@ def read_published(
         columns: required columns besides the key.
         key: columns of whole numbers that name a row.
         fault_of: returns any further fault of a row, or None.
-
-    Raises:
-        InputError: a column is missing, a key is no number or duplicate, or rows are at fault (listed by line).
     """
     text, mended = _decode(path)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
@@ -185,14 +168,7 @@ def published_counts(names: Sequence[str], *rows: Sequence[int]) -> SplitCounts:
 def count_labels(
     tables: Mapping[str, PublishedTable], dialogue_numbers: int, column: str, classes: Sequence[str]
 ) -> SplitCounts:
-    """Count dialogues, utterances and classes of each split.
-
-    Args:
-        tables: CSV of each split.
-        dialogue_numbers: how many numbers of a row's key name its dialogue.
-        column: column of the labels.
-        classes: names to count.
-    """
+    """Count dialogues (the first `dialogue_numbers` of a row's key), utterances and classes of each split."""
     counts = {}
     for split, table in tables.items():
         labels = Counter(label_of(row, column) for row in table.rows.values())

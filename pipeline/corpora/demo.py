@@ -15,11 +15,7 @@ _AGAIN = "Make the corpus again: `python -m pipeline.make_demo`."
 
 
 def read(raw: Path, settings: Prepare) -> RawCorpus:
-    """Read the synthetic corpus's transcripts.
-
-    Raises:
-        InputError: transcripts.csv is missing or empty, lacks a column, or has a value that make_demo never writes.
-    """
+    """Read the synthetic corpus's transcripts."""
     path = Path(raw) / "transcripts.csv"
     if not path.exists():
         raise InputError(f"{path} is missing. {_AGAIN}")

@@ -36,11 +36,7 @@ _LONGEST_LIST = 1000
 
 
 def read(raw: Path, settings: Prepare) -> RawCorpus:
-    """Read EmoryNLP's transcripts, labels, splits, and the paths of its clips.
-
-    Raises:
-        InputError: a CSV is missing or faulty.
-    """
+    """Read EmoryNLP's transcripts, labels, splits, and the paths of its clips."""
     files = csvs.list_files(raw, "EmoryNLP")
     paths = {split: csvs.find_table(raw, files, f"emorynlp_{split}_final.csv", "EmoryNLP") for split in csvs.NAMES}
     tables = {
@@ -65,12 +61,18 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     csvs.print_split_counts("EmoryNLP", counts, PUBLISHED, {"clips": named_clips})
     if not clips:
         console.print("No clips: a text-only corpus.")
+    several = sum(len(speakers(row["Speaker"])) > 1 for table in tables.values() for row in table.rows.values())
+    what, why = "utterances of several speakers", "their names together count as one speaker"
+    notes = [
+        *csvs.encoding_and_clip_notes(tables, len(unused)),
+        Note(action="merged", what=what, count=several, why=why),
+    ]
     return RawCorpus(
         classes=CLASSES,
         protocol=f"EmoryNLP, 7 emotions, {csvs.describe_splits(counts, PUBLISHED)}",
         utterances=utterances,
         problems=problems,
-        notes=[note for note in _notes(tables, len(unused)) if note.count],
+        notes=[note for note in notes if note.count],
     )
 
 
@@ -127,14 +129,3 @@ def _find_clips(raw: Path, files: Sequence[Path]) -> tuple[dict[csvs.Key, PurePa
         clips[key], *copies = sorted(paths, key=lambda path: (len(path.parts), path))
         repeated += copies
     return clips, csvs.grouped_problem("clips", repeated, "clip found twice", "the copy nearest to the top is used")
-
-
-def _notes(tables: Mapping[str, csvs.PublishedTable], unused_clips: int) -> Iterator[Note]:
-    yield from csvs.encoding_and_clip_notes(tables, unused_clips)
-    several = sum(len(speakers(row["Speaker"])) > 1 for table in tables.values() for row in table.rows.values())
-    yield Note(
-        action="merged",
-        what="utterances of several speakers",
-        count=several,
-        why="their names together count as one speaker",
-    )

@@ -127,7 +127,7 @@ class PlannedUtterance:
 
     @property
     def dialogue_id(self) -> str:
-        """The dialogue's id in the corpus."""
+        """Id in the corpus."""
         return f"d{self.dialogue:02d}"
 
     @property
@@ -149,21 +149,17 @@ def generator(seed: int, *key: int) -> np.random.Generator:
 def plan_corpus(seed: int) -> list[PlannedUtterance]:
     """Plan all utterances; draw again until every split has enough of every class."""
     for attempt in itertools.count():
-        rows = _draw_corpus(generator(seed, 0, attempt))
+        rng = generator(seed, 0, attempt)
+        splits = [split for split in SPLITS for _ in range(DIALOGUES[split])]
+        lengths = list(itertools.islice(itertools.cycle(LENGTHS), len(splits) - 1))
+        rng.shuffle(lengths)
+        lengths.insert(SINGLE_UTTERANCE_DIALOGUE, 1)
+        rows = []
+        for dialogue, (split, length) in enumerate(zip(splits, lengths, strict=True)):
+            rows += _draw_dialogue(rng, dialogue, split, length)
         counts = Counter((row.split, row.emotion) for row in rows if row.labelled)
         if all(counts[split, emotion] >= MIN_PER_CLASS for split in SPLITS for emotion in CLASSES):
             return rows
-
-
-def _draw_corpus(rng: np.random.Generator) -> list[PlannedUtterance]:
-    splits = [split for split in SPLITS for _ in range(DIALOGUES[split])]
-    lengths = list(itertools.islice(itertools.cycle(LENGTHS), len(splits) - 1))
-    rng.shuffle(lengths)
-    lengths.insert(SINGLE_UTTERANCE_DIALOGUE, 1)
-    rows = []
-    for dialogue, (split, length) in enumerate(zip(splits, lengths, strict=True)):
-        rows += _draw_dialogue(rng, dialogue, split, length)
-    return rows
 
 
 def _draw_dialogue(rng: np.random.Generator, dialogue: int, split: str, length: int) -> list[PlannedUtterance]:

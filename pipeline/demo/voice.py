@@ -72,11 +72,7 @@ def base_pitch(speaker: int, cast: int) -> float:
 def speak(rng: np.random.Generator, pitch_hz: float, emotion: str, reliability: float) -> np.ndarray:
     """Return the sound of one utterance, [T] float32 in (-1, 1), at `RATE_HZ`, 0.6 to 2.1 s.
 
-    Args:
-        rng: random numbers of this utterance.
-        pitch_hz: the speaker's own pitch.
-        emotion: the emotion shown.
-        reliability: 0 to 1; strength of the emotion, and level above the noise of the room.
+    The reliability (0 to 1) is the strength of the emotion, and the level above the noise of the room.
     """
     # The emotion's manner, weakened by a low reliability, plus this utterance's scatter.
     manner = {

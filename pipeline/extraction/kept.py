@@ -19,13 +19,9 @@ KEPT_DAYS = 30
 
 
 def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], None]) -> None:
-    """Fill the folder `out` with a kept model, or with the one that `make` writes now; a kill leaves it as it was.
+    """Replace the folder `out` by the model kept in `scratch`, or by the one that `make` writes into an empty folder.
 
-    Args:
-        out: folder to write, replaced if it exists.
-        key: hash of everything that determines the model (`pipeline.extraction.scratch.key_of`).
-        scratch: folder of kept models.
-        make: writes the model into an empty folder.
+    `key` is a hash of everything that determines the model. A kill leaves `out` as it was.
     """
     kept = scratch / key
     if kept.is_dir():

@@ -121,13 +121,7 @@ class _Assembly:
 def media_content(
     raw: Path, scratch: Scratch, part: Callable[[Utterance], tuple[str, ...]]
 ) -> Callable[[Utterance], object]:
-    """Return `Extractor.content` of a modality that is read from a file: the file's content, the time span, the region.
-
-    Args:
-        raw: folder that files are relative to.
-        scratch: an open scratch cache.
-        part: `Utterance.heard` or `Utterance.seen`, as a function.
-    """
+    """Return `Extractor.content` of the part (`heard` or `seen`) of a file below `raw`: bytes, time span, region."""
 
     def content(row: Utterance) -> object:
         file, *within = part(row)
@@ -140,11 +134,7 @@ def media_content(
 
 
 def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch: Scratch) -> ExtractionTally:
-    """Make features/<corpus>/<modality>.h5 and the problems table.
-
-    Raises:
-        InputError: utterances.csv and utterances.h5 are not of the same utterances, or something cannot be written.
-    """
+    """Make features/<corpus>/<modality>.h5 and the problems table."""
     utterances = read_utterances(places.utterances)
     if [row.utterance_id for row in rows] != list(utterances.utterance_id):
         raise InputError(

@@ -65,11 +65,19 @@ class Scratch:
     def get(self, key: str) -> Record | None:
         """Return the record of a key; None if there is none, or a damaged one."""
         rows = self._execute("SELECT content FROM records WHERE key = ?", (key,))
-        return _unpack(rows[0][0]) if rows else None
+        try:
+            with np.load(io.BytesIO(rows[0][0]), allow_pickle=False) as members:
+                arrays = {name.removeprefix("array_"): members[name] for name in members if name != "problem"}
+                return Record(arrays, str(members["problem"]))
+        except (IndexError, zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError):
+            return None
 
     def put(self, key: str, record: Record) -> None:
         """Keep a record, which from now on survives a kill of this process."""
-        self._execute("INSERT OR REPLACE INTO records (key, content) VALUES (?, ?)", (key, _pack(record)))
+        content = io.BytesIO()  # NPZ: plain .npy members, each with a checksum
+        arrays = {f"array_{name}": array for name, array in record.arrays.items()}
+        np.savez(content, problem=np.array(record.problem), **arrays)
+        self._execute("INSERT OR REPLACE INTO records (key, content) VALUES (?, ?)", (key, content.getvalue()))
 
     def media_hash(self, path: str | Path) -> str:
         """Return the SHA-256 of a file's content, cached as long as its size and modification time stay."""
@@ -146,19 +154,3 @@ class Scratch:
 def key_of(*parts: object) -> str:
     """Return a hash of what determines a result: parts in JSON's types, with dictionaries in any order."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _pack(record: Record) -> bytes:
-    """Return a record as NPZ: plain .npy members, each with a checksum."""
-    content = io.BytesIO()
-    np.savez(content, problem=np.array(record.problem), **{f"array_{name}": a for name, a in record.arrays.items()})
-    return content.getvalue()
-
-
-def _unpack(content: bytes) -> Record | None:
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as members:
-            arrays = {name.removeprefix("array_"): members[name] for name in members if name != "problem"}
-            return Record(arrays, str(members["problem"]))
-    except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError):
-        return None

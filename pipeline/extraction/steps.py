@@ -44,13 +44,12 @@ class Clock:
 
     def each(self, name: str, items: Iterable) -> Iterator:
         """Yield items, and add the time that each takes to come."""
-        items = iter(items)
+        items, end = iter(items), object()
         while True:
             with self.step(name):
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return
+                item = next(items, end)
+            if item is end:
+                return
             yield item
 
     def unpacked(self, results: Iterable[tuple[int, Any]]) -> Generator[tuple[int, Any], None, None]:
@@ -73,14 +72,7 @@ def write_log(
     """Write versions, counts and times of a run as JSON beside its problems table.
 
     The log is not part of the features file, whose bytes do not depend on the run, and no output of the DVC stage,
-    whose hash would change with every run.
-
-    Args:
-        path: path of the log.
-        identity: identity of the features.
-        computed: number of utterances computed in this run.
-        tally: counts of all utterances by outcome.
-        clock: times of the steps.
+    whose hash would change with every run. `computed` counts the utterances of this run, `tally` all by outcome.
     """
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:

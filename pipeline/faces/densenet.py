@@ -101,12 +101,7 @@ def save_face_net(path: str | Path, net: FaceNet, facts: Mapping[str, object]) -
 
 
 def load_face_net(path: str | Path) -> FaceNet:
-    """Load a checkpoint for inference (eval mode, CPU).
-
-    Raises:
-        InputError: weights or description are missing, unreadable, of another schema, width or set of classes, or
-            lack a tensor.
-    """
+    """Load a checkpoint for inference (eval mode, CPU)."""
     path = Path(path)
     described = read_json(description_path(path))
     expected = {"schema": SCHEMA, "width": WIDTH, "classes": list(CLASSES)}

@@ -60,27 +60,30 @@ def missing_files(folder: str | Path) -> list[str]:
 
 
 def read_ferplus(folder: str | Path, image_size: int) -> dict[str, LabelledFaces]:
-    """Read both files of a folder, join them by row, and scale the faces to [S, S].
-
-    Returns:
-        Faces by split: train, validation, test; each has at least one.
-
-    Raises:
-        InputError: a file is missing, lacks a column, has a bad value or other rows than its partner (with the line).
-    """
+    """Read both files of a folder, join them by row, and return the faces by split, scaled to [S, S]."""
     folder = Path(folder)
+    pixels_csv = folder / PIXELS_FILE
     usages, names, votes = read_votes(folder / VOTES_FILE)
     usable = np.array([bool(name) for name in names]) & wins_as_emotion(votes)
     images = np.zeros((len(votes), image_size, image_size), np.uint8)
     rows = 0
-    for line, row in _rows(folder / PIXELS_FILE, ("pixels", "Usage")):
+    for line, row in _rows(pixels_csv, ("pixels", "Usage")):
         if rows < len(usages) and row["Usage"] != usages[rows]:
             raise InputError(
-                f"{folder / PIXELS_FILE}, line {line}: Usage {row['Usage']!r}, but {str(usages[rows])!r} in the same "
+                f"{pixels_csv}, line {line}: Usage {row['Usage']!r}, but {str(usages[rows])!r} in the same "
                 f"row of {VOTES_FILE}; the two files belong together row by row. {_WHERE_FROM}"
             )
         if rows < len(usages) and usable[rows]:
-            images[rows] = scale_face(_face(folder / PIXELS_FILE, line, row["pixels"]), image_size)
+            try:
+                levels = bytes(map(int, row["pixels"].split()))
+            except ValueError as error:
+                raise InputError(
+                    f"{pixels_csv}, line {line}: pixels are grey levels 0 to 255 between spaces ({error})."
+                ) from None
+            if len(levels) != _SIDE * _SIDE:
+                size = f"{_SIDE}x{_SIDE} = {_SIDE * _SIDE}"
+                raise InputError(f"{pixels_csv}, line {line}: {len(levels)} pixels, expected {size}.")
+            images[rows] = scale_face(np.frombuffer(levels, np.uint8).reshape(_SIDE, _SIDE), image_size)
         rows += 1
     if rows != len(usages):
         raise InputError(
@@ -98,15 +101,7 @@ def read_ferplus(folder: str | Path, image_size: int) -> dict[str, LabelledFaces
 
 
 def read_votes(path: str | Path) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Read fer2013new.csv.
-
-    Returns:
-        Usage of each row, its image name (blank = FER+ removed the image), its votes [N, 10] (eight emotions, unknown,
-        NF).
-
-    Raises:
-        InputError: missing, lacking a column, or with a bad value (with its line).
-    """
+    """Return usage, image name (blank = FER+ removed the image) and votes [N, 10] of each row of fer2013new.csv."""
     usages, names, votes = [], [], []
     for line, row in _rows(Path(path), ("Usage", "Image name", *_OPTIONS)):
         if row["Usage"] not in USAGES.values():
@@ -163,13 +158,3 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
             if None in row.values():
                 raise InputError(f"{path}, line {reader.line_num}: fewer values than columns (truncated file?).")
             yield reader.line_num, row
-
-
-def _face(path: Path, line: int, pixels: str) -> np.ndarray:
-    try:
-        levels = bytes(map(int, pixels.split()))
-    except ValueError as error:
-        raise InputError(f"{path}, line {line}: pixels are grey levels 0 to 255 between spaces ({error}).") from None
-    if len(levels) != _SIDE * _SIDE:
-        raise InputError(f"{path}, line {line}: {len(levels)} pixels, expected {_SIDE}x{_SIDE} = {_SIDE * _SIDE}.")
-    return np.frombuffer(levels, np.uint8).reshape(_SIDE, _SIDE)

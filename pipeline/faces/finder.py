@@ -6,7 +6,7 @@ and small faces), and `whole_frame` for clips that are face crops already.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ _MIN_NEIGHBOURS = 4
 """Overlapping hits that make a face: OpenCV's default of 3 finds faces in foliage and fabric."""
 
 _SMALLEST_PX = 24
-"""Side of the smallest wanted face in the reduced picture: the smallest that the cascade detects. Finer detail costs time
+"""Side of the smallest wanted face in the reduced picture, the least that the cascade detects; finer detail is slower
 and gives false faces."""
 
 _YUNET_SCORE = 0.7
@@ -47,13 +47,6 @@ class Box(NamedTuple):
         return self.width * self.height
 
 
-class Finder(Protocol):
-    """Protocol of face finders."""
-
-    def find(self, image: np.ndarray) -> list[Box]:
-        """Return every face in a picture [H, W] (grey) or [H, W, 3] (BGR), uint8."""
-
-
 class Haar:
     """OpenCV's frontal-face cascade; `min_face` is the smallest face, as a share of the picture's shorter side."""
 
@@ -62,18 +55,14 @@ class Haar:
         self.cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / _CASCADE))
 
     def find(self, image: np.ndarray) -> list[Box]:
-        """Return every face; the boxes are squares."""
+        """Return every face in a picture [H, W] (grey) or [H, W, 3] (BGR), uint8; the boxes are squares."""
         small, scale = _reduced(_grey(image), self.min_face)
         boxes = self.cascade.detectMultiScale(small, scaleFactor=_SCALE_STEP, minNeighbors=_MIN_NEIGHBOURS)
         return [_pixels(np.asarray(box) / scale) for box in boxes]
 
 
 class YuNet:
-    """OpenCV's YuNet detector from an .onnx file (opencv_zoo, face_detection_yunet); `min_face` as of `Haar`.
-
-    Raises:
-        InputError: the file is missing or not a network that OpenCV can read.
-    """
+    """OpenCV's YuNet detector from an .onnx file (opencv_zoo, face_detection_yunet); `min_face` as of `Haar`."""
 
     def __init__(self, path: str | Path, min_face: float):
         self.min_face = min_face
@@ -105,12 +94,11 @@ class WholeFrame:
         return [Box(0, 0, image.shape[1], image.shape[0])]
 
 
-def make_finder(name: str, min_face: float) -> Finder:
-    """Return the finder of a setting `extract_visual.finder`: haar, whole_frame, or the path of a YuNet .onnx.
+Finder = Haar | YuNet | WholeFrame
 
-    Raises:
-        InputError: neither a known name nor a readable YuNet file.
-    """
+
+def make_finder(name: str, min_face: float) -> Finder:
+    """Return the finder of a setting `extract_visual.finder`: haar, whole_frame, or the path of a YuNet .onnx."""
     if name == WHOLE_FRAME:
         return WholeFrame()
     return Haar(min_face) if name == HAAR else YuNet(name, min_face)
@@ -131,15 +119,10 @@ def largest(boxes: Sequence[Box]) -> Box | None:
 
 
 def cut(image: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
-    """Cut a face out as a square and scale it to [S, S] uint8, grey.
+    """Cut a face out of a picture [H, W] or [H, W, 3] as a square, and scale it to [S, S] uint8, grey.
 
-    The box is widened to a square around its centre, then by the margin; beyond the picture its edge is repeated.
-
-    Args:
-        image: [H, W] grey or [H, W, 3] BGR, uint8.
-        box: the face.
-        margin: added on every side, as a share of the square's side.
-        size: S, in pixels.
+    The box is widened to a square around its centre, then on every side by the margin, a share of the square's side;
+    beyond the picture its edge is repeated.
     """
     image = _grey(image)
     side = max(1, round(max(box.width, box.height) * (1 + 2 * margin)))

@@ -92,13 +92,7 @@ def covariation(motion: np.ndarray, loud: np.ndarray) -> float:
 
 
 def loudness(samples: np.ndarray, rate_hz: int, times_s: np.ndarray) -> np.ndarray:
-    """Return the level [T] of the sound at some times, from 0 (`FLOOR_DB` below the loudest moment) to 1.
-
-    Args:
-        samples: [samples] mono, not all zero.
-        rate_hz: their sampling rate.
-        times_s: [T] seconds into the sound.
-    """
+    """Return the level [T] of mono sound, not all zero, at [T] times, from 0 (`FLOOR_DB` below the loudest) to 1."""
     width = max(1, round(SMOOTH_S * rate_hz))
     power = uniform_filter1d(samples.astype(np.float64) ** 2, width, mode="constant")
     level_db = 10 * np.log10(np.maximum(power, 1e-12) / max(power.max(), 1e-12))
@@ -124,16 +118,18 @@ def lip_motion(
                     motion = mouth_change(_face(before[1], box), _face(image, box)) / (time_s - before[0])
                     points.append((moment, motion))
         before = (time_s, image)
-    return [_smooth(points) for points in raw]
+    curves = []
+    for points in raw:
+        moments, motion = np.reshape(points, (-1, 2)).T
+        if len(moments) > 1:
+            width = max(1, round(SMOOTH_S / float(np.median(np.diff(moments)))))
+            motion = uniform_filter1d(motion, width, mode="nearest")
+        curves.append(Curve(moments, motion))
+    return curves
 
 
 def mouth_change(before: np.ndarray, after: np.ndarray) -> float:
-    """Return the change around the mouth less that around the eyes, in units of the face's contrast.
-
-    Args:
-        before: a face [48, 48] float32.
-        after: the same face a moment later.
-    """
+    """Return the change of a face [48, 48] around the mouth less that around the eyes, in units of its contrast."""
     (right, down), _ = cv2.phaseCorrelate(before[_UPPER], after[_UPPER], _WINDOW)
     if max(abs(right), abs(down)) <= _FARTHEST_PX:
         moved = np.array([[1, 0, right], [0, 1, down]], np.float32)
@@ -149,10 +145,3 @@ def _face(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
     side = max(2, round(max(width, height)))
     square = cv2.getRectSubPix(image, (side, side), (x + width / 2, y + height / 2), patchType=cv2.CV_32F)
     return cv2.resize(square, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
-
-
-def _smooth(points: Sequence[tuple[float, float]]) -> Curve:
-    times, motion = np.reshape(points, (-1, 2)).T
-    if len(times) > 1:
-        motion = uniform_filter1d(motion, max(1, round(SMOOTH_S / float(np.median(np.diff(times))))), mode="nearest")
-    return Curve(times, motion)

@@ -70,14 +70,11 @@ class Track:
 
 
 def link(boxes: Sequence[Sequence[Sequence[float]]], cuts: Sequence[bool]) -> list[Track]:
-    """Track faces from frame to frame.
+    """Return tracks in order of their first frame, with every face in exactly one.
 
     Args:
         boxes: for each of K frames, the boxes of its F faces: x, y, width, height.
         cuts: for each frame, whether the camera has cut since the previous one.
-
-    Returns:
-        Tracks in order of their first frame; every face is in exactly one.
     """
     tracks: list[Track] = []
     live: list[Track] = []

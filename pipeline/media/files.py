@@ -56,11 +56,7 @@ class MediaInfo:
 
 
 def probe(path: str | Path) -> MediaInfo:
-    """Open a clip and decode the first frame of each stream.
-
-    Raises:
-        MediaError: missing, unreadable, or neither sound nor picture decodes.
-    """
+    """Decode the first frame of each stream; raise MediaError if the file is missing or nothing decodes."""
     kinds = set()
     with open_media(path) as container:
         streams = [stream for kind in ("audio", "video") if (stream := _first(container, kind)) is not None]
@@ -80,14 +76,9 @@ def probe(path: str | Path) -> MediaInfo:
 
 
 def open_media(path: str | Path, hwaccel: str | None = None) -> av.container.InputContainer:
-    """Open a media file.
+    """Open a media file; raise MediaError if it is missing or unreadable.
 
-    Args:
-        path: the file.
-        hwaccel: kind of device that decodes, such as `cuda`, with the CPU for what it cannot decode. None = the CPU.
-
-    Raises:
-        MediaError: missing or unreadable.
+    `hwaccel` is a kind of device that decodes, such as `cuda`, with the CPU for what it cannot decode; None = the CPU.
     """
     device = HWAccel(hwaccel, allow_software_fallback=True) if hwaccel else None
     try:

@@ -40,15 +40,7 @@ class Span(NamedTuple):
 
 
 class PictureFile(MediaFile):
-    """Media file from which the picture of many spans is sampled; the context manager closes it.
-
-    Args:
-        path: the file.
-        hwaccel: kind of device that decodes; see `open_media`.
-
-    Raises:
-        MediaError: missing, unreadable, or without a picture track.
-    """
+    """Media file whose picture is sampled for many spans; raises MediaError if it has none (`hwaccel`: `open_media`)."""
 
     def __init__(self, path: str | Path, hwaccel: str | None = None):
         self.path, self._hwaccel = path, hwaccel
@@ -91,11 +83,9 @@ class PictureFile(MediaFile):
     def _sample_run(
         self, wanted: dict[int, tuple[Span, np.ndarray]], decode_all: bool = False
     ) -> Iterator[tuple[int, float, np.ndarray]]:
-        """Sample neighbouring spans, by the times of packets; where these lead to nothing, by those of decoded frames.
+        """Sample neighbouring spans (with the middles of their parts, by number) by the times of packets.
 
-        Args:
-            wanted: spans and the middles of their parts, by number.
-            decode_all: take the times from the frames: the packets have none, or do not decode as they promise.
+        Where the packets have no times or do not decode as they promise, the times of decoded frames are used.
         """
         spans = [span for span, _ in wanted.values()]
         read = self._read(min(span.start_s for span in spans), max(span.end_s for span in spans))

@@ -39,11 +39,7 @@ _CONFIGURED_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", 
 
 
 class SoundFile(MediaFile):
-    """Media file from which the sound of many spans is read; the context manager closes it.
-
-    Raises:
-        MediaError: missing, unreadable, or without a sound track.
-    """
+    """Media file whose sound is read for many spans; raises MediaError if it has none."""
 
     def __init__(self, path: str | Path):
         self.path = path

@@ -74,11 +74,7 @@ class Utterance:
 
 
 def read_utterances_csv(path: str | Path) -> list[Utterance]:
-    """Read data/<corpus>/utterances.csv.
-
-    Raises:
-        InputError: missing, lacking a column, or with a value of the wrong type (with its line).
-    """
+    """Read data/<corpus>/utterances.csv."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} is missing. Make it with `python -m pipeline.prepare --corpus {path.parent.name}`.")
@@ -89,7 +85,14 @@ def read_utterances_csv(path: str | Path) -> list[Utterance]:
         try:
             if reader.fieldnames != expected:
                 raise InputError(f"{path}: expected the columns {', '.join(expected)}; found {reader.fieldnames}.")
-            rows += map(_typed, reader)
+            for row in reader:
+                flags = {name: {"True": True, "False": False}.get(row[name]) for name in ("has_audio", "has_video")}
+                if None in flags.values():
+                    values = f"{row['has_audio']!r}, {row['has_video']!r}"
+                    raise ValueError(f"has_audio and has_video are True or False, found {values}")
+                times = {name: float(row[name]) for name in ("start_s", "end_s", "sound_start_s", "sound_end_s")}
+                region = Region(*map(float, row["region"].split(" ", 3)))
+                rows.append(Utterance(**{**row, **times, **flags, "position": int(row["position"]), "region": region}))
         except InputError:
             raise
         except (TypeError, ValueError, csv.Error) as error:
@@ -97,12 +100,3 @@ def read_utterances_csv(path: str | Path) -> list[Utterance]:
     if not rows:
         raise InputError(f"{path} has no utterances.")
     return rows
-
-
-def _typed(row: dict[str, str]) -> Utterance:
-    flags = {name: {"True": True, "False": False}.get(row[name]) for name in ("has_audio", "has_video")}
-    if None in flags.values():
-        raise ValueError(f"has_audio and has_video are True or False, found {row['has_audio']!r}, {row['has_video']!r}")
-    times = {name: float(row[name]) for name in ("start_s", "end_s", "sound_start_s", "sound_end_s")}
-    region = Region(*map(float, row["region"].split(" ", 3)))
-    return Utterance(**{**row, **times, **flags, "position": int(row["position"]), "region": region})

@@ -95,24 +95,15 @@ def collate(windows: Sequence[Window], pad: int) -> TokenBatch:
 
 
 def utterance_vectors(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Return the mean of the last layer's states of each utterance's first and last token (docs/method.md, §0).
-
-    Returns:
-        [U, W] in the order of `batch.row_U`.
-    """
+    """Return the mean of the last layer's states of each utterance's first and last token, [U, W] (docs/method.md §0)."""
     states_BLW = model(input_ids=batch.tokens_BL, attention_mask=batch.mask_BL).last_hidden_state
     return (states_BLW[batch.window_U, batch.first_U] + states_BLW[batch.window_U, batch.last_U]) / 2
 
 
 def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
-    """Load an encoder from a local folder or by its name on the Hugging Face hub (or in its local cache).
+    """Load an encoder for windows of `max_tokens` from a folder or by its name on the Hugging Face hub (or its cache).
 
-    Args:
-        name: path or hub name. Weights must be safetensors; code that comes with a model is never run.
-        max_tokens: size of the windows that it will encode.
-
-    Raises:
-        InputError: not found, unreadable, incomplete, not an encoder, or with fewer positions than `max_tokens`.
+    Weights must be safetensors; code that comes with a model is never run.
     """
     try:
         with _quiet_transformers():
@@ -121,7 +112,16 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
                 name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(_not_loaded(name, error)) from error
+        state = "There is no such folder, and no such model could be had from the Hugging Face hub or its local cache."
+        if Path(name).is_dir():
+            files = ", ".join(sorted(path.name for path in Path(name).iterdir())) or "nothing"
+            expected = "expected config.json, model.safetensors and the tokenizer's files."
+            state = f"The folder is there and holds {files}; {expected}"
+        raise InputError(
+            f"The text encoder {str(name)!r} could not be loaded. {state} ({str(error).strip().splitlines()[0]}) Set "
+            "finetune_text.encoder to a folder with the model; where there is internet, `hf download NAME --local-dir "
+            "FOLDER` makes one to copy."
+        ) from error
     # A model that can fill in a masked word has read the words after it; one that generates text has not.
     if model.config.is_encoder_decoder or type(model.config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise InputError(
@@ -173,29 +173,10 @@ def _quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
-def _not_loaded(name: str | Path, error: Exception) -> str:
-    folder = Path(name)
-    if folder.is_dir():
-        files = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-        state = (
-            f"The folder is there and holds {files}; expected config.json, model.safetensors and the tokenizer's files."
-        )
-    else:
-        state = "There is no such folder, and no such model could be had from the Hugging Face hub or its local cache."
-    first = str(error).strip().splitlines()[0]
-    return (
-        f"The text encoder {str(name)!r} could not be loaded. {state} ({first}) Set finetune_text.encoder "
-        "to a folder with the model; where there is internet, `hf download NAME --local-dir FOLDER` makes one to copy."
-    )
-
-
 def build_encoder(texts: Sequence[str], settings: "FinetuneText") -> Encoder:
     """Build a small RoBERTa with random weights and a byte-level BPE learned from `texts`, without a download.
 
     Weights come from torch's global generator; seed it first.
-
-    Raises:
-        InputError: there is no text to learn from.
     """
     texts = [text for text in texts if text.strip()]
     if not texts:

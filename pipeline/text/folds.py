@@ -26,11 +26,7 @@ def fold_folder(encoder: Path, fold: int) -> Path:
 
 
 def deal_folds(rows: Sequence[Utterance], folds: int, seed: int) -> dict[str, int]:
-    """Assign the training dialogues, shuffled, to the folds in turn; return the fold by dialogue id.
-
-    Raises:
-        InputError: there are fewer training dialogues than folds.
-    """
+    """Assign the training dialogues, shuffled, to the folds in turn; return the fold by dialogue id."""
     dialogues = list(dict.fromkeys(row.dialogue_id for row in rows if row.split == "train"))
     if len(dialogues) < folds:
         raise InputError(
@@ -55,11 +51,7 @@ def write_folds(encoder: Path, fold_of: Mapping[str, int]) -> None:
 
 
 def read_folds(encoder: Path) -> dict[str, int]:
-    """Return the fold of every training dialogue, by dialogue id; empty for an encoder without folds.
-
-    Raises:
-        InputError: folds.csv is damaged.
-    """
+    """Return the fold of every training dialogue, by dialogue id; empty for an encoder without folds."""
     path = encoder / TABLE
     if not path.exists():
         return {}

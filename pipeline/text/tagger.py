@@ -81,14 +81,7 @@ class Tagger(nn.Module):
 def train_tagger(
     tagger: Tagger, data: TaggingData, settings: "FinetuneText", where: Device
 ) -> tuple[list[TaggerEpoch], TaggerEpoch]:
-    """Train on `where`, and leave `tagger` in the state of the epoch with the best validation weighted F1.
-
-    Returns:
-        All epochs, and the one that was kept.
-
-    Raises:
-        InputError: the loss stopped being a number.
-    """
+    """Train, leave `tagger` in the state of the best validation weighted F1, and return all epochs and the best."""
     # Weight matrices decay; biases and the gains of norms do not.
     decayed = [weight for weight in tagger.parameters() if weight.ndim > 1]
     others = [weight for weight in tagger.parameters() if weight.ndim <= 1]

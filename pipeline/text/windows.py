@@ -50,11 +50,7 @@ class Window:
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """Return the ids of the tokens that open and close a window: `<s>` `</s>`, or BERT's `[CLS]` `[SEP]`.
-
-    Raises:
-        InputError: the tokenizer has none, like those of generative language models.
-    """
+    """Return the ids of the tokens that open and close a window: `<s>` `</s>`, or BERT's `[CLS]` `[SEP]`."""
     opens = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     closes = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
     if opens is None or closes is None or tokenizer.pad_token_id is None:
@@ -68,10 +64,7 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
 def tokenize(rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase, texts_of: Sequence) -> list[list[int]]:
     """Return the token ids of every utterance, without special tokens; none for an utterance without text.
 
-    Args:
-        rows: rows of the corpus.
-        tokenizer: the encoder's.
-        texts_of: for each row, its text: utterances of one text are tokenised as if joined by spaces.
+    Utterances of one text (its key is in `texts_of`, by row) are tokenised as if joined by spaces.
     """
     texts = [row.text.strip() for row in rows]
     opened = set()  # texts whose first words are tokenised
@@ -167,11 +160,8 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[in
     """Group windows of nearly equal length into batches of indices that cover every window once.
 
     In a batch the longest is at most `WIDEST` times the shortest, so padding stays below 10 % of the tokens. Windows
-    are taken in order, so that full batches do not change when a corpus grows at its end.
-
-    Args:
-        lengths: tokens of each window.
-        batch_tokens: most tokens of a batch, padding included; a longer window is a batch of its own.
+    are taken in order, so that full batches do not change when a corpus grows at its end. A batch has at most
+    `batch_tokens` tokens, padding included; a longer window is a batch of its own.
     """
     full: list[list[int]] = []
     filling: dict[int, list[int]] = {}

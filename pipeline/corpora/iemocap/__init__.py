@@ -13,7 +13,7 @@ from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import RawCorpus
 from pipeline.corpora.iemocap.account import find_problems, notes, print_counts
 from pipeline.corpora.iemocap.protocol import PROTOCOLS, split_of
-from pipeline.corpora.iemocap.release import Release, Turn, read_release
+from pipeline.corpora.iemocap.release import Turn, read_release
 from pipeline.rows.utterances import Region, Utterance
 from pipeline.settings import IemocapOptions, Prepare
 
@@ -22,18 +22,27 @@ _VIDEO = "dialog/avi/DivX/{dialogue}.avi"
 
 
 def read(raw: Path, settings: Prepare) -> RawCorpus:
-    """Read IEMOCAP's turns, label and split them by a protocol of the field, and find their sound and picture.
-
-    Raises:
-        InputError: the release lacks labels for a split, or has malformed files (lines listed).
-    """
+    """Read IEMOCAP's turns, label and split them by a protocol of the field, and find their sound and picture."""
     options = settings.options
     protocol = PROTOCOLS[options.protocol]
     release = read_release(raw)
     splits = split_of(release.turns, options)
     labelled = [turn for turn in release.all_turns if protocol.emotion(turn)]
-    _check_splits(raw, release, {splits[turn.dialogue] for turn in labelled}, options)
-    media = _available_media(raw, release)
+    filled = {splits[turn.dialogue] for turn in labelled}
+    if empty := [split for split in SPLITS if split not in filled]:
+        sessions = ", ".join(map(str, release.sessions))
+        raise InputError(
+            f"{raw}: no labelled turn for {' and '.join(empty)} with split {options.split} and validation "
+            f"{options.validation}: found session(s) {sessions} with {len(release.turns)} dialogue(s). Put the other "
+            "sessions there as well, or choose another iemocap.prepare.options.split or validation."
+        )
+    # A part of the release may lack sound or pictures.
+    folders = [raw / folder for folder in release.sessions.values()]
+    media = {
+        pattern
+        for pattern in (_SOUND, _VIDEO)
+        if any(any(folder.glob(pattern.format(dialogue="Ses*", turn="Ses*"))) for folder in folders)
+    }
     print_counts(release, protocol)
     if not media:
         console.print("No wavs and no videos: a text-only corpus.")
@@ -58,25 +67,6 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         notes=list(notes(release, protocol, options)),
         speaker_independent=True,  # a session's two actors are in no other session
     )
-
-
-def _check_splits(raw: Path, release: Release, filled: set[str], options: IemocapOptions) -> None:
-    """Refuse a part of the release that leaves a split without labels."""
-    empty = [split for split in SPLITS if split not in filled]
-    if empty:
-        sessions = ", ".join(map(str, release.sessions))
-        raise InputError(
-            f"{raw}: no labelled turn for {' and '.join(empty)} with split {options.split} and validation "
-            f"{options.validation}: found session(s) {sessions} with {len(release.turns)} dialogue(s). Put the other "
-            "sessions there as well, or choose another iemocap.prepare.options.split or validation."
-        )
-
-
-def _available_media(raw: Path, release: Release) -> set[str]:
-    """Return the patterns of media files that the release has: a part of it may lack sound or pictures."""
-    folders = [raw / folder for folder in release.sessions.values()]
-    globs = {pattern: pattern.format(dialogue="Ses*", turn="Ses*") for pattern in (_SOUND, _VIDEO)}
-    return {pattern for pattern, wanted in globs.items() if any(any(folder.glob(wanted)) for folder in folders)}
 
 
 def _utterance(

@@ -87,11 +87,7 @@ class Release:
 
 
 def read_release(raw: Path) -> Release:
-    """Read every session below a folder.
-
-    Raises:
-        InputError: no session, a session without labels, labels without transcripts, or malformed lines (listed).
-    """
+    """Read every session below a folder."""
     release = Release(sessions=_find_sessions(raw))
     faults = []
     for number, folder in release.sessions.items():
@@ -171,11 +167,15 @@ def _read_labels(raw: Path, path: Path, release: Release, faults: list[str]) -> 
     for number, line in _lines(path):
         label, vote = _LABEL.fullmatch(line), _VOTE.fullmatch(line)
         if label:
-            if fault := _label_fault(path.stem, turn_id=label[3], code=label[4]):
-                faults.append(f"{file}, line {number}: {fault}")
+            start_s, end_s, turn_id, code = float(label[1]), float(label[2]), label[3], label[4]
+            if not turn_id.startswith(path.stem) or not _TURN.fullmatch(turn_id.removeprefix(path.stem)):
+                expected = f"expected {path.stem}_F000 or the like"
+                faults.append(f"{file}, line {number}: {turn_id!r} is no turn of {path.stem}; {expected}")
+            elif code not in CODES:
+                expected = f"expected {', '.join(CODES)}.{did_you_mean(code, CODES)}"
+                faults.append(f"{file}, line {number}: {turn_id}: unknown emotion code {code!r}; {expected}")
             else:
-                start_s, end_s = float(label[1]), float(label[2])
-                turns.append(Turn(turn_id=label[3], dialogue=path.stem, start_s=start_s, end_s=end_s, code=label[4]))
+                turns.append(Turn(turn_id=turn_id, dialogue=path.stem, start_s=start_s, end_s=end_s, code=code))
         elif vote and turns:
             votes = turns[-1].external if vote[1] == "E" else turns[-1].own
             votes.append(tuple(word.strip() for word in vote[2].split(";") if word.strip()))
@@ -185,14 +185,6 @@ def _read_labels(raw: Path, path: Path, release: Release, faults: list[str]) -> 
         elif not line.startswith(("%", "A-")):  # headers; ratings of valence, activation, dominance
             release.oddities.append((str(file), f"line not understood: line {number}, {line!r}, ignored"))
     return turns
-
-
-def _label_fault(dialogue: str, turn_id: str, code: str) -> str | None:
-    if not turn_id.startswith(dialogue) or not _TURN.fullmatch(turn_id.removeprefix(dialogue)):
-        return f"{turn_id!r} is no turn of {dialogue}; expected {dialogue}_F000 or the like"
-    if code not in CODES:
-        return f"{turn_id}: unknown emotion code {code!r}; expected {', '.join(CODES)}.{did_you_mean(code, CODES)}"
-    return None
 
 
 def _read_transcript(raw: Path, path: Path, release: Release, faults: list[str]) -> dict[str, str]:

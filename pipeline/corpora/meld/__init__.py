@@ -7,7 +7,7 @@ data/raw/meld/README.md lists the files, docs/data.md the facts of the corpus.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from dferc.core.console import console
 from dferc.core.files import file_hash
@@ -87,11 +87,7 @@ VARIANTS = {
 
 
 def read(raw: Path, settings: Prepare) -> RawCorpus:
-    """Read MELD's transcripts, labels, splits, and the paths of its clips.
-
-    Raises:
-        InputError: a CSV is missing or faulty, or there are clips, and none is in a folder that names a split.
-    """
+    """Read MELD's transcripts, labels, splits, and the paths of its clips."""
     labels, variant = settings.options.labels, VARIANTS[settings.options.dialogues]
     published = PUBLISHED[settings.options.dialogues, labels]
     column, classes = labels.capitalize(), LABELS[labels]
@@ -107,9 +103,11 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     tables = {split: csvs.read_published(path, columns, _KEY, fault_of) for split, path in paths.items()}
     clips, problems = find_clips(raw, files)
     rows = [row for split, table in tables.items() for row in _rows(split, table, column, variant, clips)]
-    unused = {split: _unused(clips[split], table, variant) for split, table in tables.items()}
-    for split, clip_paths in unused.items():
-        problems += csvs.grouped_problem(split, clip_paths, "no CSV row", "the clip is ignored")
+    unused = {}
+    for split, table in tables.items():
+        named = {variant.clip(row) for row in table.rows.values()}
+        unused[split] = [path for key, path in clips[split].items() if key not in named]
+        problems += csvs.grouped_problem(split, unused[split], "no CSV row", "the clip is ignored")
     counts = csvs.count_labels(tables, 1, column, classes)
     names = {split: str(path.relative_to(raw)) for split, path in paths.items()}
     problems += csvs.count_problems(counts, published, names) + check_rows(rows, names)
@@ -149,9 +147,3 @@ def _rows(
         # Times are written 00:01:02,345 and 0:01:02,345.
         span = tuple(row[name].strip().lstrip("0") for name in _TIMES) if set(_TIMES) <= set(row) else None
         yield MeldRow(utterance, variant.clip(row), span)
-
-
-def _unused(clips: Clips, table: csvs.PublishedTable, variant: MeldVariant) -> list[PurePath]:
-    """Return the clips of a split that no row of its CSV names."""
-    named = {variant.clip(row) for row in table.rows.values()}
-    return [path for key, path in clips.items() if key not in named]

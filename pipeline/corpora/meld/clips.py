@@ -23,11 +23,7 @@ _FOLDERS = {
 
 
 def find_clips(raw: Path, files: list[Path]) -> tuple[dict[str, Clips], list[Problem]]:
-    """Return the clip of each utterance, per split; the corrected `final_videos_test*` copies are preferred.
-
-    Raises:
-        InputError: there are clips, and none is in a folder that names a split.
-    """
+    """Return the clip of each utterance, per split; the corrected `final_videos_test*` copies are preferred."""
     candidates, unplaced, unnamed = defaultdict(list), [], []
     for path in (path.relative_to(raw) for path in files if path.suffix.lower() == ".mp4"):
         match = _CLIP.fullmatch(path.name)

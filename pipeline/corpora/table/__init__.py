@@ -29,11 +29,7 @@ Dialogues = dict[str, list[TableRow]]
 
 
 def read(raw: Path, settings: Prepare) -> RawCorpus:
-    """Read a table of utterances, or the subtitles beside videos; make splits by dialogue where there are none.
-
-    Raises:
-        InputError: the folder or a file is missing or faulty, rows contradict each other, or a media path leaves `raw`.
-    """
+    """Read a table of utterances, or the subtitles beside videos; make splits by dialogue where there are none."""
     options = settings.options
     if not raw.is_dir():
         raise InputError(f"{raw}: no such folder. Put the table and the media there, or name it with --raw.")
@@ -143,11 +139,7 @@ def _row_problems(rows: Sequence[TableRow]) -> Iterator[Problem]:
 
 
 def _classes(raw: Path, rows: Sequence[TableRow], options: TableOptions) -> tuple[str, ...]:
-    """Return the class names in order; none in a corpus without labels.
-
-    Raises:
-        InputError: a label that is no class, labels that differ in case only, or a single class.
-    """
+    """Return the class names in order; none in a corpus without labels."""
     counts = Counter(row.emotion for row in rows if row.emotion)
     classes = tuple(options.classes)
     if classes:
@@ -208,11 +200,7 @@ def _splits(raw: Path, dialogues: Dialogues, options: TableOptions) -> tuple[dic
 
 
 def _named_splits(raw: Path, dialogues: Dialogues) -> dict[str, str]:
-    """Return the table's own split of each dialogue; {} if no row has one.
-
-    Raises:
-        InputError: an unknown name, a dialogue in two splits, or some dialogues with a split and some without.
-    """
+    """Return the table's own split of each dialogue; {} if no row has one."""
     splits, faults, without = {}, [], []
     for dialogue, rows in dialogues.items():
         with_split = [row for row in rows if row.split]

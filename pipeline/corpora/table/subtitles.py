@@ -32,12 +32,7 @@ _DASH = re.compile(r"\s*(?:[-–—](?!\d)|>>)\s*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cue:
-    """One subtitle; times in seconds as written, even if they make no sense.
-
-    Attributes:
-        number: position in the file, from 1.
-        line: line of its times.
-    """
+    """One subtitle: its number from 1, the line of its times, these as written, even if they make no sense."""
 
     number: int
     line: int
@@ -54,9 +49,6 @@ def read_cues(path: Path, name: str, speaker_prefix: bool) -> tuple[list[Cue], l
         path: .srt or .vtt, in UTF-8.
         name: its name in the problems.
         speaker_prefix: take the speaker from "NAME: text"; from VTT's `<v NAME>` in any case.
-
-    Raises:
-        InputError: not UTF-8, no subtitle file, or lines with malformed times (listed).
     """
     lines = re.split(r"\r\n|\r|\n", read_text(path))
     vtt = path.suffix.lower() == ".vtt"
@@ -65,7 +57,15 @@ def read_cues(path: Path, name: str, speaker_prefix: bool) -> tuple[list[Cue], l
     timings = [number for number, line in enumerate(lines) if _ARROW in line]
     if not timings:
         raise InputError(f"{path} has no cue: no line such as 00:00:01,000 {_ARROW} 00:00:02,500.")
-    refuse(path, [fault for number in timings if (fault := _timing_fault(number, lines[number]))])
+    faults = []
+    for number in timings:
+        match = _TIMING.fullmatch(lines[number])
+        times = match.groups()[:2] if match else []
+        malformed = [time for time in times if not _TIME.fullmatch(time)] if match else [lines[number].strip()]
+        if malformed:
+            expected = f"expected 00:00:01,000 {_ARROW} 00:00:02,500"
+            faults.append(f"line {number + 1}: found the time(s) {', '.join(map(repr, malformed))}; {expected}")
+    refuse(path, faults)
     cues, problems = [], []
     stray = [line.strip() for line in lines[: timings[0]] if line.strip() and not line.strip().isdigit()]
     if stray and not vtt:  # a .vtt has its header there
@@ -84,14 +84,6 @@ def read_cues(path: Path, name: str, speaker_prefix: bool) -> tuple[list[Cue], l
             continue
         cues.append(Cue(number=number, line=timing + 1, start_s=start_s, end_s=end_s, speaker=speaker, text=text))
     return cues, problems
-
-
-def _timing_fault(number: int, line: str) -> str | None:
-    """Describe a fault of a line of times."""
-    match = _TIMING.fullmatch(line)
-    malformed = [time for time in match.groups()[:2] if not _TIME.fullmatch(time)] if match else [line.strip()]
-    expected = f"expected 00:00:01,000 {_ARROW} 00:00:02,500"
-    return f"line {number + 1}: found the time(s) {', '.join(map(repr, malformed))}; {expected}" if malformed else None
 
 
 def _seconds(time: str) -> float:

@@ -24,9 +24,6 @@ def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[
     """Read the cues of every subtitle file below a folder, in order of time, and the table of labels, if there is one.
 
     A dialogue is named after its subtitle file, an utterance after dialogue and cue: `talks/monday_12`.
-
-    Raises:
-        InputError: no subtitles, a video with two of them, or a faulty file.
     """
     files = [
         Path(folder, name) for folder, _, names in os.walk(raw) for name in names if not name.startswith("._")
