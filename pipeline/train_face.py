@@ -52,12 +52,7 @@ _SCORED_AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class FaceScore:
-    """Score of the network on a split.
-
-    Attributes:
-        accuracy: share of correct faces among those with a majority emotion; 0 where there is none.
-        loss: cross-entropy against the votes of all faces, in nats.
-    """
+    """Accuracy on the faces with a majority emotion (0 without any), and cross-entropy against all votes, in nats."""
 
     accuracy: float
     loss: float

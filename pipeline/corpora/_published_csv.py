@@ -181,13 +181,9 @@ def count_labels(
 
 def count_problems(found: SplitCounts, published: SplitCounts, files: Mapping[str, str]) -> list[Problem]:
     """List counts that differ from the published ones; counts that nobody published are not compared."""
+    kept = "kept as found; scores are not comparable with published ones"
     return [
-        Problem(
-            where=split,
-            file=files[split],
-            problem=f"count differs: {name} {found[split][name]}, published {count}",
-            consequence="kept as found; scores are not comparable with published ones",
-        )
+        Problem(split, files[split], f"count differs: {name} {found[split][name]}, published {count}", kept)
         for split, expected in published.items()
         for name, count in expected.items()
         if found[split][name] != count

@@ -37,12 +37,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     if not utterances:
         raise InputError(f"{path} has no utterances. {_AGAIN}")
     unlabelled = [
-        Problem(
-            where=row.utterance_id,
-            file="transcripts.csv",
-            problem="no emotion label",
-            consequence="context only: in no loss and no score",
-        )
+        Problem(row.utterance_id, path.name, "no emotion label", "context only: in no loss and no score")
         for row in utterances
         if not row.emotion
     ]

@@ -85,11 +85,7 @@ def _fault(row: Mapping[str, str]) -> str | None:
 
 
 def speakers(written: str) -> list[str]:
-    """Return the names in a list written as Python does, "['Ross Geller']"; read as a literal, never executed.
-
-    Raises:
-        ValueError: it is no list of names.
-    """
+    """Return the names in a list in Python's notation, "['Ross Geller']", never executed; raise ValueError for others."""
     try:
         names = ast.literal_eval(written.strip()) if len(written) <= _LONGEST_LIST else None
     except (ValueError, SyntaxError, RecursionError, MemoryError):

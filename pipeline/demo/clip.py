@@ -84,10 +84,7 @@ def random_pose(rng: np.random.Generator) -> Pose:
 
 
 def encode_mp4(frames: list[np.ndarray] | None, sound_T: np.ndarray | None, fps: float = FPS) -> bytes:
-    """Pack pictures (H.264) and mono sound (AAC) as mp4, either of which may be None.
-
-    One thread and no creation time, so that the same input gives the same bytes.
-    """
+    """Pack pictures (H.264) and mono sound (AAC), or one of them, as mp4; the same input gives the same bytes."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         picture = sound = None

@@ -88,12 +88,7 @@ GAPS = {(26, 2): 3, (47, 1): 1}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Planted:
-    """Signal of one modality of one utterance.
-
-    Attributes:
-        reliability: 0 (nothing of use) to 1 (clear and true).
-        shown: the emotion that the signal shows, perhaps not the true one; empty where there is no signal.
-    """
+    """Reliability (0 to 1) of one modality of an utterance, and the emotion that it shows ("" = there is no signal)."""
 
     reliability: float
     shown: str

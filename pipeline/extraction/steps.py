@@ -91,10 +91,7 @@ def write_log(
 
 
 def prefetched(items: Generator) -> Iterator:
-    """Yield items of a generator while a thread fetches the next ones.
-
-    If closed early, it ends the thread and closes the generator before it returns.
-    """
+    """Yield items while a thread fetches the next ones; if closed early, end the thread and close the generator."""
     end = object()
     with contextlib.closing(items), ThreadPoolExecutor(1) as thread:
         waiting = deque(thread.submit(next, items, end) for _ in range(PREFETCHED))

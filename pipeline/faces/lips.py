@@ -82,10 +82,7 @@ def speaking(
 
 
 def covariation(motion: np.ndarray, loud: np.ndarray) -> float:
-    """Return the sum over a track's moments of motion times loudness, both centred; 0 for less than three moments.
-
-    A sum, not a mean: longer tracks are more certain.
-    """
+    """Return the sum (longer tracks are more certain) of centred motion times loudness; 0 for under three moments."""
     if len(motion) < 3:
         return 0.0
     return float(np.dot(motion - motion.mean(), loud - loud.mean()))

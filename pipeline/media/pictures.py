@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 
 class PictureFile(MediaFile):
-    """Media file whose picture is sampled for many spans; raises MediaError if it has none (`hwaccel`: `open_media`)."""
+    """Media file whose picture is sampled for many spans; raises MediaError if it has none."""
 
     def __init__(self, path: str | Path, hwaccel: str | None = None):
         self.path, self._hwaccel = path, hwaccel

@@ -95,7 +95,7 @@ def collate(windows: Sequence[Window], pad: int) -> TokenBatch:
 
 
 def utterance_vectors(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Return the mean of the last layer's states of each utterance's first and last token, [U, W] (docs/method.md §0)."""
+    """Average the last-layer states of each utterance's first and last token, [U, W] (docs/method.md, §0)."""
     states_BLW = model(input_ids=batch.tokens_BL, attention_mask=batch.mask_BL).last_hidden_state
     return (states_BLW[batch.window_U, batch.first_U] + states_BLW[batch.window_U, batch.last_U]) / 2
 
@@ -151,10 +151,8 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
 
 
 def position_limit(model: PreTrainedModel) -> int | None:
-    """Return the most tokens of an input, None = any number.
-
-    RoBERTa and its relatives count positions from their padding id + 1: its 514 positions are for 512 tokens.
-    """
+    """Return the most tokens of an input, None = any number."""
+    # RoBERTa and its relatives count positions from their padding id + 1: its 514 positions are for 512 tokens.
     positions = getattr(model.config, "max_position_embeddings", None)
     offset = getattr(getattr(model, "embeddings", None), "padding_idx", None)
     return positions if positions is None or offset is None else positions - offset - 1

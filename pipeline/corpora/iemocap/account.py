@@ -21,6 +21,9 @@ from pipeline.corpora.iemocap.release import SESSIONS, Release, Turn
 from pipeline.settings import IemocapOptions
 
 _OWN = "kept as found; scores are not comparable with published ones"
+_OWN_PROMOTED = (
+    "promoted by the same rule, from the votes that are there; scores are not comparable with published ones"
+)
 _RULE = "Happiness alone has the most votes: every label of the raters, the first of each actor's own"
 
 
@@ -32,51 +35,35 @@ def find_problems(
         yield Problem(where=file, file=file, problem=oddity, consequence="not used")
     for turn in release.all_turns:
         if not turn.text:
-            yield Problem(where=turn.turn_id, file="", problem="empty transcript", consequence="kept, text empty")
+            yield Problem(turn.turn_id, "", "empty transcript", "kept, text empty")
     if release.overlaps:
-        problem = f"overlap lines: {release.overlaps} transcript lines of both at once (_MXX, _FXX)"
-        yield Problem(where="transcriptions", file="", problem=problem, consequence="left out: nobody's turn")
-    yield from _promoted(release, protocol)
+        overlaps = f"overlap lines: {release.overlaps} transcript lines of both at once (_MXX, _FXX)"
+        yield Problem("transcriptions", "", overlaps, "left out: nobody's turn")
+    if protocol.promotes:
+        promoted = [turn for turn in release.all_turns if is_promoted(turn)]
+        for turn in promoted:
+            counted = ", ".join(f"{label} {count}" for label, count in votes(turn).most_common())
+            yield Problem(turn.turn_id, "", f"promoted: undecided, {counted}", "happy")
+        if hash_of(turn.turn_id for turn in promoted) != PROMOTED_SHA256:
+            differ = f"promoted turns differ: {len(promoted)}, not the {PROMOTED} of the field's pickles"
+            yield Problem("EmoEvaluation", "", differ, _OWN_PROMOTED)
     outside = defaultdict(list)
     for turn in release.all_turns:
         if not protocol.emotion(turn):
             outside[turn.code].append(turn.turn_id)
     action = "dropped" if options.context_turns == "drop" else "kept without a label, as context"
     for code, ids in sorted(outside.items()):
-        yield Problem(
-            where=ids[0],
-            file="",
-            problem=f"outside the classes: {code}, {len(ids)} turn(s)",
-            consequence=f"{action} (context_turns: {options.context_turns})",
-        )
+        problem = f"outside the classes: {code}, {len(ids)} turn(s)"
+        yield Problem(ids[0], "", problem, f"{action} (context_turns: {options.context_turns})")
     for session in SESSIONS:
         if session not in release.sessions:
-            yield Problem(where=f"Session{session}", file="", problem="session missing", consequence=_OWN)
+            yield Problem(f"Session{session}", "", "session missing", _OWN)
     for name, count, published in _counts(release, protocol):
         if count != published:
-            problem = f"count differs: {count}, published {published}"
-            yield Problem(where=name, file="", problem=problem, consequence=_OWN)
+            yield Problem(name, "", f"count differs: {count}, published {published}", _OWN)
     for name in COSMIC_VALIDATION if options.validation == "cosmic" else ():
         if name not in splits:
-            yield Problem(where=name, file="", problem="validation dialogue missing", consequence=_OWN)
-
-
-def _promoted(release: Release, protocol: Protocol) -> Iterator[Problem]:
-    """Yield each promoted turn with its votes, and whether they are the 53 of the field's pickles."""
-    if not protocol.promotes:
-        return
-    promoted = [turn for turn in release.all_turns if is_promoted(turn)]
-    for turn in promoted:
-        counted = ", ".join(f"{label} {count}" for label, count in votes(turn).most_common())
-        yield Problem(where=turn.turn_id, file="", problem=f"promoted: undecided, {counted}", consequence="happy")
-    if hash_of(turn.turn_id for turn in promoted) != PROMOTED_SHA256:
-        yield Problem(
-            where="EmoEvaluation",
-            file="",
-            problem=f"promoted turns differ: {len(promoted)}, not the {PROMOTED} of the field's pickles",
-            consequence="promoted by the same rule, from the votes that are there; scores are not comparable with "
-            "published ones",
-        )
+            yield Problem(name, "", "validation dialogue missing", _OWN)
 
 
 def notes(release: Release, protocol: Protocol, options: IemocapOptions) -> Iterator[Note]:

@@ -20,14 +20,7 @@ _FOUR = {"hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral", "ang": 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Protocol:
-    """Labels, and the counts of a complete release.
-
-    Attributes:
-        classes: class of each majority label; the classes' order is the class ids.
-        promotes: whether undecided turns are promoted to happy.
-        per_class: published turns of each class.
-        per_session: published turns of each session.
-    """
+    """Class of each majority label, whether undecided turns are promoted to happy, and published counts of turns."""
 
     classes: Mapping[str, str]
     promotes: bool
