@@ -85,7 +85,7 @@ def _fault(row: Mapping[str, str]) -> str | None:
 
 
 def speakers(written: str) -> list[str]:
-    """Return the names in a list in Python's notation, "['Ross Geller']", never executed; raise ValueError for others."""
+    """Return the names in a list in Python's notation, "['Ross Geller']", never executed; ValueError for others."""
     try:
         names = ast.literal_eval(written.strip()) if len(written) <= _LONGEST_LIST else None
     except (ValueError, SyntaxError, RecursionError, MemoryError):

@@ -15,7 +15,7 @@ from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.tables import write_table
 from dferc.store.rows import UNLABELLED
-from pipeline.finetune_text import make_encoder, main, make_tagging_data
+from pipeline.finetune_text import main, make_encoder, make_tagging_data
 from pipeline.rows.utterances import Utterance
 from pipeline.text.encoder import collate, load_encoder
 from pipeline.text.tagger import Tagger, shuffled_batches, train_tagger, validate
@@ -42,11 +42,11 @@ def run(folder, rows=ROWS, device="cpu", **changes):
 
 
 def refused(folder, *message, rows=ROWS, **changes):
-    """The stage ends with status 1 and one message, in which these parts stand, and writes nothing."""
+    """Check that the stage ends with status 1 and one message with these parts, and writes nothing."""
     result = run(folder, rows, **changes)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
-    told = re.sub(r"\s+", " ", result.stderr)
-    assert all(part in told for part in message), told
+    printed = re.sub(r"\s+", " ", result.stderr)
+    assert all(part in printed for part in message), printed
     assert not (folder / "model").exists()
 
 

@@ -28,7 +28,7 @@ OUTPUTS = ("utterances.csv", "problems.csv", "utterances.h5")
 
 @pytest.fixture
 def raw(tmp_path):
-    """A miniature MELD whose clips show every fault; see `CLIPS_MEASURED`."""
+    """Make a miniature MELD whose clips show every fault; see `CLIPS_MEASURED`."""
     folder = write_csvs(tmp_path / "raw")
     clip = write_clip_in(folder)
     clip("train/dia0_utt0", sound=tone(1), pictures=PICTURES)
@@ -108,8 +108,8 @@ def test_every_fault_of_a_clip_is_in_the_problems_table(tmp_path, raw):
     assert result.exit_code == 0, result.output
 
     table = [row for row in read_csv(out / "problems.csv") if not row["problem"].startswith("count differs")]
-    told = {(row["where"], row["file"], row["problem"]) for row in table}
-    assert told == {
+    problems = {(row["where"], row["file"], row["problem"]) for row in table}
+    assert problems == {
         ("train_dia0_utt1", "train/dia0_utt1.mp4", "no sound track"),
         ("train_dia0_utt3", "train/dia0_utt3.mp4", "no picture"),
         ("train_dia2_utt0", "train/dia2_utt0.mp4", "unreadable: Invalid data found when processing input"),
@@ -139,7 +139,7 @@ def test_trainer_gets_the_same_rows(tmp_path, raw):
 
 def test_report_says_what_the_corpus_holds(tmp_path, raw):
     result, _ = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
-    said = _flat(result.stderr)
+    printed = _flat(result.stderr)
 
     for line in (
         "dialogues 2 1 1",
@@ -152,7 +152,7 @@ def test_report_says_what_the_corpus_holds(tmp_path, raw):
         "no sound track 3 train_dia0_utt1:",
         "unreadable 2 train_dia2_utt0",
     ):
-        assert f" {line}" in said, line
+        assert f" {line}" in printed, line
 
 
 def test_too_many_unreadable_clips_fail_but_are_all_listed(tmp_path, raw):
@@ -210,8 +210,8 @@ def test_published_meld_is_prepared_from_its_csvs(tmp_path):
     result, out = _run(tmp_path, SHARED / "data" / "MELD", REPOSITORY / "params.yaml")
 
     assert result.exit_code == 0, result.output
-    said = _flat(result.stderr)
-    assert " of one utterance 70 6 12 " in said and " with gaps in positions 72 2 2 " in said
+    printed = _flat(result.stderr)
+    assert " of one utterance 70 6 12 " in printed and " with gaps in positions 72 2 2 " in printed
     rows = store.read_utterances(out / "utterances.h5")
     assert len(rows) == 13708
     assert rows.speaker_order.max() + 1 == 9  # hence the width of the field's speaker vectors
@@ -264,8 +264,8 @@ def test_identical_clips_of_a_corpus_are_in_its_problems_table(tmp_path):
     clip("dev/dia0_utt0", pictures=PICTURES)
 
     _, out = _run(tmp_path, tmp_path / "raw", _params(tmp_path, max_unreadable=1.0))
-    told = {row["file"]: (row["problem"], row["consequence"]) for row in read_csv(out / "problems.csv")}
-    assert told["dev/dia0_utt0.mp4"] == (
+    problems = {row["file"]: (row["problem"], row["consequence"]) for row in read_csv(out / "problems.csv")}
+    assert problems["dev/dia0_utt0.mp4"] == (
         "identical clips: same bytes as train/dia0_utt0.mp4",
         "kept, labelled anger; the earlier one: neutral",
     )
@@ -275,8 +275,8 @@ def test_identical_clips_of_a_corpus_are_in_its_problems_table(tmp_path):
         "dev_dia0_utt0": "validation",
     }
     # Eight rows, two clips: six are missing, two have no sound, one is a copy with another label.
-    told = {(note.what, note.count, note.why) for note in rows.notes if note.what.startswith("utterances: ")}
-    assert told == {
+    problems = {(note.what, note.count, note.why) for note in rows.notes if note.what.startswith("utterances: ")}
+    assert problems == {
         ("utterances: clip missing", 6, "no audio and no visual; the text is kept"),
         ("utterances: no sound track", 2, "no audio; picture and text are kept"),
     }

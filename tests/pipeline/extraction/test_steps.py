@@ -13,7 +13,7 @@ from pipeline.extraction.steps import Clock, Measured, prefetched, write_log
 
 @pytest.fixture
 def ticks(monkeypatch):
-    """A clock that a test moves by hand."""
+    """Replace the clock by one that a test moves by hand."""
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     return now

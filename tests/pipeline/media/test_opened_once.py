@@ -31,7 +31,8 @@ def test_a_long_file_is_opened_once_by_one_of_two_workers(tmp_path, modality):
         "audio": "stage.functionals.functionals = noted_opens.functionals",
         "visual": "stage.cut_faces = noted_opens.cut_faces",
     }[modality]
-    program = f"from tests.helpers import noted_opens; from pipeline import extract_{modality} as stage; {patch}; stage.main()"
+    imports = f"from tests.helpers import noted_opens; from pipeline import extract_{modality} as stage"
+    program = f"{imports}; {patch}; stage.main()"
     arguments = stage_arguments(tmp_path, workers=2, **changes)
     subprocess.run([sys.executable, "-c", program, *arguments], cwd=REPOSITORY, check=True)
     opened = Counter((tmp_path / "opened.txt").read_text().split())

@@ -19,7 +19,7 @@ def grey_levels(frames):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The packets that went into a decoder, with those that it skips."""
+    """Return the packets that went into a decoder, with those that it skips."""
     fed = []
     feed = pictures.PictureFile._decode_packet
 

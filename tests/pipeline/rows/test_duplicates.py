@@ -1,4 +1,4 @@
-"""Media of the same bytes: found by content, told once per copy, numbered for the protocol card."""
+"""Media of the same bytes: found by content, listed once per copy, numbered for the protocol card."""
 
 import pytest
 
