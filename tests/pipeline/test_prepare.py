@@ -1,6 +1,5 @@
 """prepare: what is measured in the clips becomes rows and problems; a corpus without its media is refused."""
 
-import contextlib
 import itertools
 import re
 import sys
@@ -26,10 +25,10 @@ PICTURES = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
 OUTPUTS = ("utterances.csv", "problems.csv", "utterances.h5")
 
 
-@pytest.fixture
-def raw(tmp_path):
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
     """Make a miniature MELD whose clips show every fault; see `CLIPS_MEASURED`."""
-    folder = write_csvs(tmp_path / "raw")
+    folder = write_csvs(tmp_path_factory.mktemp("meld") / "raw")
     clip = write_clip_in(folder)
     clip("train/dia0_utt0", sound=tone(1), pictures=PICTURES)
     clip("train/dia0_utt1", pictures=PICTURES[:5])
@@ -39,6 +38,15 @@ def raw(tmp_path):
     clip("dev/dia0_utt1", pictures=[])
     clip("test/dia7_utt0", pictures=itertools.repeat(PICTURES[0], 300), frames_per_s=1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(raw, tmp_path_factory):
+    """Prepare the miniature; return the result and the folder of the outputs."""
+    folder = tmp_path_factory.mktemp("prepared")
+    result, out = _run(folder, raw, _params(folder, max_unreadable=0.4))
+    assert result.exit_code == 0, result.output
+    return result, out
 
 
 CLIPS_MEASURED = {
@@ -90,10 +98,8 @@ def _flat(text):
 # ---------------------------------------------------------------------------------------------------- whole runs
 
 
-def test_measured_clips_become_rows(tmp_path, raw):
-    result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
-    assert result.exit_code == 0, result.output
-
+def test_measured_clips_become_rows(prepared):
+    _, out = prepared
     rows = {row.utterance_id: row for row in read_utterances_csv(out / "utterances.csv")}
     assert list(rows) == list(CLIPS_MEASURED)
     for name, (end_s, has_audio, has_video) in CLIPS_MEASURED.items():
@@ -103,10 +109,8 @@ def test_measured_clips_become_rows(tmp_path, raw):
         assert end_s <= row.end_s <= end_s + (0.13 if has_audio else 0.001), name
 
 
-def test_every_fault_of_a_clip_is_in_the_problems_table(tmp_path, raw):
-    result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
-    assert result.exit_code == 0, result.output
-
+def test_every_fault_of_a_clip_is_in_the_problems_table(prepared):
+    _, out = prepared
     table = [row for row in read_csv(out / "problems.csv") if not row["problem"].startswith("count differs")]
     problems = {(row["where"], row["file"], row["problem"]) for row in table}
     assert problems == {
@@ -123,9 +127,8 @@ def test_every_fault_of_a_clip_is_in_the_problems_table(tmp_path, raw):
     assert all(row["consequence"] for row in table)
 
 
-def test_trainer_gets_the_same_rows(tmp_path, raw):
-    _, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
-
+def test_trainer_gets_the_same_rows(prepared):
+    _, out = prepared
     rows = store.read_utterances(out / "utterances.h5")
 
     assert (rows.corpus, rows.classes[4]) == ("meld", "joy")
@@ -137,8 +140,8 @@ def test_trainer_gets_the_same_rows(tmp_path, raw):
     assert rows.end_s[6] == 30.0
 
 
-def test_report_says_what_the_corpus_holds(tmp_path, raw):
-    result, _ = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
+def test_report_shows_the_counts_of_the_corpus(prepared):
+    result, _ = prepared
     printed = _flat(result.stderr)
 
     for line in (
@@ -170,28 +173,20 @@ def test_share_of_unreadable_clips_may_be_reached(tmp_path, raw):
     assert _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.375))[0].exit_code == 0
 
 
-def test_same_input_gives_the_same_bytes_with_any_number_of_workers(tmp_path, raw):
-    params = _params(tmp_path, max_unreadable=0.4)
-    outputs = []
-    for workers in ("0", "2"):
-        result, out = _run(tmp_path, raw, params, "--workers", workers)
-        assert result.exit_code == 0, result.output
-        outputs.append([(out / name).read_bytes() for name in OUTPUTS])
+def test_same_input_gives_the_same_bytes_with_any_number_of_workers(tmp_path, raw, prepared):
+    result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4), "--workers", "2")
 
-    assert outputs[0] == outputs[1]
+    assert result.exit_code == 0, result.output
+    assert [(out / name).read_bytes() for name in OUTPUTS] == [(prepared[1] / name).read_bytes() for name in OUTPUTS]
 
 
-def test_ray_gives_the_same_bytes(tmp_path, raw):
+def test_ray_gives_the_same_bytes(tmp_path, raw, prepared):
     from tests.helpers.clusters import ray_here  # skips where Ray is not installed
 
-    params = _params(tmp_path, max_unreadable=0.4)
-    outputs = []
-    for ways in (["--workers", "0"], ["--engine", "ray", "--workers", "2"]):
-        with ray_here(num_cpus=2) if "ray" in ways else contextlib.nullcontext():
-            result, out = _run(tmp_path, raw, params, *ways)
-        assert result.exit_code == 0, result.output
-        outputs.append([(out / name).read_bytes() for name in OUTPUTS])
-    assert outputs[0] == outputs[1]
+    with ray_here(num_cpus=2):
+        result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4), "--engine", "ray", "--workers", "2")
+    assert result.exit_code == 0, result.output
+    assert [(out / name).read_bytes() for name in OUTPUTS] == [(prepared[1] / name).read_bytes() for name in OUTPUTS]
 
 
 def test_csvs_alone_make_a_text_only_corpus(tmp_path):

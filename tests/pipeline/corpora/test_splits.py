@@ -49,7 +49,7 @@ def test_three_dialogues_fill_three_splits_and_two_cannot():
         split_dialogues(alike(2) | {"x": Counter({"": 5})}, SHARES, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(DIALOGUES, st.integers(0, 5))
 def test_every_dialogue_is_dealt_once_and_every_split_has_a_label(dialogues, seed):
     labelled = [name for name, counts in dialogues.items() if set(counts) - {""}]

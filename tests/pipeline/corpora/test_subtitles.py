@@ -207,7 +207,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.lists(PIECES, max_size=12).map("".join), st.sampled_from(["srt", "vtt"]))
 def test_any_mixture_of_lines_is_read_or_refused(tmp_path_factory, text, suffix):
     folder = tmp_path_factory.mktemp("mixture")

@@ -267,7 +267,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(PIECES, max_size=25).map("".join),
     st.sampled_from([HEADER, "dialogue_id,text\n", ""]),
