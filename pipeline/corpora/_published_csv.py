@@ -179,35 +179,35 @@ def count_labels(
     return counts
 
 
-def count_problems(found: SplitCounts, published: SplitCounts, files: Mapping[str, str]) -> list[Problem]:
+def count_problems(counts: SplitCounts, published: SplitCounts, files: Mapping[str, str]) -> list[Problem]:
     """List counts that differ from the published ones; counts that nobody published are not compared."""
     kept = "kept as found; scores are not comparable with published ones"
     return [
-        Problem(split, files[split], f"count differs: {name} {found[split][name]}, published {count}", kept)
+        Problem(split, files[split], f"count differs: {name} {counts[split][name]}, published {count}", kept)
         for split, expected in published.items()
         for name, count in expected.items()
-        if found[split][name] != count
+        if counts[split][name] != count
     ]
 
 
-def describe_splits(found: SplitCounts, published: SplitCounts) -> str:
+def describe_splits(counts: SplitCounts, published: SplitCounts) -> str:
     """Return the splits for the protocol: as published, or an own selection."""
-    if not count_problems(found, published, dict.fromkeys(published, "")):
+    if not count_problems(counts, published, dict.fromkeys(published, "")):
         return "published splits"
-    sizes = ", ".join(f"{split} {counts['utterances']}" for split, counts in found.items())
+    sizes = ", ".join(f"{split} {of_split['utterances']}" for split, of_split in counts.items())
     return f"own selection ({sizes} utterances)"
 
 
 def print_split_counts(
-    corpus: str, found: SplitCounts, published: SplitCounts, further: Mapping[str, Sequence[object]]
+    corpus: str, counts: SplitCounts, published: SplitCounts, further: Mapping[str, Sequence[object]]
 ) -> None:
     """Print the counts beside the published ones, and further cells per split."""
-    table = Table("", *found, title=f"{corpus} (where they differ: found / published)")
+    table = Table("", *counts, title=f"{corpus} (where they differ: found / published)")
     differ = False
-    for name in next(iter(found.values())):
+    for name in next(iter(counts.values())):
         cells = []
-        for split, counts in found.items():
-            count, expected = counts[name], published[split].get(name, counts[name])
+        for split, of_split in counts.items():
+            count, expected = of_split[name], published[split].get(name, of_split[name])
             differ |= count != expected
             cells.append(str(count) if count == expected else f"[bold red]{count} / {expected}[/]")
         table.add_row(name, *cells)

@@ -149,14 +149,14 @@ def read_json(path: str | Path) -> dict:
     return content
 
 
-def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """Describe each tensor that stops `found` from being loaded in place of `expected`."""
-    faults = [f"{name} is missing" for name in expected if name not in found]
-    faults += [f"{name} is not known here" for name in found if name not in expected]
-    for name in expected.keys() & found.keys():
-        if expected[name].shape != found[name].shape:
-            faults.append(f"{name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}")
-        elif found[name].is_floating_point() and not found[name].isfinite().all():
+def _compare(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+    """Describe each tensor that stops `weights` from being loaded in place of `expected`."""
+    faults = [f"{name} is missing" for name in expected if name not in weights]
+    faults += [f"{name} is not known here" for name in weights if name not in expected]
+    for name in expected.keys() & weights.keys():
+        if expected[name].shape != weights[name].shape:
+            faults.append(f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(expected[name].shape)}")
+        elif weights[name].is_floating_point() and not weights[name].isfinite().all():
             faults.append(f"{name} has values that are not finite")
     return sorted(faults)
 

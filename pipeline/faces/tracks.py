@@ -78,12 +78,12 @@ def link(boxes: Sequence[Sequence[Sequence[float]]], cuts: Sequence[bool]) -> li
     """
     tracks: list[Track] = []
     live: list[Track] = []
-    for frame, (found, cut) in enumerate(zip(boxes, cuts, strict=True)):
+    for frame, (faces, cut) in enumerate(zip(boxes, cuts, strict=True)):
         live = [] if cut else [track for track in live if frame - track.frames[-1] <= MAX_MISSED + 1]
-        overlap = np.array([[_overlap(track.expected(frame), box) for box in found] for track in live])
+        overlap = np.array([[_overlap(track.expected(frame), box) for box in faces] for track in live])
         pairs = zip(*linear_sum_assignment(overlap, maximize=True), strict=True) if overlap.size else ()
         owner = {face: live[row] for row, face in pairs if overlap[row, face] >= MIN_OVERLAP}
-        for face, box in enumerate(found):
+        for face, box in enumerate(faces):
             if face not in owner:
                 owner[face] = Track()
                 tracks.append(owner[face])

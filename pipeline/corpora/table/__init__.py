@@ -187,8 +187,8 @@ def _splits(raw: Path, dialogues: Dialogues, options: TableOptions) -> tuple[dic
     if "validation" not in named.values() and options.validation_share:
         training = [name for name, split in named.items() if split == "train"]
         shares = {"train": 1 - options.validation_share, "validation": options.validation_share}
-        made = make(training, shares) if labelled & set(training) else {}
-        return named | made, f"splits of the table, validation made {method}: {options.validation_share:g} of train"
+        dealt = make(training, shares) if labelled & set(training) else {}
+        return named | dealt, f"splits of the table, validation made {method}: {options.validation_share:g} of train"
     train, validation = ({name for name in named if named[name] == split} for split in ("train", "validation"))
     if labelled & train and validation and not labelled & validation:
         raise InputError(
