@@ -1,1 +1,1 @@
-"""Stage 1 of DF-ERC: media and transcripts -> cached features; one module per DVC stage, and what they share."""
+"""Stage 1 of DF-ERC: media -> features. Faulty input raises `dferc.core.errors.InputError` with place and remedy."""

@@ -11,7 +11,7 @@ from dferc.core.console import readable_errors
 from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
 from pipeline.audio import functionals
-from pipeline.extraction.loop import Extractor, Tally, extract, media_content
+from pipeline.extraction.loop import Extractor, ExtractionTally, extract, media_content
 from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.scratch import Record, Scratch
 from pipeline.extraction.steps import Clock
@@ -24,7 +24,7 @@ from pipeline.settings import ExtractAudio, load_settings
 @stage_options("audio")
 @engine_options
 @readable_errors
-def main(places: Places, workers: engine.Workers) -> Tally:
+def main(places: Places, workers: engine.Workers) -> ExtractionTally:
     """Extract openSMILE functionals of every utterance with sound."""
     settings = load_settings(places.params).corpus(places.corpus).extract_audio
     rows = read_utterances_csv(places.table)

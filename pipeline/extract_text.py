@@ -19,7 +19,7 @@ from dferc.core.device import DEVICES, Device, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.engine.options import network_options
-from pipeline.extraction.loop import Extractor, Tally, extract
+from pipeline.extraction.loop import Extractor, ExtractionTally, extract
 from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.scratch import Record, Scratch
 from pipeline.extraction.steps import Clock
@@ -47,7 +47,9 @@ BATCH_TOKENS = 8192
 )
 @network_options
 @readable_errors
-def main(places: Places, encoder: Path | None, device: str, batch_tokens: int, workers: engine.Workers) -> Tally:
+def main(
+    places: Places, encoder: Path | None, device: str, batch_tokens: int, workers: engine.Workers
+) -> ExtractionTally:
     """Encode every utterance within its dialogue."""
     settings = load_settings(places.params).corpus(places.corpus).extract_text
     folder = encoder or Path("models", places.corpus, "text")

@@ -22,7 +22,7 @@ from dferc.core.device import DEVICES, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
-from pipeline.extraction.loop import Extractor, Tally, extract, media_content
+from pipeline.extraction.loop import Extractor, ExtractionTally, extract, media_content
 from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.scratch import Record, Scratch
 from pipeline.extraction.steps import Clock, prefetched
@@ -51,7 +51,9 @@ QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 )
 @engine_options
 @readable_errors
-def main(places: Places, face: Path | None, device: str, hwaccel: str | None, workers: engine.Workers) -> Tally:
+def main(
+    places: Places, face: Path | None, device: str, hwaccel: str | None, workers: engine.Workers
+) -> ExtractionTally:
     """Extract the face features of every utterance with a picture."""
     settings = load_settings(places.params).corpus(places.corpus).extract_visual
     rows = read_utterances_csv(places.table)

@@ -1,11 +1,11 @@
-"""The text encoder, fine-tuned to tell the training split's emotions.
+"""Fine-tuning of the text encoder on the training split's emotions.
 
-`python -m pipeline.finetune_text --corpus meld` writes models/meld/text/: encoder and tokenizer (what extract_text
-reads), the classifier that was trained with them, metrics.json and history.csv.
+`python -m pipeline.finetune_text --corpus meld` writes models/meld/text/: encoder and tokenizer (for extract_text), the
+classifier that was trained with them, metrics.json and history.csv.
 
-A linear classifier on each utterance's vector (METHOD §0: the vector that extract_text will take) is trained together
-with the encoder over whole-dialogue windows. The epoch with the best validation weighted F1 is kept; the test split is
-not looked at. `epochs: 0` keeps the encoder as published. `folds: k` tunes k more encoders, for cross-fitted features
+A linear classifier on each utterance's vector (docs/method.md, §0: the vector of extract_text) is trained together with
+the encoder over whole-dialogue windows. The epoch with the best validation weighted F1 is kept; the test split is not
+used. `epochs: 0` keeps the encoder as published. `folds: k` tunes k more encoders, for cross-fitted features
 (`pipeline.text.folds`).
 """
 
@@ -32,7 +32,7 @@ from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import FinetuneText, load_settings
 from pipeline.text.encoder import Encoder, build_encoder, load_encoder
 from pipeline.text.folds import deal_folds, fold_folder, hold_out, write_folds
-from pipeline.text.tagger import Epoch, Tagger, Task, train_tagger
+from pipeline.text.tagger import Tagger, TaggerEpoch, TaggingData, train_tagger
 from pipeline.text.windows import dialogue_windows
 
 
@@ -63,51 +63,42 @@ def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, d
         if fold_of:
             write_folds(part, fold_of)
 
-    make_or_reuse(out, _key(settings, where, table), scratch, make)
+    # Everything that decides the encoder; rounding depends on device, type and threads.
+    folder = Path(settings.encoder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    inputs = [file_hash(table), *([path.relative_to(folder).as_posix(), file_hash(path)] for path in files)]
+    arithmetic = [where.device.type, str(where.dtype), torch.get_num_threads()]
+    versions = [torch.__version__, transformers.__version__]
+    code = code_hash("pipeline.finetune_text")
+    make_or_reuse(out, key_of(settings.model_dump(mode="json"), arithmetic, versions, inputs, code), scratch, make)
     console.print(str(out), markup=False)
 
 
-def _key(settings: FinetuneText, where: Device, table: Path) -> str:
-    """Hash everything that decides the encoder: rounding depends on device, type and threads."""
-    here = Path(settings.encoder)
-    files = sorted(path for path in here.rglob("*") if path.is_file()) if here.is_dir() else []
-    computed = [where.device.type, str(where.dtype), torch.get_num_threads()]
-    versions = [torch.__version__, transformers.__version__]
-    given = [file_hash(table), *([path.relative_to(here).as_posix(), file_hash(path)] for path in files)]
-    return key_of(settings.model_dump(mode="json"), computed, versions, given, code_hash("pipeline.finetune_text"))
-
-
 def fine_tune(rows: Sequence[Utterance], settings: FinetuneText, where: Device, out: Path) -> None:
-    """Tune one encoder on the training split of `rows` and write it into the folder `out`, which is made.
-
-    Raises:
-        InputError: the encoder is not usable, or there is nothing to learn from or to select by.
-    """
+    """Tune one encoder on the training split of `rows` and write it into the new folder `out`."""
     with torch.random.fork_rng([where.device] if where.device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
-        encoder = find_encoder(rows, settings)
+        encoder = make_encoder(rows, settings)
         size = f"{encoder.model.num_parameters():,} parameters, width {encoder.width}"
         console.print(f"{settings.encoder}: {size}; {where.device} ({where.why})", markup=False)
         if settings.epochs == 0:
             console.print("epochs: 0, the encoder stays as published")
-            save(out, encoder, [], None, None)
+            save(out, encoder, [], None)
             return
-        task = make_task(rows, encoder, settings)
+        data = make_tagging_data(rows, encoder, settings)
         console.print(
-            f"windows: {len(task.train)} to train on, {len(task.validation)} to select by; {', '.join(task.classes)}"
+            f"windows: {len(data.train)} to train on, {len(data.validation)} to select by; {', '.join(data.classes)}"
         )
-        tagger = Tagger(encoder, len(task.classes), settings.dropout).to(where.device)
-        history, best = train_tagger(tagger, task, settings, where)
-    save(out, encoder, history, best, (tagger, task.classes))
+        tagger = Tagger(encoder, len(data.classes), settings.dropout).to(where.device)
+        history, best = train_tagger(tagger, data, settings, where)
+    save(out, encoder, history, best)
+    weights = {name: value.cpu() for name, value in tagger.classifier.state_dict().items()}
+    save_file(weights, out / "classifier.safetensors", metadata={"classes": json.dumps(data.classes)})
     console.print(f"epoch {best.epoch} kept: validation weighted F1 {best.validation_weighted_f1:.4f}")
 
 
-def find_encoder(rows: Sequence[Utterance], settings: FinetuneText) -> Encoder:
-    """The encoder that the settings ask for: built from the training text, or loaded from a folder or the hub.
-
-    Raises:
-        InputError: it is not there or not usable, or `scratch` is to stay untrained.
-    """
+def make_encoder(rows: Sequence[Utterance], settings: FinetuneText) -> Encoder:
+    """Build the encoder from the training text, or load it from a folder or the hub."""
     if settings.encoder != "scratch":
         return load_encoder(settings.encoder, settings.max_tokens)
     if settings.epochs == 0:
@@ -117,16 +108,12 @@ def find_encoder(rows: Sequence[Utterance], settings: FinetuneText) -> Encoder:
     return build_encoder([row.text for row in rows if row.split == "train"], settings)
 
 
-def make_task(rows: Sequence[Utterance], encoder: Encoder, settings: FinetuneText) -> Task:
-    """Pack the dialogues, keep the windows that hold a label, and number the classes in alphabetical order.
-
-    Raises:
-        InputError: there is nothing to learn from, to select by, or to tell apart.
-    """
-    seen = {
+def make_tagging_data(rows: Sequence[Utterance], encoder: Encoder, settings: FinetuneText) -> TaggingData:
+    """Pack the dialogues, keep the windows with a label, and number the classes in alphabetical order."""
+    emotions = {
         split: {row.emotion for row in rows if row.split == split and row.emotion} for split in ("train", "validation")
     }
-    classes = tuple(sorted(seen["train"] | seen["validation"]))
+    classes = tuple(sorted(emotions["train"] | emotions["validation"]))
     ids = {name: index for index, name in enumerate(classes)}
     # .get: an emotion of the test split alone has no id here, and the test split is not used.
     labels_N = torch.tensor([ids.get(row.emotion, UNLABELLED) for row in rows])
@@ -145,40 +132,22 @@ def make_task(rows: Sequence[Utterance], encoder: Encoder, settings: FinetuneTex
                 f"finetune_text: no utterance of the {split} split has a text and an emotion: nothing to {purpose}. "
                 "Label some, or set finetune_text.epochs to 0 to take the encoder as published."
             )
-    if len(seen["train"]) == 1:
+    if len(emotions["train"]) == 1:
         raise InputError(
-            f"finetune_text: every labelled training utterance is {seen['train'].pop()!r}; two classes are needed. "
+            f"finetune_text: every labelled training utterance is {emotions['train'].pop()!r}; two classes are needed. "
             "Is the emotion column the right one?"
         )
-    return Task(classes, labels_N, windows["train"], windows["validation"], encoder.tokenizer.pad_token_id)
+    return TaggingData(classes, labels_N, windows["train"], windows["validation"], encoder.tokenizer.pad_token_id)
 
 
-def save(
-    out: Path,
-    encoder: Encoder,
-    history: Sequence[Epoch],
-    best: Epoch | None,
-    trained: tuple[Tagger, Sequence[str]] | None,
-) -> None:
-    """Write an encoder, its classifier, metrics.json and history.csv.
-
-    Args:
-        out: a new folder.
-        encoder: what extract_text will read.
-        history: every epoch, for history.csv.
-        best: the epoch kept, for metrics.json; None = as published.
-        trained: the classifier's owner and its class names; None = as published.
-    """
+def save(out: Path, encoder: Encoder, history: Sequence[TaggerEpoch], best: TaggerEpoch | None) -> None:
+    """Write an encoder, metrics.json of the best epoch (None = as published) and history.csv into a new folder."""
     out.mkdir(parents=True, exist_ok=True)
     encoder.save(out)
-    if trained is not None:
-        tagger, classes = trained
-        weights = {name: value.cpu() for name, value in tagger.classifier.state_dict().items()}
-        save_file(weights, out / "classifier.safetensors", metadata={"classes": json.dumps(classes)})
     metrics = {"epoch": 0} if best is None else asdict(best)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     with open(out / "history.csv", "w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, [field.name for field in fields(Epoch)], lineterminator="\n")
+        table = csv.DictWriter(file, [field.name for field in fields(TaggerEpoch)], lineterminator="\n")
         table.writeheader()
         table.writerows(asdict(epoch) for epoch in history)
 

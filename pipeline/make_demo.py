@@ -1,12 +1,12 @@
-"""Generate the synthetic demo corpus: transcripts, clips and a FER+ style face set, all made here from a seed.
+"""Generate the synthetic demo corpus: transcripts, clips and a FER+ style face set, from a seed.
 
-Nobody speaks or is shown in it: the text is from templates, the voices are tones, the faces are drawn. It exists so
-that the whole pipeline can run, be tested and be seen to work without a download.
+It shows no real people: the text is from templates, the voices are tones, the faces are drawn. With it the whole
+pipeline can run and be tested without a download.
 
     python -m pipeline.make_demo
 
-Everything is drawn from random streams of its own (seed, part, utterance), so the same seed gives byte-identical files
-with any number of workers.
+Each part of each utterance has its own random stream (seed, part, utterance), so the same seed gives byte-identical
+files with any number of workers.
 """
 
 import csv
@@ -14,7 +14,7 @@ import io
 import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -54,10 +54,13 @@ A score on it says that the software works, and nothing about emotions.
 def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:
     """Generate the synthetic demo corpus (no download)."""
     rows = plan_corpus(seed)
-    _remove_stale_clips(out, rows)
+    planned = {out / row.clip for row in rows if row.awkward != MISSING}
+    for clip in set((out / "clips").glob("d??_u??.mp4")) - planned:
+        clip.unlink()  # of an earlier run with another seed
     workers = workers or len(os.sched_getaffinity(0))
-    with _pool(workers) as pool:
-        written, images = _run(pool, out, seed, rows)
+    spawn = partial(ProcessPoolExecutor, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
+    with spawn(workers) if workers > 1 else nullcontext() as pool:
+        written, images = _generate(pool, out, seed, rows)
     write_tables(out, seed, rows)
     write_faces(faces, images)
     dialogues = len({row.dialogue for row in rows})
@@ -67,28 +70,21 @@ def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:
     )
 
 
-def _pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
-    """Worker processes, or None where this process does the work alone."""
-    if workers == 1:
-        return nullcontext()
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
-
-
-def _run(
+def _generate(
     pool: ProcessPoolExecutor | None, out: Path, seed: int, rows: list[PlannedUtterance]
 ) -> tuple[int, list[FaceImage]]:
-    """Make clips and face images, in a pool's processes or here; return how many clips were written, and the images."""
-    spread = partial(pool.map, chunksize=16) if pool else map
+    """Write the clips and draw the face images, in a pool or here; return the number of clips, the images."""
+    run = partial(pool.map, chunksize=16) if pool else map
     usages = [usage for usage, size in SIZES.items() for _ in range(size)]
-    clips = spread(partial(write_clip, out, seed), rows)
-    images = spread(partial(make_image, seed), range(len(usages)), usages)
+    clips = run(partial(write_clip, out, seed), rows)
+    images = run(partial(make_image, seed), range(len(usages)), usages)
     with progress_bar() as bar:
         written = sum(bar.track(clips, total=len(rows), description="synthetic clips"))
         return written, list(bar.track(images, total=len(usages), description="drawn faces"))
 
 
 def write_clip(out: Path, seed: int, row: PlannedUtterance) -> bool:
-    """Write the clip of one utterance; False where it is to be missing."""
+    """Write the clip of one utterance; return False where it is to be missing."""
     content = make_clip(seed, row)
     if content is not None:
         write_atomically(out / row.clip, lambda temporary: temporary.write_bytes(content))
@@ -99,23 +95,21 @@ def write_tables(out: Path, seed: int, rows: list[PlannedUtterance]) -> None:
     """Write transcripts.csv, planted.csv and README.txt."""
     _write_csv(out / "transcripts.csv", TRANSCRIPT_COLUMNS, (_transcript(seed, row) for row in rows))
     header = [f"{modality}_{name}" for modality in MODALITIES for name in ("reliability", "shown")]
-    _write_csv(
-        out / "planted.csv",
-        ("utterance_id", *header),
-        ((row.utterance_id, *(cell for p in row.planted for cell in (p.reliability, p.shown))) for row in rows),
-    )
-    readme = README.format(seed=seed)
-    write_atomically(out / "README.txt", lambda temporary: temporary.write_text(readme, encoding="utf-8"))
+    planted = ((row.utterance_id, *(cell for p in row.planted for cell in (p.reliability, p.shown))) for row in rows)
+    _write_csv(out / "planted.csv", ("utterance_id", *header), planted)
+    _write_text(out / "README.txt", README.format(seed=seed))
 
 
 def write_faces(folder: Path, images: list[FaceImage]) -> None:
     """Write fer2013.csv and fer2013new.csv, row-aligned as the published pair is."""
     pixels = ((image.fer2013_class, " ".join(map(str, image.pixels.ravel())), image.usage) for image in images)
     _write_csv(folder / "fer2013.csv", ("emotion", "pixels", "Usage"), pixels)
-    votes = ((image.usage, _image_name(number, image), *image.votes) for number, image in enumerate(images))
+    # FER+ has no name for an image that all ten annotators took for no face.
+    names = ("" if image.votes[-1] == sum(image.votes) else f"fer{n:07d}.png" for n, image in enumerate(images))
+    votes = ((image.usage, name, *image.votes) for name, image in zip(names, images, strict=True))
     _write_csv(folder / "fer2013new.csv", ("Usage", "Image name", *VOTES), votes)
     readme = "SYNTHETIC drawn faces with made-up votes in the FER+ format, by `python -m pipeline.make_demo`.\n"
-    write_atomically(folder / "README.txt", lambda temporary: temporary.write_text(readme, encoding="utf-8"))
+    _write_text(folder / "README.txt", readme)
 
 
 def _transcript(seed: int, row: PlannedUtterance) -> tuple:
@@ -125,29 +119,14 @@ def _transcript(seed: int, row: PlannedUtterance) -> tuple:
     return (row.utterance_id, row.dialogue_id, row.position, CAST[row.speaker], emotion, row.split, text, row.clip)
 
 
-def _image_name(number: int, image: FaceImage) -> str:
-    """FER+ leaves the name of an image empty where all ten saw no face."""
-    return "" if image.votes[-1] == sum(image.votes) else f"fer{number:07d}.png"
-
-
 def _write_csv(path: Path, header: Iterable[str], rows: Iterable[tuple]) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline=""))
+    csv.writer(text, lineterminator="\n").writerows([tuple(header), *rows])
+    _write_text(path, text.getvalue())
 
 
-def _remove_stale_clips(out: Path, rows: list[PlannedUtterance]) -> None:
-    """Remove what an earlier run with another seed left among the clips."""
-    planned = {out / row.clip for row in rows if row.awkward != MISSING}
-    for clip in set((out / "clips").glob("d??_u??.mp4")) - planned:
-        clip.unlink()
-
-
-def _one_thread() -> None:
-    """Keep each worker to its own core."""
-    cv2.setNumThreads(1)
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Stage 1, first step: a raw corpus -> one row per utterance, and the list of what is wrong with its media.
+"""First stage of stage 1: a raw corpus -> one row per utterance, and a table of problems.
 
-Writes `data/<corpus>/utterances.csv` (what the extractors read), `data/<corpus>/problems.csv` (for a person) and
-`features/<corpus>/utterances.h5` (what the trainer reads).
+Writes `data/<corpus>/utterances.csv` (for the extractors), `data/<corpus>/problems.csv` (for people) and
+`features/<corpus>/utterances.h5` (for the trainer).
 
     python -m pipeline.prepare --corpus meld
 """
@@ -31,22 +31,16 @@ from pipeline.rows.measure import Faulty, check_share, check_spans, complete, me
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import StageSettings, load_settings
 
-WORDS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
-"""Columns of text in what the trainer reads."""
+TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
+"""Columns of text in utterances.h5."""
 
 
 def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Utterance]) -> Utterances:
-    """The rows as the trainer reads them; an utterance without usable media has the span NaN to NaN.
-
-    Raises:
-        InputError: the rows contradict each other, or have an emotion that is none of the classes.
-    """
+    """Return the rows as the trainer reads them; an utterance without usable media has the span NaN to NaN."""
     ids = {name: number for number, name in enumerate(raw_corpus.classes)} | {"": UNLABELLED}
-    strange = next((row for row in utterances if row.emotion not in ids), None)
-    if strange is not None:
-        raise InputError(
-            f"{strange.utterance_id}: emotion {strange.emotion!r} is none of {', '.join(raw_corpus.classes)}."
-        )
+    for row in utterances:
+        if row.emotion not in ids:
+            raise InputError(f"{row.utterance_id}: emotion {row.emotion!r} is none of {', '.join(raw_corpus.classes)}.")
     usable = np.array([row.has_audio or row.has_video for row in utterances])
     spans = [row.seen[1:3] if row.has_video else row.heard[1:] for row in utterances]
     return Utterances(
@@ -59,23 +53,39 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
         emotion=np.array([ids[row.emotion] for row in utterances], dtype=np.int64),
         start_s=np.where(usable, [start_s for start_s, _ in spans], np.nan),
         end_s=np.where(usable, [end_s for _, end_s in spans], np.nan),
-        **{name: np.array([getattr(row, name) for row in utterances], dtype=object) for name in WORDS},
+        **{name: np.array([getattr(row, name) for row in utterances], dtype=object) for name in TEXT_COLUMNS},
     )
 
 
 def media_notes(problems: list[Problem]) -> list[Note]:
-    """What is wrong with the media, for the protocol card: the trainer's machine has no problems.csv."""
+    """Summarise problems of the media for the protocol card: the trainer's machine has no problems.csv."""
     kinds = defaultdict(list)
     for problem in problems:
         kinds[problem.kind].append(problem.consequence)
     return [
-        Note(action="kept", what=f"utterances: {kind}", count=len(found), why=found[0]) for kind, found in kinds.items()
+        Note(action="kept", what=f"utterances: {kind}", count=len(consequences), why=consequences[0])
+        for kind, consequences in kinds.items()
     ]
 
 
 def report(corpus: str, classes: tuple[str, ...], utterances: list[Utterance], problems: list[Problem]) -> None:
-    """Print what the corpus holds, per split and class, and the problems by kind."""
-    counts = {split: _counts(classes, [row for row in utterances if row.split == split]) for split in SPLITS}
+    """Print the counts of the corpus per split and class, and the problems by kind."""
+    counts = {}
+    for split in SPLITS:
+        rows, positions = [row for row in utterances if row.split == split], defaultdict(list)
+        for row in rows:
+            positions[row.dialogue_id].append(row.position)
+        emotions = Counter(row.emotion for row in rows)
+        counts[split] = {
+            "dialogues": len(positions),
+            "  of one utterance": sum(len(places) == 1 for places in positions.values()),
+            "  with gaps in positions": sum(places != list(range(len(places))) for places in positions.values()),
+            "utterances": len(rows),
+            **{f"  {name}": emotions[name] for name in classes},
+            "  unlabelled": emotions[""],
+            "with sound": sum(row.has_audio for row in rows),
+            "with a picture": sum(row.has_video for row in rows),
+        }
     table = Table("", *SPLITS, title=f"{escape(corpus)}: utterances")
     for name in counts[SPLITS[0]]:
         table.add_row(escape(name), *(str(counts[split][name]) for split in SPLITS))
@@ -89,32 +99,10 @@ def report(corpus: str, classes: tuple[str, ...], utterances: list[Utterance], p
         console.print(table)
 
 
-def _counts(classes: tuple[str, ...], rows: list[Utterance]) -> dict[str, int]:
-    """What the report says of one split."""
-    positions = defaultdict(list)
-    for row in rows:
-        positions[row.dialogue_id].append(row.position)
-    emotions = Counter(row.emotion for row in rows)
-    return {
-        "dialogues": len(positions),
-        "  of one utterance": sum(len(places) == 1 for places in positions.values()),
-        "  with gaps in positions": sum(places != list(range(len(places))) for places in positions.values()),
-        "utterances": len(rows),
-        **{f"  {name}": emotions[name] for name in classes},
-        "  unlabelled": emotions[""],
-        "with sound": sum(row.has_audio for row in rows),
-        "with a picture": sum(row.has_video for row in rows),
-    }
-
-
 def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCorpus) -> None:
-    """Check an adapter's rows, before any clip is opened.
-
-    Raises:
-        InputError: a text is none, or the rows contradict each other; it names the adapter.
-    """
+    """Raise InputError if an adapter's rows lack texts or contradict each other, before any clip is opened."""
     try:
-        for row, name in itertools.product(raw_corpus.utterances, WORDS):
+        for row, name in itertools.product(raw_corpus.utterances, TEXT_COLUMNS):
             if not isinstance(getattr(row, name), str):
                 raise InputError(f"{row.utterance_id}: {name} is {getattr(row, name)!r}, expected text")
         to_store(corpus, raw_corpus, raw_corpus.utterances)
@@ -134,33 +122,29 @@ def prepare(
     features: Path,
     workers: Workers,
 ) -> None:
-    """The whole step; the problems table is written even where the step then fails.
+    """Run the stage; the problems table is written even if the stage then fails."""
+    from pipeline.check import check_classes, check_corpora  # imports torch: not in the worker processes
 
-    Raises:
-        InputError: the settings ask for what is not there, the raw corpus is faulty, or too many of its clips are.
-    """
-    from pipeline.check import check_classes, check_corpus  # imports torch: not in the worker processes
-
-    check_corpus(corpus, settings)
-    asked = settings.prepare
-    raw_corpus = corpora.read(raw, asked)
-    verify_rows(corpus, asked.adapter, raw, raw_corpus)
+    check_corpora({corpus: settings})
+    section = settings.prepare
+    raw_corpus = corpora.read(raw, section)
+    verify_rows(corpus, section.adapter, raw, raw_corpus)
     check_classes(corpus, settings, raw_corpus.classes)
     measured = measure_clips(raw, raw_corpus.utterances, workers)
-    completed = [complete(row, measured, asked.max_utterance_s) for row in raw_corpus.utterances]
+    completed = [complete(row, measured, section.max_utterance_s) for row in raw_corpus.utterances]
     utterances = [row for row, _ in completed]
-    same = identical_files(raw, (clip for clip, found in measured.items() if not isinstance(found, Faulty)))
-    of_media = [problem for _, found in completed for problem in found]
-    problems = raw_corpus.problems + of_media + identical_clips(same, utterances)
+    copies = identical_files(raw, (clip for clip, result in measured.items() if not isinstance(result, Faulty)))
+    media_problems = [problem for _, row_problems in completed for problem in row_problems]
+    problems = raw_corpus.problems + media_problems + identical_clips(copies, utterances)
     rows = replace(
         to_store(corpus, raw_corpus, utterances),
-        media_group=media_groups(utterances, same),
-        notes=(*raw_corpus.notes, *media_notes(of_media), *identical_note(same, utterances)),
+        media_group=media_groups(utterances, copies),
+        notes=(*raw_corpus.notes, *media_notes(media_problems), *identical_note(copies, utterances)),
     )
     write_table(problems_csv, problems, Problem)
     report(corpus, raw_corpus.classes, utterances, problems)
-    check_share(corpus, measured, asked.max_unreadable, problems_csv)
-    check_spans(corpus, utterances, problems, asked.max_unreadable)
+    check_share(corpus, measured, section.max_unreadable, problems_csv)
+    check_spans(corpus, utterances, problems, section.max_unreadable)
     write_table(utterances_csv, utterances, Utterance)
     write_utterances(features, rows)
     console.print(

@@ -1,6 +1,6 @@
-"""The sections of params.yaml that stage 1 reads: one per stage, in the block of each corpus.
+"""Sections of params.yaml that stage 1 reads: one per stage, in the block of each corpus.
 
-No setting has a default here: each value stands in params.yaml, where DVC tracks it.
+No setting has a default here: each value is in params.yaml, where DVC tracks it.
 """
 
 from collections.abc import Iterable
@@ -38,14 +38,12 @@ Window = Literal["dialogue", "utterance", "overlapping"]
 
 
 def _no_single_fold(folds: int) -> int:
-    """Refuse a single fold: its encoder would have nothing to learn from."""
     if folds == 1:
         raise ValueError("0 for none, or 2 and more; one fold would leave nothing to learn from")
     return folds
 
 
 def _has_area(edges: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """Refuse an empty rectangle."""
     left, top, right, bottom = edges
     if left >= right or top >= bottom:
         raise ValueError("expected [left, top, right, bottom] with left < right and top < bottom")
@@ -56,7 +54,7 @@ Crop = Annotated[tuple[Share, Share, Share, Share], FromList, AfterValidator(_ha
 
 
 class Prepare(Section):
-    """Raw corpus -> utterances; `options` is what else the adapter asks for (your own adapter checks its own)."""
+    """Raw corpus -> utterances; `options` are the adapter's own (your own adapter checks its own)."""
 
     adapter: Name
     max_utterance_s: PositiveFloat
@@ -65,18 +63,18 @@ class Prepare(Section):
 
 
 class NoOptions(Section):
-    """An adapter without options."""
+    """Options of an adapter without options."""
 
 
 class MeldOptions(Section):
-    """MELD (docs/data.md)."""
+    """Options of MELD (docs/data.md, MELD)."""
 
     labels: Literal["emotion", "sentiment"]
     dialogues: Literal["multiparty", "dyadic"]
 
 
 class IemocapOptions(Section):
-    """IEMOCAP (docs/data.md)."""
+    """Options of IEMOCAP (docs/data.md, IEMOCAP)."""
 
     protocol: Literal["6way-7433", "6way-7380", "4way-5531"]
     split: Literal["session5", "loso-1", "loso-2", "loso-3", "loso-4", "loso-5"]
@@ -96,7 +94,7 @@ class IemocapOptions(Section):
 
 
 class TableOptions(Section):
-    """Your own corpus: a table of utterances, or subtitles beside videos (docs/own-data.md)."""
+    """Options of your own corpus: a table of utterances, or subtitles beside videos (docs/own-data.md)."""
 
     table: Name
     labels: Name
@@ -113,19 +111,22 @@ class TableOptions(Section):
         return self
 
 
-def _prepare_of(adapter: str, options: type) -> type[Prepare]:
-    """The `prepare` section of one of our adapters."""
-    name = f"Prepare{adapter.capitalize()}"
-    return create_model(name, __base__=Prepare, adapter=(Literal[adapter], ...), options=(options, ...))
-
-
+_OPTIONS = {
+    "demo": NoOptions,
+    "emorynlp": NoOptions,
+    "iemocap": IemocapOptions,
+    "import": NoOptions,
+    "meld": MeldOptions,
+    "table": TableOptions,
+}
 _PREPARE = {
-    "demo": _prepare_of("demo", NoOptions),
-    "emorynlp": _prepare_of("emorynlp", NoOptions),
-    "iemocap": _prepare_of("iemocap", IemocapOptions),
-    "import": _prepare_of("import", NoOptions),
-    "meld": _prepare_of("meld", MeldOptions),
-    "table": _prepare_of("table", TableOptions),
+    adapter: create_model(
+        f"Prepare{adapter.capitalize()}",
+        __base__=Prepare,
+        adapter=(Literal[adapter], ...),
+        options=(options, ...),
+    )
+    for adapter, options in _OPTIONS.items()
 }
 _OWN_ADAPTER = "<own>"
 
@@ -145,7 +146,7 @@ AnyPrepare = Annotated[
 
 
 class FinetuneText(Section):
-    """The text encoder, fine-tuned on the training split's emotions."""
+    """Fine-tuning of the text encoder on the training split's emotions."""
 
     encoder: Name
     epochs: Count
@@ -167,7 +168,7 @@ class FinetuneText(Section):
 
 
 class ExtractText(Section):
-    """One vector per utterance from the encoder (docs/method.md)."""
+    """One vector per utterance from the text encoder (docs/method.md, §0)."""
 
     window: Window
     context_share: Share
@@ -176,7 +177,7 @@ class ExtractText(Section):
 
 
 class TrainFace(Section):
-    """The FER+ DenseNet."""
+    """Training of the FER+ DenseNet."""
 
     source: Name
     image_size: Annotated[int, Field(ge=16, multiple_of=4)]

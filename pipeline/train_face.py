@@ -1,9 +1,9 @@
-"""Stage train_face: the 342-d DenseNet, trained on FER+ vote distributions -> models/<corpus>/face/.
+"""Training of the 342-d DenseNet on FER+ vote distributions -> models/<corpus>/face/.
 
-`python -m pipeline.train_face --corpus meld` writes face.safetensors and face.json (what extract_visual reads) and
-metrics.json. Soft cross-entropy on the Training faces, mirrored and shifted at random; the epoch that is right about
-most PublicTest faces is kept; PrivateTest is scored once, at the end. Accuracy is, as FER+ reports it, over the faces
-on which more than half of the votes agree.
+`python -m pipeline.train_face --corpus meld` writes face.safetensors and face.json (for extract_visual) and
+metrics.json. Soft cross-entropy on the Training faces, mirrored and shifted at random; the epoch with the highest
+PublicTest accuracy is kept; PrivateTest is scored once, at the end. Accuracy is, as FER+ reports it, over the faces on
+which more than half of the votes agree (docs/data.md, FER+ and the visual feature).
 
 B faces, S side of a face in pixels, 8 emotions.
 """
@@ -37,7 +37,7 @@ from pipeline.faces.densenet import (
     save_face_net,
     write_json,
 )
-from pipeline.faces.ferplus import FILES, NO_MAJORITY, Faces, missing_files, read_ferplus
+from pipeline.faces.ferplus import FILES, NO_MAJORITY, LabelledFaces, missing_files, read_ferplus
 from pipeline.settings import TrainFace, load_settings
 
 _MOMENTUM = 0.9
@@ -51,13 +51,8 @@ _SCORED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """How the network does on a split.
-
-    Attributes:
-        accuracy: share right, of the faces with a majority emotion; 0 where there is none.
-        loss: cross-entropy against the votes of all faces, in nats.
-    """
+class FaceScore:
+    """Accuracy on the faces with a majority emotion (0 without any), and cross-entropy against all votes, in nats."""
 
     accuracy: float
     loss: float
@@ -90,32 +85,24 @@ def main(corpus: str, params: Path, faces: Path | None, out: Path | None, device
         )
     else:
         where = choose_device(device, "float32").device
-        key = _key(settings, where, faces)
+        # Everything that decides the network; rounding depends on device and threads.
+        arithmetic = [where.type, torch.get_num_threads(), torch.__version__]
+        inputs = [file_hash(faces / name) for name in FILES]
+        key = key_of(settings.model_dump(mode="json"), arithmetic, inputs, code_hash("pipeline.train_face"))
         make_or_reuse(
             out, key, scratch, lambda part: train(read_ferplus(faces, settings.image_size), settings, part, where)
         )
 
 
-def _key(settings: TrainFace, device: torch.device, faces: Path) -> str:
-    """Hash everything that decides the network: rounding depends on device and threads."""
-    computed = [device.type, torch.get_num_threads(), torch.__version__]
-    given = [file_hash(faces / name) for name in FILES]
-    return key_of(settings.model_dump(mode="json"), computed, given, code_hash("pipeline.train_face"))
-
-
 def leave_untrained(out: Path, source: str, reason: str) -> None:
-    """Write a folder that says why there is no face model, in place of whatever was there."""
+    """Replace the folder's model by the reason why there is none."""
     (out / WEIGHTS).unlink(missing_ok=True)
     write_json(description_path(out / WEIGHTS), {"trained": False, "source": source, "reason": reason})
     write_json(out / "metrics.json", {"trained": False})
 
 
 def copy_checkpoint(source: Path, out: Path) -> None:
-    """Check a checkpoint made elsewhere and copy it to `out`.
-
-    Raises:
-        InputError: it is not there, or not a checkpoint of this network.
-    """
+    """Copy a checkpoint made elsewhere to `out`; raise InputError if it is no checkpoint of this network."""
     weights = find_weights(source)
     net = load_face_net(weights)
     content = weights.read_bytes()
@@ -125,12 +112,8 @@ def copy_checkpoint(source: Path, out: Path) -> None:
     console.print(f"train_face: {weights} checked and copied to {out} (faces of {net.image_size} px)")
 
 
-def train(splits: dict[str, Faces], settings: TrainFace, out: Path, device: torch.device) -> None:
-    """Train on the train split, keep the best epoch by the validation split, score the test split, write it all.
-
-    Raises:
-        InputError: the loss stopped being a number.
-    """
+def train(splits: dict[str, LabelledFaces], settings: TrainFace, out: Path, device: torch.device) -> None:
+    """Train on the train split, keep the best epoch by the validation split, score the test split, write the model."""
     started = time.monotonic()
     sizes = ", ".join(f"{len(faces)} {split}" for split, faces in splits.items())
     console.print(f"train_face: {sizes} faces of {settings.image_size} px, on {device}")
@@ -139,25 +122,20 @@ def train(splits: dict[str, Faces], settings: TrainFace, out: Path, device: torc
         images = splits["train"].images
         net = FaceNet(image_size=settings.image_size, mean=images.mean(), std=images.std() or 1.0)
     net.to(device, memory_format=torch.channels_last)
-    best = fit(net, splits["train"], splits["validation"], settings)
-    scores = {"validation": asdict(best[1]), "test": asdict(score(net, splits["test"]))}
-    facts = {"trained": True, "source": FERPLUS, "settings": settings.model_dump(), "epoch": best[0], **scores}
+    epoch, validation = fit(net, splits["train"], splits["validation"], settings)
+    scores = {"validation": asdict(validation), "test": asdict(score(net, splits["test"]))}
+    facts = {"trained": True, "source": FERPLUS, "settings": settings.model_dump(), "epoch": epoch, **scores}
     save_face_net(out / WEIGHTS, net, facts)
-    counts = {split: {"faces": len(faces)} for split, faces in splits.items()}
-    metrics = {split: counts[split] | scores.get(split, {}) for split in splits}
-    write_json(out / "metrics.json", {"trained": True, "epoch": best[0], **metrics})
+    metrics = {split: {"faces": len(faces)} | scores.get(split, {}) for split, faces in splits.items()}
+    write_json(out / "metrics.json", {"trained": True, "epoch": epoch, **metrics})
     console.print(
-        f"train_face: epoch {best[0]} kept, accuracy {scores['validation']['accuracy']:.3f} validation, "
+        f"train_face: epoch {epoch} kept, accuracy {scores['validation']['accuracy']:.3f} validation, "
         f"{scores['test']['accuracy']:.3f} test; {time.monotonic() - started:.0f} s; {out / WEIGHTS}"
     )
 
 
-def fit(net: FaceNet, faces: Faces, validation: Faces, settings: TrainFace) -> tuple[int, Score]:
-    """Train, and leave the network as it was after its best epoch.
-
-    Returns:
-        The number of that epoch (from 1) and its validation score: the highest accuracy, of equals the lowest loss.
-    """
+def fit(net: FaceNet, faces: LabelledFaces, validation: LabelledFaces, settings: TrainFace) -> tuple[int, FaceScore]:
+    """Train, leave the network in its best epoch (highest accuracy, then lowest loss), and return that, from 1."""
     device = net.mean.device
     images_NSS, targets_NC = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.targets).to(device)
     optimizer = torch.optim.SGD(
@@ -186,22 +164,28 @@ def fit(net: FaceNet, faces: Faces, validation: Faces, settings: TrainFace) -> t
                 scaler.update()
                 schedule.step()
                 total += loss.detach() * len(batch)
-        _check_loss(mean_loss := total.item() / len(faces), epoch, settings)
-        found = score(net, validation)
-        better = best is None or (found.accuracy, -found.loss) > (best[1].accuracy, -best[1].loss)
-        _tell(epoch, settings.epochs, mean_loss, found, better)
+        loss = total.item() / len(faces)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"train_face: the loss is no longer a number in epoch {epoch}. Lower train_face.learning_rate "
+                f"({settings.learning_rate})."
+            )
+        result = score(net, validation)
+        better = best is None or (result.accuracy, -result.loss) > (best[1].accuracy, -best[1].loss)
+        console.print(
+            f"epoch {epoch:>3}/{settings.epochs}: loss {loss:.4f}, validation loss {result.loss:.4f}, "
+            f"accuracy {result.accuracy:.3f}{' *' if better else ''}"
+        )
         if better:
-            best, kept = (epoch, found), {name: value.clone() for name, value in net.state_dict().items()}
+            best, kept = (epoch, result), {name: value.clone() for name, value in net.state_dict().items()}
     net.load_state_dict(kept)
     return best
 
 
 def augment(faces_BSS: Tensor, random: torch.Generator) -> Tensor:
-    """Mirror half of the faces and shift each by up to `_SHIFT` of its side; the edge is repeated where it shows.
+    """Mirror half of the faces and shift each by up to `_SHIFT` of its side, repeating the edge where it shows.
 
-    Args:
-        faces_BSS: [B, S, S], any type, any device.
-        random: a CPU generator, so that the draws are the same on every device.
+    `random` is a CPU generator, so that the draws are the same on every device.
     """
     count, size = len(faces_BSS), faces_BSS.shape[-1]
     reach = round(_SHIFT * size)
@@ -210,37 +194,22 @@ def augment(faces_BSS: Tensor, random: torch.Generator) -> Tensor:
     rows_BS, columns_BS = (torch.arange(size) + shifts_2B1).clamp(0, size - 1)
     columns_BS = torch.where(mirrored_B1, columns_BS.flip(1), columns_BS)
     rows_BS, columns_BS = rows_BS.to(faces_BSS.device), columns_BS.to(faces_BSS.device)
-    one_by_one = torch.arange(count, device=faces_BSS.device)[:, None, None]
-    return faces_BSS[one_by_one, rows_BS[:, :, None], columns_BS[:, None, :]]
+    faces_B11 = torch.arange(count, device=faces_BSS.device)[:, None, None]
+    return faces_BSS[faces_B11, rows_BS[:, :, None], columns_BS[:, None, :]]
 
 
 @torch.inference_mode()
-def score(net: FaceNet, faces: Faces) -> Score:
-    """Accuracy over the faces with a majority emotion, and the mean cross-entropy over all."""
+def score(net: FaceNet, faces: LabelledFaces) -> FaceScore:
+    """Return the accuracy over the faces with a majority emotion, and the mean cross-entropy over all."""
     net.eval()
     device = net.mean.device
     images = torch.from_numpy(faces.images).split(_SCORED_AT_ONCE)
     logits_NC = torch.cat([net(part.to(device)).logits.cpu() for part in images])
     majority_N = torch.from_numpy(faces.majority)
     counted_N = majority_N != NO_MAJORITY
-    right = (logits_NC.argmax(dim=1) == majority_N)[counted_N]
+    correct = (logits_NC.argmax(dim=1) == majority_N)[counted_N]
     loss = F.cross_entropy(logits_NC, torch.from_numpy(faces.targets)).item()
-    return Score(accuracy=right.double().mean().item() if len(right) else 0.0, loss=loss)
-
-
-def _check_loss(loss: float, epoch: int, settings: TrainFace) -> None:
-    if not math.isfinite(loss):
-        raise InputError(
-            f"train_face: the loss is no longer a number in epoch {epoch}. Lower train_face.learning_rate "
-            f"({settings.learning_rate})."
-        )
-
-
-def _tell(epoch: int, epochs: int, loss: float, validation: Score, better: bool) -> None:
-    console.print(
-        f"epoch {epoch:>3}/{epochs}: loss {loss:.4f}, validation loss {validation.loss:.4f}, "
-        f"accuracy {validation.accuracy:.3f}{' *' if better else ''}"
-    )
+    return FaceScore(accuracy=correct.double().mean().item() if len(correct) else 0.0, loss=loss)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,7 @@ _AGAIN = "Make the corpus again: `python -m pipeline.make_demo`."
 
 
 def read(raw: Path, settings: Prepare) -> RawCorpus:
-    """Read the synthetic corpus's transcripts.
-
-    Raises:
-        InputError: transcripts.csv is missing or empty, lacks a column, or has a value that make_demo never writes.
-    """
+    """Read the synthetic corpus's transcripts."""
     path = Path(raw) / "transcripts.csv"
     if not path.exists():
         raise InputError(f"{path} is missing. {_AGAIN}")
@@ -30,32 +26,19 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
             raise InputError(f"{path}: expected {', '.join(TRANSCRIPT_COLUMNS)}; found {reader.fieldnames}. {_AGAIN}")
         for row in reader:
             try:
-                utterances.append(_utterance(row))
+                if row["emotion"] not in ("", *CLASSES):
+                    raise ValueError(f"emotion {row['emotion']!r}, expected {', '.join(CLASSES)} or nothing")
+                if row["split"] not in SPLITS:
+                    raise ValueError(f"split {row['split']!r}, expected {', '.join(SPLITS)}")
+                position, media = int(row.pop("position")), row.pop("clip")
+                utterances.append(Utterance(**row, position=position, media=media))
             except (TypeError, ValueError) as error:
                 raise InputError(f"{path}, line {reader.line_num}, {row['utterance_id']}: {error}. {_AGAIN}") from None
     if not utterances:
         raise InputError(f"{path} has no utterances. {_AGAIN}")
-    return RawCorpus(
-        classes=CLASSES,
-        protocol=PROTOCOL,
-        utterances=utterances,
-        problems=[_unlabelled(row) for row in utterances if not row.emotion],
-    )
-
-
-def _utterance(row: dict[str, str]) -> Utterance:
-    if row["emotion"] not in ("", *CLASSES):
-        raise ValueError(f"emotion {row['emotion']!r}, expected {', '.join(CLASSES)} or nothing")
-    if row["split"] not in SPLITS:
-        raise ValueError(f"split {row['split']!r}, expected {', '.join(SPLITS)}")
-    same = {name: row[name] for name in ("utterance_id", "dialogue_id", "speaker", "emotion", "split", "text")}
-    return Utterance(**same, position=int(row["position"]), media=row["clip"])
-
-
-def _unlabelled(row: Utterance) -> Problem:
-    return Problem(
-        where=row.utterance_id,
-        file="transcripts.csv",
-        problem="no emotion label",
-        consequence="context only: in no loss and no score",
-    )
+    unlabelled = [
+        Problem(row.utterance_id, path.name, "no emotion label", "context only: in no loss and no score")
+        for row in utterances
+        if not row.emotion
+    ]
+    return RawCorpus(classes=CLASSES, protocol=PROTOCOL, utterances=utterances, problems=unlabelled)

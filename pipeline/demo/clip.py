@@ -1,4 +1,4 @@
-"""The clips of the synthetic demo corpus: frames of a talking face and its voice, packed as mp4; the same each time."""
+"""Clips of the synthetic demo corpus: frames of a talking face and its voice as mp4, deterministically."""
 
 import io
 from dataclasses import replace
@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.demo import plan
 from pipeline.demo.drawing import draw_face
-from pipeline.demo.face import HEIGHT, WIDTH, Look, Pose, draw_look, draw_scene, show, spoil
+from pipeline.demo.face import HEIGHT, WIDTH, FaceLook, Pose, draw_look, draw_scene, show, spoil
 from pipeline.demo.voice import RATE_HZ, base_pitch, speak
 
 FPS = 10
@@ -23,7 +23,7 @@ _VOICE_KEY, _FACE_KEY, _LOOK_KEY = 2, 3, 4
 
 
 def make_clip(seed: int, row: plan.PlannedUtterance) -> bytes | None:
-    """The mp4 file of an utterance, with what is awkward about it; None where the file is to be missing."""
+    """Return the mp4 file of an utterance with its planned fault; None where the file is to be missing."""
     if row.awkward == plan.MISSING:
         return None
     sound_T = make_sound(seed, row)
@@ -39,14 +39,14 @@ def make_clip(seed: int, row: plan.PlannedUtterance) -> bytes | None:
 
 
 def make_sound(seed: int, row: plan.PlannedUtterance) -> np.ndarray:
-    """The voice of an utterance, [T] float32 at `RATE_HZ`; where its sound will be lost it is the true emotion's."""
+    """Return the voice of an utterance, [T] float32 at `RATE_HZ`; lost sound has the true emotion."""
     planted = row.planted[1]
     rng = plan.generator(seed, _VOICE_KEY, row.dialogue, row.index)
     return speak(rng, base_pitch(row.speaker, len(plan.CAST)), planted.shown or row.emotion, planted.reliability)
 
 
 def make_frames(seed: int, row: plan.PlannedUtterance, duration_s: float) -> list[np.ndarray]:
-    """The pictures of an utterance, each [HEIGHT, WIDTH, 3] uint8 in OpenCV's order of colours."""
+    """Return the pictures of an utterance, each [HEIGHT, WIDTH, 3] uint8 in OpenCV's order of colours."""
     planted = row.planted[2]
     rng = plan.generator(seed, _FACE_KEY, row.dialogue, row.index)
     scene = draw_scene(rng)
@@ -60,8 +60,8 @@ def make_frames(seed: int, row: plan.PlannedUtterance, duration_s: float) -> lis
     ]
 
 
-def _talking(rng: np.random.Generator, scene: np.ndarray, look: Look, emotion: str, strength: float, count: int):
-    """The same face in slight motion, its mouth moving as in speech."""
+def _talking(rng: np.random.Generator, scene: np.ndarray, look: FaceLook, emotion: str, strength: float, count: int):
+    """Yield pictures of one face in slight motion, its mouth moving as in speech."""
     start, expression = random_pose(rng), show(rng, emotion, strength)
     for turn in np.linspace(0, 2 * np.pi, count, endpoint=False):
         pose = replace(
@@ -74,7 +74,7 @@ def _talking(rng: np.random.Generator, scene: np.ndarray, look: Look, emotion: s
 
 
 def random_pose(rng: np.random.Generator) -> Pose:
-    """A place for the face where all of it stays in the picture."""
+    """Draw a place for the face where all of it stays in the picture."""
     return Pose(
         x_px=WIDTH / 2 + rng.uniform(-12, 12),
         y_px=HEIGHT / 2 + 4 + rng.uniform(-3, 3),
@@ -84,15 +84,20 @@ def random_pose(rng: np.random.Generator) -> Pose:
 
 
 def encode_mp4(frames: list[np.ndarray] | None, sound_T: np.ndarray | None, fps: float = FPS) -> bytes:
-    """Pack pictures (H.264) and mono sound (AAC) as mp4, either of which may be left out.
-
-    One thread and no time stamps of the day, so that the same input gives the same bytes.
-    """
+    """Pack pictures (H.264) and mono sound (AAC), or one of them, as mp4; the same input gives the same bytes."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        picture = None if frames is None else _picture_stream(container, Fraction(fps).limit_denominator(1000))
-        sound = None if sound_T is None else _sound_stream(container)
-        for pts, pixels in enumerate(frames or () if picture else ()):
+        picture = sound = None
+        if frames is not None:
+            rate = Fraction(fps).limit_denominator(1000)
+            picture = container.add_stream("libx264", rate=rate, options=_PICTURE_OPTIONS)
+            picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            picture.codec_context.thread_count = 1
+            picture.codec_context.time_base = 1 / rate
+        if sound_T is not None:
+            sound = container.add_stream("aac", rate=RATE_HZ, layout="mono", options={"aac_coder": "fast"})
+            sound.bit_rate = _SOUND_BITRATE
+        for pts, pixels in enumerate(frames or ()):
             frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
             frame.pts = pts
             container.mux(picture.encode(frame))
@@ -103,17 +108,3 @@ def encode_mp4(frames: list[np.ndarray] | None, sound_T: np.ndarray | None, fps:
         for stream in filter(None, (picture, sound)):
             container.mux(stream.encode(None))
     return file.getvalue()
-
-
-def _picture_stream(container: av.container.OutputContainer, fps: Fraction) -> av.VideoStream:
-    stream = container.add_stream("libx264", rate=fps, options=_PICTURE_OPTIONS)
-    stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-    stream.codec_context.thread_count = 1
-    stream.codec_context.time_base = 1 / fps
-    return stream
-
-
-def _sound_stream(container: av.container.OutputContainer) -> av.AudioStream:
-    stream = container.add_stream("aac", rate=RATE_HZ, layout="mono", options={"aac_coder": "fast"})
-    stream.bit_rate = _SOUND_BITRATE
-    return stream

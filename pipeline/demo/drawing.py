@@ -1,4 +1,4 @@
-"""How the faces of the synthetic demo corpus are drawn: heads with brows, eyes and a mouth that follow an expression.
+"""Drawing of the synthetic demo corpus's faces: heads with brows, eyes and a mouth that follow an expression.
 
 Drawn so that OpenCV's frontal-face cascade finds them: light forehead, nose and cheeks, dark eye sockets and mouth.
 Coordinates are in half face widths, x to the right, y down, the origin between eyes and mouth.
@@ -9,25 +9,15 @@ import functools
 import cv2
 import numpy as np
 
-from pipeline.demo.face import FACE_PX, Expression, Look, Pose
+from pipeline.demo.face import FACE_PX, Expression, FaceLook, Pose
 
 _OVERSAMPLE = 2
 _SHIFT = 4
 """Fractional bits of OpenCV's drawing coordinates."""
 
 
-def draw_face(canvas: np.ndarray, look: Look, expression: Expression, pose: Pose) -> np.ndarray:
-    """Draw a head into a picture.
-
-    Args:
-        canvas: [HEIGHT, WIDTH, 3] uint8, the scene behind.
-        look: the person.
-        expression: the face's expression.
-        pose: the head's place.
-
-    Returns:
-        A new [HEIGHT, WIDTH, 3] uint8 picture.
-    """
+def draw_face(canvas: np.ndarray, look: FaceLook, expression: Expression, pose: Pose) -> np.ndarray:
+    """Return a new picture [HEIGHT, WIDTH, 3] uint8: a head in front of the scene `canvas`."""
     big = cv2.resize(canvas, None, fx=_OVERSAMPLE, fy=_OVERSAMPLE, interpolation=cv2.INTER_LINEAR)
     pen = _Pen(big, pose)
     _draw_head(pen, look)
@@ -82,7 +72,7 @@ def _oval(x: float, y: float, rx: float, ry: float) -> np.ndarray:
 
 @functools.cache
 def _unit_circle(points: int = 40) -> np.ndarray:
-    """[points, 2], from the right over the bottom; the second half is the upper one."""
+    """Return points [points, 2], from the right over the bottom; the second half is the upper one."""
     angle = np.linspace(0, 2 * np.pi, points, endpoint=False)
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
@@ -92,15 +82,15 @@ def _darker(colour, factor: float) -> tuple[float, ...]:
 
 
 def _head_outline(length: float) -> np.ndarray:
-    """An oval whose lower half narrows towards the chin."""
+    """Return an oval whose lower half narrows towards the chin."""
     outline = _oval(0, 0, 1.0, 1.32 * length)
     below = np.clip(outline[:, 1], 0, None)
     outline[:, 0] *= 1 - 0.16 * below**1.5
     return outline
 
 
-def _draw_head(pen: _Pen, look: Look) -> None:
-    """Shoulders, hair behind, neck, ears, face and the hair above it."""
+def _draw_head(pen: _Pen, look: FaceLook) -> None:
+    """Draw shoulders, hair behind, neck, ears, face and the hair above it."""
     pen.fill(_oval(0, 2.75, 2.3, 1.15), look.clothes)
     if look.long_hair:
         pen.fill(_oval(0, 0.1, 1.28, 1.6), look.hair)
@@ -115,8 +105,8 @@ def _draw_head(pen: _Pen, look: Look) -> None:
     pen.fill(np.r_[brim, crown], look.hair)
 
 
-def _shade_head(pen: _Pen, look: Look) -> None:
-    """Light on forehead, nose and cheeks; shadow in the eye sockets, beside the nose and at the rim."""
+def _shade_head(pen: _Pen, look: FaceLook) -> None:
+    """Light forehead, nose and cheeks; shade the eye sockets, the sides of the nose and the rim."""
     gap = 0.41 * look.eye_gap
     pen.shade(
         _head_outline(look.length),
@@ -133,7 +123,7 @@ def _shade_head(pen: _Pen, look: Look) -> None:
     )
 
 
-def _draw_eye(pen: _Pen, look: Look, expression: Expression, side: int) -> None:
+def _draw_eye(pen: _Pen, look: FaceLook, expression: Expression, side: int) -> None:
     x, y = side * 0.41 * look.eye_gap, -0.2
     opening = 0.115 * look.eye_size * float(np.clip(1 + 0.75 * expression.eye, 0.12, 2.0))
     pen.fill(_oval(x, y, 0.2, opening), (205, 210, 215))
@@ -149,7 +139,7 @@ def _draw_eye(pen: _Pen, look: Look, expression: Expression, side: int) -> None:
     pen.line(brow, _darker(look.hair, 0.6), 0.075 * look.brow_weight)
 
 
-def _draw_nose(pen: _Pen, look: Look, expression: Expression) -> None:
+def _draw_nose(pen: _Pen, look: FaceLook, expression: Expression) -> None:
     width = 0.17 * look.nose * (1 + 0.15 * expression.wrinkle)
     base = 0.4 - 0.05 * expression.wrinkle
     for side in (-1, 1):
@@ -161,7 +151,7 @@ def _draw_nose(pen: _Pen, look: Look, expression: Expression) -> None:
             pen.line(np.array([(side * 0.06, -0.3), (side * 0.05, -0.12)]), _darker(look.skin, 0.6), 0.035)
 
 
-def _draw_mouth(pen: _Pen, look: Look, expression: Expression) -> None:
+def _draw_mouth(pen: _Pen, look: FaceLook, expression: Expression) -> None:
     along = np.linspace(-1, 1, 17)
     half = 0.37 * look.mouth * (1 + 0.28 * expression.wide)
     rise = 0.17 * (expression.corners * along**2 + expression.smirk * np.clip(along, 0, None) ** 2)

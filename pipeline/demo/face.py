@@ -1,4 +1,4 @@
-"""The faces of the synthetic demo corpus: made-up people, their expressions, the scene and how a picture is spoiled."""
+"""Faces of the synthetic demo corpus: made-up people, their expressions, the scene, and loss of picture quality."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ WIDTH, HEIGHT = 160, 120
 """Size of a picture, in pixels."""
 
 FACE_PX = 31.0
-"""Half the width of a face in the middle of the picture, in pixels."""
+"""Half the width of a face of size 1, in pixels."""
 
 HAAR_CENTRE, HAAR_SIDE = (0.0, 0.08), 2.65
-"""Where the cascade finds a drawn face: centre and side of its square (measured over the demo's frames)."""
+"""Centre and side of the cascade's square around a drawn face, in half face widths (measured on the demo's frames)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expression:
-    """A face's departure from rest; all 0 is at rest.
+    """Departure of a face from rest; all 0 is at rest.
 
     Attributes:
         inner_brow: inner ends of the brows up (1) or down (-1).
@@ -60,8 +60,8 @@ BLUR_PX, NOISE, DIMMING = 2.2, 7.0, 0.35
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """What stays the same about a speaker: colours as (blue, green, red), shapes as factors around 1."""
+class FaceLook:
+    """Constant look of a speaker: colours as (blue, green, red), shapes as factors around 1."""
 
     skin: tuple[float, float, float]
     hair: tuple[float, float, float]
@@ -78,7 +78,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pose:
-    """Where the face is in the picture: pixels, factor around 1, degrees."""
+    """Place of the face in the picture: pixels, factor around 1, degrees."""
 
     x_px: float = WIDTH / 2
     y_px: float = HEIGHT / 2 + 4
@@ -86,11 +86,11 @@ class Pose:
     turn_deg: float = 0.0
 
 
-def draw_look(rng: np.random.Generator) -> Look:
-    """A made-up person."""
+def draw_look(rng: np.random.Generator) -> FaceLook:
+    """Draw the look of a made-up person."""
     skins = ((172, 198, 236), (150, 182, 226), (130, 168, 214), (112, 148, 198), (96, 132, 184))
     hairs = ((30, 28, 26), (34, 48, 70), (46, 80, 120), (100, 165, 205), (70, 70, 74), (28, 42, 96))
-    return Look(
+    return FaceLook(
         skin=skins[rng.integers(len(skins))],
         hair=hairs[rng.integers(len(hairs))],
         clothes=tuple(float(level) for level in rng.uniform(40, 190, 3)),
@@ -106,14 +106,14 @@ def draw_look(rng: np.random.Generator) -> Look:
 
 
 def show(rng: np.random.Generator, emotion: str, strength: float) -> Expression:
-    """The expression of an emotion at a strength of 0 to 1, with this moment's scatter."""
+    """Return the expression of an emotion at a strength of 0 to 1, with random scatter."""
     full, names = EXPRESSIONS[emotion], Expression.__dataclass_fields__
     parts = {name: strength * getattr(full, name) + EXPRESSION_SCATTER * rng.standard_normal() for name in names}
     return Expression(**parts | {name: max(0.0, parts[name]) for name in ("open", "wrinkle", "smirk")})
 
 
 def draw_scene(rng: np.random.Generator) -> np.ndarray:
-    """A room without people: a wall in a soft gradient, [HEIGHT, WIDTH, 3] uint8."""
+    """Draw a room without people: a wall in a soft gradient, [HEIGHT, WIDTH, 3] uint8."""
     corners = rng.uniform(95, 165, (2, 2, 1)) + rng.uniform(-14, 14, (1, 1, 3))
     return cv2.resize(corners.astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
 
@@ -128,7 +128,7 @@ def spoil(rng: np.random.Generator, picture: np.ndarray, reliability: float) -> 
 
 
 def face_square(pose: Pose, margin: float) -> tuple[int, int, int, int]:
-    """The square that the cascade cuts around a drawn face, with a margin (share of its side): x, y, side, side."""
+    """Return the cascade's square around a drawn face, with a margin (share of its side): x, y, side, side."""
     unit = FACE_PX * pose.size
     side = HAAR_SIDE * unit * (1 + 2 * margin)
     x, y = pose.x_px + HAAR_CENTRE[0] * unit - side / 2, pose.y_px + HAAR_CENTRE[1] * unit - side / 2

@@ -1,8 +1,8 @@
-"""What the synthetic demo corpus holds: who says what, with which emotion, and how well each modality shows it.
+"""Plan of the synthetic demo corpus: speaker and emotion of each utterance, and how well each modality shows it.
 
-Emotions have inertia within a dialogue, so context helps. Each utterance and modality has a planted reliability: high,
-and the modality shows the true emotion clearly; low, and it shows little, perhaps a wrong emotion, in a signal that is
-itself vague, noisy or blurred, so that a model can learn to trust it less. Every strength is a constant of this file.
+Emotions have inertia within a dialogue, so context helps. Each utterance and modality has a planted reliability. A
+reliable modality shows the true emotion clearly. An unreliable one shows little, perhaps a wrong emotion, in a signal
+that is vague, noisy or blurred, so that a model can learn to trust it less. All strengths are constants of this file.
 """
 
 import itertools
@@ -14,7 +14,7 @@ import numpy as np
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
 CLASSES = ("neutral", "joy", "sadness", "anger", "fear", "surprise")
-"""The demo's emotions."""
+"""Emotions of the demo."""
 
 PROTOCOL = "synthetic demo corpus, 6 emotions, split by dialogue; no real people, no real speech"
 
@@ -26,7 +26,7 @@ INERTIA = 0.75
 """Probability that an utterance keeps the emotion of the one before it."""
 
 NEUTRAL_WEIGHT = 1.8
-"""How much likelier a dialogue turns neutral than to any other emotion."""
+"""Weight of a turn to neutral against 1 for any other emotion."""
 
 RELIABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RELIABILITY_WEIGHTS = (3, 3, 3, 2, 2, 1, 1, 1, 2, 2)
@@ -76,7 +76,7 @@ LOST = {
     MISSING: ("audio", "visual"),
     TINY: ("audio",),
 }
-"""The modalities that an awkward clip cannot show; their planted reliability is 0."""
+"""Modalities that an awkward clip lacks; their planted reliability is 0."""
 
 SINGLE_UTTERANCE_DIALOGUE = 20
 UNLABELLED = ((23, 1), (52, 2))
@@ -88,12 +88,7 @@ GAPS = {(26, 2): 3, (47, 1): 1}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Planted:
-    """What one modality of one utterance shows.
-
-    Attributes:
-        reliability: 0 (nothing of use) to 1 (clear and true).
-        shown: the emotion that the signal shows, perhaps not the true one; empty where there is no signal.
-    """
+    """Reliability (0 to 1) of one modality of an utterance, and the emotion that it shows ("" = there is no signal)."""
 
     reliability: float
     shown: str
@@ -127,43 +122,39 @@ class PlannedUtterance:
 
     @property
     def dialogue_id(self) -> str:
-        """Id of the dialogue in the corpus."""
+        """Id in the corpus."""
         return f"d{self.dialogue:02d}"
 
     @property
     def utterance_id(self) -> str:
-        """Id of the utterance in the corpus."""
+        """The utterance's id in the corpus."""
         return f"{self.dialogue_id}_u{self.position:02d}"
 
     @property
     def clip(self) -> str:
-        """Path of its clip in the raw folder."""
+        """The clip's path in the raw folder."""
         return f"clips/{self.utterance_id}.mp4"
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:
-    """A stream of random numbers of its own for each key, so that no part depends on the order of the work."""
+    """Return a random stream of its own for each key, so that no part depends on the order of the work."""
     return np.random.default_rng((seed, *key))
 
 
 def plan_corpus(seed: int) -> list[PlannedUtterance]:
     """Plan all utterances; draw again until every split has enough of every class."""
     for attempt in itertools.count():
-        rows = _draw_corpus(generator(seed, 0, attempt))
+        rng = generator(seed, 0, attempt)
+        splits = [split for split in SPLITS for _ in range(DIALOGUES[split])]
+        lengths = list(itertools.islice(itertools.cycle(LENGTHS), len(splits) - 1))
+        rng.shuffle(lengths)
+        lengths.insert(SINGLE_UTTERANCE_DIALOGUE, 1)
+        rows = []
+        for dialogue, (split, length) in enumerate(zip(splits, lengths, strict=True)):
+            rows += _draw_dialogue(rng, dialogue, split, length)
         counts = Counter((row.split, row.emotion) for row in rows if row.labelled)
         if all(counts[split, emotion] >= MIN_PER_CLASS for split in SPLITS for emotion in CLASSES):
             return rows
-
-
-def _draw_corpus(rng: np.random.Generator) -> list[PlannedUtterance]:
-    splits = [split for split in SPLITS for _ in range(DIALOGUES[split])]
-    lengths = list(itertools.islice(itertools.cycle(LENGTHS), len(splits) - 1))
-    rng.shuffle(lengths)
-    lengths.insert(SINGLE_UTTERANCE_DIALOGUE, 1)
-    rows = []
-    for dialogue, (split, length) in enumerate(zip(splits, lengths, strict=True)):
-        rows += _draw_dialogue(rng, dialogue, split, length)
-    return rows
 
 
 def _draw_dialogue(rng: np.random.Generator, dialogue: int, split: str, length: int) -> list[PlannedUtterance]:
@@ -190,7 +181,7 @@ def _draw_dialogue(rng: np.random.Generator, dialogue: int, split: str, length: 
 
 
 def _draw_emotions(rng: np.random.Generator, length: int) -> list[str]:
-    """A chain that keeps its state with probability `INERTIA`, else moves to another."""
+    """Draw a chain that keeps its state with probability `INERTIA`, else moves to another."""
     emotions = [_other_emotion(rng, "")]
     while len(emotions) < length:
         emotions.append(emotions[-1] if rng.random() < INERTIA else _other_emotion(rng, emotions[-1]))

@@ -1,4 +1,4 @@
-"""The voices of the synthetic demo corpus: harmonic tones through moving formants, in syllables, not words.
+"""Voices of the synthetic demo corpus: harmonic tones through moving formants, in syllables, not words.
 
 T samples, K harmonics, S syllables.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 RATE_HZ = 16_000
 HARMONICS = 24
-"""K: harmonics of the tone; those above 7.5 kHz are left out."""
+"""K, harmonics of the tone; those above 7.5 kHz are silent."""
 
 VOWELS_HZ = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))
 """Formants of a, i, u, e, o (Peterson and Barney's men)."""
@@ -22,7 +22,7 @@ LONGEST_S, EDGE_S = 1.9, 0.06
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manner:
-    """How an emotion sounds, as departures from a voice that shows nothing.
+    """Sound of an emotion, as departures from a neutral voice.
 
     Attributes:
         pitch: shift of the pitch, in semitones.
@@ -65,27 +65,24 @@ SOFT_DB = -7.0
 
 
 def base_pitch(speaker: int, cast: int) -> float:
-    """The pitch of a speaker's voice, in Hz: the cast is spread over 90 to 230 Hz."""
+    """Return the pitch of a speaker's voice, in Hz: the cast is spread over 90 to 230 Hz."""
     return 90.0 * (230.0 / 90.0) ** ((speaker * 5 % cast) / (cast - 1))
 
 
 def speak(rng: np.random.Generator, pitch_hz: float, emotion: str, reliability: float) -> np.ndarray:
-    """One utterance's sound.
+    """Return the sound of one utterance, [T] float32 in (-1, 1), at `RATE_HZ`, 0.6 to 2.1 s.
 
-    Args:
-        rng: this utterance's random numbers.
-        pitch_hz: the speaker's own pitch.
-        emotion: the emotion shown.
-        reliability: 0 to 1; how strongly, and how far above the noise of the room.
-
-    Returns:
-        [T] float32 in (-1, 1), at `RATE_HZ`, 0.6 to 2.1 s.
+    The reliability (0 to 1) is the strength of the emotion, and the level above the noise of the room.
     """
-    manner = _departures(rng, emotion, reliability)
+    # The emotion's manner, weakened by a low reliability, plus this utterance's scatter.
+    manner = {
+        name: reliability * getattr(MANNERS[emotion], name) + getattr(SCATTER, name) * rng.standard_normal()
+        for name in Manner.__dataclass_fields__
+    }
     starts_S, lengths_S, samples = _syllables(rng, manner["tempo"])
     pitch_T, envelope_T = _contours(rng, manner, starts_S, lengths_S, samples)
     tone_T = _tone(rng, pitch_hz * 2 ** (pitch_T / 12), starts_S, manner["tilt"])
-    breath_T = _smooth_noise(rng, samples)
+    breath_T = np.diff(rng.standard_normal(samples + 1)) / 2**0.5  # aspiration: white noise without its lowest part
     voice_T = envelope_T * (tone_T + (0.06 + max(-0.05, manner["breath"])) * 4 * breath_T)
     voice_T *= 0.06 * 10 ** ((manner["level"] + SOFT_DB * (1 - reliability)) / 20) / _rms(voice_T)
     clear, poor = ROOM_DB
@@ -94,16 +91,8 @@ def speak(rng: np.random.Generator, pitch_hz: float, emotion: str, reliability: 
     return np.clip(voice_T + room_T, -0.99, 0.99).astype(np.float32)
 
 
-def _departures(rng: np.random.Generator, emotion: str, reliability: float) -> dict[str, float]:
-    """The emotion's manner, weakened by a low reliability, plus this utterance's scatter."""
-    manner, names = MANNERS[emotion], Manner.__dataclass_fields__
-    return {
-        name: reliability * getattr(manner, name) + getattr(SCATTER, name) * rng.standard_normal() for name in names
-    }
-
-
 def _syllables(rng: np.random.Generator, tempo: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Starts and lengths of the syllables in samples, and of the whole; slow speech has longer pauses."""
+    """Draw starts and lengths of the syllables, and the total length, in samples; slow speech has longer pauses."""
     count = int(rng.integers(5, 7))
     stretch = 2.0 ** -np.clip(tempo, -0.7, 0.9)
     lengths = rng.uniform(0.13, 0.19, count) * stretch
@@ -116,7 +105,7 @@ def _syllables(rng: np.random.Generator, tempo: float) -> tuple[np.ndarray, np.n
 
 
 def _contours(rng, manner: dict[str, float], starts_S, lengths_S, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pitch in semitones from the speaker's own, and loudness, for each sample."""
+    """Return pitch in semitones from the speaker's own, and loudness, for each sample."""
     time = np.arange(samples) / RATE_HZ
     pitch = manner["pitch"] + manner["slope"] * (np.arange(samples) / samples - 0.5)
     pitch += max(0.05, 0.3 + manner["tremor"]) * np.sin(2 * np.pi * (6.5 * time + rng.random()))
@@ -130,7 +119,7 @@ def _contours(rng, manner: dict[str, float], starts_S, lengths_S, samples: int) 
 
 
 def _tone(rng: np.random.Generator, pitch_T: np.ndarray, starts_S: np.ndarray, tilt: float) -> np.ndarray:
-    """Harmonics of the pitch, weighted by the formants of one vowel a syllable."""
+    """Sum the harmonics of the pitch, weighted by the formants of one vowel per syllable."""
     phase_T = (2 * np.pi * (np.cumsum(pitch_T) / RATE_HZ % 1)).astype(np.float32)  # float32: its sine is much faster
     tone_T = np.zeros_like(phase_T)
     edges = [0, *starts_S[1:], len(phase_T)]
@@ -138,18 +127,11 @@ def _tone(rng: np.random.Generator, pitch_T: np.ndarray, starts_S: np.ndarray, t
     for start, stop in zip(edges[:-1], edges[1:], strict=True):
         formants = VOWELS_HZ[rng.integers(len(VOWELS_HZ))]
         centre_K1 = order_K1 * pitch_T[start:stop].mean()
-        gain_K1 = sum(
-            1 / (1 + ((centre_K1 - at) / width) ** 2) for at, width in zip(formants, BANDWIDTHS_HZ, strict=True)
-        )
+        resonances = zip(formants, BANDWIDTHS_HZ, strict=True)
+        gain_K1 = sum(1 / (1 + ((centre_K1 - formant) / width) ** 2) for formant, width in resonances)
         gain_K1 = (gain_K1 + 0.02) * order_K1 ** -(0.8 + tilt) * (centre_K1 < 7500)
         tone_T[start:stop] = (gain_K1.astype(np.float32) * np.sin(order_K1 * phase_T[start:stop])).sum(axis=0)
     return tone_T / _rms(tone_T)
-
-
-def _smooth_noise(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """Aspiration: white noise without its lowest part."""
-    noise = rng.standard_normal(samples + 1)
-    return np.diff(noise) / 2**0.5
 
 
 def _rms(signal: np.ndarray) -> float:

@@ -1,9 +1,9 @@
-"""The transcripts of the synthetic demo corpus: a topic, then clauses that show the emotion or say nothing."""
+"""Transcripts of the synthetic demo corpus: a topic, then clauses that show the emotion or are vague."""
 
 import numpy as np
 
 CLAUSES = 2
-"""Clauses of an utterance; each is a cue of the shown emotion with probability = reliability, else vague."""
+"""Clauses per utterance; each is a cue of the shown emotion with probability = reliability, else vague."""
 
 TOPICS = (
     "the train to Malmö", "the letter", "your brother", "the café on the corner", "Zoë's concert", "the old house",
@@ -50,7 +50,7 @@ ENDINGS = {"neutral": ".", "joy": "!", "sadness": "…", "anger": "!", "fear": "
 
 
 def write_text(rng: np.random.Generator, emotion: str, reliability: float) -> str:
-    """One utterance that shows an emotion as clearly as `reliability` (0 to 1) says."""
+    """Return an utterance that shows an emotion with a reliability of 0 to 1."""
     opening = str(rng.choice(OPENINGS)).format(rng.choice(TOPICS))
     clauses = [opening[0].upper() + opening[1:]]
     cues, vague = list(rng.permutation(CUES[emotion])), list(rng.permutation(VAGUE))

@@ -1,1 +1,1 @@
-"""What the extractors share: the loop, places, the scratch cache, kept models, the clock."""
+"""Shared parts of the extractors: the loop, paths, the scratch cache, kept models, the clock."""

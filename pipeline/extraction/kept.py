@@ -1,7 +1,7 @@
-"""Finished models, kept outside DVC's sight: work that differs only in a comment of the code is not done again.
+"""Finished models, kept where DVC does not see them, so that a changed comment in the code does not train them again.
 
 DVC removes the outputs of a stage before it runs the stage again, and runs it whenever a file of its code changed.
-What decides a model is narrower: settings, data, versions, and the code without comments (`dferc.core.sources`).
+A model depends on less: settings, data, versions, and the code without comments (`dferc.core.sources`).
 """
 
 import os
@@ -15,26 +15,23 @@ from dferc.core.console import console
 DEFAULT_PATH = Path(".scratch/models")
 
 KEPT_DAYS = 30
-"""Days that a model is kept after it was last asked for."""
+"""Days that a model is kept after its last use."""
 
 
 def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], None]) -> None:
-    """Fill the folder `out` with a finished model: the one that was kept, or what `make` makes now.
+    """Replace the folder `out` by the model kept in `scratch`, or by the one that `make` writes into an empty folder.
 
-    A kill leaves `out` as it was or whole.
-
-    Args:
-        out: replaced if it exists.
-        key: hash of everything that decides the model (`pipeline.extraction.scratch.key_of`).
-        scratch: the folder of kept models.
-        make: fills the empty folder that it is given.
+    `key` is a hash of everything that determines the model. A kill leaves `out` as it was.
     """
     kept = scratch / key
     if kept.is_dir():
         console.print(f"{out}: the same model was finished earlier; taken from {kept}", markup=False)
         os.utime(kept)
     else:
-        _remove_abandoned(scratch)
+        for folder in scratch.glob("*") if scratch.is_dir() else ():  # unused models, and what killed processes left
+            if time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
+                shutil.rmtree(folder, ignore_errors=True)
+                console.print(f"removed {folder}: not used for {KEPT_DAYS} days", markup=False)
         part = scratch / f".{key}.{os.getpid()}.part"
         part.mkdir(parents=True)
         try:
@@ -54,16 +51,8 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
 
 
 def _link(source: str, target: str) -> None:
-    """Give a file a second name where the file system can: an encoder has gigabytes."""
+    """Make a hard link, or a copy where the file system has no links: an encoder has gigabytes."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _remove_abandoned(scratch: Path) -> None:
-    """Remove models that nobody asked for in `KEPT_DAYS`, and what killed processes left."""
-    for folder in scratch.glob("*") if scratch.is_dir() else ():
-        if time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
-            shutil.rmtree(folder, ignore_errors=True)
-            console.print(f"removed {folder}: not used for {KEPT_DAYS} days", markup=False)

@@ -1,4 +1,4 @@
-"""Where an extractor reads and writes: the path options that the three commands share."""
+"""Paths of an extractor: the options that the three commands share."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pipeline.extraction.scratch import DEFAULT_PATH
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where a stage reads and writes; see `stage_options` for the defaults."""
+    """Paths that a stage reads and writes; see `stage_options` for the defaults."""
 
     corpus: str
     params: Path
@@ -27,11 +27,11 @@ class Places:
 
 
 def stage_options(modality: str) -> Callable:
-    """Decorate an extractor's click command: its path options, defaults from the corpus name, handed on as `Places`."""
+    """Decorate a click command with path options; it receives them as `Places`, with defaults by corpus name."""
     defaults = {
-        "raw": ("data/raw/{corpus}", "Folder of the corpus as it came."),
+        "raw": ("data/raw/{corpus}", "Folder of the raw corpus."),
         "table": ("data/{corpus}/utterances.csv", "Utterances, from pipeline.prepare."),
-        "utterances": ("features/{corpus}/utterances.h5", "The same utterances as the trainer reads them."),
+        "utterances": ("features/{corpus}/utterances.h5", "The same utterances in the trainer's format."),
         "out": (f"features/{{corpus}}/{modality}.h5", "Features to write."),
         "problems": (f"data/{{corpus}}/problems_extract_{modality}.csv", "Table of problems to write."),
         "log": (f"data/{{corpus}}/extract_{modality}.json", "Versions, counts and times of the last run, to write."),

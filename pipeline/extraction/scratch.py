@@ -1,8 +1,8 @@
-"""The scratch cache: finished work that survives a kill, outside DVC's sight.
+"""Scratch cache: finished work that survives a kill, where DVC does not see it.
 
 One SQLite file in WAL mode, each record committed by itself (0.05 ms: a commit does not wait for the disk). A kill
-costs nothing that was put here, and several stages may use it at once. Deleting it costs time, never correctness: what
-is in it was computed by the same extractor from the same content, or it is not found.
+loses no record, and several stages may use the file at once. Deleting it costs time, never correctness: a record is
+found only by the extractor and the content that it was computed by.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,7 @@ _BOUND_BYTES = 8 << 30
 """Above this, closing deletes the oldest records."""
 
 _PATIENCE_S = 60.0
-"""How long another process may keep the file to itself."""
+"""Longest wait for another process that locks the file."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, content BLOB NOT NULL);
@@ -41,8 +41,8 @@ class Record:
     """The result of one utterance.
 
     Attributes:
-        arrays: by name; `features` [D] float32 where there are values, further ones as the extractor likes.
-        problem: what was found wrong, or empty.
+        arrays: by name; `features` [D] float32 where there are values, and others of the extractor.
+        problem: the fault, or empty.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -50,11 +50,7 @@ class Record:
 
 
 class Scratch:
-    """Records by key, and content hashes of media files. A context manager: leaving it closes the file.
-
-    Raises:
-        InputError: the file cannot be opened or written.
-    """
+    """Records by key, and content hashes of media files, in a file that the context manager closes."""
 
     def __init__(self, path: str | Path = DEFAULT_PATH, bound_bytes: int = _BOUND_BYTES):
         self.path, self.bound_bytes = Path(path), bound_bytes
@@ -66,41 +62,37 @@ class Scratch:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, Record]:
-        """The records that are there, by key; a damaged one counts as not there."""
-        found = {}
-        for key in keys:
-            rows = self._execute("SELECT content FROM records WHERE key = ?", (key,))
-            record = _unpack(rows[0][0]) if rows else None
-            if record is not None:
-                found[key] = record
-        return found
+    def get(self, key: str) -> Record | None:
+        """Return the record of a key; None if there is none, or a damaged one."""
+        rows = self._execute("SELECT content FROM records WHERE key = ?", (key,))
+        try:
+            with np.load(io.BytesIO(rows[0][0]), allow_pickle=False) as members:
+                arrays = {name.removeprefix("array_"): members[name] for name in members if name != "problem"}
+                return Record(arrays, str(members["problem"]))
+        except (IndexError, zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError):
+            return None
 
     def put(self, key: str, record: Record) -> None:
-        """Keep a record: from here on it outlives this process."""
-        self._execute("INSERT OR REPLACE INTO records (key, content) VALUES (?, ?)", (key, _pack(record)))
+        """Keep a record, which from now on survives a kill of this process."""
+        content = io.BytesIO()  # NPZ: plain .npy members, each with a checksum
+        arrays = {f"array_{name}": array for name, array in record.arrays.items()}
+        np.savez(content, problem=np.array(record.problem), **arrays)
+        self._execute("INSERT OR REPLACE INTO records (key, content) VALUES (?, ?)", (key, content.getvalue()))
 
     def media_hash(self, path: str | Path) -> str:
-        """SHA-256 of a file's content, remembered as long as its size and modification time stay.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
+        """Return the SHA-256 of a file's content, cached as long as its size and modification time stay."""
         path = Path(path).resolve()
         status = path.stat()
-        known = self._execute(
-            "SELECT hash FROM media WHERE path = ? AND size = ? AND mtime_ns = ?",
-            (str(path), status.st_size, status.st_mtime_ns),
-        )
-        if known:
-            return known[0][0]
+        file = (str(path), status.st_size, status.st_mtime_ns)
+        rows = self._execute("SELECT hash FROM media WHERE path = ? AND size = ? AND mtime_ns = ?", file)
+        if rows:
+            return rows[0][0]
         digest = file_hash(path)
-        known = (str(path), status.st_size, status.st_mtime_ns, digest)
-        self._execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?)", known)
+        self._execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?)", (*file, digest))
         return digest
 
     def close(self) -> None:
-        """Keep the size within bounds, and let go of the file."""
+        """Prune the file to its bound and close it."""
         self._guarded(self._prune)
         self._database.close()
 
@@ -113,24 +105,20 @@ class Scratch:
         self._guarded(self._prepare)
 
     def _prepare(self) -> None:
-        self._share()
-        self._database.execute("PRAGMA synchronous = NORMAL")  # no commit is lost by a kill, only by a power cut
-        self._database.executescript(_TABLES)
-
-    def _share(self) -> None:
-        """Let others read and write as well; for those who are doing the same SQLite itself does not wait."""
         deadline = time.monotonic() + _PATIENCE_S
-        while True:
+        while True:  # SQLite itself does not wait for another process that switches to WAL
             try:
                 self._database.execute("PRAGMA journal_mode = WAL")
-                return
+                break
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
             time.sleep(0.01)
+        self._database.execute("PRAGMA synchronous = NORMAL")  # no commit is lost by a kill, only by a power cut
+        self._database.executescript(_TABLES)
 
     def _prune(self) -> None:
-        """Delete the older half of the records where the file is above its bound (SQLite reuses the space)."""
+        """Delete the older half of the records if the file is above its bound (SQLite reuses the space)."""
         pages, free, page_bytes = (
             self._database.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("page_count", "freelist_count", "page_size")
@@ -144,44 +132,25 @@ class Scratch:
         return self._guarded(lambda: self._database.execute(query, values).fetchall()) or []
 
     def _guarded(self, action):
-        """Do something with the file; a damaged one is moved aside, and the action done on a new one."""
+        """Run an action on the file; if the file is damaged, move it aside and run the action on a new one."""
         try:
             return action()
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise InputError(f"{self.path}: the scratch cache failed ({error}). Is the disk full?") from error
-            self._move_aside(error)
+            self._database.close()
+            aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+            self.path.replace(aside)
+            for suffix in ("-wal", "-shm"):  # they belong to the damaged file
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            console.print(
+                f"[bold yellow]note:[/] the scratch cache {self.path} is damaged ({error}); moved to {aside.name}, and "
+                "a new one started. Finished work that was in it is computed again."
+            )
+            self._open()
             return action()
-
-    def _move_aside(self, error: sqlite3.DatabaseError) -> None:
-        self._database.close()
-        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
-        self.path.replace(aside)
-        for suffix in ("-wal", "-shm"):  # they belong to the damaged file
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        console.print(
-            f"[bold yellow]note:[/] the scratch cache {self.path} is damaged ({error}); moved to {aside.name}, begun "
-            "anew. Finished work that was in it is computed again."
-        )
-        self._open()
 
 
 def key_of(*parts: object) -> str:
-    """Hash of what determines a result: parts of JSON's types, with dictionaries in any order."""
+    """Return a hash of what determines a result: parts in JSON's types, with dictionaries in any order."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _pack(record: Record) -> bytes:
-    """NPZ: plain .npy members, each with a checksum."""
-    content = io.BytesIO()
-    np.savez(content, problem=np.array(record.problem), **{f"array_{name}": a for name, a in record.arrays.items()})
-    return content.getvalue()
-
-
-def _unpack(content: bytes) -> Record | None:
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as members:
-            arrays = {name.removeprefix("array_"): members[name] for name in members if name != "problem"}
-            return Record(arrays, str(members["problem"]))
-    except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError):
-        return None

@@ -1,15 +1,14 @@
-"""Which step of the work takes how long: seconds by name, measured where the work is done, added up over workers."""
+"""Time of each step of the work, by name, measured where the work is done and added up over workers."""
 
 import contextlib
 import datetime
 import importlib.metadata
 import json
 import platform
-import queue
-import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,25 +17,25 @@ from dferc.core.files import write_atomically
 _PACKAGES = ("dferc", "av", "h5py", "numpy", "opencv-python-headless", "opensmile", "torch", "transformers")
 
 PREFETCHED = 8
-"""Results that wait for their consumer, at most: a kill loses them."""
+"""Most results that wait for their consumer: a kill loses them."""
 
 
 class Measured(NamedTuple):
-    """A result from a worker, and what its steps took there."""
+    """Result of a worker, and the seconds of its steps."""
 
     result: Any
     seconds: Counter[str]
 
 
 class Clock:
-    """Adds up seconds by step."""
+    """Sum of seconds by step."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Count the time of a `with` block."""
+        """Add the time of a `with` block."""
         started = time.perf_counter()
         try:
             yield
@@ -44,18 +43,17 @@ class Clock:
             self.seconds[name] += time.perf_counter() - started
 
     def each(self, name: str, items: Iterable) -> Iterator:
-        """Hand items on, and count the time that each takes to come."""
-        items = iter(items)
+        """Yield items, and add the time that each takes to come."""
+        items, end = iter(items), object()
         while True:
             with self.step(name):
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return
+                item = next(items, end)
+            if item is end:
+                return
             yield item
 
     def unpacked(self, results: Iterable[tuple[int, Any]]) -> Generator[tuple[int, Any], None, None]:
-        """Results of workers without their seconds, which are added up here; what is not `Measured` passes as it is."""
+        """Yield results of workers, adding their seconds; results that are not `Measured` are passed on."""
         for index, result in results:
             if isinstance(result, Measured):
                 result, seconds = result
@@ -63,7 +61,7 @@ class Clock:
             yield index, result
 
     def shares(self) -> str:
-        """Such as `decode 31 %, openSMILE 69 %`: the steps' shares of the time spent, the longest first."""
+        """Return the steps' shares of the time, the longest first, such as `decode 31%, openSMILE 69%`."""
         total = sum(self.seconds.values())
         return ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in self.seconds.most_common() if total)
 
@@ -71,22 +69,19 @@ class Clock:
 def write_log(
     path: Path, identity: Mapping[str, object], computed: int, tally: Mapping[str, object], clock: Clock
 ) -> None:
-    """Write what a run of a stage used, did and took, as JSON beside its problems table.
+    """Write versions, counts and times of a run as JSON beside its problems table.
 
-    Not part of the features file, whose bytes are the same whoever made them and however fast; and no output of the
-    DVC stage, whose hash would then change with every run.
-
-    Args:
-        path: of the log.
-        identity: of the features.
-        computed: utterances computed in this run.
-        tally: what became of all of them.
-        clock: what the steps took.
+    The log is not part of the features file, whose bytes do not depend on the run, and no output of the DVC stage,
+    whose hash would change with every run. `computed` counts the utterances of this run, `tally` all by outcome.
     """
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     log = {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "identity": dict(identity),
-        "versions": _versions(),
+        "versions": versions,
         "computed": computed,
         **tally,
         "steps_s": {name: round(seconds, 3) for name, seconds in clock.seconds.most_common()},
@@ -95,47 +90,14 @@ def write_log(
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
 def prefetched(items: Generator) -> Iterator:
-    """Hand items of a generator on while a thread fetches the next: neither waits for the other.
-
-    Left early, it closes the generator and ends the thread before it returns.
-    """
-    waiting: queue.Queue = queue.Queue(PREFETCHED)
-    ended, left = object(), threading.Event()
-    failure: list[BaseException] = []
-
-    def put(item: object) -> None:
-        while not left.is_set():
-            with contextlib.suppress(queue.Full):
-                return waiting.put(item, timeout=0.1)
-
-    def fetch() -> None:
+    """Yield items while a thread fetches the next ones; if closed early, end the thread and close the generator."""
+    end = object()
+    with contextlib.closing(items), ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, items, end) for _ in range(PREFETCHED))
         try:
-            with contextlib.closing(items) as source:
-                for item in source:
-                    put(item)
-                    if left.is_set():
-                        return
-        except BaseException as error:  # it is raised below, in the thread of the consumer
-            failure.append(error)
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(thread.submit(next, items, end))
+                yield item
         finally:
-            put(ended)
-
-    thread = threading.Thread(target=fetch, daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not ended:
-            yield item
-    finally:
-        left.set()
-        thread.join()
-    if failure:
-        raise failure[0]
+            thread.shutdown(cancel_futures=True)

@@ -1,1 +1,1 @@
-"""Faces: finding, following, choosing, and the network that describes them."""
+"""Faces: detection, tracking, choice of the speaker, and the face network."""

@@ -1,8 +1,9 @@
-"""The face network: DenseNet-BC (growth 12, depth 100, compression 0.5) over a square grey face, 342 pooled values.
+"""Face network: DenseNet-BC (growth 12, depth 100, compression 0.5) over a square grey face, 342 pooled values.
 
 The shape of the published `denseface` (FER+ DenseNet of AIM3-RUC/MMIN, on ikhlestov's vision_networks): a 3x3 stem of
 stride 1 without pooling, three blocks of 16 layers, 24 -> 216/2 = 108 -> 300/2 = 150 -> 342 channels, BN, ReLU, global
-average. Its weights were never published: ours are trained (train_face), so values are not interchangeable with theirs.
+average. Its weights were never published: ours are trained (train_face), so the values are not interchangeable
+(docs/data.md, FER+ and the visual feature).
 
 B faces, S side of a face in pixels, 342 features, 8 classes.
 """
@@ -25,7 +26,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 
 WEIGHTS = "face.safetensors"
-"""Name of the weights in the folder of train_face; face.json lies beside."""
+"""Name of the weights in the folder of train_face, beside face.json."""
 
 FERPLUS, NONE = "ferplus", "none"
 """Values of `train_face.source` that are no paths."""
@@ -37,23 +38,23 @@ WIDTH = 342
 """Pooled values per face: the visual feature."""
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-"""The emotions of FER+, in the order of its columns and of the logits."""
+"""Emotions of FER+, in the order of its columns and of the logits."""
 
 
 class FaceOutput(NamedTuple):
-    """What the network says about B faces: `features` [B, 342] (never negative), `logits` [B, 8]."""
+    """Output of the network for B faces: `features` [B, 342] (never negative), `logits` [B, 8]."""
 
     features: Tensor
     logits: Tensor
 
 
 class FaceNet(nn.Module):
-    """The 342-d DenseNet with the normalisation of its inputs inside.
+    """342-d DenseNet that normalises its inputs.
 
     Args:
-        image_size: S, side of the faces it is trained on, in pixels; kept for whoever cuts faces.
-        mean: of the training faces, on the scale 0-255 (the published network: 131.0754).
-        std: of the training faces, on the scale 0-255 (the published network: 47.858177).
+        image_size: S, side of the training faces, in pixels; needed to cut faces.
+        mean: mean of the training faces, on the scale 0-255 (the published network: 131.0754).
+        std: their standard deviation, on the scale 0-255 (the published network: 47.858177).
     """
 
     def __init__(self, *, image_size: int, mean: float = 0.0, std: float = 1.0):
@@ -72,11 +73,7 @@ class FaceNet(nn.Module):
         self.register_buffer("std", torch.tensor(float(std)))
 
     def forward(self, faces_BSS: Tensor) -> FaceOutput:
-        """Features and class scores of grey faces.
-
-        Args:
-            faces_BSS: [B, S, S] grey levels 0-255, uint8 or float.
-        """
+        """Return features and class scores of grey faces [B, S, S], 0-255, uint8 or float."""
         images = ((faces_BSS.float() - self.mean) / self.std).unsqueeze(1)
         maps = F.relu(self.body(images.contiguous(memory_format=torch.channels_last)))  # [B, 342, S/4, S/4]
         features = maps.mean(dim=(2, 3))
@@ -90,18 +87,12 @@ def scale_face(face: np.ndarray, image_size: int) -> np.ndarray:
 
 
 def description_path(weights: str | Path) -> Path:
-    """The JSON beside a checkpoint's weights."""
+    """Return the path of the JSON beside a checkpoint's weights."""
     return Path(weights).with_suffix(".json")
 
 
 def save_face_net(path: str | Path, net: FaceNet, facts: Mapping[str, object]) -> None:
-    """Write a checkpoint: weights as safetensors at `path`, its description as JSON beside it.
-
-    Args:
-        path: of the weights; the suffix is .safetensors.
-        net: on any device.
-        facts: further entries of the description, such as settings and scores.
-    """
+    """Write a checkpoint: weights at `path` (.safetensors), and a JSON beside it with further facts, such as scores."""
     # Contiguous as NCHW: safetensors stores no memory format, and equal weights must give equal bytes.
     weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     described = {"schema": SCHEMA, "trained": True, "image_size": net.image_size, "width": WIDTH, "classes": CLASSES}
@@ -110,12 +101,7 @@ def save_face_net(path: str | Path, net: FaceNet, facts: Mapping[str, object]) -
 
 
 def load_face_net(path: str | Path) -> FaceNet:
-    """Load a checkpoint for inference (eval mode, CPU).
-
-    Raises:
-        InputError: weights or description are missing, unreadable, of another schema, width or set of classes, or
-            lack a tensor.
-    """
+    """Load a checkpoint for inference (eval mode, CPU)."""
     path = Path(path)
     described = read_json(description_path(path))
     expected = {"schema": SCHEMA, "width": WIDTH, "classes": list(CLASSES)}
@@ -129,9 +115,13 @@ def load_face_net(path: str | Path) -> FaceNet:
     if not isinstance(size, int) or size < 4:
         raise InputError(f"{description_path(path)}: image_size is {size!r}, expected the side of a face in pixels.")
     net = FaceNet(image_size=size)
-    weights = _read_weights(path)
-    faults = _compare(net.state_dict(), weights)
-    if faults:
+    if not path.exists():
+        raise InputError(f"{path} is missing; only its description {description_path(path).name} is there.")
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a readable safetensors file (truncated?): {error}") from None
+    if faults := _compare(net.state_dict(), weights):
         raise InputError(
             f"{path} is not a checkpoint of this network: {len(faults)} fault(s), first: {'; '.join(faults[:3])}."
         )
@@ -146,11 +136,7 @@ def write_json(path: str | Path, content: Mapping[str, object]) -> None:
 
 
 def read_json(path: str | Path) -> dict:
-    """Read a JSON file that holds one object.
-
-    Raises:
-        InputError: missing, not JSON, or something else than an object.
-    """
+    """Read a JSON file that holds one object; raise InputError if it is missing, not JSON or no object."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} is missing. A face model is a .safetensors file and a .json beside it (train_face).")
@@ -163,33 +149,20 @@ def read_json(path: str | Path) -> dict:
     return content
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    if not path.exists():
-        raise InputError(f"{path} is missing; only its description {description_path(path).name} is there.")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path} is not a readable safetensors file (truncated?): {error}") from None
-
-
-def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """What stops `found` from being loaded in place of `expected`, one line per tensor."""
-    faults = [f"{name} is missing" for name in expected if name not in found]
-    faults += [f"{name} is not known here" for name in found if name not in expected]
-    for name in expected.keys() & found.keys():
-        if expected[name].shape != found[name].shape:
-            faults.append(f"{name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}")
-        elif found[name].is_floating_point() and not found[name].isfinite().all():
+def _compare(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+    """Describe each tensor that stops `weights` from being loaded in place of `expected`."""
+    faults = [f"{name} is missing" for name in expected if name not in weights]
+    faults += [f"{name} is not known here" for name in weights if name not in expected]
+    for name in expected.keys() & weights.keys():
+        if expected[name].shape != weights[name].shape:
+            faults.append(f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(expected[name].shape)}")
+        elif weights[name].is_floating_point() and not weights[name].isfinite().all():
             faults.append(f"{name} has values that are not finite")
     return sorted(faults)
 
 
 def find_weights(source: Path) -> Path:
-    """The weights of a checkpoint made elsewhere: its .safetensors, or the one in the folder of it.
-
-    Raises:
-        InputError: there is no such file.
-    """
+    """Return the weights of a checkpoint made elsewhere, given as its .safetensors or its folder, if they exist."""
     weights = source / WEIGHTS if source.is_dir() else source
     if not weights.is_file():
         raise InputError(

@@ -1,11 +1,11 @@
-"""Reading FER+: the 48x48 faces of fer2013.csv with the ten votes per face of fer2013new.csv.
+"""FER+: the 48x48 faces of fer2013.csv with the ten votes per face of fer2013new.csv.
 
-FER+'s own rules (Barsoum et al. 2016, arXiv:1608.01041, and the code published with it): an option with a single vote
-is noise and loses it; an image without a name is not in the set; an image whose winner is `unknown` or `NF` (not a
-face) is left out; the target is the distribution of the votes left over the eight emotions. A tie goes to the column
-that comes first, so an emotion wins against `unknown`. For scoring, as published, an image counts only where its winner
-has more than half of the votes left (`majority`). Not followed: that code also cuts the tail of a distribution beyond
-three quarters of the votes, which its `cross-entropy` description does not mention.
+The rules are FER+'s own (Barsoum et al. 2016, arXiv:1608.01041, and the code published with it): an option with a
+single vote is noise and loses it; an image without a name is not in the set; an image whose winner is `unknown` or `NF`
+(not a face) is left out; the target is the distribution of the remaining votes over the eight emotions. A tie goes to
+the column that comes first, so an emotion wins against `unknown`. For scoring, as published, an image counts only if
+its winner has more than half of the remaining votes (`majority`). Not followed: that code also cuts the tail of a
+distribution beyond three quarters of the votes, which its `cross-entropy` description does not mention.
 
 N faces, S side of a face in pixels, 8 emotions.
 """
@@ -24,7 +24,7 @@ PIXELS_FILE, VOTES_FILE = "fer2013.csv", "fer2013new.csv"
 FILES = (PIXELS_FILE, VOTES_FILE)
 
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
-"""Our splits in FER+'s words."""
+"""Our splits, and FER+'s names of them."""
 
 NO_MAJORITY = -1
 
@@ -37,7 +37,7 @@ _WHERE_FROM = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Faces:
+class LabelledFaces:
     """Faces of one split.
 
     Attributes:
@@ -55,55 +55,53 @@ class Faces:
 
 
 def missing_files(folder: str | Path) -> list[str]:
-    """Names of the FER+ files that are not in a folder."""
+    """Return the names of the FER+ files that are not in a folder."""
     return [name for name in FILES if not (Path(folder) / name).exists()]
 
 
-def read_ferplus(folder: str | Path, image_size: int) -> dict[str, Faces]:
-    """Read both files and join them by row.
-
-    Args:
-        folder: where fer2013.csv and fer2013new.csv are.
-        image_size: S, in pixels, that the 48x48 faces are scaled to.
-
-    Returns:
-        Faces by split: train, validation, test; each has at least one.
-
-    Raises:
-        InputError: a file is missing, lacks a column, has a bad value or other rows than its partner (says the line).
-    """
+def read_ferplus(folder: str | Path, image_size: int) -> dict[str, LabelledFaces]:
+    """Read both files of a folder, join them by row, and return the faces by split, scaled to [S, S]."""
     folder = Path(folder)
+    pixels_csv = folder / PIXELS_FILE
     usages, names, votes = read_votes(folder / VOTES_FILE)
     usable = np.array([bool(name) for name in names]) & wins_as_emotion(votes)
     images = np.zeros((len(votes), image_size, image_size), np.uint8)
     rows = 0
-    for line, row in _rows(folder / PIXELS_FILE, ("pixels", "Usage")):
+    for line, row in _rows(pixels_csv, ("pixels", "Usage")):
         if rows < len(usages) and row["Usage"] != usages[rows]:
             raise InputError(
-                f"{folder / PIXELS_FILE}, line {line}: Usage {row['Usage']!r}, but {str(usages[rows])!r} in the same "
+                f"{pixels_csv}, line {line}: Usage {row['Usage']!r}, but {str(usages[rows])!r} in the same "
                 f"row of {VOTES_FILE}; the two files belong together row by row. {_WHERE_FROM}"
             )
         if rows < len(usages) and usable[rows]:
-            images[rows] = scale_face(_face(folder / PIXELS_FILE, line, row["pixels"]), image_size)
+            try:
+                levels = bytes(map(int, row["pixels"].split()))
+            except ValueError as error:
+                raise InputError(
+                    f"{pixels_csv}, line {line}: pixels are grey levels 0 to 255 between spaces ({error})."
+                ) from None
+            if len(levels) != _SIDE * _SIDE:
+                size = f"{_SIDE}x{_SIDE} = {_SIDE * _SIDE}"
+                raise InputError(f"{pixels_csv}, line {line}: {len(levels)} pixels, expected {size}.")
+            images[rows] = scale_face(np.frombuffer(levels, np.uint8).reshape(_SIDE, _SIDE), image_size)
         rows += 1
     if rows != len(usages):
         raise InputError(
             f"{folder}: {PIXELS_FILE} has {rows} rows, {VOTES_FILE} {len(usages)}; the two belong together row by row. "
             f"{_WHERE_FROM}"
         )
-    return {split: _select(folder, split, images, votes, usable & (usages == usage)) for split, usage in USAGES.items()}
+    splits = {}
+    for split, usage in USAGES.items():
+        chosen = usable & (usages == usage)
+        if not chosen.any():
+            raise InputError(f"{folder / VOTES_FILE}: no usable face of Usage {usage} (our {split} split).")
+        targets, winners = distribution(votes[chosen]), majority(votes[chosen])
+        splits[split] = LabelledFaces(images=images[chosen], targets=targets, majority=winners)
+    return splits
 
 
 def read_votes(path: str | Path) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Read fer2013new.csv.
-
-    Returns:
-        Usage of each row, its image name (blank = FER+ removed the image), its votes [N, 10] (eight emotions, unknown,
-        NF).
-
-    Raises:
-        InputError: missing, lacking a column, or with a bad value (says the line).
-    """
+    """Return usage, image name (blank = FER+ removed the image) and votes [N, 10] of each row of fer2013new.csv."""
     usages, names, votes = [], [], []
     for line, row in _rows(Path(path), ("Usage", "Image name", *_OPTIONS)):
         if row["Usage"] not in USAGES.values():
@@ -123,24 +121,24 @@ def read_votes(path: str | Path) -> tuple[np.ndarray, list[str], np.ndarray]:
 
 
 def without_noise(votes: np.ndarray) -> np.ndarray:
-    """Votes [N, 10] with single ones taken away."""
+    """Return votes [N, 10] without single ones."""
     return np.where(votes > 1, votes, 0)
 
 
 def wins_as_emotion(votes: np.ndarray) -> np.ndarray:
-    """Which rows of votes [N, 10] are won by an emotion: bool [N]; rows without votes are not."""
+    """Return which rows of votes [N, 10] are won by an emotion, bool [N]; rows without votes are not."""
     kept = without_noise(votes)
     return (kept.argmax(axis=1) < len(CLASSES)) & kept.any(axis=1)
 
 
 def distribution(votes: np.ndarray) -> np.ndarray:
-    """Targets [N, 8] float32 of votes [N, 10] that an emotion wins."""
+    """Return targets [N, 8] float32 of votes [N, 10] that an emotion wins."""
     emotions = without_noise(votes)[:, : len(CLASSES)].astype(np.float64)
     return (emotions / emotions.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def majority(votes: np.ndarray) -> np.ndarray:
-    """The option with more than half of the votes [N, 10] left, where it is an emotion, else `NO_MAJORITY`: [N]."""
+    """Return the emotion [N] with more than half of the remaining votes [N, 10], or `NO_MAJORITY`."""
     kept = without_noise(votes)
     winner = kept.argmax(axis=1)
     clear = (2 * kept.max(axis=1) > kept.sum(axis=1)) & (winner < len(CLASSES))
@@ -148,7 +146,7 @@ def majority(votes: np.ndarray) -> np.ndarray:
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV with their line numbers."""
+    """Yield the rows of a CSV with their line numbers."""
     if not path.exists():
         raise InputError(f"{path} is missing. {_WHERE_FROM}")
     with open(path, encoding="utf-8-sig", newline="") as file:
@@ -160,19 +158,3 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
             if None in row.values():
                 raise InputError(f"{path}, line {reader.line_num}: fewer values than columns (truncated file?).")
             yield reader.line_num, row
-
-
-def _face(path: Path, line: int, pixels: str) -> np.ndarray:
-    try:
-        levels = bytes(map(int, pixels.split()))
-    except ValueError as error:
-        raise InputError(f"{path}, line {line}: pixels are grey levels 0 to 255 between spaces ({error}).") from None
-    if len(levels) != _SIDE * _SIDE:
-        raise InputError(f"{path}, line {line}: {len(levels)} pixels, expected {_SIDE}x{_SIDE} = {_SIDE * _SIDE}.")
-    return np.frombuffer(levels, np.uint8).reshape(_SIDE, _SIDE)
-
-
-def _select(folder: Path, split: str, images: np.ndarray, votes: np.ndarray, chosen: np.ndarray) -> Faces:
-    if not chosen.any():
-        raise InputError(f"{folder / VOTES_FILE}: no usable face of Usage {USAGES[split]} (our {split} split).")
-    return Faces(images=images[chosen], targets=distribution(votes[chosen]), majority=majority(votes[chosen]))

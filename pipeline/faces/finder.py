@@ -1,4 +1,4 @@
-"""Where the faces are in a picture, and the square grey cut-out that the network sees.
+"""Face detection in a picture, and the square grey cut-out for the network.
 
 Three finders: `haar` (OpenCV's frontal-face cascade, needs no download), the path of a YuNet .onnx (better on turned
 and small faces), and `whole_frame` for clips that are face crops already.
@@ -6,7 +6,7 @@ and small faces), and `whole_frame` for clips that are face crops already.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,21 +20,21 @@ HAAR, WHOLE_FRAME = "haar", "whole_frame"
 
 _CASCADE = "haarcascade_frontalface_default.xml"
 _SCALE_STEP = 1.1
-"""Ratio of the sizes the cascade is tried at."""
+"""Ratio of successive sizes of the cascade."""
 
 _MIN_NEIGHBOURS = 4
-"""Overlapping hits that make a face: OpenCV's default of 3 sees faces in foliage and fabric."""
+"""Overlapping hits that make a face: OpenCV's default of 3 finds faces in foliage and fabric."""
 
 _SMALLEST_PX = 24
-"""The finder sees a picture so small that the smallest face wanted has this side: the smallest that the cascade knows.
-Finer detail costs time and looks like faces."""
+"""Side of the smallest wanted face in the reduced picture, the least that the cascade detects; finer detail is slower
+and gives false faces."""
 
 _YUNET_SCORE = 0.7
-"""Confidence that makes a face."""
+"""Least confidence of a face."""
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels; it may reach beyond the picture."""
+    """Rectangle in pixels; it may reach beyond the picture."""
 
     x: int
     y: int
@@ -43,45 +43,26 @@ class Box(NamedTuple):
 
     @property
     def area(self) -> int:
-        """In pixels."""
+        """Area in pixels."""
         return self.width * self.height
 
 
-class Finder(Protocol):
-    """Finds the faces of a picture."""
-
-    def find(self, image: np.ndarray) -> list[Box]:
-        """Every face in a picture [H, W] (grey) or [H, W, 3] (BGR), uint8."""
-
-
 class Haar:
-    """OpenCV's frontal-face cascade.
-
-    Args:
-        min_face: smallest face, as a share of the picture's shorter side.
-    """
+    """OpenCV's frontal-face cascade; `min_face` is the smallest face, as a share of the picture's shorter side."""
 
     def __init__(self, min_face: float):
         self.min_face = min_face
         self.cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / _CASCADE))
 
     def find(self, image: np.ndarray) -> list[Box]:
-        """Every face; the boxes are squares."""
+        """Return every face in a picture [H, W] (grey) or [H, W, 3] (BGR), uint8; the boxes are squares."""
         small, scale = _reduced(_grey(image), self.min_face)
         boxes = self.cascade.detectMultiScale(small, scaleFactor=_SCALE_STEP, minNeighbors=_MIN_NEIGHBOURS)
         return [_pixels(np.asarray(box) / scale) for box in boxes]
 
 
 class YuNet:
-    """OpenCV's YuNet detector.
-
-    Args:
-        path: of the .onnx file (opencv_zoo, face_detection_yunet).
-        min_face: smallest face, as a share of the picture's shorter side.
-
-    Raises:
-        InputError: the file is missing or not a network that OpenCV can read.
-    """
+    """OpenCV's YuNet detector from an .onnx file (opencv_zoo, face_detection_yunet); `min_face` as of `Haar`."""
 
     def __init__(self, path: str | Path, min_face: float):
         self.min_face = min_face
@@ -95,7 +76,7 @@ class YuNet:
             raise InputError(f"extract_visual.finder: {path} is not a YuNet .onnx that OpenCV reads: {error}") from None
 
     def find(self, image: np.ndarray) -> list[Box]:
-        """Every face, as the detector frames it."""
+        """Return every face, as the detector frames it."""
         if image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         small, scale = _reduced(image, self.min_face)
@@ -106,26 +87,25 @@ class YuNet:
 
 
 class WholeFrame:
-    """For clips that are face crops already: every frame is a face."""
+    """Finder for clips that are face crops already: every frame is a face."""
 
     def find(self, image: np.ndarray) -> list[Box]:
-        """The whole picture."""
+        """Return the whole picture."""
         return [Box(0, 0, image.shape[1], image.shape[0])]
 
 
-def make_finder(name: str, min_face: float) -> Finder:
-    """The finder of a setting `extract_visual.finder`: haar, whole_frame, or the path of a YuNet .onnx.
+Finder = Haar | YuNet | WholeFrame
 
-    Raises:
-        InputError: neither a known name nor a readable YuNet file.
-    """
+
+def make_finder(name: str, min_face: float) -> Finder:
+    """Return the finder of a setting `extract_visual.finder`: haar, whole_frame, or the path of a YuNet .onnx."""
     if name == WHOLE_FRAME:
         return WholeFrame()
     return Haar(min_face) if name == HAAR else YuNet(name, min_face)
 
 
 def finder_identity(name: str) -> dict[str, object]:
-    """What decides which faces are found, beside the params section: versions, constants, a model file's content."""
+    """Return what determines the faces besides the params section: versions, constants, a model file's content."""
     if name == WHOLE_FRAME:
         return {}
     if name == HAAR:
@@ -134,24 +114,15 @@ def finder_identity(name: str) -> dict[str, object]:
 
 
 def largest(boxes: Sequence[Box]) -> Box | None:
-    """The box of the largest area, the first of equals; None of none."""
+    """Return the box of the largest area, the first of equals; None without boxes."""
     return max(boxes, key=lambda box: box.area, default=None)
 
 
 def cut(image: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
-    """Cut a face out as a square and scale it.
+    """Cut a face out of a picture [H, W] or [H, W, 3] as a square, and scale it to [S, S] uint8, grey.
 
-    The box is widened to a square around its centre, then by the margin; where that reaches beyond the picture, the
-    picture's edge is repeated.
-
-    Args:
-        image: [H, W] grey or [H, W, 3] BGR, uint8.
-        box: the face.
-        margin: added on every side, as a share of the square's side.
-        size: S, in pixels.
-
-    Returns:
-        [S, S] uint8, grey.
+    The box is widened to a square around its centre, then on every side by the margin, a share of the square's side;
+    beyond the picture its edge is repeated.
     """
     image = _grey(image)
     side = max(1, round(max(box.width, box.height) * (1 + 2 * margin)))
@@ -164,7 +135,7 @@ def cut(image: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
 
 
 def within(image: np.ndarray, region: Region) -> np.ndarray:
-    """The part of a picture [H, W] or [H, W, 3], its edges rounded to pixels; at least one pixel of it."""
+    """Return the region of a picture [H, W] or [H, W, 3], its edges rounded to pixels; at least one pixel."""
     height, width = image.shape[:2]
     top, left = min(round(region.top * height), height - 1), min(round(region.left * width), width - 1)
     bottom, right = max(round(region.bottom * height), top + 1), max(round(region.right * width), left + 1)
@@ -172,7 +143,7 @@ def within(image: np.ndarray, region: Region) -> np.ndarray:
 
 
 def _reduced(image: np.ndarray, min_face: float) -> tuple[np.ndarray, float]:
-    """A picture as the finder sees it, and how much smaller it is."""
+    """Return the picture reduced for the finder, and the scale."""
     scale = min(1.0, _SMALLEST_PX / (min_face * min(image.shape[:2])))
     if scale == 1:
         return image, scale

@@ -1,11 +1,10 @@
-"""Whose lips move with the sound: the speaking face among the tracks of an utterance.
+"""Choice of the speaking face among the tracks of an utterance: the face whose lips move with the sound.
 
-Between one frame and the next, a face is taken at the place of its track from both, scaled to one size, and laid on
-itself by its upper half, which takes out what the whole head moves. What then differs around the mouth more than it
-does around the eyes (what differs there is turning, and noise), in units of the face's contrast, is the motion of its
-lips. Over the time that a track is seen, that motion is compared with the loudness of the sound: their covariation is
-large for lips that move much and move while it is loud, about zero for a face at rest and for one that laughs or chews
-beside the sound.
+For each pair of successive frames, the face is cut from both at the position of its track, scaled to one size, and
+aligned by its upper half, which removes the movement of the head. Lip motion is the change around the mouth beyond the
+change around the eyes (which is turning, and noise), in units of the face's contrast. Over the time of a track, lip
+motion is compared with the loudness of the sound. Their covariation is large for lips that move much while it is loud,
+and about zero for a face at rest and for one that laughs or chews independently of the sound.
 
 T moments between frames, K sampled frames.
 """
@@ -20,28 +19,28 @@ from scipy.ndimage import uniform_filter1d
 from pipeline.faces.tracks import Track
 
 FRAMES_PER_S = 30.0
-"""Frames looked at, at most: at the five a second of the features, a syllable's opening and closing falls between."""
+"""Most frames per second that are compared: five, as for the features, would miss a syllable's opening and closing."""
 
 SMOOTH_S = 0.2
-"""Window of both curves, about a syllable: lips open before the sound and close after it."""
+"""Smoothing window of both curves, about a syllable: lips open before the sound and close after it."""
 
 FLOOR_DB = 40.0
-"""Below the loudest moment; what is softer counts as silence."""
+"""Level below the loudest moment that counts as silence."""
 
 _SIDE_PX = 48
-"""A face is scaled to this before it is compared."""
+"""Side of a face that is compared."""
 
 _UPPER = np.s_[4:26, 8:40]
 """Rows and columns with eyes and nose, of a face as finders frame it."""
 
 _MOUTH = np.s_[30:46, 12:36]
-"""Rows and columns of the mouth and what it moves, chin and corners."""
+"""Rows and columns of the mouth, its corners and the chin."""
 
 _FARTHEST_PX = 6.0
-"""A larger shift between two frames is no head's, but a slip of the correlation."""
+"""Largest shift of a head between two frames; a larger one is an error of the correlation."""
 
 _LEAST_CONTRAST = 4.0
-"""Grey levels: what differs in a face without contrast is noise."""
+"""Least contrast in grey levels: changes of a face without contrast are noise."""
 
 _WINDOW = cv2.createHanningWindow((32, 22), cv2.CV_32F)
 
@@ -61,16 +60,16 @@ def speaking(
     rate_hz: int,
     start_s: float,
 ) -> Track | None:
-    """The track whose lips move most with the sound; None where none moves with it, or there is no sound.
+    """Return the track whose lips move most with the sound; None where none moves with it, or there is no sound.
 
     Args:
-        tracks: of the utterance.
-        times_s: of the K sampled frames that the tracks are in, in seconds into the file.
-        frames: times in seconds into the file, and grey pictures [H, W] uint8, of which the boxes are; more of them per
+        tracks: tracks of the utterance.
+        times_s: times of the K sampled frames of the tracks, in seconds into the file.
+        frames: times in seconds into the file, and grey pictures [H, W] uint8 in which the boxes lie; more of them per
             second than the sampled ones.
         samples: the sound, mono.
         rate_hz: its sampling rate.
-        start_s: where the utterance, and with it the sound, begins in the file of the picture.
+        start_s: begin of the utterance, and of the sound, in the file of the picture.
     """
     if not samples.any():
         return None
@@ -83,35 +82,26 @@ def speaking(
 
 
 def covariation(motion: np.ndarray, loud: np.ndarray) -> float:
-    """Sum over a track's moments of motion times loudness, each less its mean; 0 where there are less than three.
-
-    A sum, not a mean: what is seen longer is known better.
-    """
+    """Return the sum (longer tracks are more certain) of centred motion times loudness; 0 for under three moments."""
     if len(motion) < 3:
         return 0.0
     return float(np.dot(motion - motion.mean(), loud - loud.mean()))
 
 
 def loudness(samples: np.ndarray, rate_hz: int, times_s: np.ndarray) -> np.ndarray:
-    """Level of the sound around some moments, from 0 (`FLOOR_DB` below the loudest of the utterance) to 1, [T].
-
-    Args:
-        samples: [samples] mono, not all zero.
-        rate_hz: its sampling rate.
-        times_s: [T] seconds into the sound.
-    """
+    """Return the level [T] of mono sound, not all zero, at [T] times, from 0 (`FLOOR_DB` below the loudest) to 1."""
     width = max(1, round(SMOOTH_S * rate_hz))
     power = uniform_filter1d(samples.astype(np.float64) ** 2, width, mode="constant")
     level_db = 10 * np.log10(np.maximum(power, 1e-12) / max(power.max(), 1e-12))
-    # What lies beyond the sound is silent.
-    at = np.interp(times_s, np.arange(len(samples)) / rate_hz, level_db, left=-FLOOR_DB, right=-FLOOR_DB)
-    return np.clip(1 + at / FLOOR_DB, 0, 1)
+    # Beyond the sound it is silent.
+    level_T = np.interp(times_s, np.arange(len(samples)) / rate_hz, level_db, left=-FLOOR_DB, right=-FLOOR_DB)
+    return np.clip(1 + level_T / FLOOR_DB, 0, 1)
 
 
 def lip_motion(
     tracks: Sequence[Track], times_s: Sequence[float], frames: Iterable[tuple[float, np.ndarray]]
 ) -> list[Curve]:
-    """The lip motion of each track from its first to its last sampled frame; arguments as of `speaking`."""
+    """Return the lip motion of each track from its first to its last sampled frame; arguments as of `speaking`."""
     times = np.asarray(times_s, float)
     raw: list[list[tuple[float, float]]] = [[] for _ in tracks]
     before: tuple[float, np.ndarray] | None = None
@@ -125,16 +115,18 @@ def lip_motion(
                     motion = mouth_change(_face(before[1], box), _face(image, box)) / (time_s - before[0])
                     points.append((moment, motion))
         before = (time_s, image)
-    return [_smooth(points) for points in raw]
+    curves = []
+    for points in raw:
+        moments, motion = np.reshape(points, (-1, 2)).T
+        if len(moments) > 1:
+            width = max(1, round(SMOOTH_S / float(np.median(np.diff(moments)))))
+            motion = uniform_filter1d(motion, width, mode="nearest")
+        curves.append(Curve(moments, motion))
+    return curves
 
 
 def mouth_change(before: np.ndarray, after: np.ndarray) -> float:
-    """What changed around the mouth beyond what did around the eyes, in units of the face's contrast; may be negative.
-
-    Args:
-        before: a face [48, 48] float32.
-        after: the same a moment later.
-    """
+    """Return the change of a face [48, 48] around the mouth less that around the eyes, in units of its contrast."""
     (right, down), _ = cv2.phaseCorrelate(before[_UPPER], after[_UPPER], _WINDOW)
     if max(abs(right), abs(down)) <= _FARTHEST_PX:
         moved = np.array([[1, 0, right], [0, 1, down]], np.float32)
@@ -145,15 +137,8 @@ def mouth_change(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def _face(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
-    """The square around a box, [48, 48] float32; beyond the picture its edge is repeated."""
+    """Cut the square around a box, [48, 48] float32; beyond the picture its edge is repeated."""
     x, y, width, height = box
     side = max(2, round(max(width, height)))
     square = cv2.getRectSubPix(image, (side, side), (x + width / 2, y + height / 2), patchType=cv2.CV_32F)
     return cv2.resize(square, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
-
-
-def _smooth(points: Sequence[tuple[float, float]]) -> Curve:
-    times, motion = np.reshape(points, (-1, 2)).T
-    if len(times) > 1:
-        motion = uniform_filter1d(motion, max(1, round(SMOOTH_S / float(np.median(np.diff(times))))), mode="nearest")
-    return Curve(times, motion)

@@ -1,8 +1,8 @@
-"""Faces followed over the sampled frames of an utterance: one track, one person.
+"""Tracks of faces over the sampled frames of an utterance: one track, one person.
 
-A face continues the track whose box, moved on as it has been moving, overlaps it most; all of a frame are assigned at
-once, so that two faces that pass each other keep their tracks. A face may be missed for a few frames (the finder loses
-turned heads and hands before mouths); a camera cut ends every track: who is where is unknown behind it.
+A face continues the track whose expected box, extrapolated from its movement, overlaps it most. All faces of a frame
+are assigned at once, so that two faces that pass each other keep their tracks. A face may be missed for a few frames
+(the finder loses turned heads and hands before mouths). A camera cut ends every track.
 
 K frames, F faces of a frame.
 """
@@ -15,23 +15,23 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 MIN_OVERLAP = 0.2
-"""Least intersection over union of a face with where its track was expected: at five frames a second, a face that moves
-by two thirds of its width between frames is still followed."""
+"""Least intersection over union of a face and its track's expected box: at five frames a second, a face that moves by
+two thirds of its width between frames is still tracked."""
 
 MAX_MISSED = 4
-"""Frames in a row that a face may be missed in: nearly a second, at five frames a second."""
+"""Most frames in a row that a face may be missed in: nearly a second, at five frames a second."""
 
 _MEMORY = 4
-"""Places of a track that its movement is measured over: two would follow the finder's jitter."""
+"""Boxes of a track that its movement is measured over: two would follow the finder's jitter."""
 
 MIN_LIKENESS = 0.5
 """Correlation of two frames' thumbnails below which the camera has cut."""
 
 _THUMBNAIL = (32, 18)
-"""Width and height: what moves within a shot is small in it, and what a cut changes is not."""
+"""Width and height: movement within a shot is small in it, the change of a cut is not."""
 
 _FLAT = 2.0
-"""Grey levels of standard deviation below which a thumbnail has nothing to compare."""
+"""Standard deviation in grey levels below which a thumbnail has nothing to compare."""
 
 
 @dataclass(slots=True)
@@ -40,8 +40,8 @@ class Track:
 
     Attributes:
         frames: indices of the frames, ascending.
-        faces: which face of each of these frames it is.
-        boxes: x, y, width, height of each.
+        faces: index of the face in each of these frames.
+        boxes: x, y, width, height in each of these frames.
     """
 
     frames: list[int] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Track:
         self.boxes.append(np.asarray(box, float))
 
     def expected(self, frame: int) -> np.ndarray:
-        """Where the face should be in a frame to come: the last box, moved on as its centre has been moving."""
+        """Extrapolate the box to a later frame: the last box, moved on as its centre has been moving."""
         box = self.boxes[-1].copy()
         frames, boxes = self.frames[-_MEMORY:], self.boxes[-_MEMORY:]
         if len(frames) > 1:
@@ -70,23 +70,20 @@ class Track:
 
 
 def link(boxes: Sequence[Sequence[Sequence[float]]], cuts: Sequence[bool]) -> list[Track]:
-    """Follow faces from frame to frame.
+    """Return tracks in order of their first frame, with every face in exactly one.
 
     Args:
         boxes: for each of K frames, the boxes of its F faces: x, y, width, height.
-        cuts: for each frame, whether the camera has cut since the frame before.
-
-    Returns:
-        Tracks in order of their first frame; every face is in exactly one.
+        cuts: for each frame, whether the camera has cut since the previous one.
     """
     tracks: list[Track] = []
     live: list[Track] = []
-    for frame, (found, cut) in enumerate(zip(boxes, cuts, strict=True)):
+    for frame, (faces, cut) in enumerate(zip(boxes, cuts, strict=True)):
         live = [] if cut else [track for track in live if frame - track.frames[-1] <= MAX_MISSED + 1]
-        overlap = np.array([[_overlap(track.expected(frame), box) for box in found] for track in live])
+        overlap = np.array([[_overlap(track.expected(frame), box) for box in faces] for track in live])
         pairs = zip(*linear_sum_assignment(overlap, maximize=True), strict=True) if overlap.size else ()
         owner = {face: live[row] for row, face in pairs if overlap[row, face] >= MIN_OVERLAP}
-        for face, box in enumerate(found):
+        for face, box in enumerate(faces):
             if face not in owner:
                 owner[face] = Track()
                 tracks.append(owner[face])
@@ -96,24 +93,24 @@ def link(boxes: Sequence[Sequence[Sequence[float]]], cuts: Sequence[bool]) -> li
 
 
 def longest(tracks: Sequence[Track]) -> Track | None:
-    """The track of most frames; the larger face of equals, the earlier of equals in that too; None of none."""
+    """Return the track of most frames, of equals the larger face, then the earlier; None without tracks."""
     return max(tracks, key=lambda track: (len(track.frames), track.area), default=None)
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """What `is_cut` compares of a grey picture [H, W] uint8."""
+    """Reduce a grey picture [H, W] uint8 for `is_cut`."""
     return cv2.resize(image, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether another picture follows, rather than the same one moved on: of two thumbnails."""
+    """Return whether the camera has cut between two thumbnails."""
     one, other = before - before.mean(), after - after.mean()
     spread = max(float(one.std()), _FLAT) * max(float(other.std()), _FLAT)
     return float((one * other).mean()) / spread < MIN_LIKENESS
 
 
 def _overlap(one: np.ndarray, other: Sequence[float]) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two boxes."""
     corners = [(np.asarray(box[:2]), np.asarray(box[:2]) + np.asarray(box[2:])) for box in (one, other)]
     sides = np.minimum(corners[0][1], corners[1][1]) - np.maximum(corners[0][0], corners[1][0])
     shared = float(np.prod(np.clip(sides, 0, None)))

@@ -1,35 +1,35 @@
-"""The picture of utterances: grey frames, sampled evenly, of a file that is opened once for many of them.
+"""Pictures of utterances: grey frames, sampled evenly, from a file that is opened once for many utterances.
 
-The time stamps of packets tell which frames are sampled before anything is decoded. So of a group of pictures nothing
-behind its last sample is decoded, groups without a sample are passed over, and pictures that no other refers to are
-decoded only where they are samples. What is sampled is the same, to the bit, as if all were decoded: on that rests
-that an utterance's features do not depend on which others were asked for along with it.
+The time stamps of packets determine the sampled frames before anything is decoded. So nothing is decoded behind the
+last sample of a group of pictures, groups without a sample are skipped, and pictures that no other refers to are
+decoded only if they are samples. The samples are bit-identical to those of decoding everything, so an utterance's
+features do not depend on the other utterances of a call.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 import numpy as np
 
-from pipeline.media.files import MediaFile, learn_places, open_media, origin_s, packets, seek, stream_of
+from pipeline.media.files import MediaFile, complete_index, open_media, origin_s, packets, seek, stream_of
 
 _EPSILON_S = 1e-6
-"""Below any frame distance, above the rounding of a time that went through a table."""
+"""Tolerance: less than any frame distance, more than the rounding of a time that was written to a table."""
 
 _GAP_S = 10.0
-"""Between utterances farther apart the file is sought, between nearer ones read on: a usual group of pictures."""
+"""Gap between utterances above which the file is sought instead of read on: a usual group of pictures."""
 
 _RUN_S = 120.0
-"""Length above which what is read in one go (and its packets held in memory) begins anew."""
+"""Longest stretch that is read at once, its packets in memory."""
 
 _MARGIN_S = 1.0
-"""The file is sought this much before a span. It costs nothing: groups of pictures without a sample are passed over."""
+"""Time before a span that is sought. It costs nothing: groups of pictures without a sample are skipped."""
 
-_LEAVE_OUT = {"h264", "hevc", "mpeg2video", "mpeg4"}
-"""Decoders that leave out single pictures when told to, and give the others unchanged (AV1's, for one, does not)."""
+_SKIPPING = {"h264", "hevc", "mpeg2video", "mpeg4"}
+"""Decoders that skip single pictures on request, and give the others unchanged (AV1's, for one, does not)."""
 
 
 class Span(NamedTuple):
@@ -40,15 +40,7 @@ class Span(NamedTuple):
 
 
 class PictureFile(MediaFile):
-    """A media file from which the picture of many spans is sampled. A context manager: leaving it closes the file.
-
-    Args:
-        path: of the file.
-        hwaccel: kind of device that decodes; see `media.open_media`.
-
-    Raises:
-        MediaError: missing, unreadable, or without a picture track.
-    """
+    """Media file whose picture is sampled for many spans; raises MediaError if it has none."""
 
     def __init__(self, path: str | Path, hwaccel: str | None = None):
         self.path, self._hwaccel = path, hwaccel
@@ -60,23 +52,22 @@ class PictureFile(MediaFile):
         """Sample the picture of spans evenly, as grey frames the right way up.
 
         A span is cut into equal parts, one per sample; each sample is the first frame at or after the middle of its
-        part. A frame is given once, also where it is the first for several samples; where all frames of the span lie
-        before the first sample time, the last of them is given: a span with a frame that decodes never comes out empty.
-        What is given does not depend on what was asked for before.
+        part. A frame is yielded once, even if it is the first for several samples. Where all frames of the span are
+        before the first sample time, the last of them is yielded, so a span with a frame that decodes is never empty.
+        The samples do not depend on earlier calls.
 
         Args:
-            spans: in any order; those that lie close together are cheapest asked for at once.
+            spans: spans in any order; nearby ones are cheapest in one call.
             frames_per_s: samples per second.
-            max_frames: at most this many for a span, still spread over the whole of it.
+            max_frames: most samples of a span, spread over the whole of it.
 
         Yields:
-            Number of the span, time in the file in seconds, and the frame as [height, width] uint8. Of one span in
-            order of time; spans that overlap take turns.
+            Number of the span, time in the file in seconds, and the frame as [height, width] uint8; in order of time
+            within a span, interleaved for spans that overlap.
         """
         if not self._seeks or len(self._stream.index_entries) != self._index:
-            # FFmpeg has come to know other places: the next seek would lead elsewhere.
-            self._reopen()
-        self._decoder.flush_buffers()  # whoever asked before may have left in the middle
+            self._reopen()  # FFmpeg's index has changed: the next seek would lead elsewhere
+        self._decoder.flush_buffers()  # an earlier call may have been left in the middle
         middles = [_middles(span, frames_per_s, max_frames) for span in spans]
         for run in _runs(spans):
             yield from self._sample_run({number: (spans[number], middles[number]) for number in run})
@@ -86,48 +77,42 @@ class PictureFile(MediaFile):
         self._stream = stream_of(container, self.path, "video")
         self._container = container
         self._decoder, self._origin_s = self._stream.codec_context, origin_s(self._container)
-        learn_places(container, self._stream)
+        complete_index(container, self._stream)
         self._index, self._seeks = len(self._stream.index_entries), True
 
     def _sample_run(
         self, wanted: dict[int, tuple[Span, np.ndarray]], decode_all: bool = False
     ) -> Iterator[tuple[int, float, np.ndarray]]:
-        """Sample neighbouring spans; by the times of the frames that decode where those of packets led to nothing.
+        """Sample neighbouring spans (with the middles of their parts, by number) by the times of packets.
 
-        Args:
-            wanted: spans and the middles of their parts, by number.
-            decode_all: learn the times from the frames: the packets have none, or what they promise does not decode.
+        Where the packets have no times or do not decode as they promise, the times of decoded frames are used.
         """
-        read = self._read(
-            min(span.start_s for span, _ in wanted.values()), max(span.end_s for span, _ in wanted.values())
-        )
-        stamps = (
-            [frame.pts for frame in self._decode(read)]
-            if decode_all
-            else [packet.pts for packet in read if not packet.is_discard]
-        )
-        waiting = {number: _choose(self._times(stamps), *each) for number, each in wanted.items()}
-        given = set()
+        spans = [span for span, _ in wanted.values()]
+        read = self._read(min(span.start_s for span in spans), max(span.end_s for span in spans))
+        if decode_all:
+            stamps = [frame.pts for frame in self._decode(read)]
+        else:
+            stamps = [packet.pts for packet in read if not packet.is_discard]
+        times = {stamp: self._time_s(stamp) for stamp in stamps if stamp is not None}
+        waiting = {number: _choose(times, span, middles) for number, (span, middles) in wanted.items()}
+        sampled = set()
         for frame in self._decode(read, set().union(*waiting.values())):
-            grey = _grey(frame)
+            # [height, width], turned as the recording device asks
+            grey = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="gray"), round(frame.rotation / 90)))
             for number in (number for number, stamps in waiting.items() if frame.pts in stamps):
-                given.add(number)
+                sampled.add(number)
                 waiting[number].remove(frame.pts)  # damaged files have two frames of one time
                 yield number, self._time_s(frame.pts), grey
         if not decode_all:
-            for number in wanted.keys() - given:
+            for number in wanted.keys() - sampled:
                 yield from self._sample_run({number: wanted[number]}, decode_all=True)
 
     def _time_s(self, stamp: int) -> float:
-        """Seconds from the start of the file."""
+        """Return a time stamp in seconds from the start of the file."""
         return float(stamp * self._stream.time_base) - self._origin_s
 
-    def _times(self, stamps: Iterable[int | None]) -> dict[int, float]:
-        """Seconds by stamp."""
-        return {stamp: self._time_s(stamp) for stamp in stamps if stamp is not None}
-
     def _read(self, start_s: float, end_s: float) -> list[av.Packet]:
-        """The packets, in the order of decoding, that the frames of a span need: from a keyframe not after its start.
+        """Return the packets of a span's frames, in the order of decoding, from a keyframe not after its start.
 
         Where a seek lands behind the start (containers seek by the time of decoding, some to no keyframe at all), it
         is tried again from farther back, at last from before the start of the file.
@@ -135,41 +120,33 @@ class PictureFile(MediaFile):
         back_s = _MARGIN_S
         while True:
             self._seeks &= seek(self._container, self._stream, start_s - back_s)
-            read = self._read_until(end_s)
-            keys = (number for number, packet in enumerate(read) if self._begins(packet, start_s))
-            first = next(keys, None)
+            read, first = [], None
+            for packet in packets(self._container, self._stream):
+                stamp = packet.dts if packet.pts is None else packet.pts
+                if packet.size:  # the last is empty
+                    if first is None and packet.is_keyframe and stamp is not None and self._time_s(stamp) <= start_s:
+                        first = len(read)
+                    read.append(packet)
+                if packet.dts is not None and self._time_s(packet.dts) >= end_s:
+                    break  # nothing is shown before it is decoded
             if first is not None or start_s < back_s:
                 return read[first or 0 :]
             back_s *= 4
 
-    def _read_until(self, end_s: float) -> list[av.Packet]:
-        read = []
-        for packet in packets(self._container, self._stream):
-            if packet.size:  # the last is empty
-                read.append(packet)
-            if packet.dts is not None and self._time_s(packet.dts) >= end_s:  # nothing is shown before it is decoded
-                break
-        return read
-
-    def _begins(self, packet: av.Packet, start_s: float) -> bool:
-        """Whether it is a keyframe not after a time."""
-        stamp = packet.dts if packet.pts is None else packet.pts
-        return packet.is_keyframe and stamp is not None and self._time_s(stamp) <= start_s
-
     def _decode(self, read: list[av.Packet], wanted: set[int] | None = None) -> Iterator[av.VideoFrame]:
-        """The wanted frames of some packets, in order of presentation; None = all that decode."""
+        """Yield the wanted frames of packets, in order of presentation; None = all that decode."""
         for group in _closed_groups(read):
             needed = [wanted is None or packet.pts is None or packet.pts in wanted for packet in group]
             if not any(needed):
                 continue
             last = len(needed) - needed[::-1].index(True)
-            for packet, need in [*zip(group, needed, strict=True)][:last] + [(None, True)]:
-                self._decoder.skip_frame = "DEFAULT" if need or self._decoder.name not in _LEAVE_OUT else "NONREF"
-                yield from (frame for frame in self._frames(packet) if wanted is None or frame.pts in wanted)
+            for packet, need in [*zip(group, needed, strict=True)][:last] + [(None, True)]:  # None: drain the decoder
+                self._decoder.skip_frame = "DEFAULT" if need or self._decoder.name not in _SKIPPING else "NONREF"
+                frames = self._decode_packet(packet)
+                yield from (frame for frame in frames if wanted is None or frame.pts in wanted)
             self._decoder.flush_buffers()
 
-    def _frames(self, packet: av.Packet | None) -> list[av.VideoFrame]:
-        """What comes out of the decoder where a packet goes in; None: all that is still in it."""
+    def _decode_packet(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         try:
             return self._decoder.decode(packet)
         except av.FFmpegError:
@@ -177,13 +154,14 @@ class PictureFile(MediaFile):
 
 
 def _middles(span: Span, frames_per_s: float, max_frames: int) -> np.ndarray:
+    """Return the sample times of a span, ascending, in seconds."""
     length_s = span.end_s - span.start_s
     count = min(max_frames, max(1, round(length_s * frames_per_s)))
     return span.start_s + (np.arange(count) + 0.5) * length_s / count - _EPSILON_S
 
 
 def _runs(spans: Sequence[Span]) -> Iterator[list[int]]:
-    """Numbers of the spans that are read in one go, all in order of time."""
+    """Group the numbers of spans that are read at once, in order of time."""
     run, began_s, ended_s = [], 0.0, 0.0
     for number in sorted(range(len(spans)), key=lambda number: spans[number]):
         start_s, end_s = spans[number]
@@ -197,32 +175,18 @@ def _runs(spans: Sequence[Span]) -> Iterator[list[int]]:
 
 
 def _choose(times: dict[int, float], span: Span, middles: np.ndarray) -> set[int]:
-    """Stamps of the frames that are sampled.
-
-    Args:
-        times: seconds, by stamp.
-        span: in seconds.
-        middles: of its parts, ascending.
-    """
-    inside = sorted((time, stamp) for stamp, time in times.items() if _within(time, span))
+    """Return the stamps of the sampled frames, from the seconds by stamp and the span's sample times."""
+    begin_s, end_s = span.start_s - _EPSILON_S, span.end_s - _EPSILON_S
+    inside = sorted((time_s, stamp) for stamp, time_s in times.items() if begin_s <= time_s < end_s)
     first = np.searchsorted([time for time, _ in inside], middles)
     chosen = {inside[index][1] for index in first if index < len(inside)}
     return chosen or {stamp for _, stamp in inside[-1:]}
 
 
-def _within(time_s: float, span: Span) -> bool:
-    return span.start_s - _EPSILON_S <= time_s < span.end_s - _EPSILON_S
-
-
 def _closed_groups(read: list[av.Packet]) -> Iterator[list[av.Packet]]:
-    """Packets cut before each keyframe behind which nothing is shown that belongs before it."""
+    """Split packets before each keyframe that no later packet is shown before."""
     shown = [-np.inf if packet.pts is None else packet.pts for packet in read]
-    earliest = np.minimum.accumulate(shown[::-1])[::-1]  # of this packet and all behind it
+    earliest = np.minimum.accumulate(shown[::-1])[::-1]  # of this packet and all later ones
     starts = [number for number, packet in enumerate(read) if packet.is_keyframe and shown[number] == earliest[number]]
     for start, end in itertools.pairwise(sorted({0, *starts, len(read)})):
         yield read[start:end]
-
-
-def _grey(frame: av.VideoFrame) -> np.ndarray:
-    """[height, width] uint8, turned as the recording device asks."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="gray"), round(frame.rotation / 90)))

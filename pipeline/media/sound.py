@@ -1,8 +1,8 @@
-"""The sound of utterances: mono, 16 kHz.
+"""Sound of utterances: mono, 16 kHz.
 
-A file is opened once for many utterances (some milliseconds each time, `python -m benchmarks.decode`), yet each is
-decoded by a decoder of its own: an AAC decoder that has decoded before fills in other noise, so samples would depend on
-what was asked for earlier. For the same reason a file is opened anew where a seek would depend on that.
+A file is opened once for many utterances (opening takes some milliseconds, `python -m benchmarks.decode`), yet each
+utterance has a new decoder: an AAC decoder that has decoded before fills in other noise, so samples would depend on
+earlier reads. For the same reason a file is opened again where a seek would depend on earlier reads.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.media.files import (
     MediaError,
     MediaFile,
-    learn_places,
+    complete_index,
     open_media,
     origin_s,
     packets,
@@ -29,38 +29,27 @@ _LOUDEST = np.float32(32767 / 32768)
 """openSMILE multiplies by 32768 into int16 without a check: 1.0 would wrap around to -1."""
 
 _SAFE_PLANES = 7
-"""PyAV 18.1 reads past the end of a frame with more channels than this, each in a plane of its own (7.1 in AAC)."""
+"""Most planar channels: PyAV 18.1 reads past the end of a frame with more planes than this (7.1 in AAC)."""
 
 _PREROLL_S = 0.5
-"""Decoded before a span and thrown away: AAC and MP3 frames need their predecessors to come out the same."""
+"""Time that is decoded before a span and dropped: AAC and MP3 frames depend on their predecessors."""
 
-_TOLD_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float"}
-"""Decoders to which a stream says nothing but its extradata: another one decodes the same."""
+_CONFIGURED_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float"}
+"""Decoders that need nothing of a stream but its extradata: a new one decodes the same."""
 
 
 class SoundFile(MediaFile):
-    """A media file from which the sound of many spans is read. A context manager: leaving it closes the file.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        MediaError: missing, unreadable, or without a sound track.
-    """
+    """Media file whose sound is read for many spans; raises MediaError if it has none."""
 
     def __init__(self, path: str | Path):
         self.path = path
         self._open()
 
     def read(self, start_s: float, end_s: float) -> np.ndarray:
-        """Decode the sound of a span.
+        """Decode the sound of a span, bit-identical whatever was read before; what lies beyond the file is left out.
 
         The channels are averaged at their own rate, the span is cut to the sample, then resampled; the result is
-        clipped to what a 16-bit sample holds. It is the same to the bit whatever was read before.
-
-        Args:
-            start_s: begin of the span.
-            end_s: its end; what the file lacks of it is left out.
+        clipped to the range of a 16-bit sample.
 
         Returns:
             [samples] float32 in [-1, 32767/32768], mono, 16 kHz; empty where the span has no sound.
@@ -79,11 +68,10 @@ class SoundFile(MediaFile):
         return np.clip(samples, np.float32(-1), _LOUDEST)
 
     def _decode(self, start_s: float, end_s: float) -> tuple[np.ndarray, float, int] | None:
-        """Mono samples that cover a span, the time of the first, their rate; None where nothing decodes there."""
+        """Return mono samples that cover a span, the time of the first, their rate; None where nothing decodes."""
         chunks, first_s, rate_hz, length = [np.zeros(0, np.float32)], None, 0, 0
         for frame in self._frames(start_s):
-            started_s = origin_s(self._container)
-            time_s = (started_s if frame.time is None else frame.time) - started_s
+            time_s = 0.0 if frame.time is None else frame.time - origin_s(self._container)
             if first_s is None:
                 first_s, rate_hz = time_s, frame.sample_rate
             if frame.sample_rate != rate_hz:
@@ -96,7 +84,7 @@ class SoundFile(MediaFile):
         return None if first_s is None else (np.concatenate(chunks), first_s, rate_hz)
 
     def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
-        """What a decoder that has decoded nothing makes of the track, from some time before a span on."""
+        """Decode the track with a new decoder, from some time before a span on."""
         decoder = self._go_before(start_s)
         for packet in packets(self._container, self._stream):
             try:
@@ -105,19 +93,19 @@ class SoundFile(MediaFile):
                 continue  # a damaged packet
 
     def _go_before(self, start_s: float) -> av.AudioCodecContext:
-        """Stand some time before a span, as in a file just opened; returns a decoder that has decoded nothing."""
-        at_s = start_s - _PREROLL_S
-        decoder = _another(self._stream.codec_context)
-        # Only the stream's own decoder knows what of a track's first packets is to be left out.
-        if decoder is not None and at_s >= self._begin_s + _PREROLL_S and self._seeks_alike():
+        """Seek to some time before a span, as in a file just opened; return a decoder that has decoded nothing."""
+        target_s = start_s - _PREROLL_S
+        decoder = _new_decoder(self._stream.codec_context)
+        # Only the stream's own decoder knows which of a track's first samples to leave out.
+        if decoder is not None and target_s >= self._begin_s + _PREROLL_S and self._seeks_alike():
             self._untouched = False
-            if seek(self._container, self._stream, at_s):
+            if seek(self._container, self._stream, target_s):
                 return decoder
         if not self._untouched:
             self._reopen()
         self._untouched = False
-        if at_s > 0:
-            seek(self._container, self._stream, at_s)
+        if target_s > 0:
+            seek(self._container, self._stream, target_s)
         return self._stream.codec_context
 
     def _open(self) -> None:
@@ -128,24 +116,24 @@ class SoundFile(MediaFile):
         self._untouched, self._index = True, None
 
     def _seeks_alike(self) -> bool:
-        """Whether a seek leads where it always does, whatever was read before; of plain .wav the place is computed."""
+        """Return whether a seek leads to the same place whatever was read before; in plain .wav it is computed."""
         if self._container.format.name == "wav" and _is_plain(self._stream.codec_context):
             return True
         if self._index is None:
-            learn_places(self._container, self._stream)
+            complete_index(self._container, self._stream)
             self._index = len(self._stream.index_entries)
         return self._index == len(self._stream.index_entries)
 
 
-def _another(decoder: av.AudioCodecContext) -> av.AudioCodecContext | None:
-    """A decoder like this one that has decoded nothing; None where only opening the file gives one."""
+def _new_decoder(decoder: av.AudioCodecContext) -> av.AudioCodecContext | None:
+    """Return an equal decoder that has decoded nothing; None where only opening the file gives one."""
     if _is_plain(decoder):
-        return decoder  # it remembers nothing
-    if decoder.name not in _TOLD_BY_EXTRADATA or (decoder.name == "aac" and decoder.profile != "LC"):
+        return decoder  # has no state
+    if decoder.name not in _CONFIGURED_BY_EXTRADATA or (decoder.name == "aac" and decoder.profile != "LC"):
         return None
-    another = av.CodecContext.create(decoder.name, "r")
-    another.extradata, another.thread_count = decoder.extradata, 1
-    return another
+    new = av.CodecContext.create(decoder.name, "r")
+    new.extradata, new.thread_count = decoder.extradata, 1
+    return new
 
 
 def _is_plain(decoder: av.AudioCodecContext) -> bool:
@@ -153,7 +141,7 @@ def _is_plain(decoder: av.AudioCodecContext) -> bool:
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """Mean over the channels, [samples] float32, whatever the sample format."""
+    """Return the mean over the channels, [samples] float32, of any sample format."""
     if frame.format.is_planar and frame.layout.nb_channels > _SAFE_PLANES:
         # One at a time and with nothing to resample, each frame comes back whole.
         [frame] = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate).resample(frame)
@@ -168,7 +156,7 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
 
 
 def _resample(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """To 16 kHz with FFmpeg's resampler, in one go: chunks would round differently."""
+    """Resample to 16 kHz with FFmpeg's resampler, at once: chunks would round differently."""
     if rate_hz == SAMPLE_RATE_HZ or len(samples) == 0:
         return samples
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="fltp", layout="mono")

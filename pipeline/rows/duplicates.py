@@ -1,50 +1,42 @@
-"""Media files that are one and the same under several names: listed as problems, and kept for the protocol card."""
+"""Identical media files under several names, as problems, notes and groups."""
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from dferc.core.files import file_hash
 from dferc.core.problems import Problem
 from dferc.store.rows import Note
 from pipeline.rows.utterances import Utterance
 
 
 def identical_files(raw: Path, names: Iterable[str]) -> list[list[str]]:
-    """Groups of files with the same bytes, each in the order given; only files of one size are read.
-
-    Args:
-        raw: folder that the names are relative to.
-        names: existing files.
-    """
+    """Group existing files below `raw` that have the same bytes; only files of equal size are read."""
     by_size, by_content = defaultdict(list), defaultdict(list)
     for name in names:
         by_size[(raw / name).stat().st_size].append(name)
-    for name in (name for same in by_size.values() if len(same) > 1 for name in same):
-        with open(raw / name, "rb") as file:
-            by_content[hashlib.file_digest(file, "sha256").digest()].append(name)
-    return [same for same in by_content.values() if len(same) > 1]
+    for name in (name for group in by_size.values() if len(group) > 1 for name in group):
+        by_content[file_hash(raw / name)].append(name)
+    return [group for group in by_content.values() if len(group) > 1]
 
 
 def identical_clips(groups: Iterable[Sequence[str]], utterances: Sequence[Utterance]) -> list[Problem]:
-    """One problem per copy, with the labels where they differ (MELD has such); the first of a group is not at fault."""
+    """List each copy as a problem, with the labels where they differ (MELD has such); the first file is no problem."""
     labels = labels_of(utterances)
-    return [
-        Problem(where=copy, file=copy, problem=f"identical clips: same bytes as {first}", consequence=consequence)
-        for first, *copies in groups
-        for copy in copies
-        for consequence in [_kept(labels[copy], labels[first])]
-    ]
-
-
-def _kept(label: str, earlier: str) -> str:
-    return "kept" if label == earlier else f"kept, labelled {label}; the earlier one: {earlier}"
+    problems = []
+    for first, *copies in groups:
+        for copy in copies:
+            differ = f", labelled {labels[copy]}; the earlier one: {labels[first]}"
+            consequence = "kept" + (differ if labels[copy] != labels[first] else "")
+            problem = f"identical clips: same bytes as {first}"
+            problems.append(Problem(where=copy, file=copy, problem=problem, consequence=consequence))
+    return problems
 
 
 def labels_of(utterances: Sequence[Utterance]) -> dict[str, str]:
-    """The label of each file, in words; of several utterances in one file, all of them."""
+    """Return the label of each file, in words; all labels where several utterances share it."""
     labels = defaultdict(dict)
     for row in utterances:
         for file in {row.media, row.sound} - {""}:
@@ -53,7 +45,7 @@ def labels_of(utterances: Sequence[Utterance]) -> dict[str, str]:
 
 
 def identical_note(groups: Sequence[Sequence[str]], utterances: Sequence[Utterance]) -> list[Note]:
-    """The same for the protocol card: how many copies, and how many conflict; empty without copies."""
+    """Count copies and conflicting labels for the protocol card; return no note without copies."""
     labels = labels_of(utterances)
     copies = [(copy, first) for first, *others in groups for copy in others]
     conflicts = sum(labels[copy] != labels[first] for copy, first in copies)
@@ -63,11 +55,7 @@ def identical_note(groups: Sequence[Sequence[str]], utterances: Sequence[Utteran
 
 
 def media_groups(utterances: Sequence[Utterance], groups: Iterable[Sequence[str]]) -> np.ndarray | None:
-    """`media_group` of the store: rows of one file, or of files with the same bytes, share a number; -1 = no other row.
-
-    Returns:
-        [N] int64; None where no row has media.
-    """
+    """Return a number per row [N] int64, equal for equal media, -1 for media of no other row; None without media."""
     files = [row.media or row.sound for row in utterances]
     if not any(files):
         return None

@@ -1,4 +1,4 @@
-"""The rows that run through stage 1: data/<corpus>/utterances.csv."""
+"""Rows of stage 1: data/<corpus>/utterances.csv."""
 
 import csv
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ from dferc.core.errors import InputError
 
 
 class Region(NamedTuple):
-    """A part of the picture; its edges as shares of the width, from the left, and of the height, from above."""
+    """Part of the picture; its edges as shares of the width, from the left, and of the height, from the top."""
 
     left: float = 0.0
     top: float = 0.0
@@ -33,14 +33,14 @@ class Utterance:
         split: train, validation or test.
         text: transcript.
         media: path of the clip relative to the raw folder, or empty; picture, and sound unless `sound` names another.
-        start_s: where the utterance begins in the clip, in seconds.
-        end_s: where it ends; already cut to the clip and capped at `max_utterance_s`. 0 where there is no usable media.
+        start_s: begin of the utterance in the clip, in seconds.
+        end_s: its end, cut to the clip and capped at `max_utterance_s`; 0 where there is no usable media.
         region: the part of the picture that shows the speaker.
         sound: path of the sound where it is another file than `media`, or empty.
-        sound_start_s: where the utterance begins in `sound`, in seconds.
-        sound_end_s: where it ends, cut and capped too. 0 where there is no usable sound of its own.
-        has_audio: there is sound that can be read (measured by prepare).
-        has_video: there is a picture that can be read (measured by prepare).
+        sound_start_s: begin of the utterance in `sound`, in seconds.
+        sound_end_s: its end, cut and capped too; 0 where there is no usable sound of its own.
+        has_audio: readable sound exists (measured by prepare).
+        has_video: a readable picture exists (measured by prepare).
     """
 
     utterance_id: str
@@ -62,23 +62,19 @@ class Utterance:
 
     @property
     def heard(self) -> tuple[str, float, float]:
-        """Where its sound is: file, begin and end in seconds."""
+        """Place of its sound: file, begin and end in seconds."""
         if self.sound:
             return self.sound, self.sound_start_s, self.sound_end_s
         return self.media, self.start_s, self.end_s
 
     @property
     def seen(self) -> tuple[str, float, float, Region]:
-        """Where its picture is: file, begin and end in seconds, part of the frame."""
+        """Place of its picture: file, begin and end in seconds, part of the frame."""
         return self.media, self.start_s, self.end_s, self.region
 
 
 def read_utterances_csv(path: str | Path) -> list[Utterance]:
-    """Read data/<corpus>/utterances.csv.
-
-    Raises:
-        InputError: missing, lacking a column, or with a value of the wrong type (says which line).
-    """
+    """Read data/<corpus>/utterances.csv."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} is missing. Make it with `python -m pipeline.prepare --corpus {path.parent.name}`.")
@@ -89,7 +85,14 @@ def read_utterances_csv(path: str | Path) -> list[Utterance]:
         try:
             if reader.fieldnames != expected:
                 raise InputError(f"{path}: expected the columns {', '.join(expected)}; found {reader.fieldnames}.")
-            rows += map(_typed, reader)
+            for row in reader:
+                flags = {name: {"True": True, "False": False}.get(row[name]) for name in ("has_audio", "has_video")}
+                if None in flags.values():
+                    values = f"{row['has_audio']!r}, {row['has_video']!r}"
+                    raise ValueError(f"has_audio and has_video are True or False, found {values}")
+                times = {name: float(row[name]) for name in ("start_s", "end_s", "sound_start_s", "sound_end_s")}
+                region = Region(*map(float, row["region"].split(" ", 3)))
+                rows.append(Utterance(**{**row, **times, **flags, "position": int(row["position"]), "region": region}))
         except InputError:
             raise
         except (TypeError, ValueError, csv.Error) as error:
@@ -97,12 +100,3 @@ def read_utterances_csv(path: str | Path) -> list[Utterance]:
     if not rows:
         raise InputError(f"{path} has no utterances.")
     return rows
-
-
-def _typed(row: dict[str, str]) -> Utterance:
-    flags = {name: {"True": True, "False": False}.get(row[name]) for name in ("has_audio", "has_video")}
-    if None in flags.values():
-        raise ValueError(f"has_audio and has_video are True or False, found {row['has_audio']!r}, {row['has_video']!r}")
-    times = {name: float(row[name]) for name in ("start_s", "end_s", "sound_start_s", "sound_end_s")}
-    region = Region(*map(float, row["region"].split(" ", 3)))
-    return Utterance(**{**row, **times, **flags, "position": int(row["position"]), "region": region})

@@ -1,10 +1,10 @@
-"""Text encoders: found by name or path, or built from the corpus; and one vector per utterance from their states.
+"""Text encoders: loaded by name or path, or built from the corpus; and one vector per utterance from their states.
 
 Legend: B windows of a batch, L tokens of the longest, U utterances in the batch, W width of the encoder.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -36,14 +36,14 @@ HEAD_WIDTH = 32
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model and the tokenizer it was trained with."""
+    """Model and its tokenizer."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
     @property
     def width(self) -> int:
-        """W."""
+        """Width W of its states."""
         return self.model.config.hidden_size
 
     def save(self, folder: str | Path) -> None:
@@ -53,8 +53,8 @@ class Encoder:
             self.tokenizer.save_pretrained(folder)
 
 
-class Batch(NamedTuple):
-    """Windows padded to one length, and where their utterances are.
+class TokenBatch(NamedTuple):
+    """Windows padded to one length, and the places of their utterances.
 
     Attributes:
         tokens_BL: ids.
@@ -73,17 +73,15 @@ class Batch(NamedTuple):
     row_U: Tensor
 
     def to(self, device: torch.device) -> Self:
-        """The same on a device."""
+        """Return the batch on a device."""
         return type(self)(*(tensor.to(device, non_blocking=True) for tensor in self))
 
     def pick(self, chosen: Tensor) -> Self:
-        """The same windows with some of their utterances only (indices into U)."""
-        return self._replace(
-            **{name: getattr(self, name)[chosen] for name in ("window_U", "first_U", "last_U", "row_U")}
-        )
+        """Return the same windows with only the chosen utterances (indices into U)."""
+        return type(self)(*self[:2], *(column_U[chosen] for column_U in self[2:]))
 
 
-def collate(windows: Sequence[Window], pad: int) -> Batch:
+def collate(windows: Sequence[Window], pad: int) -> TokenBatch:
     """Pad windows on the right, with the token `pad`, to the longest of them."""
     longest = max(map(len, windows))
     tokens_BL = torch.tensor([[*window.tokens, *[pad] * (longest - len(window))] for window in windows])
@@ -93,31 +91,19 @@ def collate(windows: Sequence[Window], pad: int) -> Batch:
         for index, window in enumerate(windows)
         for places in zip(window.first, window.last, window.rows, strict=True)
     ]
-    return Batch(tokens_BL, mask_BL.long(), *torch.tensor(utterances).T)
+    return TokenBatch(tokens_BL, mask_BL.long(), *torch.tensor(utterances).T)
 
 
-def utterance_vectors(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """One vector per utterance: the mean of the last layer's states of its first and its last token (METHOD §0).
-
-    Returns:
-        [U, W] in the order of `batch.row_U`.
-    """
+def utterance_vectors(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Average the last-layer states of each utterance's first and last token, [U, W] (docs/method.md, §0)."""
     states_BLW = model(input_ids=batch.tokens_BL, attention_mask=batch.mask_BL).last_hidden_state
     return (states_BLW[batch.window_U, batch.first_U] + states_BLW[batch.window_U, batch.last_U]) / 2
 
 
-# ---------------------------------------------------------------------------------------------------- published
-
-
 def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
-    """Load an encoder from a local folder or by its name on the Hugging Face hub (or in its local cache).
+    """Load an encoder for windows of `max_tokens` from a folder or by its name on the Hugging Face hub (or its cache).
 
-    Args:
-        name: path or hub name. Weights must be safetensors; code that comes with a model is never run.
-        max_tokens: the window size it will be asked for.
-
-    Raises:
-        InputError: not found, unreadable, incomplete, not an encoder, or with fewer positions than `max_tokens`.
+    Weights must be safetensors; code that comes with a model is never run.
     """
     try:
         with _quiet_transformers():
@@ -126,8 +112,28 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
                 name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(_not_loaded(name, error)) from error
-    _check_complete(name, model, report["missing_keys"])
+        state = "There is no such folder, and no such model could be had from the Hugging Face hub or its local cache."
+        if Path(name).is_dir():
+            files = ", ".join(sorted(path.name for path in Path(name).iterdir())) or "nothing"
+            expected = "expected config.json, model.safetensors and the tokenizer's files."
+            state = f"The folder is there and holds {files}; {expected}"
+        raise InputError(
+            f"The text encoder {str(name)!r} could not be loaded. {state} ({str(error).strip().splitlines()[0]}) Set "
+            "finetune_text.encoder to a folder with the model; where there is internet, `hf download NAME --local-dir "
+            "FOLDER` makes one to copy."
+        ) from error
+    # A model that can fill in a masked word has read the words after it; one that generates text has not.
+    if model.config.is_encoder_decoder or type(model.config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        raise InputError(
+            f"{name} is a {model.config.model_type}; an encoder that reads in both directions is needed, "
+            "such as roberta-large."
+        )
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise InputError(
+            f"{name} lacks {len(missing)} of the {type(model).__name__}'s weights, first {missing[0]!r}; "
+            "they would be random. Is it a checkpoint of another architecture?"
+        )
     embeddings = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > embeddings:
         raise InputError(
@@ -140,15 +146,13 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
             f"{name} has positions for {limit} tokens, and max_tokens is {max_tokens}. "
             f"Set max_tokens to {limit} or less, in finetune_text and in extract_text."
         )
-    model.pooler = None  # the states of all tokens are what is used; an unused layer would only dilute the weight hash
+    model.pooler = None  # only the states of tokens are used; an unused layer would only dilute the weight hash
     return Encoder(model, tokenizer)
 
 
 def position_limit(model: PreTrainedModel) -> int | None:
-    """Most tokens of an input, None = any number.
-
-    RoBERTa and its kin count positions from their padding id + 1: its 514 positions are for 512 tokens.
-    """
+    """Return the most tokens of an input, None = any number."""
+    # RoBERTa and its relatives count positions from their padding id + 1: its 514 positions are for 512 tokens.
     positions = getattr(model.config, "max_position_embeddings", None)
     offset = getattr(getattr(model, "embeddings", None), "padding_idx", None)
     return positions if positions is None or offset is None else positions - offset - 1
@@ -156,7 +160,7 @@ def position_limit(model: PreTrainedModel) -> int | None:
 
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """No progress bars for fractions of a second, no report of the pooler's missing weights: see `_check_complete`."""
+    """Switch off progress bars and the report of missing weights, which `load_encoder` checks itself."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -167,47 +171,10 @@ def _quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
-def _check_complete(name: str | Path, model: PreTrainedModel, missing: Iterable[str]) -> None:
-    # A model that can fill in a masked word has read the words after it; one that generates text has not.
-    if model.config.is_encoder_decoder or type(model.config) not in MODEL_FOR_MASKED_LM_MAPPING:
-        raise InputError(
-            f"{name} is a {model.config.model_type}; an encoder that reads in both directions is needed, "
-            "such as roberta-large."
-        )
-    missing = sorted(key for key in missing if not key.startswith("pooler."))
-    if missing:
-        raise InputError(
-            f"{name} lacks {len(missing)} of the {type(model).__name__}'s weights, first {missing[0]!r}; "
-            "they would be random. Is it a checkpoint of another architecture?"
-        )
-
-
-def _not_loaded(name: str | Path, error: Exception) -> str:
-    folder = Path(name)
-    if folder.is_dir():
-        here = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-        found = (
-            f"The folder is there and holds {here}; expected config.json, model.safetensors and the tokenizer's files."
-        )
-    else:
-        found = "There is no such folder, and no such model could be had from the Hugging Face hub or its local cache."
-    first = str(error).strip().splitlines()[0]
-    return (
-        f"The text encoder {str(name)!r} could not be loaded. {found} ({first}) Set finetune_text.encoder "
-        "to a folder with the model; where there is internet, `hf download NAME --local-dir FOLDER` makes one to copy."
-    )
-
-
-# ---------------------------------------------------------------------------------------------------- from scratch
-
-
 def build_encoder(texts: Sequence[str], settings: "FinetuneText") -> Encoder:
-    """A small RoBERTa with random weights, and its byte-level BPE learned from `texts`: needs no download.
+    """Build a small RoBERTa with random weights and a byte-level BPE learned from `texts`, without a download.
 
     Weights come from torch's global generator; seed it first.
-
-    Raises:
-        InputError: there is no text to learn from.
     """
     texts = [text for text in texts if text.strip()]
     if not texts:

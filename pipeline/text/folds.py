@@ -1,10 +1,10 @@
 """Folds of the training dialogues, for cross-fitted text features (`finetune_text.folds`).
 
-An encoder is surer of the dialogues that it was tuned on than of any other, and a model trained on such features learns
-to trust the text too much. With k folds the features of a training dialogue come from an encoder that was tuned without
-it; validation and test, which no encoder was tuned on, come from the one tuned on the whole training split.
+An encoder is more confident on the dialogues that it was tuned on than on any other, and a model trained on such
+features trusts the text too much. With k folds the features of a training dialogue come from an encoder that was tuned
+without it; those of validation and test come from the encoder that was tuned on the whole training split.
 
-models/<corpus>/text holds that one, and beside it fold-0, fold-1, … and folds.csv, which says what each did not see.
+models/<corpus>/text holds that encoder, and beside it fold-0, fold-1, … and folds.csv, the dialogues held out of each.
 """
 
 import csv
@@ -21,19 +21,12 @@ TABLE = "folds.csv"
 
 
 def fold_folder(encoder: Path, fold: int) -> Path:
-    """Where the encoder of a fold lies, beside the files of the one tuned on everything."""
+    """Return the folder of a fold's encoder, beside the files of the one tuned on everything."""
     return encoder / f"fold-{fold}"
 
 
 def deal_folds(rows: Sequence[Utterance], folds: int, seed: int) -> dict[str, int]:
-    """Deal the training dialogues, shuffled, to the folds in turn.
-
-    Returns:
-        The fold of every training dialogue, by dialogue id.
-
-    Raises:
-        InputError: there are fewer training dialogues than folds.
-    """
+    """Assign the training dialogues, shuffled, to the folds in turn; return the fold by dialogue id."""
     dialogues = list(dict.fromkeys(row.dialogue_id for row in rows if row.split == "train"))
     if len(dialogues) < folds:
         raise InputError(
@@ -45,7 +38,7 @@ def deal_folds(rows: Sequence[Utterance], folds: int, seed: int) -> dict[str, in
 
 
 def hold_out(rows: Sequence[Utterance], fold_of: Mapping[str, int], fold: int) -> list[Utterance]:
-    """The rows with a fold's dialogues moved to the test split, which fine-tuning does not look at."""
+    """Return the rows with a fold's dialogues moved to the test split, which fine-tuning does not use."""
     return [replace(row, split="test") if fold_of.get(row.dialogue_id) == fold else row for row in rows]
 
 
@@ -58,11 +51,7 @@ def write_folds(encoder: Path, fold_of: Mapping[str, int]) -> None:
 
 
 def read_folds(encoder: Path) -> dict[str, int]:
-    """The fold of every training dialogue, by dialogue id; empty for an encoder without folds.
-
-    Raises:
-        InputError: folds.csv is damaged.
-    """
+    """Return the fold of every training dialogue, by dialogue id; empty for an encoder without folds."""
     path = encoder / TABLE
     if not path.exists():
         return {}

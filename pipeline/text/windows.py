@@ -1,15 +1,15 @@
-"""Dialogues -> windows of tokens: `<s>` u1 u2 … `</s>` (METHOD §0), and windows -> batches.
+"""Dialogues -> windows of tokens: `<s>` u1 u2 … `</s>` (docs/method.md, §0), and windows -> batches.
 
-The text encoder reads a whole dialogue at once, so that an utterance is seen in its context. Utterances of a dialogue
-are packed in order, each window as full as it gets; one that is longer than a window is cut to fit. With `window:
-utterance` each is read alone, and its context is left to the second stage. With `window: overlapping` each window but a
-dialogue's first opens with what was said just before, as much as fits: there the first utterances of a window, which
-otherwise have no left context at all, keep theirs. What is repeated so is context only: every utterance has its vector
-(and, in fine-tuning, its loss) from the first window that it is in, where its left context is longest.
+The text encoder reads a whole dialogue at once, so that every utterance has its context. Utterances of a dialogue are
+packed greedily, in order; one that is longer than a window is cut to fit. With `window: utterance` each utterance is
+encoded alone, and context is left to stage 2. With `window: overlapping` each window but a dialogue's first begins with
+as many of the preceding tokens as fit, so that its first utterances keep their left context. These repeated tokens are
+context only: every utterance has its vector (and, in fine-tuning, its loss) from the first window that it is in, where
+its left context is longest.
 
-The tokens are those of the dialogue's text written on one line, utterances joined by a space. That matters to
-byte-level BPE (RoBERTa), to which "Yes" and " Yes" are different tokens and the first is rare inside a text: every
-utterance but the dialogue's first is tokenised with a space before it. WordPiece (BERT) does not see the difference.
+The tokens are those of the dialogue's text on one line, utterances joined by a space. To byte-level BPE (RoBERTa)
+"Yes" and " Yes" are different tokens, and the first is rare inside a text: every utterance but the dialogue's first is
+tokenised with a space before it. To WordPiece (BERT) they are equal.
 """
 
 import itertools
@@ -26,12 +26,12 @@ SPECIAL_TOKENS = 2
 """The first and the last token of every window."""
 
 WIDEST = 1.1
-"""Longest over shortest window of a batch, at most: keeps padding below 1 - 1/1.1 = 9.1 % of a batch's tokens."""
+"""Maximum of longest / shortest window of a batch: keeps padding below 1 - 1/1.1 = 9.1 % of its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One input of the encoder and the utterances whose vectors are taken from it.
+    """One input of the encoder, and the utterances whose vectors are taken from it.
 
     Attributes:
         tokens: ids, special tokens included; may begin with context, tokens of utterances that are not in `rows`.
@@ -50,11 +50,7 @@ class Window:
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """Ids of the tokens that open and close a window: `<s>` `</s>`, or BERT's `[CLS]` `[SEP]`.
-
-    Raises:
-        InputError: the tokenizer has none, as those of generative language models.
-    """
+    """Return the ids of the tokens that open and close a window: `<s>` `</s>`, or BERT's `[CLS]` `[SEP]`."""
     opens = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     closes = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
     if opens is None or closes is None or tokenizer.pad_token_id is None:
@@ -66,23 +62,19 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
 
 
 def tokenize(rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase, texts_of: Sequence) -> list[list[int]]:
-    """Token ids of every utterance, without special tokens; nothing for an utterance without text.
+    """Return the token ids of every utterance, without special tokens; none for an utterance without text.
 
-    Args:
-        rows: of the corpus.
-        tokenizer: the encoder's.
-        texts_of: by row, the text that it is part of: utterances of one text are tokenised as if joined by spaces.
+    Utterances of one text (its key is in `texts_of`, by row) are tokenised as if joined by spaces.
     """
     texts = [row.text.strip() for row in rows]
-    opened = set()  # texts whose first words have been met
+    opened = set()  # texts whose first words are tokenised
     for index, text in enumerate(texts_of):
         if texts[index] and text in opened:
             texts[index] = " " + texts[index]
         elif texts[index]:
             opened.add(text)
     # A transcript that happens to hold "</s>" must not close the window: such text is split like any other.
-    made = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)
-    return made["input_ids"]
+    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 
 
 def pack(
@@ -100,8 +92,8 @@ def pack(
         opens: id of the token that opens a window.
         closes: id of the token that closes it.
         context_share: None = windows do not overlap. Else each window after the first is filled up on the left with the
-            tokens just before its first utterance, and takes up new utterances to 1 - context_share of its room only
-            (one at least). 0 leaves the windows' utterances as they are without overlap; 1 makes a window of each.
+            tokens just before its first utterance, and takes new utterances to 1 - context_share of its room only (one
+            at least). 0 packs the same utterances as without overlap; 1 makes a window of each utterance.
     """
     room = max_tokens - SPECIAL_TOKENS
     if room < 1:
@@ -109,21 +101,21 @@ def pack(
             f"max_tokens is {max_tokens}; a window needs 3 at least: {SPECIAL_TOKENS} special, one of text."
         )
     cut = ((row, list(ids[:room])) for row, ids in tokens)
-    said: list[int] = []  # the dialogue up to the window
+    preceding: list[int] = []  # tokens of the dialogue before the window
     for together in _groups(cut, room, room if context_share is None else (1 - context_share) * room):
         new = [token for _, ids in together for token in ids]
         free = 0 if context_share is None else room - len(new)
-        context = said[max(0, len(said) - free) :]
+        context = preceding[max(0, len(preceding) - free) :]
         ends = list(itertools.accumulate((len(ids) for _, ids in together), initial=len(context)))
         rows = tuple(row for row, _ in together)
         yield Window((opens, *context, *new, closes), rows, tuple(end + 1 for end in ends[:-1]), tuple(ends[1:]))
-        said += new
+        preceding += new
 
 
 def _groups(
     tokens: Iterable[tuple[int, list[int]]], first_room: float, room: float
 ) -> Iterator[list[tuple[int, list[int]]]]:
-    """Consecutive utterances, as many as fit the room, or one that does not; the first group has its own room."""
+    """Group consecutive utterances that fit the room, or one that does not; the first group has its own room."""
     group, filled, limit = [], 0, first_room
     for row, ids in tokens:
         if group and filled + len(ids) > limit:
@@ -142,16 +134,10 @@ def dialogue_windows(
     window: str = "dialogue",
     context_share: float = 0.0,
 ) -> tuple[list[Window], dict[int, str]]:
-    """Windows of all dialogues, in corpus order, and what was found wrong with the text of which row.
+    """Return the windows of all dialogues, in corpus order, and problems by row.
 
-    An utterance whose text gives no token is in no window and in the problems; one that is cut is in both.
-
-    Args:
-        rows: of the corpus.
-        tokenizer: the encoder's.
-        max_tokens: most tokens of a window.
-        window: `dialogue`; `utterance` for one utterance per window; or `overlapping` for context on the left.
-        context_share: of `overlapping`, see `pack`.
+    An utterance whose text gives no token is in no window and in the problems; one that is cut is in both. `window` is
+    `dialogue`, `utterance` for one utterance per window, or `overlapping` with a context share, see `pack`.
     """
     opens, closes = special_tokens(tokenizer)
     texts_of = [index if window == "utterance" else row.dialogue_id for index, row in enumerate(rows)]
@@ -171,14 +157,11 @@ def dialogue_windows(
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Group windows of nearly equal length: indices of each batch, all together covering every window once.
+    """Group windows of nearly equal length into batches of indices that cover every window once.
 
     In a batch the longest is at most `WIDEST` times the shortest, so padding stays below 10 % of the tokens. Windows
-    are taken in order, so that batches already full do not change when a corpus grows at its end.
-
-    Args:
-        lengths: tokens of each window.
-        batch_tokens: most tokens of a batch, padding included; a longer window is a batch of its own.
+    are taken in order, so that full batches do not change when a corpus grows at its end. A batch has at most
+    `batch_tokens` tokens, padding included; a longer window is a batch of its own.
     """
     full: list[list[int]] = []
     filling: dict[int, list[int]] = {}

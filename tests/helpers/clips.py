@@ -20,7 +20,7 @@ needs_media = pytest.mark.skipif(not (SHARED / "media").is_dir(), reason="no rea
 
 
 def tone(seconds: float, rate_hz: int = 16000, channels: int = 1, hz: float = 440.0) -> np.ndarray:
-    """A voice-like sound [channels, samples] float32: a harmonic tone that swells and fades."""
+    """Return a voice-like sound [channels, samples] float32: a harmonic tone that swells and fades."""
     time_s = np.arange(round(seconds * rate_hz)) / rate_hz
     wave = sum(np.sin(2 * np.pi * hz * harmonic * time_s) / harmonic for harmonic in (1, 2, 3))
     swell = 0.25 * (1 + 0.5 * np.sin(2 * np.pi * 3 * time_s))
@@ -51,10 +51,10 @@ def write_clip(
         sound: [channels, samples] float32, or None = no sound track.
         rate_hz: its sampling rate.
         layout: its channel layout, such as "stereo" or "5.1".
-        sound_codec: PCM in .wav, else AAC, unless said.
+        sound_codec: PCM in .wav, else AAC, by default.
         pictures: grey [height, width] uint8 frames (even sides), or None = no picture track; may be empty.
         frames_per_s: of the pictures.
-        stamps: when each is shown, in units of 1/frames_per_s; one after the other unless said.
+        stamps: when each is shown, in units of 1/frames_per_s; one after the other by default.
         picture_codec: encoder of the pictures.
         picture_options: of that encoder.
         pix_fmt: pixel format that it is given.
@@ -121,7 +121,7 @@ def _audio_frames(stream: av.AudioStream, sound: np.ndarray, rate_hz: int, layou
 
 
 def read_audio(path: Path, start_s: float, end_s: float) -> np.ndarray:
-    """The sound of one span of a file opened for it; see `SoundFile.read`."""
+    """Read the sound of one span of a file opened for it; see `SoundFile.read`."""
     with SoundFile(path) as file:
         return file.read(start_s, end_s)
 

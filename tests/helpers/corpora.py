@@ -17,14 +17,14 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def prepare_settings(block: str, adapter: str | None = None, **options) -> Prepare:
-    """The `prepare` section of a block of params.yaml, with another adapter or other options."""
+    """Return the `prepare` section of a block of params.yaml, with another adapter or other options."""
     settings = load_settings(REPOSITORY / "params.yaml").corpus(block).prepare.model_dump()
     settings |= {"adapter": adapter or settings["adapter"], "options": settings["options"] | options}
     return TypeAdapter(AnyPrepare).validate_python(settings)
 
 
 def make_row(name: str, media: str = "", end_s: float = 0.0, **values) -> Utterance:
-    """An utterance of a dialogue of its own; `values` override."""
+    """Return an utterance of a dialogue of its own; `values` override."""
     row = {
         "utterance_id": name,
         "dialogue_id": name,
@@ -42,7 +42,7 @@ def make_row(name: str, media: str = "", end_s: float = 0.0, **values) -> Uttera
 
 
 def write_rows(folder: Path, rows: list[Utterance], corpus: str = "demo") -> None:
-    """Write what the extractors read, where `stage_arguments` says."""
+    """Write what the extractors read, at the paths of `stage_arguments`."""
     write_table(folder / "utterances.csv", rows, Utterance)
     words = ("utterance_id", "dialogue_id", "speaker", "split", "text")
     utterances = Utterances(
@@ -78,7 +78,7 @@ def run_stage(command, folder: Path, **changes: object) -> Result:
 
 
 def read_problems(path: Path) -> list[tuple[str, ...]]:
-    """The rows of a problems table: (where, file, problem, consequence)."""
+    """Read the rows of a problems table: (where, file, problem, consequence)."""
     with open(path, encoding="utf-8", newline="") as file:
         header, *rows = map(tuple, csv.reader(file))
     assert header == ("where", "file", "problem", "consequence")

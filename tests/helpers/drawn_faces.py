@@ -15,7 +15,7 @@ VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fea
 
 
 def draw_scene(emotion: str = "neutral", seed: int = 0) -> tuple[np.ndarray, tuple[float, float]]:
-    """A grey picture [120, 160] with a drawn face, and the centre that the cascade gives it."""
+    """Draw a grey picture [120, 160] with a drawn face, and the centre that the cascade gives it."""
     random = np.random.default_rng(seed)
     pose = Pose()
     picture = draw_face(draw_room(random), draw_look(random), show(random, emotion, 1.0), pose)
@@ -58,7 +58,7 @@ class Person(NamedTuple):
 
 
 def draw_people(*people: Person, size: tuple[int, int] = (320, 180), room: int = 0) -> np.ndarray:
-    """A grey picture [height, width] of several, of a size given as width and height, in the room of a seed."""
+    """Draw several people in a grey picture [height, width], of a size as width and height, in the room of a seed."""
     picture = cv2.resize(draw_room(np.random.default_rng(room)), size)
     for look, pose, mouth in people:
         picture = draw_face(picture, draw_look(np.random.default_rng(look)), Expression(open=mouth), pose)
@@ -66,7 +66,7 @@ def draw_people(*people: Person, size: tuple[int, int] = (320, 180), room: int =
 
 
 def mouth_at(time_s: float, loud: bool = True) -> float:
-    """A mouth that opens five times a second while it is loud in `speech`, or while it is quiet."""
+    """Return a mouth that opens five times a second while it is loud in `speech`, or while it is quiet."""
     is_loud = any(start_s <= time_s < end_s for start_s, end_s in LOUD_S)
     return 0.4 * (1 - np.cos(2 * np.pi * 5 * time_s)) if is_loud == loud else 0.0
 

@@ -29,20 +29,20 @@ def word_tokenizer(words: str, **special: str) -> PreTrainedTokenizerFast:
 
 
 def finetune_settings(**changes) -> FinetuneText:
-    """The demo's finetune_text settings, shrunk to run in a second, with `changes`."""
+    """Return the demo's finetune_text settings, shrunk to run in a second, with `changes`."""
     small = {"epochs": 2, "max_tokens": 48, "scratch_layers": 1, "scratch_width": 32, "scratch_vocabulary": 300}
     base = load_settings(REPOSITORY / "params.yaml").corpus("demo").finetune_text
     return FinetuneText.model_validate(base.model_dump() | small | changes)
 
 
 def extract_settings(**changes) -> ExtractText:
-    """The demo's extract_text settings with `changes`."""
+    """Return the demo's extract_text settings with `changes`."""
     base = load_settings(REPOSITORY / "params.yaml").corpus("demo").extract_text
     return ExtractText.model_validate(base.model_dump() | {"max_tokens": 48} | changes)
 
 
 def write_params(path: Path, finetune: FinetuneText, extract: ExtractText) -> Path:
-    """A params file whose demo block has these two sections."""
+    """Write a params file whose demo block has these two sections."""
     yaml = YAML(typ="safe", pure=True)
     document = yaml.load(REPOSITORY / "params.yaml")
     document["demo"] |= {"finetune_text": finetune.model_dump(), "extract_text": extract.model_dump()}
@@ -51,7 +51,7 @@ def write_params(path: Path, finetune: FinetuneText, extract: ExtractText) -> Pa
 
 
 def small_encoder(rows: list[Utterance], seed: int = 0, **changes) -> Encoder:
-    """An untrained encoder from scratch, ready to encode."""
+    """Build an untrained encoder from scratch, ready to encode."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = build_encoder([row.text for row in rows], finetune_settings(**changes))
@@ -82,7 +82,7 @@ def talk(dialogues: int, *, longest: int = 6, split: str = "train", labelled: bo
 
 
 def naive_vectors(encoder: Encoder, windows: list[Window]) -> dict[int, torch.Tensor]:
-    """The vector of each row, one window at a time, without padding: METHOD §0 word by word."""
+    """Return the vector of each row, one window at a time, without padding: docs/method.md, §0, word by word."""
     vectors = {}
     with torch.no_grad():
         for window in windows:

@@ -8,7 +8,7 @@ from pipeline.faces.densenet import FaceNet, save_face_net
 
 
 def write_untrained(folder: Path, image_size: int) -> Path:
-    """An untrained network whose batch statistics are not the identity; returns the folder, as train_face leaves it."""
+    """Write an untrained network whose batch statistics are not the identity; return the folder, like train_face's."""
     torch.manual_seed(0)
     net = FaceNet(image_size=image_size, mean=110.0, std=55.0)
     with torch.no_grad():

@@ -87,7 +87,7 @@ def write_release(
 
 
 def label_line(dialogue: str, line: Line) -> str:
-    """A label line and its votes, as the release has them."""
+    """Return a label line and its votes, as the release has them."""
     turn, begin, end, code, votes = line
     lines = [f"[{begin:.4f} - {end:.4f}]\t{dialogue}_{turn}\t{code}\t[2.5000, 2.5000, 2.5000]"]
     lines += [
@@ -101,7 +101,7 @@ def label_line(dialogue: str, line: Line) -> str:
 
 
 def write_wavs(release: Path, dialogues: Mapping[str, list[Line]] = DIALOGUES, seconds: float = 0.4) -> None:
-    """A wav for every turn, none of them as long as its span in the dialogue."""
+    """Write a wav for every turn, none of them as long as its span in the dialogue."""
     for name, lines in dialogues.items():
         folder = release / f"Session{name[4]}" / "sentences" / "wav" / name
         folder.mkdir(parents=True)
@@ -111,7 +111,7 @@ def write_wavs(release: Path, dialogues: Mapping[str, list[Line]] = DIALOGUES, s
 
 
 def write_videos(release: Path, dialogues: Iterable[str], seconds: int = 12) -> None:
-    """A split screen for each dialogue: a drawn face in the left half, a plain wall in the right one."""
+    """Write a split screen for each dialogue: a drawn face in the left half, a plain wall in the right one."""
     face, _ = draw_scene()
     for name in dialogues:
         folder = release / f"Session{name[4]}" / "dialog" / "avi" / "DivX"
@@ -121,7 +121,7 @@ def write_videos(release: Path, dialogues: Iterable[str], seconds: int = 12) -> 
 
 
 def _write_oddities(dialog: Path, name: str) -> None:
-    """What is to be passed over: lines of both at once, macOS's files, single raters in sub-folders."""
+    """Add what is to be ignored: lines of both at once, macOS's files, single raters in sub-folders."""
     with open(dialog / "transcriptions" / f"{name}.txt", "a") as file:
         file.write(f"{name}_MXX0 [011.0000-011.5000]: Yes.\n{name}_FXX0 [011.0000-011.5000]: No.\n\n")
     for folder in ("EmoEvaluation", "transcriptions"):

@@ -57,7 +57,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a table by column."""
+    """Return the rows of a table by column."""
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

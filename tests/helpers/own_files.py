@@ -12,7 +12,7 @@ HEADER = "dialogue_id,speaker,text,emotion,media,start,end,split\n"
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
-    """A file below `folder`; text as UTF-8."""
+    """Write a file below `folder`; text as UTF-8."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -20,17 +20,17 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 def read_own(folder: Path, **options: object) -> RawCorpus:
-    """What the adapter makes of a folder."""
+    """Read a folder with the adapter."""
     return table.read(folder, prepare_settings("mine", **options))
 
 
 def read_subtitles(folder: Path, **options: object) -> RawCorpus:
-    """The same, of subtitles."""
+    """Read a folder of subtitles with the adapter."""
     return read_own(folder, table="subtitles", **options)
 
 
 def expect_refusal(folder: Path, *parts: str, **options: object) -> None:
-    """The adapter refuses the folder with a message that holds all these parts."""
+    """Check that the adapter refuses the folder with a message that holds all these parts."""
     with pytest.raises(InputError) as refused:
         read_own(folder, **options)
     for part in parts:
@@ -38,5 +38,5 @@ def expect_refusal(folder: Path, *parts: str, **options: object) -> None:
 
 
 def kinds(corpus: RawCorpus) -> list[str]:
-    """The kinds of the problems, in order."""
+    """Return the kinds of the problems, in order."""
     return [problem.kind for problem in corpus.problems]

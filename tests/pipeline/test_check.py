@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from dferc.core.errors import InputError
-from pipeline.check import check_classes, check_corpus, main
+from pipeline.check import check_classes, check_corpora, main
 from pipeline.settings import load_settings
 from tests.helpers.common import REPOSITORY
 
@@ -47,12 +47,12 @@ def test_check_knows_the_adapters_by_their_files(tmp_path):
     with pytest.raises(
         InputError, match=r"mine\.prepare\.adapter: no adapter 'mned': pipeline/corpora/mned\.py does not"
     ):
-        check_corpus("mine", mine)
+        check_corpora({"mine": mine})
 
 
 def test_corpus_whose_features_are_imported_cannot_be_prepared():
     with pytest.raises(InputError, match=r"m3ed\.prepare\.adapter: this corpus has no media .* `dferc import FILE…`"):
-        check_corpus("m3ed", load_settings(REPOSITORY / "params.yaml").corpus("m3ed"))
+        check_corpora({"m3ed": load_settings(REPOSITORY / "params.yaml").corpus("m3ed")})
 
 
 def test_check_asks_nothing_of_a_corpus_that_does_not_run(tmp_path):

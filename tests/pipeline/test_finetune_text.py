@@ -15,7 +15,7 @@ from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.tables import write_table
 from dferc.store.rows import UNLABELLED
-from pipeline.finetune_text import find_encoder, main, make_task
+from pipeline.finetune_text import main, make_encoder, make_tagging_data
 from pipeline.rows.utterances import Utterance
 from pipeline.text.encoder import collate, load_encoder
 from pipeline.text.tagger import Tagger, shuffled_batches, train_tagger, validate
@@ -42,11 +42,11 @@ def run(folder, rows=ROWS, device="cpu", **changes):
 
 
 def refused(folder, *message, rows=ROWS, **changes):
-    """The stage ends with status 1 and one message, in which these parts stand, and writes nothing."""
+    """Check that the stage ends with status 1 and one message with these parts, and writes nothing."""
     result = run(folder, rows, **changes)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
-    told = re.sub(r"\s+", " ", result.stderr)
-    assert all(part in told for part in message), told
+    printed = re.sub(r"\s+", " ", result.stderr)
+    assert all(part in printed for part in message), printed
     assert not (folder / "model").exists()
 
 
@@ -57,8 +57,8 @@ def relabel(rows, emotion, split):
 def prepared(rows=ROWS, **changes):
     settings = finetune_settings(**changes)
     torch.manual_seed(settings.seed)
-    encoder = find_encoder(rows, settings)
-    task = make_task(rows, encoder, settings)
+    encoder = make_encoder(rows, settings)
+    task = make_tagging_data(rows, encoder, settings)
     return Tagger(encoder, len(task.classes), settings.dropout), task, settings
 
 
@@ -85,7 +85,7 @@ def test_stage_keeps_the_epoch_of_the_best_validation_score(tmp_path):
 
     tagger = Tagger(load_encoder(folder, 48), len(CLASSES), dropout=0.0)
     tagger.classifier.load_state_dict(load_file(folder / "classifier.safetensors"))
-    task = make_task(ROWS, load_encoder(folder, 48), finetune_settings())
+    task = make_tagging_data(ROWS, load_encoder(folder, 48), finetune_settings())
     loss, accuracy, weighted_f1 = validate(tagger, task, CPU)
     assert loss == pytest.approx(best["validation_loss"], abs=1e-6)
     assert (accuracy, weighted_f1) == (best["validation_accuracy"], best["validation_weighted_f1"])

@@ -210,7 +210,7 @@ def test_unreliable_face_can_be_seen_to_be_faint():
 
 
 def streams(content):
-    """Decoded pictures and sound samples of an mp4."""
+    """Decode pictures and sound samples of an mp4."""
     with av.open(io.BytesIO(content)) as container:
         pictures, samples = [], 0
         for frame in container.decode():

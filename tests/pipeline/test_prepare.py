@@ -1,6 +1,5 @@
 """prepare: what is measured in the clips becomes rows and problems; a corpus without its media is refused."""
 
-import contextlib
 import itertools
 import re
 import sys
@@ -26,10 +25,10 @@ PICTURES = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
 OUTPUTS = ("utterances.csv", "problems.csv", "utterances.h5")
 
 
-@pytest.fixture
-def raw(tmp_path):
-    """A miniature MELD whose clips show every fault; see `CLIPS_MEASURED`."""
-    folder = write_csvs(tmp_path / "raw")
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """Make a miniature MELD whose clips show every fault; see `CLIPS_MEASURED`."""
+    folder = write_csvs(tmp_path_factory.mktemp("meld") / "raw")
     clip = write_clip_in(folder)
     clip("train/dia0_utt0", sound=tone(1), pictures=PICTURES)
     clip("train/dia0_utt1", pictures=PICTURES[:5])
@@ -39,6 +38,15 @@ def raw(tmp_path):
     clip("dev/dia0_utt1", pictures=[])
     clip("test/dia7_utt0", pictures=itertools.repeat(PICTURES[0], 300), frames_per_s=1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(raw, tmp_path_factory):
+    """Prepare the miniature; return the result and the folder of the outputs."""
+    folder = tmp_path_factory.mktemp("prepared")
+    result, out = _run(folder, raw, _params(folder, max_unreadable=0.4))
+    assert result.exit_code == 0, result.output
+    return result, out
 
 
 CLIPS_MEASURED = {
@@ -90,10 +98,8 @@ def _flat(text):
 # ---------------------------------------------------------------------------------------------------- whole runs
 
 
-def test_measured_clips_become_rows(tmp_path, raw):
-    result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
-    assert result.exit_code == 0, result.output
-
+def test_measured_clips_become_rows(prepared):
+    _, out = prepared
     rows = {row.utterance_id: row for row in read_utterances_csv(out / "utterances.csv")}
     assert list(rows) == list(CLIPS_MEASURED)
     for name, (end_s, has_audio, has_video) in CLIPS_MEASURED.items():
@@ -103,13 +109,11 @@ def test_measured_clips_become_rows(tmp_path, raw):
         assert end_s <= row.end_s <= end_s + (0.13 if has_audio else 0.001), name
 
 
-def test_every_fault_of_a_clip_is_in_the_problems_table(tmp_path, raw):
-    result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
-    assert result.exit_code == 0, result.output
-
+def test_every_fault_of_a_clip_is_in_the_problems_table(prepared):
+    _, out = prepared
     table = [row for row in read_csv(out / "problems.csv") if not row["problem"].startswith("count differs")]
-    told = {(row["where"], row["file"], row["problem"]) for row in table}
-    assert told == {
+    problems = {(row["where"], row["file"], row["problem"]) for row in table}
+    assert problems == {
         ("train_dia0_utt1", "train/dia0_utt1.mp4", "no sound track"),
         ("train_dia0_utt3", "train/dia0_utt3.mp4", "no picture"),
         ("train_dia2_utt0", "train/dia2_utt0.mp4", "unreadable: Invalid data found when processing input"),
@@ -123,9 +127,8 @@ def test_every_fault_of_a_clip_is_in_the_problems_table(tmp_path, raw):
     assert all(row["consequence"] for row in table)
 
 
-def test_trainer_gets_the_same_rows(tmp_path, raw):
-    _, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
-
+def test_trainer_gets_the_same_rows(prepared):
+    _, out = prepared
     rows = store.read_utterances(out / "utterances.h5")
 
     assert (rows.corpus, rows.classes[4]) == ("meld", "joy")
@@ -137,9 +140,9 @@ def test_trainer_gets_the_same_rows(tmp_path, raw):
     assert rows.end_s[6] == 30.0
 
 
-def test_report_says_what_the_corpus_holds(tmp_path, raw):
-    result, _ = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4))
-    said = _flat(result.stderr)
+def test_report_shows_the_counts_of_the_corpus(prepared):
+    result, _ = prepared
+    printed = _flat(result.stderr)
 
     for line in (
         "dialogues 2 1 1",
@@ -152,7 +155,7 @@ def test_report_says_what_the_corpus_holds(tmp_path, raw):
         "no sound track 3 train_dia0_utt1:",
         "unreadable 2 train_dia2_utt0",
     ):
-        assert f" {line}" in said, line
+        assert f" {line}" in printed, line
 
 
 def test_too_many_unreadable_clips_fail_but_are_all_listed(tmp_path, raw):
@@ -170,28 +173,20 @@ def test_share_of_unreadable_clips_may_be_reached(tmp_path, raw):
     assert _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.375))[0].exit_code == 0
 
 
-def test_same_input_gives_the_same_bytes_with_any_number_of_workers(tmp_path, raw):
-    params = _params(tmp_path, max_unreadable=0.4)
-    outputs = []
-    for workers in ("0", "2"):
-        result, out = _run(tmp_path, raw, params, "--workers", workers)
-        assert result.exit_code == 0, result.output
-        outputs.append([(out / name).read_bytes() for name in OUTPUTS])
+def test_same_input_gives_the_same_bytes_with_any_number_of_workers(tmp_path, raw, prepared):
+    result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4), "--workers", "2")
 
-    assert outputs[0] == outputs[1]
+    assert result.exit_code == 0, result.output
+    assert [(out / name).read_bytes() for name in OUTPUTS] == [(prepared[1] / name).read_bytes() for name in OUTPUTS]
 
 
-def test_ray_gives_the_same_bytes(tmp_path, raw):
+def test_ray_gives_the_same_bytes(tmp_path, raw, prepared):
     from tests.helpers.clusters import ray_here  # skips where Ray is not installed
 
-    params = _params(tmp_path, max_unreadable=0.4)
-    outputs = []
-    for ways in (["--workers", "0"], ["--engine", "ray", "--workers", "2"]):
-        with ray_here(num_cpus=2) if "ray" in ways else contextlib.nullcontext():
-            result, out = _run(tmp_path, raw, params, *ways)
-        assert result.exit_code == 0, result.output
-        outputs.append([(out / name).read_bytes() for name in OUTPUTS])
-    assert outputs[0] == outputs[1]
+    with ray_here(num_cpus=2):
+        result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4), "--engine", "ray", "--workers", "2")
+    assert result.exit_code == 0, result.output
+    assert [(out / name).read_bytes() for name in OUTPUTS] == [(prepared[1] / name).read_bytes() for name in OUTPUTS]
 
 
 def test_csvs_alone_make_a_text_only_corpus(tmp_path):
@@ -210,8 +205,8 @@ def test_published_meld_is_prepared_from_its_csvs(tmp_path):
     result, out = _run(tmp_path, SHARED / "data" / "MELD", REPOSITORY / "params.yaml")
 
     assert result.exit_code == 0, result.output
-    said = _flat(result.stderr)
-    assert " of one utterance 70 6 12 " in said and " with gaps in positions 72 2 2 " in said
+    printed = _flat(result.stderr)
+    assert " of one utterance 70 6 12 " in printed and " with gaps in positions 72 2 2 " in printed
     rows = store.read_utterances(out / "utterances.h5")
     assert len(rows) == 13708
     assert rows.speaker_order.max() + 1 == 9  # hence the width of the field's speaker vectors
@@ -264,8 +259,8 @@ def test_identical_clips_of_a_corpus_are_in_its_problems_table(tmp_path):
     clip("dev/dia0_utt0", pictures=PICTURES)
 
     _, out = _run(tmp_path, tmp_path / "raw", _params(tmp_path, max_unreadable=1.0))
-    told = {row["file"]: (row["problem"], row["consequence"]) for row in read_csv(out / "problems.csv")}
-    assert told["dev/dia0_utt0.mp4"] == (
+    problems = {row["file"]: (row["problem"], row["consequence"]) for row in read_csv(out / "problems.csv")}
+    assert problems["dev/dia0_utt0.mp4"] == (
         "identical clips: same bytes as train/dia0_utt0.mp4",
         "kept, labelled anger; the earlier one: neutral",
     )
@@ -275,8 +270,8 @@ def test_identical_clips_of_a_corpus_are_in_its_problems_table(tmp_path):
         "dev_dia0_utt0": "validation",
     }
     # Eight rows, two clips: six are missing, two have no sound, one is a copy with another label.
-    told = {(note.what, note.count, note.why) for note in rows.notes if note.what.startswith("utterances: ")}
-    assert told == {
+    problems = {(note.what, note.count, note.why) for note in rows.notes if note.what.startswith("utterances: ")}
+    assert problems == {
         ("utterances: clip missing", 6, "no audio and no visual; the text is kept"),
         ("utterances: no sound track", 2, "no audio; picture and text are kept"),
     }

@@ -1,4 +1,4 @@
-"""params.yaml and its schema: every fault told at once and readably, every value in the file, every key read."""
+"""params.yaml and its schema: every fault reported at once and readably, every value in the file, every key read."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ PARAMS = REPOSITORY / "params.yaml"
 
 
 def _written(tmp_path, *changes):
-    """A copy of params.yaml with each (old, new) replaced wherever it stands."""
+    """Write a copy of params.yaml with each (old, new) replaced everywhere."""
     text = PARAMS.read_text(encoding="utf-8")
     for old, new in changes:
         assert old in text, old
@@ -29,7 +29,7 @@ def _written(tmp_path, *changes):
 
 
 def _faults(path, **arguments):
-    """The faults of a file, one per line."""
+    """Return the faults of a file, one per line."""
     with pytest.raises(InputError) as caught:
         load_settings(path, **arguments)
     first, *faults = str(caught.value).split("\n")
@@ -89,7 +89,7 @@ def test_every_key_has_a_comment():
 
 
 def _first_party_closure(path):
-    """The sources that a module imports, itself included: first-party modules, transitively."""
+    """Return the sources that a module imports, itself included: first-party modules, transitively."""
     queue, closure = [path], set()
     while queue:
         path = queue.pop()

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from dferc.core.errors import InputError
 from pipeline import train_face
 from pipeline.faces.densenet import CLASSES, FaceNet, load_face_net
-from pipeline.faces.ferplus import NO_MAJORITY, Faces, read_ferplus
+from pipeline.faces.ferplus import NO_MAJORITY, LabelledFaces, read_ferplus
 from pipeline.settings import TrainFace, load_settings
-from pipeline.train_face import Score, augment, copy_checkpoint, leave_untrained, main, score, train
+from pipeline.train_face import FaceScore, augment, copy_checkpoint, leave_untrained, main, score, train
 from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import write_ferplus
 
@@ -52,7 +52,7 @@ def run(params: Path, faces: Path, out: Path):
 
 
 def test_training_learns_the_bars_and_records_what_it_did(folder):
-    """Three kinds of bars, easily told apart: chance is a third."""
+    """Three kinds of bars, easily distinguished: chance is a third."""
     metrics = json.loads((folder / "out/metrics.json").read_text())
     assert metrics["test"]["accuracy"] > 0.6
     assert metrics["train"] == {"faces": 72} and metrics["test"]["faces"] == 12
@@ -76,7 +76,7 @@ def test_training_keeps_the_epoch_it_scored(folder):
 def test_fit_keeps_the_best_epoch_and_of_equals_the_lower_loss(tmp_path, monkeypatch):
     write_ferplus(tmp_path, {"Training": 6, "PublicTest": 3, "PrivateTest": 3})
     splits = read_ferplus(tmp_path, 16)
-    scores = iter([Score(accuracy=0.5, loss=1.0), Score(accuracy=0.5, loss=0.9), Score(accuracy=0.4, loss=0.1)])
+    scores = iter([FaceScore(accuracy=a, loss=loss) for a, loss in ((0.5, 1.0), (0.5, 0.9), (0.4, 0.1))])
     stems = []
 
     def scripted(net, faces):
@@ -120,10 +120,12 @@ def test_score_counts_majority_faces_only():
     torch.nn.init.zeros_(net.classifier.weight)
     net.classifier.bias.data = torch.zeros(8)
     targets = np.full((4, 8), 1 / 8, np.float32)
-    faces = Faces(images=np.zeros((4, 16, 16), np.uint8), targets=targets, majority=np.array([0, 1, 0, NO_MAJORITY]))
+    images, majority = np.zeros((4, 16, 16), np.uint8), np.array([0, 1, 0, NO_MAJORITY])
+    faces = LabelledFaces(images=images, targets=targets, majority=majority)
     found = score(net, faces)
     assert found.accuracy == pytest.approx(2 / 3) and found.loss == pytest.approx(np.log(8))
-    assert score(net, Faces(images=faces.images, targets=targets, majority=np.full(4, NO_MAJORITY))).accuracy == 0
+    undecided = LabelledFaces(images=images, targets=targets, majority=np.full(4, NO_MAJORITY))
+    assert score(net, undecided).accuracy == 0
 
 
 def test_augment_gives_shifted_and_mirrored_faces_only():

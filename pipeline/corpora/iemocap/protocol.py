@@ -1,8 +1,9 @@
-"""The protocols that the field uses on IEMOCAP: which turns have which class, and which dialogues are in which split.
+"""Protocols that the field uses on IEMOCAP: class of each turn, split of each dialogue (docs/data.md, IEMOCAP).
 
-`6way-7433` is what the field's pickles hold: the 7380 turns of six classes, and 53 undecided turns counted as happy.
-The rule behind the 53 is documented nowhere else; it was found on the votes of all 2507 undecided turns, where it gives
-exactly the ids of the pickles. Only happy is promoted: the same rule would also give 51 frustrated, 50 neutral, ….
+`6way-7433` is the protocol of the field's pickles: the 7380 turns of six classes, and 53 undecided turns counted as
+happy. The rule behind the 53 is documented nowhere else; it was derived from the votes of all 2507 undecided turns,
+where it gives exactly the ids of the pickles. Only happy is promoted: the same rule would also give 51 frustrated,
+50 neutral, ….
 """
 
 import hashlib
@@ -19,14 +20,7 @@ _FOUR = {"hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral", "ang": 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Protocol:
-    """Labels, and what a complete release gives.
-
-    Attributes:
-        classes: class of each majority label; the classes' order is the class ids.
-        promotes: whether undecided turns are promoted to happy.
-        per_class: published turns of each class.
-        per_session: published turns of each session.
-    """
+    """Class of each majority label, whether undecided turns are promoted to happy, and published counts of turns."""
 
     classes: Mapping[str, str]
     promotes: bool
@@ -39,7 +33,7 @@ class Protocol:
         return tuple(dict.fromkeys(self.classes.values()))
 
     def emotion(self, turn: Turn) -> str:
-        """A turn's class; empty = outside the classes."""
+        """Return a turn's class; empty = outside the classes."""
         return "happy" if self.promotes and is_promoted(turn) else self.classes.get(turn.code, "")
 
 
@@ -66,55 +60,46 @@ PROTOCOLS = {
 
 PROMOTED = 53
 PROMOTED_SHA256 = "4159e7801c0e5fc7c3d420f0be1e844954433d0cf754542d184675ddbaac9e72"
-"""Of the sorted ids of the 53, joined by newlines."""
+"""Hash of the sorted ids of the 53, joined by newlines."""
 
 COSMIC_VALIDATION = (
     "Ses01M_impro01", "Ses01M_script03_1", "Ses02F_impro02", "Ses02F_impro07", "Ses02M_script01_2", "Ses03F_impro01",
     "Ses03M_impro02", "Ses03M_impro08a", "Ses03M_script02_2", "Ses03M_script03_2", "Ses04F_impro07",
     "Ses04F_script02_1",
 )  # fmt: skip
-"""The validation dialogues of COSMIC and TelME, of sessions 1 to 4: 647 of 5810 turns."""
+"""Validation dialogues of COSMIC and TelME, in sessions 1 to 4: 647 of 5810 turns."""
 
 VALIDATION_SHARE = 0.1
-"""Of the training dialogues, for `random-10pct`."""
+"""Share of the training dialogues, for `random-10pct`."""
 
 
 def votes(turn: Turn) -> Counter[str]:
-    """The votes that count for a promotion: every label of the external raters, of the actors' own only the first."""
+    """Count the votes for a promotion: every label of the external raters, only the first of each actor's own."""
     counted = Counter(label for given in turn.external for label in given)
     counted.update(given[0] for given in turn.own if given)
     return counted
 
 
 def is_promoted(turn: Turn) -> bool:
-    """Whether an undecided turn counts as happy: `Happiness` alone has the most votes."""
+    """Return whether an undecided turn counts as happy: `Happiness` alone has the most votes."""
     counted = votes(turn)
     most = max(counted.values(), default=0)
     return turn.code == UNDECIDED and [label for label, count in counted.items() if count == most] == ["Happiness"]
 
 
 def hash_of(turn_ids: Iterable[str]) -> str:
-    """SHA-256 of turn ids, whatever their order; to compare with `PROMOTED_SHA256`."""
+    """Return the SHA-256 of turn ids in any order, to compare with `PROMOTED_SHA256`."""
     return hashlib.sha256("\n".join(sorted(turn_ids)).encode()).hexdigest()
 
 
-def tested_session(split: str) -> int:
-    """The session that a setting `split` tests on."""
-    return int(split[-1])
-
-
 def split_of(dialogues: Iterable[str], options: IemocapOptions) -> dict[str, str]:
-    """The split of each dialogue.
+    """Return the split of each dialogue.
 
     `random-10pct` takes the tenth of the training dialogues whose names hash lowest with the seed: the same on every
-    machine, and hardly another where a dialogue is missing.
-
-    Args:
-        dialogues: names of the dialogues to split, in any order.
-        options: `split`, `validation` and `split_seed` are used.
+    machine, and nearly the same where a dialogue is missing.
     """
     dialogues = list(dialogues)
-    training = [name for name in dialogues if int(name[4]) != tested_session(options.split)]
+    training = [name for name in dialogues if name[4] != options.split[-1]]  # session5, loso-1, …
     if options.validation == "cosmic":
         validation = set(COSMIC_VALIDATION)
     else:

@@ -4,13 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, did_you_mean
 from dferc.core.problems import Problem
 from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
-from pipeline.corpora import RawCorpus
-from pipeline.corpora._rows import Row, nearest, read_table, refuse
-from pipeline.corpora._splits import split_dialogues
+from pipeline.corpora import RawCorpus, refuse
+from pipeline.corpora._dialogue_splits import split_dialogues
+from pipeline.corpora._own_tables import TableRow, read_table
 from pipeline.corpora.table.subtitles import EMPTY_CUE
 from pipeline.corpora.table.videos import read_videos
 from pipeline.rows.utterances import Utterance
@@ -25,73 +25,66 @@ _SPLIT_NAMES = {
 }
 """Splits as people write them, and ours."""
 
-Dialogues = dict[str, list[Row]]
+Dialogues = dict[str, list[TableRow]]
 
 
 def read(raw: Path, settings: Prepare) -> RawCorpus:
-    """Read a table of utterances, or the subtitles beside videos; make splits by dialogue where there are none.
-
-    Raises:
-        InputError: the folder or a file is missing or faulty, rows contradict each other, or a media path leaves `raw`.
-    """
+    """Read a table of utterances, or the subtitles beside videos; make splits by dialogue where there are none."""
     options = settings.options
     if not raw.is_dir():
         raise InputError(f"{raw}: no such folder. Put the table and the media there, or name it with --raw.")
-    found = read_videos(raw, options) if options.table == _FROM_SUBTITLES else read_table(raw / options.table)
-    rows, problems = found
+    from_subtitles = options.table == _FROM_SUBTITLES
+    rows, problems = read_videos(raw, options) if from_subtitles else read_table(raw / options.table)
     refuse(raw, list(_media_faults(raw, rows)))
     classes = _classes(raw, rows, options)
-    dialogues = _group(rows)
-    splits, how = _splits(raw, dialogues, options)
-    utterances = _utterances(raw, dialogues, splits)
-    problems += [problem for each in dialogues.values() for problem in _row_problems(each)]
-    problems += _label_problems(utterances, options)
-    source = _FROM_SUBTITLES if options.table == _FROM_SUBTITLES else "table"
-    protocol = f"own {source}, {len(classes)} classes, {how}" if classes else f"own {source}, unlabelled"
-    notes = list(_notes(problems, utterances))
-    return RawCorpus(classes=classes, protocol=protocol, utterances=utterances, problems=problems, notes=notes)
-
-
-def _group(rows: Sequence[Row]) -> Dialogues:
-    """Rows by dialogue, in order of first appearance: a table may be sorted by anything else."""
-    dialogues = defaultdict(list)
+    dialogues = defaultdict(list)  # in order of first appearance: a table may be sorted by anything else
     for row in rows:
         dialogues[row.dialogue_id].append(row)
-    return dict(dialogues)
+    splits, origin = _splits(raw, dialogues, options)
+    utterances = _utterances(raw, dialogues, splits)
+    problems += [problem for rows in dialogues.values() for problem in _row_problems(rows)]
+    label_source = options.labels if from_subtitles and options.labels != "none" else options.table
+    problems += _label_problems(utterances, label_source)
+    source = _FROM_SUBTITLES if from_subtitles else "table"
+    return RawCorpus(
+        classes=classes,
+        protocol=f"own {source}, {len(classes)} classes, {origin}" if classes else f"own {source}, unlabelled",
+        utterances=utterances,
+        problems=problems,
+        notes=list(_notes(problems, utterances)),
+    )
 
 
 def _utterances(raw: Path, dialogues: Dialogues, splits: dict[str, str]) -> list[Utterance]:
-    """Rows as utterances, positions and missing ids counted within the dialogue."""
-    utterances, places, faults = [], {}, []
+    """Return the rows as utterances; positions, and ids where missing, are counted within the dialogue."""
+    utterances, rows_by_id, faults = [], {}, []
     for dialogue, rows in dialogues.items():
         for position, row in enumerate(rows):
             name = row.utterance_id or f"{dialogue}_{position}"
-            if name in places:
-                faults.append(f"{row.where}: the utterance_id {name!r} is that of {places[name]} already")
-            places[name] = row.where
-            utterances.append(_utterance(row, name, position, splits[dialogue]))
+            if name in rows_by_id:
+                faults.append(f"{row.where}: the utterance_id {name!r} is that of {rows_by_id[name]} already")
+            rows_by_id[name] = row.where
+            usable = row.media and not _ends_at_zero(row)
+            utterances.append(
+                Utterance(
+                    utterance_id=name,
+                    dialogue_id=dialogue,
+                    position=position,
+                    speaker=row.speaker,
+                    emotion=row.emotion,
+                    split=splits[dialogue],
+                    text=row.text,
+                    media=row.media if usable else "",
+                    start_s=(row.start_s or 0.0) if usable else 0.0,
+                    end_s=(row.end_s or 0.0) if usable else 0.0,
+                )
+            )
     refuse(raw, faults)
     return utterances
 
 
-def _utterance(row: Row, name: str, position: int, split: str) -> Utterance:
-    usable = row.media and not _ends_at_zero(row)
-    return Utterance(
-        utterance_id=name,
-        dialogue_id=row.dialogue_id,
-        position=position,
-        speaker=row.speaker,
-        emotion=row.emotion,
-        split=split,
-        text=row.text,
-        media=row.media if usable else "",
-        start_s=(row.start_s or 0.0) if usable else 0.0,
-        end_s=(row.end_s or 0.0) if usable else 0.0,
-    )
-
-
 def _notes(problems: Sequence[Problem], utterances: Sequence[Utterance]) -> Iterator[Note]:
-    """What of the problems belongs on the protocol card."""
+    """Yield the problems that belong on the protocol card."""
     counts = Counter(problem.kind for problem in problems)
     unlabelled = sum(not row.emotion for row in utterances)
     if counts[EMPTY_CUE]:
@@ -102,147 +95,135 @@ def _notes(problems: Sequence[Problem], utterances: Sequence[Utterance]) -> Iter
         yield Note(action="kept", what="utterances", count=unlabelled, why="without an emotion: context only")
 
 
-# ---------------------------------------------------------------------------------------------------- media
-
-
-def _media_faults(raw: Path, rows: Sequence[Row]) -> Iterator[str]:
-    """Paths that lead out of the raw folder: what is not in there is not ours to open."""
-    inside, seen = raw.resolve(), {}
+def _media_faults(raw: Path, rows: Sequence[TableRow]) -> Iterator[str]:
+    """Yield paths that lead out of the raw folder: files outside of it must not be opened."""
+    inside = raw.resolve()
+    first_rows: dict[str, TableRow] = {}
     for row in rows:
-        if row.media and row.media not in seen:
-            seen[row.media] = row.where
-            path = Path(row.media)
-            end = (raw / path).resolve()
-            if path.is_absolute() or not end.is_relative_to(inside):
-                led = "is an absolute path" if path.is_absolute() else f"leads to {end}"
-                yield f"{row.where}: media {row.media!r} {led}; expected a path within {raw}. Put the file there"
+        first_rows.setdefault(row.media, row)
+    for media, row in first_rows.items():
+        target = (raw / media).resolve()
+        if Path(media).is_absolute() or not target.is_relative_to(inside):
+            place = "is an absolute path" if Path(media).is_absolute() else f"leads to {target}"
+            yield f"{row.where}: media {media!r} {place}; expected a path within {raw}. Put the file there"
 
 
-def _ends_at_zero(row: Row) -> bool:
-    """A span that is empty whatever the file: to `prepare` an end of 0 would mean the end of the file."""
+def _ends_at_zero(row: TableRow) -> bool:
+    """Return whether the span is empty whatever the file: to `prepare` an end of 0 would mean the end of the file."""
     return row.end_s is not None and row.end_s <= 0
 
 
-def _row_problems(rows: Sequence[Row]) -> Iterator[Problem]:
-    """What is doubtful in the rows of a dialogue: no text, spans that are empty, overlap or run backwards."""
-    before: dict[str, Row] = {}
+def _row_problems(rows: Sequence[TableRow]) -> Iterator[Problem]:
+    """Yield doubtful rows of a dialogue: no text, spans that are empty, overlap or run backwards."""
+
+    def problem_of(row: TableRow, problem: str, consequence: str) -> Problem:
+        return Problem(where=row.where, file=row.media, problem=problem, consequence=consequence)
+
+    previous: dict[str, TableRow] = {}
     for row in rows:
         if not row.text:
-            yield _problem(row, "empty transcript", "kept, text empty")
+            yield problem_of(row, "empty transcript", "kept, text empty")
         if row.media and _ends_at_zero(row):
             span = f"span empty: {row.start_s or 0:g} s to {row.end_s:g} s"
-            yield _problem(row, span, "no audio and no visual; the text is kept")
+            yield problem_of(row, span, "no audio and no visual; the text is kept")
         if row.start_s is None or not row.media:
             continue
-        last = before.get(row.media)
+        last = previous.get(row.media)
         if last is not None and row.start_s < last.start_s:
             back = f"out of order: begins at {row.start_s:g} s, the row before ({last.where}) at {last.start_s:g} s"
-            yield _problem(row, back, "order of the table kept")
+            yield problem_of(row, back, "order of the table kept")
         elif last is not None and last.end_s is not None and row.start_s < last.end_s:
             overlap = f"overlap: begins {last.end_s - row.start_s:.3f} s before the end of {last.where}"
-            yield _problem(row, overlap, "kept; both have the shared stretch")
-        before[row.media] = row
+            yield problem_of(row, overlap, "kept; both have the shared stretch")
+        previous[row.media] = row
 
 
-def _problem(row: Row, problem: str, consequence: str) -> Problem:
-    return Problem(where=row.where, file=row.media, problem=problem, consequence=consequence)
-
-
-# ---------------------------------------------------------------------------------------------------- labels and splits
-
-
-def _classes(raw: Path, rows: Sequence[Row], options: TableOptions) -> tuple[str, ...]:
-    """The class names in order; none in a corpus without labels.
-
-    Raises:
-        InputError: a label that is no class, labels that differ in case only, or a single class.
-    """
-    found = Counter(row.emotion for row in rows if row.emotion)
-    wanted = tuple(options.classes)
-    if wanted:
-        strange = [row for row in rows if row.emotion and row.emotion not in wanted]
-        expected = f"expected one of {', '.join(wanted)} (prepare.options.classes), or nothing"
-        faults = [f"{row.where}: emotion {row.emotion!r}, {expected}.{nearest(row.emotion, wanted)}" for row in strange]
+def _classes(raw: Path, rows: Sequence[TableRow], options: TableOptions) -> tuple[str, ...]:
+    """Return the class names in order; none in a corpus without labels."""
+    counts = Counter(row.emotion for row in rows if row.emotion)
+    classes = tuple(options.classes)
+    if classes:
+        expected = f"expected one of {', '.join(classes)} (prepare.options.classes), or nothing"
+        faults = [
+            f"{row.where}: emotion {row.emotion!r}, {expected}.{did_you_mean(row.emotion, classes)}"
+            for row in rows
+            if row.emotion and row.emotion not in classes
+        ]
         refuse(raw, faults)
     folded = defaultdict(list)
-    for name in sorted(found):
+    for name in sorted(counts):
         folded[name.casefold()].append(name)
     clashes = [f"the emotions {' and '.join(names)} differ in case only" for names in folded.values() if names[1:]]
     refuse(raw, clashes)
-    if len(found) == 1:
-        only = next(iter(found))
+    if len(counts) == 1:
+        [(only, count)] = counts.items()
         raise InputError(
-            f"{raw}: every labelled row has the emotion {only!r} ({found[only]} rows); two classes are needed to learn "
+            f"{raw}: every labelled row has the emotion {only!r} ({count} rows); two classes are needed to learn "
             "anything. Is it the right column? Leave it empty for predictions of a model trained elsewhere."
         )
-    return wanted or tuple(sorted(found))
+    return classes or tuple(sorted(counts))
 
 
 def _splits(raw: Path, dialogues: Dialogues, options: TableOptions) -> tuple[dict[str, str], str]:
-    """The split of each dialogue, and how it came about."""
+    """Return the split of each dialogue, and their origin for the protocol."""
     counts = {name: Counter(row.emotion for row in rows) for name, rows in dialogues.items()}
     labelled = {name for name, emotions in counts.items() if set(emotions) - {""}}
     named = _named_splits(raw, dialogues)
-    made = f"by dialogue, seed {options.split_seed}"
+    method = f"by dialogue, seed {options.split_seed}"
+
+    def make(names: Sequence[str], shares: dict[str, float]) -> dict[str, str]:
+        try:
+            return split_dialogues({name: counts[name] for name in names}, shares, options.split_seed)
+        except InputError as error:
+            raise InputError(f"{raw}: {error}") from None
+
     if not named:
         if not labelled:
             return dict.fromkeys(dialogues, "test"), "no split"
-        shares = {"validation": options.validation_share, "test": options.test_share}
-        shares = {"train": 1 - sum(shares.values())} | shares
-        said = ", ".join(f"{split} {share:g}" for split, share in shares.items() if split != "train")
-        return _deal(raw, counts, shares, options.split_seed), f"splits made {made}: {said}"
+        held_out = {"validation": options.validation_share, "test": options.test_share}
+        listed = ", ".join(f"{split} {share:g}" for split, share in held_out.items())
+        shares = {"train": 1 - sum(held_out.values())} | held_out
+        return make(list(counts), shares), f"splits made {method}: {listed}"
     if "validation" not in named.values() and options.validation_share:
-        training = {name: counts[name] for name, split in named.items() if split == "train"}
+        training = [name for name, split in named.items() if split == "train"]
         shares = {"train": 1 - options.validation_share, "validation": options.validation_share}
-        dealt = _deal(raw, training, shares, options.split_seed) if labelled & set(training) else {}
-        return named | dealt, f"splits of the table, validation made {made}: {options.validation_share:g} of train"
-    here = {split: {name for name in named if named[name] == split} for split in SPLITS}
-    if labelled & here["train"] and here["validation"] and not labelled & here["validation"]:
+        dealt = make(training, shares) if labelled & set(training) else {}
+        return named | dealt, f"splits of the table, validation made {method}: {options.validation_share:g} of train"
+    train, validation = ({name for name in named if named[name] == split} for split in ("train", "validation"))
+    if labelled & train and validation and not labelled & validation:
         raise InputError(
-            f"{raw}: emotions in the train split only: none of the {len(here['validation'])} validation dialogue(s), "
-            f"first {min(here['validation'])!r}, has one, and the best epoch is chosen there. Label some, or leave the "
-            "column `split` out: splits are then made by dialogue."
+            f"{raw}: emotions in the train split only: none of the {len(validation)} validation dialogue(s), "
+            f"first {min(validation)!r}, has one, and the best epoch is chosen there. Label some, or leave the column "
+            "`split` out: splits are then made by dialogue."
         )
     return named, "splits of the table"
 
 
-def _deal(raw: Path, counts: dict[str, Counter], shares: dict[str, float], seed: int) -> dict[str, str]:
-    try:
-        return split_dialogues(counts, shares, seed)
-    except InputError as error:
-        raise InputError(f"{raw}: {error}") from None
-
-
 def _named_splits(raw: Path, dialogues: Dialogues) -> dict[str, str]:
-    """The table's own split of each dialogue; {} where it says none at all.
-
-    Raises:
-        InputError: an unknown name, a dialogue in two splits, or some dialogues with a split and some without.
-    """
+    """Return the table's own split of each dialogue; {} if no row has one."""
     splits, faults, without = {}, [], []
     for dialogue, rows in dialogues.items():
-        for row in (row for row in rows if row.split):
+        with_split = [row for row in rows if row.split]
+        for row in with_split:
             split = _SPLIT_NAMES.get(row.split.lower())
-            first = next(each for each in rows if each.split)
             if split is None:
                 faults.append(f"{row.where}: split {row.split!r}, expected {', '.join(SPLITS)}")
             elif splits.setdefault(dialogue, split) != split:
-                both = f"{row.split} here, {first.split} in {first.where}"
+                both = f"{row.split} here, {with_split[0].split} in {with_split[0].where}"
                 faults.append(f"{row.where}: the dialogue {dialogue!r} is in two splits: {both}")
-        if not any(row.split for row in rows):
+        if not with_split:
             without.append(f"{rows[0].where}: the dialogue {dialogue!r} has no split, others have")
     refuse(raw, faults + (without if splits else []))
     return splits
 
 
-def _label_problems(utterances: Sequence[Utterance], options: TableOptions) -> Iterator[Problem]:
-    """Utterances without an emotion, told once; and a test split that cannot be scored."""
-    source = options.labels if options.table == _FROM_SUBTITLES and options.labels != "none" else options.table
-    without = [row for row in utterances if not row.emotion]
-    if without:
-        problem = f"no emotion label: {len(without)} of {len(utterances)}, first {without[0].utterance_id}"
+def _label_problems(utterances: Sequence[Utterance], source: str) -> Iterator[Problem]:
+    """Yield one problem for all utterances without an emotion, and one for a test split that cannot be scored."""
+    unlabelled = [row for row in utterances if not row.emotion]
+    if unlabelled:
+        problem = f"no emotion label: {len(unlabelled)} of {len(utterances)}, first {unlabelled[0].utterance_id}"
         yield Problem(where=source, file="", problem=problem, consequence="context only: in no loss and no score")
     tested = [row for row in utterances if row.split == "test"]
-    if tested and not any(row.emotion for row in tested) and len(without) < len(utterances):
+    if tested and not any(row.emotion for row in tested) and len(unlabelled) < len(utterances):
         problem = f"test split unlabelled: {len(tested)} utterances"
         yield Problem(where=source, file="", problem=problem, consequence="predicted, not scored")

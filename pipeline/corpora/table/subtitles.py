@@ -1,7 +1,7 @@
-"""The cues of an .srt or .vtt file, each with its number, line, times, speaker and text.
+"""Cues of an .srt or .vtt file, each with its number, line, times, speaker and text.
 
-A parser of our own, since the libraries repair in silence: pysubs2 reads -00:00:01 as one second and a malformed time
-as text, webvtt-py leaves out what it cannot read, and neither keeps the lines that a message needs.
+The parser is our own, since the libraries repair silently: pysubs2 reads -00:00:01 as one second and a malformed time
+as text, webvtt-py skips what it cannot read, and neither keeps the lines that a message needs.
 """
 
 import html
@@ -12,13 +12,14 @@ from pathlib import Path
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
-from pipeline.corpora._rows import read_text, refuse
+from pipeline.corpora import refuse
+from pipeline.corpora._own_tables import read_text
 
 EMPTY_CUE = "empty cue"
 """Kind of problem of a cue that is left out."""
 
 _LONGEST_NAME = 3
-"""Words of a speaker's name before a colon; more is a sentence."""
+"""Most words of a speaker's name before a colon; more is a sentence."""
 
 _ARROW = "-->"
 _TIMING = re.compile(rf"\s*(\S+)\s*{_ARROW}\s*(\S+)(\s.*)?")
@@ -31,12 +32,7 @@ _DASH = re.compile(r"\s*(?:[-–—](?!\d)|>>)\s*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cue:
-    """One subtitle; times in seconds as written, also where they make no sense.
-
-    Attributes:
-        number: its place in the file, from 1.
-        line: of its times.
-    """
+    """One subtitle: its number from 1, the line of its times, these as written, even if they make no sense."""
 
     number: int
     line: int
@@ -51,24 +47,34 @@ def read_cues(path: Path, name: str, speaker_prefix: bool) -> tuple[list[Cue], l
 
     Args:
         path: .srt or .vtt, in UTF-8.
-        name: what the problems call it.
+        name: its name in the problems.
         speaker_prefix: take the speaker from "NAME: text"; from VTT's `<v NAME>` in any case.
-
-    Raises:
-        InputError: not UTF-8, no subtitle file, or lines with times that cannot be read (says which).
     """
     lines = re.split(r"\r\n|\r|\n", read_text(path))
-    if path.suffix.lower() == ".vtt" and not lines[0].startswith("WEBVTT"):
+    vtt = path.suffix.lower() == ".vtt"
+    if vtt and not lines[0].startswith("WEBVTT"):
         raise InputError(f"{path}, line 1: expected WEBVTT, found {lines[0][:40]!r}. Is it an .srt file?")
     timings = [number for number, line in enumerate(lines) if _ARROW in line]
     if not timings:
         raise InputError(f"{path} has no cue: no line such as 00:00:01,000 {_ARROW} 00:00:02,500.")
-    refuse(path, [fault for number in timings if (fault := _fault(number, lines[number]))])
-    cues, problems = [], _head_problems(name, lines[: timings[0]])
-    for number, (at, following) in enumerate(zip(timings, [*timings[1:], None]), start=1):
-        start_s, end_s = map(_seconds, _TIMING.fullmatch(lines[at]).groups()[:2])
-        where = f"{name}, line {at + 1}"
-        content = _content(lines[at + 1 : following], last=following is None, vtt=path.suffix.lower() == ".vtt")
+    faults = []
+    for number in timings:
+        match = _TIMING.fullmatch(lines[number])
+        times = match.groups()[:2] if match else []
+        malformed = [time for time in times if not _TIME.fullmatch(time)] if match else [lines[number].strip()]
+        if malformed:
+            expected = f"expected 00:00:01,000 {_ARROW} 00:00:02,500"
+            faults.append(f"line {number + 1}: found the time(s) {', '.join(map(repr, malformed))}; {expected}")
+    refuse(path, faults)
+    cues, problems = [], []
+    stray = [line.strip() for line in lines[: timings[0]] if line.strip() and not line.strip().isdigit()]
+    if stray and not vtt:  # a .vtt has its header there
+        problem = f"text before the first cue: {stray[0][:60]!r}"
+        problems.append(Problem(where=f"{name}, line 1", file=name, problem=problem, consequence="left out"))
+    for number, (timing, following) in enumerate(zip(timings, [*timings[1:], None]), start=1):
+        start_s, end_s = map(_seconds, _TIMING.fullmatch(lines[timing]).groups()[:2])
+        where = f"{name}, line {timing + 1}"
+        content = _content(lines[timing + 1 : following], last=following is None, vtt=vtt)
         speaker, text, fault = _speaker_and_text(content, speaker_prefix)
         if fault:
             problems.append(Problem(where=where, file=name, problem=fault, consequence="kept as one utterance"))
@@ -76,46 +82,28 @@ def read_cues(path: Path, name: str, speaker_prefix: bool) -> tuple[list[Cue], l
             empty = f"{EMPTY_CUE}: number {number}"
             problems.append(Problem(where=where, file=name, problem=empty, consequence="left out"))
             continue
-        cues.append(Cue(number=number, line=at + 1, start_s=start_s, end_s=end_s, speaker=speaker, text=text))
+        cues.append(Cue(number=number, line=timing + 1, start_s=start_s, end_s=end_s, speaker=speaker, text=text))
     return cues, problems
 
 
-def _fault(number: int, line: str) -> str | None:
-    """What is wrong with a line of times."""
-    match = _TIMING.fullmatch(line)
-    strange = [time for time in match.groups()[:2] if not _TIME.fullmatch(time)] if match else [line.strip()]
-    expected = f"expected 00:00:01,000 {_ARROW} 00:00:02,500"
-    return f"line {number + 1}: found the time(s) {', '.join(map(repr, strange))}; {expected}" if strange else None
-
-
 def _seconds(time: str) -> float:
-    """Seconds of `[-][h:]mm:ss,mmm`."""
+    """Return the seconds of `[-][h:]mm:ss,mmm`."""
     match = _TIME.fullmatch(time)
     seconds = 3600 * int(match["h"] or 0) + 60 * int(match["m"]) + int(match["s"]) + float(f"0.{match['ms']}")
     return -seconds if match["sign"] else seconds
 
 
-def _head_problems(name: str, head: Sequence[str]) -> list[Problem]:
-    """Text before an .srt's first cue (a .vtt has its header there)."""
-    strange = [line.strip() for line in head if line.strip() and not line.strip().isdigit()]
-    if name.lower().endswith(".vtt") or not strange:
-        return []
-    problem = f"text before the first cue: {strange[0][:60]!r}"
-    return [Problem(where=f"{name}, line 1", file=name, problem=problem, consequence="left out")]
-
-
 def _content(lines: Sequence[str], last: bool, vtt: bool) -> list[str]:
-    """The lines of a cue's text, of all those up to the next line of times."""
+    """Return the lines of a cue's text from all lines up to the next line of times."""
     if vtt:  # ends at the first empty line (YouTube's captions hold lines of a blank); then come notes and names
-        empty = next((at for at, line in enumerate(lines) if not line), len(lines))
-        return [line for line in lines[:empty] if line.strip()]
-    if not last and lines and lines[-1].strip().isdigit():  # the next cue's number
+        lines = lines[: next((number for number, line in enumerate(lines) if not line), len(lines))]
+    elif not last and lines and lines[-1].strip().isdigit():  # the next cue's number
         lines = lines[:-1]
     return [line for line in lines if line.strip()]
 
 
 def _speaker_and_text(lines: Sequence[str], speaker_prefix: bool) -> tuple[str, str, str | None]:
-    """Speaker, text without mark-up, and what makes one speaker doubtful."""
+    """Return speaker, text without mark-up, and the reason to doubt that there is one speaker."""
     voices = list(dict.fromkeys(html.unescape(name).strip() for line in lines for name in _VOICE.findall(line)))
     plain = [html.unescape(_TAG.sub("", line)) for line in lines]
     spoken = [line[dash.end() :] if (dash := _DASH.match(line)) else line for line in plain]
@@ -124,12 +112,8 @@ def _speaker_and_text(lines: Sequence[str], speaker_prefix: bool) -> tuple[str, 
     if sum(one != two for one, two in zip(plain, spoken, strict=True)) > 1:
         several = "two speakers in one cue: lines that begin with a dash"
     match = _NAME.fullmatch(text) if speaker_prefix and not voices else None
-    if match and _is_name(match["name"]):
+    words = match["name"].split() if match else []
+    # A few words, each with a capital or a number: "ANNA", "Dr. Ross", "Speaker 2".
+    if 0 < len(words) <= _LONGEST_NAME and all(word[0].isupper() or word[0].isdigit() for word in words):
         return match["name"].strip(), match["text"], several
     return voices[0] if voices else "", text, several
-
-
-def _is_name(name: str) -> bool:
-    """A few words, each with a capital or a number: "ANNA", "Dr. Ross", "Speaker 2"."""
-    words = name.split()
-    return 0 < len(words) <= _LONGEST_NAME and all(word[0].isupper() or word[0].isdigit() for word in words)

@@ -68,8 +68,8 @@ def test_clips_are_found_by_name_and_expected_in_their_split(tmp_path):
         "emorynlp_dev_splits/sea2_ep3_sc1_utt1.mp4",
         "clips/sea3_ep3_sc4_utt1.mp4",
     ]
-    told = {problem.kind: problem.problem for problem in found.problems if problem.kind != "count differs"}
-    assert told == {
+    problems = {problem.kind: problem.problem for problem in found.problems if problem.kind != "count differs"}
+    assert problems == {
         "clip found twice": "clip found twice: 1 (sea1_ep10_sc2_utt3.mp4)",
         "no CSV row": "no CSV row: 1 (sea9_ep1_sc1_utt1.mp4)",
     }
@@ -79,13 +79,16 @@ def test_clips_are_found_by_name_and_expected_in_their_split(tmp_path):
 def test_counts_are_compared_with_the_published_ones(tmp_path, capsys):
     found = read(write_csvs(tmp_path))
 
-    told = [problem.problem for problem in found.problems]
+    problems = [problem.problem for problem in found.problems]
     # 9 counts of train and of test differ (of test, none is 0), of dev the two that were published.
-    assert len(told) == 20 and "count differs: dialogues 2, published 659" in told
-    assert "count differs: utterances 1, published 954" in told and "count differs: scared 0, published 116" in told
+    assert len(problems) == 20 and "count differs: dialogues 2, published 659" in problems
+    assert (
+        "count differs: utterances 1, published 954" in problems
+        and "count differs: scared 0, published 116" in problems
+    )
     assert found.protocol == "EmoryNLP, 7 emotions, own selection (train 3, dev 1, test 1 utterances)"
-    said = " ".join(capsys.readouterr().err.split())
-    assert "1 / 941" in said and "not the published EmoryNLP's counts" in said and "text-only" in said
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "1 / 941" in printed and "not the published EmoryNLP's counts" in printed and "text-only" in printed
 
 
 def test_matching_counts_are_the_published_splits(tmp_path, monkeypatch):

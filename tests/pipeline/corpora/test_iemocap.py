@@ -28,7 +28,7 @@ def read(raw, **options):
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    """The miniature's labels and transcripts."""
+    """Write the miniature's labels and transcripts."""
     folder = tmp_path_factory.mktemp("iemocap")
     write_release(folder)
     return folder
@@ -158,24 +158,24 @@ def test_corpus_tells_its_protocol_and_claims_speaker_independence(raw):
 def test_undecided_turn_is_promoted_where_happiness_alone_is_ahead(external, own, promoted):
     votes = {"external": external, "own": own}
     split = {kind: tuple(tuple(given.split("; ")) for given in labels) for kind, labels in votes.items()}
-    place = {"turn_id": "t", "dialogue": "Ses01F_impro01", "position": 0, "speaker": "F", "start_s": 0, "end_s": 1}
+    place = {"turn_id": "t", "dialogue": "Ses01F_impro01", "start_s": 0, "end_s": 1}
 
-    assert is_promoted(Turn(**place, code="xxx", text="", **split)) == promoted
+    assert is_promoted(Turn(**place, code="xxx", **split)) == promoted
     assert not is_promoted(Turn(**place, code="sad", text="", **split))
 
 
 def test_votes_are_read_to_the_end_of_the_turn(raw):
     turns = {turn.turn_id: turn for turn in read_release(raw).all_turns}
 
-    assert turns["Ses01F_impro03_F002"].external == (("Neutral", "Happiness"), ("Excited", "Happiness"), ("Neutral",))
-    assert turns["Ses01F_impro03_F002"].own == (("Happiness",),)
-    assert turns["Ses04M_script03_2_F000"].external == turns["Ses04M_script03_2_F000"].own == ()
+    assert turns["Ses01F_impro03_F002"].external == [("Neutral", "Happiness"), ("Excited", "Happiness"), ("Neutral",)]
+    assert turns["Ses01F_impro03_F002"].own == [("Happiness",)]
+    assert turns["Ses04M_script03_2_F000"].external == turns["Ses04M_script03_2_F000"].own == []
 
 
 def test_promoted_turns_are_listed_with_their_votes(raw):
-    told = {problem.where: problem.problem for problem in read(raw).problems if problem.kind == "promoted"}
+    problems = {problem.where: problem.problem for problem in read(raw).problems if problem.kind == "promoted"}
 
-    assert told == {
+    assert problems == {
         "Ses01F_impro03_M000": "promoted: undecided, Happiness 2, Neutral 1, Excited 1",
         "Ses01F_impro03_F002": "promoted: undecided, Happiness 3, Neutral 2, Excited 1",
         "Ses01F_impro03_F003": "promoted: undecided, Happiness 2, Neutral 1",
@@ -275,7 +275,7 @@ def test_counts_that_are_published_are_not_told(raw, monkeypatch, capsys):
     assert "/" not in capsys.readouterr().err.partition("session 1")[2]
 
 
-# ---------------------------------------------------------------------------------------------------- what is told
+# ---------------------------------------------------------------------------------------------------- what is reported
 
 
 def test_notes_tell_what_was_dropped_merged_and_promoted(raw):
@@ -297,10 +297,10 @@ def test_notes_tell_what_was_dropped_merged_and_promoted(raw):
 
 
 def test_turns_outside_the_classes_are_problems_by_label(raw):
-    told = {problem.problem: problem.consequence for problem in read(raw).problems}
+    problems = {problem.problem: problem.consequence for problem in read(raw).problems}
 
-    assert told["outside the classes: xxx, 5 turn(s)"] == "dropped (context_turns: drop)"
-    assert told["overlap lines: 24 transcript lines of both at once (_MXX, _FXX)"] == "left out: nobody's turn"
+    assert problems["outside the classes: xxx, 5 turn(s)"] == "dropped (context_turns: drop)"
+    assert problems["overlap lines: 24 transcript lines of both at once (_MXX, _FXX)"] == "left out: nobody's turn"
 
 
 def test_release_of_the_miniature_has_nothing_odd(raw):
@@ -318,12 +318,12 @@ def test_lines_and_files_that_are_not_understood_are_problems(tmp_path):
     (dialog / "EmoEvaluation" / "Ses01F_impro08.txt").write_text("% nothing\n")
     (dialog / "transcriptions" / "Ses01F_impro08.txt").write_text("")
 
-    told = {problem.where.rpartition("dialog/")[2]: problem.problem for problem in read(tmp_path).problems}
+    problems = {problem.where.rpartition("dialog/")[2]: problem.problem for problem in read(tmp_path).problems}
     lines = {problem.problem for problem in read(tmp_path).problems}
 
-    assert told["EmoEvaluation/notes.txt"] == "no dialogue of session 1: ignored"
-    assert told["transcriptions/Ses01F_impro09.txt"] == "transcript without labels: ignored"
-    assert told["EmoEvaluation/Ses01F_impro08.txt"] == "no label lines: ignored"
+    assert problems["EmoEvaluation/notes.txt"] == "no dialogue of session 1: ignored"
+    assert problems["transcriptions/Ses01F_impro09.txt"] == "transcript without labels: ignored"
+    assert problems["EmoEvaluation/Ses01F_impro08.txt"] == "no label lines: ignored"
     assert "no label: Ses01M_impro01_F001, left out" in lines
     assert "line not understood: line 6, 'M: [BREATHING]', ignored" in lines
     assert "line not understood: line 16, 'checked by two', ignored" in lines
@@ -335,7 +335,9 @@ def test_turn_without_a_transcript_is_kept_with_an_empty_text(tmp_path):
     found = read(tmp_path)
 
     assert next(row for row in found.utterances if row.utterance_id == "Ses04M_script03_2_M000").text == ""
-    assert ("Ses04M_script03_2_M000", "empty transcript") in {(told.where, told.problem) for told in found.problems}
+    assert ("Ses04M_script03_2_M000", "empty transcript") in {
+        (problem.where, problem.problem) for problem in found.problems
+    }
 
 
 # ---------------------------------------------------------------------------------------------------- media
@@ -417,7 +419,7 @@ def test_release_without_the_session_that_is_tested_is_refused(tmp_path):
 
     _refused(tmp_path, "no labelled turn for test with split session5 and validation cosmic: found session(s) 1, 2, 3")
     found = read(tmp_path, split="loso-2", validation="random-10pct")
-    assert ("Session5", "session missing") in {(told.where, told.problem) for told in found.problems}
+    assert ("Session5", "session missing") in {(problem.where, problem.problem) for problem in found.problems}
 
 
 def test_release_without_the_validation_dialogues_is_refused_or_told(tmp_path):
@@ -426,7 +428,9 @@ def test_release_without_the_validation_dialogues_is_refused_or_told(tmp_path):
     _refused(tmp_path / "none", "no labelled turn for validation with split session5 and validation cosmic")
 
     write_release(tmp_path / "some", less | {"Ses01M_impro01": DIALOGUES["Ses01M_impro01"]})
-    missing = {told.where for told in read(tmp_path / "some").problems if told.kind == "validation dialogue missing"}
+    missing = {
+        problem.where for problem in read(tmp_path / "some").problems if problem.kind == "validation dialogue missing"
+    }
     assert missing == set(COSMIC_VALIDATION) - {"Ses01M_impro01"}
 
 
@@ -499,7 +503,7 @@ def test_turn_transcribed_twice_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """The miniature with wavs, and videos of session 1, prepared; the rows, the problems and the raw folder."""
+    """Prepare the miniature with wavs, and videos of session 1; return the rows, the problems and the raw folder."""
     folder = tmp_path_factory.mktemp("prepared")
     release = write_release(folder / "raw")
     write_wavs(release)

@@ -210,21 +210,21 @@ def test_shuffled_rows_come_back_in_order(tmp_path):
 
 def test_other_counts_than_published_are_told_and_kept(tmp_path, capsys):
     found = read(write_csvs(tmp_path))
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
 
     # Every split differs in its dialogues and in each of the seven classes.
     assert _kinds(found) == {"count differs": 24}
     assert "count differs: dialogues 2, published 1038" in {problem.problem for problem in found.problems}
-    assert "2 / 1743" in said and "scores are not comparable with papers" in said and "other copy" in said
+    assert "2 / 1743" in printed and "scores are not comparable with papers" in printed and "other copy" in printed
     assert found.protocol == "MELD, 7 emotions, own selection (train 4, dev 2, test 2 utterances)"
 
 
 @needs_meld
 def test_published_copies_are_named(capsys):
     read(SHARED / "data" / "MELD")
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
 
-    assert said.count("published copy") == 3 and "note:" not in said and "text-only" in said
+    assert printed.count("published copy") == 3 and "note:" not in printed and "text-only" in printed
 
 
 def test_rows_that_share_their_times_are_listed(tmp_path):
@@ -333,7 +333,7 @@ def test_missing_clip_is_expected_beside_the_others(tmp_path):
     assert found["dev_dia0_utt1"] == "dev/dia0_utt1.mp4"
 
 
-def test_files_that_are_no_clips_of_a_row_are_left_out_and_told(tmp_path, capsys):
+def test_files_that_are_no_clips_of_a_row_are_left_out_and_listed(tmp_path, capsys):
     """Clips without a row, of no known split, found twice, with another name; and macOS's shadow files, untold."""
     touch(
         write_csvs(tmp_path),
@@ -343,11 +343,11 @@ def test_files_that_are_no_clips_of_a_row_are_left_out_and_told(tmp_path, capsys
 
     found = read(tmp_path)
 
-    told = {problem.kind: problem.problem for problem in found.problems if problem.kind != "count differs"}
-    assert told == {
+    problems = {problem.kind: problem.problem for problem in found.problems if problem.kind != "count differs"}
+    assert problems == {
         "no CSV row": "no CSV row: 2 (dia0_utt2.mp4, dia99_utt0.mp4)",
         "clip found twice": "clip found twice: 1 (dia0_utt0.mp4)",
-        "no split told": "no split told: 1 (dia0_utt3.mp4)",
+        "split unknown": "split unknown: 1 (dia0_utt3.mp4)",
         "name not MELD's": "name not MELD's: 1 (trailer.mp4)",
     }
     assert _medias(found)["train_dia0_utt0"] == "train/dia0_utt0.mp4"
@@ -504,8 +504,8 @@ def test_dyadic_rows_keep_the_clips_of_their_old_ids(tmp_path):
         ("dev_dya0_utt0", "dev_0", 0, "dev/dia2_utt1.mp4"),
         ("test_dya0_utt0", "test_0", 0, "test/dia9_utt4.mp4"),
     ]
-    told = {problem.kind: problem.problem for problem in found.problems if problem.kind != "count differs"}
-    assert told == {
+    problems = {problem.kind: problem.problem for problem in found.problems if problem.kind != "count differs"}
+    assert problems == {
         "no CSV row": "no CSV row: 1 (dia0_utt1.mp4)",
         "same times": "same times: as train_dya1_utt1",  # 5/2 and 5/3, though written with another zero
     }
@@ -519,8 +519,8 @@ def test_dyadic_rows_keep_the_clips_of_their_old_ids(tmp_path):
 def test_dyadic_counts_are_compared_with_the_published_ones(tmp_path, capsys):
     found = read(write_dyadic(tmp_path), dialogues="dyadic")
 
-    told = [problem.problem for problem in found.problems if problem.kind == "count differs"]
-    assert told == [
+    problems = [problem.problem for problem in found.problems if problem.kind == "count differs"]
+    assert problems == [
         *("count differs: dialogues 2, published 2160", "count differs: utterances 4, published 12840"),
         *("count differs: dialogues 1, published 270", "count differs: utterances 1, published 1462"),
         *("count differs: dialogues 1, published 577", "count differs: utterances 1, published 3400"),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dferc.core.errors import InputError
-from pipeline.corpora._splits import split_dialogues
+from pipeline.corpora._dialogue_splits import split_dialogues
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 COUNTS = st.dictionaries(st.sampled_from(["joy", "anger", "fear", ""]), st.integers(1, 30), min_size=1)
@@ -49,7 +49,7 @@ def test_three_dialogues_fill_three_splits_and_two_cannot():
         split_dialogues(alike(2) | {"x": Counter({"": 5})}, SHARES, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(DIALOGUES, st.integers(0, 5))
 def test_every_dialogue_is_dealt_once_and_every_split_has_a_label(dialogues, seed):
     labelled = [name for name, counts in dialogues.items() if set(counts) - {""}]

@@ -30,8 +30,8 @@ def test_rows_of_a_table_become_utterances(tmp_path):
     corpus = read_own(tmp_path)
 
     assert (corpus.classes, corpus.protocol) == (("anger", "joy"), "own table, 2 classes, splits of the table")
-    told = [(u.utterance_id, u.dialogue_id, u.position, u.speaker, u.emotion, u.split) for u in corpus.utterances]
-    assert told == [
+    rows = [(u.utterance_id, u.dialogue_id, u.position, u.speaker, u.emotion, u.split) for u in corpus.utterances]
+    assert rows == [
         ("a_0", "a", 0, "Ann", "joy", "train"),
         ("a_1", "a", 1, "Bo", "", "train"),
         ("b_0", "b", 0, "Bo", "anger", "validation"),
@@ -267,7 +267,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(PIECES, max_size=25).map("".join),
     st.sampled_from([HEADER, "dialogue_id,text\n", ""]),

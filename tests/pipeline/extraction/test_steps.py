@@ -13,7 +13,7 @@ from pipeline.extraction.steps import Clock, Measured, prefetched, write_log
 
 @pytest.fixture
 def ticks(monkeypatch):
-    """A clock that a test moves by hand."""
+    """Replace the clock by one that a test moves by hand."""
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     return now
@@ -58,12 +58,12 @@ def test_prefetched_hands_everything_on_in_order():
 
 def test_prefetched_goes_on_while_its_consumer_works():
     made = []
-    items = prefetched(made.append(number) or number for number in range(10))
+    items = prefetched(made.append(number) or number for number in range(steps.PREFETCHED + 1))
     next(items)
     deadline = time.monotonic() + 10
-    while len(made) < 10 and time.monotonic() < deadline:
+    while len(made) <= steps.PREFETCHED and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert len(made) == 10
+    assert len(made) == steps.PREFETCHED + 1
     items.close()
 
 

@@ -22,7 +22,7 @@ def box_of(pose):
 
 
 def face(open=0.0, pose=MIDDLE, scale=1):
-    """The face [48, 48] as `mouth_change` is given it: at the same place of the picture, wherever it has moved."""
+    """Return the face [48, 48] for `mouth_change`: at the same place of the picture, wherever it has moved."""
     picture = cv2.resize(draw_people(Person(1, pose, open)), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     return lips._face(picture, scale * box_of(MIDDLE))
 
@@ -87,7 +87,7 @@ def chewing(time_s):
 
 
 def nodding(time_s):
-    """Moves with the sound, the whole head, mouth shut."""
+    """Move the whole head with the sound, mouth shut."""
     turn = np.sin(2 * np.pi * 2.5 * time_s) * bool(mouth_at(time_s))
     return 0.0, Pose(x_px=RIGHT.x_px + turn, y_px=RIGHT.y_px + 4 * turn, size=RIGHT.size)
 

@@ -115,7 +115,7 @@ def chosen(clip, face, sound=True, region=WHOLE, seconds=SECONDS):
 
 @pytest.fixture(scope="module")
 def talking(tmp_path_factory):
-    """The smaller of two faces speaks, the larger one moves its mouth in the pauses."""
+    """Return two faces: the smaller speaks, the larger one moves its mouth in the pauses."""
     path = tmp_path_factory.mktemp("talking") / "clip.mp4"
     return clip_of(path, people(mouth_at, chewing), speech(SECONDS))
 

@@ -25,7 +25,7 @@ def levels(clip, start_s, end_s, frames_per_s):
 
 
 def prepared(clip, **span):
-    """The row that prepare makes of a clip, and its problems as (problem, consequence)."""
+    """Return the row that prepare makes of a clip, and its problems as (problem, consequence)."""
     row, problems = complete(
         make_row("u", clip.name, has_audio=False, has_video=False, **span), {clip.name: measure(clip)}, 30.0
     )

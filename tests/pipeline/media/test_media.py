@@ -1,4 +1,4 @@
-"""The door to media files: what is measured of a clip, and how faults are told."""
+"""Access to media files: measurements of a clip, and messages about faults."""
 
 import pickle
 

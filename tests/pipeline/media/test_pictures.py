@@ -19,15 +19,15 @@ def grey_levels(frames):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The packets that went into a decoder; those it was told to leave out where nothing refers to them as well."""
+    """Return the packets that went into a decoder, with those that it skips."""
     fed = []
-    feed = pictures.PictureFile._frames
+    feed = pictures.PictureFile._decode_packet
 
     def counting(track, packet):
         fed.extend([] if packet is None else [packet])
         return feed(track, packet)
 
-    monkeypatch.setattr(pictures.PictureFile, "_frames", counting)
+    monkeypatch.setattr(pictures.PictureFile, "_decode_packet", counting)
     return fed
 
 
@@ -152,13 +152,13 @@ def test_frames_of_a_truncated_file_are_those_that_decode(tmp_path):
 def test_frames_that_do_not_decode_are_left_out_and_others_taken_where_none_is_left(tmp_path, monkeypatch):
     """Samples at 0.3 and 0.8 s; the decoder refuses 0.8 s, then both: then what decodes is sampled."""
     clip = write_clip(tmp_path / "a.mp4", pictures=GREYS)
-    feed = pictures.PictureFile._frames
+    feed = pictures.PictureFile._decode_packet
 
     def failing(track, packet):
         frames = feed(track, packet)
         return [frame for frame in frames if round(track._time_s(frame.pts), 3) not in damaged]
 
-    monkeypatch.setattr(pictures.PictureFile, "_frames", failing)
+    monkeypatch.setattr(pictures.PictureFile, "_decode_packet", failing)
     damaged = {0.8}
     assert grey_levels(read_frames(clip, 0, 1, 2, 50)) == [(0.3, 60)]
     damaged = {0.3, 0.8}
@@ -168,14 +168,20 @@ def test_frames_that_do_not_decode_are_left_out_and_others_taken_where_none_is_l
 def test_spans_far_apart_are_sought_and_not_read_through(tmp_path, monkeypatch):
     greys = [np.full((32, 48), 40 * (number % 5) + 20, np.uint8) for number in range(600)]
     clip = write_clip(tmp_path / "a.mp4", pictures=greys)
-    read = []
-    until = pictures.PictureFile._read_until
-    monkeypatch.setattr(pictures.PictureFile, "_read_until", lambda *span: read.append(until(*span)) or read[-1])
+    counts, packets = [], pictures.packets
+
+    def counting(*arguments):
+        counts.append(0)
+        for packet in packets(*arguments):
+            counts[-1] += 1
+            yield packet
+
+    monkeypatch.setattr(pictures, "packets", counting)
     times = [
         round(time_s, 3) for _, time_s, _ in PictureFile(clip).sample([Span(50, 51), Span(1, 2), Span(3, 4)], 1, 50)
     ]
     assert times == [1.5, 3.5, 50.5]
-    assert [len(packets) < 50 for packets in read] == [True, True]  # 0 to 4 s in one go, then 49 to 51 s
+    assert [count < 50 for count in counts] == [True, True]  # 0 to 4 s at once, then 49 to 51 s
 
 
 def test_frames_stand_upright(tmp_path):

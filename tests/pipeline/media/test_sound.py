@@ -133,13 +133,13 @@ ANEW = ["aac.ts", "libopus.mp4", "libopus.mkv", "libopus.ogg", "adpcm_ima_wav.wa
 
 
 def noise(rate_hz=48000):
-    """That of which an AAC encoder keeps the loudness only, with pauses: [2, samples], three seconds."""
+    """Return noise, of which an AAC encoder keeps the loudness only, with pauses: [2, samples], three seconds."""
     samples = np.random.default_rng(0).normal(scale=0.1, size=(2, 3 * rate_hz))
     return (samples * np.abs(np.sin(np.arange(3 * rate_hz) / 9000))).astype(np.float32)
 
 
 def assert_spans_as_alone(clip, spans, monkeypatch):
-    """Samples do not depend on what was read before; returns how often the file was opened for all."""
+    """Check that samples do not depend on earlier reads; return how often the file was opened for all."""
     alone = [read_audio(clip, *span) for span in spans]
     opened, open_media = [], sound.open_media
     monkeypatch.setattr(sound, "open_media", lambda path: opened.append(path) or open_media(path))

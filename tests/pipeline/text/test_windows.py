@@ -97,16 +97,16 @@ def test_overlapping_windows_take_every_utterance_once_with_the_longest_left_con
     windows = packed(utterances, max_tokens, share)
     assert [row for window in windows for row in window.rows] == list(range(len(utterances)))
     line = [token for ids in utterances for token in ids[:room]]
-    said = 0
+    preceding = 0
     for window in windows:
         new = sum(len(utterances[row][:room]) for row in window.rows)
-        # The window is the end of all that was said so far, and as long as it can be.
-        assert list(window.tokens[1:-1]) == line[: said + new][-room:]
+        # The window is the end of all previous text, and as long as it can be.
+        assert list(window.tokens[1:-1]) == line[: preceding + new][-room:]
         assert window.last[-1] == len(window) - 2  # nothing after its last own utterance
         for row, first, last in zip(window.rows, window.first, window.last, strict=True):
             assert list(window.tokens[first : last + 1]) == utterances[row][:room]
-        assert said == 0 or len(window.rows) == 1 or new <= (1 - share) * room
-        said += new
+        assert preceding == 0 or len(window.rows) == 1 or new <= (1 - share) * room
+        preceding += new
 
 
 @given(spoken, st.integers(3, 20))
@@ -195,7 +195,7 @@ def test_tokens_are_those_of_the_dialogue_on_one_line():
 def test_special_tokens_written_in_a_transcript_are_text(name):
     rows = talk(3)
     tokenizer = small_encoder(rows).tokenizer
-    (ids,) = tokenize(rows_of(f"he said {name} twice"), tokenizer, ["a"])
+    (ids,) = tokenize(rows_of(f"he wrote {name} twice"), tokenizer, ["a"])
     assert not set(ids) & set(tokenizer.all_special_ids)
 
 

@@ -1,39 +1,36 @@
 """Tables that people write: .csv, .tsv or .jsonl with named columns -> checked rows, each with its line.
 
-Nothing is guessed: a column that looks like a slip of a missing one, a byte that is not UTF-8 and a value of the wrong
-type stop the reading with file and line. Columns of another purpose are left out, and told.
+Nothing is guessed: a column that resembles a missing one, a byte that is not UTF-8 and a value of the wrong type are
+errors with file and line. Other unknown columns are ignored, and listed as a problem.
 """
 
 import csv
-import difflib
 import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, did_you_mean
 from dferc.core.problems import Problem
+from pipeline.corpora import refuse
 
-Record = dict[str, str]
-"""One row by column name; "" where the table says nothing."""
+TextRow = dict[str, str]
+"""One row by column name; "" where the table has no value."""
 
 _ALIASES = {"start_s": "start", "end_s": "end"}
 """Other names of our columns: those of data/<corpus>/utterances.csv."""
 
 _CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d+)?)")
 _EXCEL = re.compile(r"sep=([,;\t])\s*")
-"""The line above the header by which Excel tells the separator."""
-
-_SHOWN = 10
-"""Faults of a file that its error message lists; the rest is counted."""
+"""Excel's line above the header, which names the separator."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """An utterance as a person wrote it down; "" and None where nothing is said.
+class TableRow:
+    """An utterance as a person wrote it down; "" and None for missing values.
 
     Attributes:
         where: file and line, for messages.
@@ -53,35 +50,14 @@ class Row:
     end_s: float | None = None
 
 
-def refuse(where: object, faults: Sequence[str]) -> None:
-    """Stop if there are faults, with the first of them.
-
-    Raises:
-        InputError: there are.
-    """
-    if faults:
-        more = f"\n  … and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise InputError(f"{where}: {len(faults)} fault(s)\n  " + "\n  ".join(faults[:_SHOWN]) + more)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """' Did you mean …?' where a known name is close, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark.
-
-    Raises:
-        InputError: no such file, a byte that is not UTF-8, or a NUL (says which, and on which line).
-    """
+    """Return the text of a UTF-8 file, with or without a byte order mark."""
     if not path.is_file():
         if not path.parent.is_dir():
             raise InputError(f"{path}: no such file, nor such a folder.")
-        here = sorted(file.name for file in path.parent.iterdir())
-        listed = ", ".join(here[:_SHOWN]) or "nothing"
-        raise InputError(f"{path}: no such file. {path.parent} has {listed}.{nearest(path.name, here)}")
+        files = sorted(file.name for file in path.parent.iterdir())
+        listed = ", ".join(files[:10]) or "nothing"
+        raise InputError(f"{path}: no such file. {path.parent} has {listed}.{did_you_mean(path.name, files)}")
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
@@ -96,21 +72,13 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def read_records(
+def read_text_rows(
     path: Path, known: Sequence[str], required: Sequence[str]
-) -> tuple[list[tuple[int, Record]], list[Problem]]:
-    """Read a table.
-
-    Args:
-        path: .csv (comma, semicolon or tab), .tsv or .jsonl.
-        known: columns that mean something.
-        required: those of them that must be there.
+) -> tuple[list[tuple[int, TextRow]], list[Problem]]:
+    """Read a .csv (comma, semicolon or tab), .tsv or .jsonl.
 
     Returns:
-        (line, record with every known column) per row, and the problems of the header.
-
-    Raises:
-        InputError: unreadable, a column missing, there twice or misspelt, or rows at fault.
+        (line, row with every known column) per row, and the problems of the header.
     """
     suffix, text = path.suffix.lower(), read_text(path)
     if suffix not in (".csv", ".tsv", ".jsonl"):
@@ -120,8 +88,8 @@ def read_records(
         raise InputError(f"{path} has no rows.")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
     names, problems = _match_columns(path, columns, known, required)
-    faults = [f"line {line}: {fault}" for line, row in rows for fault in map(_value_fault, row, row.values()) if fault]
-    refuse(path, faults)
+    cells = ((line, column, value) for line, row in rows for column, value in row.items())
+    refuse(path, [f"line {line}: {fault}" for line, *cell in cells if (fault := _cell_fault(*cell))])
     blank = dict.fromkeys(known, "")
     return [
         (line, blank | {names[name]: " ".join(value.split()) for name, value in row.items() if name in names})
@@ -129,53 +97,49 @@ def read_records(
     ], problems
 
 
-def _read_csv(path: Path, text: str, suffix: str) -> Iterator[tuple[int, Record]]:
-    """(line on which it begins, record) per row that is not empty; blank lines above the header are passed over."""
+def _read_csv(path: Path, text: str, suffix: str) -> Iterator[tuple[int, TextRow]]:
+    """Yield (line on which it begins, row) per row that is not empty; blank lines above the header are skipped."""
     header = next((line for line in text.splitlines() if line.strip()), "")
-    told = _EXCEL.fullmatch(header)
-    delimiter = told[1] if told else "\t" if suffix == ".tsv" else max(",;\t", key=header.count)
+    separator = _EXCEL.fullmatch(header)
+    delimiter = separator[1] if separator else "\t" if suffix == ".tsv" else max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns: list[str] = []
     following = 1
     try:
         for fields in reader:
             line, following = following, reader.line_num + 1  # a text with line breaks ends on a later line
-            if not any(field.strip() for field in fields) or (not columns and told and fields == ["sep=", ""]):
+            if not any(field.strip() for field in fields) or (not columns and separator and fields == ["sep=", ""]):
                 continue
-            if not columns:
-                columns = _header(path, line, fields)
-            else:
+            if columns:
                 _verify_fields(path, line, fields, columns, delimiter)
                 yield line, {name: field for name, field in zip(columns, fields) if name}
+                continue
+            columns = [name.strip() for name in fields]  # "" for those that a spreadsheet keeps beyond the table
+            duplicates = sorted({name for name in columns if name and columns.count(name) > 1})
+            if duplicates:
+                raise InputError(
+                    f"{path}, line {line}: the column {duplicates[0]!r} is there twice. Rename or remove one."
+                )
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from None
 
 
-def _header(path: Path, line: int, fields: Sequence[str]) -> list[str]:
-    """The names of the columns; "" for those that a spreadsheet keeps beyond the table."""
-    columns = [name.strip() for name in fields]
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
-    if twice:
-        raise InputError(f"{path}, line {line}: the column {twice[0]!r} is there twice. Rename or remove one.")
-    return columns
-
-
 def _verify_fields(path: Path, line: int, fields: Sequence[str], columns: Sequence[str], delimiter: str) -> None:
-    """Check that a row has a field for each column, and none that no column names."""
+    """Check that a row has a field for each column, and no value in a column without a name."""
     if len(fields) != len(columns):
         raise InputError(
             f"{path}, line {line}: {len(fields)} fields, the header has {len(columns)} "
             f"(separated by {delimiter!r}). A text that holds the separator must stand in quotes."
         )
-    for place, (name, field) in enumerate(zip(columns, fields), start=1):
+    for number, (name, field) in enumerate(zip(columns, fields), start=1):
         if not name and field.strip():
             raise InputError(
-                f"{path}, line {line}: {field!r:.40} in column {place}, which has no name. Name it in the header, or "
+                f"{path}, line {line}: {field!r:.40} in column {number}, which has no name. Name it in the header, or "
                 "empty it."
             )
 
 
-def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, Record]]:
+def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, TextRow]]:
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
@@ -194,25 +158,26 @@ def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, Record]]:
 def _match_columns(
     path: Path, columns: Sequence[str], known: Sequence[str], required: Sequence[str]
 ) -> tuple[dict[str, str], list[Problem]]:
-    """Which column of the file is which of ours (whatever the case), and what is left out."""
+    """Return our name of each known column of the file (in any case), and a problem that lists the other columns."""
     names = {name: _ALIASES.get(name.lower(), name.lower()) for name in columns}
     names = {name: ours for name, ours in names.items() if ours in known}
     absent = [name for name in known if name not in names.values()]
     faults = [f"the column {ours!r} is there twice" for ours in known if list(names.values()).count(ours) > 1]
-    strange = [name for name in columns if name not in names]
-    slips = [name for name in strange if nearest(name.lower(), absent)]
-    faults += [f"unknown column {name!r}.{nearest(name.lower(), absent)} Rename or remove it" for name in slips]
-    lacking = [name for name in required if name in absent]
-    if lacking:
-        faults.append(f"no column {', '.join(lacking)}; found {', '.join(columns)}; expected of {', '.join(known)}")
+    unknown = [name for name in columns if name not in names]
+    for name in unknown:
+        if nearest := did_you_mean(name.lower(), absent):
+            faults.append(f"unknown column {name!r}.{nearest} Rename or remove it")
+    missing = [name for name in required if name in absent]
+    if missing:
+        faults.append(f"no column {', '.join(missing)}; found {', '.join(columns)}; expected of {', '.join(known)}")
     refuse(path, faults)
-    problem = f"unknown column: {', '.join(map(repr, strange))}"
+    problem = f"unknown column: {', '.join(map(repr, unknown))}"
     ignored = Problem(where=path.name, file=path.name, problem=problem, consequence="not used")
-    return names, [ignored] if strange else []
+    return names, [ignored] if unknown else []
 
 
-def _value_fault(column: str, value: str) -> str | None:
-    """What no later file could hold."""
+def _cell_fault(column: str, value: str) -> str | None:
+    """Describe a value that no later file could hold."""
     if "\0" in value:
         return f"{column} holds a NUL character: {value!r}"
     try:
@@ -222,36 +187,27 @@ def _value_fault(column: str, value: str) -> str | None:
     return None
 
 
-def read_table(path: Path) -> tuple[list[Row], list[Problem]]:
-    """Read a table of utterances (columns: the fields of `Row`, `start` and `end` in seconds or [h:]mm:ss).
-
-    Raises:
-        InputError: unreadable, or faulty rows, the first ten named by their line.
-    """
+def read_table(path: Path) -> tuple[list[TableRow], list[Problem]]:
+    """Read a table of utterances (columns: the fields of `TableRow`, `start` and `end` in seconds or [h:]mm:ss)."""
     known = ("utterance_id", "dialogue_id", "speaker", "text", "emotion", "media", "start", "end", "split")
-    records, problems = read_records(path, known, ["dialogue_id"])
-    if not any(record["text"] or record["media"] for _, record in records):
+    text_rows, problems = read_text_rows(path, known, ["dialogue_id"])
+    if not any(row["text"] or row["media"] for _, row in text_rows):
         raise InputError(f"{path}: no row has a text or a media file; expected a column `text`, or `media`, or both.")
     rows, faults = [], []
-    for line, record in records:
+    for line, row in text_rows:
         try:
-            rows.append(_row(f"{path.name}, line {line}", record))
+            if not row["dialogue_id"]:
+                raise ValueError("dialogue_id is empty; expected the name of the conversation")
+            times = {f"{name}_s": _seconds(name, row.pop(name)) for name in ("start", "end")}
+            rows.append(TableRow(where=f"{path.name}, line {line}", **row, **times))
         except ValueError as error:
             faults.append(f"line {line}: {error}")
     refuse(path, faults)
     return rows, problems
 
 
-def _row(where: str, record: Record) -> Row:
-    """A row, or a ValueError that says what is wrong with it."""
-    if not record["dialogue_id"]:
-        raise ValueError("dialogue_id is empty; expected the name of the conversation")
-    times = {f"{name}_s": _seconds(name, record.pop(name)) for name in ("start", "end")}
-    return Row(where=where, **record, **times)
-
-
 def _seconds(name: str, value: str) -> float | None:
-    """Seconds of `12.5`, `12,5` or `1:02:03.5`; None where nothing is said."""
+    """Return the seconds of `12.5`, `12,5` or `1:02:03.5`; None for an empty value."""
     if not value:
         return None
     clock = _CLOCK.fullmatch(value)

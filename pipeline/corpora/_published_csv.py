@@ -1,0 +1,220 @@
+"""CSVs that authors publish, one per split: found by name, checked, their encoding mended, their counts compared."""
+
+import csv
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from rich.table import Table
+
+from dferc.core.console import console
+from dferc.core.errors import InputError
+from dferc.core.files import file_hash
+from dferc.core.problems import Problem
+from dferc.store.rows import Note
+from dferc.store.vocabulary import SPLITS
+from pipeline.corpora import refuse
+
+NAMES = dict(zip(("train", "dev", "test"), SPLITS, strict=True))
+"""The authors' name of each split, and ours."""
+
+Key = tuple[int, ...]
+"""The numbers that name a row, unique within a split."""
+
+SplitCounts = Mapping[str, Mapping[str, int]]
+"""Counts by name, per split (the authors' name)."""
+
+# The CSVs of MELD's tar carry cp1252's punctuation as C1 control characters (0x92 for an apostrophe).
+_CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
+_CP1252[0xA0] = " "
+
+
+class PublishedTable(NamedTuple):
+    """Path of one split's CSV, its rows in order of their keys, and the number of lines whose encoding was mended."""
+
+    path: Path
+    rows: dict[Key, dict[str, str]]
+    mended: int
+
+
+def list_files(raw: Path, corpus: str) -> list[Path]:
+    """List all files below `raw`, sorted, without macOS's `._*`; linked folders are followed."""
+    if not raw.is_dir():
+        readme = f"data/raw/{corpus.lower()}/README.md"
+        raise InputError(f"{raw}: no such folder. Put {corpus} there ({readme} says what), or name it with --raw.")
+    walk = os.walk(raw, followlinks=True)
+    return sorted(Path(folder, name) for folder, _, names in walk for name in names if not name.startswith("._"))
+
+
+def find_table(raw: Path, files: Sequence[Path], wanted: str, corpus: str, hashes: Collection[str] = ()) -> Path:
+    """Return the CSV named `wanted`; of several, one with a known hash, or any if all are equal."""
+    named = [path for path in files if path.name.lower() == wanted]
+    if not named:
+        present = ", ".join(str(path.relative_to(raw)) for path in files[:5]) or "nothing"
+        raise InputError(
+            f"{raw}: no {wanted} anywhere below it (found {len(files)} file(s): {present}). {corpus}'s three CSVs are "
+            f"needed; data/raw/{corpus.lower()}/README.md says where to get them."
+        )
+    contents = {path: file_hash(path) for path in named}
+    known = [path for path in named if contents[path] in hashes]
+    if not known and len(set(contents.values())) > 1:
+        listed = ", ".join(str(path.relative_to(raw)) for path in named)
+        raise InputError(f"{raw}: {len(named)} files of the name {wanted} that differ: {listed}. Leave one of them.")
+    return (known or named)[0]
+
+
+def read_published(
+    path: Path, columns: Sequence[str], key: Sequence[str], fault_of: Callable[[dict[str, str]], str | None]
+) -> PublishedTable:
+    """Read and check one CSV.
+
+    Args:
+        path: the file.
+        columns: required columns besides the key.
+        key: columns of whole numbers that name a row.
+        fault_of: returns any further fault of a row, or None.
+    """
+    text, mended = _decode(path)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows, faults = {}, []
+    try:
+        missing = [column for column in dict.fromkeys((*columns, *key)) if column not in (reader.fieldnames or ())]
+        if missing:
+            header = ", ".join(reader.fieldnames or ()) or "an empty file"
+            raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; found {header}.")
+        for row in reader:
+            fault = "more or fewer fields than the header has" if None in row or None in row.values() else None
+            fault = fault or number_fault(row, key) or fault_of(row)
+            numbers = None if fault else tuple(int(row[column]) for column in key)
+            if numbers in rows:
+                fault = f"{', '.join(f'{column} {row[column]}' for column in key)} is there twice"
+            if fault:
+                faults.append(f"line {reader.line_num}: {fault}")
+            else:
+                rows[numbers] = row
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.reader.line_num}: not readable as CSV: {error}.") from None
+    refuse(path, faults)
+    if not rows:
+        raise InputError(f"{path} has a header and no rows.")
+    return PublishedTable(path, dict(sorted(rows.items())), mended)
+
+
+def number_fault(row: Mapping[str, str], columns: Sequence[str]) -> str | None:
+    """Describe the first of these columns that holds no whole number; None if all do."""
+    for column in columns:
+        if not re.fullmatch(r"[0-9]+", row[column].strip()):
+            return f"{column} is {row[column]!r}, expected a whole number"
+    return None
+
+
+def _decode(path: Path) -> tuple[str, int]:
+    """Decode UTF-8, cp1252 or, line by line, both, and mend cp1252 punctuation; return the number of mended lines."""
+    lines, mended = [], 0
+    for number, data in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        try:
+            decoded = data.decode("utf-8")
+            line = decoded.translate(_CP1252)
+            mended += line != decoded
+        except UnicodeDecodeError:
+            line = data.decode("latin-1").translate(_CP1252)  # latin-1 maps bytes to the same code points
+            mended += 1
+        undefined = re.search(r"[\x80-\x9f]", line)
+        if undefined:
+            raise InputError(
+                f"{path}, line {number}: the byte {ord(undefined[0]):#x} is neither UTF-8 nor cp1252: {line!r}"
+            )
+        lines.append(line)
+    return "\n".join(lines), mended
+
+
+def label_of(row: Mapping[str, str], column: str) -> str:
+    """Return the class that a row names in a column."""
+    return row[column].strip().lower()
+
+
+def label_fault(row: Mapping[str, str], column: str, classes: Sequence[str]) -> str | None:
+    """Describe a label that is none of the classes."""
+    if label_of(row, column) in classes:
+        return None
+    return f"unknown {column.lower()} {row[column]!r}, expected one of {', '.join(classes)}"
+
+
+def grouped_problem(where: str, paths: Sequence[PurePath], kind: str, consequence: str) -> list[Problem]:
+    """Return one problem for many files of a kind; none without files."""
+    if not paths:
+        return []
+    listed = ", ".join(path.name for path in paths[:20]) + (", …" if len(paths) > 20 else "")
+    problem = f"{kind}: {len(paths)} ({listed})"
+    return [Problem(where=where, file=paths[0].as_posix(), problem=problem, consequence=consequence)]
+
+
+def encoding_and_clip_notes(tables: Mapping[str, PublishedTable], unused_clips: int) -> Iterator[Note]:
+    """Yield the notes that all published CSVs share, for the protocol card."""
+    mended = sum(table.mended for table in tables.values())
+    yield Note(action="repaired", what="lines of the CSVs", count=mended, why="cp1252 punctuation, now Unicode's")
+    yield Note(action="dropped", what="clips", count=unused_clips, why="no row of the CSVs names them")
+
+
+def published_counts(names: Sequence[str], *rows: Sequence[int]) -> SplitCounts:
+    """Return counts by split from a table as papers print it: one row per split."""
+    return {split: dict(zip(names, row, strict=True)) for split, row in zip(NAMES, rows, strict=True)}
+
+
+def count_labels(
+    tables: Mapping[str, PublishedTable], dialogue_numbers: int, column: str, classes: Sequence[str]
+) -> SplitCounts:
+    """Count dialogues (the first `dialogue_numbers` of a row's key), utterances and classes of each split."""
+    counts = {}
+    for split, table in tables.items():
+        labels = Counter(label_of(row, column) for row in table.rows.values())
+        dialogues = len({key[:dialogue_numbers] for key in table.rows})
+        counts[split] = {"dialogues": dialogues, "utterances": len(table.rows)} | {
+            name: labels[name] for name in classes
+        }
+    return counts
+
+
+def count_problems(counts: SplitCounts, published: SplitCounts, files: Mapping[str, str]) -> list[Problem]:
+    """List counts that differ from the published ones; counts that nobody published are not compared."""
+    kept = "kept as found; scores are not comparable with published ones"
+    return [
+        Problem(split, files[split], f"count differs: {name} {counts[split][name]}, published {count}", kept)
+        for split, expected in published.items()
+        for name, count in expected.items()
+        if counts[split][name] != count
+    ]
+
+
+def describe_splits(counts: SplitCounts, published: SplitCounts) -> str:
+    """Return the splits for the protocol: as published, or an own selection."""
+    if not count_problems(counts, published, dict.fromkeys(published, "")):
+        return "published splits"
+    sizes = ", ".join(f"{split} {of_split['utterances']}" for split, of_split in counts.items())
+    return f"own selection ({sizes} utterances)"
+
+
+def print_split_counts(
+    corpus: str, counts: SplitCounts, published: SplitCounts, further: Mapping[str, Sequence[object]]
+) -> None:
+    """Print the counts beside the published ones, and further cells per split."""
+    table = Table("", *counts, title=f"{corpus} (where they differ: found / published)")
+    differ = False
+    for name in next(iter(counts.values())):
+        cells = []
+        for split, of_split in counts.items():
+            count, expected = of_split[name], published[split].get(name, of_split[name])
+            differ |= count != expected
+            cells.append(str(count) if count == expected else f"[bold red]{count} / {expected}[/]")
+        table.add_row(name, *cells)
+    for name, cells in further.items():
+        table.add_row(name, *map(str, cells))
+    console.print(table)
+    if differ:
+        console.print(
+            f"[bold yellow]note:[/] not the published {corpus}'s counts: scores are not comparable with papers."
+        )
