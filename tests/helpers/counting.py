@@ -52,7 +52,7 @@ def wait_for(count: int, folder: Path, stage: subprocess.Popen | None = None) ->
 
 def start(modality: str, folder: Path, **changes: object) -> subprocess.Popen:
     """The stage of a modality, counting, with two workers unless told otherwise, in a process group of its own."""
-    program = [sys.executable, "-c", f"from tests.counted_{modality} import main; main()"]
+    program = [sys.executable, "-c", f"from tests.helpers.counted_{modality} import main; main()"]
     arguments = stage_arguments(folder, **{"workers": 2} | changes)
     return subprocess.Popen(
         [*program, *arguments], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -206,7 +206,8 @@ def test_killed_stage_makes_the_same_bytes_and_pays_for_the_rest_only(tmp_path):
         == 0
     )
     kill_in_the_sixth_batch = (
-        "import os, signal, sys; from pipeline import encoding, extract_text; real, calls = encoding.encode, []\n"
+        "import os, signal, sys; from pipeline import extract_text; from pipeline.text import encoding\n"
+        "real, calls = encoding.encode, []\n"
         "def encode(*arguments):\n"
         "    calls.append(1); len(calls) == 6 and os.kill(os.getpid(), signal.SIGKILL); return real(*arguments)\n"
         "encoding.encode = encode; extract_text.main(sys.argv[1:])"

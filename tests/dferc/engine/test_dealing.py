@@ -87,7 +87,7 @@ def file_and_worker(item):
 def test_files_are_worked_on_by_one_process_each():
     items = items_of("".join(file * 12 for file in "abcdefgh"))
     workers = defaultdict(set)
-    for _, (file, worker) in engine.run(file_and_worker, items, engine.Workers(2), together=first):
+    for _, (file, worker) in engine.run(engine.stateless(file_and_worker), items, engine.Workers(2), together=first):
         workers[file].add(worker)
     assert len(set.union(*workers.values())) == 2
     # When nothing else is left, one helps the other in the file that it is at.
@@ -95,5 +95,5 @@ def test_files_are_worked_on_by_one_process_each():
 
 
 def test_one_file_is_worked_on_by_all():
-    found = dict(engine.run(file_and_worker, items_of("a" * 100), engine.Workers(2), together=first))
+    found = dict(engine.run(engine.stateless(file_and_worker), items_of("a" * 100), engine.Workers(2), together=first))
     assert len(found) == 100 and len({worker for _, worker in found.values()}) == 2

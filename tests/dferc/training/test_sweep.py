@@ -25,7 +25,7 @@ from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.engine import WorkerDied, Workers
 from dferc.training.resume import RunElsewhereError, claim, load_progress
-from dferc.training.sweep import Outcome, Run, Sweep, perform, place, refuse_failures
+from dferc.training.sweep import Outcome, SeedRun, Sweep, perform, place, refuse_failures
 from dferc.training.sweep_display import SweepTable
 from tests.helpers.common import REPOSITORY, small_settings, write_features_folder
 from tests.helpers.processes import all_end
@@ -360,7 +360,7 @@ def test_as_many_runs_at_once_as_fill_the_cores(tmp_path, monkeypatch, cpus, thr
 
 
 def test_failures_are_told_once_for_all_seeds_they_befell():
-    failures = {Run("a", 0): "no sound", Run("a", 2): "no sound", Run("t", 1): "too hot"}
+    failures = {SeedRun("a", 0): "no sound", SeedRun("a", 2): "no sound", SeedRun("t", 1): "too hot"}
     with pytest.raises(InputError, match=r"3 of 9 runs failed:\n  - a, seed 0, 2: no sound\n  - t, seed 1: too hot\n"):
         refuse_failures(failures, 9)
     refuse_failures({}, 9)
@@ -383,7 +383,7 @@ def table_of(tmp_path: Path, monkeypatch, terminal: bool) -> tuple[SweepTable, C
 
 
 def write_status(folder: Path, run: str, **values) -> None:
-    status = {"epoch": 0, "first": None, "score": 0.0, "said": ""} | values
+    status = {"epoch": 0, "first": None, "score": 0.0, "note": ""} | values
     (folder / f"{run}.json").write_text(json.dumps(status))
 
 
@@ -391,10 +391,10 @@ def test_table_shows_runs_and_time_left(tmp_path, monkeypatch):
     table, console, clock = table_of(tmp_path, monkeypatch, terminal=True)
     write_status(tmp_path, "full-0", epoch=4, first=0, score=0.5)
     write_status(tmp_path, "full-1", epoch=9, first=7, score=0.75)  # resumed after its seventh
-    write_status(tmp_path, "t-0", said="seed 0: another process is at this very run; waits for it")
+    write_status(tmp_path, "t-0", note="seed 0: another process is at this very run; waits for it")
     clock.now = 60.0
     with table:
-        table.add(Run("full", 0), Outcome(4, 0.5))
+        table.add(SeedRun("full", 0), Outcome(4, 0.5))
     console.print(table._table())
     shown = console.export_text()
     for part in ("seed 1", "0.500", "epoch 9/10, 0.750", "waits for another process", "·"):
@@ -409,7 +409,7 @@ def test_log_has_a_line_per_run_and_one_now_and_then(tmp_path, monkeypatch):
     write_status(tmp_path, "t-1", epoch=2, first=0, score=0.25)
     clock.now = 10.0
     with table:
-        table.add(Run("full", 0), Outcome(error="no sound"))
+        table.add(SeedRun("full", 0), Outcome(error="no sound"))
         time.sleep(0.5)
     shown = console.export_text()
     assert "full seed 0: FAILED (1 of 4 runs, 1 FAILED, 0:02:20 left)" in shown  # 5 s an epoch, 8 + 10 + 10 to go

@@ -27,10 +27,12 @@ def test_a_long_file_is_opened_once_by_one_of_two_workers(tmp_path, modality):
         rows += [make_row(f"{file}-{start_s}", file, start_s + LENGTH_S, start_s=start_s) for start_s in starts]
     write_rows(tmp_path, rows)
     told = {"face": write_untrained(tmp_path, 16), "device": "cpu"} if modality == "visual" else {}
-    patch = {"audio": "functionals", "visual": "cut_faces"}[modality]
+    module, worker = {"audio": ("audio.functionals", "AudioWorker"), "visual": ("faces.speaker_face", "FaceWorker")}[
+        modality
+    ]
     program = (
-        f"from tests import noted_opens; from pipeline import extract_{modality} as stage; "
-        f"stage.{patch} = noted_opens.{patch}; stage.main()"
+        f"from tests.helpers import noted_opens; from pipeline import extract_{modality} as stage; "
+        f"import pipeline.{module} as worker; worker.{worker} = noted_opens.{worker}; stage.main()"
     )
     arguments = stage_arguments(tmp_path, workers=2, **told)
     subprocess.run([sys.executable, "-c", program, *arguments], cwd=REPOSITORY, check=True)
