@@ -1,4 +1,4 @@
-"""Where work runs: worker processes of this machine, this process, or a Ray cluster.
+"""Engines that run work: worker processes of this machine, this process, or a Ray cluster.
 
 One function, `run`, is the whole interface. Its promises (results as they finish, flat memory, a dead worker costs no
 more than the item that killed it) hold wherever the work runs; a caller may rely on nothing else.

@@ -1,4 +1,4 @@
-"""What the engines share: how workers are asked for, the result of a lost item, and how a worker process behaves."""
+"""Common parts of the engines: the choice of workers, the result of a lost item, the behaviour of a worker process."""
 
 import functools
 import os
@@ -28,7 +28,7 @@ class WorkerDied:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Where items run, and how many at a time.
+    """Place where items run, and how many at a time.
 
     Attributes:
         count: worker processes; 0 = this process, one item after the other; None = as many as there is room for.

@@ -59,7 +59,7 @@ class Crew(abc.ABC):
     """
 
     lost: tuple[type[Exception], ...]
-    """What `_fetch` and `_submit` raise where the worker has died."""
+    """Exceptions of `_fetch` and `_submit` that mean that the worker has died."""
 
     def __init__(self, dealer: Dealer):
         self.dealer = dealer

@@ -1,4 +1,4 @@
-"""What travels to the workers of a cluster: how a worker is made, and what its machine must have for it."""
+"""The job that travels to the workers of a cluster: how to make a worker, and the requirements for its machine."""
 
 import functools
 import importlib.metadata
@@ -27,7 +27,7 @@ def defining_modules(make_worker: Callable) -> tuple[str, ...]:
 
 @dataclass
 class Job:
-    """Made where the command runs, sent to every worker.
+    """Work of a cluster's workers; made where the command runs, and sent to each of them.
 
     Attributes:
         make_worker: pickled, so that a machine is verified before it imports the worker's code.

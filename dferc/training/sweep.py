@@ -93,7 +93,7 @@ class SweepItem(NamedTuple):
     status: Path
     """File of its progress, for `read_status`."""
     wait: bool
-    """Whether to wait for another process that is training it."""
+    """Wait for another process that is training it?"""
 
 
 def place(workers: Workers, sweep: Sweep, on_gpu: bool, gpu_share: float) -> Workers:

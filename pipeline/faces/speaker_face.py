@@ -34,7 +34,7 @@ VERSION = 1
 
 
 class UtteranceMedia(NamedTuple):
-    """Where an utterance is seen and heard.
+    """Files and times at which an utterance is seen and heard.
 
     Attributes:
         path: file of the picture.

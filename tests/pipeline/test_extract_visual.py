@@ -197,7 +197,7 @@ def test_whole_frame_takes_every_frame(tmp_path, raw, model):
 
 
 def through(net):
-    """The network as `pooled` takes it, in this process."""
+    """Wrap the network of this process for `pooled`."""
     return lambda batches: ((index, face_vectors(net, batch)) for index, batch in enumerate(batches))
 
 

@@ -58,12 +58,12 @@ def leave_mark(item):
 
 
 def begun(folder):
-    """How often each number was begun."""
+    """Count how often each number was begun."""
     return Counter(map(int, (folder / "begun").read_text().split()))
 
 
 def hold(item):
-    """Leave a mark of this item, node and process, then wait for the word to go on."""
+    """Leave a mark of this item, node and process, then wait for the file `go`."""
     number, folder = item
     (folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
     while not (folder / "go").exists():
@@ -72,7 +72,7 @@ def hold(item):
 
 
 def meet(item):
-    """The GPU of this worker, once another worker is at work as well."""
+    """Return the GPU of this worker, once another worker is at work as well."""
     number, folder = item
     [gpu] = ray.get_gpu_ids()
     (folder / f"gpu{gpu}").touch()
@@ -85,14 +85,14 @@ def meet(item):
 
 @pytest.fixture(scope="module")
 def connected():
-    """Ray with two CPUs and two GPUs that exist in its books only."""
+    """Start Ray with two CPUs and two pretended GPUs."""
     with ray_here(num_cpus=2, num_gpus=2):
         yield
 
 
 @pytest.fixture
 def disconnected():
-    """No Ray, whatever ran before."""
+    """Disconnect from Ray, whatever ran before."""
     ray.shutdown()
     yield
     ray.shutdown()
@@ -114,7 +114,7 @@ def test_ray_takes_items_only_as_it_goes(connected):
 
 
 def file_and_worker(item):
-    """The file and this process, once another is at work as well."""
+    """Return the file and this process, once another is at work as well."""
     file, _, folder = item
     (folder / str(os.getpid())).touch()
     while len(os.listdir(folder)) < 2:
@@ -198,14 +198,14 @@ def test_each_worker_of_a_network_has_a_gpu_to_itself(connected, tmp_path):
 
 @pytest.fixture(scope="module")
 def head():
-    """A cluster of one machine with a CPU, to be joined, and to which tests add machines."""
+    """Start a cluster of one machine with a CPU, to be joined, and to which tests add machines."""
     with cluster_of({"num_cpus": 1}) as (cluster, _):
         yield cluster
 
 
 @pytest.fixture
 def one_node(head, disconnected):
-    """Workers of that cluster, while it has that machine alone."""
+    """Choose the workers of that cluster."""
     return Workers(cluster=head.address)
 
 
@@ -224,7 +224,7 @@ def test_machine_with_other_code_of_ours_is_named(one_node, monkeypatch, tmp_pat
     with open(tmp_path / "dferc/engine/common.py", "a") as file:
         file.write("OLDER = True\n")
     monkeypatch.chdir(tmp_path)  # where Ray's workers look first
-    with pytest.raises(InputError, match=r"has our code [0-9a-f]{12}, here [0-9a-f]{12}\. Values could"):
+    with pytest.raises(InputError, match=r"has our code [0-9a-f]{16}, here [0-9a-f]{16}\. Values could"):
         list(engine.run(stateless(abs), [1], one_node))
 
 
@@ -313,7 +313,7 @@ def test_ray_started_here_changes_nothing_here_and_works_as_hard_as_a_process(di
 
 
 def marks(folder):
-    """(item, node, process id) of everything that was begun."""
+    """Return (item, node, process id) of everything that was begun."""
     return [mark.name.split("-") for mark in folder.iterdir() if mark.name != "go"]
 
 

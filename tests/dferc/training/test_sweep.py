@@ -49,7 +49,7 @@ def ablate(features: Path, root: Path, *more: str, workers: int = 0) -> Result:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Every file of the runs; without settings.json, which names the revision of the code."""
+    """Read every file of the runs but settings.json, which names the revision of the code."""
     runs = root / "runs/demo"
     files = (path for path in runs.rglob("*") if path.is_file() and path.name != "settings.json")
     return {str(path.relative_to(runs)): path.read_bytes() for path in files}
@@ -57,7 +57,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def trained(monkeypatch) -> list[str]:
-    """One entry per epoch that this process trains: the variant."""
+    """List the variant of each epoch that this process trains."""
     seen, real = [], dferc.training.train.train_epoch
     monkeypatch.setattr(
         dferc.training.train, "train_epoch", lambda machinery, task: (seen.append(task.name), real(machinery, task))[1]
@@ -157,13 +157,13 @@ def test_a_run_that_is_there_needs_no_state(features, tmp_path, trained):
 # ---------------------------------------------------------------------------------------------------- failures, kills
 
 
-def test_a_failing_variant_is_told_at_the_end_and_the_others_finish(tmp_path):
+def test_a_failing_variant_is_reported_at_the_end_and_the_others_finish(tmp_path):
     folder = write_features_folder(tmp_path / "features/demo", widths={"text": 8})
     result = ablate(folder.parent, tmp_path, "--variant=a", "--variant=t", "--seed=0", "--seed=1")
     assert result.exit_code == 1 and "Traceback" not in result.stderr
-    said = " ".join(result.stderr.split())
-    assert "a seed 0: FAILED (1 of 4 runs, 1 FAILED" in said
-    assert "2 of 4 runs failed: - a, seed 0, 1: the variant 'a' uses audio, and no training utterance" in said
+    message = " ".join(result.stderr.split())
+    assert "a seed 0: FAILED (1 of 4 runs, 1 FAILED" in message
+    assert "2 of 4 runs failed: - a, seed 0, 1: the variant 'a' uses audio, and no training utterance" in message
     assert (tmp_path / "runs/demo/t/metrics.json").exists() and not (tmp_path / "runs/demo/a/metrics.json").exists()
 
 
@@ -189,7 +189,7 @@ def test_a_run_that_kills_its_workers_is_a_failure(features, tmp_path, monkeypat
 
 @contextlib.contextmanager
 def started(features: Path, root: Path, epochs: int) -> Iterator[subprocess.Popen]:
-    """An ablation of two runs at once in a process group of its own, as on a terminal; it does not outlive the test."""
+    """Start an ablation of two runs at once in its own process group, as on a terminal; it does not outlive the test."""
     command = arguments(features, root, "ablate", "--workers=2", "--variant=t", "--seed=0", "--seed=1")
     command += [f"--set=train.{name}={epochs}" for name in ("epochs", "patience")]
     command = [sys.executable, "-m", "dferc", *command]
@@ -212,7 +212,7 @@ def wait_for_states(root: Path, count: int) -> list[Path]:
 
 
 def workers_of(parent: int) -> list[int]:
-    """The processes whose parent is this one."""
+    """List the processes whose parent is this one."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -225,7 +225,7 @@ def workers_of(parent: int) -> list[int]:
 
 
 def verify_gone(processes: list[int]) -> None:
-    """The last to go is multiprocessing's own helper, which follows its parent a moment later."""
+    """Wait for all to end; multiprocessing's own helper follows its parent a moment later."""
     assert all_end(processes)
 
 
@@ -359,7 +359,7 @@ def test_as_many_runs_at_once_as_fill_the_cores(tmp_path, monkeypatch, cpus, thr
     assert place(Workers(asked), replace(wanted, device="auto"), on_gpu, 0.25).gpus == 0.25
 
 
-def test_failures_are_told_once_for_all_seeds_they_befell():
+def test_failures_are_reported_once_for_all_seeds_they_befell():
     failures = {SeedRun("a", 0): "no sound", SeedRun("a", 2): "no sound", SeedRun("t", 1): "too hot"}
     with pytest.raises(InputError, match=r"3 of 9 runs failed:\n  - a, seed 0, 2: no sound\n  - t, seed 1: too hot\n"):
         refuse_failures(failures, 9)

@@ -29,7 +29,7 @@ WAYS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def connected():
-    """Ray with two CPUs and two GPUs that exist in its books only, for all tests here."""
+    """Start Ray with two CPUs and two pretended GPUs, once for this module."""
     with ray_here(num_cpus=2, num_gpus=2):
         yield
 

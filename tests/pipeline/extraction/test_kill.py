@@ -29,7 +29,7 @@ LENGTH_S = 0.2
 
 
 def _utterances(kills, workers):
-    """So many that the most that so many kills can cost is 5 %."""
+    """Return the number of utterances of which the kills can cost 5 % at most."""
     return math.ceil(kills * AHEAD * workers / 0.05)
 
 
@@ -73,7 +73,7 @@ def test_stage_killed_again_and_again_makes_the_same_bytes_for_5_percent_more_wo
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own, and the function that sets its size in KiB."""
+    """Mount a small file system; yield it with the function that sets its size in KiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1024k", "tmpfs", disk], capture_output=True)

@@ -32,7 +32,7 @@ UTTERANCES = KILLS * UNDER_WAY * 20
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Face crops of 0.2 s, 100 to a file, and one behind the end of a file; what to tell the command about them."""
+    """Face crops of 0.2 s, 100 to a file, and one behind the end of a file; and the options of the command."""
     random_ = np.random.default_rng(0)
     rows = []
     for number in range(UTTERANCES):
