@@ -119,7 +119,11 @@ class Crew(abc.ABC):
         except self.lost:
             member.dead = True
             if item is None:
-                self._count_stillborn()
+                self.stillborn += 1
+                if self.stillborn == _MAX_STILLBORN:
+                    raise InputError(
+                        f"{self.stillborn} workers in a row died as they began. Is the memory too small?"
+                    ) from None
                 return
             item.deaths += 1
             if item.deaths < MAX_DEATHS:
@@ -132,8 +136,3 @@ class Crew(abc.ABC):
             self.stillborn = 0
         else:
             yield item.index, result
-
-    def _count_stillborn(self) -> None:
-        self.stillborn += 1
-        if self.stillborn == _MAX_STILLBORN:
-            raise InputError(f"{self.stillborn} workers in a row died as they began. Is the memory too small?")

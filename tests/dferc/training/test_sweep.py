@@ -189,7 +189,7 @@ def test_a_run_that_kills_its_workers_is_a_failure(features, tmp_path, monkeypat
 
 @contextlib.contextmanager
 def started(features: Path, root: Path, epochs: int) -> Iterator[subprocess.Popen]:
-    """Start an ablation of two runs at once in its own process group, as on a terminal; it does not outlive the test."""
+    """Start an ablation of two runs at once in its own process group; it does not outlive the test."""
     command = arguments(features, root, "ablate", "--workers=2", "--variant=t", "--seed=0", "--seed=1")
     command += [f"--set=train.{name}={epochs}" for name in ("epochs", "patience")]
     command = [sys.executable, "-m", "dferc", *command]
@@ -299,7 +299,7 @@ def test_bad_input_stops_it_before_anything_runs(features, tmp_path, trained, mo
     assert trained == [] and not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("seeds", "message"), [("[]", "ablate.seeds: got []"), ("[1, 2, 1]", "twice: 1")])
+@pytest.mark.parametrize(("seeds", "message"), [("[]", "ablate.seeds: got []"), ("[1, 2, 1]", "duplicate values: 1")])
 def test_seeds_are_some_and_each_counts_once(features, tmp_path, seeds, message):
     text = (
         (REPOSITORY / "params.yaml").read_text(encoding="utf-8").replace("seeds: [0, 1, 2, 3, 4] ", f"seeds: {seeds} ")

@@ -1,4 +1,4 @@
-"""Ablations on Ray: a real one on this machine (tests/dferc/engine/test_engine_ray.py has its GPUs, losses and bad input)."""
+"""Ablations on Ray on this machine (tests/dferc/engine/test_engine_ray.py has GPUs, losses and bad input)."""
 
 from pathlib import Path
 
