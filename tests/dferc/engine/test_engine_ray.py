@@ -218,6 +218,82 @@ def test_cluster_without_gpus_leaves_the_network_to_this_process(one_node):
     assert list(engine.run(stateless(process), [0], one_node)) != [(0, os.getpid())]
 
 
+def marks(folder):
+    """Return (item, node, process id) of everything that was begun."""
+    return [mark.name.split("-") for mark in folder.iterdir() if mark.name != "go"]
+
+
+def wait_until(condition, patience_s=60):
+    deadline = time.monotonic() + patience_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def kill_once_at_work(folder, kill, doomed_node):
+    """Once both nodes are at work: kill, see the worker of the doomed node gone, let the rest go on."""
+    try:
+        wait_until(lambda: len({node for _, node, _ in marks(folder)}) == 2)
+        [worker] = [int(pid) for _, node, pid in marks(folder) if node == doomed_node.node_id]
+        kill(worker)
+        wait_until(lambda: not is_alive(worker))
+    finally:
+        (folder / "go").touch()
+
+
+def add_node(cluster, **resources):
+    return cluster.add_node(object_store_memory=STORE_BYTES, **resources)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("victim", "resource"), [("worker", "cpu"), ("node", "cpu"), ("node", "gpu")])
+def test_items_of_a_killed_worker_or_node_run_elsewhere(head, one_node, tmp_path, victim, resource):
+    shares = {"cpu": [{"num_cpus": 1}], "gpu": [{"num_cpus": 0, "num_gpus": 1}] * 2}[resource]
+    *others, doomed = [add_node(head, **share) for share in shares]
+    left = [*others, doomed]
+
+    def kill(worker):
+        if victim == "worker":
+            os.kill(worker, signal.SIGKILL)
+        else:
+            head.remove_node(left.pop(), allow_graceful=False)
+
+    killer = threading.Thread(target=kill_once_at_work, args=(tmp_path, kill, doomed))
+    killer.start()
+    items = ((number, tmp_path) for number in range(6))
+    workers = one_node.for_network() if resource == "gpu" else one_node
+    try:
+        assert dict(engine.run(stateless(hold), items, workers)) == {n: n for n in range(6)}
+    finally:
+        killer.join()
+        ray.shutdown()
+        for node in left:
+            head.remove_node(node)
+    assert sorted(Counter(number for number, *_ in marks(tmp_path)).values()) == [1, 1, 1, 1, 1, 2]
+
+
+def wait_for_company(item):
+    """Leave a mark; all but the first item then wait until two nodes are at work."""
+    number, folder = item
+    (folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
+    if number:
+        wait_until(lambda: len({node for _, node, _ in marks(folder)}) == 2)
+    return number
+
+
+@pytest.mark.slow
+def test_machine_that_joins_at_work_is_used(head, one_node, tmp_path):
+    items = ((number, tmp_path) for number in range(6))
+    results = engine.run(stateless(wait_for_company), items, one_node)
+    first = next(results)
+    node = add_node(head, num_cpus=1)
+    try:
+        assert dict([first, *results]) == {n: n for n in range(6)}
+    finally:
+        ray.shutdown()
+        head.remove_node(node)
+    assert len({node for _, node, _ in marks(tmp_path)}) == 2
+
+
 def test_machine_with_other_code_of_ours_is_named(one_node, monkeypatch, tmp_path):
     for package in ("dferc", "pipeline"):
         shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -307,82 +383,3 @@ def test_ray_started_here_changes_nothing_here_and_works_as_hard_as_a_process(di
     before = signal.getsignal(signal.SIGTERM)
     assert list(engine.run(stateless(os.nice), [0], Workers(1, cluster="local"))) == [(0, os.nice(0))]
     assert signal.getsignal(signal.SIGTERM) is before and not ray.is_initialized()
-
-
-# ------------------------------------------- machines that come and go: last, since the cluster notices losses late
-
-
-def marks(folder):
-    """Return (item, node, process id) of everything that was begun."""
-    return [mark.name.split("-") for mark in folder.iterdir() if mark.name != "go"]
-
-
-def wait_until(condition, patience_s=60):
-    deadline = time.monotonic() + patience_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
-
-
-def kill_once_at_work(folder, kill, doomed_node):
-    """Once both nodes are at work: kill, see the worker of the doomed node gone, let the rest go on."""
-    try:
-        wait_until(lambda: len({node for _, node, _ in marks(folder)}) == 2)
-        [worker] = [int(pid) for _, node, pid in marks(folder) if node == doomed_node.node_id]
-        kill(worker)
-        wait_until(lambda: not is_alive(worker))
-    finally:
-        (folder / "go").touch()
-
-
-def add_node(cluster, **resources):
-    return cluster.add_node(object_store_memory=STORE_BYTES, **resources)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("victim", "resource"), [("worker", "cpu"), ("node", "cpu"), ("node", "gpu")])
-def test_items_of_a_killed_worker_or_node_run_elsewhere(head, one_node, tmp_path, victim, resource):
-    shares = {"cpu": [{"num_cpus": 1}], "gpu": [{"num_cpus": 0, "num_gpus": 1}] * 2}[resource]
-    *others, doomed = [add_node(head, **share) for share in shares]
-    left = [*others, doomed]
-
-    def kill(worker):
-        if victim == "worker":
-            os.kill(worker, signal.SIGKILL)
-        else:
-            head.remove_node(left.pop(), allow_graceful=False)
-
-    killer = threading.Thread(target=kill_once_at_work, args=(tmp_path, kill, doomed))
-    killer.start()
-    items = ((number, tmp_path) for number in range(6))
-    workers = one_node.for_network() if resource == "gpu" else one_node
-    try:
-        assert dict(engine.run(stateless(hold), items, workers)) == {n: n for n in range(6)}
-    finally:
-        killer.join()
-        ray.shutdown()
-        for node in left:
-            head.remove_node(node)
-    assert sorted(Counter(number for number, *_ in marks(tmp_path)).values()) == [1, 1, 1, 1, 1, 2]
-
-
-def wait_for_company(item):
-    """Leave a mark; all but the first item then wait until two nodes are at work."""
-    number, folder = item
-    (folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
-    if number:
-        wait_until(lambda: len({node for _, node, _ in marks(folder)}) == 2)
-    return number
-
-
-@pytest.mark.slow
-def test_machine_that_joins_at_work_is_used(head, one_node, tmp_path):
-    items = ((number, tmp_path) for number in range(6))
-    results = engine.run(stateless(wait_for_company), items, one_node)
-    first = next(results)
-    node = add_node(head, num_cpus=1)
-    try:
-        assert dict([first, *results]) == {n: n for n in range(6)}
-    finally:
-        ray.shutdown()
-        head.remove_node(node)
-    assert len({node for _, node, _ in marks(tmp_path)}) == 2
