@@ -1,8 +1,8 @@
 """Training beside other work on the same cores, as a ratio to training alone: `python -m benchmarks.shared_machine`.
 
 Two kinds of work on the CPU, with as many threads as there are cores: steps of the face network as in `train_face`, and
-epochs of the model as in `dferc train` (which takes `train.threads`, one by default). Each is timed in a process of its
-own: alone, beside as many busy processes as there are cores, and alone with OpenMP's own spinning at barriers, which
+short runs of `dferc train` (whose `train.threads` is one by default). Each is timed in a process of its own: alone,
+beside as many busy processes as there are cores, and alone with OpenMP's own spinning at barriers, which
 `dferc.core.threads` turns off. The three take turns, and the medians count. Targets: beside others at most 3 times the
 time alone; alone at most 3 % slower than with spinning.
 
@@ -16,12 +16,14 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from dferc.engine import default_workers
 
-KINDS = ("face", "model")
+KINDS = ("train_face", "train")
 TARGETS = {"beside others / alone": 3.0, "alone / with spinning": 1.03}
 SPINNING = {"GOMP_SPINCOUNT": "300000"}
 """libgomp's own default, which `dferc.core.threads` then leaves as it is."""
@@ -49,35 +51,39 @@ def face_steps() -> Callable[[], None]:
     return step
 
 
-def model_epochs() -> Callable[[], None]:
-    """Prepare epochs of the model at the paper's sizes over few dialogues; return the function of one epoch."""
-    from benchmarks.train_speed import make_machinery, make_task, simulate, train_epoch
-    from dferc.core.device import choose_device
-    from dferc.settings.document import load_params
+def training_runs(folder: Path) -> Callable[[], None]:
+    """Prepare runs of `dferc train` at the paper's sizes over few dialogues; return the function of one run."""
+    from dferc.cli.main import main as dferc
+    from tests.helpers.common import write_features_folder
 
-    changes = {"batch_dialogues": 4, "class_weights": "uniform"}
-    settings = load_params().corpus("iemocap").train.model_copy(update=changes)
-    task = make_task(simulate(dialogues=4), "full", settings, choose_device("cpu", "float32"))
-    machinery = make_machinery(task.new_model(), settings, steps=10_000, seed=0, dtype=task.device.dtype)
-    return lambda: train_epoch(machinery, task)
+    widths = {"text": 384, "audio": 1582, "visual": 342}
+    write_features_folder(folder / "features/demo", widths=widths, dialogues={"train": 12, "validation": 2})
+    settings = {"epochs": 2, "threads": default_workers()}
+    places = [f"--features={folder}/features", f"--out={folder}/runs", f"--scratch={folder}/scratch", "--device=cpu"]
+    changes = [f"--set=train.{name}={value}" for name, value in settings.items()]
+    command = ["train", "--corpus=demo", *places, *changes, "--seed=0", "--fresh", "--no-evaluate"]
+    return lambda: dferc(command, standalone_mode=False)
 
 
 def time_work(kind: str, repeats: int) -> list[float]:
     """Return the seconds of each repetition, after one to warm up, in this process."""
-    work = face_steps() if kind == "face" else model_epochs()
-    work()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        work = face_steps() if kind == "train_face" else training_runs(Path(folder))
         work()
-        seconds.append(time.perf_counter() - started)
+        seconds = []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - started)
     return seconds
 
 
 def measure(kind: str, repeats: int, environment: dict[str, str]) -> float:
     """Return the median seconds of a repetition in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.shared_machine", "--only", kind, "--repeats", str(repeats)]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
+    output = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ).stdout
     return statistics.median(json.loads(output))
 
 
@@ -95,7 +101,7 @@ def busy(count: int) -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=20, help="steps or epochs of one turn")
+    parser.add_argument("--repeats", type=int, default=20, help="steps or runs of one turn")
     parser.add_argument("--turns", type=int, default=3, help="of each way")
     parser.add_argument("--busy", type=int, default=default_workers(), help="busy processes beside it")
     parser.add_argument("--only", choices=KINDS, help="time one kind of work in this process, and print the seconds")
