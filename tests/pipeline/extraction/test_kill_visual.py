@@ -22,7 +22,7 @@ from tests.helpers.corpora import make_row, run_stage, write_rows
 from tests.helpers.face_models import write_untrained
 from tests.helpers.projects import edit
 
-KILLS = int(os.environ.get("DFERC_KILLS", "6"))
+KILLS = int(os.environ.get("DFERC_KILLS", "4"))
 """Each costs seconds; `make test-long` asks for 30."""
 
 LENGTH_S, PER_FILE = 0.2, 100
