@@ -27,7 +27,7 @@ ON_GPU = (2, 4, 8)
 
 
 def seconds_of(sweep: Sweep, workers: int, root: Path) -> float:
-    """Wall-clock seconds of all runs with this many at once, into a folder of their own."""
+    """Return the wall-clock seconds of all runs with this many at once, in a folder of their own."""
     place = root / f"{sweep.device}-{workers}"
     (place / "status").mkdir(parents=True)
     sweep = replace(sweep, folder=place / "runs", scratch=place / "scratch")
@@ -39,7 +39,7 @@ def seconds_of(sweep: Sweep, workers: int, root: Path) -> float:
 
 
 def weights(root: Path) -> dict[str, bytes]:
-    """The trained models, by seed."""
+    """Read the trained models, by seed."""
     return {path.parent.name: path.read_bytes() for path in root.rglob(WEIGHTS)}
 
 
@@ -50,11 +50,11 @@ def measure(sweep: Sweep, counts: tuple[int, ...], root: Path) -> None:
     print(f"{name}: {len(sweep.seeds)} seeds one after another {alone:.1f} s", flush=True)
     for count in counts:
         beside = seconds_of(sweep, count, root)
-        told = f"  {count} at once: {beside:.1f} s, {alone / beside:.2f} times as fast"
+        line = f"  {count} at once: {beside:.1f} s, {alone / beside:.2f} times as fast"
         if sweep.device == "cpu":
             same = weights(root / f"cpu-{count}") == weights(root / "cpu-1")
-            told += "; same bytes" if same else "; OTHER BYTES: a run depends on what runs beside it"
-        print(told, flush=True)
+            line += "; same bytes" if same else "; OTHER BYTES: a run depends on what runs beside it"
+        print(line, flush=True)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ FRAMES_PER_S, RATE_HZ = 25, 48000
 
 
 def make_file(path: Path, seconds: int, size: tuple[int, int]) -> Path:
-    """H.264 with x264's own groups of pictures (250 frames), AAC stereo: shapes on a moving background."""
+    """Make H.264 with x264's own groups of pictures (250 frames) and AAC stereo: shapes on a moving background."""
     random = np.random.default_rng(0)
     background = np.kron(random.integers(60, 200, (size[0] // 16 + 1, size[1] // 8 + 1)), np.ones((16, 16)))
     background = background.astype(np.uint8)
@@ -50,19 +50,19 @@ def make_file(path: Path, seconds: int, size: tuple[int, int]) -> Path:
 
 
 def utterances(count: int, seconds: int) -> list[Span]:
-    """Back to back, of random lengths."""
+    """Draw utterances back to back, of random lengths."""
     edges = np.sort(np.random.default_rng(0).uniform(0, seconds, count - 1))
     return [Span(*pair) for pair in zip([0.0, *edges], [*edges, float(seconds)], strict=True)]
 
 
 def decode_pictures(path: Path) -> int:
-    """How many there are."""
+    """Decode all pictures; return their number."""
     with open_media(path) as container:
         return sum(1 for _ in frames(container, stream_of(container, path, "video")))
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """CPU time: waiting for the disk or for other programs does not count."""
+    """Measure CPU time: waiting for the disk or for other programs does not count."""
     started = time.process_time()
     action()
     return time.process_time() - started

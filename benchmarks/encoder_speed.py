@@ -34,7 +34,7 @@ SIZES = {
 
 
 def count_operations(windows: list[Window], config: BertConfig) -> float:
-    """Operations of the layers; see above."""
+    """Count the operations of the layers; see above."""
     H, inner = config.hidden_size, config.intermediate_size
     per_token = 2 * (4 * H**2 + 2 * H * inner)
     return float(config.num_hidden_layers * sum(len(w) * (per_token + 4 * len(w) * H) for w in windows))

@@ -6,6 +6,7 @@ that is otherwise idle can show the ratio, so the load that it met is printed.
 """
 
 import argparse
+import functools
 import itertools
 import os
 import tempfile
@@ -14,18 +15,18 @@ from pathlib import Path
 
 from benchmarks.extract_audio import FEATURE_SET, make_clips
 from dferc import engine
-from pipeline.audio import functionals
+from pipeline.audio.functionals import AudioWorker
 
 TARGET = 0.9
 ENGINES = ("local", "ray")
 
 
 def rate(items: list[tuple], name: str, workers: int) -> tuple[float, float]:
-    """Clips per second once every worker has given a result or two, and the seconds until then."""
+    """Return clips per second once every worker has given a result or two, and the seconds until then."""
     where = engine.Workers(workers, cluster="local" if name == "ray" else None)
     warm = 4 * workers
     began = time.perf_counter()
-    results = engine.run(functionals.functionals, items, where, functionals.start, (FEATURE_SET,))
+    results = engine.run(functools.partial(AudioWorker, FEATURE_SET), items, where)
     for _ in range(warm):
         next(results)
     started = time.perf_counter()
@@ -43,9 +44,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         items = list(itertools.islice(itertools.cycle(make_clips(Path(folder), 40)), options.clips))
         for turn, name in itertools.product(range(options.turns), ENGINES):
-            found, start_s = rate(items, name, options.workers)
-            rates[name].append(found)
-            print(f"engines  turn {turn + 1}, {name}: {found:.1f} clips/s after a start of {start_s:.1f} s", flush=True)
+            clips_per_s, start_s = rate(items, name, options.workers)
+            rates[name].append(clips_per_s)
+            print(
+                f"engines  turn {turn + 1}, {name}: {clips_per_s:.1f} clips/s after a start of {start_s:.1f} s",
+                flush=True,
+            )
     ratio = sum(rates["ray"]) / sum(rates["local"])
     print(
         f"engines  ray / local, {options.clips} clips, {options.turns} turn(s), {options.workers} worker(s): "

@@ -33,7 +33,7 @@ TARGETS = {"one worker / bare": 0.9, "two workers / one": 1.8}
 
 
 def make_clips(folder: Path, count: int) -> list[tuple[str, float, float, float]]:
-    """Items as the stage makes them: path, start_s, end_s, min_s."""
+    """Make the stage's items: path, start_s, end_s, min_s."""
     lengths_s = np.random.default_rng(0).uniform(1, 6, count)
     pictures = [np.full((120, 160), 8 * shade, np.uint8) for shade in range(25)]
     items = []
@@ -48,20 +48,20 @@ def make_clips(folder: Path, count: int) -> list[tuple[str, float, float, float]
 
 
 def one_worker_to_bare(items: list[tuple]) -> tuple[float, float]:
-    """Ratio of throughputs, and the share of our time that decoding takes."""
+    """Return the ratio of throughputs, and the share of our time that decoding takes."""
     smile = functionals.open_smile(FEATURE_SET)
-    functionals.start(FEATURE_SET)
+    worker = functionals.AudioWorker(FEATURE_SET)
     seconds = dict.fromkeys(("bare", "ours", "decode"), 0.0)
     with threadpool_limits(1):
         for item in items:
             samples = _timed(seconds, "decode", read_audio, *item[:3])
             _timed(seconds, "bare", smile.process_signal, samples, SAMPLE_RATE_HZ)
-            _timed(seconds, "ours", functionals.functionals, item)
+            _timed(seconds, "ours", worker, item)
     return seconds["bare"] / seconds["ours"], seconds["decode"] / seconds["ours"]
 
 
 def two_workers_to_one(items: list[tuple], passes: int) -> float:
-    """Ratio of the engine's throughputs; each the better of two alternating runs."""
+    """Return the ratio of the engine's throughputs; each the better of two alternating runs."""
     best = {1: 0.0, 2: 0.0}
     for _ in range(2):
         for workers in best:
@@ -70,8 +70,8 @@ def two_workers_to_one(items: list[tuple], passes: int) -> float:
 
 
 def _throughput(items: list[tuple], workers: int) -> float:
-    """Items per second once all workers are at work."""
-    results = engine.run(_by_whom, items, engine.Workers(workers), functionals.start, (FEATURE_SET,))
+    """Return items per second once all workers are at work."""
+    results = engine.run(NamedWorker, items, engine.Workers(workers))
     seen = set()
     while len(seen) < workers:
         seen.add(next(results)[1][0])
@@ -80,9 +80,15 @@ def _throughput(items: list[tuple], workers: int) -> float:
     return finished / (time.perf_counter() - started)
 
 
-def _by_whom(item: tuple) -> tuple[int, Measured]:
-    """The worker's process id, and what it makes of an item in the stage."""
-    return os.getpid(), functionals.functionals(item)
+class NamedWorker(functionals.AudioWorker):
+    """The stage's worker; its results have the worker's process id beside them."""
+
+    def __init__(self):
+        super().__init__(FEATURE_SET)
+
+    def __call__(self, item: tuple) -> tuple[int, Measured]:
+        """Compute one item."""
+        return os.getpid(), super().__call__(item)
 
 
 def _timed(seconds: dict[str, float], name: str, function: Callable, *arguments: object) -> object:
@@ -100,12 +106,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         items = make_clips(Path(folder), options.clips)
         ratio, decoding = one_worker_to_bare(items)
-        _tell("one worker / bare", ratio, f"decoding is {decoding:.1%} of our time")
+        _report("one worker / bare", ratio, f"decoding is {decoding:.1%} of our time")
         load = f"{engine.default_workers()} CPUs, load average before {os.getloadavg()[0]:.1f}"
-        _tell("two workers / one", two_workers_to_one(items, options.passes), load)
+        _report("two workers / one", two_workers_to_one(items, options.passes), load)
 
 
-def _tell(name: str, ratio: float, remark: str) -> None:
+def _report(name: str, ratio: float, remark: str) -> None:
     target = TARGETS[name]
     print(f"extract_audio  {name}: {ratio:.2f}  (target {target}: {'met' if ratio >= target else 'MISSED'}; {remark})")
 

@@ -16,7 +16,7 @@ import torch
 from dferc.core.device import DEVICES, choose_device
 from pipeline.faces.densenet import FaceNet
 from pipeline.faces.pooling import BATCH, face_vectors, pooled
-from pipeline.faces.speaker_face import Faces
+from pipeline.faces.speaker_face import SpeakerFaces
 
 TARGETS = {"cpu": 0.8, "cuda": 0.9}
 
@@ -32,7 +32,7 @@ def main(image_size: int, utterances: int, repeats: int, device: str) -> None:
         print("no CUDA device: the network is measured on the CPU")
     random = np.random.default_rng(0)
     lengths = random.integers(4, 24, utterances)
-    cuts = [Faces(n, random.integers(0, 256, (n, image_size, image_size), dtype=np.uint8)) for n in lengths]
+    cuts = [SpeakerFaces(n, random.integers(0, 256, (n, image_size, image_size), dtype=np.uint8)) for n in lengths]
     net = FaceNet(image_size=image_size, mean=128, std=64).eval().to(where, memory_format=torch.channels_last)
     faces_NSS = torch.from_numpy(np.concatenate([cut.faces for cut in cuts]))
 

@@ -5,8 +5,8 @@ than 5 %. It is made of several demos (synthetic), each from a seed of its own, 
 `extract_visual` run over it once undisturbed; then again, with everything killed at moments drawn evenly from the time
 that they were at work, and begun anew each time. (`extract_text` takes half a percent of that time, and is left out.)
 
-Told is what was begun in both, in utterances; and whether the files are the same to the byte. Needs the demo's face
-model: `dvc repro`, or --face.
+It prints how many utterances were begun in both, and whether the files are the same to the byte. It needs the demo's
+face model: `dvc repro`, or --face.
 """
 
 import csv
@@ -54,7 +54,7 @@ def run_module(module: str, **options: object) -> None:
     """Run a stage, quietly.
 
     Raises:
-        subprocess.CalledProcessError: it failed; what it said stands on the terminal.
+        subprocess.CalledProcessError: it failed; its message is on the terminal.
     """
     arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
     subprocess.run([sys.executable, "-m", module, *arguments], check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
@@ -67,13 +67,13 @@ def whole(folder: Path, modality: str, **places: object) -> None:
         InputError: it failed.
     """
     stage = counting.start(modality, folder, **places)
-    _, told = stage.communicate()
+    _, errors = stage.communicate()
     if stage.returncode:
-        raise InputError(f"extract_{modality} failed: {told}")
+        raise InputError(f"extract_{modality} failed: {errors}")
 
 
 def moments(times_s: dict[str, list[float]], kills: int, seed: int) -> dict[str, list[int]]:
-    """By stage, after how many begun utterances it is killed: drawn evenly from the time at work of all stages."""
+    """Draw kills evenly from the time at work of all stages; return the numbers of begun utterances, by stage."""
     lengths_s = {modality: times[-1] - times[0] for modality, times in times_s.items()}
     chance = random.Random(seed)
     drawn = {modality: [] for modality in times_s}
@@ -88,7 +88,7 @@ def moments(times_s: dict[str, list[float]], kills: int, seed: int) -> dict[str,
 
 
 def killed(folder: Path, modality: str, after: list[int], **places: object) -> None:
-    """Run a counting stage, kill it each time that so many utterances were begun, and let it end."""
+    """Run a counting stage, kill it after each of these numbers of begun utterances, and let it end."""
     chance = random.Random(0)
     with progress_bar() as bar:
         for count in bar.track(after, description=f"extract_{modality}: killed"):
@@ -100,17 +100,17 @@ def killed(folder: Path, modality: str, after: list[int], **places: object) -> N
 
 
 def measure(folder: Path, demos: int, kills: int, seed: int, face: Path, workers: int) -> None:
-    """Run it all, and tell."""
+    """Run everything and print the figures."""
     make_corpus(folder, demos)
-    told = {"audio": {"workers": workers}, "visual": {"workers": workers, "face": face, "device": "cpu"}}
+    options = {"audio": {"workers": workers}, "visual": {"workers": workers, "face": face, "device": "cpu"}}
     times_s = {}
     for modality in STAGES:
-        whole(folder, modality, **told[modality], **outputs(folder, modality, "quiet"))
+        whole(folder, modality, **options[modality], **outputs(folder, modality, "quiet"))
         times_s[modality] = counting.begun_s(folder)
         (folder / "begun.txt").unlink()
     once = again = 0
     for modality, after in moments(times_s, kills, seed).items():
-        killed(folder, modality, after, **told[modality], **outputs(folder, modality, "killed"))
+        killed(folder, modality, after, **options[modality], **outputs(folder, modality, "killed"))
         work, work_killed = len(times_s[modality]), len(counting.begun(folder))
         (folder / "begun.txt").unlink()
         once, again = once + work, again + work_killed
@@ -127,7 +127,7 @@ def measure(folder: Path, demos: int, kills: int, seed: int, face: Path, workers
 
 
 def outputs(folder: Path, modality: str, run: str) -> dict[str, Path]:
-    """Where a stage writes in one of its runs."""
+    """Return the output paths of a stage in one of its runs."""
     stem = folder / f"{run}-{modality}"
     ends = {"out": ".h5", "problems": ".csv", "log": ".json", "scratch": ".sqlite"}
     return {name: stem.with_suffix(end) for name, end in ends.items()}

@@ -29,19 +29,19 @@ FILES = 4
 
 
 def peak() -> int:
-    """Of this process, resident, in bytes; `getrusage` would count what its parent had before the exec."""
+    """Return the resident peak of this process in bytes; `getrusage` would count its parent before the exec."""
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 
 
 def vector(item: tuple[str, float]) -> tuple[Record, int]:
-    """A vector that depends on the item, and the peak of this worker's memory in bytes."""
+    """Make a vector from the item; return it with the peak of this worker's memory in bytes."""
     _, start_s = item
     record = Record({"features": np.full(WIDTH, start_s, np.float32)})
     return record, peak()
 
 
 def run(folder: Path, count: int, workers: int) -> dict[str, int]:
-    """Extract so many utterances; peak memory of this process and of its workers, in bytes."""
+    """Extract `count` utterances; return the peak memory of this process and of its workers, in bytes."""
     for number in range(FILES):
         (folder / f"{number}.wav").write_bytes(bytes([number]) * 4096)
     rows = [
@@ -55,7 +55,7 @@ def run(folder: Path, count: int, workers: int) -> dict[str, int]:
 
     def compute(indices):
         items = ((rows[i].media, rows[i].start_s) for i in indices)
-        for number, (record, of_worker) in engine.run(vector, items, engine.Workers(workers)):
+        for number, (record, of_worker) in engine.run(engine.stateless(vector), items, engine.Workers(workers)):
             peaks["worker"] = max(peaks["worker"], of_worker)
             yield indices[number], record
         peaks["loop"] = peak()
@@ -79,7 +79,7 @@ def run(folder: Path, count: int, workers: int) -> dict[str, int]:
 
 
 def measure(count: int, workers: int) -> dict[str, int]:
-    """The same, in a process of its own."""
+    """Run it in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.memory", "--only", str(count), "--workers", str(workers)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
@@ -95,8 +95,8 @@ def main() -> None:
         return
     peaks = {count: measure(count, options.workers) for count in SIZES}
     for count, peak_of in peaks.items():
-        told = ", ".join(f"{name} {value / 2**20:.0f} MiB" for name, value in peak_of.items())
-        print(f"memory  {count} utterances: {told} (matrix {count * WIDTH * 4 / 2**20:.0f} MiB)")
+        peaks_mib = ", ".join(f"{name} {value / 2**20:.0f} MiB" for name, value in peak_of.items())
+        print(f"memory  {count} utterances: {peaks_mib} (matrix {count * WIDTH * 4 / 2**20:.0f} MiB)")
     (few, small), (many, large) = peaks.items()
     loop = large["loop"] - small["loop"] - (many - few) * WIDTH * 4
     print(

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from dferc.core.console import console
 from pipeline.faces.finder import Haar, largest
-from pipeline.faces.speaker_face import MOST_LIP_MOTION, Look, cut_faces, start_worker
+from pipeline.faces.speaker_face import MOST_LIP_MOTION, FaceWorker, UtteranceMedia
 from pipeline.media.sound import SAMPLE_RATE_HZ
 from pipeline.rows.utterances import Region
 from pipeline.settings import load_settings
@@ -37,7 +37,9 @@ SMILES, CRIES, SPEECH = "single_face.mp4", "WolfgangLanger_Pexels.mp4", "speech.
 def main(spans: int, opening: float) -> None:
     """Count how often the one is taken whose mouth follows the sound."""
     speech = read_audio(SHARED / "media" / SPEECH, 0.0, 2 * SECONDS)
-    start_worker(load_settings().corpus("meld").extract_visual.model_copy(update={"face": "most_lip_motion"}), 64)
+    cut_faces = FaceWorker(
+        load_settings().corpus("meld").extract_visual.model_copy(update={"face": "most_lip_motion"}), 64
+    )
     smiles = _frames(SMILES, 0.0)
     right, fallen_back, trials = 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
@@ -49,9 +51,9 @@ def main(spans: int, opening: float) -> None:
                 pair[speaker] = talk(pair[speaker], sound, opening, seed=span)
                 pictures = [np.hstack(both) for both in zip(*pair, strict=False)]
                 clip = write_clip(Path(folder, "clip.mp4"), pictures=pictures, frames_per_s=FPS, sound=sound[None])
-                look = Look(str(clip), 0.0, SECONDS, sound=(str(clip), 0.0, SECONDS))
-                [taken] = cut_faces([look]).result
-                halves = [look._replace(region=half) for half in (Region(right=0.5), Region(left=0.5))]
+                part = UtteranceMedia(str(clip), 0.0, SECONDS, sound=(str(clip), 0.0, SECONDS))
+                [taken] = cut_faces([part]).result
+                halves = [part._replace(region=half) for half in (Region(right=0.5), Region(left=0.5))]
                 alone = [found.size / 2 for found in cut_faces(halves).result]
                 trials += 1
                 right += int(np.argmin([abs(taken.size - size) for size in alone])) == speaker

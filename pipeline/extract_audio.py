@@ -1,5 +1,6 @@
 """Stage extract_audio: openSMILE functionals of each utterance's sound -> features/<corpus>/audio.h5."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from dferc.core.console import readable_errors
 from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
 from pipeline.audio import functionals
-from pipeline.extraction.loop import Extractor, ExtractionTally, extract, media_content
+from pipeline.extraction.loop import ExtractionTally, Extractor, extract, media_content
 from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.scratch import Record, Scratch
 from pipeline.extraction.steps import Clock
@@ -35,7 +36,7 @@ def main(places: Places, workers: engine.Workers) -> ExtractionTally:
 def make_extractor(
     rows: list[Utterance], settings: ExtractAudio, raw: Path, scratch: Scratch, workers: engine.Workers
 ) -> Extractor:
-    """The audio extractor of a corpus.
+    """Make the audio extractor of a corpus.
 
     Raises:
         InputError: the feature set is neither known by name nor a readable .conf.
@@ -47,10 +48,9 @@ def make_extractor(
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         heard = (rows[i].heard for i in indices)
         items = ((str(raw.absolute() / file), start_s, end_s, settings.min_s) for file, start_s, end_s in heard)
-        initargs = (engine.absolute(settings.feature_set),)
+        make_worker = functools.partial(functionals.AudioWorker, engine.absolute(settings.feature_set))
         paths = (raw, *(raw / rows[i].heard[0] for i in indices[:1]), Path(settings.feature_set))
-        work = functionals.functionals, items, workers, functionals.start, initargs, paths
-        results = engine.run(*work, together=lambda item: item[0])
+        results = engine.run(make_worker, items, workers, paths, together=lambda item: item[0])
         for number, record in clock.unpacked(results):
             yield indices[number], record
 
@@ -75,7 +75,7 @@ def make_extractor(
 
 
 def _conf_hash(smile: opensmile.Smile, feature_set: str) -> str | None:
-    """Content of a .conf of one's own (not of what it includes); a named set is told by openSMILE's version."""
+    """Hash a .conf of the user's own (not what it includes); a named set is known by openSMILE's version."""
     return file_hash(smile.config_path) if Path(feature_set).is_file() else None
 
 

@@ -1,10 +1,12 @@
-"""Stage extract_text: one vector per utterance from the fine-tuned encoder (METHOD §0) -> features/<corpus>/text.h5.
+"""Stage extract_text: one vector per utterance from the fine-tuned encoder -> features/<corpus>/text.h5.
 
-Batches are formed from all windows of the corpus, whatever is finished already, and a batch is computed whole: rounding
-may depend on what else is in a batch, and a rerun after a kill must give the same bytes. So finished work is known by
-its whole batch; new dialogues at the end of a corpus change the last batch of each length only.
+The vectors are the text inputs of docs/method.md §0. Batches are formed from all windows of the corpus, including those
+that are finished, and a batch is computed whole: rounding may depend on the rest of a batch, and a rerun after a kill
+must give the same bytes. So the key of finished work holds its whole batch; new dialogues at the end of a corpus change
+the last batch of each length only.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ from dferc.core.device import DEVICES, Device, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.engine.options import network_options
-from pipeline.extraction.loop import Extractor, ExtractionTally, extract
+from pipeline.extraction.loop import ExtractionTally, Extractor, extract
 from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.scratch import Record, Scratch
 from pipeline.extraction.steps import Clock
@@ -31,7 +33,7 @@ from pipeline.text.folds import TABLE, fold_folder, read_folds
 from pipeline.text.windows import Window, batches_by_length, dialogue_windows
 
 BATCH_TOKENS = 8192
-"""Tokens of a batch, padding included, unless said otherwise."""
+"""Default number of tokens in a batch, padding included."""
 
 
 @click.command()
@@ -71,7 +73,7 @@ def make_extractor(
     batch_tokens: int = BATCH_TOKENS,
     workers: engine.Workers = engine.HERE,
 ) -> Extractor:
-    """The text extractor of a corpus.
+    """Make the text extractor of a corpus.
 
     Raises:
         InputError: `folder` holds no usable encoder.
@@ -91,15 +93,12 @@ def make_extractor(
             for batch in part.batches
             if not wanted.isdisjoint(_rows(batch))
         ]
-        begin = (settings.max_tokens, where.device.type, settings.precision)
-        place = workers.for_network()
-        results = clock.unpacked(
-            engine.run(encoding.encode_batch, batches, place, encoding.start_encoding, begin, (folder,))
-        )
-        for number, made in results:
-            if isinstance(made, engine.WorkerDied):
-                made = [(row, made) for row in _rows(batches[number][1])]
-            yield from ((row, record) for row, record in made if row in wanted)
+        make_worker = functools.partial(encoding.TextWorker, settings.max_tokens, where.device.type, settings.precision)
+        results = engine.run(make_worker, batches, workers.for_network(), (folder,))
+        for number, records in clock.unpacked(results):
+            if isinstance(records, engine.WorkerDied):
+                records = [(row, records) for row in _rows(batches[number][1])]
+            yield from ((row, record) for row, record in records if row in wanted)
 
     positions = {row.utterance_id: index for index, row in enumerate(rows)}
 
@@ -124,8 +123,8 @@ def make_extractor(
     )
 
 
-class Part(NamedTuple):
-    """What one encoder encodes: its folder, its width, and batches of windows of its dialogues."""
+class EncoderPart(NamedTuple):
+    """The share of one encoder: its folder, its width, and batches of windows of its dialogues."""
 
     folder: Path
     width: int
@@ -134,30 +133,32 @@ class Part(NamedTuple):
 
 def plan_parts(
     rows: Sequence[Utterance], settings: ExtractText, folder: Path, batch_tokens: int
-) -> tuple[list[Part], dict[int, str]]:
-    """Which encoder reads which dialogues: a fold's reads what it was tuned without, the main one all others.
+) -> tuple[list[EncoderPart], dict[int, str]]:
+    """Assign each dialogue to an encoder: a fold's encodes what it was tuned without, the main one all others.
 
     Returns:
-        The parts, the main encoder's first (the models are loaded again one by one: six large ones need not fit), and
-        problems of texts by row.
+        The parts, the main encoder's first, and problems of texts by row. The models are loaded again one by one: six
+        large ones need not fit into memory.
     """
     fold_of = read_folds(folder)
     parts, problems = [], {}
     for fold in (None, *sorted(set(fold_of.values()))):
-        here = folder if fold is None else fold_folder(folder, fold)
-        encoder = load_encoder(here, settings.max_tokens)
+        encoder_folder = folder if fold is None else fold_folder(folder, fold)
+        encoder = load_encoder(encoder_folder, settings.max_tokens)
         windows, strange = dialogue_windows(
             rows, encoder.tokenizer, settings.max_tokens, settings.window, settings.context_share
         )
         windows = [window for window in windows if fold_of.get(rows[window.rows[0]].dialogue_id) == fold]
         problems |= {row: problem for row, problem in strange.items() if fold_of.get(rows[row].dialogue_id) == fold}
         batches = batches_by_length([len(window) for window in windows], batch_tokens)
-        parts.append(Part(here, encoder.width, [[windows[index] for index in batch] for batch in batches]))
+        parts.append(
+            EncoderPart(encoder_folder, encoder.width, [[windows[index] for index in batch] for batch in batches])
+        )
     return parts, problems
 
 
 def weights_hash(folder: Path) -> str:
-    """Hash of the configuration and weights of an encoder and its folds; what the tokenizer does is in the windows."""
+    """Hash the configuration and weights of an encoder and its folds; the tokenizer's effect is in the windows."""
     files = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
     files += [path for fold in sorted(folder.glob("fold-*")) for path in (fold / "config.json", *fold.glob("model*"))]
     files += [path for path in [folder / TABLE] if path.exists()]
@@ -165,7 +166,7 @@ def weights_hash(folder: Path) -> str:
 
 
 def _contents(batches: Sequence[Sequence[Window]]) -> dict[int, list]:
-    """By row, what determines its vector to the bit: the tokens of its whole batch, and its place there."""
+    """Return by row all that determines its vector to the bit: the tokens of its whole batch, and its place there."""
     contents = {}
     for batch in batches:
         tokens = "\n".join(" ".join(map(str, window.tokens)) for window in batch)

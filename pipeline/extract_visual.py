@@ -8,6 +8,7 @@ them with the face, its mean `face_size` as a share of the picture, the number o
 decided the `choice` among them.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,21 +23,21 @@ from dferc.core.device import DEVICES, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
-from pipeline.extraction.loop import Extractor, ExtractionTally, extract, media_content
+from pipeline.extraction.loop import ExtractionTally, Extractor, extract, media_content
 from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.scratch import Record, Scratch
 from pipeline.extraction.steps import Clock, prefetched
 from pipeline.faces import finder as faces
 from pipeline.faces import pooling, speaker_face
 from pipeline.faces.densenet import WIDTH, description_path, load_face_net, read_json
-from pipeline.faces.speaker_face import Faces, Look, cut_faces, start_worker
+from pipeline.faces.speaker_face import SpeakerFaces, UtteranceMedia
 from pipeline.media import files as media
 from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import ExtractVisual, load_settings
 
 GROUP = 4
-"""Utterances of one file, at most, that are decoded in one go, by one worker: more cost less decoding (what lies before
-the first, from a keyframe on, is decoded for each group), fewer leave less undone where something is killed."""
+"""Most utterances of one file that one worker decodes in one pass. More cost less decoding, since the frames from a
+keyframe to the first utterance are decoded for each group. Fewer lose less when something is killed."""
 
 QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 
@@ -47,7 +48,7 @@ QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Of the network.")
 @click.option(
     "--hwaccel",
-    help="Kind of device that decodes, such as cuda. Values may differ from those decoded here; the file says so.",
+    help="Kind of device that decodes, such as cuda. Values may differ from the CPU's; the file names the device.",
 )
 @engine_options
 @readable_errors
@@ -74,7 +75,7 @@ def make_extractor(
     workers: engine.Workers,
     hwaccel: str | None = None,
 ) -> Extractor:
-    """The visual extractor of a corpus.
+    """Make the visual extractor of a corpus.
 
     Args:
         rows: of utterances.csv.
@@ -100,26 +101,22 @@ def make_extractor(
     clock = Clock()
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
-        told = settings.model_copy(update={"finder": engine.absolute(settings.finder)})
+        portable = settings.model_copy(update={"finder": engine.absolute(settings.finder)})
+        make_worker = functools.partial(speaker_face.FaceWorker, portable, image_size, hwaccel)
         paths = (raw, *(raw / rows[i].media for i in indices[:1]), Path(settings.finder))
 
-        def cut(groups: list[list[int]]) -> Iterator[tuple[int, list[Faces] | engine.WorkerDied]]:
-            items = ([_look(rows[i], raw.absolute(), needs_sound) for i in group] for group in groups)
-            begin = (told, image_size, hwaccel)
-            return clock.unpacked(
-                engine.run(cut_faces, items, workers, start_worker, begin, paths, together=lambda looks: looks[0].path)
-            )
+        def cut(groups: list[list[int]]) -> Iterator[tuple[int, list[SpeakerFaces] | engine.WorkerDied]]:
+            items = ([_media(rows[i], raw.absolute(), needs_sound) for i in group] for group in groups)
+            results = engine.run(make_worker, items, workers, paths, together=lambda parts: parts[0].path)
+            return clock.unpacked(results)
 
         cuts = _one_by_one(cut, list(_groups(rows, indices)))
         # On a cluster nothing waits for this process, and two threads must not start and end Ray.
         yield from pooling.pooled(cuts if workers.cluster else prefetched(cuts), network)
 
     def network(batches: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray | engine.WorkerDied]]:
-        begin = (str(weights.absolute()), device.type)
-        place = workers.for_network()
-        return clock.unpacked(
-            engine.run(pooling.batch_vectors, batches, place, pooling.start_network, begin, (weights,))
-        )
+        make_worker = functools.partial(pooling.FaceNetWorker, str(weights.absolute()), device.type)
+        return clock.unpacked(engine.run(make_worker, batches, workers.for_network(), (weights,)))
 
     return Extractor(
         modality="visual",
@@ -144,43 +141,44 @@ def make_extractor(
 
 
 def _groups(rows: Sequence[Utterance], indices: Sequence[int]) -> Iterator[list[int]]:
-    """Rows that lie in one file, at most `GROUP` of them, as they follow one another."""
+    """Yield consecutive rows of one file, at most `GROUP` at a time."""
     for _, same in itertools.groupby(indices, key=lambda index: rows[index].media):
         same = list(same)
         yield from (same[first : first + GROUP] for first in range(0, len(same), GROUP))
 
 
 def _one_by_one(
-    cut: Callable[[list[list[int]]], Iterable[tuple[int, list[Faces] | engine.WorkerDied]]], groups: list[list[int]]
-) -> Generator[tuple[int, Faces | engine.WorkerDied], None, None]:
-    """Row and faces of all groups; those of a group that killed its worker are tried alone, to find the culprit."""
+    cut: Callable[[list[list[int]]], Iterable[tuple[int, list[SpeakerFaces] | engine.WorkerDied]]],
+    groups: list[list[int]],
+) -> Generator[tuple[int, SpeakerFaces | engine.WorkerDied], None, None]:
+    """Yield row and faces of all groups; the rows of a group that killed its worker are tried alone."""
     while groups:
         alone = []
-        for number, made in cut(groups):
-            if not isinstance(made, engine.WorkerDied):
-                yield from zip(groups[number], made, strict=True)
+        for number, faces_of_group in cut(groups):
+            if not isinstance(faces_of_group, engine.WorkerDied):
+                yield from zip(groups[number], faces_of_group, strict=True)
             elif len(groups[number]) == 1:
-                yield groups[number][0], made
+                yield groups[number][0], faces_of_group
             else:
                 alone += groups[number]
         groups = [[row] for row in alone]
 
 
-def _look(row: Utterance, raw: Path, needs_sound: bool) -> Look:
-    """What a worker is given of an utterance; `raw` is absolute."""
+def _media(row: Utterance, raw: Path, needs_sound: bool) -> UtteranceMedia:
+    """Return the item of a worker for an utterance; `raw` is absolute."""
     (picture, *seen), (recording, *heard) = row.seen, row.heard
-    listen = (str(raw / recording), *heard) if needs_sound and row.has_audio else None
-    return Look(str(raw / picture), *seen, listen)
+    sound = (str(raw / recording), *heard) if needs_sound and row.has_audio else None
+    return UtteranceMedia(str(raw / picture), *seen, sound)
 
 
 def _content(raw: Path, scratch: Scratch, needs_sound: bool) -> Callable[[Utterance], object]:
-    """`Extractor.content`: the picture, and the sound where it has a say in which face is taken."""
+    """Make `Extractor.content`: the picture, and the sound where the choice of the face depends on it."""
     seen, heard = (media_content(raw, scratch, part) for part in (lambda row: row.seen, lambda row: row.heard))
     return lambda row: [seen(row), heard(row)] if needs_sound and row.has_audio else seen(row)
 
 
 def _without_network(rows: list[Utterance], described: dict, folder: Path) -> Extractor:
-    """All absent: because no pictures are asked for, or because there are none."""
+    """Make the extractor of a corpus without pictures, by request or because there are none: all rows are absent."""
     reason, pictures = described.get("reason", "no reason given"), [row for row in rows if row.has_video]
     if pictures and described.get("source") != "none":
         raise InputError(

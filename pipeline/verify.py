@@ -1,9 +1,9 @@
-"""Compute a random sample of a features file again and compare: trust in files that were got from others.
+"""Compute a random sample of a features file again and compare: a check of files that come from others.
 
     python -m pipeline.verify --corpus meld --modality audio --sample 20
 
-Needs what made the file: the media, params.yaml, and the models for text and visual. A deviation is told in standard
-deviations of its feature over the file, as the trainer scales it.
+It needs what the file was made from: the media, params.yaml, and the models for text and visual. Deviations are in
+standard deviations of the feature over the file, since the trainer scales by them.
 
 N utterances of the file, S of the sample, D feature width with the quality columns.
 """
@@ -30,14 +30,14 @@ from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import StageSettings, load_settings
 
 TOLERANCE = 1e-3
-"""Largest deviation, in standard deviations of the feature: another CPU or GPU rounds otherwise, and moves the inputs
-of a model less than this."""
+"""Largest accepted deviation, in standard deviations of the feature. Rounding on another CPU or GPU moves a model's
+inputs less than this."""
 
 _ROUNDING = 1e-3
 """Least scale, as a share of a feature's largest value: with `TOLERANCE`, some eight steps of float32."""
 
 _LISTED = 10
-"""Utterances that a message names."""
+"""Most utterances that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Deviation:
     """How far one utterance's recomputed values are from the file's.
 
     Attributes:
-        utterance_id: of it.
+        utterance_id: the utterance.
         largest: in standard deviations of the feature; infinite where only one of the two is present.
-        what: the feature, or what is wrong.
+        what: the feature, or the problem.
     """
 
     utterance_id: str
@@ -58,108 +58,104 @@ class Deviation:
         return f"{self.utterance_id}: {self.largest:.3g} ({self.what})"
 
 
-def deviations(made: Features, extractor: Extractor, sample: list[int]) -> list[Deviation]:
+def deviations(stored: Features, extractor: Extractor, sample: list[int]) -> list[Deviation]:
     """Compute the rows of a sample again, and compare each with the file's.
 
     Args:
-        made: the file.
-        extractor: what would make it here.
+        stored: the file.
+        extractor: that would make the file here.
         sample: rows.
 
     Returns:
         One for each row, in order.
     """
-    file_ND = _with_quality(made.features, [made.quality[name] for name in extractor.quality])
-    scale_D = _scale(file_ND[made.present])
-    names = [*(made.names or map(str, range(made.width))), *extractor.quality]
-    found = {}
+    file_ND = _with_quality(stored.features, [stored.quality[name] for name in extractor.quality])
+    scale_D = _scale(file_ND[stored.present])
+    names = [*(stored.names or map(str, range(stored.width))), *extractor.quality]
+    by_row = {}
     with progress_bar() as bar:
         for row, record in bar.track(extractor.compute(sample), total=len(sample), description="computing again"):
-            found[row] = _deviation(made, row, record, file_ND[row], scale_D, names)
-    return [found[row] for row in sample]
+            by_row[row] = _deviation(stored, row, record, file_ND[row], scale_D, names)
+    return [by_row[row] for row in sample]
 
 
 def _deviation(
-    made: Features,
+    stored: Features,
     row: int,
     record: Record | engine.WorkerDied,
     file_D: np.ndarray,
     scale_D: np.ndarray,
     names: list[str],
 ) -> Deviation:
-    name = made.utterance_id[row]
+    name = stored.utterance_id[row]
     if isinstance(record, engine.WorkerDied):
         return Deviation(name, np.inf, str(record))
     values = record.arrays.get("features")
-    if values is None and made.present[row]:
+    if values is None and stored.present[row]:
         return Deviation(name, np.inf, f"present in the file only; here: {record.problem}")
-    if values is not None and not made.present[row]:
+    if values is not None and not stored.present[row]:
         return Deviation(name, np.inf, "absent in the file only")
     if values is None:
         return Deviation(name, 0.0, "absent in both")
-    quality = [record.arrays[column] for column in names[made.width :]]
+    quality = [record.arrays[column] for column in names[stored.width :]]
     off_D = np.abs(_with_quality(values[None], quality)[0] - file_D) / scale_D
     worst = int(off_D.argmax())
     return Deviation(name, float(off_D[worst]), f"feature {names[worst]}")
 
 
 def _with_quality(features: np.ndarray, quality: list) -> np.ndarray:
-    """Features and quality columns side by side [rows, D], in float64."""
+    """Return features and quality columns side by side [rows, D], in float64."""
     columns = [np.reshape(column, (-1, 1)) for column in quality]
     return np.concatenate([features, *columns], axis=1, dtype=np.float64)
 
 
 def _scale(present_ND: np.ndarray) -> np.ndarray:
-    """Standard deviation of each feature, but no less than its values' own rounding; 1 where all are zero."""
+    """Return each feature's standard deviation, but no less than its values' own rounding; 1 where all are zero."""
     if not len(present_ND):
         return np.ones(present_ND.shape[1])
     scale_D = np.maximum(present_ND.std(axis=0), _ROUNDING * np.abs(present_ND).max(axis=0))
     return np.where(scale_D > 0, scale_D, 1.0)
 
 
-def verify(path: Path, made: Features, rows: list[Utterance], extractor: Extractor, count: int, seed: int) -> None:
-    """Compare a random sample with the file; tells differences in identity first, then how far the values are off.
+def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extractor, count: int, seed: int) -> None:
+    """Compare a random sample with the file; print differences in identity first, then the largest deviation.
 
     Raises:
-        InputError: the file is of other utterances or widths, or values differ; names utterances and deviations.
+        InputError: the file has other utterances or widths, or values differ; it names utterances and deviations.
     """
-    if list(made.utterance_id) != [row.utterance_id for row in rows]:
-        raise InputError(f"{path} is not of the utterances prepared here, in this order: {len(rows)} rows expected.")
-    identity = {**made.identity, "rows_hash": extractor.identity.get("rows_hash")}  # the rows are compared above
+    if list(stored.utterance_id) != [row.utterance_id for row in rows]:
+        raise InputError(f"{path} has not the utterances prepared here, in this order: expected {len(rows)} rows.")
+    identity = {**stored.identity, "rows_hash": extractor.identity.get("rows_hash")}  # the rows are compared above
     differing = sorted(differences(identity, extractor.identity), key=lambda difference: difference[0])
-    for name, there, here in differing:
-        line = f"note: not made as it would be here: {name}: {there!r} in the file, {here!r} here"
+    for name, in_file, current in differing:
+        line = f"note: not made as it would be here: {name}: {in_file!r} in the file, {current!r} here"
         console.print(line, style="yellow", markup=False)
-    if made.width != extractor.width:
-        raise InputError(f"{path} has {made.width} features per utterance; here there would be {extractor.width}.")
-    if made.quality.keys() != set(extractor.quality):
-        there, here = (", ".join(sorted(names)) or "none" for names in (made.quality, extractor.quality))
-        raise InputError(f"{path} has the quality figures {there}; here there would be {here}. Extract it anew.")
+    if stored.width != extractor.width:
+        raise InputError(f"{path} has {stored.width} features per utterance; here there would be {extractor.width}.")
+    if stored.quality.keys() != set(extractor.quality):
+        found, expected = (", ".join(sorted(names)) or "none" for names in (stored.quality, extractor.quality))
+        raise InputError(f"{path} has the quality figures {found}; here there would be {expected}. Extract it anew.")
     wanted = [index for index, row in enumerate(rows) if extractor.wants(row)]
-    strange = sorted(set(np.flatnonzero(made.present).tolist()) - set(wanted))
+    strange = sorted(set(np.flatnonzero(stored.present).tolist()) - set(wanted))
     if strange:
         raise InputError(
-            f"{path} has features of {len(strange)} utterance(s) that have no {made.modality} here, "
+            f"{path} has features of {len(strange)} utterance(s) that have no {stored.modality} here, "
             f"first {rows[strange[0]].utterance_id}."
         )
     chosen = np.random.default_rng(seed).choice(len(wanted), min(count, len(wanted)), replace=False)
-    found = deviations(made, extractor, sorted(wanted[index] for index in chosen))
-    _tell(path, found, len(wanted), bool(differing))
-
-
-def _tell(path: Path, found: list[Deviation], total: int, other_identity: bool) -> None:
-    off = sorted((each for each in found if each.largest > TOLERANCE), key=lambda each: -each.largest)
-    compared = f"{path}: {len(found)} of {total} utterances computed again"
+    compared = deviations(stored, extractor, sorted(wanted[index] for index in chosen))
+    summary = f"{path}: {len(compared)} of {len(wanted)} utterances computed again"
+    off = sorted((one for one in compared if one.largest > TOLERANCE), key=lambda one: -one.largest)
     if off:
-        listed = "".join(f"\n  {each}" for each in off[:_LISTED])
+        listed = "".join(f"\n  {one}" for one in off[:_LISTED])
         more = f"\n  … and {len(off) - _LISTED} more" if len(off) > _LISTED else ""
-        why = " It was made otherwise, as noted above." if other_identity else ""
+        why = " It was made differently, as noted above." if differing else ""
         raise InputError(
-            f"{compared}; {len(off)} differ by more than {TOLERANCE:g} standard deviations:{listed}{more}{why}"
+            f"{summary}; {len(off)} differ by more than {TOLERANCE:g} standard deviations:{listed}{more}{why}"
         )
-    largest = max(found, key=lambda each: each.largest, default=None)
+    largest = max(compared, key=lambda one: one.largest, default=None)
     worst = f"; largest deviation: {largest}" if largest is not None and largest.largest else ", and equal to the bit"
-    console.print(f"{compared}; all within {TOLERANCE:g} standard deviations{worst}", markup=False)
+    console.print(f"{summary}; all within {TOLERANCE:g} standard deviations{worst}", markup=False)
 
 
 def make_extractor(
@@ -172,7 +168,7 @@ def make_extractor(
     workers: engine.Workers,
     scratch: Scratch,
 ) -> Extractor:
-    """The extractor of a modality, as its stage would make it.
+    """Make the extractor of a modality as its stage would make it.
 
     Raises:
         InputError: a model or a setting is not usable.
@@ -204,24 +200,24 @@ _path = click.Path(path_type=Path)
 @click.option(
     "--sample", type=click.IntRange(min=1), default=20, show_default=True, help="Utterances to compute again."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of utterances.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sample.")
 @click.option("--params", type=_path, default="params.yaml", show_default=True, help="Settings.")
 @click.option("--raw", type=_path, help="Folder of the corpus as it came.  [default: data/raw/{corpus}]")
 @click.option("--table", type=_path, help="Utterances.  [default: data/{corpus}/utterances.csv]")
 @click.option("--features", type=_path, help="Folder of the file.  [default: features/{corpus}]")
 @click.option("--models", type=_path, help="Folder of text/ and face/.  [default: models/{corpus}]")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Of the networks.")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Device of the networks.")
 @engine_options
 @readable_errors
 def main(corpus, modality, sample, seed, params, raw, table, features, models, device, workers) -> None:
     """Compute a random sample of a features file again; exit status 1 where it differs."""
     path = (features or Path("features", corpus)) / f"{modality}.h5"
-    made, settings = read_features(path, modality), load_settings(params).corpus(corpus)
+    stored, settings = read_features(path, modality), load_settings(params).corpus(corpus)
     rows = read_utterances_csv(table or Path("data", corpus, "utterances.csv"))
     raw, models = raw or Path("data/raw", corpus), models or Path("models", corpus)
     with tempfile.TemporaryDirectory() as folder, Scratch(Path(folder) / "unused.sqlite") as scratch:
         extractor = make_extractor(modality, rows, settings, raw, models, device, workers, scratch)
-        verify(path, made, rows, extractor, sample, seed)
+        verify(path, stored, rows, extractor, sample, seed)
 
 
 @click.command("verify")

@@ -10,6 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 
+import dferc.core  # noqa: F401 - sets how threads wait, before torch is imported anywhere
 from tests.helpers.common import REPOSITORY
 from tests.helpers.projects import copy_project, dvc
 

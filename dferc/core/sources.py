@@ -7,7 +7,9 @@ package of an entry module or in this one; other imports are libraries.
 import ast
 import functools
 import hashlib
+import importlib.metadata
 import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,18 @@ def code_hash(*entries: str) -> str:
 def imported_modules(*entries: str) -> set[str]:
     """Return the names of `entries` and of all modules of ours that they import, directly or not."""
     return set(_follow(entries))
+
+
+def imported_distributions(*entries: str) -> set[str]:
+    """Return the names, as pip knows them, of the installed packages from which these modules import, directly or not.
+
+    A library's own imports are not followed.
+    """
+    trees = _follow(entries)
+    names = {name.partition(".")[0] for tree in trees.values() for name in _imports(tree)}
+    libraries = names - {module.partition(".")[0] for module in trees} - sys.stdlib_module_names
+    installed = importlib.metadata.packages_distributions()
+    return {distribution for library in libraries for distribution in installed.get(library, ())}
 
 
 def _follow(entries: tuple[str, ...]) -> dict[str, ast.Module]:

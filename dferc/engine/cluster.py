@@ -1,12 +1,13 @@
 """The engine on Ray: how a cluster is started or joined, and left.
 
-Ray is an extra (`pip install '.[ray]'`), imported by `engine.run` only where it is asked for; docs/cluster.md tells how
-to start a cluster, and what was tested.
+Ray is an extra (`pip install '.[ray]'`), imported by `engine.run` only where it is asked for. docs/cluster.md explains
+how to start a cluster, and lists the tests.
 """
 
 import contextlib
 import logging
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -17,43 +18,43 @@ from pathlib import Path
 from typing import Any
 
 from dferc.core.errors import InputError
+from dferc.core.sources import find_source, imported_modules
 from dferc.engine.common import Workers, default_workers
 from dferc.engine.dealing import Dealer
-from dferc.engine.job import Job, there
-from dferc.engine.local import here
+from dferc.engine.job import Job, defining_modules
+from dferc.engine.local import run_here
 
 try:
     import ray
 except ModuleNotFoundError:
     raise InputError("--engine ray needs Ray, which is not installed: pip install '.[ray]'") from None
 
-from dferc.engine.actors import Crew
+from dferc.engine.actors import RayCrew
 
 LOCAL = "local"
-"""The address for which Ray is started on this machine, and ended afterwards."""
+"""The address that starts Ray on this machine, and ends it afterwards."""
 
 _CONNECT_S = 5.0
-"""Patience with an address: Ray's own is minutes."""
+"""Seconds until an address must answer; Ray itself would wait for minutes."""
 
 _STORE_BYTES = 256 << 20
-"""Ray's store of what is on its way, where it is started here (its own choice is a third of the memory)."""
+"""Size of Ray's object store where it is started here; Ray's default is a third of the memory."""
 
 
-def results(
-    function: Callable[[Any], Any],
+def run_on_cluster(
+    make_worker: Callable[[], Callable[[Any], Any]],
     items: Iterable[Any],
     workers: Workers,
-    initializer: Callable[..., None] | None,
-    initargs: tuple,
     paths: Sequence[Path],
     together: Callable[[Any], Hashable] | None,
 ) -> Iterator[tuple[int, Any]]:
     """Run everything; see `engine.run`.
 
     Left early, it cancels nothing: the few items in flight end with the connection. (Ray 2.60 aborts this process
-    where a result arrives for what has just been ended by force.)
+    where a result arrives for an actor that was just ended by force.)
     """
-    with connected(workers):
+    modules = defining_modules(make_worker)
+    with connected(workers, modules):
         has = ray.cluster_resources()
         if workers.cpus and has.get("CPU", 0) < workers.cpus:
             raise InputError(
@@ -63,26 +64,32 @@ def results(
         if not has.get("GPU"):
             workers = replace(workers, gpus=0.0)
         if workers.cpus or workers.gpus:
-            job = Job(function, initializer, initargs, there(paths), 1 if workers.cpus else _threads())
-            yield from Crew(job, Dealer(items, together), workers).results()
+            # A network on a GPU has as many CPU threads as it would have in this process.
+            threads = 1 if workers.cpus or "torch" not in sys.modules else sys.modules["torch"].get_num_threads()
+            job = Job(pickle.dumps(make_worker), modules, existing(paths), threads)
+            yield from RayCrew(job, Dealer(items, together), workers).results()
         else:  # a network, and no GPU
-            yield from here(function, items, initializer, initargs)
+            yield from run_here(make_worker, items)
 
 
-def _threads() -> int:
-    """Of a network in this process."""
-    return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
+def existing(paths: Sequence[Path]) -> list[str]:
+    """Return the paths that exist here, absolute: every other machine must see them."""
+    return [str(path.absolute()) for path in paths if path.exists()]
 
 
 @contextlib.contextmanager
-def connected(workers: Workers) -> Iterator[None]:
-    """Be connected to Ray, by the caller's connection if there is one."""
+def connected(workers: Workers, modules: Sequence[str]) -> Iterator[None]:
+    """Connect to Ray, or use the caller's connection if there is one; the code of `modules` goes with it."""
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the first is raised; others would be told besides
-    with _sigterm_kept():
-        _start(workers) if workers.cluster == LOCAL else _join(workers.cluster)
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the first is raised; Ray would print the others
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _start(workers) if workers.cluster == LOCAL else _join(workers.cluster, modules)
+    finally:  # Ray sets a handler of its own, which would end a command without a word
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
     try:
         yield
     finally:
@@ -90,7 +97,8 @@ def connected(workers: Workers) -> Iterator[None]:
 
 
 def _start(workers: Workers) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    """Start Ray on this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     try:
         ray.init(
             LOCAL,
@@ -101,48 +109,30 @@ def _start(workers: Workers) -> None:
             logging_level=logging.ERROR,
             _system_config={"worker_niceness": 0},  # Ray's own choice is 15: beside other work it would get a fraction
         )
-    except Exception as error:  # Ray raises just that where it does not come up in time
+    except Exception as error:  # Ray raises a bare Exception where it does not come up in time
         raise InputError(
             f"Ray cannot be started on this machine: {error}. Is it short of time, memory or disk? Try again, or "
             "do without: --engine local."
         ) from error
 
 
-def _join(address: str) -> None:
-    """Join a cluster; our own code goes with it, for machines that have none."""
+def _join(address: str, modules: Sequence[str]) -> None:
+    """Join a cluster, and take our own code there for machines that have none."""
     if address != "auto":
-        _verify_reachable(address)
-    folders = [Path(__file__).parents[2] / package for package in ("dferc", "pipeline")]
-    code = [str(folder) for folder in folders if folder.is_dir()]  # dferc may be installed alone
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no Ray cluster answers at {address} ({error}). Expected host:port as `ray start --head` prints it, "
+                "or auto on a machine of the cluster; see docs/cluster.md."
+            ) from None
+    packages = {module.partition(".")[0] for module in imported_modules(*modules)}
+    code = [str(source.parent) for package in sorted(packages) if (source := find_source(package))]
     try:
         ray.init(address, runtime_env={"py_modules": code}, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises just that where it does not come up in time
-        raise InputError(f"the Ray cluster at {address} cannot be joined: {error}. {_remedy(error)}") from error
-
-
-def _remedy(error: Exception) -> str:
-    if "ersion mismatch" in str(error):
-        return "Install the same Python and the same Ray on every machine (constraints.txt), and start it again."
-    return "If it asks for a token, set RAY_AUTH_MODE=token; see docs/cluster.md."
-
-
-def _verify_reachable(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"no Ray cluster answers at {address} ({error}). Expected host:port as `ray start --head` tells it, or "
-            "auto on a machine of the cluster; see docs/cluster.md."
-        ) from None
-
-
-@contextlib.contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Keep the handler of SIGTERM: Ray sets its own, by which a command would end as if nothing had been kept."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+    except Exception as error:  # Ray raises a bare Exception where it does not come up in time
+        remedy = "If it asks for a token, set RAY_AUTH_MODE=token; see docs/cluster.md."
+        if "ersion mismatch" in str(error):
+            remedy = "Install the same Python and the same Ray on every machine (constraints.txt), and start it again."
+        raise InputError(f"the Ray cluster at {address} cannot be joined: {error}. {remedy}") from error

@@ -1,49 +1,53 @@
-"""Which worker gets which item: those of one file stay with one worker, while the others have work of their own."""
+"""Which worker gets which item: the items of one file stay with one worker while the others have work of their own."""
 
 import itertools
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from dferc.engine.common import Task
-
 RUN = 256
-"""Items of one file that wait for one worker, at most: memory stays flat, and a long file is shared out earlier."""
+"""Most items of one file that wait for one worker: memory stays flat, and a long file is shared out earlier."""
+
+
+@dataclass(slots=True)
+class PendingItem:
+    """An item under way, and how many workers have died of it."""
+
+    index: int
+    item: Any
+    deaths: int = 0
 
 
 class Dealer:
-    """Deals out items in their order; what belongs together goes to one worker.
+    """Deals out items in their order; items that belong together go to one worker.
 
-    Only where nothing else is left does a worker help another: it takes half of what waits for the busiest. So does
-    what waits for one that died and asks no more find its way.
+    Only where nothing else is left does a worker help another: it takes half of the longest queue. A dead worker's
+    queue is redistributed the same way.
 
     Args:
         items: consumed lazily.
-        together: of an item, what it has in common with those that belong to it; they follow one another. None: each
-            belongs to itself.
+        together: key of an item; consecutive items with equal keys belong together. None: each item stands alone.
     """
 
     def __init__(self, items: Iterable[Any], together: Callable[[Any], Hashable] | None = None):
-        tasks = (Task(index, item) for index, item in enumerate(items))
-        self._runs = ([task] for task in tasks) if together is None else _runs(tasks, together)
-        self._waiting: dict[Hashable, deque[Task]] = {}
+        pending = (PendingItem(index, item) for index, item in enumerate(items))
+        self._runs = ([item] for item in pending) if together is None else _runs(pending, together)
+        self._queues: dict[Hashable, deque[PendingItem]] = {}
 
-    def deal(self, worker: Hashable) -> Task | None:
-        """The next task of a worker; None: nothing is left for anybody."""
-        if not self._waiting.get(worker):
-            self._waiting[worker] = self._next_run()
-        return self._waiting[worker].popleft() if self._waiting[worker] else None
+    def deal(self, worker: Hashable) -> PendingItem | None:
+        """Return the next item of a worker; None if nothing is left for anybody."""
+        if not self._queues.get(worker):
+            run = next(self._runs, None)
+            self._queues[worker] = self._half_of_the_longest() if run is None else deque(run)
+        return self._queues[worker].popleft() if self._queues[worker] else None
 
-    def _next_run(self) -> deque[Task]:
-        run = next(self._runs, None)
-        return self._half_of_the_longest() if run is None else deque(run)
-
-    def _half_of_the_longest(self) -> deque[Task]:
-        longest = max(self._waiting.values(), key=len, default=deque())
+    def _half_of_the_longest(self) -> deque[PendingItem]:
+        longest = max(self._queues.values(), key=len, default=deque())
         return deque(reversed([longest.pop() for _ in range((len(longest) + 1) // 2)]))
 
 
-def _runs(tasks: Iterator[Task], together: Callable[[Any], Hashable]) -> Iterator[list[Task]]:
-    for _, same in itertools.groupby(tasks, key=lambda task: together(task.item)):
+def _runs(pending: Iterator[PendingItem], together: Callable[[Any], Hashable]) -> Iterator[list[PendingItem]]:
+    for _, same in itertools.groupby(pending, key=lambda item: together(item.item)):
         while run := list(itertools.islice(same, RUN)):
             yield run

@@ -1,143 +1,102 @@
-"""What travels to the workers of a cluster: the function, how it begins, and what a machine must have for it."""
+"""The job that travels to the workers of a cluster: how to make a worker, and the requirements for its machine."""
 
-import hashlib
+import functools
 import importlib.metadata
-import importlib.util
 import os
+import pickle
 import platform
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from dferc.core.errors import InputError
-from dferc.engine.common import call, single_thread, use_threads
-
-_PACKAGES = ("av", "numpy", "opencv-python-headless", "opensmile", "ray", "tokenizers", "torch", "transformers")
-"""On which values may depend."""
-
-_OURS = ("dferc", "pipeline")
+from dferc.core.sources import code_hash, find_source, imported_distributions
+from dferc.engine.common import use_threads
 
 
-def versions() -> dict[str, str | None]:
-    """Of Python and of the packages on which values may depend; None = not installed."""
-    found = {"Python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def loaded_sources() -> tuple[str, ...]:
-    """Our own source files that this process has loaded, as package/file.
-
-    A module of our name that lies elsewhere (an adapter of the user's own) is not ours to compare.
-    """
-    found = set()
-    for name, module in list(sys.modules.items()):
-        package = name.partition(".")[0]
-        if package in _OURS and getattr(module, "__file__", None):
-            file, folder = Path(module.__file__), _folder(package)
-            if file.is_relative_to(folder):
-                found.add(f"{package}/{file.relative_to(folder).as_posix()}")
-    return tuple(sorted(found))
-
-
-def code_hash(sources: Sequence[str]) -> str:
-    """Of these files as they are on this machine."""
-    found = [_folder(package) / file for package, _, file in (source.partition("/") for source in sources)]
-    return hashlib.sha256(b"".join(path.read_bytes() if path.exists() else b"missing" for path in found)).hexdigest()[
-        :12
-    ]
-
-
-def _folder(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    return Path(spec.submodule_search_locations[0] if spec else package)
-
-
-def there(paths: Sequence[Path]) -> list[str]:
-    """Those paths that exist here, absolute: what every other machine must see."""
-    return [str(path.absolute()) for path in paths if path.exists()]
+def defining_modules(make_worker: Callable) -> tuple[str, ...]:
+    """Return the modules of ours in which a worker is defined; all code of a worker is imported from there."""
+    parts, names = [make_worker], {__name__}
+    for part in parts:
+        if isinstance(part, functools.partial):
+            parts += filter(callable, (part.func, *part.args, *part.keywords.values()))
+        names.add(part.__module__)
+    return tuple(sorted(name for name in names if name != "__main__" and find_source(name)))
 
 
 @dataclass
 class Job:
-    """Made where the command runs, sent to every worker.
+    """Work of a cluster's workers; made where the command runs, and sent to each of them.
 
     Attributes:
-        function: of one item.
-        initializer: called once in each worker, with `initargs`.
-        initargs: its arguments.
+        make_worker: pickled, so that a machine is verified before it imports the worker's code.
+        modules: that define the worker (`defining_modules`).
         paths: that every machine must see, absolute.
-        threads: of a worker's numeric libraries; a network on a CPU rounds otherwise with another number.
-        versions: of the packages where the command runs.
-        sources: our own code there, by file.
-        code: its hash.
+        threads: of a worker's numeric libraries; a network on a CPU rounds differently with another number.
+        distributions: installed packages from which the code imports.
+        installed: versions where the command runs.
     """
 
-    function: Callable[[Any], Any]
-    initializer: Callable[..., None] | None = None
-    initargs: tuple = ()
+    make_worker: bytes
+    modules: Sequence[str]
     paths: Sequence[str] = ()
     threads: int = 1
-    versions: dict[str, str | None] = field(default_factory=versions)
-    sources: tuple[str, ...] = field(default_factory=loaded_sources)
-    code: str = ""
+    distributions: Sequence[str] = field(init=False)
+    installed: dict[str, str] = field(init=False)
 
     def __post_init__(self):
-        self.code = code_hash(self.sources)
+        self.distributions = sorted(imported_distributions(*self.modules))
+        self.installed = self._installed()
 
-    def start(self) -> None:
-        """Begin, in a worker.
+    def make_worker_here(self) -> Callable[[Any], Any]:
+        """Make the worker function in a process of the cluster.
 
         Raises:
-            InputError: this machine is not fit, or the initializer says so; it names the machine.
-            Exception: what the initializer raises.
+            InputError: this machine is unfit, or the worker refuses its settings; the message names the machine.
+            Exception: what `make_worker` raises.
         """
-        self.verify_machine()
-        single_thread() if self.threads == 1 else use_threads(self.threads)
-        if self.initializer is not None:
+        self._verify_machine()
+        use_threads(self.threads)
+        try:
+            return pickle.loads(self.make_worker)()
+        except InputError as error:
+            raise InputError(f"machine {machine()} of the cluster: {error}") from error
+
+    def _installed(self) -> dict[str, str]:
+        """Return the versions on this machine: of Python, of the packages, of our code."""
+        versions = {"Python": platform.python_version()}
+        for name in self.distributions:
             try:
-                self.initializer(*self.initargs)
-            except InputError as error:
-                raise InputError(f"machine {machine()} of the cluster: {error}") from error
+                versions[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                versions[name] = "missing"
+        code = code_hash(*self.modules) if all(map(find_source, self.modules)) else "missing"
+        return versions | {"our code": code}
 
-    def work(self, item: Any) -> Any:
-        """The result of one item, in a worker that has begun."""
-        return call(self.function, item)
-
-    def verify_machine(self) -> None:
-        """Check that this machine can give the same results as the one that asks for them.
-
-        Raises:
-            InputError: it lacks a path, or has another version of a package; it names the machine.
-        """
+    def _verify_machine(self) -> None:
+        """Check that this machine can give the same results as the one where the command runs."""
         for path in self.paths:
             if not os.path.exists(path):
                 raise InputError(
                     f"machine {machine()} of the cluster lacks {path}. Every machine needs the same files under the "
                     "same path: share the folder, or copy it there."
                 )
-        found = versions() | {"our code": code_hash(self.sources)}
-        other = [
-            f"{name} {found[name] or 'missing'}, here {asked}"
-            for name, asked in (self.versions | {"our code": self.code}).items()
-            if found[name] != asked
+        found = self._installed()
+        differing = [
+            f"{name} {found[name]}, here {version}"
+            for name, version in self.installed.items()
+            if found[name] != version
         ]
-        if other:
+        if differing:
             raise InputError(
-                f"machine {machine()} of the cluster has {'; '.join(other)}. Values could depend on where they were "
-                "computed: install the same versions everywhere (constraints.txt)."
+                f"machine {machine()} of the cluster has {'; '.join(differing)}. Values could depend on where they "
+                "were computed: install the same versions everywhere (constraints.txt)."
             )
 
 
 def machine() -> str:
-    """Name and address of this machine of the cluster."""
+    """Return the name and address of this machine of the cluster."""
     import ray  # an extra
 
     return f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"

@@ -1,4 +1,4 @@
-"""The options by which a command is told where its work runs: --workers, --engine and --address."""
+"""The options that choose where the work of a command runs: --workers, --engine and --address."""
 
 import functools
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from dferc.engine import Workers
 
 
 def engine_options(command: Callable) -> Callable:
-    """Decorate a click command; what was chosen is handed on as `workers`.
+    """Decorate a click command; the choice is handed on as `workers`.
 
-    None of them can change a result, so none stands in params.yaml; `dvc repro` is told by the environment.
+    None of the options can change a result, so none is in params.yaml; `dvc repro` reads the environment variables.
     """
     return click.option(
         "--workers",
@@ -22,7 +22,7 @@ def engine_options(command: Callable) -> Callable:
 
 
 def network_options(command: Callable) -> Callable:
-    """The same for a command whose whole work is a network: here in this process, by Ray on a cluster's GPUs."""
+    """Decorate a command whose whole work is a network: it runs in this process, or by Ray on a cluster's GPUs."""
 
     @click.option(
         "--engine",
@@ -39,16 +39,11 @@ def network_options(command: Callable) -> Callable:
     )
     @functools.wraps(command)
     def wrapped(*args, engine: str, address: str | None, workers: int | None = None, **options):
-        return command(*args, workers=_chosen(workers, engine, address), **options)
+        if engine == "local" and address:
+            raise click.UsageError(f"--address {address} is the address of a Ray cluster: add --engine ray.")
+        if engine == "ray" and workers == 0:
+            raise click.UsageError("--workers 0 is this process; --engine ray needs one worker at least.")
+        cluster = None if engine == "local" else address or "local"
+        return command(*args, workers=Workers(workers, cluster), **options)
 
     return wrapped
-
-
-def _chosen(count: int | None, engine: str, address: str | None) -> Workers:
-    if engine == "local":
-        if address:
-            raise click.UsageError(f"--address {address} is of a Ray cluster: add --engine ray.")
-        return Workers(count)
-    if count == 0:
-        raise click.UsageError("--workers 0 is this process; --engine ray needs one worker at least.")
-    return Workers(count, cluster=address or "local")

@@ -12,11 +12,10 @@ from dferc.engine import Workers
 from dferc.evaluation.evaluate import SCORED, evaluate, zero_f1
 from dferc.evaluation.files import mean_and_spread, write_evaluation
 from dferc.store.hdf5 import read_corpus
-from dferc.training.display import show_settings
+from dferc.training.display import SweepTable, show_settings, show_sweep
 from dferc.training.resume import remove_abandoned
 from dferc.training.run import refuse_other_settings
 from dferc.training.sweep import Sweep, finish_variant, perform, place, refuse_failures, status_folder
-from dferc.training.sweep_display import SweepTable, show_sweep
 
 
 def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: bool) -> None:

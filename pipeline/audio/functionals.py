@@ -1,4 +1,4 @@
-"""Functionals of openSMILE over an utterance's sound, computed in a worker process.
+"""openSMILE functionals of an utterance's sound, computed in a worker process.
 
 D functionals of the feature set.
 """
@@ -21,7 +21,7 @@ _COVERED = 0.9
 
 
 def open_smile(feature_set: str) -> opensmile.Smile:
-    """OpenSMILE's functionals of a feature set by name, or of a .conf file.
+    """Load openSMILE with a feature set by name, or with a .conf file.
 
     Raises:
         InputError: neither a known name nor a .conf that openSMILE can read.
@@ -38,50 +38,48 @@ def open_smile(feature_set: str) -> opensmile.Smile:
         ) from None
 
 
-# ---------------------------------------------------------------------------------------------------- in a worker
-
-_smile: opensmile.Smile | None = None
-_files = media.LastOpened(sound.SoundFile)
-
-
-def start(feature_set: str) -> None:
-    """Prepare a process for `functionals`: an openSMILE set by name, or the path of a .conf."""
-    global _smile
-    _smile = open_smile(feature_set)
-    _files.close()  # where the process has worked before, on what may be another file by now
-
-
-def functionals(item: tuple[str, float, float, float]) -> Measured:
-    """Decode one utterance's sound and compute its functionals.
+class AudioWorker:
+    """Computes the functionals of one utterance after another, and keeps the last file open.
 
     Args:
-        item: path, start_s, end_s, and the shortest sound that has functionals, in seconds.
-
-    Returns:
-        A record: `features` [D], or a problem, or both where part of the sound is missing.
+        feature_set: see `open_smile`.
     """
-    path, start_s, end_s, min_s = item
-    clock = Clock()
-    try:
-        with clock.step("decode"):
-            samples = _files(path).read(start_s, end_s)
-    except media.MediaError as error:
-        return Measured(Record(problem=error.problem), clock.seconds)
-    with clock.step("openSMILE"):
-        record = _described(samples, end_s - start_s, min_s)
-    return Measured(record, clock.seconds)
 
+    def __init__(self, feature_set: str):
+        self._smile = open_smile(feature_set)
+        self._open = media.LastOpened(sound.SoundFile)
 
-def _described(samples: np.ndarray, asked_s: float, min_s: float) -> Record:
-    found_s = len(samples) / sound.SAMPLE_RATE_HZ
-    if found_s < min_s or not len(samples):
-        return Record(problem=f"too short: {found_s:.3f} s of sound, functionals need {min_s} s")
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # "Segment too short": listed below
+    def __call__(self, item: tuple[str, float, float, float]) -> Measured:
+        """Decode one utterance's sound and compute its functionals.
+
+        Args:
+            item: path, start_s, end_s, and the shortest sound that has functionals, in seconds.
+
+        Returns:
+            A record: `features` [D], or a problem, or both where part of the sound is missing.
+        """
+        path, start_s, end_s, min_s = item
+        clock = Clock()
         try:
-            values = _smile(samples, sound.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
-        except OpenSmileException as error:
-            return Record(problem=f"openSMILE failed: {error}")
-    if not np.isfinite(values).all():
-        return Record(problem=f"values not finite: openSMILE on {found_s:.3f} s of sound")
-    partly = f"sound incomplete: {found_s:.2f} s of {asked_s:.2f} s" if found_s < _COVERED * asked_s else ""
-    return Record({"features": values}, partly)
+            with clock.step("decode"):
+                samples = self._open(path).read(start_s, end_s)
+        except media.MediaError as error:
+            return Measured(Record(problem=error.problem), clock.seconds)
+        with clock.step("openSMILE"):
+            record = self._describe(samples, end_s - start_s, min_s)
+        return Measured(record, clock.seconds)
+
+    def _describe(self, samples: np.ndarray, expected_s: float, min_s: float) -> Record:
+        length_s = len(samples) / sound.SAMPLE_RATE_HZ
+        if length_s < min_s or not len(samples):
+            return Record(problem=f"too short: {length_s:.3f} s of sound, functionals need {min_s} s")
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # "Segment too short": listed below
+            try:
+                values = self._smile(samples, sound.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
+            except OpenSmileException as error:
+                return Record(problem=f"openSMILE failed: {error}")
+        if not np.isfinite(values).all():
+            return Record(problem=f"values not finite: openSMILE on {length_s:.3f} s of sound")
+        partly = length_s < _COVERED * expected_s
+        problem = f"sound incomplete: {length_s:.2f} s of {expected_s:.2f} s" if partly else ""
+        return Record({"features": values}, problem)

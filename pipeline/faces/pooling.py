@@ -1,4 +1,4 @@
-"""From the faces of utterances, as they come, to one record for each: batches through the network, then means.
+"""One record per utterance from its faces: batches of many utterances through the network, then means.
 
 B faces of a batch, S side of a face in pixels, D pooled values of a face.
 """
@@ -15,7 +15,7 @@ from dferc.engine.common import WorkerDied
 from pipeline.extraction.scratch import Record
 from pipeline.extraction.steps import Clock, Measured
 from pipeline.faces.densenet import WIDTH, FaceNet, load_face_net
-from pipeline.faces.speaker_face import Faces
+from pipeline.faces.speaker_face import SpeakerFaces
 
 BATCH = 32
 """Faces per forward pass, always: the last batch is padded. Convolutions may round otherwise in another batch size, and
@@ -27,13 +27,13 @@ class _Pending:
     """An utterance whose faces are on their way through the network; `missing` of their vectors are not back yet."""
 
     number: int
-    cut: Faces
+    cut: SpeakerFaces
     vectors: list
     missing: int
 
 
 def pooled(
-    cuts: Iterable[tuple[int, Faces | WorkerDied]],
+    cuts: Iterable[tuple[int, SpeakerFaces | WorkerDied]],
     network: Callable[[Iterator[np.ndarray]], Iterable[tuple[int, np.ndarray | WorkerDied]]],
 ) -> Iterator[tuple[int, Record | WorkerDied]]:
     """Send the faces of utterances through the network, and average within each utterance.
@@ -62,18 +62,18 @@ def pooled(
 
 
 def _batches(cuts, owners, faceless) -> Iterator[np.ndarray]:
-    """Full batches, then what is left; whose faces they are goes into `owners`, what has none into `faceless`."""
+    """Yield full batches, then the remainder. Note whose faces they are in `owners`, records without in `faceless`."""
     waiting: list[tuple[_Pending, int]] = []
     sent = 0
     for number, cut in cuts:
         if isinstance(cut, WorkerDied) or not len(cut.faces):
             faceless.append((number, cut if isinstance(cut, WorkerDied) else _record(cut, [])))
-            ready = [[]]  # nothing, through the network: what has no face is kept now, not after the next full batch
+            ready = [[]]  # an empty batch: a record without a face is kept now, not after the next full batch
         else:
             pending = _Pending(number, cut, [None] * len(cut.faces), len(cut.faces))
             waiting += [(pending, place) for place in range(len(cut.faces))]
             full = len(waiting) - len(waiting) % BATCH
-            ready, waiting = [waiting[at : at + BATCH] for at in range(0, full, BATCH)], waiting[full:]
+            ready, waiting = [waiting[first : first + BATCH] for first in range(0, full, BATCH)], waiting[full:]
         for batch in ready:
             owners[sent] = batch
             sent += 1
@@ -87,7 +87,7 @@ def _stack(batch: list[tuple[_Pending, int]]) -> np.ndarray:
     return np.stack([pending.cut.faces[place] for pending, place in batch]) if batch else np.zeros((0, 0, 0), np.uint8)
 
 
-def _record(cut: Faces, vectors: list) -> Record | WorkerDied:
+def _record(cut: SpeakerFaces, vectors: list) -> Record | WorkerDied:
     died = next((vector for vector in vectors if isinstance(vector, WorkerDied)), None)
     if died is not None:
         return died
@@ -107,28 +107,28 @@ def _record(cut: Faces, vectors: list) -> Record | WorkerDied:
     return Record(arrays | {"features": mean}, cut.problem)
 
 
-# ------------------------------------------------------------------------------------------- where the network is
+class FaceNetWorker:
+    """Computes the pooled values of batches of faces.
 
-_net: FaceNet | None = None
+    Args:
+        weights: file of the weights.
+        device: cpu or cuda.
+    """
 
+    def __init__(self, weights: str, device: str):
+        self._net = load_face_net(Path(weights)).to(choose_device(device, "float32").device)
 
-def start_network(weights: str, device: str) -> None:
-    """Prepare a process for `batch_vectors`: the file of the weights, and cpu or cuda."""
-    global _net
-    _net = load_face_net(Path(weights)).to(choose_device(device, "float32").device)
-
-
-def batch_vectors(faces_BSS: np.ndarray) -> Measured:
-    """Pooled values [B, D] float32 of a batch, by the network of this process."""
-    clock = Clock()
-    with clock.step("network"):
-        vectors_BD = face_vectors(_net, faces_BSS)
-    return Measured(vectors_BD, clock.seconds)
+    def __call__(self, faces_BSS: np.ndarray) -> Measured:
+        """Return the pooled values [B, D] float32 of a batch."""
+        clock = Clock()
+        with clock.step("network"):
+            vectors_BD = face_vectors(self._net, faces_BSS)
+        return Measured(vectors_BD, clock.seconds)
 
 
 @torch.inference_mode()
 def face_vectors(net: FaceNet, faces_BSS: np.ndarray) -> np.ndarray:
-    """Pooled values [B, D] float32 of at most `BATCH` faces [B, S, S] uint8, computed in a batch of `BATCH`."""
+    """Compute pooled values [B, D] float32 of at most `BATCH` faces [B, S, S] uint8, computed in a batch of `BATCH`."""
     if not len(faces_BSS):
         return np.zeros((0, WIDTH), np.float32)
     padded = np.zeros((BATCH, *faces_BSS.shape[1:]), np.uint8)

@@ -1,9 +1,9 @@
 """The speaker's face in each sampled frame of an utterance, cut out in a worker process.
 
-Where several people are in the picture, `extract_visual.face` says whose face is taken. `largest`: in each frame the
-largest, whoever it is; the camera mostly shows the speaker closest. `longest_track`: one person's, the one seen in most
-frames. `most_lip_motion`: one person's, the one whose lips move with the sound (`pipeline.faces.lips`); the longest
-track's where there is but one track, no sound, or nobody whose lips move with it.
+Where several people are in the picture, the setting `extract_visual.face` chooses one. `largest`: in each frame the
+largest face, since the camera mostly shows the speaker closest. `longest_track`: the person seen in most frames.
+`most_lip_motion`: the person whose lips move with the sound (`pipeline.faces.lips`); the longest track where there is
+only one track, no sound, or nobody whose lips move with it.
 """
 
 import functools
@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.extraction.steps import Clock, Measured
 from pipeline.faces import lips
-from pipeline.faces.finder import WHOLE_FRAME, Box, Finder, cut, largest, make_finder, within
+from pipeline.faces.finder import WHOLE_FRAME, Box, cut, largest, make_finder, within
 from pipeline.faces.tracks import Track, is_cut, link, longest, thumbnail
 from pipeline.media.files import LastOpened, MediaError, verify_hwaccel
 from pipeline.media.pictures import PictureFile, Span
@@ -27,21 +27,21 @@ if TYPE_CHECKING:  # another stage's setting must not change the hash of this co
     from pipeline.settings import ExtractVisual
 
 LARGEST, LONGEST_TRACK, MOST_LIP_MOTION = range(3)
-"""What decided, as `quality/choice` has it."""
+"""Rules that can decide the choice, as `quality/choice` stores them."""
 
 VERSION = 1
-"""Of the choice among tracks; to be raised whenever another face may come to be chosen."""
+"""Version of the choice among tracks; to be raised whenever it may choose another face."""
 
 
-class Look(NamedTuple):
-    """Where an utterance is seen and heard.
+class UtteranceMedia(NamedTuple):
+    """Files and times at which an utterance is seen and heard.
 
     Attributes:
         path: file of the picture.
         start_s: begin of the utterance there.
         end_s: its end.
-        region: part of the picture that shows the speaker; nothing outside it is looked at.
-        sound: file, begin and end of the sound; None = there is none, or it is not asked for.
+        region: part of the picture that shows the speaker; nothing outside it is used.
+        sound: file, begin and end of the sound; None = there is none, or it is not needed.
     """
 
     path: str
@@ -52,13 +52,13 @@ class Look(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
-    """The faces of one utterance.
+class SpeakerFaces:
+    """Faces of one utterance's speaker.
 
     Attributes:
-        frames: how many were sampled.
-        faces: [faces, S, S] uint8, of the frames where the chosen face is seen.
-        problem: what was found wrong, or empty.
+        frames: number of sampled frames.
+        faces: [faces, S, S] uint8, from the frames that show the chosen face.
+        problem: what is wrong with the media, or empty.
         size: mean area of those faces, as a share of the picture's (of its region's).
         tracks: faces followed over the frames, whichever was chosen.
         choice: `LARGEST`, `LONGEST_TRACK` or `MOST_LIP_MOTION`.
@@ -84,112 +84,103 @@ class _Frame:
 
 
 def choice_identity(face: str) -> dict[str, object]:
-    """What of a setting `extract_visual.face` decides which faces are chosen; nothing for `largest`, as it ever was."""
+    """Return the part of the features' identity that names the choice; empty for `largest`, the first there was."""
     return {} if face == "largest" else {"face": {"choice": face, "version": VERSION}}
 
 
-# ---------------------------------------------------------------------------------------------------- in a worker
+class FaceWorker:
+    """Cuts the speaker's face out of the sampled frames of utterances, and keeps the last file open.
 
-_finder: Finder | None = None
-_settings: "ExtractVisual | None" = None
-_size = 0
-_pictures = LastOpened(PictureFile)
-_sounds = LastOpened(SoundFile)
-
-
-def start_worker(settings: "ExtractVisual", size: int, hwaccel: str | None = None) -> None:
-    """Prepare a process for `cut_faces`: settings, S in pixels, and the kind of device that decodes.
+    Args:
+        settings: of the stage.
+        size: S, side of a cut-out face in pixels.
+        hwaccel: kind of device that decodes; None = the CPU.
 
     Raises:
         InputError: there is no such finder or device.
     """
-    global _finder, _settings, _size, _pictures
-    if hwaccel is not None:
-        verify_hwaccel(hwaccel)
-    _finder, _settings, _size = make_finder(settings.finder, settings.min_face), settings, size
-    for files in (_pictures, _sounds):  # where the process has worked before, on what may be other files by now
-        files.close()
-    _pictures = LastOpened(functools.partial(PictureFile, hwaccel=hwaccel))
 
+    def __init__(self, settings: "ExtractVisual", size: int, hwaccel: str | None = None):
+        if hwaccel is not None:
+            verify_hwaccel(hwaccel)
+        self._settings, self._size = settings, size
+        self._finder = make_finder(settings.finder, settings.min_face)
+        self._open_picture = LastOpened(functools.partial(PictureFile, hwaccel=hwaccel))
+        self._open_sound = LastOpened(SoundFile)
 
-def cut_faces(looks: Sequence[Look]) -> Measured:
-    """Decode the pictures of utterances of one file; cut the speaker's face out of each sampled frame that shows it.
+    def __call__(self, parts: Sequence[UtteranceMedia]) -> Measured:
+        """Cut the speaker's face out of each sampled frame that shows it, for utterances of one file.
 
-    Returns:
-        A list of `Faces`, one for each utterance: the same alone as together with others.
-    """
-    clock = Clock()
-    seen, problem = _sampled(looks, clock)
-    faces = [_chosen(look, frames, problem, clock) for look, frames in zip(looks, seen, strict=True)]
-    return Measured(faces, clock.seconds)
+        Returns:
+            A list of `SpeakerFaces`, one for each utterance: the same alone as together with others.
+        """
+        clock = Clock()
+        frames, problem = self._sample(parts, clock)
+        faces = [self._choose(part, seen, problem, clock) for part, seen in zip(parts, frames, strict=True)]
+        return Measured(faces, clock.seconds)
 
+    def _sample(self, parts: Sequence[UtteranceMedia], clock: Clock) -> tuple[list[list[_Frame]], str]:
+        """Return the sampled frames of each utterance with their faces, and the problem of the file."""
+        settings = self._settings
+        margin = 0.0 if settings.finder == WHOLE_FRAME else settings.margin
+        frames, before = [[] for _ in parts], [None] * len(parts)
+        spans = [Span(part.start_s, part.end_s) for part in parts]
+        try:
+            with clock.step("decode"):
+                sampled = self._open_picture(parts[0].path).sample(spans, settings.frames_per_s, settings.max_frames)
+            for number, time_s, image in clock.each("decode", sampled):
+                with clock.step("faces"):
+                    image = within(image, parts[number].region)
+                    boxes, small = self._finder.find(image), thumbnail(image)
+                    cuts = [cut(image, box, margin, self._size) for box in boxes]
+                    new_shot = before[number] is not None and is_cut(before[number], small)
+                    frames[number].append(_Frame(time_s, image.size, boxes, cuts, new_shot))
+                    before[number] = small
+        except MediaError as error:
+            return frames, error.problem
+        return frames, ""
 
-def _chosen(look: Look, seen: Sequence[_Frame], problem: str, clock: Clock) -> Faces:
-    if not seen and not problem:
-        problem = f"no frame between {look.start_s:.2f} s and {look.end_s:.2f} s"
-    tracks = link([frame.boxes for frame in seen], [frame.new_shot for frame in seen])
-    if _settings.face == "largest":
-        choice, chosen = LARGEST, _largest_of_each(seen)
-    else:
-        with clock.step("speaking face"):
-            choice, track, unheard = _choose_track(seen, tracks, look)
-        chosen, problem = _places(track), problem or unheard
-    faces = [seen[frame].cuts[face] for frame, face in chosen]
-    areas = [seen[frame].boxes[face].area / seen[frame].pixels for frame, face in chosen]
-    return Faces(
-        frames=len(seen),
-        faces=np.stack(faces) if faces else np.zeros((0, _size, _size), np.uint8),
-        problem=problem,
-        size=float(np.mean(areas)) if areas else 0.0,
-        tracks=len(tracks),
-        choice=choice,
-    )
+    def _choose(self, part: UtteranceMedia, frames: Sequence[_Frame], problem: str, clock: Clock) -> SpeakerFaces:
+        if not frames and not problem:
+            problem = f"no frame between {part.start_s:.2f} s and {part.end_s:.2f} s"
+        tracks = link([frame.boxes for frame in frames], [frame.new_shot for frame in frames])
+        if self._settings.face == "largest":  # in each frame on its own
+            choice = LARGEST
+            chosen = [
+                (number, frame.boxes.index(largest(frame.boxes))) for number, frame in enumerate(frames) if frame.boxes
+            ]
+        else:
+            with clock.step("speaking face"):
+                choice, track, unheard = self._choose_track(frames, tracks, part)
+            chosen = [] if track is None else list(zip(track.frames, track.faces, strict=True))
+            problem = problem or unheard
+        faces = [frames[number].cuts[face] for number, face in chosen]
+        areas = [frames[number].boxes[face].area / frames[number].pixels for number, face in chosen]
+        return SpeakerFaces(
+            frames=len(frames),
+            faces=np.stack(faces) if faces else np.zeros((0, self._size, self._size), np.uint8),
+            problem=problem,
+            size=float(np.mean(areas)) if areas else 0.0,
+            tracks=len(tracks),
+            choice=choice,
+        )
 
-
-def _sampled(looks: Sequence[Look], clock: Clock) -> tuple[list[list[_Frame]], str]:
-    """Of each utterance the sampled frames with their faces; and what was wrong with the file."""
-    margin = 0.0 if _settings.finder == WHOLE_FRAME else _settings.margin
-    seen, before = [[] for _ in looks], [None] * len(looks)
-    spans = [Span(look.start_s, look.end_s) for look in looks]
-    try:
-        with clock.step("decode"):
-            sampled = _pictures(looks[0].path).sample(spans, _settings.frames_per_s, _settings.max_frames)
-        for number, time_s, image in clock.each("decode", sampled):
-            with clock.step("faces"):
-                image = within(image, looks[number].region)
-                boxes, small = _finder.find(image), thumbnail(image)
-                cuts = [cut(image, box, margin, _size) for box in boxes]
-                new_shot = before[number] is not None and is_cut(before[number], small)
-                seen[number].append(_Frame(time_s, image.size, boxes, cuts, new_shot))
-                before[number] = small
-    except MediaError as error:
-        return seen, error.problem
-    return seen, ""
-
-
-def _largest_of_each(seen: Sequence[_Frame]) -> list[tuple[int, int]]:
-    """Frame, and face in it."""
-    return [(number, frame.boxes.index(largest(frame.boxes))) for number, frame in enumerate(seen) if frame.boxes]
-
-
-def _choose_track(seen: Sequence[_Frame], tracks: Sequence[Track], look: Look) -> tuple[int, Track | None, str]:
-    """What decided, the track, and what was wrong with the sound."""
-    if _settings.face != "most_lip_motion" or len(tracks) < 2 or look.sound is None:
-        return LONGEST_TRACK, longest(tracks), ""
-    every = math.ceil((look.end_s - look.start_s) * lips.FRAMES_PER_S)
-    frames = _pictures(look.path).sample([Span(look.start_s, look.end_s)], lips.FRAMES_PER_S, every)
-    inside = ((time_s, within(image, look.region)) for _, time_s, image in frames)
-    recording, *heard = look.sound
-    try:
-        sound = _sounds(recording).read(*heard)
-        times_s = [frame.time_s for frame in seen]
-        speaking = lips.speaking(tracks, times_s, inside, sound, SAMPLE_RATE_HZ, look.start_s)
-    except MediaError as error:
-        return LONGEST_TRACK, longest(tracks), f"speaking face not known: {error.problem}"
-    if speaking is None:
-        return LONGEST_TRACK, longest(tracks), ""
-    return MOST_LIP_MOTION, speaking, ""
-
-
-def _places(track: Track | None) -> list[tuple[int, int]]:
-    return [] if track is None else list(zip(track.frames, track.faces, strict=True))
+    def _choose_track(
+        self, frames: Sequence[_Frame], tracks: Sequence[Track], part: UtteranceMedia
+    ) -> tuple[int, Track | None, str]:
+        """Return what decided, the track, and the problem of the sound."""
+        if self._settings.face != "most_lip_motion" or len(tracks) < 2 or part.sound is None:
+            return LONGEST_TRACK, longest(tracks), ""
+        count = math.ceil((part.end_s - part.start_s) * lips.FRAMES_PER_S)
+        sampled = self._open_picture(part.path).sample([Span(part.start_s, part.end_s)], lips.FRAMES_PER_S, count)
+        pictures = ((time_s, within(image, part.region)) for _, time_s, image in sampled)
+        recording, *heard = part.sound
+        try:
+            sound = self._open_sound(recording).read(*heard)
+            times_s = [frame.time_s for frame in frames]
+            speaking = lips.speaking(tracks, times_s, pictures, sound, SAMPLE_RATE_HZ, part.start_s)
+        except MediaError as error:
+            return LONGEST_TRACK, longest(tracks), f"speaking face not known: {error.problem}"
+        if speaking is None:
+            return LONGEST_TRACK, longest(tracks), ""
+        return MOST_LIP_MOTION, speaking, ""

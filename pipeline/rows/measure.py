@@ -1,6 +1,6 @@
-"""What the media files of a corpus hold: their streams, the span of each utterance in them, and what is wrong there.
+"""Measurement of a corpus's media files: their streams, the span of each utterance in them, and problems.
 
-Every file is opened and decoded a little, once: what is measured counts, not a list of known-bad files.
+Every file is opened and decoded a little, once: there is no list of files known to be bad.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ SHORT_S = 0.08
 """Clips below this have no audio functionals (openSMILE's IS10: all NaN at 0.06 s, finite from 0.08 s)."""
 
 ROUNDING_S = 0.1
-"""A span may end this far behind its file without a word: containers and subtitles round to a frame."""
+"""A span may end this far behind its file without a warning: containers and subtitles round to a frame."""
 
 EMPTY, OUTSIDE = "span empty", "span outside its file"
 """Kinds of problem that leave an utterance without media."""
@@ -26,13 +26,13 @@ EMPTY, OUTSIDE = "span empty", "span outside its file"
 
 @dataclass(frozen=True, slots=True)
 class Faulty:
-    """Why a file gives neither sound nor picture."""
+    """The reason why a file gives neither sound nor picture."""
 
     problem: str
 
 
 def measure(path: Path) -> MediaInfo | Faulty:
-    """Open one clip; a clip at fault is a result, not an error."""
+    """Open one clip; a faulty clip is a result, not an error."""
     if not path.is_file():
         return Faulty("clip missing")
     try:
@@ -57,13 +57,11 @@ def measure_clips(raw: Path, utterances: list[Utterance], workers: engine.Worker
     if not clips:
         return measured
     files = [raw.absolute() / clip for clip in clips]
-    there = next((file for file in files if file.is_file()), raw)
+    present = next((file for file in files if file.is_file()), raw)
     with progress_bar() as bar:
         task = bar.add_task("measuring clips", total=len(clips))
-        for index, found in engine.run(measure, files, workers, paths=(raw, there)):
-            if isinstance(found, engine.WorkerDied):
-                found = Faulty(str(found))
-            measured[clips[index]] = found
+        for index, info in engine.run(engine.stateless(measure), files, workers, (raw, present)):
+            measured[clips[index]] = Faulty(str(info)) if isinstance(info, engine.WorkerDied) else info
             bar.advance(task)
     return measured
 
@@ -71,11 +69,11 @@ def measure_clips(raw: Path, utterances: list[Utterance], workers: engine.Worker
 def complete(
     utterance: Utterance, measured: Mapping[str, MediaInfo | Faulty], max_utterance_s: float
 ) -> tuple[Utterance, list[Problem]]:
-    """Fill in what was measured: the spans (the adapter's, else the whole file; cut to the file, capped), the streams.
+    """Fill in the measured spans and streams. A span is the adapter's, else the whole file; cut to the file, capped.
 
     Args:
         utterance: a row as the adapter gave it.
-        measured: by path, the files that it names.
+        measured: files by path.
         max_utterance_s: cap in seconds.
     """
     parts = [
@@ -105,19 +103,28 @@ _WITHOUT = {
     ("has_audio",): "no audio; picture and text are kept",
     ("has_video",): "no visual; sound and text are kept",
 }
-"""What follows where these cannot be had."""
+"""Consequence by the streams that are missing."""
 
 
 def _used(
-    found: MediaInfo | Faulty, start_s: float, end_s: float, max_s: float
+    info: MediaInfo | Faulty, start_s: float, end_s: float, max_s: float
 ) -> tuple[tuple[float, float] | None, list[tuple[str, str]]]:
-    """The part of a file that is used, None = nothing; and what is wrong, with what follows (empty: it is lost)."""
-    if isinstance(found, Faulty):
-        return None, [(found.problem, "")]
-    lost = _span_fault(start_s, end_s, found.duration_s)
-    if lost:
-        return None, [(lost, "")]
-    start_s, end_s, faults = _cut_to_file(start_s, end_s or found.duration_s, found.duration_s)
+    """Return the part of a file that is used, None = nothing; and problems with consequences (empty: it is lost)."""
+    if isinstance(info, Faulty):
+        return None, [(info.problem, "")]
+    length_s = info.duration_s
+    if end_s and end_s <= start_s:
+        return None, [(f"{EMPTY}: {start_s:g} s to {end_s:g} s", "")]
+    if end_s < 0 or start_s > 0 and start_s >= length_s:
+        end = f"{end_s:g} s" if end_s else "its end"
+        return None, [(f"{OUTSIDE}: {start_s:g} s to {end}, the file has {length_s:.3f} s", "")]
+    faults = []
+    if start_s < 0:
+        faults.append((f"span begins before its file: {start_s:g} s", "used from 0 s"))
+    if end_s > length_s + ROUNDING_S:
+        beyond = f"span ends beyond its file: {end_s:g} s, the file has {length_s:.3f} s"
+        faults.append((beyond, "used up to the end of the file"))
+    start_s, end_s = max(0.0, start_s), min(end_s or length_s, length_s)
     duration_s = end_s - start_s
     if duration_s > max_s:
         faults.append((f"too long: {duration_s:.1f} s, cut at {max_s:g} s", "what follows the cut is not used"))
@@ -127,28 +134,8 @@ def _used(
     return (start_s, end_s), faults
 
 
-def _span_fault(start_s: float, end_s: float, duration_s: float) -> str | None:
-    """Why nothing of the adapter's span lies in its file, or None."""
-    if end_s and end_s <= start_s:
-        return f"{EMPTY}: {start_s:g} s to {end_s:g} s"
-    if end_s < 0 or start_s > 0 and start_s >= duration_s:
-        return f"{OUTSIDE}: {start_s:g} s to {f'{end_s:g} s' if end_s else 'its end'}, the file has {duration_s:.3f} s"
-    return None
-
-
-def _cut_to_file(start_s: float, end_s: float, duration_s: float) -> tuple[float, float, list[tuple[str, str]]]:
-    """Begin and end of the span within its file, and what had to be cut off."""
-    faults = []
-    if start_s < 0:
-        faults.append((f"span begins before its file: {start_s:g} s", "used from 0 s"))
-    if end_s > duration_s + ROUNDING_S:
-        beyond = f"span ends beyond its file: {end_s:g} s, the file has {duration_s:.3f} s"
-        faults.append((beyond, "used up to the end of the file"))
-    return max(0.0, start_s), min(end_s, duration_s), faults
-
-
 def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unreadable: float, problems: Path) -> None:
-    """Refuse a corpus whose media are mostly not there.
+    """Refuse a corpus whose media are mostly missing.
 
     Raises:
         InputError: the share of missing or unreadable clips exceeds `max_unreadable`.

@@ -1,4 +1,4 @@
-"""One vector per utterance from a batch of windows, by the encoder of this process.
+"""One vector per utterance from a batch of windows, computed in a worker process.
 
 U utterances of the batch, W width of the encoder.
 """
@@ -13,41 +13,44 @@ from pipeline.extraction.steps import Clock, Measured
 from pipeline.text.encoder import Encoder, collate, load_encoder, utterance_vectors
 from pipeline.text.windows import Window
 
-_asked: tuple[int, Device] | None = None
-_loaded: tuple[str, Encoder] | None = None
 
-
-def start_encoding(max_tokens: int, device: str, precision: str) -> None:
-    """Prepare a process for `encode_batch`: the window size, cpu or cuda, and the precision there."""
-    global _asked, _loaded
-    _asked, _loaded = (max_tokens, choose_device(device, precision)), None
-
-
-def encode_batch(item: tuple[str, Sequence[Window], dict[int, str]]) -> Measured:
-    """Row and record of every utterance in a batch of windows.
+class TextWorker:
+    """Encodes batches of windows; it keeps one encoder, since two need not fit into memory.
 
     Args:
-        item: folder of the encoder, the windows, and problems of their text by row.
+        max_tokens: size of a window.
+        device: cpu or cuda.
+        precision: of the computation on cuda.
     """
-    global _loaded
-    folder, batch, problems = item
-    max_tokens, where = _asked
-    if _loaded is None or _loaded[0] != folder:
-        _loaded = None  # the one before goes first: two need not fit
-        encoder = load_encoder(folder, max_tokens)
-        encoder.model.to(where.device).eval()
-        _loaded = folder, encoder
-    clock = Clock()
-    with clock.step("encoder"):
-        made = list(encode(_loaded[1], batch, problems, where))
-    return Measured(made, clock.seconds)
+
+    def __init__(self, max_tokens: int, device: str, precision: str):
+        self._max_tokens, self._where = max_tokens, choose_device(device, precision)
+        self._folder: str | None = None
+        self._encoder: Encoder | None = None
+
+    def __call__(self, item: tuple[str, Sequence[Window], dict[int, str]]) -> Measured:
+        """Return the row and record of every utterance in a batch of windows.
+
+        Args:
+            item: folder of the encoder, the windows, and problems of their text by row.
+        """
+        folder, batch, problems = item
+        if self._folder != folder:
+            self._folder = self._encoder = None  # the memory is free before the next one is loaded
+            encoder = load_encoder(folder, self._max_tokens)
+            encoder.model.to(self._where.device).eval()
+            self._folder, self._encoder = folder, encoder
+        clock = Clock()
+        with clock.step("encoder"):
+            records = list(encode(self._encoder, batch, problems, self._where))
+        return Measured(records, clock.seconds)
 
 
 @torch.inference_mode()
 def encode(
     encoder: Encoder, batch: Sequence[Window], problems: dict[int, str], where: Device
 ) -> Iterator[tuple[int, Record]]:
-    """Row and record of every utterance in a batch of windows; `problems` are of their text, by row."""
+    """Return the row and record of every utterance in a batch of windows; `problems` are of their text, by row."""
     padded = collate(batch, encoder.tokenizer.pad_token_id)
     with torch.autocast(where.device.type, where.dtype, enabled=where.dtype != torch.float32):
         vectors_UW = utterance_vectors(encoder.model, padded.to(where.device))

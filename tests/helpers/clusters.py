@@ -15,7 +15,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 @contextlib.contextmanager
 def ray_here(**resources):
-    """Ray on this machine, connected: `engine.run` uses the connection that is there."""
+    """Start Ray on this machine and connect: `engine.run` uses that connection."""
     ray.shutdown()
     ray.init("local", include_dashboard=False, log_to_driver=False, object_store_memory=STORE_BYTES, **resources)
     try:
@@ -26,7 +26,7 @@ def ray_here(**resources):
 
 @contextlib.contextmanager
 def cluster_of(*nodes, **config):
-    """A cluster of several machines' worth of processes, the head first; nobody is connected to it."""
+    """Start a cluster of nodes on this machine, the head first; nobody is connected to it."""
     ray.shutdown()
     head, *others = ({"object_store_memory": STORE_BYTES, **node} for node in nodes)
     cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **head, **config})

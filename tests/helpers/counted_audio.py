@@ -3,19 +3,19 @@
 import sys
 
 from pipeline import extract_audio
-from pipeline.audio import functionals as sounds
+from pipeline.audio import functionals
 from tests.helpers import counting
 
-_functionals = sounds.functionals
 
+class CountedAudioWorker(functionals.AudioWorker):
+    """The stage's worker, counted."""
 
-def functionals(item):
-    """`extract_audio.functionals`, counted."""
-    counting.note(item[0])
-    return _functionals(item)
+    def __call__(self, item):
+        counting.note(item[0])
+        return super().__call__(item)
 
 
 def main() -> None:
-    """The command line is the stage's own."""
-    sounds.functionals = functionals
+    """Run the stage; the command line is its own."""
+    functionals.AudioWorker = CountedAudioWorker
     extract_audio.main(sys.argv[1:])

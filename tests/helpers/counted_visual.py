@@ -6,17 +6,17 @@ from pipeline import extract_visual
 from pipeline.faces import speaker_face
 from tests.helpers import counting
 
-_cut_faces = speaker_face.cut_faces
 
+class CountedFaceWorker(speaker_face.FaceWorker):
+    """The stage's worker, counted."""
 
-def cut_faces(looks):
-    """`speaker_face.cut_faces`, counted."""
-    for look in looks:
-        counting.note(look.path)
-    return _cut_faces(looks)
+    def __call__(self, parts):
+        for part in parts:
+            counting.note(part.path)
+        return super().__call__(parts)
 
 
 def main() -> None:
-    """The command line is the stage's own."""
-    extract_visual.cut_faces = cut_faces
+    """Run the stage; the command line is its own."""
+    speaker_face.FaceWorker = CountedFaceWorker
     extract_visual.main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Stages whose workers count what they begin: for tests that kill them, and ask how much was done twice.
+"""Stages whose workers count what they begin: for tests that kill them, and check how much was done twice.
 
 `counted_audio` and `counted_visual` are the stages; apart, since each start imports one of them in three processes.
 """
@@ -18,19 +18,19 @@ _LINE = "{:8} {:.3f}\n"
 
 
 def note(clip: str) -> None:
-    """A line in begun.txt beside the clip: this process's id, and the time; it outlives a kill."""
+    """Write a line to begun.txt beside the clip: this process's id, and the time; it outlives a kill."""
     descriptor = os.open(Path(clip).parent / "begun.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, _LINE.format(os.getpid(), time.monotonic()).encode())
     os.close(descriptor)
 
 
 def begun(folder: Path) -> list[int]:
-    """Process ids of what was begun, an entry for each utterance each time."""
+    """Return the process ids of what was begun, an entry for each utterance each time."""
     return [int(line.split()[0]) for line in _lines(folder)]
 
 
 def begun_s(folder: Path) -> list[float]:
-    """When it was begun, in seconds of one clock for all processes."""
+    """Return when it was begun, in seconds of one clock for all processes."""
     return [float(line.split()[1]) for line in _lines(folder)]
 
 
@@ -42,7 +42,7 @@ def _lines(folder: Path) -> list[str]:
 
 
 def wait_for(count: int, folder: Path, stage: subprocess.Popen | None = None) -> None:
-    """Until so many utterances were begun, or the stage ended."""
+    """Wait until `count` utterances were begun, or the stage ended."""
     deadline = time.monotonic() + PATIENCE_S
     while len(begun(folder)) < count and time.monotonic() < deadline:
         if stage is not None and stage.poll() is not None:
@@ -51,8 +51,8 @@ def wait_for(count: int, folder: Path, stage: subprocess.Popen | None = None) ->
 
 
 def start(modality: str, folder: Path, **changes: object) -> subprocess.Popen:
-    """The stage of a modality, counting, with two workers unless told otherwise, in a process group of its own."""
-    program = [sys.executable, "-c", f"from tests.counted_{modality} import main; main()"]
+    """Start the counting stage of a modality in a process group of its own, with two workers by default."""
+    program = [sys.executable, "-c", f"from tests.helpers.counted_{modality} import main; main()"]
     arguments = stage_arguments(folder, **{"workers": 2} | changes)
     return subprocess.Popen(
         [*program, *arguments], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True

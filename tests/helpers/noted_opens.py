@@ -1,9 +1,9 @@
-"""What the workers of a stage do, noting which media files they open: each imports this, and with it the notes."""
+"""Workers of the stages that note which media files they open: each process imports this, and with it the notes."""
 
 import os
 from pathlib import Path
 
-from pipeline.audio import functionals as sounds
+from pipeline.audio import functionals
 from pipeline.faces import speaker_face
 from pipeline.media import files as media
 from pipeline.media import pictures, sound
@@ -21,11 +21,9 @@ def _noting(path, *device):
 pictures.open_media = sound.open_media = _noting
 
 
-def functionals(item):
-    """`pipeline.audio.functionals.functionals`."""
-    return sounds.functionals(item)
+class AudioWorker(functionals.AudioWorker):
+    """The stage's own."""
 
 
-def cut_faces(looks):
-    """`speaker_face.cut_faces`."""
-    return speaker_face.cut_faces(looks)
+class FaceWorker(speaker_face.FaceWorker):
+    """The stage's own."""

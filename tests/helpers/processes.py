@@ -1,11 +1,11 @@
-"""What tests ask of processes."""
+"""Checks of processes."""
 
 import time
 from collections.abc import Iterable
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; a dead one that nobody has waited for does not."""
+    """Return whether a process runs; a dead one that nobody has waited for does not."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
@@ -14,7 +14,7 @@ def is_alive(pid: int) -> bool:
 
 
 def all_end(pids: Iterable[int], within_s: float = 60.0) -> bool:
-    """Whether these processes come to their end in time: that takes a moment, and longer on a busy machine."""
+    """Return whether these processes end in time; that takes a moment, and longer on a busy machine."""
     deadline = time.monotonic() + within_s
     while any(is_alive(pid) for pid in pids):
         if time.monotonic() > deadline:

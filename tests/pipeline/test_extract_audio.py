@@ -25,7 +25,7 @@ CLIPS = {
 
 @pytest.fixture(scope="module")
 def smile():
-    """The tool as a user would call it, without our code."""
+    """Load the tool as a user would, without our code."""
     return opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals)
 
 
@@ -39,7 +39,7 @@ def extract(folder, rows, **options):
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory):
-    """A corpus of usual clips, extracted."""
+    """Extract a corpus of usual clips."""
     folder = tmp_path_factory.mktemp("usual")
     rows = [make_row(name, name, 0.5) for name in CLIPS]
     for name, content in CLIPS.items():

@@ -1,4 +1,4 @@
-"""Text features: METHOD §0 over a whole corpus, whatever the batches, the kills and the texts."""
+"""Text features of docs/method.md §0 over a whole corpus, whatever the batches, the kills and the texts."""
 
 import csv
 import re
@@ -50,7 +50,7 @@ def options(folder, **changes):
 
 
 def extract(folder, **changes):
-    """Run the stage; returns its features, its problems (utterance, problem, consequence), and what it told."""
+    """Run the stage; returns its features, its problems (utterance, problem, consequence), and its output."""
     result = run_stage(main, folder, **options(folder, **changes))
     assert result.exit_code == 0, result.stderr
     with open(folder / "problems.csv", encoding="utf-8", newline="") as file:
@@ -58,19 +58,19 @@ def extract(folder, **changes):
     return read_features(folder / "out.h5", "text"), problems, result.stderr
 
 
-def counts(told):
-    return tuple(map(int, re.search(r"(\d+) done, (\d+) reused, (\d+) failed, (\d+) absent", told).groups()))
+def counts(output):
+    return tuple(map(int, re.search(r"(\d+) done, (\d+) reused, (\d+) failed, (\d+) absent", output).groups()))
 
 
 @pytest.mark.parametrize(("max_tokens", "window"), [(48, "dialogue"), (14, "dialogue"), (14, "overlapping")])
 def test_features_equal_the_naive_reference(tmp_path, max_tokens, window):
-    made, _, told = extract(prepare(tmp_path, max_tokens=max_tokens, window=window))
+    made, _, output = extract(prepare(tmp_path, max_tokens=max_tokens, window=window))
     encoder = load_encoder(tmp_path / "model", max_tokens)
     encoder.model.eval()
     windows, _ = dialogue_windows(ROWS, encoder.tokenizer, max_tokens, window, extract_settings().context_share)
     assert max_tokens == 48 or len(windows) > len({row.dialogue_id for row in ROWS})
     expected = naive_vectors(encoder, windows)
-    assert made.present.all() and counts(told) == (len(ROWS), 0, 0, 0)
+    assert made.present.all() and counts(output) == (len(ROWS), 0, 0, 0)
     for row, vector in expected.items():
         np.testing.assert_allclose(made.features[row], vector.numpy(), rtol=0, atol=1e-5)
 
@@ -85,11 +85,11 @@ def test_batch_size_moves_features_by_rounding_at_most(tmp_path):
 
 def test_utterance_without_text_is_not_present_and_listed(tmp_path):
     rows = [replace(row, text=" ") if row.utterance_id == "train-5-2" else row for row in ROWS]
-    made, problems, told = extract(prepare(tmp_path, rows))
+    made, problems, output = extract(prepare(tmp_path, rows))
     (row,) = np.flatnonzero(~made.present)
     assert made.utterance_id[row] == "train-5-2" and not made.features[row].any()
     assert problems == [("train-5-2", "no text: ' '", "text not present")]
-    assert counts(told) == (len(ROWS) - 1, 0, 1, 0)
+    assert counts(output) == (len(ROWS) - 1, 0, 1, 0)
 
 
 def test_utterance_that_is_cut_is_present_and_listed(tmp_path):
@@ -102,9 +102,9 @@ def test_utterance_that_is_cut_is_present_and_listed(tmp_path):
 
 
 def test_corpus_without_any_text_has_no_text_features(tmp_path):
-    made, problems, told = extract(prepare(tmp_path, [make_row(f"u{n}", text="") for n in range(3)]))
+    made, problems, output = extract(prepare(tmp_path, [make_row(f"u{n}", text="") for n in range(3)]))
     assert not made.present.any() and made.width == 32
-    assert len(problems) == 3 and counts(told) == (0, 0, 3, 0)
+    assert len(problems) == 3 and counts(output) == (0, 0, 3, 0)
 
 
 def test_states_that_are_not_finite_fail_and_are_listed(tmp_path):
@@ -113,8 +113,8 @@ def test_states_that_are_not_finite_fail_and_are_listed(tmp_path):
     with torch.no_grad():
         broken.model.encoder.layer[0].output.dense.bias[0] = torch.inf
     broken.save(tmp_path / "model")
-    made, problems, told = extract(tmp_path)
-    assert not made.present.any() and counts(told) == (0, 0, len(ROWS), 0)
+    made, problems, output = extract(tmp_path)
+    assert not made.present.any() and counts(output) == (0, 0, len(ROWS), 0)
     problem = "values not finite: the encoder's states, computed in torch.float32"
     assert problems == [(row.utterance_id, problem, "text not present") for row in ROWS]
 
@@ -137,8 +137,8 @@ def test_rerun_reuses_everything_and_writes_the_same_bytes(tmp_path):
     prepare(tmp_path)
     extract(tmp_path)
     first = (tmp_path / "out.h5").read_bytes()
-    _, _, told = extract(tmp_path)
-    assert counts(told) == (0, len(ROWS), 0, 0)
+    _, _, output = extract(tmp_path)
+    assert counts(output) == (0, len(ROWS), 0, 0)
     assert (tmp_path / "out.h5").read_bytes() == first
 
 
@@ -146,8 +146,8 @@ def test_dialogues_added_at_the_end_leave_full_batches_finished(tmp_path):
     extract(prepare(tmp_path))
     more = [*ROWS, *talk(3, split="validation")]
     prepare(tmp_path, more)
-    made, _, told = extract(tmp_path)
-    done, reused, *_ = counts(told)
+    made, _, output = extract(tmp_path)
+    done, reused, *_ = counts(output)
     assert done + reused == len(more)
     assert len(more) - len(ROWS) < done < reused
     expected, _, _ = extract(tmp_path, scratch=tmp_path / "empty.sqlite")
@@ -172,8 +172,8 @@ def test_overlapping_windows_change_what_they_give_context_to(tmp_path):
 @pytest.mark.parametrize("change", [{"seed": 1}, {"max_tokens": 47}])
 def test_other_weights_or_settings_compute_anew(tmp_path, change):
     first, _, _ = extract(prepare(tmp_path))
-    second, _, told = extract(prepare(tmp_path, **change))
-    assert counts(told) == (len(ROWS), 0, 0, 0)
+    second, _, output = extract(prepare(tmp_path, **change))
+    assert counts(output) == (len(ROWS), 0, 0, 0)
     assert first.identity != second.identity
 
 
@@ -206,7 +206,8 @@ def test_killed_stage_makes_the_same_bytes_and_pays_for_the_rest_only(tmp_path):
         == 0
     )
     kill_in_the_sixth_batch = (
-        "import os, signal, sys; from pipeline import encoding, extract_text; real, calls = encoding.encode, []\n"
+        "import os, signal, sys; from pipeline import extract_text; from pipeline.text import encoding\n"
+        "real, calls = encoding.encode, []\n"
         "def encode(*arguments):\n"
         "    calls.append(1); len(calls) == 6 and os.kill(os.getpid(), signal.SIGKILL); return real(*arguments)\n"
         "encoding.encode = encode; extract_text.main(sys.argv[1:])"
@@ -217,8 +218,8 @@ def test_killed_stage_makes_the_same_bytes_and_pays_for_the_rest_only(tmp_path):
     )
     assert killed.returncode == -9, killed.stderr
     assert not (tmp_path / "out.h5").exists()
-    _, _, told = extract(tmp_path)
-    done, reused, failed, absent = counts(told)
+    _, _, output = extract(tmp_path)
+    done, reused, failed, absent = counts(output)
     assert done + reused == len(ROWS) and (failed, absent) == (0, 0)
     assert 0 < reused < len(ROWS)
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "quiet.h5").read_bytes()

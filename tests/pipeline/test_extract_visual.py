@@ -18,7 +18,7 @@ from pipeline.extraction.places import Places
 from pipeline.extraction.scratch import Scratch
 from pipeline.faces.densenet import FaceNet, load_face_net
 from pipeline.faces.pooling import BATCH, face_vectors, pooled
-from pipeline.faces.speaker_face import Faces
+from pipeline.faces.speaker_face import SpeakerFaces
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import ExtractVisual, load_settings
 from pipeline.train_face import leave_untrained
@@ -197,7 +197,7 @@ def test_whole_frame_takes_every_frame(tmp_path, raw, model):
 
 
 def through(net):
-    """The network as `pooled` takes it, in this process."""
+    """Wrap the network of this process for `pooled`."""
     return lambda batches: ((index, face_vectors(net, batch)) for index, batch in enumerate(batches))
 
 
@@ -215,7 +215,7 @@ def test_a_vector_does_not_depend_on_the_rest_of_its_batch(net):
 
 def test_pooled_is_the_mean_of_each_utterance_in_any_order_and_batching(net):
     """Lengths that straddle batches; the reference runs the network on each utterance alone."""
-    cuts = [Faces(2 * count, random_faces(count, count)) for count in (1, BATCH - 2, 5, 2 * BATCH + 3, BATCH, 2)]
+    cuts = [SpeakerFaces(2 * count, random_faces(count, count)) for count in (1, BATCH - 2, 5, 2 * BATCH + 3, BATCH, 2)]
     records = dict(pooled(enumerate(cuts), through(net)))
     with torch.inference_mode():
         alone = [net(torch.from_numpy(cut.faces)).features.double().mean(dim=0).float().numpy() for cut in cuts]
@@ -228,7 +228,7 @@ def test_pooled_is_the_mean_of_each_utterance_in_any_order_and_batching(net):
 
 def test_pooled_passes_on_what_has_no_faces(net):
     nothing = np.zeros((0, SIZE, SIZE), np.uint8)
-    cuts = [(3, WorkerDied(3)), (1, Faces(4, nothing)), (2, Faces(0, nothing, "unreadable"))]
+    cuts = [(3, WorkerDied(3)), (1, SpeakerFaces(4, nothing)), (2, SpeakerFaces(0, nothing, "unreadable"))]
     results = dict(pooled(cuts, through(net)))
     assert results[3] == WorkerDied(3)
     assert results[1].problem == "no face: none in 4 sampled frame(s)" and "features" not in results[1].arrays
@@ -237,7 +237,7 @@ def test_pooled_passes_on_what_has_no_faces(net):
 
 def test_pooled_hands_on_what_has_no_face_before_the_next_is_asked_for(net):
     taken = []
-    cuts = ((taken.append(n) or n, Faces(1, np.zeros((0, SIZE, SIZE), np.uint8))) for n in range(9))
+    cuts = ((taken.append(n) or n, SpeakerFaces(1, np.zeros((0, SIZE, SIZE), np.uint8))) for n in range(9))
     next(pooled(cuts, through(net)))
     assert taken == [0]
 
@@ -246,7 +246,7 @@ def test_pooled_gives_the_same_bits_whatever_comes_back_first(net):
     def backwards(batches):
         return reversed(list(through(net)(batches)))
 
-    cuts = [(n, Faces(50, random_faces(BATCH + 9, n))) for n in range(3)]
+    cuts = [(n, SpeakerFaces(50, random_faces(BATCH + 9, n))) for n in range(3)]
     straight, reverse = dict(pooled(cuts, through(net))), dict(pooled(cuts, backwards))
     assert all(np.array_equal(straight[n].arrays["features"], reverse[n].arrays["features"]) for n in range(3))
 
@@ -256,9 +256,9 @@ def test_pooled_gives_up_whose_faces_were_in_a_batch_that_kills(net):
         return ((index, WorkerDied(3) if index == 1 else face_vectors(net, b)) for index, b in enumerate(batches))
 
     cuts = [
-        (0, Faces(9, random_faces(4, 0))),
-        (1, Faces(40, random_faces(BATCH, 1))),
-        (2, Faces(40, random_faces(BATCH, 2))),
+        (0, SpeakerFaces(9, random_faces(4, 0))),
+        (1, SpeakerFaces(40, random_faces(BATCH, 1))),
+        (2, SpeakerFaces(40, random_faces(BATCH, 2))),
     ]
     results = dict(pooled(cuts, network))
     assert results[1] == results[2] == WorkerDied(3) and results[0].arrays["features"].any()
@@ -266,7 +266,7 @@ def test_pooled_gives_up_whose_faces_were_in_a_batch_that_kills(net):
 
 def test_pooled_keeps_values_that_are_not_finite_out(net):
     net.std.fill_(0.0)
-    (_, record) = next(pooled([(0, Faces(1, random_faces(1, 0)))], through(net)))
+    (_, record) = next(pooled([(0, SpeakerFaces(1, random_faces(1, 0)))], through(net)))
     assert record.problem.startswith("values not finite") and "features" not in record.arrays
 
 

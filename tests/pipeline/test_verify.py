@@ -132,7 +132,7 @@ def test_sample_is_drawn_from_those_that_have_the_modality(tmp_path):
         (features(), extractor(wants=lambda row: row.utterance_id != "u4"), ROWS, "1 utterance(s) that have no visual"),
         (features(), extractor(width=3), ROWS, "2 features per utterance; here there would be 3"),
         (features(), extractor(quality=("share", "size")), ROWS, "figures share; here there would be share, size"),
-        (features(), extractor(), ROWS[1:], "not of the utterances prepared here"),
+        (features(), extractor(), ROWS[1:], "has not the utterances prepared here"),
         (features(), extractor({4: record(0, 0, 0)}), ROWS, "5 of 5 utterances computed again; 1 differ"),
     ],
 )

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from dferc.core.sources import code_hash, find_source, imported_modules
+from dferc.core.sources import code_hash, find_source, imported_distributions, imported_modules
 
 MAIN = '''"""A module."""
 
@@ -98,3 +98,9 @@ def test_trained_weights_depend_on_the_model_and_not_on_the_report():
         "dferc.training.optimiser",
     } <= found
     assert not [name for name in found if "report" in name or "cli" in name or "engine" in name]
+
+
+def test_distributions_are_the_installed_packages_that_the_code_imports():
+    found = imported_distributions("dferc.store.hdf5")
+    assert {"h5py", "numpy"} <= found and "torch" not in found
+    assert "opencv-python-headless" in imported_distributions("pipeline.faces.speaker_face")  # imported as cv2

@@ -1,4 +1,4 @@
-"""What belongs together goes to one worker, and nobody is idle while something is left."""
+"""Items that belong together go to one worker, and nobody is idle while something is left."""
 
 import itertools
 import os
@@ -15,7 +15,7 @@ FILES = "aaaa bb cccccc d"
 
 
 def items_of(files):
-    """(file, number), as the files follow one another."""
+    """List (file, number), as the files follow one another."""
     return [(file, number) for file, same in itertools.groupby(files.replace(" ", "")) for number, _ in enumerate(same)]
 
 
@@ -24,7 +24,7 @@ def first(item):
 
 
 def dealt(dealer, workers):
-    """(worker, item) until nothing is left, the workers taking turns."""
+    """Yield (worker, item) until nothing is left, the workers taking turns."""
     order = itertools.cycle(workers)
     while (task := dealer.deal(worker := next(order))) is not None:
         yield worker, task.item
@@ -56,7 +56,7 @@ def test_who_would_be_idle_takes_the_later_half_of_what_waits_for_another():
     assert dealer.deal("x") is None and dealer.deal("y") is None
 
 
-def test_what_waits_for_one_that_asks_no_more_goes_to_another():
+def test_queue_of_a_worker_that_asks_no_more_goes_to_another():
     dealer = Dealer(items_of("aaaaab"), first)
     dealer.deal("x")
     assert sorted(item for _, item in dealt(dealer, "y")) == [("a", 1), ("a", 2), ("a", 3), ("a", 4), ("b", 0)]
@@ -87,7 +87,7 @@ def file_and_worker(item):
 def test_files_are_worked_on_by_one_process_each():
     items = items_of("".join(file * 12 for file in "abcdefgh"))
     workers = defaultdict(set)
-    for _, (file, worker) in engine.run(file_and_worker, items, engine.Workers(2), together=first):
+    for _, (file, worker) in engine.run(engine.stateless(file_and_worker), items, engine.Workers(2), together=first):
         workers[file].add(worker)
     assert len(set.union(*workers.values())) == 2
     # When nothing else is left, one helps the other in the file that it is at.
@@ -95,5 +95,5 @@ def test_files_are_worked_on_by_one_process_each():
 
 
 def test_one_file_is_worked_on_by_all():
-    found = dict(engine.run(file_and_worker, items_of("a" * 100), engine.Workers(2), together=first))
+    found = dict(engine.run(engine.stateless(file_and_worker), items_of("a" * 100), engine.Workers(2), together=first))
     assert len(found) == 100 and len({worker for _, worker in found.values()}) == 2

@@ -5,28 +5,29 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from dferc import engine
 from dferc.core.errors import InputError
-from dferc.engine import Workers, job
+from dferc.engine import Workers, crew, stateless
+from dferc.engine.job import defining_modules
 from tests.helpers.processes import all_end, is_alive
 
 REPOSITORY = Path(__file__).parents[3]
 
-_offset = 0
 
+class Squarer:
+    """Squares numbers above an offset; it counts what it has squared."""
 
-def square(number):
-    return _offset + number * number
+    def __init__(self, offset: int):
+        self.offset, self.count = offset, 0
 
-
-def set_offset(offset):
-    global _offset
-    _offset = offset
+    def __call__(self, number):
+        self.count += 1
+        return self.offset + number * number, self.count
 
 
 def refuse(reason):
@@ -47,7 +48,7 @@ def find_no_memory(number):
 
 
 def die_once(item):
-    """Die the first time; `marker` tells the next."""
+    """Die the first time; a file is the sign for the next."""
     number, marker = item
     if number == 3 and not os.path.exists(marker):
         open(marker, "w").close()
@@ -69,20 +70,20 @@ def threads_of_worker(_):
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_run_gives_every_result_with_its_index(workers):
-    results = dict(engine.run(square, iter(range(20)), Workers(workers), set_offset, (1000,)))
-    set_offset(0)
-    assert results == {number: 1000 + number * number for number in range(20)}
+    results = dict(engine.run(partial(Squarer, 1000), iter(range(20)), Workers(workers)))
+    assert {index: square for index, (square, _) in results.items()} == {n: 1000 + n * n for n in range(20)}
+    assert sorted(count for _, count in results.values())[-1] >= 20 / max(workers, 1)  # made once in a process
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_run_of_nothing_gives_nothing(workers):
-    assert list(engine.run(square, [], Workers(workers))) == []
+    assert list(engine.run(stateless(abs), [], Workers(workers))) == []
 
 
 def test_run_takes_items_only_as_it_goes():
     taken = []
     items = (taken.append(number) or number for number in range(10**6))
-    results = engine.run(square, items, Workers(2))
+    results = engine.run(stateless(abs), items, Workers(2))
     for _ in range(10):
         next(results)
     results.close()
@@ -91,45 +92,45 @@ def test_run_takes_items_only_as_it_goes():
 
 def test_run_survives_a_worker_that_dies_once(tmp_path):
     items = [(number, str(tmp_path / "died")) for number in range(12)]
-    assert dict(engine.run(die_once, items, Workers(2))) == {number: number for number in range(12)}
+    assert dict(engine.run(stateless(die_once), items, Workers(2))) == {number: number for number in range(12)}
 
 
 def test_run_gives_up_only_the_items_that_kill():
     killers = {0, 7}
     items = [-1 if number in killers else number for number in range(12)]
-    results = dict(engine.run(die_on_negative, items, Workers(2)))
+    results = dict(engine.run(stateless(die_on_negative), items, Workers(2)))
     assert {index for index, result in results.items() if isinstance(result, engine.WorkerDied)} == killers
     assert all(results[number] == number for number in range(12) if number not in killers)
     assert "worker died: 3 times" in str(results[7])
 
 
 def test_want_of_memory_in_a_worker_is_a_death_like_others():
-    results = dict(engine.run(find_no_memory, [0, -1, 2], Workers(1)))
+    results = dict(engine.run(stateless(find_no_memory), [0, -1, 2], Workers(1)))
     assert results == {0: 0, 1: engine.WorkerDied(3), 2: 2}
 
 
 def test_run_ends_where_every_item_kills(monkeypatch):
-    monkeypatch.setattr(engine.local, "MAX_DEATHS", 1)
+    monkeypatch.setattr(crew, "MAX_DEATHS", 1)
     monkeypatch.setattr(engine, "_MAX_LOST_IN_A_ROW", 5)
     with pytest.raises(InputError, match="5 items in a row killed their worker.*--workers"):
-        list(engine.run(die_on_negative, [-1] * 100, Workers(2)))
+        list(engine.run(stateless(die_on_negative), [-1] * 100, Workers(2)))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_run_hands_on_what_the_function_raises(workers):
     with pytest.raises(ValueError, match="three"):
-        list(engine.run(fail_on_three, range(10), Workers(workers)))
+        list(engine.run(stateless(fail_on_three), range(10), Workers(workers)))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_run_hands_on_what_the_initializer_raises(workers):
+def test_run_hands_on_what_the_making_of_a_worker_raises(workers):
     with pytest.raises(InputError, match="no such model"):
-        list(engine.run(square, range(10), Workers(workers), refuse, ("no such model",)))
+        list(engine.run(partial(refuse, "no such model"), range(10), Workers(workers)))
 
 
 def test_workers_have_one_thread_each(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # what a worker inherits
-    [(_, (variable, pools))] = engine.run(threads_of_worker, [0], Workers(1))
+    [(_, (variable, pools))] = engine.run(stateless(threads_of_worker), [0], Workers(1))
     assert variable == "1" and set(pools) <= {1}
 
 
@@ -149,8 +150,8 @@ def test_workers_end_with_a_killed_parent():
 
 
 def keep_running():
-    """In the subprocess of the test above: tell the worker's process id, then wait to be killed."""
-    results = engine.run(worker_pid, [0, 0], Workers(1))
+    """In the subprocess of the test above: print the worker's process id, then wait to be killed."""
+    results = engine.run(stateless(worker_pid), [0, 0], Workers(1))
     print(next(results)[1], flush=True)
     time.sleep(60)
 
@@ -159,10 +160,7 @@ def worker_pid(_):
     return os.getpid()
 
 
-def test_an_adapter_of_the_users_own_is_not_among_the_code_that_machines_compare(tmp_path, monkeypatch):
-    own = ModuleType("dferc.own_adapter")
-    own.__file__ = str(tmp_path / "own_adapter.py")
-    monkeypatch.setitem(sys.modules, "dferc.own_adapter", own)
-
-    assert "dferc/engine/job.py" in job.loaded_sources()
-    assert not [source for source in job.loaded_sources() if "own_adapter" in source]
+def test_code_of_a_worker_is_found_from_what_makes_it(tmp_path):
+    assert defining_modules(partial(Squarer, 0)) == ("dferc.engine.job", __name__)
+    assert defining_modules(stateless(die_once)) == ("dferc.engine.common", "dferc.engine.job", __name__)
+    assert defining_modules(stateless(abs)) == ("dferc.engine.common", "dferc.engine.job")  # abs is Python's own

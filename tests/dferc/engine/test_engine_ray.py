@@ -8,29 +8,29 @@ import socket
 import threading
 import time
 from collections import Counter
+from functools import partial
 
 import psutil
 import pytest
 
 from dferc import engine
 from dferc.core.errors import InputError
-from dferc.engine import WorkerDied, Workers, job
+from dferc.engine import WorkerDied, Workers, stateless
 from tests.helpers.clusters import STORE_BYTES, cluster_of, ray, ray_here
 from tests.helpers.common import REPOSITORY
 from tests.helpers.processes import is_alive
 
 HERE = Workers(2, cluster="local")
 
-_started_with = None
 
+class Squarer:
+    """Squares numbers, and returns what it was made with and its number of threads beside them."""
 
-def remember(value):
-    global _started_with
-    _started_with = value
+    def __init__(self, value: str):
+        self.value = value
 
-
-def square(number):
-    return _started_with, number * number, os.environ["OMP_NUM_THREADS"]
+    def __call__(self, number):
+        return self.value, number * number, os.environ["OMP_NUM_THREADS"]
 
 
 def fail(number):
@@ -58,12 +58,12 @@ def leave_mark(item):
 
 
 def begun(folder):
-    """How often each number was begun."""
+    """Count how often each number was begun."""
     return Counter(map(int, (folder / "begun").read_text().split()))
 
 
 def hold(item):
-    """Leave a mark of this item, node and process, then wait for the word to go on."""
+    """Leave a mark of this item, node and process, then wait for the file `go`."""
     number, folder = item
     (folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
     while not (folder / "go").exists():
@@ -72,7 +72,7 @@ def hold(item):
 
 
 def meet(item):
-    """The GPU of this worker, once another worker is at work as well."""
+    """Return the GPU of this worker, once another worker is at work as well."""
     number, folder = item
     [gpu] = ray.get_gpu_ids()
     (folder / f"gpu{gpu}").touch()
@@ -85,28 +85,28 @@ def meet(item):
 
 @pytest.fixture(scope="module")
 def connected():
-    """Ray with two CPUs and two GPUs that exist in its books only."""
+    """Start Ray with two CPUs and two pretended GPUs."""
     with ray_here(num_cpus=2, num_gpus=2):
         yield
 
 
 @pytest.fixture
 def disconnected():
-    """No Ray, whatever ran before."""
+    """Disconnect from Ray, whatever ran before."""
     ray.shutdown()
     yield
     ray.shutdown()
 
 
 def test_ray_gives_every_result_with_its_index(connected):
-    results = dict(engine.run(square, iter(range(20)), HERE, remember, ("begun",)))
+    results = dict(engine.run(partial(Squarer, "begun"), iter(range(20)), HERE))
     assert results == {number: ("begun", number * number, "1") for number in range(20)}
-    assert list(engine.run(square, [], HERE)) == []
+    assert list(engine.run(stateless(abs), [], HERE)) == []
 
 
 def test_ray_takes_items_only_as_it_goes(connected):
     taken = []
-    results = engine.run(square, (taken.append(n) or n for n in range(10**6)), HERE)
+    results = engine.run(stateless(abs), (taken.append(n) or n for n in range(10**6)), HERE)
     for _ in range(10):
         next(results)
     results.close()
@@ -114,7 +114,7 @@ def test_ray_takes_items_only_as_it_goes(connected):
 
 
 def file_and_worker(item):
-    """The file and this process, once another is at work as well."""
+    """Return the file and this process, once another is at work as well."""
     file, _, folder = item
     (folder / str(os.getpid())).touch()
     while len(os.listdir(folder)) < 2:
@@ -126,23 +126,23 @@ def file_and_worker(item):
 def test_files_stay_with_one_ray_worker_each(connected, tmp_path):
     items = [(file, number, tmp_path) for file in "abcdefgh" for number in range(12)]
     workers = {file: set() for file in "abcdefgh"}
-    for _, (file, worker) in engine.run(file_and_worker, items, HERE, together=lambda item: item[0]):
+    for _, (file, worker) in engine.run(stateless(file_and_worker), items, HERE, together=lambda item: item[0]):
         workers[file].add(worker)
     assert len(set.union(*workers.values())) == 2
     assert sum(len(found) > 1 for found in workers.values()) <= 1  # shared when nothing else is left
 
 
-def test_what_waits_for_a_dead_ray_worker_goes_to_another(connected, tmp_path):
+def test_queue_of_a_dead_ray_worker_goes_to_another(connected, tmp_path):
     numbers = [0, 1, -1, *range(2, 12)]
     items = [(number, tmp_path) for number in numbers]
-    results = dict(engine.run(leave_mark, items, HERE, together=lambda item: item[1]))
+    results = dict(engine.run(stateless(leave_mark), items, HERE, together=lambda item: item[1]))
     assert [index for index, result in results.items() if isinstance(result, WorkerDied)] == [2]
     assert [results[index] for index in range(len(items)) if index != 2] == list(range(12))
 
 
 def test_ray_gives_up_what_kills_and_blames_nothing_else(connected, tmp_path):
     numbers = [-1, 1, 2, 3, 99, 5, 6, 7]
-    results = dict(engine.run(leave_mark, [(number, tmp_path) for number in numbers], HERE))
+    results = dict(engine.run(stateless(leave_mark), [(number, tmp_path) for number in numbers], HERE))
     assert {numbers[index] for index, result in results.items() if isinstance(result, WorkerDied)} == {-1, 99}
     assert all(results[index] == number for index, number in enumerate(numbers) if number not in (-1, 99))
     often = begun(tmp_path)
@@ -150,52 +150,76 @@ def test_ray_gives_up_what_kills_and_blames_nothing_else(connected, tmp_path):
     assert "worker died: 3 times" in str(results[0])
 
 
-@pytest.mark.parametrize(("function", "initializer"), [(fail, None), (square, fail)])
-def test_ray_hands_on_what_is_raised(connected, function, initializer):
+@pytest.mark.parametrize("make_worker", [stateless(fail), partial(fail, 3)], ids=["at work", "as it is made"])
+def test_ray_hands_on_what_is_raised(connected, make_worker):
     with pytest.raises(ValueError, match="^number 3$") as raised:
-        list(engine.run(function, [3], HERE, initializer, (3,) if initializer else ()))
+        list(engine.run(make_worker, [3], HERE))
     assert type(raised.value) is ValueError
 
 
 def test_machine_that_cannot_begin_is_named(connected):
     with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* of the cluster: no such model"):
-        list(engine.run(square, [1], HERE, refuse, ("no such model",)))
+        list(engine.run(partial(refuse, "no such model"), [1], HERE))
 
 
 def test_workers_that_die_as_they_begin_end_the_run(connected, monkeypatch):
-    monkeypatch.setattr("dferc.engine.actors._MAX_STILLBORN", 2)
+    monkeypatch.setattr("dferc.engine.crew._MAX_STILLBORN", 2)
     with pytest.raises(InputError, match="2 workers in a row died as they began"):
-        list(engine.run(square, [1], HERE, die))
+        list(engine.run(die, [1], HERE))
 
 
 def test_machine_without_the_media_is_named(connected, monkeypatch, tmp_path):
-    def gone_afterwards(paths):  # here when asked, gone for the worker: this machine plays both
-        found = job.there(paths)
+    def gone_afterwards(paths):  # present for the command, gone for the worker: this machine plays both
+        found = existing(paths)
         (tmp_path / "media").rmdir()
         return found
 
+    from dferc.engine.cluster import existing
+
     (tmp_path / "media").mkdir()
-    monkeypatch.setattr("dferc.engine.cluster.there", gone_afterwards)
+    monkeypatch.setattr("dferc.engine.cluster.existing", gone_afterwards)
     with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* lacks {tmp_path}/media"):
-        list(engine.run(square, [1], HERE, paths=[tmp_path / "media", tmp_path / "never"]))
+        list(engine.run(stateless(abs), [1], HERE, paths=[tmp_path / "media", tmp_path / "never"]))
 
 
 def test_machine_with_other_versions_is_named(connected, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1")  # of this process only
-    with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* has av [0-9.]+, here 0.1; .* ray "):
-        list(engine.run(square, [1], HERE))
+    with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* has .*psutil [0-9.]+, here 0.1; .*; ray "):
+        list(engine.run(partial(Squarer, "begun"), [1], HERE))
 
 
 def test_each_worker_of_a_network_has_a_gpu_to_itself(connected, tmp_path):
     import torch
 
     torch.set_num_threads(1)
-    results = dict(engine.run(meet, [(n, tmp_path) for n in range(4)], HERE.for_network()))
+    results = dict(engine.run(stateless(meet), [(n, tmp_path) for n in range(4)], HERE.for_network()))
     assert set(results.values()) == {(0, "0", 1), (1, "1", 1)}
 
 
+@pytest.fixture(scope="module")
+def head():
+    """Start a cluster of one machine with a CPU, to be joined, and to which tests add machines."""
+    with cluster_of({"num_cpus": 1}) as (cluster, _):
+        yield cluster
+
+
+@pytest.fixture
+def one_node(head, disconnected):
+    """Choose the workers of that cluster."""
+    return Workers(cluster=head.address)
+
+
+def process(_):
+    return os.getpid()
+
+
+def test_cluster_without_gpus_leaves_the_network_to_this_process(one_node):
+    assert list(engine.run(stateless(process), [0], one_node.for_network())) == [(0, os.getpid())]
+    assert list(engine.run(stateless(process), [0], one_node)) != [(0, os.getpid())]
+
+
 def marks(folder):
-    """(item, node, process id) of everything that was begun."""
+    """Return (item, node, process id) of everything that was begun."""
     return [mark.name.split("-") for mark in folder.iterdir() if mark.name != "go"]
 
 
@@ -216,22 +240,34 @@ def kill_once_at_work(folder, kill, doomed_node):
         (folder / "go").touch()
 
 
+def add_node(cluster, **resources):
+    return cluster.add_node(object_store_memory=STORE_BYTES, **resources)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "resource"), [("worker", "cpu"), ("node", "cpu"), ("node", "gpu")])
-def test_what_a_killed_worker_or_node_was_at_runs_elsewhere(disconnected, tmp_path, what, resource):
-    share = {"num_cpus": 1, "num_gpus": 1}
-    with cluster_of(share, share) as (cluster, [doomed]):
+@pytest.mark.parametrize(("victim", "resource"), [("worker", "cpu"), ("node", "cpu"), ("node", "gpu")])
+def test_items_of_a_killed_worker_or_node_run_elsewhere(head, one_node, tmp_path, victim, resource):
+    shares = {"cpu": [{"num_cpus": 1}], "gpu": [{"num_cpus": 0, "num_gpus": 1}] * 2}[resource]
+    *others, doomed = [add_node(head, **share) for share in shares]
+    left = [*others, doomed]
 
-        def kill(worker):
-            os.kill(worker, signal.SIGKILL) if what == "worker" else cluster.remove_node(doomed, allow_graceful=False)
+    def kill(worker):
+        if victim == "worker":
+            os.kill(worker, signal.SIGKILL)
+        else:
+            head.remove_node(left.pop(), allow_graceful=False)
 
-        killer = threading.Thread(target=kill_once_at_work, args=(tmp_path, kill, doomed))
-        killer.start()
-        items = ((number, tmp_path) for number in range(6))
-        workers = Workers(cluster=cluster.address)
-        workers = workers.for_network() if resource == "gpu" else workers
-        assert dict(engine.run(hold, items, workers)) == {n: n for n in range(6)}
+    killer = threading.Thread(target=kill_once_at_work, args=(tmp_path, kill, doomed))
+    killer.start()
+    items = ((number, tmp_path) for number in range(6))
+    workers = one_node.for_network() if resource == "gpu" else one_node
+    try:
+        assert dict(engine.run(stateless(hold), items, workers)) == {n: n for n in range(6)}
+    finally:
         killer.join()
+        ray.shutdown()
+        for node in left:
+            head.remove_node(node)
     assert sorted(Counter(number for number, *_ in marks(tmp_path)).values()) == [1, 1, 1, 1, 1, 2]
 
 
@@ -245,53 +281,40 @@ def wait_for_company(item):
 
 
 @pytest.mark.slow
-def test_machine_that_joins_at_work_is_used(disconnected, tmp_path):
-    with cluster_of({"num_cpus": 1}) as (cluster, _):
-        items = ((number, tmp_path) for number in range(6))
-        results = engine.run(wait_for_company, items, Workers(cluster=cluster.address))
-        first = next(results)
-        cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+def test_machine_that_joins_at_work_is_used(head, one_node, tmp_path):
+    items = ((number, tmp_path) for number in range(6))
+    results = engine.run(stateless(wait_for_company), items, one_node)
+    first = next(results)
+    node = add_node(head, num_cpus=1)
+    try:
         assert dict([first, *results]) == {n: n for n in range(6)}
+    finally:
+        ray.shutdown()
+        head.remove_node(node)
     assert len({node for _, node, _ in marks(tmp_path)}) == 2
 
 
-@pytest.fixture(scope="module")
-def one_node():
-    """A cluster of one machine, to be joined."""
-    with cluster_of({"num_cpus": 1}) as (cluster, _):
-        yield Workers(cluster=cluster.address)
-
-
-def process(_):
-    return os.getpid()
-
-
-def test_cluster_without_gpus_leaves_the_network_to_this_process(one_node, disconnected):
-    assert list(engine.run(process, [0], one_node.for_network())) == [(0, os.getpid())]
-    assert list(engine.run(process, [0], one_node)) != [(0, os.getpid())]
-
-
-def test_machine_with_other_code_of_ours_is_named(one_node, disconnected, monkeypatch, tmp_path):
+def test_machine_with_other_code_of_ours_is_named(one_node, monkeypatch, tmp_path):
     for package in ("dferc", "pipeline"):
         shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with open(tmp_path / "dferc" / "console.py", "a") as file:
-        file.write("# an older one\n")
+    with open(tmp_path / "dferc/engine/common.py", "a") as file:
+        file.write("OLDER = True\n")
     monkeypatch.chdir(tmp_path)  # where Ray's workers look first
-    with pytest.raises(InputError, match=r"has our code [0-9a-f]{12}, here [0-9a-f]{12}\. Values could"):
-        list(engine.run(abs, [1], one_node))
+    with pytest.raises(InputError, match=r"has our code [0-9a-f]{16}, here [0-9a-f]{16}\. Values could"):
+        list(engine.run(stateless(abs), [1], one_node))
 
 
-def wait(_):
+def wait():
     time.sleep(60)
 
 
 @pytest.mark.slow
 def test_workers_that_ray_kills_for_want_of_memory_end_the_run(disconnected, monkeypatch):
-    """Ray's own memory monitor does the killing: it is told that one hundredth of the memory is too much."""
-    monkeypatch.setattr("dferc.engine.actors._MAX_STILLBORN", 2)
+    """Ray's own memory monitor does the killing: one hundredth of the memory is too much for it."""
+    monkeypatch.setattr("dferc.engine.crew._MAX_STILLBORN", 2)
     with ray_here(num_cpus=1, _system_config={"memory_usage_threshold": 0.01, "memory_monitor_refresh_ms": 100}):
         with pytest.raises(InputError, match="2 workers in a row died as they began. Is the memory too small"):
-            list(engine.run(square, [1], Workers(1, cluster="local"), wait, (0,)))
+            list(engine.run(wait, [1], Workers(1, cluster="local")))
 
 
 def hoard(item):
@@ -312,7 +335,7 @@ def test_worker_that_ray_kills_at_work_for_want_of_memory_costs_that_item_alone(
     limit = {"memory_usage_threshold": 1 - (memory.available - (3 << 30)) / memory.total}
     items = [(number, tmp_path) for number in (1, 2, 99, 3, 4)]
     with ray_here(num_cpus=1, _system_config=limit | {"memory_monitor_refresh_ms": 50}):
-        results = dict(engine.run(hoard, items, Workers(1, cluster="local")))
+        results = dict(engine.run(stateless(hoard), items, Workers(1, cluster="local")))
     assert results == {0: 1, 1: 2, 2: WorkerDied(3), 3: 3, 4: 4}
     assert begun(tmp_path)[0] == 3
 
@@ -321,40 +344,42 @@ def test_worker_that_ray_kills_at_work_for_want_of_memory_costs_that_item_alone(
 def test_address_without_ray_is_refused_within_seconds(disconnected, address):
     started = time.monotonic()
     with pytest.raises(InputError, match=f"no Ray cluster answers at {address} .*docs/cluster.md"):
-        list(engine.run(square, [1], Workers(cluster=address)))
+        list(engine.run(stateless(abs), [1], Workers(cluster=address)))
     assert time.monotonic() - started < 10
 
 
-def test_cluster_that_cannot_be_joined_is_told(disconnected, monkeypatch):
+def test_cluster_that_cannot_be_joined_is_reported(disconnected, monkeypatch):
     def refused(*_, **__):
         raise ConnectionError("Could not find any running Ray instance")
 
     monkeypatch.setattr(ray, "init", refused)  # a machine may have a cluster of its own
     with pytest.raises(InputError, match="cluster at auto cannot be joined: Could not find .* RAY_AUTH_MODE=token"):
-        list(engine.run(square, [1], Workers(cluster="auto")))
+        list(engine.run(stateless(abs), [1], Workers(cluster="auto")))
 
 
 @pytest.mark.parametrize("raised", [Exception, TimeoutError])
-@pytest.mark.parametrize(("address", "told"), [("local", "cannot be started .* --engine local"), ("auto", "at auto")])
-def test_ray_that_does_not_come_up_in_time_is_told(disconnected, monkeypatch, raised, address, told):
+@pytest.mark.parametrize(
+    ("address", "message"), [("local", "cannot be started .* --engine local"), ("auto", "at auto")]
+)
+def test_ray_that_does_not_come_up_in_time_is_reported(disconnected, monkeypatch, raised, address, message):
     def late(*_, **__):
         raise raised("The node timed out during startup.")
 
     monkeypatch.setattr(ray, "init", late)
-    with pytest.raises(InputError, match=told):
-        list(engine.run(square, [1], Workers(1, cluster=address)))
+    with pytest.raises(InputError, match=message):
+        list(engine.run(stateless(abs), [1], Workers(1, cluster=address)))
 
 
 @pytest.mark.parametrize(("changed", "found"), [("ray", "Ray: 0.1"), ("python", "Python: 3.0.0")])
-def test_cluster_of_another_version_is_refused(one_node, disconnected, monkeypatch, changed, found):
+def test_cluster_of_another_version_is_refused(one_node, monkeypatch, changed, found):
     mine = ray._private.utils.compute_version_info()
     other = ("0.1", mine[1]) if changed == "ray" else (mine[0], "3.0.0")
     monkeypatch.setattr("ray._private.utils.compute_version_info", lambda: other)  # of this process only
     with pytest.raises(InputError, match=rf"(?s)joined: Version mismatch.*{found}.*the same Ray on every"):
-        list(engine.run(square, [1], one_node))
+        list(engine.run(stateless(abs), [1], one_node))
 
 
 def test_ray_started_here_changes_nothing_here_and_works_as_hard_as_a_process(disconnected):
     before = signal.getsignal(signal.SIGTERM)
-    assert list(engine.run(os.nice, [0], Workers(1, cluster="local"))) == [(0, os.nice(0))]
+    assert list(engine.run(stateless(os.nice), [0], Workers(1, cluster="local"))) == [(0, os.nice(0))]
     assert signal.getsignal(signal.SIGTERM) is before and not ray.is_initialized()

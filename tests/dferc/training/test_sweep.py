@@ -18,15 +18,15 @@ import torch
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+import dferc.training.display
 import dferc.training.sweep
-import dferc.training.sweep_display
 from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.engine import WorkerDied, Workers
+from dferc.training.display import SweepTable
 from dferc.training.learner import DialogueLearner
 from dferc.training.resume import RunElsewhereError, claim, load_progress
-from dferc.training.sweep import Outcome, Run, Sweep, perform, place, refuse_failures
-from dferc.training.sweep_display import SweepTable
+from dferc.training.sweep import Outcome, SeedRun, Sweep, perform, place, refuse_failures
 from tests.helpers.common import REPOSITORY, small_settings, write_features_folder
 from tests.helpers.processes import all_end
 
@@ -49,7 +49,7 @@ def ablate(features: Path, root: Path, *more: str, workers: int = 0) -> Result:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Every file of the runs; without settings.json, which names the revision of the code."""
+    """Read every file of the runs but settings.json, which names the revision of the code."""
     runs = root / "runs/demo"
     files = (path for path in runs.rglob("*") if path.is_file() and path.name != "settings.json")
     return {str(path.relative_to(runs)): path.read_bytes() for path in files}
@@ -163,13 +163,13 @@ def test_a_run_that_is_there_needs_no_state(features, tmp_path, trained):
 # ---------------------------------------------------------------------------------------------------- failures, kills
 
 
-def test_a_failing_variant_is_told_at_the_end_and_the_others_finish(tmp_path):
+def test_a_failing_variant_is_reported_at_the_end_and_the_others_finish(tmp_path):
     folder = write_features_folder(tmp_path / "features/demo", widths={"text": 8})
     result = ablate(folder.parent, tmp_path, "--variant=a", "--variant=t", "--seed=0", "--seed=1")
     assert result.exit_code == 1 and "Traceback" not in result.stderr
-    said = " ".join(result.stderr.split())
-    assert "a seed 0: FAILED (1 of 4 runs, 1 FAILED" in said
-    assert "2 of 4 runs failed: - a, seed 0, 1: the variant 'a' uses audio, and no training utterance" in said
+    message = " ".join(result.stderr.split())
+    assert "a seed 0: FAILED (1 of 4 runs, 1 FAILED" in message
+    assert "2 of 4 runs failed: - a, seed 0, 1: the variant 'a' uses audio, and no training utterance" in message
     assert (tmp_path / "runs/demo/t/metrics.json").exists() and not (tmp_path / "runs/demo/a/metrics.json").exists()
 
 
@@ -195,7 +195,7 @@ def test_a_run_that_kills_its_workers_is_a_failure(features, tmp_path, monkeypat
 
 @contextlib.contextmanager
 def started(features: Path, root: Path, epochs: int) -> Iterator[subprocess.Popen]:
-    """An ablation of two runs at once in a process group of its own, as on a terminal; it does not outlive the test."""
+    """Start an ablation of two runs at once in its own process group; it does not outlive the test."""
     command = arguments(features, root, "ablate", "--workers=2", "--variant=t", "--seed=0", "--seed=1")
     command += [f"--set=train.{name}={epochs}" for name in ("epochs", "patience")]
     command = [sys.executable, "-m", "dferc", *command]
@@ -218,7 +218,7 @@ def wait_for_states(root: Path, count: int) -> list[Path]:
 
 
 def workers_of(parent: int) -> list[int]:
-    """The processes whose parent is this one."""
+    """List the processes whose parent is this one."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -231,7 +231,7 @@ def workers_of(parent: int) -> list[int]:
 
 
 def verify_gone(processes: list[int]) -> None:
-    """The last to go is multiprocessing's own helper, which follows its parent a moment later."""
+    """Wait for all to end; multiprocessing's own helper follows its parent a moment later."""
     assert all_end(processes)
 
 
@@ -365,8 +365,8 @@ def test_as_many_runs_at_once_as_fill_the_cores(tmp_path, monkeypatch, cpus, thr
     assert place(Workers(asked), replace(wanted, device="auto"), on_gpu, 0.25).gpus == 0.25
 
 
-def test_failures_are_told_once_for_all_seeds_they_befell():
-    failures = {Run("a", 0): "no sound", Run("a", 2): "no sound", Run("t", 1): "too hot"}
+def test_failures_are_reported_once_for_all_seeds_they_befell():
+    failures = {SeedRun("a", 0): "no sound", SeedRun("a", 2): "no sound", SeedRun("t", 1): "too hot"}
     with pytest.raises(InputError, match=r"3 of 9 runs failed:\n  - a, seed 0, 2: no sound\n  - t, seed 1: too hot\n"):
         refuse_failures(failures, 9)
     refuse_failures({}, 9)
@@ -383,13 +383,13 @@ class Clock:
 def table_of(tmp_path: Path, monkeypatch, terminal: bool) -> tuple[SweepTable, Console, Clock]:
     console = Console(record=True, force_terminal=terminal, width=100, file=open(os.devnull, "w"))
     clock = Clock()
-    monkeypatch.setattr(dferc.training.sweep_display, "console", console)
-    monkeypatch.setattr(dferc.training.sweep_display, "time", clock)
+    monkeypatch.setattr(dferc.training.display, "console", console)
+    monkeypatch.setattr(dferc.training.display, "time", clock)
     return SweepTable(sweep(tmp_path, tmp_path, variants=("full", "t")), tmp_path), console, clock
 
 
 def write_status(folder: Path, run: str, **values) -> None:
-    status = {"epoch": 0, "first": None, "score": 0.0, "said": ""} | values
+    status = {"epoch": 0, "first": None, "score": 0.0, "note": ""} | values
     (folder / f"{run}.json").write_text(json.dumps(status))
 
 
@@ -397,10 +397,10 @@ def test_table_shows_runs_and_time_left(tmp_path, monkeypatch):
     table, console, clock = table_of(tmp_path, monkeypatch, terminal=True)
     write_status(tmp_path, "full-0", epoch=4, first=0, score=0.5)
     write_status(tmp_path, "full-1", epoch=9, first=7, score=0.75)  # resumed after its seventh
-    write_status(tmp_path, "t-0", said="seed 0: another process is training this run; waits for it")
+    write_status(tmp_path, "t-0", note="seed 0: another process is training this run; waiting for it to finish")
     clock.now = 60.0
     with table:
-        table.add(Run("full", 0), Outcome(4, 0.5))
+        table.add(SeedRun("full", 0), Outcome(4, 0.5))
     console.print(table._table())
     shown = console.export_text()
     for part in ("seed 1", "0.500", "epoch 9/10, 0.750", "waits for another process", "·"):
@@ -410,12 +410,12 @@ def test_table_shows_runs_and_time_left(tmp_path, monkeypatch):
 
 
 def test_log_has_a_line_per_run_and_one_now_and_then(tmp_path, monkeypatch):
-    monkeypatch.setattr(dferc.training.sweep_display, "LINE_EVERY_S", 0.05)
+    monkeypatch.setattr(dferc.training.display, "LINE_EVERY_S", 0.05)
     table, console, clock = table_of(tmp_path, monkeypatch, terminal=False)
     write_status(tmp_path, "t-1", epoch=2, first=0, score=0.25)
     clock.now = 10.0
     with table:
-        table.add(Run("full", 0), Outcome(error="no sound"))
+        table.add(SeedRun("full", 0), Outcome(error="no sound"))
         time.sleep(0.5)
     shown = console.export_text()
     assert "full seed 0: FAILED (1 of 4 runs, 1 FAILED, 0:02:20 left)" in shown  # 5 s an epoch, 8 + 10 + 10 to go

@@ -1,4 +1,4 @@
-"""Ablations on Ray: a real one on this machine (tests/dferc/test_engine_ray.py has its GPUs, losses and bad input)."""
+"""Ablations on Ray on this machine (tests/dferc/engine/test_engine_ray.py has GPUs, losses and bad input)."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from tests.helpers.common import REPOSITORY, write_features_folder
 
 @pytest.fixture(scope="module", autouse=True)
 def connected():
-    """Ray with two CPUs, once for the tests here."""
+    """Start Ray with two CPUs, once for this module."""
     with ray_here(num_cpus=2):
         yield
 
 
 def ablate(root: Path, name: str, *more: str) -> dict[str, bytes]:
-    """The bytes of everything but settings.json, which names the revision of the code."""
+    """Run an ablation; return the bytes of all files but settings.json, which names the revision of the code."""
     arguments = ["ablate", "--corpus=demo", f"--features={root / 'features'}", f"--out={root / name}", "--device=cpu"]
     arguments += [f"--scratch={root / name}-scratch", f"--params={REPOSITORY / 'params.yaml'}"]
     arguments += [f"--set=train.{setting}" for setting in ("hidden=8", "align=8", "epochs=2")]

@@ -547,11 +547,11 @@ def test_prepared_dialogue_without_its_video_keeps_its_sound(prepared):
 def test_face_is_looked_for_in_the_speakers_half_at_the_turns_time(prepared):
     """The drawn face is in the left half: the speaker's whom the dialogue's letter names."""
     rows, _, folder = prepared
-    speaker_face.start_worker(load_settings(REPOSITORY / "params.yaml").corpus("iemocap").extract_visual, 16)
+    cut_faces = speaker_face.FaceWorker(load_settings(REPOSITORY / "params.yaml").corpus("iemocap").extract_visual, 16)
     found = {}
     for name in ("Ses01F_impro03_F002", "Ses01F_impro03_M003", "Ses01M_impro01_F000"):
         file, *within = rows[name].seen
-        cut = speaker_face.cut_faces([speaker_face.Look(str(folder / "raw" / file), *within)]).result[0]
+        cut = cut_faces([speaker_face.UtteranceMedia(str(folder / "raw" / file), *within)]).result[0]
         found[name] = (cut.frames, len(cut.faces), cut.problem)
 
     assert found == {

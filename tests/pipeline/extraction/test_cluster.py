@@ -7,6 +7,7 @@ import torch
 from dferc.store.hdf5 import read_features
 from pipeline import extract_audio, extract_text, extract_visual
 from pipeline.audio import functionals
+from pipeline.faces import speaker_face
 from pipeline.faces.densenet import FaceNet, save_face_net
 from tests.helpers import late
 from tests.helpers.clips import tone, write_clip
@@ -28,7 +29,7 @@ WAYS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def connected():
-    """Ray with two CPUs and two GPUs that exist in its books only, for all tests here."""
+    """Start Ray with two CPUs and two pretended GPUs, once for this module."""
     with ray_here(num_cpus=2, num_gpus=2):
         yield
 
@@ -47,7 +48,7 @@ def same_bytes(command, folder, ways, **options):
 
 
 def test_audio_is_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(functionals, "functionals", late.functionals)
+    monkeypatch.setattr(functionals, "AudioWorker", late.LateAudioWorker)
     rows = [make_row(f"{n}.wav", f"{n}.wav", 0.3) for n in range(12)] + [make_row("gone.wav", "gone.wav", 0.3)]
     for number, row in enumerate(rows[:-1]):
         write_clip(tmp_path / row.media, sound=tone(0.3, hz=200 + 50 * number))
@@ -57,7 +58,7 @@ def test_audio_is_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_clip_that_kills_its_worker_is_listed_and_the_rest_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(functionals, "functionals", late.deadly)
+    monkeypatch.setattr(functionals, "AudioWorker", late.DeadlyAudioWorker)
     rows = [make_row(name, name, 0.3) for name in ("0.wav", "crash.wav", "1.wav", "greedy.wav", "2.wav", "3.wav")]
     for number, row in enumerate(rows):
         write_clip(tmp_path / row.media, sound=tone(0.3, hz=200 + 50 * number))
@@ -70,7 +71,7 @@ def test_clip_that_kills_its_worker_is_listed_and_the_rest_goes_on(tmp_path, mon
 
 
 def test_visual_is_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(extract_visual, "cut_faces", late.cut_faces)
+    monkeypatch.setattr(speaker_face, "FaceWorker", late.LateFaceWorker)
     blank = np.full((120, 160), 90, np.uint8)
     rows = [make_row(f"{n}.mp4", f"{n}.mp4", 1.0) for n in range(10)]
     for number, row in enumerate(rows):

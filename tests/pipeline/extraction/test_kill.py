@@ -15,18 +15,21 @@ import time
 import numpy as np
 import pytest
 
-from dferc.engine.common import AHEAD
+from dferc.engine.crew import AHEAD
 from pipeline.extract_audio import main
 from tests.helpers import counted_audio, counting
 from tests.helpers.clips import tone, write_clip
 from tests.helpers.corpora import make_row, run_stage, write_rows
 from tests.helpers.processes import all_end
 
+KILLS = int(os.environ.get("DFERC_KILLS", "6"))
+"""Each costs seconds; `make test-long` asks for 30."""
+
 LENGTH_S = 0.2
 
 
 def _utterances(kills, workers):
-    """So many that the most that so many kills can cost is 5 %."""
+    """Return the number of utterances of which the kills can cost 5 % at most."""
     return math.ceil(kills * AHEAD * workers / 0.05)
 
 
@@ -51,26 +54,26 @@ def written(folder):
 
 
 @pytest.mark.slow
-def test_stage_killed_at_30_moments_makes_the_same_bytes_for_5_percent_more_work(tmp_path):
+def test_stage_killed_again_and_again_makes_the_same_bytes_for_5_percent_more_work(tmp_path):
     chance = random.Random(0)
-    count = _utterances(kills=30, workers=2)
+    count = _utterances(KILLS, workers=2)
     quiet = make_corpus(tmp_path, count)
-    for moment in [0, *sorted(chance.sample(range(1, int(0.97 * count)), 29))]:
+    for moment in [0, *sorted(chance.sample(range(1, int(0.97 * count)), KILLS - 1))]:
         stage = counting.start("audio", tmp_path)
         counting.wait_for(moment, tmp_path, stage)
         time.sleep(0.03 * chance.random())
         counting.kill(stage)
         assert not (tmp_path / "out.h5").exists()
     stage = counting.start("audio", tmp_path)
-    _, told = stage.communicate(timeout=counting.PATIENCE_S)
-    assert stage.returncode == 0, told
+    _, errors = stage.communicate(timeout=counting.PATIENCE_S)
+    assert stage.returncode == 0, errors
     assert written(tmp_path) == quiet
     assert count < len(counting.begun(tmp_path)) <= 1.05 * count + 1  # the tiny one is begun, too
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own, and the function that sets its size in KiB."""
+    """Mount a small file system; yield it with the function that sets its size in KiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1024k", "tmpfs", disk], capture_output=True)
@@ -88,7 +91,7 @@ def test_stage_out_of_disk_again_and_again_makes_the_same_bytes(tmp_path, small_
     sizes = (200, 700, 1500, 3000, 5000)
     count = _utterances(kills=len(sizes), workers=2)
     quiet = make_corpus(tmp_path, count)
-    monkeypatch.setattr("pipeline.audio.functionals.functionals", counted_audio.functionals)
+    monkeypatch.setattr("pipeline.audio.functionals.AudioWorker", counted_audio.CountedAudioWorker)
     places = {"out": disk / "out.h5", "problems": disk / "problems.csv", "scratch": disk / "scratch.sqlite"}
     for size in sizes:
         resize(size)
@@ -109,7 +112,7 @@ def test_stage_that_loses_ray_workers_and_a_node_makes_the_same_bytes(tmp_path, 
     kills = 6
     count = _utterances(kills, workers=1)  # only the worker that dies loses anything
     quiet = make_corpus(tmp_path, count)
-    monkeypatch.setattr("pipeline.audio.functionals.functionals", counted_audio.functionals)
+    monkeypatch.setattr("pipeline.audio.functionals.AudioWorker", counted_audio.CountedAudioWorker)
     with cluster_of({"num_cpus": 1}, {"num_cpus": 1}) as (cluster, [doomed]):
 
         def kill():

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from dferc.engine.common import AHEAD
+from dferc.engine.crew import AHEAD
 from pipeline.extract_visual import GROUP, main
 from pipeline.extraction.steps import PREFETCHED
 from pipeline.faces.pooling import BATCH
@@ -23,7 +23,7 @@ from tests.helpers.face_models import write_untrained
 from tests.helpers.projects import edit
 
 KILLS = int(os.environ.get("DFERC_KILLS", "4"))
-"""Each costs seconds, so 30 are for those who ask for them (LOG.md)."""
+"""Each costs seconds; `make test-long` asks for 30."""
 
 LENGTH_S, PER_FILE = 0.2, 100
 UNDER_WAY = AHEAD * 2 * GROUP + PREFETCHED + 2 + BATCH  # two more in the hands of the two threads
@@ -32,7 +32,7 @@ UTTERANCES = KILLS * UNDER_WAY * 20
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Face crops of 0.2 s, 100 to a file, and one behind the end of a file; what to tell the command about them."""
+    """Face crops of 0.2 s, 100 to a file, and one behind the end of a file; and the options of the command."""
     random_ = np.random.default_rng(0)
     rows = []
     for number in range(UTTERANCES):
@@ -51,19 +51,19 @@ def corpus(tmp_path):
 
 @pytest.mark.slow
 def test_visual_stage_killed_again_and_again_makes_the_same_bytes_for_5_percent_more_work(corpus):
-    folder, told = corpus
+    folder, options = corpus
     quiet = {"out": folder / "quiet.h5", "problems": folder / "quiet.csv", "scratch": folder / "quiet.sqlite"}
-    assert run_stage(main, folder, workers=2, **told, **quiet).exit_code == 0
+    assert run_stage(main, folder, workers=2, **options, **quiet).exit_code == 0
     chance = random.Random(0)
     for moment in [0, *sorted(chance.sample(range(1, int(0.9 * UTTERANCES)), KILLS - 1))]:
-        stage = counting.start("visual", folder, **told)
+        stage = counting.start("visual", folder, **options)
         counting.wait_for(moment, folder, stage)
         time.sleep(0.03 * chance.random())
         counting.kill(stage)
         assert not (folder / "out.h5").exists()
-    stage = counting.start("visual", folder, **told)
-    _, said = stage.communicate(timeout=counting.PATIENCE_S)
-    assert stage.returncode == 0, said
+    stage = counting.start("visual", folder, **options)
+    _, errors = stage.communicate(timeout=counting.PATIENCE_S)
+    assert stage.returncode == 0, errors
     assert (folder / "out.h5").read_bytes() == quiet["out"].read_bytes()
     assert (folder / "problems.csv").read_bytes() == quiet["problems"].read_bytes()
     again = len(counting.begun(folder)) - (UTTERANCES + 1)  # the late one is begun, too

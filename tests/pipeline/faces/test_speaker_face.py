@@ -10,15 +10,14 @@ from pipeline.faces.speaker_face import (
     LARGEST,
     LONGEST_TRACK,
     MOST_LIP_MOTION,
-    Look,
+    FaceWorker,
+    UtteranceMedia,
     choice_identity,
-    cut_faces,
-    start_worker,
 )
 from pipeline.media import files as media
 from pipeline.media import pictures
 from pipeline.media import sound as sounds
-from pipeline.media.files import LastOpened, probe
+from pipeline.media.files import probe
 from pipeline.rows.utterances import Region
 from pipeline.settings import ExtractVisual, load_settings
 from tests.helpers.clips import SHARED, needs_media, read_frames, write_clip
@@ -39,20 +38,20 @@ def test_cut_faces_counts_frames_and_tells_of_unreadable_files(tmp_path):
     picture, _ = draw_scene()
     blank = np.full((120, 160), 90, np.uint8)
     clip = write_clip(tmp_path / "clip.mp4", pictures=[picture] * 5 + [blank] * 5, frames_per_s=10)
-    start_worker(settings(), 24)
-    found = cut_faces([Look(str(clip), 0.0, 1.0, WHOLE)]).result[0]  # 5 samples: 2 or 3 lie in the first half
+    cut_faces = FaceWorker(settings(), 24)
+    found = cut_faces([UtteranceMedia(str(clip), 0.0, 1.0, WHOLE)]).result[0]  # 5 samples: 2 or 3 lie in the first half
     assert found.frames == 5 and len(found.faces) in (2, 3) and found.faces.shape[1:] == (24, 24)
-    lost = cut_faces([Look(str(tmp_path / "none.mp4"), 0.0, 1.0, WHOLE)]).result[0]
+    lost = cut_faces([UtteranceMedia(str(tmp_path / "none.mp4"), 0.0, 1.0, WHOLE)]).result[0]
     assert lost.frames == 0 and lost.problem and lost.faces.shape == (0, 24, 24)
-    behind = cut_faces([Look(str(clip), 5.0, 6.0, WHOLE)]).result[0]
+    behind = cut_faces([UtteranceMedia(str(clip), 5.0, 6.0, WHOLE)]).result[0]
     assert behind.frames == 0 and behind.problem == "no frame between 5.00 s and 6.00 s"
 
 
 def test_cut_faces_of_whole_frames_adds_no_margin(tmp_path):
     grey = np.tile(np.linspace(20, 230, 64).astype(np.uint8), (64, 1))
     clip = write_clip(tmp_path / "clip.mp4", pictures=[grey] * 4, frames_per_s=4)
-    start_worker(settings(finder="whole_frame", margin=1.0), 64)
-    found = cut_faces([Look(str(clip), 0.0, 1.0, WHOLE)]).result[0]
+    cut_faces = FaceWorker(settings(finder="whole_frame", margin=1.0), 64)
+    found = cut_faces([UtteranceMedia(str(clip), 0.0, 1.0, WHOLE)]).result[0]
     assert found.frames == len(found.faces) > 2
     assert np.abs(found.faces[0].astype(int) - grey).max() < 12  # what the codec costs
 
@@ -61,8 +60,8 @@ def test_cut_faces_looks_at_the_region_only(tmp_path):
     scene, _ = draw_scene()
     split_screen = np.hstack([scene, np.full_like(scene, 90)])
     clip = write_clip(tmp_path / "clip.mp4", pictures=[split_screen] * 5)
-    start_worker(settings(), 24)
-    found = {side: cut_faces([Look(str(clip), 0.0, 0.5, region)]).result[0] for side, region in
+    cut_faces = FaceWorker(settings(), 24)
+    found = {side: cut_faces([UtteranceMedia(str(clip), 0.0, 0.5, region)]).result[0] for side, region in
              {"left": Region(right=0.5), "right": Region(left=0.5)}.items()}  # fmt: skip
 
     assert {side: (cut.frames > 0, len(cut.faces) == cut.frames) for side, cut in found.items()} == {
@@ -108,9 +107,9 @@ def clip_of(path, pictures, sound=None):
 
 
 def chosen(clip, face, sound=True, region=WHOLE, seconds=SECONDS):
-    start_worker(settings(face=face), 24)
+    cut_faces = FaceWorker(settings(face=face), 24)
     heard = (str(clip), 0.0, seconds) if sound is True else sound
-    return cut_faces([Look(str(clip), 0.0, seconds, region, heard or None)]).result[0]
+    return cut_faces([UtteranceMedia(str(clip), 0.0, seconds, region, heard or None)]).result[0]
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +153,7 @@ def test_most_lip_motion_with_a_sound_that_cannot_be_read_tells_of_it(talking, t
 
 def test_most_lip_motion_of_one_face_reads_nothing_again(tmp_path, monkeypatch):
     clip = clip_of(tmp_path / "clip.mp4", people(mouth_at, None), speech(SECONDS))
-    monkeypatch.setattr(speaker_face, "_sounds", LastOpened(None))
+    monkeypatch.setattr(speaker_face, "SoundFile", None)
     found = chosen(clip, "most_lip_motion")
     assert (len(found.faces), found.tracks, found.choice) == (12, 1, LONGEST_TRACK)
 
@@ -165,9 +164,9 @@ def test_most_lip_motion_listens_to_the_sound_of_the_utterance(tmp_path):
     clip = clip_of(tmp_path / "clip.mp4", [pictures[0]] * before + pictures)
     recording = np.concatenate([np.zeros(round(SECONDS * 16000), np.float32), speech(SECONDS)])
     sound = write_clip(tmp_path / "turn.wav", sound=recording[None])
-    start_worker(settings(face="most_lip_motion"), 24)
-    look = Look(str(clip), SECONDS, 2 * SECONDS, WHOLE, (str(sound), SECONDS, 2 * SECONDS))
-    found = cut_faces([look]).result[0]
+    cut_faces = FaceWorker(settings(face="most_lip_motion"), 24)
+    part = UtteranceMedia(str(clip), SECONDS, 2 * SECONDS, WHOLE, (str(sound), SECONDS, 2 * SECONDS))
+    found = cut_faces([part]).result[0]
     assert found.choice == MOST_LIP_MOTION
     assert found.size == pytest.approx(share_of(SMALL), rel=0.3)
 
@@ -234,12 +233,15 @@ def test_cut_faces_of_many_utterances_are_those_of_each_alone(tmp_path):
     scene, _ = draw_scene()
     split_screen = np.hstack([scene, np.full_like(scene, 90)])
     clip = write_clip(tmp_path / "clip.mp4", pictures=[split_screen] * 10 + [np.hstack([scene, scene])] * 10)
-    start_worker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
+    cut_faces = FaceWorker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
     left, right = Region(right=0.5), Region(left=0.5)
-    looks = [Look(str(clip), *span) for span in [(0.9, 2.0, right), (0.0, 1.2, left), (0.3, 0.8, right), (5, 6, left)]]
-    together = cut_faces(looks).result
-    for look, found in zip(looks, together, strict=True):
-        [alone] = cut_faces([look]).result
+    parts = [
+        UtteranceMedia(str(clip), *span)
+        for span in [(0.9, 2.0, right), (0.0, 1.2, left), (0.3, 0.8, right), (5, 6, left)]
+    ]
+    together = cut_faces(parts).result
+    for part, found in zip(parts, together, strict=True):
+        [alone] = cut_faces([part]).result
         assert (found.frames, found.problem, found.tracks) == (alone.frames, alone.problem, alone.tracks)
         np.testing.assert_array_equal(found.faces, alone.faces)
     assert [len(found.faces) for found in together] == [5, 6, 0, 0]
@@ -250,8 +252,10 @@ def test_a_worker_opens_a_long_file_once_for_pictures_and_once_for_sound(talking
     opened = []
     for module in (pictures, sounds):
         monkeypatch.setattr(module, "open_media", lambda *file, of=module: opened.append(of) or media.open_media(*file))
-    start_worker(settings(face=face), 24)
+    cut_faces = FaceWorker(settings(face=face), 24)
     for start_s in (1.1, 1.3, 1.2):  # the first second of a sound track is opened anew each time
-        found = cut_faces([Look(str(talking), start_s, SECONDS, WHOLE, (str(talking), start_s, SECONDS))]).result[0]
+        found = cut_faces(
+            [UtteranceMedia(str(talking), start_s, SECONDS, WHOLE, (str(talking), start_s, SECONDS))]
+        ).result[0]
         assert found.choice == (MOST_LIP_MOTION if face == "most_lip_motion" else LARGEST)
     assert opened == ([pictures, sounds] if face == "most_lip_motion" else [pictures])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.audio import functionals
-from pipeline.faces.speaker_face import Look, cut_faces, start_worker
+from pipeline.faces.speaker_face import FaceWorker, UtteranceMedia
 from pipeline.media.files import MediaError
 from pipeline.rows.measure import complete, measure
 from pipeline.rows.utterances import Region
@@ -120,8 +120,7 @@ def test_sound_shorter_than_the_picture_is_used_and_listed(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", sound=tone(0.5), pictures=RAMP)
     row, problems = prepared(clip)
     assert row.end_s == pytest.approx(1.0, abs=0.01) and problems == []
-    functionals.start("IS10")
-    record = functionals.functionals((str(clip), 0.0, 1.0, 0.08)).result
+    record = functionals.AudioWorker("IS10")((str(clip), 0.0, 1.0, 0.08)).result
     assert record.problem.startswith("sound incomplete: 0.5") and record.arrays["features"].shape == (1582,)
 
 
@@ -135,8 +134,8 @@ def test_odd_sizes_decode_and_show_no_face(tmp_path, size):
     [(_, picture), *_] = read_frames(clip, 0, 0.5, 10, 50)
     assert picture.shape == size and (picture == 100).all()
     settings = load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual
-    start_worker(settings, 24)
-    found = cut_faces([Look(str(clip), 0.0, 0.5, Region(right=0.5))]).result[0]
+    cut_faces = FaceWorker(settings, 24)
+    found = cut_faces([UtteranceMedia(str(clip), 0.0, 0.5, Region(right=0.5))]).result[0]
     assert found.frames > 0 and len(found.faces) == 0
 
 
@@ -146,8 +145,8 @@ def test_faces_stand_upright_whichever_way_the_camera_was_held(tmp_path, turn):
     scene, _ = draw_scene()
     stored = np.ascontiguousarray(np.rot90(scene, -turn // 90))
     clip = write_clip(tmp_path / "a.mp4", pictures=[stored] * 5, rotation=turn)
-    start_worker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
-    found = cut_faces([Look(str(clip), 0.0, 0.5)]).result[0]
+    cut_faces = FaceWorker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
+    found = cut_faces([UtteranceMedia(str(clip), 0.0, 0.5)]).result[0]
     assert found.frames == len(found.faces) > 0
 
 
@@ -200,6 +199,6 @@ def test_rate_that_changes_on_the_way_is_a_problem(tmp_path):
 
 def test_raw_stream_without_time_stamps_gives_no_frame(tmp_path):
     clip = write_clip(tmp_path / "a.h264", pictures=RAMP, picture_codec="libx264")
-    start_worker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
-    [found] = cut_faces([Look(str(clip), 0.0, 1.0)]).result
+    cut_faces = FaceWorker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
+    [found] = cut_faces([UtteranceMedia(str(clip), 0.0, 1.0)]).result
     assert (found.frames, found.problem) == (0, "no frame between 0.00 s and 1.00 s")

@@ -26,14 +26,15 @@ def test_a_long_file_is_opened_once_by_one_of_two_workers(tmp_path, modality):
         starts = [1.1 + LENGTH_S * number for number in range(EACH)]
         rows += [make_row(f"{file}-{start_s}", file, start_s + LENGTH_S, start_s=start_s) for start_s in starts]
     write_rows(tmp_path, rows)
-    changes = {"face": write_untrained(tmp_path, 16), "device": "cpu"} if modality == "visual" else {}
-    patch = {
-        "audio": "stage.functionals.functionals = noted_opens.functionals",
-        "visual": "stage.cut_faces = noted_opens.cut_faces",
-    }[modality]
-    imports = f"from tests.helpers import noted_opens; from pipeline import extract_{modality} as stage"
-    program = f"{imports}; {patch}; stage.main()"
-    arguments = stage_arguments(tmp_path, workers=2, **changes)
+    told = {"face": write_untrained(tmp_path, 16), "device": "cpu"} if modality == "visual" else {}
+    module, worker = {"audio": ("audio.functionals", "AudioWorker"), "visual": ("faces.speaker_face", "FaceWorker")}[
+        modality
+    ]
+    program = (
+        f"from tests.helpers import noted_opens; from pipeline import extract_{modality} as stage; "
+        f"import pipeline.{module} as worker; worker.{worker} = noted_opens.{worker}; stage.main()"
+    )
+    arguments = stage_arguments(tmp_path, workers=2, **told)
     subprocess.run([sys.executable, "-c", program, *arguments], cwd=REPOSITORY, check=True)
     opened = Counter((tmp_path / "opened.txt").read_text().split())
     assert opened.keys() == set(FILES)
