@@ -15,10 +15,11 @@ from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.tables import write_table
 from dferc.store.rows import UNLABELLED
-from pipeline.finetune_text import main, make_encoder, make_tagging_data
+from pipeline.finetune_text import main
 from pipeline.rows.utterances import Utterance
 from pipeline.text.encoder import collate, load_encoder
-from pipeline.text.tagger import Tagger, shuffled_batches, train_tagger, validate
+from pipeline.text.finetuning import make_encoder, make_tagging_data
+from pipeline.text.tagger import Tagger, TaggerLearner, shuffled_batches, train_tagger
 from tests.helpers.encoders import CUES, extract_settings, finetune_settings, small_encoder, talk, write_params
 
 CPU = choose_device("cpu", "float32")
@@ -39,6 +40,11 @@ def run(folder, rows=ROWS, device="cpu", **changes):
     }
     options = [str(part) for name, path in paths.items() for part in (f"--{name}", path)]
     return CliRunner().invoke(main, ["--corpus", "demo", "--device", device, *options])
+
+
+def validate(tagger, task):
+    with torch.no_grad():
+        return TaggerLearner(task, finetune_settings(), CPU).validate(tagger.eval())
 
 
 def refused(folder, *message, rows=ROWS, **changes):
@@ -86,9 +92,9 @@ def test_stage_keeps_the_epoch_of_the_best_validation_score(tmp_path):
     tagger = Tagger(load_encoder(folder, 48), len(CLASSES), dropout=0.0)
     tagger.classifier.load_state_dict(load_file(folder / "classifier.safetensors"))
     task = make_tagging_data(ROWS, load_encoder(folder, 48), finetune_settings())
-    loss, accuracy, weighted_f1 = validate(tagger, task, CPU)
-    assert loss == pytest.approx(best["validation_loss"], abs=1e-6)
-    assert (accuracy, weighted_f1) == (best["validation_accuracy"], best["validation_weighted_f1"])
+    scores = validate(tagger, task)
+    assert scores["loss"] == pytest.approx(best["validation_loss"], abs=1e-6)
+    assert (scores["accuracy"], scores["weighted_f1"]) == (best["validation_accuracy"], best["validation_weighted_f1"])
 
 
 def test_stage_stops_when_patience_is_over(tmp_path):
@@ -189,7 +195,7 @@ def test_unlabelled_utterances_are_context_only():
     expected = torch.nn.functional.cross_entropy(
         torch.stack([logits[row] for row in labelled]), task.labels_N[labelled]
     )
-    assert validate(tagger, task, CPU)[0] == pytest.approx(expected.item(), abs=1e-5)
+    assert validate(tagger, task)["loss"] == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_overlapping_windows_count_every_label_once():
@@ -205,7 +211,7 @@ def test_overlapping_windows_count_every_label_once():
         expected = [
             torch.nn.functional.cross_entropy(tagger(b), task.labels_N[b.row_U], reduction="sum") for b in batches
         ]
-    assert validate(tagger, task, CPU)[0] == pytest.approx(
+    assert validate(tagger, task)["loss"] == pytest.approx(
         sum(expected).item() / sum(row.split == "validation" for row in ROWS), abs=1e-5
     )
 

@@ -10,11 +10,12 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from dferc.core.errors import InputError
-from pipeline import train_face
+from pipeline.faces import training
 from pipeline.faces.densenet import CLASSES, FaceNet, load_face_net
 from pipeline.faces.ferplus import NO_MAJORITY, LabelledFaces, read_ferplus
+from pipeline.faces.training import FaceScore, augment, score, train, train_net
 from pipeline.settings import TrainFace, load_settings
-from pipeline.train_face import FaceScore, augment, copy_checkpoint, leave_untrained, main, score, train
+from pipeline.train_face import copy_checkpoint, leave_untrained, main
 from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import write_ferplus
 
@@ -83,9 +84,9 @@ def test_fit_keeps_the_best_epoch_and_of_equals_the_lower_loss(tmp_path, monkeyp
         stems.append(net.body.conv0.weight.detach().clone())
         return next(scores)
 
-    monkeypatch.setattr(train_face, "score", scripted)
+    monkeypatch.setattr(training, "score", scripted)
     net = FaceNet(image_size=16, mean=128.0, std=50.0)
-    epoch, found = train_face.fit(net, splits["train"], splits["validation"], settings(epochs=3))
+    epoch, found = train_net(net, splits["train"], splits["validation"], settings(epochs=3))
     assert epoch == 2 and found.loss == 0.9
     assert torch.equal(net.body.conv0.weight, stems[1]) and not torch.equal(stems[1], stems[2])
 
