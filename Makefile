@@ -5,7 +5,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-fast lint format bench docs screenshot constraints clean
+.PHONY: help setup repro test test-fast test-long lint format bench docs screenshot constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -34,6 +34,9 @@ test: setup ## run all tests
 test-fast: setup ## run the tests that are not slow
 	$(TESTS) -m "not slow"
 
+test-long: setup ## run all tests, and kill the extraction at 30 random moments instead of a few (CI does not)
+	DFERC_KILLS=30 $(TESTS)
+
 lint: setup ## run the linters of CI and pre-commit
 	ruff check .
 	ruff format --check .
@@ -54,6 +57,7 @@ bench: setup ## measure speed, as ratios and as shares of this machine's measure
 	python -m benchmarks.encoder_speed
 	python -m benchmarks.engines
 	python -m benchmarks.memory
+	python -m benchmarks.shared_machine
 
 docs: setup ## build the documentation as a web site in build/site; a broken link fails
 	python docs/copy_pages.py
