@@ -195,7 +195,7 @@ def verify(command: list[str]) -> None:
 
 def verify_dferc(words: list[str]) -> None:
     name, *words = words
-    command = dferc_main.commands[name]
+    command = dferc_main.get_command(click.Context(dferc_main), name)
     values = verify_click(command, words)
     assert set(values.get("variants", ())) | {values.get("variant", "full")} <= set(VARIANTS)
     assert name != "baselines" or set(values.get("names", ())) <= set(BASELINES)
