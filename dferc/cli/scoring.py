@@ -5,17 +5,7 @@ from pathlib import Path
 
 import click
 
-from dferc.cli.options import (
-    CORPUS,
-    DEVICE,
-    FEATURES,
-    FOLDER,
-    JSON,
-    OUT,
-    SEEDS,
-    VARIANT,
-    options,
-)
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FOLDER, JSON, OUT, SEEDS, VARIANT, options
 from dferc.core.console import console, readable_errors
 
 

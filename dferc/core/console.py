@@ -55,15 +55,8 @@ def progress_bar() -> Progress:
     """Return progress on stderr: a bar on a terminal; elsewhere (a log, CI) a line every `LINE_EVERY_S` seconds."""
     if not console.is_terminal:
         return _ProgressLines(console=console, auto_refresh=False, disable=True)
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
 class _ProgressLines(Progress):

@@ -18,11 +18,7 @@ PER_CLASS = ("precision", "recall", "f1")
 
 
 def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> dict:
-    """Write runs/<corpus>/<variant>/metrics.json and, in its evaluate/, the tables and the protocol card.
-
-    Returns:
-        The content of metrics.json.
-    """
+    """Write and return runs/<corpus>/<variant>/metrics.json; in its evaluate/, write the tables and the card."""
     metrics, tables = summarise(evaluations), folder / "evaluate"
     per_seed = list(_per_seed(evaluations))
     predictions = [
@@ -32,8 +28,7 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
         for row, columns in prediction_columns(corpus.utterances, predicted, each.record)
     ]
     # A row per labelled test utterance and seed, as DVC's confusion template counts them.
-    labelled = [row for row in predictions if row["split"] == "test" and row["emotion"]]
-    confusions = [{"actual": row["emotion"], "predicted": row["predicted"]} for row in labelled]
+    confusions = [row | {"actual": row["emotion"]} for row in predictions if row["split"] == "test" and row["emotion"]]
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
     write_csv(tables / "predictions.csv", list(predictions[0]), predictions)
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
@@ -66,28 +61,20 @@ def identify(rows: Utterances, row: int) -> dict[str, object]:
 
 
 def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping) -> Iterator[tuple[int, dict]]:
-    """Yield each row of the corpus with its label, prediction, probabilities, contributions and context weight.
-
-    Args:
-        rows: utterances of the corpus; `emotion` is the corpus' own label, or empty.
-        predicted: predictions for some of the rows.
-        record: record of the checkpoint: its classes and modalities.
-    """
+    """Yield each predicted row of the corpus with its columns; `emotion` is the corpus' own label, or empty."""
     classes, modalities = record["classes"], modalities_of(record)
     for index, row in enumerate(predicted.rows_N):
         probability_C = predicted.probabilities_NC[index]
         contributions = zip(modalities, predicted.contribution_NM[index], strict=True)
-        yield (
-            int(row),
-            {
-                "emotion": rows.classes[rows.emotion[row]] if rows.emotion[row] >= 0 else "",
-                "predicted": classes[probability_C.argmax()],
-                **{f"p_{name}": float(value) for name, value in zip(classes, probability_C, strict=True)},
-                **{f"contribution_{name}": float(value) for name, value in contributions},
-                "context_weight": float(predicted.context_weight_N[index]),
-                "agreement": float(predicted.agreement_N[index]),
-            },
-        )
+        columns = {
+            "emotion": rows.classes[rows.emotion[row]] if rows.emotion[row] >= 0 else "",
+            "predicted": classes[probability_C.argmax()],
+            **{f"p_{name}": float(value) for name, value in zip(classes, probability_C, strict=True)},
+            **{f"contribution_{name}": float(value) for name, value in contributions},
+            "context_weight": float(predicted.context_weight_N[index]),
+            "agreement": float(predicted.agreement_N[index]),
+        }
+        yield int(row), columns
 
 
 # ---------------------------------------------------------------------------------------------------- display

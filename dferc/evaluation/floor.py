@@ -39,15 +39,7 @@ class Floor(NamedTuple):
 
 
 def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -> Floor:
-    """Fit on the training split, select C on validation, score test once.
-
-    Args:
-        corpus: a verified features folder.
-        modalities: modalities to concatenate; all that exist if None.
-
-    Raises:
-        InputError: the training split has fewer than two classes, or the validation split no label.
-    """
+    """Fit on the training split, select C on validation, score test once; `modalities` are concatenated (None: all)."""
     model, features_ND = fit_floor(corpus, modalities)
     labelled = {split: _labelled(corpus, split) for split in SPLITS}
     test = _score(model, features_ND, corpus, labelled["test"]) if labelled["test"].any() else None
@@ -56,11 +48,7 @@ def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None
 
 
 def fit_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -> tuple[LogisticRegression, np.ndarray]:
-    """Fit the regression that validation selects; return it and the features [N, D] of all utterances as it reads them.
-
-    Raises:
-        InputError: as `linear_floor`.
-    """
+    """Fit the regression that validation selects; return it and the features [N, D] of all utterances."""
     rows = corpus.utterances
     train_N, validation_N = (_labelled(corpus, split) for split in ("train", "validation"))
     classes = len(set(rows.emotion[train_N]))

@@ -41,28 +41,19 @@ _VERSIONED = ("computed_in", "decoder", "extractor")
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionTable:
-    """Predicted emotions of a corpus, one row per utterance in the corpus' order.
-
-    Attributes:
-        corpus: name of the corpus.
-        classes: names of the classes that the model knows.
-        rows: per utterance: utterance_id, dialogue_id, position, speaker, text, emotion (the corpus' own label, or
-            empty), predicted, p_<class>, contribution_<modality>, context_weight, agreement.
-        models: number of models (seeds) whose mean this is.
-        notes: sentences: absent modalities, other versions of tools.
-        card: protocol card of the corpus.
-        trained_on: protocol card of the model's training.
-        scores: scores on the labelled utterances; None where there are none, or where the model has learnt them.
-    """
+    """Predicted emotions of a corpus, one row per utterance in the corpus' order."""
 
     corpus: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # those that the model knows
     rows: list[dict[str, object]]
-    models: int
-    notes: tuple[str, ...] = ()
-    card: str = ""
-    trained_on: str = ""
+    """By column: utterance_id, dialogue_id, position, speaker, text, emotion (the corpus' own label, or empty),
+    predicted, p_<class>, contribution_<modality>, context_weight, agreement."""
+    models: int  # number of models (seeds) whose mean this is
+    notes: tuple[str, ...] = ()  # sentences: absent modalities, other versions of tools
+    card: str = ""  # protocol card of the corpus
+    trained_on: str = ""  # protocol card of the model's training
     scores: Scores | None = field(default=None, repr=False)
+    """Of the labelled utterances; None where there are none, or where the model has learnt them."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,14 +75,9 @@ class PredictionTable:
 
 @dataclass(frozen=True)
 class Predictor:
-    """The trained models of a run, ready to predict; made by `load`.
+    """The trained models of a run, ready to predict; made by `load`."""
 
-    Attributes:
-        checkpoints: one per seed.
-        device: device of the models.
-    """
-
-    checkpoints: tuple[Checkpoint, ...]
+    checkpoints: tuple[Checkpoint, ...]  # one per seed
     device: torch.device
 
     @property
@@ -100,13 +86,10 @@ class Predictor:
         return tuple(self.checkpoints[0].record["classes"])
 
     def predict(self, features: str | Path | CachedCorpus) -> PredictionTable:
-        """Predict the emotion of every utterance, as the mean over the seeds.
+        """Predict the emotion of every utterance, as the mean over the seeds; refuse features that were made otherwise.
 
         Args:
             features: folder of a corpus, such as `features/mine`, or a corpus that is read already.
-
-        Raises:
-            InputError: the features cannot be read, or were made otherwise than those of the training.
         """
         corpus = features if isinstance(features, CachedCorpus) else read_corpus(features)
         record = self.checkpoints[0].record
@@ -136,9 +119,6 @@ def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto") -> Pr
         run: runs/<corpus>/<variant>, or the folder of one seed.
         seeds: which seeds; all that are there if empty.
         device: auto (CUDA where there is one), cpu or cuda.
-
-    Raises:
-        InputError: there is no trained model, or the models differ in more than the seed.
     """
     chosen = choose_device(device, "float32").device
     checkpoints = tuple(load_run(find_run(Path(run), seeds), chosen))
@@ -146,34 +126,21 @@ def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto") -> Pr
 
 
 def find_run(run: Path, seeds: Sequence[int] = ()) -> list[Path]:
-    """Return the checkpoint folders of runs/<corpus>/<variant> (all seeds, or these), or `run` itself if it is one.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Return the checkpoint folders of runs/<corpus>/<variant> (all seeds, or these), or `run` itself if it is one."""
     if (run / WEIGHTS).exists() and not seeds:
         return [run]
     return find_checkpoints(run / "train" if (run / "train").is_dir() else run, seeds)
 
 
 def load_run(folders: Sequence[Path], device: torch.device) -> list[Checkpoint]:
-    """Load checkpoints that differ in nothing but the seed.
-
-    Raises:
-        InputError: one is unreadable or in the folder of another seed, or they differ in more.
-    """
+    """Load checkpoints that differ in nothing but the seed."""
     checkpoints = [load_checkpoint(folder, device) for folder in folders]
     verify_seeds(checkpoints)
     return checkpoints
 
 
 def fit_to(checkpoint: Checkpoint, corpus: CachedCorpus) -> tuple[CachedCorpus, list[str]]:
-    """Return the corpus with all modalities that a checkpoint needs, and notes on how they differ from its training.
-
-    Raises:
-        InputError: features were made otherwise than those of the training (each difference with both sides), or the
-            corpus has none of the modalities that the model knows.
-    """
+    """Return the corpus with all modalities that a checkpoint needs, and notes on how they differ from its training."""
     modalities, notes, faults = dict(corpus.modalities), [], []
     for name in checkpoint.modalities:
         features = corpus.modalities.get(name)
@@ -204,16 +171,12 @@ def _compare(record: Mapping, features: Features) -> Iterator[tuple[str, bool]]:
     if features.width != width:
         yield f"{name}, width: trained on {width}, found {features.width}", True
     for key, trained, found in differences(record["features"][name], dict(features.identity)):
-        if key != _OF_THE_ROWS:
-            same_tool = key in _VERSIONED and _tool(key, trained) == _tool(key, found)
-            yield f"{name}, {key}: trained on {trained!r}, found {found!r}", not same_tool
-
-
-def _tool(key: str, value: object) -> object:
-    """Return the part of a versioned entry that must be equal: the name of an extractor, nothing of the others."""
-    if key != "extractor":
-        return None
-    return value.split()[0] if isinstance(value, str) and value else value
+        if key == _OF_THE_ROWS:
+            continue
+        # Versions may differ; an extractor's name, which is in front of its version, may not.
+        one, two = (value.split()[:1] if isinstance(value, str) else value for value in (trained, found))
+        is_fault = key not in _VERSIONED or (key == "extractor" and one != two)
+        yield f"{name}, {key}: trained on {trained!r}, found {found!r}", is_fault
 
 
 def _absent(corpus: CachedCorpus, modality: str, width: int) -> Features:
@@ -230,13 +193,7 @@ def _absent(corpus: CachedCorpus, modality: str, width: int) -> Features:
 
 
 def predict_corpus(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, device: torch.device) -> Predictions:
-    """Predict every utterance of a corpus, in its order, as the mean over the checkpoints of one run.
-
-    Args:
-        checkpoints: models of one run.
-        corpus: result of `fit_to`.
-        device: device of the checkpoints.
-    """
+    """Predict every utterance of a corpus (from `fit_to`) in its order, as the mean over the checkpoints of a run."""
     splits = [split for split in SPLITS if (corpus.utterances.split == split).any()]
     columns_of_models = []
     for checkpoint in checkpoints:
@@ -250,9 +207,8 @@ def predict_corpus(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, devi
 def score_labelled(record: Mapping, corpus: CachedCorpus, predictions: Predictions) -> Scores | None:
     """Score the labelled utterances of a corpus that the model was not trained on.
 
-    Returns:
-        None where there is no label, a label that the model does not know, or the corpus is that of its training (the
-        model has learnt most of it: `dferc evaluate` scores the rest).
+    None where there is no label, a label that the model does not know, or the corpus is that of its training (the model
+    has learnt most of it: `dferc evaluate` scores the rest).
     """
     rows, classes = corpus.utterances, record["classes"]
     labels = {rows.classes[emotion] for emotion in rows.emotion if emotion >= 0}

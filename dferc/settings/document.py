@@ -30,24 +30,14 @@ class TrainBlock(Section):
 
 
 class Params(Section):
-    """The whole of params.yaml.
+    """The whole of params.yaml."""
 
-    Attributes:
-        corpora: names of the corpora that `dvc repro` runs.
-        ablate: variants and seeds.
-        blocks: settings of each corpus, by name.
-    """
-
-    corpora: list[Name]
+    corpora: list[Name]  # those that `dvc repro` runs
     ablate: Ablate
-    blocks: dict[str, Any]
+    blocks: dict[str, Any]  # settings of each corpus
 
     def corpus(self, name: str) -> Any:
-        """Return the block of one corpus.
-
-        Raises:
-            InputError: params.yaml has no block of that name.
-        """
+        """Return the block of one corpus."""
         if name not in self.blocks:
             raise InputError(
                 f"params.yaml has no block for the corpus {name!r}; it has {', '.join(self.blocks)}."
@@ -63,16 +53,13 @@ def load_params(
     corpus: str | None = None,
     block: type[Section] = TrainBlock,
 ) -> Params:
-    """Read and check a params file.
+    """Read and check a params file; report every fault of it and of the overrides together.
 
     Args:
         path: the params file.
         overrides: exploratory `section.key=value` settings (YAML values), applied to the block of `corpus`.
         corpus: the corpus that `overrides` are for.
         block: model of a corpus' block.
-
-    Raises:
-        InputError: every fault of the file and of the overrides, together.
     """
     path, overrides = Path(path), list(overrides)
     raw = _read(path)
@@ -124,8 +111,7 @@ def _read(path: Path) -> dict:
 def _gather_blocks(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
     """Gather the blocks, which are the top-level keys without a fixed meaning, under one key.
 
-    Returns:
-        The document, and faults: misspellings of a missing key, whose content would be read as a block.
+    Misspellings of a missing key, whose content would be read as a block, are the faults returned.
     """
     fixed = ("corpora", "ablate", *block.model_fields)
     document, blocks, faults = {}, {}, []

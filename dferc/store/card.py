@@ -24,29 +24,16 @@ EXAMPLES = 5
 
 
 class Check(NamedTuple):
-    """Result of the search for one kind of leak.
-
-    Attributes:
-        leak: the kind.
-        verdict: "none", "found", "not claimed" (there is overlap, and the protocol allows it), or "not checked".
-        detail: counts, or why it was not checked.
-        examples: at most `EXAMPLES` instances.
-    """
+    """Result of the search for one kind of leak."""
 
     leak: str
-    verdict: Literal["none", "found", "not claimed", "not checked"]
-    detail: str
-    examples: list[str]
+    verdict: Literal["none", "found", "not claimed", "not checked"]  # not claimed: found, and the protocol allows it
+    detail: str  # counts, or why it was not checked
+    examples: list[str]  # at most `EXAMPLES` instances
 
 
 def protocol_card(rows: Utterances) -> dict:
-    """Return the card as plain data.
-
-    Returns:
-        card (its hash), corpus, protocol, classes; splits: dialogues, utterances, labelled utterances, the most
-        speakers of a dialogue and a count per class; notes: what was dropped, promoted, merged, repaired or kept;
-        checks: the leaks searched for.
-    """
+    """Return the card as plain data: its hash, what it is of, counts per split, notes, and the leaks searched for."""
     splits = {}
     for split in SPLITS:
         members = rows.split == split
@@ -89,12 +76,8 @@ def check_leaks(rows: Utterances) -> list[Check]:
     """Search for what must not be in two splits: dialogues by id and by words, speakers, media."""
     same_id = shared(rows.dialogue_id, rows.split)
     detail = f"{len(same_id)} of {len(set(rows.dialogue_id))} dialogues"
-    return [
-        _check("a dialogue in two splits", same_id, detail),
-        _dialogues_by_words(rows),
-        _speakers(rows),
-        _media(rows),
-    ]
+    by_id = _check("a dialogue in two splits", same_id, detail)
+    return [by_id, _dialogues_by_words(rows), _speakers(rows), _media(rows)]
 
 
 def shared(values: Sequence, splits: Sequence[str]) -> dict:
@@ -108,16 +91,13 @@ def shared(values: Sequence, splits: Sequence[str]) -> dict:
 def _dialogues_by_words(rows: Utterances) -> Check:
     """Search for the same conversation under two ids: speakers and words alike, letter case and spaces aside."""
     leak = "a dialogue word by word in two splits"
-    ends = np.cumsum(rows.lengths)
     words, splits, first_id = [], [], {}
-    for start, end in zip(np.r_[0, ends[:-1]], ends, strict=True):
-        spoken = tuple(
-            " ".join(f"{rows.speaker[row]}: {rows.text[row]}".casefold().split()) for row in range(start, end)
-        )
-        if len(spoken) >= SHORTEST_TRANSCRIPT and any(rows.text[start:end]):
+    for dialogue in np.split(np.arange(len(rows)), np.cumsum(rows.lengths)[:-1]):
+        spoken = tuple(" ".join(f"{rows.speaker[row]}: {rows.text[row]}".casefold().split()) for row in dialogue)
+        if len(spoken) >= SHORTEST_TRANSCRIPT and any(rows.text[dialogue]):
             words.append(spoken)
-            splits.append(rows.split[start])
-            first_id.setdefault(spoken, rows.dialogue_id[start])
+            splits.append(rows.split[dialogue[0]])
+            first_id.setdefault(spoken, rows.dialogue_id[dialogue[0]])
     if not words:
         return Check(leak, "not checked", f"no dialogue of {SHORTEST_TRANSCRIPT} and more utterances has text", [])
     repeated = {first_id[spoken]: where for spoken, where in shared(words, splits).items()}

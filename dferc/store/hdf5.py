@@ -32,10 +32,8 @@ def write_utterances(path: str | Path, utterances: Utterances) -> None:
 
     def fill(file: h5py.File) -> None:
         file.attrs["kind"] = "utterances"
-        file.attrs["corpus"] = utterances.corpus
-        file.attrs["protocol"] = utterances.protocol
-        file.attrs["speaker_independent"] = utterances.speaker_independent
-        file.attrs["rows_hash"] = utterances.rows_hash
+        for name in ("corpus", "protocol", "speaker_independent", "rows_hash"):
+            file.attrs[name] = getattr(utterances, name)
         _write_strings(file, "classes", np.array(utterances.classes, dtype=object))
         for name in TEXT_COLUMNS:
             _write_strings(file, name, getattr(utterances, name))
@@ -88,15 +86,10 @@ def _write_strings(file: h5py.File, name: str, values: np.ndarray) -> None:
 
 
 def read_utterances(path: str | Path) -> Utterances:
-    """Read and check utterances.h5.
-
-    Raises:
-        InputError: missing, truncated, of another schema, or contradictory.
-    """
+    """Read and check utterances.h5."""
     with _open(path, "utterances", "python -m pipeline.prepare") as file:
-        columns = {name: _strings(file[name]) for name in TEXT_COLUMNS} | {
-            name: file[name][()] for name in NUMBER_COLUMNS
-        }
+        columns = {name: _strings(file[name]) for name in TEXT_COLUMNS}
+        columns |= {name: file[name][()] for name in NUMBER_COLUMNS}
         utterances = Utterances(
             corpus=str(file.attrs["corpus"]),
             protocol=str(file.attrs["protocol"]),
@@ -113,11 +106,7 @@ def read_utterances(path: str | Path) -> Utterances:
 
 
 def read_features(path: str | Path, modality: str) -> Features:
-    """Read and check one modality's file.
-
-    Raises:
-        InputError: missing, truncated, of another schema or modality, of inconsistent shape, or not finite.
-    """
+    """Read and check one modality's file."""
     with _open(path, modality, f"python -m pipeline.extract_{modality}") as file:
         values, identity = file["features"][()], json.loads(file.attrs["identity"])
         if values.ndim != 2 or values.shape[1] != file.attrs["width"]:
@@ -137,16 +126,9 @@ def read_features(path: str | Path, modality: str) -> Features:
 
 
 def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus:
-    """Read a features folder and verify that its files belong together.
+    """Read features/<corpus> and verify that its files belong together, and are of the `expected` corpus (None: any).
 
     A modality without a file is left out; at least one must have one.
-
-    Args:
-        folder: features/<corpus>.
-        expected: name of the corpus that these must be of; None = any.
-
-    Raises:
-        InputError: a file is unreadable, or its corpus or rows are not those of utterances.h5 or not the expected.
     """
     folder = Path(folder)
     utterances = read_utterances(folder / "utterances.h5")
@@ -159,9 +141,8 @@ def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus
     for modality in MODALITIES:
         path = folder / f"{modality}.h5"
         if path.exists():
-            features = read_features(path, modality)
-            verify_rows(path, features, utterances)
-            modalities[modality] = features
+            modalities[modality] = read_features(path, modality)
+            verify_rows(path, modalities[modality], utterances)
     if not modalities:
         raise InputError(
             f"{folder} has utterances.h5 but none of {', '.join(f'{m}.h5' for m in MODALITIES)}. "
@@ -171,11 +152,7 @@ def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus
 
 
 def verify_rows(path: str | Path, features: Features, utterances: Utterances) -> None:
-    """Check that a features file was made for exactly these utterances, in this order.
-
-    Raises:
-        InputError: names the first row that differs, and the remedy.
-    """
+    """Check that a features file was made for exactly these utterances, in this order."""
     maker = _maker(path, f"`dvc repro extract_{features.modality}@{utterances.corpus}`")
     mend = f"Make it again: {maker}, or copy all files of one corpus together."
     if features.corpus != utterances.corpus:

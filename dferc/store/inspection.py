@@ -16,14 +16,7 @@ COLOURS = {"none": "green", "found": "bold red"}
 
 
 def inspect_folder(folder: Path) -> dict:
-    """Read, verify and describe a features folder.
-
-    Returns:
-        folder, and what `inspect_corpus` returns.
-
-    Raises:
-        InputError: a file is missing, damaged, or of other rows.
-    """
+    """Read, verify and describe a features folder: its name, and the content as of `inspect_corpus`."""
     if any((folder / f"{modality}.h5").exists() for modality in MODALITIES):
         corpus = read_corpus(folder)
     else:  # after `prepare` alone; utterances have a protocol card before there are features
@@ -32,12 +25,7 @@ def inspect_folder(folder: Path) -> dict:
 
 
 def inspect_corpus(corpus: CachedCorpus) -> dict:
-    """Describe a corpus and its features.
-
-    Returns:
-        rows_hash, what `dferc.store.card.protocol_card` returns, the modalities without a file (`missing`), and
-        per modality width, presence per split (share of its utterances, None for an empty split), and identity.
-    """
+    """Return the protocol card, with what there is of each modality; presence is None in an empty split."""
     modalities = {}
     for modality, features in corpus.modalities.items():
         present = {split: features.present[corpus.utterances.split == split] for split in SPLITS}
