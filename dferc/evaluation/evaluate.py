@@ -44,7 +44,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(corpus: CachedCorpus, folders: Sequence[Path], device: torch.device) -> list[Evaluation]:
-    """Evaluate one checkpoint per folder; refuse those of other features, and ones that differ by more than the seed."""
+    """Evaluate one checkpoint per folder; refuse one of other features, and those that differ by more than the seed."""
     checkpoints = [load_checkpoint(folder, device) for folder in folders]
     for checkpoint in checkpoints:
         verify_corpus(checkpoint, corpus)

@@ -26,13 +26,10 @@ class Imported:
 
 
 def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[Source], name: str) -> Imported:
-    """Put a corpus together.
+    """Put a corpus together from all files, in the order given, and those that the user chose for a modality.
 
-    Args:
-        sources: all files, in the order given.
-        chosen: files that the user named for a modality.
-        guides: transcripts or id lists: they name utterances, and hold labels where no source does.
-        name: of the corpus, or empty: as recognised.
+    Guides are transcripts or id lists: they name utterances, and hold labels where no source does. An empty name of the
+    corpus stands for the recognised one.
     """
     paths = ", ".join(str(source.path) for source in sources)
     base = next((source for source in (*sources, *guides) if source.labels and source.splits), None)
@@ -55,11 +52,8 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
     features = {
         modality: place_features(base, source, modality, utterances, problems) for modality, source in taken.items()
     }
-    return Imported(
-        corpus=CachedCorpus(utterances=utterances, modalities=features),
-        sources={"labels": base} | taken,
-        problems=problems,
-    )
+    corpus = CachedCorpus(utterances=utterances, modalities=features)
+    return Imported(corpus=corpus, sources={"labels": base} | taken, problems=problems)
 
 
 def _choose(sources: Sequence[Source], chosen: dict[str, Source]) -> dict[str, Source]:

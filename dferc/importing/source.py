@@ -1,7 +1,8 @@
 """One feature file, whatever its format, as dialogues: the common form that pickles and tables are turned into."""
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -148,12 +149,10 @@ def text_of(value: object) -> str | None:
 
 def clean_text(value: object) -> str | None:
     """Return a transcript with its cp1252 punctuation repaired; Python 2's may be UTF-8 or cp1252. None: no text."""
-    if isinstance(value, bytes):
-        try:
-            return str(value, "utf-8").translate(_CP1252).strip()
-        except UnicodeDecodeError:
-            pass  # then it is cp1252, which the next lines read
     text = text_of(value)
+    if isinstance(value, bytes):
+        with contextlib.suppress(UnicodeDecodeError):  # else it is cp1252
+            text = str(value, "utf-8")
     return None if text is None else text.translate(_CP1252).strip()
 
 
@@ -161,22 +160,3 @@ def is_cp1252(value: object) -> bool:
     """Return whether a transcript has cp1252's punctuation read as something else, which `clean_text` repairs."""
     text = text_of(value)
     return text is not None and any(mark in _CP1252 for mark in map(ord, text))
-
-
-def check_same_length(lengths: Mapping[str, Mapping[str, Iterable]], path: Path) -> None:
-    """Check that every column of a file has the same dialogues, and as many utterances in each."""
-    (first, expected), *others = lengths.items()
-    remedy = "The file contradicts itself: get it again, or make it anew."
-    for name, column in others:
-        missing = sorted(set(expected) ^ set(column))
-        if missing:
-            raise InputError(
-                f"{path}: {first} has {len(expected)} dialogues, {name} {len(column)}; the first that only one has is "
-                f"{missing[0]}. {remedy}"
-            )
-        for key in expected:
-            if len(expected[key]) != len(column[key]):
-                raise InputError(
-                    f"{path}, dialogue {key}: {len(expected[key])} utterances in {first}, {len(column[key])} in "
-                    f"{name}. {remedy}"
-                )
