@@ -15,8 +15,7 @@ from dferc.cli.training import ablate, baselines, train
 from dferc.core import VERSION
 from dferc.core.errors import did_you_mean
 
-PLUGINS = "dferc.commands"
-"""Entry-point group of commands from other packages."""
+PLUGINS = "dferc.commands"  # entry-point group of commands from other packages
 
 STAGE_1 = "Commands of stage 1, such as `verify`, need it installed: pip install '.[pipeline]'."
 

@@ -33,8 +33,7 @@ from dferc.core.files import CORPUS_NAME
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
-LINE_EVERY_S = 30.0
-"""Seconds between the lines that replace a progress bar in a log."""
+LINE_EVERY_S = 30.0  # seconds between the lines that replace a progress bar in a log
 
 
 class CorpusName(click.ParamType):

@@ -37,8 +37,7 @@ class Evaluation(NamedTuple):
     """Predictions and scores of one seed by split; a split without labels has no scores."""
 
     folder: Path
-    record: dict
-    """Record of the checkpoint."""
+    record: dict  # record of the checkpoint
     predictions: dict[str, Predictions]
     scores: dict[str, Scores]
 

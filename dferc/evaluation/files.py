@@ -77,9 +77,6 @@ def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping
         yield int(row), columns
 
 
-# ---------------------------------------------------------------------------------------------------- display
-
-
 def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) -> None:
     """Print the scores and their protocol, with a loud note for each class that is never recognised."""
     splits = [split for split in SCORED if split in metrics]

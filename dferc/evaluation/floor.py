@@ -29,8 +29,7 @@ class Floor(NamedTuple):
     validation: float
     test: float | None
     c: float
-    labelled: dict[str, int]
-    """Labelled utterances by split."""
+    labelled: dict[str, int]  # labelled utterances by split
 
     @property
     def few(self) -> str:

@@ -19,10 +19,8 @@ class Corpus:
     """Facts of a corpus, equal to those of its adapter in stage 1, where there is one."""
 
     name: str
-    classes: tuple[str, ...]
-    """Names in the order of the class ids."""
-    protocol: str
-    """Labels and splits, in words, where the counts are the published ones."""
+    classes: tuple[str, ...]  # names in the order of the class ids
+    protocol: str  # labels and splits, in words, where the counts are the published ones
     published: Mapping[str, tuple[int, tuple[int, ...]]]
     """Per split, the number of dialogues, and of utterances per class (or, as one number, in all)."""
 

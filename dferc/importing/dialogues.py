@@ -11,23 +11,18 @@ from dferc.importing.source import About, Source, clean_text, is_cp1252, kind, r
 from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 
-ROBERTA = ("text1", "text2", "text3", "text4")
-"""COSMIC's last four layers."""
+ROBERTA = ("text1", "text2", "text3", "text4")  # COSMIC's last four layers
 
-MULTIEMO = {768: "text", 512: "audio", 1000: "visual"}
-"""By width: EmoBERTa, openSMILE reduced, VisExtNet."""
+MULTIEMO = {768: "text", 512: "audio", 1000: "visual"}  # by width: EmoBERTa, openSMILE reduced, VisExtNet
 
 
 def read_parts(corpus: str, parts: dict[str, object], about: About, layer: str) -> Source:
     """Return the dialogues of a file whose layout names its parts so."""
-    name_of = _namer(parts["labels"], about)
-    columns = {
-        name: _by_dialogue(part, name_of, about)
-        for name, part in parts.items()
-        if isinstance(part, dict) and name != "other"
-    }
+    _check_numbers(parts["labels"], about)
+    mappings = {name: part for name, part in parts.items() if isinstance(part, dict) and name != "other"}
+    columns = {name: _by_dialogue(part, about) for name, part in mappings.items()}
     _check_same_length(columns, about)
-    given = _given_splits(parts, name_of, columns["labels"], about)
+    given = _given_splits(parts, columns["labels"], about)
     splits = true_splits(corpus, given, about)
     left_out = sorted(set(columns["labels"]) - set(splits))
     columns = {name: {key: column[key] for key in splits} for name, column in columns.items()}
@@ -87,17 +82,14 @@ def _features(columns: dict, about: About, layer: str) -> dict[str, dict[str, np
 
 def read_one_modality(content: dict, about: About) -> Source:
     """Return a dictionary of dialogues with features alone; its width, or its name as MultiEMO's, shows which."""
-    name_of = _namer(content, about)
-    matrices = to_matrices(_by_dialogue(content, name_of, about), about, "features")
+    _check_numbers(content, about)
+    matrices = to_matrices(_by_dialogue(content, about), about, "features")
     width = next(iter(matrices.values())).shape[1]
     stem = about.path.stem.lower()
     named = next((modality for modality in ("text", "audio", "visual") if stem == f"{modality}features"), "?")
     names = {corpus_of(key) for key in content} - {M3ED.name}
     corpus = names.pop() if len(names) == 1 else ""
     return Source(about=about, corpus=corpus, features={MULTIEMO.get(width, named): matrices})
-
-
-# ---------------------------------------------------------------------------------------------------- dialogues
 
 
 def corpus_of(key: object) -> str:
@@ -107,21 +99,27 @@ def corpus_of(key: object) -> str:
     return IEMOCAP.name if is_iemocap_dialogue(clean_text(key)) else M3ED.name
 
 
-def _namer(keys: Mapping, about: About) -> Callable[[object], str]:
-    """Return a function from this file's dialogue keys to dialogue ids; check that numbers are MELD's."""
+def _check_numbers(keys: Mapping, about: About) -> None:
+    """Check that dialogue keys which are numbers are MELD's."""
     strange = [key for key in keys if isinstance(key, int) and meld_dialogue(key) is None]
     if strange:
         raise InputError(
             f"{about.path}: there is a dialogue {strange[0]}; expected MELD's numbers, 0 to 1432 (train, dev from "
             "1039, test from 1153). For another corpus write an .npz (see `dferc import --help`)."
         )
-    return lambda key: meld_dialogue(int(key))[0] if isinstance(key, (int, np.integer)) else str(clean_text(key))
 
 
-def _by_dialogue(part: dict, name_of: Callable[[object], str], about: About) -> dict[str, list]:
+def _dialogue_id(key: object) -> str:
+    if not isinstance(key, (int, np.integer)):
+        return str(clean_text(key))
+    dialogue, _ = meld_dialogue(int(key)) or (str(key), "")
+    return dialogue
+
+
+def _by_dialogue(part: dict, about: About) -> dict[str, list]:
     named = {}
     for key, value in part.items():
-        name = name_of(key) if not isinstance(key, int) or meld_dialogue(key) else str(key)
+        name = _dialogue_id(key)
         if name in named:
             raise InputError(f"{about.path}: the dialogue {name} is there twice.")
         named[name] = rows_of(value, f"{about.path}, dialogue {name}")
@@ -146,14 +144,12 @@ def _check_same_length(columns: Mapping[str, Mapping[str, list]], about: About) 
                 )
 
 
-def _given_splits(
-    lists: Mapping[str, Iterable], name_of: Callable[[object], str], dialogues: Iterable[str], about: About
-) -> dict[str, str]:
+def _given_splits(lists: Mapping[str, Iterable], dialogues: Iterable[str], about: About) -> dict[str, str]:
     """Return the split of each dialogue by the file's own lists."""
     given: dict[str, str] = {}
     for split in SPLITS:
         for key in lists.get(split, ()):
-            name = name_of(key)
+            name = _dialogue_id(key)
             if given.setdefault(name, split) != split:
                 raise InputError(f"{about.path}: the dialogue {name} is in two splits, {given[name]} and {split}.")
     missing = sorted(set(given) - set(dialogues))
@@ -185,9 +181,6 @@ def true_splits(corpus: str, given: Mapping[str, str], about: About) -> dict[str
             swapped = {"validation": "test", "test": "validation"}
             given = {name: swapped.get(split, split) for name, split in given.items()}
     return dict(sorted(given.items(), key=lambda item: (SPLITS.index(item[1]), corpora.natural(item[0]))))
-
-
-# ---------------------------------------------------------------------------------------------------- utterances
 
 
 def _each(column: dict[str, list], read: Callable, about: About, what: str) -> dict[str, list]:

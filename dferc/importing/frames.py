@@ -18,8 +18,7 @@ from dferc.importing.corpora import IEMOCAP, is_iemocap_dialogue
 from dferc.importing.readers.tables import open_hdf5, verify_inflation
 from dferc.importing.source import About, Source
 
-MMIN = {130: "audio", 342: "visual", 1024: "text"}
-"""By width: comparE, denseface, bert_large."""
+MMIN = {130: "audio", 342: "visual", 1024: "text"}  # by width: comparE, denseface, bert_large
 
 
 def has_frames(path: Path) -> bool:

@@ -20,8 +20,7 @@ class Imported:
     """A corpus to be written, and what is to be reported about it."""
 
     corpus: CachedCorpus
-    sources: dict[str, Source]
-    """The file of each modality, and under `labels` that of labels and splits."""
+    sources: dict[str, Source]  # the file of each modality, and under `labels` that of labels and splits
     problems: list[Problem]
 
 

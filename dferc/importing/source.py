@@ -35,11 +35,9 @@ class Source:
     """Content of one file. Every mapping is by dialogue, its values one per utterance."""
 
     about: About
-    corpus: str
-    """A name of `corpora.CORPORA`, or empty where the file does not show it."""
+    corpus: str  # a name of `corpora.CORPORA`, or empty where the file does not show it
     classes: tuple[str, ...] = ()
-    splits: Mapping[str, str] = field(default_factory=dict)
-    """train, validation or test, by dialogue."""
+    splits: Mapping[str, str] = field(default_factory=dict)  # train, validation or test, by dialogue
     labels: Mapping[str, list[int]] = field(default_factory=dict)
     utterances: Mapping[str, list] = field(default_factory=dict)
     """Positions (int) or utterance ids (str) where the file has them."""
@@ -49,10 +47,8 @@ class Source:
     """[n, D] float32 by modality; `?` is a modality that neither the file's names nor its width show."""
     vectors: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """[D] float32 by modality and utterance id, in files that know utterances and no dialogues."""
-    problems: tuple[tuple[str, str, str], ...] = ()
-    """(where, problem, consequence)."""
-    notes: tuple[Note, ...] = ()
-    """Repairs, for the protocol card."""
+    problems: tuple[tuple[str, str, str], ...] = ()  # (where, problem, consequence)
+    notes: tuple[Note, ...] = ()  # repairs, for the protocol card
 
     @property
     def path(self) -> Path:

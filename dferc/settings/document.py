@@ -150,9 +150,6 @@ def _apply_overrides(raw: dict, overrides: Iterable[str], corpus: str | None, se
     return faults
 
 
-# ---------------------------------------------------------------------------------------------------- messages
-
-
 def _list_faults(path: Path, faults: list[str], overridden: list[str]) -> str:
     """List the faults of the file under its name, those of overridden settings under `--set`."""
     starts = ("--set ", *(f"{name}{mark}" for name in overridden for mark in ":."))

@@ -19,8 +19,7 @@ from dferc.store.vocabulary import SPLITS
 SHORTEST_TRANSCRIPT = 3
 """Least utterances for two dialogues of the same words to be one: shorter ones ("Hi." "Hi!") repeat by chance."""
 
-EXAMPLES = 5
-"""Most instances of a leak that the card names."""
+EXAMPLES = 5  # most instances of a leak that the card names
 
 
 class Check(NamedTuple):
@@ -67,9 +66,6 @@ def card_hash(rows: Utterances) -> str:
     lines = zip(rows.dialogue_id, rows.utterance_id, rows.split, labels, strict=True)
     in_dialogues = sorted(lines, key=lambda line: line[0])  # stable: the order inside a dialogue counts
     return hashlib.sha256(json.dumps([sorted(rows.classes), in_dialogues]).encode()).hexdigest()[:16]
-
-
-# ---------------------------------------------------------------------------------------------------- leaks
 
 
 def check_leaks(rows: Utterances) -> list[Check]:

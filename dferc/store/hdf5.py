@@ -24,8 +24,6 @@ SCHEMA = 1
 IMPORT_PROBLEMS = "problems.csv"
 """Table that `dferc import` leaves beside the features; its presence marks them as imported."""
 
-# ---------------------------------------------------------------------------------------------------- writing
-
 
 def write_utterances(path: str | Path, utterances: Utterances) -> None:
     """Write utterances.h5 atomically; the same rows give the same bytes."""
@@ -80,9 +78,6 @@ def _write_hdf5(path: str | Path, fill: Callable[[h5py.File], None]) -> None:
 
 def _write_strings(file: h5py.File, name: str, values: np.ndarray) -> None:
     file.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype("utf-8"))
-
-
-# ---------------------------------------------------------------------------------------------------- reading
 
 
 def read_utterances(path: str | Path) -> Utterances:

@@ -11,8 +11,7 @@ from dferc.store.hdf5 import read_corpus, read_utterances
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
-COLOURS = {"none": "green", "found": "bold red"}
-"""Colours of verdicts; the others are yellow."""
+COLOURS = {"none": "green", "found": "bold red"}  # colours of verdicts; the others are yellow
 
 
 def inspect_folder(folder: Path) -> dict:

@@ -14,8 +14,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
-UNLABELLED = -1
-"""`emotion` of an utterance without a label: context only, never in a loss or a score."""
+UNLABELLED = -1  # `emotion` of an utterance without a label: context only, never in a loss or a score
 
 TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 NUMBER_COLUMNS = {"position": np.int64, "emotion": np.int64, "start_s": np.float64, "end_s": np.float64}
