@@ -3,6 +3,8 @@
 Heavy imports are inside the commands, so that `dferc --help` answers at once.
 """
 
+import functools
+
 import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, FRESH, OUT, PARAMS, SCORE, SCRATCH, SEEDS, SET, VARIANT, options
@@ -10,10 +12,7 @@ from dferc.cli.scoring import score_and_show
 from dferc.core.console import console, readable_errors
 from dferc.engine.options import engine_options
 
-
-def print_message(message: str) -> None:
-    """Print a message of the trainer."""
-    console.print(message, markup=False)
+print_message = functools.partial(console.print, markup=False)
 
 
 @click.command()

@@ -14,18 +14,16 @@ from dferc.store.card import protocol_card
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import modalities_of
 
-PER_CLASS = ("precision", "recall", "f1")
-
 
 def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> dict:
     """Write and return runs/<corpus>/<variant>/metrics.json; in its evaluate/, write the tables and the card."""
     metrics, tables = summarise(evaluations), folder / "evaluate"
     per_seed = list(_per_seed(evaluations))
     predictions = [
-        {"seed": each.record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
-        for each in evaluations
-        for split, predicted in each.predictions.items()
-        for row, columns in prediction_columns(corpus.utterances, predicted, each.record)
+        {"seed": record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
+        for _, record, of_seed, _ in evaluations
+        for split, predicted in of_seed.items()
+        for row, columns in prediction_columns(corpus.utterances, predicted, record)
     ]
     # A row per labelled test utterance and seed, as DVC's confusion template counts them.
     confusions = [row | {"actual": row["emotion"]} for row in predictions if row["split"] == "test" and row["emotion"]]
@@ -49,9 +47,10 @@ def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
         for split, scores in evaluation.scores.items():
             row = {"seed": record["seed"], "best_epoch": record["best_epoch"], "split": split}
             row |= {name: float(getattr(scores, name)) for name in ("accuracy", "weighted_f1", "macro_f1")}
+            per_class = {"precision": scores.precision_C, "recall": scores.recall_C, "f1": scores.f1_C}
+            per_class["support"] = scores.actual_C
             for index, emotion in enumerate(record["classes"]):
-                row |= {f"{name}_{emotion}": getattr(scores, f"{name}_C")[index].item() for name in PER_CLASS}
-                row[f"support_{emotion}"] = scores.actual_C[index].item()
+                row |= {f"{name}_{emotion}": values_C[index].item() for name, values_C in per_class.items()}
             yield row
 
 

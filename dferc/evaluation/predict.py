@@ -32,9 +32,6 @@ from dferc.store.vocabulary import SPLITS
 from dferc.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from dferc.training.seeds import find_checkpoints, verify_seeds
 
-_OF_THE_ROWS = "rows_hash"
-"""The one part of an identity that is about the utterances, not about how their values were made."""
-
 _VERSIONED = ("computed_in", "decoder", "extractor")
 """Parts of an identity that name the version of a tool: values differ by rounding, as a rule."""
 
@@ -86,11 +83,7 @@ class Predictor:
         return tuple(self.checkpoints[0].record["classes"])
 
     def predict(self, features: str | Path | CachedCorpus) -> PredictionTable:
-        """Predict the emotion of every utterance, as the mean over the seeds; refuse features that were made otherwise.
-
-        Args:
-            features: folder of a corpus, such as `features/mine`, or a corpus that is read already.
-        """
+        """Predict the emotion of every utterance of a corpus, or of its folder, as the mean over the seeds."""
         corpus = features if isinstance(features, CachedCorpus) else read_corpus(features)
         record = self.checkpoints[0].record
         for checkpoint in self.checkpoints:
@@ -145,7 +138,15 @@ def fit_to(checkpoint: Checkpoint, corpus: CachedCorpus) -> tuple[CachedCorpus, 
     for name in checkpoint.modalities:
         features = corpus.modalities.get(name)
         if features is None or not features.present.any():
-            modalities[name] = _absent(corpus, name, checkpoint.record["widths"][name])
+            rows, width = corpus.utterances, checkpoint.record["widths"][name]
+            modalities[name] = Features(
+                modality=name,
+                corpus=rows.corpus,
+                features=np.zeros((len(rows), width), np.float32),
+                present=np.zeros(len(rows), bool),
+                utterance_id=rows.utterance_id,
+                identity={},
+            )
             notes.append(f"{name}: absent throughout")
             continue
         for difference, is_fault in _compare(checkpoint.record, features):
@@ -171,25 +172,12 @@ def _compare(record: Mapping, features: Features) -> Iterator[tuple[str, bool]]:
     if features.width != width:
         yield f"{name}, width: trained on {width}, found {features.width}", True
     for key, trained, found in differences(record["features"][name], dict(features.identity)):
-        if key == _OF_THE_ROWS:
+        if key == "rows_hash":  # about the utterances, not about how their values were made
             continue
         # Versions may differ; an extractor's name, which is in front of its version, may not.
         one, two = (value.split()[:1] if isinstance(value, str) else value for value in (trained, found))
         is_fault = key not in _VERSIONED or (key == "extractor" and one != two)
         yield f"{name}, {key}: trained on {trained!r}, found {found!r}", is_fault
-
-
-def _absent(corpus: CachedCorpus, modality: str, width: int) -> Features:
-    """Return a modality that no utterance has."""
-    rows = corpus.utterances
-    return Features(
-        modality=modality,
-        corpus=rows.corpus,
-        features=np.zeros((len(rows), width), np.float32),
-        present=np.zeros(len(rows), bool),
-        utterance_id=rows.utterance_id,
-        identity={},
-    )
 
 
 def predict_corpus(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, device: torch.device) -> Predictions:

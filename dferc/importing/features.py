@@ -26,7 +26,13 @@ def place_features(
     else:
         present = _place_by_dialogue(values, source.features[key], base, source.path, modality, problems)
         _compare_labels(base, source, modality, problems)
-    _mark_absent(values, present, modality, source.path, utterances, problems)
+    # Rows that are not finite are absent, and those of zeros alone, which is how the field writes "no face".
+    finite = np.isfinite(values).all(axis=1)
+    for fault, rows in (("not finite", present & ~finite), ("all zeros", present & finite & ~values.any(axis=1))):
+        for name in utterances.utterance_id[rows]:
+            problems.append(Problem(name, str(source.path), f"{modality} {fault}", f"{modality} absent"))
+        present &= ~rows
+        values[rows] = 0
     about = source.about
     identity = {"extractor": "dferc import", "version": VERSION, "file": about.path.name, "file_sha256": about.sha256}
     identity |= {"file_git_blob": about.git_blob, "layout": about.layout}
@@ -116,15 +122,3 @@ def _place_by_id(
         problem = f"utterances not in {base.path.name}: {len(beyond)}, first {beyond[0]}"
         problems.append(Problem(modality, str(path), problem, f"their {modality} left out"))
     return present
-
-
-def _mark_absent(
-    values: np.ndarray, present: np.ndarray, modality: str, path: Path, utterances: Utterances, problems: list[Problem]
-) -> None:
-    """Mark rows as absent that are not finite, or all zeros, which is how the field writes "no face"."""
-    finite = np.isfinite(values).all(axis=1)
-    for fault, rows in (("not finite", present & ~finite), ("all zeros", present & finite & ~values.any(axis=1))):
-        for name in utterances.utterance_id[rows]:
-            problems.append(Problem(name, str(path), f"{modality} {fault}", f"{modality} absent"))
-        present &= ~rows
-        values[rows] = 0

@@ -28,14 +28,7 @@ OTHERS = {
 
 
 def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ...] = ()) -> Source:
-    """Read and recognise one feature file.
-
-    Args:
-        path: the file.
-        layer: which of COSMIC's text layers, or "mean".
-        corpus: the user's name for it, for tables that do not show it.
-        classes: class names in order, for tables.
-    """
+    """Read and recognise one feature file; `layer` is of COSMIC's pickles, `corpus` and `classes` are for tables."""
     with open(path, "rb") as file:
         start = file.read(60)
     if start[:4] in OTHERS:

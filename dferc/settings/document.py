@@ -53,13 +53,9 @@ def load_params(
     corpus: str | None = None,
     block: type[Section] = TrainBlock,
 ) -> Params:
-    """Read and check a params file; report every fault of it and of the overrides together.
+    """Read and check a params file, with a model of the corpora's blocks; report all its faults together.
 
-    Args:
-        path: the params file.
-        overrides: exploratory `section.key=value` settings (YAML values), applied to the block of `corpus`.
-        corpus: the corpus that `overrides` are for.
-        block: model of a corpus' block.
+    The overrides are `section.key=value` settings (YAML values) that are tried in the block of `corpus`.
     """
     path, overrides = Path(path), list(overrides)
     raw = _read(path)
