@@ -1,7 +1,4 @@
-"""Commands that train: `train`, `ablate`, `baselines`.
-
-Heavy imports are inside the commands, so that `dferc --help` answers at once.
-"""
+"""Commands that train: `train`, `ablate`, `baselines`. Heavy imports are inside, so that --help answers at once."""
 
 import functools
 

@@ -84,8 +84,7 @@ class _ProgressLines(Progress):
 def readable_errors(command: Callable) -> Callable:
     """Decorate a click command: `InputError` becomes one message and exit status 1; `--debug` shows the traceback.
 
-    SIGTERM ends the command as Ctrl-C does: both raise `KeyboardInterrupt` in it, whose message, or a general one, is
-    printed here.
+    SIGTERM ends the command as Ctrl-C does, by a `KeyboardInterrupt` in it; its message, or a general one, is printed.
     """
 
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

@@ -15,8 +15,7 @@ from dferc.core.errors import InputError
 CORPUS_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 """Pattern of corpus names, which also name a block of params.yaml and many folders."""
 
-STALE_S = 600.0
-"""Age from which a temporary file belongs to a killed write: contents are written from memory, in seconds."""
+STALE_S = 600.0  # age from which a temporary file is of a killed write: contents are written from memory, in seconds
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable: bool = True) -> None:

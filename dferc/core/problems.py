@@ -1,7 +1,4 @@
-"""Problems of input files: the rows of every problems.csv, written by an import and by stage 1.
-
-Plain CSV: people can read it, a diff can show it, and DVC can hash it.
-"""
+"""Problems of input files: the rows of every problems.csv, written by an import and by stage 1."""
 
 from dataclasses import dataclass
 

@@ -20,10 +20,7 @@ from dferc.training.sweep_display import SweepTable, show_sweep
 
 
 def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: bool) -> None:
-    """Train every variant with every seed, show the progress, and score each variant whose seeds are all trained.
-
-    The workers are where runs are trained, and how many at once; on a cluster, a run takes this share of a GPU.
-    """
+    """Train every variant with every seed, show the progress, and score each variant whose seeds are all trained."""
     corpus = read_corpus(sweep.features, sweep.corpus)
     # The machines of a cluster choose their device themselves; this one only scores.
     device = choose_device("cpu" if workers.cluster else sweep.device, sweep.settings.precision)

@@ -34,15 +34,14 @@ def verify_baseline(name: str) -> None:
 
 
 def run_baseline(name: str, task: Task, seeds: Sequence[int], folder: Path) -> tuple[dict, list[Evaluation]]:
-    """Fit one of `BASELINES` per seed; return what is written to runs/<corpus>/<name> as metrics.json, and its origin.
+    """Fit a baseline per seed on a task of the variant `full`, write it into runs/<corpus>/<name>, and score it.
 
-    Deterministic baselines (`majority`, `logistic`) are fitted once and predict the same for every seed. The task is of
-    the variant `full`.
+    Deterministic baselines (`majority`, `logistic`) are fitted once and predict the same for every seed.
     """
     verify_baseline(name)
-    fits = _fit_each(name, task, seeds)
     with cpu_threads(task.settings.threads):
-        evaluations = [_evaluate(name, task, seed, folder, *fit) for seed, fit in zip(seeds, fits, strict=True)]
+        fits = zip(seeds, _fit_each(name, task, seeds), strict=True)
+        evaluations = [_evaluate(name, task, seed, folder, *fit) for seed, fit in fits]
     return write_evaluation(folder, task.corpus, evaluations), evaluations
 
 

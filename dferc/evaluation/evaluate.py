@@ -19,8 +19,7 @@ from dferc.training.data import Dialogues
 from dferc.training.seeds import verify_seeds
 
 SCORED = ("validation", "test")
-BATCH_DIALOGUES = 32
-"""Dialogues per forward pass, for speed only: the composition of a batch does not change an utterance's logits."""
+BATCH_DIALOGUES = 32  # per forward pass, for speed only: a batch's composition does not change an utterance's logits
 
 
 class Predictions(NamedTuple):

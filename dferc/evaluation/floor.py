@@ -1,7 +1,6 @@
 """The linear floor: a z-scored logistic regression on the concatenated modalities, without context.
 
-Several published systems miss it when their features are not normalised; a model that does not beat it has learnt
-nothing from fusion or context. N utterances, D width.
+A model that does not beat it has learnt nothing from fusion or context. N utterances, D width.
 """
 
 import warnings
@@ -16,11 +15,8 @@ from dferc.core.metrics import score_labels
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
 
-GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""C, the inverse of the regularisation's strength, selected on the validation split."""
-
-FEW = 30
-"""Labelled utterances of a split below which its score means little: one utterance is more than three hundredths."""
+GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C, the inverse of the regularisation's strength
+FEW = 30  # labelled utterances of a split below which its score means little: one is more than three hundredths
 
 
 class Floor(NamedTuple):

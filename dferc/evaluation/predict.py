@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -70,17 +71,11 @@ class PredictionTable:
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """The trained models of a run, ready to predict; made by `load`."""
+class Predictor(NamedTuple):
+    """The trained models of a run, one per seed, ready to predict; made by `load`."""
 
-    checkpoints: tuple[Checkpoint, ...]  # one per seed
+    checkpoints: list[Checkpoint]
     device: torch.device
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return tuple(self.checkpoints[0].record["classes"])
 
     def predict(self, features: str | Path | CachedCorpus) -> PredictionTable:
         """Predict the emotion of every utterance of a corpus, or of its folder, as the mean over the seeds."""
@@ -88,18 +83,18 @@ class Predictor:
         record = self.checkpoints[0].record
         for checkpoint in self.checkpoints:
             fitted, notes = fit_to(checkpoint, corpus)
-        predictions = predict_corpus(self.checkpoints, fitted, self.device)
+        predictions, utterances = predict_corpus(self.checkpoints, fitted, self.device), corpus.utterances
+        columns_of_rows = prediction_columns(utterances, predictions, record)
         rows = [
-            identify(corpus.utterances, row) | {"text": corpus.utterances.text[row]} | columns
-            for row, columns in prediction_columns(corpus.utterances, predictions, record)
+            identify(utterances, row) | {"text": utterances.text[row]} | columns for row, columns in columns_of_rows
         ]
         return PredictionTable(
-            corpus=corpus.utterances.corpus,
-            classes=self.classes,
+            corpus=utterances.corpus,
+            classes=tuple(record["classes"]),
             rows=rows,
             models=len(self.checkpoints),
             notes=tuple(notes),
-            card=card_hash(corpus.utterances),
+            card=card_hash(utterances),
             trained_on=record["card"],
             scores=score_labelled(record, fitted, predictions),
         )
@@ -114,8 +109,7 @@ def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto") -> Pr
         device: auto (CUDA where there is one), cpu or cuda.
     """
     chosen = choose_device(device, "float32").device
-    checkpoints = tuple(load_run(find_run(Path(run), seeds), chosen))
-    return Predictor(checkpoints, chosen)
+    return Predictor(load_run(find_run(Path(run), seeds), chosen), chosen)
 
 
 def find_run(run: Path, seeds: Sequence[int] = ()) -> list[Path]:
@@ -193,10 +187,9 @@ def predict_corpus(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, devi
 
 
 def score_labelled(record: Mapping, corpus: CachedCorpus, predictions: Predictions) -> Scores | None:
-    """Score the labelled utterances of a corpus that the model was not trained on.
+    """Score the labelled utterances of a corpus; None without labels, or with one that the model does not know.
 
-    None where there is no label, a label that the model does not know, or the corpus is that of its training (the model
-    has learnt most of it: `dferc evaluate` scores the rest).
+    None also for the corpus of its training: the model has learnt most of it, and `dferc evaluate` scores the rest.
     """
     rows, classes = corpus.utterances, record["classes"]
     labels = {rows.classes[emotion] for emotion in rows.emotion if emotion >= 0}

@@ -7,9 +7,9 @@ decides. Data, class weights, optimiser, schedule, loop and selection are those 
 M modalities, N utterances, C classes, H hidden, K branches.
 """
 
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,10 +72,7 @@ def build_baseline(task: Task, late: bool) -> RecurrentBaseline:
     return RecurrentBaseline([Branch(group, width, *sizes) for group, width in zip(groups, widths)], modalities)
 
 
-class BranchLosses(NamedTuple):
-    """Loss of a recurrent baseline."""
-
-    total: Tensor
+BranchLosses = namedtuple("BranchLosses", "total")
 
 
 def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> tuple[BranchLosses, Tensor]:
@@ -91,11 +88,7 @@ def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> t
 def fit_recurrent(
     task: Task, seed: int, late: bool, report: Callable[[], None] = lambda: None
 ) -> tuple[RecurrentBaseline, Progress]:
-    """Train one seed, with late or early fusion; the model has the weights of the epoch that is best on validation.
-
-    The task is of the variant `full`. The seed is of initialisation, dropout and order; on the CPU it gives the same
-    bits again. `report` is called after each epoch.
-    """
+    """Train one seed, with late or early fusion; the model has the weights of the epoch that is best on validation."""
     progress = Progress()
     build = partial(build_baseline, task, late)
     model = train_model(task, build, seed, progress, recurrent_objective, report=lambda *_: report())

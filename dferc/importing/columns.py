@@ -49,11 +49,9 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
                 columns[column] = lower[present[0]]
     _check(flat, matrices, table, about)
     splits = [str(clean_text(value)).lower() for value in flat.get("split", np.array([])).tolist()]
-    unknown = next((row for row, name in enumerate(splits) if name not in SPLITS), None)
-    if unknown is not None:
-        raise InputError(
-            f"{about.path}, row {unknown}: the split is {splits[unknown]!r:.40}; expected {', '.join(SPLITS)}."
-        )
+    row = next((row for row, name in enumerate(splits) if name not in SPLITS), None)
+    if row is not None:
+        raise InputError(f"{about.path}, row {row}: the split is {splits[row]!r:.40}; expected {', '.join(SPLITS)}.")
     splits = [SPLITS[name] for name in splits]
     if not corpus and _is_meld(flat, splits):
         corpus = MELD.name
@@ -148,12 +146,9 @@ def _is_meld(flat: dict, splits: list[str]) -> bool:
     """Return whether these are all of MELD's utterances: the published number of dialogues and of each class."""
     if not splits or "emotion" not in flat or flat["dialogue"].dtype.kind not in "iu":
         return False
-    emotions = [clean_text(value) for value in flat["emotion"].tolist()]
-    counts = {}
-    for split in MELD.published:
-        rows = [row for row, name in enumerate(splits) if name == split]
-        names = Counter(emotions[row] for row in rows)
-        counts[split] = (len(set(flat["dialogue"][rows].tolist())), [names[name] for name in MELD.classes])
+    dialogues = Counter(split for split, _ in set(zip(splits, flat["dialogue"].tolist())))
+    emotions = Counter(zip(splits, map(clean_text, flat["emotion"].tolist())))
+    counts = {split: (dialogues[split], [emotions[split, name] for name in MELD.classes]) for split in MELD.published}
     return not compare_counts(MELD, counts)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 COSMIC_VALIDATION = frozenset(
     {
@@ -14,8 +14,7 @@ COSMIC_VALIDATION = frozenset(
 """The 12 IEMOCAP dialogues that COSMIC and TelME validate on."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
+class Corpus(NamedTuple):
     """Facts of a corpus, equal to those of its adapter in stage 1, where there is one."""
 
     name: str

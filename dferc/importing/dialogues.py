@@ -12,7 +12,6 @@ from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 
 ROBERTA = ("text1", "text2", "text3", "text4")  # COSMIC's last four layers
-
 MULTIEMO = {768: "text", 512: "audio", 1000: "visual"}  # by width: EmoBERTa, openSMILE reduced, VisExtNet
 
 

@@ -1,8 +1,8 @@
 """Several sources, one corpus: labels and splits from one file, each modality from the file that has it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
@@ -15,8 +15,7 @@ from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES
 
 
-@dataclass(frozen=True, kw_only=True)
-class Imported:
+class Imported(NamedTuple):
     """A corpus to be written, and what is to be reported about it."""
 
     corpus: CachedCorpus
@@ -27,8 +26,7 @@ class Imported:
 def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[Source], name: str) -> Imported:
     """Put a corpus together from all files, in the order given, and those that the user chose for a modality.
 
-    Guides are transcripts or id lists: they name utterances, and hold labels where no source does. An empty name of the
-    corpus stands for the recognised one.
+    Guides are transcripts or id lists: they name utterances, and hold labels where no source does.
     """
     paths = ", ".join(str(source.path) for source in sources)
     base = next((source for source in (*sources, *guides) if source.labels and source.splits), None)

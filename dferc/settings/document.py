@@ -1,10 +1,8 @@
 """Loader of params.yaml: typed, checked, frozen settings.
 
-The whole file is checked at once: every unknown key, missing key, wrong type and value out of range is reported, each
-with its path, the value received, what is allowed, and the nearest known key. Stage 2 checks the sections that it
-reads (`train`, `ablate`); stage 1 passes its own block model, with a section per stage.
-
-No setting has a default: each value is in params.yaml, where DVC tracks it.
+All faults are reported at once, each with its path, the value received, what is allowed, and the nearest known key.
+Stage 2 checks the sections that it reads (`train`, `ablate`); stage 1 passes its own block model, with a section per
+stage. No setting has a default: each value is in params.yaml, where DVC tracks it.
 """
 
 import typing
@@ -90,25 +88,19 @@ def _read(path: Path) -> dict:
     try:
         raw = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such params file. Run from the repository root, or name it with --params."
-        ) from None
+        raise InputError(f"{path}: no such params file. Run from the repository root, or use --params.") from None
     except (YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)  # not the whole error, which has advice for programmers
         where = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}" if mark else str(error)
         raise InputError(f"{path} is not readable YAML: {where}") from None
     if not isinstance(raw, dict):
-        raise InputError(
-            f"{path}: expected sections (corpora, ablate, one block per corpus), found {type(raw).__name__}."
-        )
+        found = type(raw).__name__
+        raise InputError(f"{path}: expected sections (corpora, ablate, one block per corpus), found {found}.")
     return raw
 
 
 def _gather_blocks(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
-    """Gather the blocks, which are the top-level keys without a fixed meaning, under one key.
-
-    Misspellings of a missing key, whose content would be read as a block, are the faults returned.
-    """
+    """Gather the blocks (the keys without a fixed meaning) under one key; return also misspellings of missing keys."""
     fixed = ("corpora", "ablate", *block.model_fields)
     document, blocks, faults = {}, {}, []
     for key, value in raw.items():

@@ -1,8 +1,4 @@
-"""Protocol card of a corpus: everything that decides whether two scores can be compared, and a search for leaks.
-
-Its hash is part of every result: two scores are comparable where the hashes are equal, and visibly not where they
-differ.
-"""
+"""Protocol card of a corpus: all that decides whether scores are comparable (equal hashes), and a search for leaks."""
 
 import hashlib
 import json
@@ -59,8 +55,7 @@ def protocol_card(rows: Utterances) -> dict:
 def card_hash(rows: Utterances) -> str:
     """Hash classes, dialogues, utterance ids, labels by name, and splits: all that a protocol decides.
 
-    The wording is left out (the protocol's name, notes, transcripts), and so is whatever changes no score's meaning:
-    the corpus' name, the numbering of classes, the order of dialogues.
+    Left out: wording (the protocol's name, notes, transcripts), the corpus' name, the order of classes and dialogues.
     """
     labels = np.array([*rows.classes, ""], dtype=object)[rows.emotion]  # -1, unlabelled, is the last
     lines = zip(rows.dialogue_id, rows.utterance_id, rows.split, labels, strict=True)

@@ -1,7 +1,6 @@
 """Files of the feature store: `features/<corpus>/{utterances,text,audio,visual}.h5`, written whole, read and verified.
 
-All files of a corpus are row-aligned. features/README.md documents the schema. Both stages use this module, and
-nothing else passes between them.
+All files of a corpus are row-aligned. features/README.md documents the schema. Nothing else passes between the stages.
 """
 
 import contextlib
@@ -21,8 +20,7 @@ from dferc.store.vocabulary import MODALITIES
 SCHEMA = 1
 """Version of the file layout; raised when old files could be misread (what only adds to it leaves them readable)."""
 
-IMPORT_PROBLEMS = "problems.csv"
-"""Table that `dferc import` leaves beside the features; its presence marks them as imported."""
+IMPORT_PROBLEMS = "problems.csv"  # left by `dferc import` beside the features, which it marks as imported
 
 
 def write_utterances(path: str | Path, utterances: Utterances) -> None:
@@ -121,10 +119,7 @@ def read_features(path: str | Path, modality: str) -> Features:
 
 
 def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus:
-    """Read features/<corpus> and verify that its files belong together, and are of the `expected` corpus (None: any).
-
-    A modality without a file is left out; at least one must have one.
-    """
+    """Read the modalities of features/<corpus>, at least one; verify that all is of one corpus (None expected: any)."""
     folder = Path(folder)
     utterances = read_utterances(folder / "utterances.h5")
     if expected not in (None, utterances.corpus):
@@ -149,25 +144,21 @@ def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus
 def verify_rows(path: str | Path, features: Features, utterances: Utterances) -> None:
     """Check that a features file was made for exactly these utterances, in this order."""
     maker = _maker(path, f"`dvc repro extract_{features.modality}@{utterances.corpus}`")
-    mend = f"Make it again: {maker}, or copy all files of one corpus together."
+    ids, fault = features.utterance_id, ""
     if features.corpus != utterances.corpus:
-        raise InputError(
-            f"{path} is of the corpus {features.corpus!r}, its utterances.h5 of {utterances.corpus!r}. {mend}"
-        )
-    if len(features.utterance_id) != len(utterances):
-        raise InputError(f"{path} has {len(features.utterance_id)} rows, its utterances.h5 {len(utterances)}. {mend}")
-    differs = np.flatnonzero(features.utterance_id != utterances.utterance_id)
-    if len(differs):
+        fault = f" is of the corpus {features.corpus!r}, its utterances.h5 of {utterances.corpus!r}"
+    elif len(ids) != len(utterances):
+        fault = f" has {len(ids)} rows, its utterances.h5 {len(utterances)}"
+    elif len(differs := np.flatnonzero(ids != utterances.utterance_id)):
         row = differs[0]
-        raise InputError(
-            f"{path}: {len(differs)} row(s) are of other utterances than in utterances.h5; the first is row {row}: "
-            f"{features.utterance_id[row]!r}, expected {utterances.utterance_id[row]!r}. {mend}"
+        fault = (
+            f": {len(differs)} row(s) are of other utterances than in utterances.h5; the first is row {row}: "
+            f"{ids[row]!r}, expected {utterances.utterance_id[row]!r}"
         )
-    made_for = features.identity.get("rows_hash")
-    if made_for != utterances.rows_hash:
-        raise InputError(
-            f"{path} was made for another utterance list ({made_for}, here {utterances.rows_hash}). {mend}"
-        )
+    elif (made_for := features.identity.get("rows_hash")) != utterances.rows_hash:
+        fault = f" was made for another utterance list ({made_for}, here {utterances.rows_hash})"
+    if fault:
+        raise InputError(f"{path}{fault}. Make it again: {maker}, or copy all files of one corpus together.")
 
 
 @contextlib.contextmanager

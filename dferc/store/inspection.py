@@ -11,8 +11,6 @@ from dferc.store.hdf5 import read_corpus, read_utterances
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
-COLOURS = {"none": "green", "found": "bold red"}  # colours of verdicts; the others are yellow
-
 
 def inspect_folder(folder: Path) -> dict:
     """Read, verify and describe a features folder: its name, and the content as of `inspect_corpus`."""
@@ -68,7 +66,7 @@ def show_inspection(inspection: dict) -> None:
         console.print(f"  {note['action']} {note['count']} {note['what']}: {note['why']}", markup=False)
     console.print("leaks looked for:")
     for check in inspection["checks"]:
-        colour = COLOURS.get(check["verdict"], "yellow")
+        colour = {"none": "green", "found": "bold red"}.get(check["verdict"], "yellow")
         console.print(f"  {check['leak']}: [{colour}]{check['verdict']}[/] ({escape(check['detail'])})")
         for example in check["examples"]:
             console.print(f"    {example}", markup=False)

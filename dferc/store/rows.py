@@ -15,7 +15,6 @@ from dferc.core.errors import InputError
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
 UNLABELLED = -1  # `emotion` of an utterance without a label: context only, never in a loss or a score
-
 TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 NUMBER_COLUMNS = {"position": np.int64, "emotion": np.int64, "start_s": np.float64, "end_s": np.float64}
 
@@ -110,8 +109,7 @@ class Utterances:
     def speaker_order(self) -> np.ndarray:
         """Number of each speaker by order of first appearance in the dialogue, [N] int64; -1 = no name.
 
-        One-hot, these are the 9-d speaker vectors of the community's MELD pickles: 0 is the first speaker of the
-        dialogue, not a person (docs/data.md, Community pickles).
+        One-hot, these are the 9-d speaker vectors of MELD's pickles (docs/data.md, Community pickles).
         """
         order, numbers = np.full(len(self), -1, dtype=np.int64), defaultdict(dict)
         for row in np.flatnonzero(self.speaker != ""):

@@ -17,7 +17,6 @@ MAX_INFLATION = 4 * MAX_GROWTH
 """Compression may shrink a table so many times: float features hardly compress, labels and zeros do."""
 
 _A_TABLE = "Expected a table with one row per utterance (see `dferc import --help`)."
-
 _DAMAGED = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 

@@ -35,11 +35,8 @@ NUMBERS |= {"f2": "e", "f4": "f", "f8": "d"}
 """The code of `struct` for each numpy type that is a number."""
 
 MAX_NESTING = 32  # known layouts nest 5 deep: tuple, dict, dialogue, utterance, value
-
 SHORTEST_RUN = 17  # from so many values on, a list of Python floats is kept as float32, in an eighth of the memory
-
 WINDOW = 1 << 18  # bytes of the file that the unpickler gets at once: their floats fit into the processor's cache
-
 FloatRun = namedtuple("FloatRun", "offset count")  # float32 values in the output that replace the floats of a list
 
 
@@ -248,9 +245,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: object) -> None:
         """Refuse."""
-        raise Refused(
-            "it refers to an object outside the file (persistent id); features need none, so it is not opened"
-        )
+        raise Refused("it refers to an object outside the file (persistent id); features need none: it is not opened")
 
     def new_array(self, kind: object, shape: object, code: object) -> Array:
         """Return an array to be filled; its shape comes with its content."""
@@ -311,9 +306,7 @@ def answer(streams: Streams) -> str:
     except Refused as refusal:
         reason = str(refusal)
     except (MemoryError, OSError):  # OSError: the output reached its limit
-        reason = (
-            f"it needs more memory than a file of {streams.size} bytes can honestly need: damaged, or a pickle bomb"
-        )
+        reason = f"it needs more memory than a file of {streams.size} bytes can honestly need: damaged or a pickle bomb"
     except Exception as error:
         reason = f"damaged, or not a pickle ({type(error).__name__}: {str(error)[:100]})"
         if isinstance(error, EOFError) or "truncated" in reason:
