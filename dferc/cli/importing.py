@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from dferc.cli import options
 from dferc.core.console import CorpusName, console, readable_errors
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -29,11 +30,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--transcripts", type=FOLDER, help="MELD's CSVs: real utterance numbers, names and texts.")
 @click.option("--ids", type=FILE, help="IEMOCAP's utterance ids: one per line, or MERBench's label_6way.npz.")
 @click.option(
-    "--features",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("features"),
-    show_default=True,
-    help="Where to put the folder.",
+    "--features", type=options.FOLDER, default=Path("features"), show_default=True, help="Where to put the folder."
 )
 @click.option("--replace", is_flag=True, help="Replace the features that are there.")
 @readable_errors

@@ -15,10 +15,13 @@ from dferc.cli.training import ablate, baselines, train
 from dferc.core import VERSION
 from dferc.core.errors import did_you_mean
 
-PLUGINS = "dferc.commands"
-"""Entry-point group of commands from other packages."""
-
+PLUGINS = "dferc.commands"  # entry-point group of commands from other packages
 STAGE_1 = "Commands of stage 1, such as `verify`, need it installed: pip install '.[pipeline]'."
+
+
+OF_MODELS = (train, ablate, evaluate, predict, baselines)
+OF_FEATURES = (import_features, check, inspect, floor)
+OF_RUNS = (table, compare, analyse, report)
 
 
 class CommandGroup(click.Group):
@@ -46,7 +49,7 @@ class CommandGroup(click.Group):
                 formatter.write_dl(sorted(plugins))
 
 
-@click.group(cls=CommandGroup)
+@click.group(cls=CommandGroup, commands=[*OF_MODELS, *OF_FEATURES, *OF_RUNS])
 @click.version_option(VERSION, prog_name="dferc")
 def main() -> None:
     """Emotions in conversation from cached features: train, score, inspect.
@@ -54,10 +57,3 @@ def main() -> None:
     Exit status: 0 = done, 1 = the input or the run is at fault, 2 = usage; 130 or 143 = interrupted by Ctrl-C or
     SIGTERM (run it again to go on).
     """
-
-
-for command in (
-    *(train, ablate, evaluate, predict, baselines, import_features, check, inspect, floor),
-    *(table, compare, analyse, report),
-):
-    main.add_command(command)

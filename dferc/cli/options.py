@@ -7,8 +7,8 @@ import click
 
 from dferc.core.console import CorpusName
 
+FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-
 CORPUS = click.option(
     "--corpus", type=CorpusName(), required=True, help="Its block in params.yaml; its folder in --features."
 )
@@ -21,13 +21,7 @@ RUNS = click.option("--runs", type=FOLDER, default=Path("runs"), show_default=Tr
 SPLIT = click.option(
     "--split", type=click.Choice(["test", "validation"]), help="Which to score.  [default: test, where it has labels]"
 )
-PARAMS = click.option(
-    "--params",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("params.yaml"),
-    show_default=True,
-    help="The settings.",
-)
+PARAMS = click.option("--params", type=FILE, default=Path("params.yaml"), show_default=True, help="The settings.")
 SEEDS = click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.")
 DEVICE = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="auto: CUDA if any."

@@ -1,21 +1,10 @@
 """Commands that apply trained models: `evaluate`, `predict`."""
 
 import json
-from pathlib import Path
 
 import click
 
-from dferc.cli.options import (
-    CORPUS,
-    DEVICE,
-    FEATURES,
-    FOLDER,
-    JSON,
-    OUT,
-    SEEDS,
-    VARIANT,
-    options,
-)
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, OUT, SEEDS, VARIANT, options
 from dferc.core.console import console, readable_errors
 
 
@@ -52,7 +41,7 @@ def score_and_show(corpus, folder, checkpoints, device) -> dict:
 @click.command()
 @click.option("--run", type=FOLDER, required=True, help="A trained variant, such as runs/meld/full; or one seed of it.")
 @click.option("--features", type=FOLDER, required=True, help="Of the corpus to predict, such as features/mine.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Table (CSV) to write.")
+@click.option("--out", type=FILE, required=True, help="Table (CSV) to write.")
 @options(SEEDS, DEVICE)
 @readable_errors
 def predict(run, features, out, seeds, device) -> None:

@@ -1,7 +1,6 @@
-"""Commands that train: `train`, `ablate`, `baselines`.
+"""Commands that train: `train`, `ablate`, `baselines`. Heavy imports are inside, so that --help answers at once."""
 
-Heavy imports are inside the commands, so that `dferc --help` answers at once.
-"""
+import functools
 
 import click
 
@@ -10,10 +9,7 @@ from dferc.cli.scoring import score_and_show
 from dferc.core.console import console, readable_errors
 from dferc.engine.options import engine_options
 
-
-def print_message(message: str) -> None:
-    """Print a message of the trainer."""
-    console.print(message, markup=False)
+print_message = functools.partial(console.print, markup=False)
 
 
 @click.command()

@@ -33,8 +33,7 @@ from dferc.core.files import CORPUS_NAME
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
-LINE_EVERY_S = 30.0
-"""Seconds between the lines that replace a progress bar in a log."""
+LINE_EVERY_S = 30.0  # seconds between the lines that replace a progress bar in a log
 
 
 class CorpusName(click.ParamType):
@@ -55,15 +54,8 @@ def progress_bar() -> Progress:
     """Return progress on stderr: a bar on a terminal; elsewhere (a log, CI) a line every `LINE_EVERY_S` seconds."""
     if not console.is_terminal:
         return _ProgressLines(console=console, auto_refresh=False, disable=True)
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
 class _ProgressLines(Progress):
@@ -92,8 +84,7 @@ class _ProgressLines(Progress):
 def readable_errors(command: Callable) -> Callable:
     """Decorate a click command: `InputError` becomes one message and exit status 1; `--debug` shows the traceback.
 
-    SIGTERM ends the command as Ctrl-C does: both raise `KeyboardInterrupt` in it, whose message, or a general one, is
-    printed here.
+    SIGTERM ends the command as Ctrl-C does, by a `KeyboardInterrupt` in it; its message, or a general one, is printed.
     """
 
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

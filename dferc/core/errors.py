@@ -5,10 +5,7 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """A fault of the input or the run, not of the program.
-
-    The message names what was found, what was expected, in which file, dialogue or utterance, and the remedy.
-    """
+    """A fault of the input or the run: what was found, what was expected, where, and the remedy."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -15,19 +15,14 @@ from dferc.core.errors import InputError
 CORPUS_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 """Pattern of corpus names, which also name a block of params.yaml and many folders."""
 
-STALE_S = 600.0
-"""Age from which a temporary file belongs to a killed write: contents are written from memory, in seconds."""
+STALE_S = 600.0  # age from which a temporary file is of a killed write: contents are written from memory, in seconds
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it over `path`.
 
-    A kill or a full disk at any moment leaves the old file intact or the new one whole.
-
-    Args:
-        path: the file.
-        write: receives the temporary path; its OSError is reported as an InputError.
-        durable: False does not wait for the disk: still safe against kills, not against a power cut.
+    A kill or a full disk at any moment leaves the old file intact or the new one whole; an OSError of `write` becomes
+    an InputError. Without `durable`, nothing waits for the disk: still safe against kills, not against a power cut.
     """
     path = Path(path)
     temporary = None
@@ -56,11 +51,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable
 
 
 def verify_writable(folder: Path) -> None:
-    """Check that files can be written in a folder, before hours of work for them; nothing is left behind.
-
-    Raises:
-        InputError: the folder, or its nearest existing parent, is not a folder or not writable.
-    """
+    """Check that files can be written in a folder, or in its nearest parent, before hours of work for them."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):

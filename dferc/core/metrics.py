@@ -10,17 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores between 0 and 1 from counts per class; a class that never occurs has precision, recall and F1 of 0.
+    """Scores between 0 and 1 from counts per class; a class that never occurs has precision, recall and F1 of 0."""
 
-    Attributes:
-        hits_C: [..., C] items of the class that are recognised.
-        predicted_C: [..., C] items that are predicted to be of the class.
-        actual_C: [..., C] items of the class; broadcasts against the others.
-    """
-
-    hits_C: np.ndarray
-    predicted_C: np.ndarray
-    actual_C: np.ndarray
+    hits_C: np.ndarray  # [..., C] items of the class that are recognised
+    predicted_C: np.ndarray  # [..., C] items that are predicted to be of the class
+    actual_C: np.ndarray  # [..., C] items of the class; broadcasts against the others
 
     @property
     def accuracy(self) -> np.ndarray:

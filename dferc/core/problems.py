@@ -1,26 +1,16 @@
-"""Problems of input files: the rows of every problems.csv, written by an import and by stage 1.
-
-Plain CSV: people can read it, a diff can show it, and DVC can hash it.
-"""
+"""Problems of input files: the rows of every problems.csv, written by an import and by stage 1."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A fault and its consequence; nothing is dropped silently.
+    """A fault and its consequence; nothing is dropped silently."""
 
-    Attributes:
-        where: utterance id, dialogue, file, or another place.
-        file: the file at fault, or empty; a corpus' files relative to its raw folder.
-        problem: the fault, as `kind` or `kind: detail`.
-        consequence: what was done about it.
-    """
-
-    where: str
-    file: str
-    problem: str
-    consequence: str
+    where: str  # utterance id, dialogue, file, or another place
+    file: str  # the file at fault, or empty; a corpus' files relative to its raw folder
+    problem: str  # the fault, as `kind` or `kind: detail`
+    consequence: str  # what was done about it
 
     @property
     def kind(self) -> str:

@@ -4,13 +4,7 @@ from collections.abc import Iterator, Mapping
 
 
 def differences(one: object, two: object, path: str = "") -> Iterator[tuple[str, object, object]]:
-    """Yield where two nested mappings differ: the dotted path, and both values (None = not there).
-
-    Args:
-        one: a mapping, or a value that is compared as a whole.
-        two: what it is compared with.
-        path: dotted path of both within a larger record.
-    """
+    """Yield where two nested mappings differ: the dotted path (below `path`), and both values (None = not there)."""
     if isinstance(one, Mapping) and isinstance(two, Mapping):
         for key in {**one, **two}:
             yield from differences(one.get(key), two.get(key), f"{path}.{key}" if path else str(key))

@@ -19,17 +19,7 @@ from dferc.training.sweep import Sweep, finish_variant, perform, place, refuse_f
 
 
 def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: bool) -> None:
-    """Train every variant with every seed, show the progress, and score each variant whose seeds are all trained.
-
-    Args:
-        sweep: variants, seeds and settings.
-        workers: where runs are trained, and how many at once.
-        gpu_share: share of a GPU that a run takes on a cluster.
-        score: whether to score validation and test.
-
-    Raises:
-        InputError: the features cannot be read, a folder holds runs of other settings, or runs failed.
-    """
+    """Train every variant with every seed, show the progress, and score each variant whose seeds are all trained."""
     corpus = read_corpus(sweep.features, sweep.corpus)
     # The machines of a cluster choose their device themselves; this one only scores.
     device = choose_device("cpu" if workers.cluster else sweep.device, sweep.settings.precision)
@@ -65,11 +55,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
 
 
 def show_scores(metrics: Mapping[str, Mapping]) -> None:
-    """Print a row of scores per variant.
-
-    Args:
-        metrics: content of metrics.json by variant.
-    """
+    """Print a row of scores per variant, from the content of each one's metrics.json."""
     table = Table("variant", "seeds", *(f"{split} weighted F1" for split in SCORED), box=None, header_style="bold")
     for variant, of_variant in metrics.items():
         scores = (mean_and_spread(of_variant[split], "weighted_f1") if split in of_variant else "–" for split in SCORED)

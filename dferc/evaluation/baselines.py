@@ -26,11 +26,7 @@ BASELINES = ("majority", "logistic", "bc_lstm", "late_fusion")
 
 
 def verify_baseline(name: str) -> None:
-    """Check that there is a baseline of that name.
-
-    Raises:
-        InputError: there is none; the message names the nearest.
-    """
+    """Check that there is a baseline of that name."""
     if name not in BASELINES:
         raise InputError(
             f"There is no baseline {name!r}.{did_you_mean(name, BASELINES)} Baselines: {', '.join(BASELINES)}."
@@ -38,26 +34,14 @@ def verify_baseline(name: str) -> None:
 
 
 def run_baseline(name: str, task: Task, seeds: Sequence[int], folder: Path) -> tuple[dict, list[Evaluation]]:
-    """Fit one baseline per seed and write its scores and predictions as those of a run.
+    """Fit a baseline per seed on a task of the variant `full`, write it into runs/<corpus>/<name>, and score it.
 
     Deterministic baselines (`majority`, `logistic`) are fitted once and predict the same for every seed.
-
-    Args:
-        name: one of `BASELINES`.
-        task: made for the variant `full`.
-        seeds: one run each.
-        folder: runs/<corpus>/<name>.
-
-    Returns:
-        The content of metrics.json, and the evaluations behind it.
-
-    Raises:
-        InputError: no such baseline, or the floor has nothing to learn from.
     """
     verify_baseline(name)
-    fits = _fit_each(name, task, seeds)
     with cpu_threads(task.settings.threads):
-        evaluations = [_evaluate(name, task, seed, folder, *fit) for seed, fit in zip(seeds, fits, strict=True)]
+        fits = zip(seeds, _fit_each(name, task, seeds), strict=True)
+        evaluations = [_evaluate(name, task, seed, folder, *fit) for seed, fit in fits]
     return write_evaluation(folder, task.corpus, evaluations), evaluations
 
 
@@ -109,8 +93,6 @@ def _evaluate(
     for split in SCORED:
         rows_N = np.flatnonzero(rows.split == split)
         if len(rows_N):
-            none_N = np.full(len(rows_N), np.nan)
-            predictions[split] = Predictions(
-                rows_N, probabilities_NC[rows_N], np.zeros((len(rows_N), 0)), none_N, none_N
-            )
+            none_N0, none_N = np.zeros((len(rows_N), 0)), np.full(len(rows_N), np.nan)
+            predictions[split] = Predictions(rows_N, probabilities_NC[rows_N], none_N0, none_N, none_N)
     return Evaluation(folder, record, predictions, score_predictions(task.corpus, predictions))

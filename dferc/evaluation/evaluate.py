@@ -19,8 +19,7 @@ from dferc.training.data import Dialogues
 from dferc.training.seeds import verify_seeds
 
 SCORED = ("validation", "test")
-BATCH_DIALOGUES = 32
-"""Dialogues per forward pass, for speed only: the composition of a batch does not change an utterance's logits."""
+BATCH_DIALOGUES = 32  # per forward pass, for speed only: a batch's composition does not change an utterance's logits
 
 
 class Predictions(NamedTuple):
@@ -37,19 +36,13 @@ class Evaluation(NamedTuple):
     """Predictions and scores of one seed by split; a split without labels has no scores."""
 
     folder: Path
-    record: dict
-    """Record of the checkpoint."""
+    record: dict  # record of the checkpoint
     predictions: dict[str, Predictions]
     scores: dict[str, Scores]
 
 
 def evaluate(corpus: CachedCorpus, folders: Sequence[Path], device: torch.device) -> list[Evaluation]:
-    """Evaluate one checkpoint per folder.
-
-    Raises:
-        InputError: a checkpoint is unreadable, was trained on other features or with another seed than its folder
-            names, or differs from the others by more than its seed.
-    """
+    """Evaluate one checkpoint per folder; refuse one of other features, and those that differ by more than the seed."""
     checkpoints = [load_checkpoint(folder, device) for folder in folders]
     for checkpoint in checkpoints:
         verify_corpus(checkpoint, corpus)
@@ -71,15 +64,8 @@ def predict(checkpoint: Checkpoint, corpus: CachedCorpus, split: str, device: to
     batches = []
     for batch in dialogues.batches(BATCH_DIALOGUES):
         outputs = checkpoint.model(batch.features, batch.present_MN, batch.layout)
-        batches.append(
-            Predictions(
-                rows_N=batch.rows_N,
-                probabilities_NC=outputs.logits_NC.softmax(dim=1),
-                contribution_NM=outputs.contribution_MN.T,
-                context_weight_N=outputs.context_weight_N,
-                agreement_N=outputs.agreement_N,
-            )
-        )
+        of_model = (outputs.contribution_MN.T, outputs.context_weight_N, outputs.agreement_N)
+        batches.append((batch.rows_N, outputs.logits_NC.softmax(dim=1), *of_model))
     return Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True)))
 
 

@@ -14,26 +14,19 @@ from dferc.store.card import protocol_card
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import modalities_of
 
-PER_CLASS = ("precision", "recall", "f1")
-
 
 def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> dict:
-    """Write runs/<corpus>/<variant>/metrics.json and, in its evaluate/, the tables and the protocol card.
-
-    Returns:
-        The content of metrics.json.
-    """
+    """Write and return runs/<corpus>/<variant>/metrics.json; in its evaluate/, write the tables and the card."""
     metrics, tables = summarise(evaluations), folder / "evaluate"
     per_seed = list(_per_seed(evaluations))
     predictions = [
-        {"seed": each.record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
-        for each in evaluations
-        for split, predicted in each.predictions.items()
-        for row, columns in prediction_columns(corpus.utterances, predicted, each.record)
+        {"seed": record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
+        for _, record, of_seed, _ in evaluations
+        for split, predicted in of_seed.items()
+        for row, columns in prediction_columns(corpus.utterances, predicted, record)
     ]
     # A row per labelled test utterance and seed, as DVC's confusion template counts them.
-    labelled = [row for row in predictions if row["split"] == "test" and row["emotion"]]
-    confusions = [{"actual": row["emotion"], "predicted": row["predicted"]} for row in labelled]
+    confusions = [row | {"actual": row["emotion"]} for row in predictions if row["split"] == "test" and row["emotion"]]
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
     write_csv(tables / "predictions.csv", list(predictions[0]), predictions)
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
@@ -54,9 +47,10 @@ def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
         for split, scores in evaluation.scores.items():
             row = {"seed": record["seed"], "best_epoch": record["best_epoch"], "split": split}
             row |= {name: float(getattr(scores, name)) for name in ("accuracy", "weighted_f1", "macro_f1")}
+            per_class = {"precision": scores.precision_C, "recall": scores.recall_C, "f1": scores.f1_C}
+            per_class["support"] = scores.actual_C
             for index, emotion in enumerate(record["classes"]):
-                row |= {f"{name}_{emotion}": getattr(scores, f"{name}_C")[index].item() for name in PER_CLASS}
-                row[f"support_{emotion}"] = scores.actual_C[index].item()
+                row |= {f"{name}_{emotion}": values_C[index].item() for name, values_C in per_class.items()}
             yield row
 
 
@@ -66,31 +60,20 @@ def identify(rows: Utterances, row: int) -> dict[str, object]:
 
 
 def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping) -> Iterator[tuple[int, dict]]:
-    """Yield each row of the corpus with its label, prediction, probabilities, contributions and context weight.
-
-    Args:
-        rows: utterances of the corpus; `emotion` is the corpus' own label, or empty.
-        predicted: predictions for some of the rows.
-        record: record of the checkpoint: its classes and modalities.
-    """
+    """Yield each predicted row of the corpus with its columns; `emotion` is the corpus' own label, or empty."""
     classes, modalities = record["classes"], modalities_of(record)
     for index, row in enumerate(predicted.rows_N):
         probability_C = predicted.probabilities_NC[index]
         contributions = zip(modalities, predicted.contribution_NM[index], strict=True)
-        yield (
-            int(row),
-            {
-                "emotion": rows.classes[rows.emotion[row]] if rows.emotion[row] >= 0 else "",
-                "predicted": classes[probability_C.argmax()],
-                **{f"p_{name}": float(value) for name, value in zip(classes, probability_C, strict=True)},
-                **{f"contribution_{name}": float(value) for name, value in contributions},
-                "context_weight": float(predicted.context_weight_N[index]),
-                "agreement": float(predicted.agreement_N[index]),
-            },
-        )
-
-
-# ---------------------------------------------------------------------------------------------------- display
+        columns = {
+            "emotion": rows.classes[rows.emotion[row]] if rows.emotion[row] >= 0 else "",
+            "predicted": classes[probability_C.argmax()],
+            **{f"p_{name}": float(value) for name, value in zip(classes, probability_C, strict=True)},
+            **{f"contribution_{name}": float(value) for name, value in contributions},
+            "context_weight": float(predicted.context_weight_N[index]),
+            "agreement": float(predicted.agreement_N[index]),
+        }
+        yield int(row), columns
 
 
 def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) -> None:

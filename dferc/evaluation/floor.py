@@ -1,7 +1,6 @@
 """The linear floor: a z-scored logistic regression on the concatenated modalities, without context.
 
-Several published systems miss it when their features are not normalised; a model that does not beat it has learnt
-nothing from fusion or context. N utterances, D width.
+A model that does not beat it has learnt nothing from fusion or context. N utterances, D width.
 """
 
 import warnings
@@ -16,11 +15,8 @@ from dferc.core.metrics import score_labels
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
 
-GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""C, the inverse of the regularisation's strength, selected on the validation split."""
-
-FEW = 30
-"""Labelled utterances of a split below which its score means little: one utterance is more than three hundredths."""
+GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C, the inverse of the regularisation's strength
+FEW = 30  # labelled utterances of a split below which its score means little: one is more than three hundredths
 
 
 class Floor(NamedTuple):
@@ -29,8 +25,7 @@ class Floor(NamedTuple):
     validation: float
     test: float | None
     c: float
-    labelled: dict[str, int]
-    """Labelled utterances by split."""
+    labelled: dict[str, int]  # labelled utterances by split
 
     @property
     def few(self) -> str:
@@ -39,15 +34,7 @@ class Floor(NamedTuple):
 
 
 def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -> Floor:
-    """Fit on the training split, select C on validation, score test once.
-
-    Args:
-        corpus: a verified features folder.
-        modalities: modalities to concatenate; all that exist if None.
-
-    Raises:
-        InputError: the training split has fewer than two classes, or the validation split no label.
-    """
+    """Fit on the training split, select C on validation, score test once; `modalities` are concatenated (None: all)."""
     model, features_ND = fit_floor(corpus, modalities)
     labelled = {split: _labelled(corpus, split) for split in SPLITS}
     test = _score(model, features_ND, corpus, labelled["test"]) if labelled["test"].any() else None
@@ -56,11 +43,7 @@ def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None
 
 
 def fit_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -> tuple[LogisticRegression, np.ndarray]:
-    """Fit the regression that validation selects; return it and the features [N, D] of all utterances as it reads them.
-
-    Raises:
-        InputError: as `linear_floor`.
-    """
+    """Fit the regression that validation selects; return it and the features [N, D] of all utterances."""
     rows = corpus.utterances
     train_N, validation_N = (_labelled(corpus, split) for split in ("train", "validation"))
     classes = len(set(rows.emotion[train_N]))

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,37 +33,25 @@ from dferc.store.vocabulary import SPLITS
 from dferc.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from dferc.training.seeds import find_checkpoints, verify_seeds
 
-_OF_THE_ROWS = "rows_hash"
-"""The one part of an identity that is about the utterances, not about how their values were made."""
-
 _VERSIONED = ("computed_in", "decoder", "extractor")
 """Parts of an identity that name the version of a tool: values differ by rounding, as a rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionTable:
-    """Predicted emotions of a corpus, one row per utterance in the corpus' order.
-
-    Attributes:
-        corpus: name of the corpus.
-        classes: names of the classes that the model knows.
-        rows: per utterance: utterance_id, dialogue_id, position, speaker, text, emotion (the corpus' own label, or
-            empty), predicted, p_<class>, contribution_<modality>, context_weight, agreement.
-        models: number of models (seeds) whose mean this is.
-        notes: sentences: absent modalities, other versions of tools.
-        card: protocol card of the corpus.
-        trained_on: protocol card of the model's training.
-        scores: scores on the labelled utterances; None where there are none, or where the model has learnt them.
-    """
+    """Predicted emotions of a corpus, one row per utterance in the corpus' order."""
 
     corpus: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # those that the model knows
     rows: list[dict[str, object]]
-    models: int
-    notes: tuple[str, ...] = ()
-    card: str = ""
-    trained_on: str = ""
+    """By column: utterance_id, dialogue_id, position, speaker, text, emotion (the corpus' own label, or empty),
+    predicted, p_<class>, contribution_<modality>, context_weight, agreement."""
+    models: int  # number of models (seeds) whose mean this is
+    notes: tuple[str, ...] = ()  # sentences: absent modalities, other versions of tools
+    card: str = ""  # protocol card of the corpus
+    trained_on: str = ""  # protocol card of the model's training
     scores: Scores | None = field(default=None, repr=False)
+    """Of the labelled utterances; None where there are none, or where the model has learnt them."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,48 +71,30 @@ class PredictionTable:
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """The trained models of a run, ready to predict; made by `load`.
+class Predictor(NamedTuple):
+    """The trained models of a run, one per seed, ready to predict; made by `load`."""
 
-    Attributes:
-        checkpoints: one per seed.
-        device: device of the models.
-    """
-
-    checkpoints: tuple[Checkpoint, ...]
+    checkpoints: list[Checkpoint]
     device: torch.device
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return tuple(self.checkpoints[0].record["classes"])
-
     def predict(self, features: str | Path | CachedCorpus) -> PredictionTable:
-        """Predict the emotion of every utterance, as the mean over the seeds.
-
-        Args:
-            features: folder of a corpus, such as `features/mine`, or a corpus that is read already.
-
-        Raises:
-            InputError: the features cannot be read, or were made otherwise than those of the training.
-        """
+        """Predict the emotion of every utterance of a corpus, or of its folder, as the mean over the seeds."""
         corpus = features if isinstance(features, CachedCorpus) else read_corpus(features)
         record = self.checkpoints[0].record
         for checkpoint in self.checkpoints:
             fitted, notes = fit_to(checkpoint, corpus)
-        predictions = predict_corpus(self.checkpoints, fitted, self.device)
+        predictions, utterances = predict_corpus(self.checkpoints, fitted, self.device), corpus.utterances
+        columns_of_rows = prediction_columns(utterances, predictions, record)
         rows = [
-            identify(corpus.utterances, row) | {"text": corpus.utterances.text[row]} | columns
-            for row, columns in prediction_columns(corpus.utterances, predictions, record)
+            identify(utterances, row) | {"text": utterances.text[row]} | columns for row, columns in columns_of_rows
         ]
         return PredictionTable(
-            corpus=corpus.utterances.corpus,
-            classes=self.classes,
+            corpus=utterances.corpus,
+            classes=tuple(record["classes"]),
             rows=rows,
             models=len(self.checkpoints),
             notes=tuple(notes),
-            card=card_hash(corpus.utterances),
+            card=card_hash(utterances),
             trained_on=record["card"],
             scores=score_labelled(record, fitted, predictions),
         )
@@ -136,49 +107,40 @@ def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto") -> Pr
         run: runs/<corpus>/<variant>, or the folder of one seed.
         seeds: which seeds; all that are there if empty.
         device: auto (CUDA where there is one), cpu or cuda.
-
-    Raises:
-        InputError: there is no trained model, or the models differ in more than the seed.
     """
     chosen = choose_device(device, "float32").device
-    checkpoints = tuple(load_run(find_run(Path(run), seeds), chosen))
-    return Predictor(checkpoints, chosen)
+    return Predictor(load_run(find_run(Path(run), seeds), chosen), chosen)
 
 
 def find_run(run: Path, seeds: Sequence[int] = ()) -> list[Path]:
-    """Return the checkpoint folders of runs/<corpus>/<variant> (all seeds, or these), or `run` itself if it is one.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Return the checkpoint folders of runs/<corpus>/<variant> (all seeds, or these), or `run` itself if it is one."""
     if (run / WEIGHTS).exists() and not seeds:
         return [run]
     return find_checkpoints(run / "train" if (run / "train").is_dir() else run, seeds)
 
 
 def load_run(folders: Sequence[Path], device: torch.device) -> list[Checkpoint]:
-    """Load checkpoints that differ in nothing but the seed.
-
-    Raises:
-        InputError: one is unreadable or in the folder of another seed, or they differ in more.
-    """
+    """Load checkpoints that differ in nothing but the seed."""
     checkpoints = [load_checkpoint(folder, device) for folder in folders]
     verify_seeds(checkpoints)
     return checkpoints
 
 
 def fit_to(checkpoint: Checkpoint, corpus: CachedCorpus) -> tuple[CachedCorpus, list[str]]:
-    """Return the corpus with all modalities that a checkpoint needs, and notes on how they differ from its training.
-
-    Raises:
-        InputError: features were made otherwise than those of the training (each difference with both sides), or the
-            corpus has none of the modalities that the model knows.
-    """
+    """Return the corpus with all modalities that a checkpoint needs, and notes on how they differ from its training."""
     modalities, notes, faults = dict(corpus.modalities), [], []
     for name in checkpoint.modalities:
         features = corpus.modalities.get(name)
         if features is None or not features.present.any():
-            modalities[name] = _absent(corpus, name, checkpoint.record["widths"][name])
+            rows, width = corpus.utterances, checkpoint.record["widths"][name]
+            modalities[name] = Features(
+                modality=name,
+                corpus=rows.corpus,
+                features=np.zeros((len(rows), width), np.float32),
+                present=np.zeros(len(rows), bool),
+                utterance_id=rows.utterance_id,
+                identity={},
+            )
             notes.append(f"{name}: absent throughout")
             continue
         for difference, is_fault in _compare(checkpoint.record, features):
@@ -204,39 +166,16 @@ def _compare(record: Mapping, features: Features) -> Iterator[tuple[str, bool]]:
     if features.width != width:
         yield f"{name}, width: trained on {width}, found {features.width}", True
     for key, trained, found in differences(record["features"][name], dict(features.identity)):
-        if key != _OF_THE_ROWS:
-            same_tool = key in _VERSIONED and _tool(key, trained) == _tool(key, found)
-            yield f"{name}, {key}: trained on {trained!r}, found {found!r}", not same_tool
-
-
-def _tool(key: str, value: object) -> object:
-    """Return the part of a versioned entry that must be equal: the name of an extractor, nothing of the others."""
-    if key != "extractor":
-        return None
-    return value.split()[0] if isinstance(value, str) and value else value
-
-
-def _absent(corpus: CachedCorpus, modality: str, width: int) -> Features:
-    """Return a modality that no utterance has."""
-    rows = corpus.utterances
-    return Features(
-        modality=modality,
-        corpus=rows.corpus,
-        features=np.zeros((len(rows), width), np.float32),
-        present=np.zeros(len(rows), bool),
-        utterance_id=rows.utterance_id,
-        identity={},
-    )
+        if key == "rows_hash":  # about the utterances, not about how their values were made
+            continue
+        # Versions may differ; an extractor's name, which is in front of its version, may not.
+        one, two = (value.split()[:1] if isinstance(value, str) else value for value in (trained, found))
+        is_fault = key not in _VERSIONED or (key == "extractor" and one != two)
+        yield f"{name}, {key}: trained on {trained!r}, found {found!r}", is_fault
 
 
 def predict_corpus(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, device: torch.device) -> Predictions:
-    """Predict every utterance of a corpus, in its order, as the mean over the checkpoints of one run.
-
-    Args:
-        checkpoints: models of one run.
-        corpus: result of `fit_to`.
-        device: device of the checkpoints.
-    """
+    """Predict every utterance of a corpus (from `fit_to`) in its order, as the mean over the checkpoints of a run."""
     splits = [split for split in SPLITS if (corpus.utterances.split == split).any()]
     columns_of_models = []
     for checkpoint in checkpoints:
@@ -248,11 +187,9 @@ def predict_corpus(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, devi
 
 
 def score_labelled(record: Mapping, corpus: CachedCorpus, predictions: Predictions) -> Scores | None:
-    """Score the labelled utterances of a corpus that the model was not trained on.
+    """Score the labelled utterances of a corpus; None without labels, or with one that the model does not know.
 
-    Returns:
-        None where there is no label, a label that the model does not know, or the corpus is that of its training (the
-        model has learnt most of it: `dferc evaluate` scores the rest).
+    None also for the corpus of its training: the model has learnt most of it, and `dferc evaluate` scores the rest.
     """
     rows, classes = corpus.utterances, record["classes"]
     labels = {rows.classes[emotion] for emotion in rows.emotion if emotion >= 0}

@@ -7,9 +7,9 @@ decides. Data, class weights, optimiser, schedule, loop and selection are those 
 M modalities, N utterances, C classes, H hidden, K branches.
 """
 
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,23 +25,13 @@ from dferc.training.task import Task
 
 
 class Branch(nn.Module):
-    """One bc-LSTM: BiLSTM, dropout, a tanh layer, dropout, class logits.
+    """One bc-LSTM on modalities side by side, D wide in all: BiLSTM, dropout, a tanh layer, dropout, class logits."""
 
-    Args:
-        modalities: modalities that the branch reads, side by side.
-        widths: modality -> D.
-        hidden: H, units each way and of the tanh layer.
-        classes: C.
-        dropout: before both linear layers.
-    """
-
-    def __init__(
-        self, *, modalities: Sequence[str], widths: Mapping[str, int], hidden: int, classes: int, dropout: float
-    ):
+    def __init__(self, modalities: tuple[str, ...], width: int, hidden: int, classes: int, dropout: float):
         super().__init__()
-        self.modalities = tuple(modalities)
+        self.modalities = modalities
         self.dropout = dropout
-        self.lstm = BiLSTMLayer(sum(widths[name] for name in modalities), hidden, 0.0)
+        self.lstm = BiLSTMLayer(width, hidden, 0.0)
         self.dense = nn.Linear(2 * hidden, hidden)
         self.classify = nn.Linear(hidden, classes)
 
@@ -53,12 +43,7 @@ class Branch(nn.Module):
 
 
 class RecurrentBaseline(nn.Module):
-    """Branches whose probabilities are averaged; one branch is early fusion.
-
-    Args:
-        branches: in any order.
-        modalities: modalities of the data, in the order of M.
-    """
+    """Branches whose probabilities are averaged; one branch is early fusion. The modalities are in the order of M."""
 
     def __init__(self, branches: Sequence[Branch], modalities: Sequence[str]):
         super().__init__()
@@ -82,16 +67,12 @@ def build_baseline(task: Task, late: bool) -> RecurrentBaseline:
     """Build a freshly initialised model; draws from the global generator."""
     modalities = task.variant.modalities
     groups = [(name,) for name in modalities] if late else [modalities]
-    widths = {name: task.corpus.modalities[name].width for name in modalities}
-    sizes = {"widths": widths, "hidden": task.settings.hidden, "classes": task.classes}
-    branches = [Branch(modalities=group, dropout=task.settings.dropout, **sizes) for group in groups]
-    return RecurrentBaseline(branches, modalities)
+    widths = [sum(task.corpus.modalities[name].width for name in group) for group in groups]
+    sizes = task.settings.hidden, task.classes, task.settings.dropout
+    return RecurrentBaseline([Branch(group, width, *sizes) for group, width in zip(groups, widths)], modalities)
 
 
-class BranchLosses(NamedTuple):
-    """Loss of a recurrent baseline."""
-
-    total: Tensor
+BranchLosses = namedtuple("BranchLosses", "total")
 
 
 def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> tuple[BranchLosses, Tensor]:
@@ -107,14 +88,7 @@ def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> t
 def fit_recurrent(
     task: Task, seed: int, late: bool, report: Callable[[], None] = lambda: None
 ) -> tuple[RecurrentBaseline, Progress]:
-    """Train one seed; the model has the weights of the epoch that is best on validation.
-
-    Args:
-        task: made for the variant `full`.
-        seed: of initialisation, dropout and order; on the CPU it gives the same bits again.
-        late: late fusion instead of early.
-        report: callback, called after each epoch.
-    """
+    """Train one seed, with late or early fusion; the model has the weights of the epoch that is best on validation."""
     progress = Progress()
     build = partial(build_baseline, task, late)
     model = train_model(task, build, seed, progress, recurrent_objective, report=lambda *_: report())

@@ -29,18 +29,14 @@ MODALITY_NAMES = {
 }
 """Columns of one vector per utterance."""
 
-SPLITS = {"train": "train", "dev": "validation", "val": "validation", "valid": "validation", "validation": "validation"}
-SPLITS |= {"test": "test"}
+SPLITS = {"train": "train"} | dict.fromkeys(("dev", "val", "valid", "validation"), "validation") | {"test": "test"}
 
 
 def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, classes: tuple[str, ...]) -> Source:
-    """Sort a table's rows into dialogues.
+    """Sort a table's rows, as arrays by column name, into dialogues.
 
-    Args:
-        table: arrays of N rows by column name.
-        about: the file.
-        corpus: the user's name for it, or empty: MELD is then recognised by its counts.
-        classes: class names in order, or empty: the corpus's, else the names in the table, sorted.
+    Without the name of a corpus, MELD is recognised by its counts. Without class names in order, they are the corpus's,
+    else the names in the table, sorted.
     """
     lower = {name.lower(): _plain(column) for name, column in table.items()}
     if len(lower) < len(table):
@@ -53,32 +49,28 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
                 columns[column] = lower[present[0]]
     _check(flat, matrices, table, about)
     splits = [str(clean_text(value)).lower() for value in flat.get("split", np.array([])).tolist()]
-    unknown = next((row for row, name in enumerate(splits) if name not in SPLITS), None)
-    if unknown is not None:
-        raise InputError(
-            f"{about.path}, row {unknown}: the split is {splits[unknown]!r:.40}; expected {', '.join(SPLITS)}."
-        )
+    row = next((row for row, name in enumerate(splits) if name not in SPLITS), None)
+    if row is not None:
+        raise InputError(f"{about.path}, row {row}: the split is {splits[row]!r:.40}; expected {', '.join(SPLITS)}.")
     splits = [SPLITS[name] for name in splits]
     if not corpus and _is_meld(flat, splits):
         corpus = MELD.name
     labels, classes = _labels(flat, about, corpus, classes)
     groups = _group(flat, splits, about)
 
-    def texts(column: str) -> dict[str, list[str]]:
-        values = [str(clean_text(value) or "") for value in flat.get(column, np.array([])).tolist()]
-        return {name: [values[row] for row in rows] for name, rows in groups.items()} if column in flat else {}
+    def by_dialogue(values: list) -> dict[str, list]:
+        return {name: [values[row] for row in rows] for name, rows in groups.items()} if values else {}
 
+    columns = {name: flat[name].tolist() if name in flat else [] for name in ("utterance", "speaker", "sentence")}
     return Source(
         about=about,
         corpus=corpus,
         classes=classes,
         splits={name: splits[rows[0]] for name, rows in groups.items()} if splits else {},
-        labels={name: [labels[row] for row in rows] for name, rows in groups.items()} if labels else {},
-        utterances={name: flat["utterance"][rows].tolist() for name, rows in groups.items()}
-        if "utterance" in flat
-        else {},
-        speakers=texts("speaker"),
-        texts=texts("sentence"),
+        labels=by_dialogue(labels),
+        utterances=by_dialogue(columns["utterance"]),
+        speakers=by_dialogue([str(clean_text(value) or "") for value in columns["speaker"]]),
+        texts=by_dialogue([str(clean_text(value) or "") for value in columns["sentence"]]),
         features={
             modality: {name: matrix[rows].astype(np.float32) for name, rows in groups.items()}
             for modality, matrix in matrices.items()
@@ -154,24 +146,18 @@ def _is_meld(flat: dict, splits: list[str]) -> bool:
     """Return whether these are all of MELD's utterances: the published number of dialogues and of each class."""
     if not splits or "emotion" not in flat or flat["dialogue"].dtype.kind not in "iu":
         return False
-    emotions = [clean_text(value) for value in flat["emotion"].tolist()]
-    counts = {}
-    for split in MELD.published:
-        rows = [row for row, name in enumerate(splits) if name == split]
-        names = Counter(emotions[row] for row in rows)
-        counts[split] = (len(set(flat["dialogue"][rows].tolist())), [names[name] for name in MELD.classes])
+    dialogues = Counter(split for split, _ in set(zip(splits, flat["dialogue"].tolist())))
+    emotions = Counter(zip(splits, map(clean_text, flat["emotion"].tolist())))
+    counts = {split: (dialogues[split], [emotions[split, name] for name in MELD.classes]) for split in MELD.published}
     return not compare_counts(MELD, counts)
 
 
 def _group(flat: dict, splits: list[str], about: About) -> dict[str, list[int]]:
     """Return rows by dialogue id: splits in order, dialogues sorted, utterances by their number where they have one."""
     dialogues, utterances = flat["dialogue"], flat.get("utterance")
-    if dialogues.dtype.kind not in "iu":
-        names = [str(clean_text(value)) for value in dialogues.tolist()]
-    elif splits:  # numbers begin anew in each split of MELD, and may elsewhere
-        names = [f"{MELD_NAMES[split]}_{value}" for split, value in zip(splits, dialogues.tolist())]
-    else:
-        names = [str(value) for value in dialogues.tolist()]
+    names = [str(value if isinstance(value, int) else clean_text(value)) for value in dialogues.tolist()]
+    if splits and dialogues.dtype.kind in "iu":  # numbers begin anew in each split of MELD, and may elsewhere
+        names = [f"{MELD_NAMES[split]}_{name}" for split, name in zip(splits, names)]
     groups: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         rows = groups.setdefault(name, [])

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 COSMIC_VALIDATION = frozenset(
     {
@@ -14,15 +14,12 @@ COSMIC_VALIDATION = frozenset(
 """The 12 IEMOCAP dialogues that COSMIC and TelME validate on."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
+class Corpus(NamedTuple):
     """Facts of a corpus, equal to those of its adapter in stage 1, where there is one."""
 
     name: str
-    classes: tuple[str, ...]
-    """Names in the order of the class ids."""
-    protocol: str
-    """Labels and splits, in words, where the counts are the published ones."""
+    classes: tuple[str, ...]  # names in the order of the class ids
+    protocol: str  # labels and splits, in words, where the counts are the published ones
     published: Mapping[str, tuple[int, tuple[int, ...]]]
     """Per split, the number of dialogues, and of utterances per class (or, as one number, in all)."""
 

@@ -5,49 +5,23 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.importing.corpora import (
-    CORPORA,
-    COSMIC_VALIDATION,
-    IEMOCAP,
-    M3ED,
-    M3ED_SHOWS,
-    MELD,
-    MELD_SPLITS,
-    is_iemocap_dialogue,
-    meld_dialogue,
-    natural,
-)
-from dferc.importing.source import (
-    About,
-    Source,
-    check_same_length,
-    clean_text,
-    is_cp1252,
-    kind,
-    rows_of,
-    to_matrices,
-    vector_of,
-)
+from dferc.importing import corpora
+from dferc.importing.corpora import CORPORA, IEMOCAP, M3ED, MELD, is_iemocap_dialogue, meld_dialogue
+from dferc.importing.source import About, Source, clean_text, is_cp1252, kind, rows_of, to_matrices, vector_of
 from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 
-ROBERTA = ("text1", "text2", "text3", "text4")
-"""COSMIC's last four layers."""
-
-MULTIEMO = {768: "text", 512: "audio", 1000: "visual"}
-"""By width: EmoBERTa, openSMILE reduced, VisExtNet."""
+ROBERTA = ("text1", "text2", "text3", "text4")  # COSMIC's last four layers
+MULTIEMO = {768: "text", 512: "audio", 1000: "visual"}  # by width: EmoBERTa, openSMILE reduced, VisExtNet
 
 
 def read_parts(corpus: str, parts: dict[str, object], about: About, layer: str) -> Source:
     """Return the dialogues of a file whose layout names its parts so."""
-    name_of = _namer(parts["labels"], about)
-    columns = {
-        name: _by_dialogue(part, name_of, about)
-        for name, part in parts.items()
-        if isinstance(part, dict) and name != "other"
-    }
-    check_same_length({name: columns[name] for name in ("labels", *sorted(set(columns) - {"labels"}))}, about.path)
-    given = _given_splits(parts, name_of, columns["labels"], about)
+    _check_numbers(parts["labels"], about)
+    mappings = {name: part for name, part in parts.items() if isinstance(part, dict) and name != "other"}
+    columns = {name: _by_dialogue(part, about) for name, part in mappings.items()}
+    _check_same_length(columns, about)
+    given = _given_splits(parts, columns["labels"], about)
     splits = true_splits(corpus, given, about)
     left_out = sorted(set(columns["labels"]) - set(splits))
     columns = {name: {key: column[key] for key in splits} for name, column in columns.items()}
@@ -59,9 +33,8 @@ def read_parts(corpus: str, parts: dict[str, object], about: About, layer: str) 
 
     speakers = _each(columns["speakers"], _speaker, about, "speaker")
     if corpus == IEMOCAP.name:  # letters with their session, since each session has two other actors
-        speakers = {
-            key: [key[:5] + name if name in ("F", "M") else name for name in row] for key, row in speakers.items()
-        }
+        for key, names in speakers.items():
+            speakers[key] = [key[:5] + name if name in ("F", "M") else name for name in names]
     moved = sum(given[name] != split for name, split in splits.items())
     repaired = sum(is_cp1252(sentence) for rows in columns["sentences"].values() for sentence in rows)
     notes = (
@@ -108,17 +81,14 @@ def _features(columns: dict, about: About, layer: str) -> dict[str, dict[str, np
 
 def read_one_modality(content: dict, about: About) -> Source:
     """Return a dictionary of dialogues with features alone; its width, or its name as MultiEMO's, shows which."""
-    name_of = _namer(content, about)
-    matrices = to_matrices(_by_dialogue(content, name_of, about), about, "features")
+    _check_numbers(content, about)
+    matrices = to_matrices(_by_dialogue(content, about), about, "features")
     width = next(iter(matrices.values())).shape[1]
     stem = about.path.stem.lower()
     named = next((modality for modality in ("text", "audio", "visual") if stem == f"{modality}features"), "?")
-    corpora = {corpus_of(key) for key in content} - {M3ED.name}
-    corpus = corpora.pop() if len(corpora) == 1 else ""
+    names = {corpus_of(key) for key in content} - {M3ED.name}
+    corpus = names.pop() if len(names) == 1 else ""
     return Source(about=about, corpus=corpus, features={MULTIEMO.get(width, named): matrices})
-
-
-# ---------------------------------------------------------------------------------------------------- dialogues
 
 
 def corpus_of(key: object) -> str:
@@ -128,35 +98,57 @@ def corpus_of(key: object) -> str:
     return IEMOCAP.name if is_iemocap_dialogue(clean_text(key)) else M3ED.name
 
 
-def _namer(keys: Mapping, about: About) -> Callable[[object], str]:
-    """Return a function from this file's dialogue keys to dialogue ids; check that numbers are MELD's."""
+def _check_numbers(keys: Mapping, about: About) -> None:
+    """Check that dialogue keys which are numbers are MELD's."""
     strange = [key for key in keys if isinstance(key, int) and meld_dialogue(key) is None]
     if strange:
         raise InputError(
             f"{about.path}: there is a dialogue {strange[0]}; expected MELD's numbers, 0 to 1432 (train, dev from "
             "1039, test from 1153). For another corpus write an .npz (see `dferc import --help`)."
         )
-    return lambda key: meld_dialogue(int(key))[0] if isinstance(key, (int, np.integer)) else str(clean_text(key))
 
 
-def _by_dialogue(part: dict, name_of: Callable[[object], str], about: About) -> dict[str, list]:
+def _dialogue_id(key: object) -> str:
+    if not isinstance(key, (int, np.integer)):
+        return str(clean_text(key))
+    dialogue, _ = meld_dialogue(int(key)) or (str(key), "")
+    return dialogue
+
+
+def _by_dialogue(part: dict, about: About) -> dict[str, list]:
     named = {}
     for key, value in part.items():
-        name = name_of(key) if not isinstance(key, int) or meld_dialogue(key) else str(key)
+        name = _dialogue_id(key)
         if name in named:
             raise InputError(f"{about.path}: the dialogue {name} is there twice.")
         named[name] = rows_of(value, f"{about.path}, dialogue {name}")
     return named
 
 
-def _given_splits(
-    lists: Mapping[str, Iterable], name_of: Callable[[object], str], dialogues: Iterable[str], about: About
-) -> dict[str, str]:
+def _check_same_length(columns: Mapping[str, Mapping[str, list]], about: About) -> None:
+    """Check that every column has the same dialogues as the labels, and as many utterances in each."""
+    labels, remedy = columns["labels"], "The file contradicts itself: get it again, or make it anew."
+    for name, column in sorted(columns.items()):
+        missing = sorted(set(labels) ^ set(column))
+        if missing:
+            raise InputError(
+                f"{about.path}: labels has {len(labels)} dialogues, {name} {len(column)}; the first that only one has "
+                f"is {missing[0]}. {remedy}"
+            )
+        for key in labels:
+            if len(labels[key]) != len(column[key]):
+                raise InputError(
+                    f"{about.path}, dialogue {key}: {len(labels[key])} utterances in labels, {len(column[key])} in "
+                    f"{name}. {remedy}"
+                )
+
+
+def _given_splits(lists: Mapping[str, Iterable], dialogues: Iterable[str], about: About) -> dict[str, str]:
     """Return the split of each dialogue by the file's own lists."""
     given: dict[str, str] = {}
     for split in SPLITS:
         for key in lists.get(split, ()):
-            name = name_of(key)
+            name = _dialogue_id(key)
             if given.setdefault(name, split) != split:
                 raise InputError(f"{about.path}: the dialogue {name} is in two splits, {given[name]} and {split}.")
     missing = sorted(set(given) - set(dialogues))
@@ -177,18 +169,17 @@ def true_splits(corpus: str, given: Mapping[str, str], about: About) -> dict[str
                 f"{about.path}: its lists put the dialogue {strayed[0]} into {given[strayed[0]]}, against MELD's "
                 "numbering (test begins at 1153). The file is of another corpus or numbering: write an .npz instead."
             )
-        given = {name: MELD_SPLITS[name.split("_")[0]] for name in given}
+        given = {name: corpora.MELD_SPLITS[name.split("_")[0]] for name in given}
     elif corpus == IEMOCAP.name and "validation" not in given.values():
-        given = {name: "validation" if name in COSMIC_VALIDATION else split for name, split in given.items()}
+        given = {name: "validation" if name in corpora.COSMIC_VALIDATION else split for name, split in given.items()}
     elif corpus == M3ED.name:  # loaders disagree on which of the last two lists is which; published are 7 shows and 11
-        shows = {split: len({name.split("_")[0] for name in given if given[name] == split}) for split in M3ED_SHOWS}
-        if tuple(shows.values()) == tuple(reversed(M3ED_SHOWS.values())):
+        counts = [
+            len({name.split("_")[0] for name in given if given[name] == split}) for split in ("validation", "test")
+        ]
+        if counts == [corpora.M3ED_SHOWS["test"], corpora.M3ED_SHOWS["validation"]]:
             swapped = {"validation": "test", "test": "validation"}
             given = {name: swapped.get(split, split) for name, split in given.items()}
-    return dict(sorted(given.items(), key=lambda item: (SPLITS.index(item[1]), natural(item[0]))))
-
-
-# ---------------------------------------------------------------------------------------------------- utterances
+    return dict(sorted(given.items(), key=lambda item: (SPLITS.index(item[1]), corpora.natural(item[0]))))
 
 
 def _each(column: dict[str, list], read: Callable, about: About, what: str) -> dict[str, list]:

@@ -1,5 +1,6 @@
 """A file's features, put at their utterances; features that match no utterance are listed and absent, never shifted."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,32 +18,24 @@ MAX_LABELS_DIFFERENT = 0.1
 def place_features(
     base: Source, source: Source, modality: str, utterances: Utterances, problems: list[Problem]
 ) -> Features:
-    """Return one modality of one file, for all utterances.
-
-    Args:
-        base: the source of labels and splits.
-        source: the file with the features; under `?` where it does not name them.
-        modality: the modality they are of.
-        utterances: those of `base`.
-        problems: every mismatch is added here.
-    """
-    key = modality if modality in source.modalities else source.modalities[0]
+    """Return one modality of `source` for all utterances, which are those of `base`; mismatches become `problems`."""
+    key = modality if modality in source.modalities else source.modalities[0]  # `?`: it does not name them
     values = np.zeros((len(utterances), source.width(key)), dtype=np.float32)
     if key in source.vectors:
-        present = _place_by_id(values, base, source, key, modality, utterances, problems)
+        present = _place_by_id(values, source.vectors[key], base, source.path, modality, utterances, problems)
     else:
-        present = _place_by_dialogue(values, base, source, key, modality, problems)
+        present = _place_by_dialogue(values, source.features[key], base, source.path, modality, problems)
         _compare_labels(base, source, modality, problems)
-    _mark_absent(values, present, modality, source.path, utterances, problems)
+    # Rows that are not finite are absent, and those of zeros alone, which is how the field writes "no face".
+    finite = np.isfinite(values).all(axis=1)
+    for fault, rows in (("not finite", present & ~finite), ("all zeros", present & finite & ~values.any(axis=1))):
+        for name in utterances.utterance_id[rows]:
+            problems.append(Problem(name, str(source.path), f"{modality} {fault}", f"{modality} absent"))
+        present &= ~rows
+        values[rows] = 0
     about = source.about
-    identity = {
-        "extractor": "dferc import",
-        "version": VERSION,
-        "file": about.path.name,
-        "file_sha256": about.sha256,
-        "file_git_blob": about.git_blob,
-        "layout": about.layout,
-    }
+    identity = {"extractor": "dferc import", "version": VERSION, "file": about.path.name, "file_sha256": about.sha256}
+    identity |= {"file_git_blob": about.git_blob, "layout": about.layout}
     identity |= {"known_as": about.known_as} if about.known_as else {}
     return Features(
         modality=modality,
@@ -55,19 +48,17 @@ def place_features(
 
 
 def _place_by_dialogue(
-    values: np.ndarray, base: Source, source: Source, key: str, modality: str, problems: list[Problem]
+    values: np.ndarray, given: Mapping, base: Source, path: Path, modality: str, problems: list[Problem]
 ) -> np.ndarray:
     """Fill `values` dialogue by dialogue; return which rows are present."""
-    given, path = source.features[key], str(source.path)
-    present = np.zeros(len(values), dtype=bool)
-    row = 0
+    present, row = np.zeros(len(values), dtype=bool), 0
     for dialogue in base.splits:
         count, matrix = len(base.labels[dialogue]), given.get(dialogue)
         if matrix is None or len(matrix) != count:
             problem = "dialogue not there"
             if matrix is not None:
                 problem = f"other number of utterances: {len(matrix)}, {count} in {base.path.name}"
-            problems.append(Problem(dialogue, path, problem, f"{modality} absent in this dialogue"))
+            problems.append(Problem(dialogue, str(path), problem, f"{modality} absent in this dialogue"))
         else:
             values[row : row + count], present[row : row + count] = matrix, True
         row += count
@@ -77,10 +68,8 @@ def _place_by_dialogue(
             f"{path}: its {modality} fits no dialogue of {base.path} ({theirs} there, {ours} here): files of different "
             "corpora, or of another selection of utterances."
         )
-    problems += [
-        Problem(dialogue, path, f"not in {base.path.name}", f"its {modality} left out")
-        for dialogue in sorted(set(given) - set(base.splits))
-    ]
+    for dialogue in sorted(set(given) - set(base.splits)):
+        problems.append(Problem(dialogue, str(path), f"not in {base.path.name}", f"its {modality} left out"))
     return present
 
 
@@ -111,16 +100,9 @@ def _compare_labels(base: Source, source: Source, modality: str, problems: list[
 
 
 def _place_by_id(
-    values: np.ndarray,
-    base: Source,
-    source: Source,
-    key: str,
-    modality: str,
-    utterances: Utterances,
-    problems: list[Problem],
+    values: np.ndarray, given: Mapping, base: Source, path: Path, modality: str, utterances: Utterances, problems: list
 ) -> np.ndarray:
     """Fill `values` utterance by utterance; return which rows are present."""
-    given, path = source.vectors[key], str(source.path)
     present = np.array([name in given for name in utterances.utterance_id])
     if not present.any():
         raise InputError(
@@ -134,21 +116,9 @@ def _place_by_id(
         in_dialogue = utterances.dialogue_id == dialogue
         names = utterances.utterance_id[in_dialogue & ~present]
         problem = f"utterances not there: {len(names)} of {in_dialogue.sum()}, first {names[0]}"
-        problems.append(Problem(dialogue, path, problem, f"{modality} absent there"))
+        problems.append(Problem(dialogue, str(path), problem, f"{modality} absent there"))
     beyond = sorted(set(given) - set(utterances.utterance_id))
     if beyond:
         problem = f"utterances not in {base.path.name}: {len(beyond)}, first {beyond[0]}"
-        problems.append(Problem(modality, path, problem, f"their {modality} left out"))
+        problems.append(Problem(modality, str(path), problem, f"their {modality} left out"))
     return present
-
-
-def _mark_absent(
-    values: np.ndarray, present: np.ndarray, modality: str, path: Path, utterances: Utterances, problems: list[Problem]
-) -> None:
-    """Mark rows as absent that are not finite, or all zeros, which is how the field writes "no face"."""
-    finite = np.isfinite(values).all(axis=1)
-    for fault, rows in (("not finite", present & ~finite), ("all zeros", present & finite & ~values.any(axis=1))):
-        for name in utterances.utterance_id[rows]:
-            problems.append(Problem(name, str(path), f"{modality} {fault}", f"{modality} absent"))
-        present &= ~rows
-        values[rows] = 0

@@ -18,26 +18,17 @@ TABLES = {b"PK\x03\x04": ("npz", read_npz), b"\x89HDF": ("HDF5", read_hdf5), b"P
 
 OTHERS = {
     b"\x93NUM": "a .npy: one array, which does not show what it is of",
-    b"\x1f\x8b\x08\x00": "compressed with gzip",
-    b"\x1f\x8b\x08\x08": "compressed with gzip",
     b"Rar!": "a RAR archive",
     b"%PDF": "a PDF",
     b"vers": "a pointer of git LFS, not the file itself (`git lfs pull` gets that)",
-    b"<!DO": "a web page, such as a server sends in place of a file",
-    b"<htm": "a web page, such as a server sends in place of a file",
+    **dict.fromkeys((b"\x1f\x8b\x08\x00", b"\x1f\x8b\x08\x08"), "compressed with gzip"),
+    **dict.fromkeys((b"<!DO", b"<htm"), "a web page, such as a server sends in place of a file"),
 }
 """Files that people give by mistake, likewise. Anything else is read as a pickle."""
 
 
 def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ...] = ()) -> Source:
-    """Read and recognise one feature file.
-
-    Args:
-        path: the file.
-        layer: which of COSMIC's text layers, or "mean".
-        corpus: the user's name for it, needed by tables that do not show it.
-        classes: class names in order, for tables.
-    """
+    """Read and recognise one feature file; `layer` is of COSMIC's pickles, `corpus` and `classes` are for tables."""
     with open(path, "rb") as file:
         start = file.read(60)
     if start[:4] in OTHERS:

@@ -15,11 +15,10 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.importing.corpora import IEMOCAP, is_iemocap_dialogue
-from dferc.importing.readers.tables import open_hdf5, verify_inflation
+from dferc.importing.readers.tables import refuse_damage, verify_inflation
 from dferc.importing.source import About, Source
 
-MMIN = {130: "audio", 342: "visual", 1024: "text"}
-"""By width: comparE, denseface, bert_large."""
+MMIN = {130: "audio", 342: "visual", 1024: "text"}  # by width: comparE, denseface, bert_large
 
 
 def has_frames(path: Path) -> bool:
@@ -44,7 +43,7 @@ def _frames(file: h5py.File, name: str) -> h5py.Dataset | None:
 
 def read_frames(path: Path, about: About) -> Source:
     """Return the mean over each utterance's frames."""
-    with open_hdf5(path) as file:
+    with refuse_damage(path, "readable HDF5"), h5py.File(path, "r") as file:
         frames = {name: _frames(file, name) for name in file}
         first = next(iter(frames))
         strange = next((name for name, dataset in frames.items() if dataset is None), None)

@@ -1,8 +1,8 @@
 """Several sources, one corpus: labels and splits from one file, each modality from the file that has it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
@@ -15,24 +15,18 @@ from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES
 
 
-@dataclass(frozen=True, kw_only=True)
-class Imported:
+class Imported(NamedTuple):
     """A corpus to be written, and what is to be reported about it."""
 
     corpus: CachedCorpus
-    sources: dict[str, Source]
-    """The file of each modality, and under `labels` that of labels and splits."""
+    sources: dict[str, Source]  # the file of each modality, and under `labels` that of labels and splits
     problems: list[Problem]
 
 
 def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[Source], name: str) -> Imported:
-    """Put a corpus together.
+    """Put a corpus together from all files, in the order given, and those that the user chose for a modality.
 
-    Args:
-        sources: all files, in the order given.
-        chosen: files that the user named for a modality.
-        guides: transcripts or id lists: they name utterances, and hold labels where no source does.
-        name: of the corpus, or empty: as recognised.
+    Guides are transcripts or id lists: they name utterances, and hold labels where no source does.
     """
     paths = ", ".join(str(source.path) for source in sources)
     base = next((source for source in (*sources, *guides) if source.labels and source.splits), None)
@@ -55,11 +49,8 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
     features = {
         modality: place_features(base, source, modality, utterances, problems) for modality, source in taken.items()
     }
-    return Imported(
-        corpus=CachedCorpus(utterances=utterances, modalities=features),
-        sources={"labels": base} | taken,
-        problems=problems,
-    )
+    corpus = CachedCorpus(utterances=utterances, modalities=features)
+    return Imported(corpus=corpus, sources={"labels": base} | taken, problems=problems)
 
 
 def _choose(sources: Sequence[Source], chosen: dict[str, Source]) -> dict[str, Source]:

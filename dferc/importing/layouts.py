@@ -5,7 +5,8 @@ its dialogue keys: MELD's pickles number their dialogues, IEMOCAP's name them. W
 same layout carries 100, 300 or 1582 audio values. See docs/data.md, "Community pickles".
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,26 +14,24 @@ from dferc.core.errors import InputError
 from dferc.importing.corpora import IEMOCAP, M3ED, MELD
 from dferc.importing.dialogues import ROBERTA, corpus_of, read_one_modality, read_parts
 from dferc.importing.source import About, Source, clean_text, kind, text_of, vector_of
+from dferc.store.vocabulary import SPLITS
 
 _MMGCN = ("ids", "speakers", "labels", "text", "audio", "visual", "sentences", "train", "test")
+_BC_LSTM = ("ids", "speakers", "labels", "text", "audio", "sentences", "train", "test", "sentiments")
+_COSMIC = (*ROBERTA, "sentences", "train", "test", "validation")
 _SDT = ("ids", "speakers", "labels", *ROBERTA, "audio", "visual", "sentences", "train", "test")
 
 KINDS = {
     "ids": {"texts", "numbers"},
     "speakers": {"texts", "vectors", "numbers"},
-    "labels": {"numbers"},
-    "sentiments": {"numbers"},
     "sentences": {"texts"},
-    "train": {"keys"},
-    "validation": {"keys"},
-    "test": {"keys"},
     "other": {"numbers", "texts", "vectors", "keys", "else"},
 }
+KINDS |= dict.fromkeys(("labels", "sentiments"), {"numbers"}) | dict.fromkeys(SPLITS, {"keys"})
 """Possible kinds of each part; any part not listed holds vectors."""
 
 
-@dataclass(frozen=True)
-class PickleLayout:
+class PickleLayout(NamedTuple):
     """Parts of a tuple, in order: names of `KINDS`, or of modalities. Its own name is of those who use it."""
 
     name: str
@@ -44,21 +43,11 @@ LAYOUTS = (
     PickleLayout(
         "9-tuple of MMGCN, MM-DFN, DFERC, conv-emotion, COGMEN, CORECT, MultiEMO's Speakers", IEMOCAP.name, _MMGCN
     ),
-    PickleLayout(
-        "9-tuple of bc-LSTM and DialogueRNN, without pictures",
-        MELD.name,
-        ("ids", "speakers", "labels", "text", "audio", "sentences", "train", "test", "sentiments"),
-    ),
+    PickleLayout("9-tuple of bc-LSTM and DialogueRNN, without pictures", MELD.name, _BC_LSTM),
     PickleLayout("10-tuple of MMGCN, MM-DFN, MultiEMO's Speakers", MELD.name, (*_MMGCN, "other")),
     PickleLayout("10-list of M3ED", M3ED.name, (*_MMGCN[:-1], "validation", "test")),
-    PickleLayout(
-        "10-list of COSMIC", IEMOCAP.name, ("speakers", "labels", *ROBERTA, "sentences", "train", "test", "validation")
-    ),
-    PickleLayout(
-        "11-list of COSMIC",
-        MELD.name,
-        ("speakers", "labels", "sentiments", *ROBERTA, "sentences", "train", "test", "validation"),
-    ),
+    PickleLayout("10-list of COSMIC", IEMOCAP.name, ("speakers", "labels", *_COSMIC)),
+    PickleLayout("11-list of COSMIC", MELD.name, ("speakers", "labels", "sentiments", *_COSMIC)),
     PickleLayout("12-tuple of SDT, GraphSmile, CFN-ESA, M3Net", IEMOCAP.name, _SDT),
     PickleLayout("13-tuple of SDT", MELD.name, (*_SDT, "other")),
     PickleLayout("14-tuple of GraphSmile", MELD.name, (*_SDT[:3], "sentiments", *_SDT[3:], "other")),

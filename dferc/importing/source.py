@@ -1,7 +1,8 @@
 """One feature file, whatever its format, as dialogues: the common form that pickles and tables are turned into."""
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,11 +35,9 @@ class Source:
     """Content of one file. Every mapping is by dialogue, its values one per utterance."""
 
     about: About
-    corpus: str
-    """A name of `corpora.CORPORA`, or empty where the file does not show it."""
+    corpus: str  # a name of `corpora.CORPORA`, or empty where the file does not show it
     classes: tuple[str, ...] = ()
-    splits: Mapping[str, str] = field(default_factory=dict)
-    """train, validation or test, by dialogue."""
+    splits: Mapping[str, str] = field(default_factory=dict)  # train, validation or test, by dialogue
     labels: Mapping[str, list[int]] = field(default_factory=dict)
     utterances: Mapping[str, list] = field(default_factory=dict)
     """Positions (int) or utterance ids (str) where the file has them."""
@@ -48,10 +47,8 @@ class Source:
     """[n, D] float32 by modality; `?` is a modality that neither the file's names nor its width show."""
     vectors: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """[D] float32 by modality and utterance id, in files that know utterances and no dialogues."""
-    problems: tuple[tuple[str, str, str], ...] = ()
-    """(where, problem, consequence)."""
-    notes: tuple[Note, ...] = ()
-    """Repairs, for the protocol card."""
+    problems: tuple[tuple[str, str, str], ...] = ()  # (where, problem, consequence)
+    notes: tuple[Note, ...] = ()  # repairs, for the protocol card
 
     @property
     def path(self) -> Path:
@@ -148,12 +145,10 @@ def text_of(value: object) -> str | None:
 
 def clean_text(value: object) -> str | None:
     """Return a transcript with its cp1252 punctuation repaired; Python 2's may be UTF-8 or cp1252. None: no text."""
-    if isinstance(value, bytes):
-        try:
-            return str(value, "utf-8").translate(_CP1252).strip()
-        except UnicodeDecodeError:
-            pass  # then it is cp1252, which the next lines read
     text = text_of(value)
+    if isinstance(value, bytes):
+        with contextlib.suppress(UnicodeDecodeError):  # else it is cp1252
+            text = str(value, "utf-8")
     return None if text is None else text.translate(_CP1252).strip()
 
 
@@ -161,22 +156,3 @@ def is_cp1252(value: object) -> bool:
     """Return whether a transcript has cp1252's punctuation read as something else, which `clean_text` repairs."""
     text = text_of(value)
     return text is not None and any(mark in _CP1252 for mark in map(ord, text))
-
-
-def check_same_length(lengths: Mapping[str, Mapping[str, Iterable]], path: Path) -> None:
-    """Check that every column of a file has the same dialogues, and as many utterances in each."""
-    (first, expected), *others = lengths.items()
-    remedy = "The file contradicts itself: get it again, or make it anew."
-    for name, column in others:
-        missing = sorted(set(expected) ^ set(column))
-        if missing:
-            raise InputError(
-                f"{path}: {first} has {len(expected)} dialogues, {name} {len(column)}; the first that only one has is "
-                f"{missing[0]}. {remedy}"
-            )
-        for key in expected:
-            if len(expected[key]) != len(column[key]):
-                raise InputError(
-                    f"{path}, dialogue {key}: {len(expected[key])} utterances in {first}, {len(column[key])} in "
-                    f"{name}. {remedy}"
-                )

@@ -13,14 +13,7 @@ from dferc.store.vocabulary import SPLITS
 
 
 def name_utterances(base: Source, namers: Sequence[Source], name: str, problems: list[Problem]) -> Utterances:
-    """Return every utterance of `base`, in order.
-
-    Args:
-        base: the source of labels and splits.
-        namers: sources in the order in which they are asked for ids, speakers and texts.
-        name: of the corpus.
-        problems: every mismatch is added here.
-    """
+    """Return every utterance of `base`, in order; the namers are asked for ids, speakers and texts one by one."""
     if not name:
         raise InputError(f"{base.path} does not say which corpus it is of; name it with --corpus.")
     columns: dict[str, list] = {column: [] for column in ("utterance_id", "position", "speaker", "text")}
@@ -34,7 +27,7 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
             columns[column] += next((words for words in given if len(words) == count), [""] * count)
     lengths = [len(base.labels[dialogue]) for dialogue in base.splits]
     emotion = [label for dialogue in base.splits for label in base.labels[dialogue]]
-    words = {column: np.array(columns[column], dtype=object) for column in ("utterance_id", "speaker", "text")}
+    position = np.array(columns.pop("position"), dtype=np.int64)
     return Utterances(
         corpus=name,
         classes=base.classes,
@@ -43,11 +36,11 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
         notes=base.notes,
         dialogue_id=np.repeat(np.array(list(base.splits), dtype=object), lengths),
         split=np.repeat(np.array(list(base.splits.values()), dtype=object), lengths),
-        position=np.array(columns["position"], dtype=np.int64),
+        position=position,
         emotion=np.array(emotion, dtype=np.int64),
         start_s=np.full(len(emotion), np.nan),
         end_s=np.full(len(emotion), np.nan),
-        **words,
+        **{column: np.array(values, dtype=object) for column, values in columns.items()},
     )
 
 

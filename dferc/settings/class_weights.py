@@ -6,17 +6,11 @@ from dferc.core.errors import InputError
 
 
 def class_weights(setting: str | Mapping[str, float], classes: Sequence[str], labels: Sequence[int]) -> list[float]:
-    """Resolve the `class_weights` setting to one weight per class.
+    """Resolve the `class_weights` setting to one weight per class; `labels` are those of the training utterances.
 
-    Args:
-        setting: `uniform`; `authors` (first class 1.0, others 1.3: the first is neutral in MELD, but happy in
-            IEMOCAP); `balanced` (inverse to the training counts, mean 1 over the utterances); or weights by class
-            name, with `other` for the rest.
-        classes: class names in order.
-        labels: class ids of the labelled training utterances.
-
-    Raises:
-        InputError: a name that is no class, or a class without a weight.
+    The setting is `uniform`; `authors` (first class 1.0, others 1.3: the first is neutral in MELD, but happy in
+    IEMOCAP); `balanced` (inverse to the training counts, mean 1 over the utterances); or weights by class name, with
+    `other` for the rest.
     """
     if setting == "uniform":
         return [1.0] * len(classes)

@@ -1,10 +1,8 @@
 """Loader of params.yaml: typed, checked, frozen settings.
 
-The whole file is checked at once: every unknown key, missing key, wrong type and value out of range is reported, each
-with its path, the value received, what is allowed, and the nearest known key. Stage 2 checks the sections that it
-reads (`train`, `ablate`); stage 1 passes its own block model, with a section per stage.
-
-No setting has a default: each value is in params.yaml, where DVC tracks it.
+All faults are reported at once, each with its path, the value received, what is allowed, and the nearest known key.
+Stage 2 checks the sections that it reads (`train`, `ablate`); stage 1 passes its own block model, with a section per
+stage. No setting has a default: each value is in params.yaml, where DVC tracks it.
 """
 
 import typing
@@ -30,24 +28,14 @@ class TrainBlock(Section):
 
 
 class Params(Section):
-    """The whole of params.yaml.
+    """The whole of params.yaml."""
 
-    Attributes:
-        corpora: names of the corpora that `dvc repro` runs.
-        ablate: variants and seeds.
-        blocks: settings of each corpus, by name.
-    """
-
-    corpora: list[Name]
+    corpora: list[Name]  # those that `dvc repro` runs
     ablate: Ablate
-    blocks: dict[str, Any]
+    blocks: dict[str, Any]  # settings of each corpus
 
     def corpus(self, name: str) -> Any:
-        """Return the block of one corpus.
-
-        Raises:
-            InputError: params.yaml has no block of that name.
-        """
+        """Return the block of one corpus."""
         if name not in self.blocks:
             raise InputError(
                 f"params.yaml has no block for the corpus {name!r}; it has {', '.join(self.blocks)}."
@@ -63,16 +51,9 @@ def load_params(
     corpus: str | None = None,
     block: type[Section] = TrainBlock,
 ) -> Params:
-    """Read and check a params file.
+    """Read and check a params file, with a model of the corpora's blocks; report all its faults together.
 
-    Args:
-        path: the params file.
-        overrides: exploratory `section.key=value` settings (YAML values), applied to the block of `corpus`.
-        corpus: the corpus that `overrides` are for.
-        block: model of a corpus' block.
-
-    Raises:
-        InputError: every fault of the file and of the overrides, together.
+    The overrides are `section.key=value` settings (YAML values) that are tried in the block of `corpus`.
     """
     path, overrides = Path(path), list(overrides)
     raw = _read(path)
@@ -107,26 +88,19 @@ def _read(path: Path) -> dict:
     try:
         raw = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such params file. Run from the repository root, or name it with --params."
-        ) from None
+        raise InputError(f"{path}: no such params file. Run from the repository root, or use --params.") from None
     except (YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)  # not the whole error, which has advice for programmers
         where = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}" if mark else str(error)
         raise InputError(f"{path} is not readable YAML: {where}") from None
     if not isinstance(raw, dict):
-        raise InputError(
-            f"{path}: expected sections (corpora, ablate, one block per corpus), found {type(raw).__name__}."
-        )
+        found = type(raw).__name__
+        raise InputError(f"{path}: expected sections (corpora, ablate, one block per corpus), found {found}.")
     return raw
 
 
 def _gather_blocks(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
-    """Gather the blocks, which are the top-level keys without a fixed meaning, under one key.
-
-    Returns:
-        The document, and faults: misspellings of a missing key, whose content would be read as a block.
-    """
+    """Gather the blocks (the keys without a fixed meaning) under one key; return also misspellings of missing keys."""
     fixed = ("corpora", "ablate", *block.model_fields)
     document, blocks, faults = {}, {}, []
     for key, value in raw.items():
@@ -162,9 +136,6 @@ def _apply_overrides(raw: dict, overrides: Iterable[str], corpus: str | None, se
             # A section shared by `<<: *section` or `*section` is one object; the override is for this corpus alone.
             raw[corpus] = block | {section: block[section] | {key: value}}
     return faults
-
-
-# ---------------------------------------------------------------------------------------------------- messages
 
 
 def _list_faults(path: Path, faults: list[str], overridden: list[str]) -> str:

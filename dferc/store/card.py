@@ -1,8 +1,4 @@
-"""Protocol card of a corpus: everything that decides whether two scores can be compared, and a search for leaks.
-
-Its hash is part of every result: two scores are comparable where the hashes are equal, and visibly not where they
-differ.
-"""
+"""Protocol card of a corpus: all that decides whether scores are comparable (equal hashes), and a search for leaks."""
 
 import hashlib
 import json
@@ -19,34 +15,20 @@ from dferc.store.vocabulary import SPLITS
 SHORTEST_TRANSCRIPT = 3
 """Least utterances for two dialogues of the same words to be one: shorter ones ("Hi." "Hi!") repeat by chance."""
 
-EXAMPLES = 5
-"""Most instances of a leak that the card names."""
+EXAMPLES = 5  # most instances of a leak that the card names
 
 
 class Check(NamedTuple):
-    """Result of the search for one kind of leak.
-
-    Attributes:
-        leak: the kind.
-        verdict: "none", "found", "not claimed" (there is overlap, and the protocol allows it), or "not checked".
-        detail: counts, or why it was not checked.
-        examples: at most `EXAMPLES` instances.
-    """
+    """Result of the search for one kind of leak."""
 
     leak: str
-    verdict: Literal["none", "found", "not claimed", "not checked"]
-    detail: str
-    examples: list[str]
+    verdict: Literal["none", "found", "not claimed", "not checked"]  # not claimed: found, and the protocol allows it
+    detail: str  # counts, or why it was not checked
+    examples: list[str]  # at most `EXAMPLES` instances
 
 
 def protocol_card(rows: Utterances) -> dict:
-    """Return the card as plain data.
-
-    Returns:
-        card (its hash), corpus, protocol, classes; splits: dialogues, utterances, labelled utterances, the most
-        speakers of a dialogue and a count per class; notes: what was dropped, promoted, merged, repaired or kept;
-        checks: the leaks searched for.
-    """
+    """Return the card as plain data: its hash, what it is of, counts per split, notes, and the leaks searched for."""
     splits = {}
     for split in SPLITS:
         members = rows.split == split
@@ -73,8 +55,7 @@ def protocol_card(rows: Utterances) -> dict:
 def card_hash(rows: Utterances) -> str:
     """Hash classes, dialogues, utterance ids, labels by name, and splits: all that a protocol decides.
 
-    The wording is left out (the protocol's name, notes, transcripts), and so is whatever changes no score's meaning:
-    the corpus' name, the numbering of classes, the order of dialogues.
+    Left out: wording (the protocol's name, notes, transcripts), the corpus' name, the order of classes and dialogues.
     """
     labels = np.array([*rows.classes, ""], dtype=object)[rows.emotion]  # -1, unlabelled, is the last
     lines = zip(rows.dialogue_id, rows.utterance_id, rows.split, labels, strict=True)
@@ -82,19 +63,12 @@ def card_hash(rows: Utterances) -> str:
     return hashlib.sha256(json.dumps([sorted(rows.classes), in_dialogues]).encode()).hexdigest()[:16]
 
 
-# ---------------------------------------------------------------------------------------------------- leaks
-
-
 def check_leaks(rows: Utterances) -> list[Check]:
     """Search for what must not be in two splits: dialogues by id and by words, speakers, media."""
     same_id = shared(rows.dialogue_id, rows.split)
     detail = f"{len(same_id)} of {len(set(rows.dialogue_id))} dialogues"
-    return [
-        _check("a dialogue in two splits", same_id, detail),
-        _dialogues_by_words(rows),
-        _speakers(rows),
-        _media(rows),
-    ]
+    by_id = _check("a dialogue in two splits", same_id, detail)
+    return [by_id, _dialogues_by_words(rows), _speakers(rows), _media(rows)]
 
 
 def shared(values: Sequence, splits: Sequence[str]) -> dict:
@@ -108,16 +82,13 @@ def shared(values: Sequence, splits: Sequence[str]) -> dict:
 def _dialogues_by_words(rows: Utterances) -> Check:
     """Search for the same conversation under two ids: speakers and words alike, letter case and spaces aside."""
     leak = "a dialogue word by word in two splits"
-    ends = np.cumsum(rows.lengths)
     words, splits, first_id = [], [], {}
-    for start, end in zip(np.r_[0, ends[:-1]], ends, strict=True):
-        spoken = tuple(
-            " ".join(f"{rows.speaker[row]}: {rows.text[row]}".casefold().split()) for row in range(start, end)
-        )
-        if len(spoken) >= SHORTEST_TRANSCRIPT and any(rows.text[start:end]):
+    for dialogue in np.split(np.arange(len(rows)), np.cumsum(rows.lengths)[:-1]):
+        spoken = tuple(" ".join(f"{rows.speaker[row]}: {rows.text[row]}".casefold().split()) for row in dialogue)
+        if len(spoken) >= SHORTEST_TRANSCRIPT and any(rows.text[dialogue]):
             words.append(spoken)
-            splits.append(rows.split[start])
-            first_id.setdefault(spoken, rows.dialogue_id[start])
+            splits.append(rows.split[dialogue[0]])
+            first_id.setdefault(spoken, rows.dialogue_id[dialogue[0]])
     if not words:
         return Check(leak, "not checked", f"no dialogue of {SHORTEST_TRANSCRIPT} and more utterances has text", [])
     repeated = {first_id[spoken]: where for spoken, where in shared(words, splits).items()}

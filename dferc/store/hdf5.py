@@ -1,7 +1,6 @@
 """Files of the feature store: `features/<corpus>/{utterances,text,audio,visual}.h5`, written whole, read and verified.
 
-All files of a corpus are row-aligned. features/README.md documents the schema. Both stages use this module, and
-nothing else passes between them.
+All files of a corpus are row-aligned. features/README.md documents the schema. Nothing else passes between the stages.
 """
 
 import contextlib
@@ -21,10 +20,7 @@ from dferc.store.vocabulary import MODALITIES
 SCHEMA = 1
 """Version of the file layout; raised when old files could be misread (what only adds to it leaves them readable)."""
 
-IMPORT_PROBLEMS = "problems.csv"
-"""Table that `dferc import` leaves beside the features; its presence marks them as imported."""
-
-# ---------------------------------------------------------------------------------------------------- writing
+IMPORT_PROBLEMS = "problems.csv"  # left by `dferc import` beside the features, which it marks as imported
 
 
 def write_utterances(path: str | Path, utterances: Utterances) -> None:
@@ -32,10 +28,8 @@ def write_utterances(path: str | Path, utterances: Utterances) -> None:
 
     def fill(file: h5py.File) -> None:
         file.attrs["kind"] = "utterances"
-        file.attrs["corpus"] = utterances.corpus
-        file.attrs["protocol"] = utterances.protocol
-        file.attrs["speaker_independent"] = utterances.speaker_independent
-        file.attrs["rows_hash"] = utterances.rows_hash
+        for name in ("corpus", "protocol", "speaker_independent", "rows_hash"):
+            file.attrs[name] = getattr(utterances, name)
         _write_strings(file, "classes", np.array(utterances.classes, dtype=object))
         for name in TEXT_COLUMNS:
             _write_strings(file, name, getattr(utterances, name))
@@ -84,19 +78,11 @@ def _write_strings(file: h5py.File, name: str, values: np.ndarray) -> None:
     file.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype("utf-8"))
 
 
-# ---------------------------------------------------------------------------------------------------- reading
-
-
 def read_utterances(path: str | Path) -> Utterances:
-    """Read and check utterances.h5.
-
-    Raises:
-        InputError: missing, truncated, of another schema, or contradictory.
-    """
+    """Read and check utterances.h5."""
     with _open(path, "utterances", "python -m pipeline.prepare") as file:
-        columns = {name: _strings(file[name]) for name in TEXT_COLUMNS} | {
-            name: file[name][()] for name in NUMBER_COLUMNS
-        }
+        columns = {name: _strings(file[name]) for name in TEXT_COLUMNS}
+        columns |= {name: file[name][()] for name in NUMBER_COLUMNS}
         utterances = Utterances(
             corpus=str(file.attrs["corpus"]),
             protocol=str(file.attrs["protocol"]),
@@ -113,11 +99,7 @@ def read_utterances(path: str | Path) -> Utterances:
 
 
 def read_features(path: str | Path, modality: str) -> Features:
-    """Read and check one modality's file.
-
-    Raises:
-        InputError: missing, truncated, of another schema or modality, of inconsistent shape, or not finite.
-    """
+    """Read and check one modality's file."""
     with _open(path, modality, f"python -m pipeline.extract_{modality}") as file:
         values, identity = file["features"][()], json.loads(file.attrs["identity"])
         if values.ndim != 2 or values.shape[1] != file.attrs["width"]:
@@ -137,17 +119,7 @@ def read_features(path: str | Path, modality: str) -> Features:
 
 
 def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus:
-    """Read a features folder and verify that its files belong together.
-
-    A modality without a file is left out; at least one must have one.
-
-    Args:
-        folder: features/<corpus>.
-        expected: name of the corpus that these must be of; None = any.
-
-    Raises:
-        InputError: a file is unreadable, or its corpus or rows are not those of utterances.h5 or not the expected.
-    """
+    """Read the modalities of features/<corpus>, at least one; verify that all is of one corpus (None expected: any)."""
     folder = Path(folder)
     utterances = read_utterances(folder / "utterances.h5")
     if expected not in (None, utterances.corpus):
@@ -159,9 +131,8 @@ def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus
     for modality in MODALITIES:
         path = folder / f"{modality}.h5"
         if path.exists():
-            features = read_features(path, modality)
-            verify_rows(path, features, utterances)
-            modalities[modality] = features
+            modalities[modality] = read_features(path, modality)
+            verify_rows(path, modalities[modality], utterances)
     if not modalities:
         raise InputError(
             f"{folder} has utterances.h5 but none of {', '.join(f'{m}.h5' for m in MODALITIES)}. "
@@ -171,31 +142,23 @@ def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus
 
 
 def verify_rows(path: str | Path, features: Features, utterances: Utterances) -> None:
-    """Check that a features file was made for exactly these utterances, in this order.
-
-    Raises:
-        InputError: names the first row that differs, and the remedy.
-    """
+    """Check that a features file was made for exactly these utterances, in this order."""
     maker = _maker(path, f"`dvc repro extract_{features.modality}@{utterances.corpus}`")
-    mend = f"Make it again: {maker}, or copy all files of one corpus together."
+    ids, fault = features.utterance_id, ""
     if features.corpus != utterances.corpus:
-        raise InputError(
-            f"{path} is of the corpus {features.corpus!r}, its utterances.h5 of {utterances.corpus!r}. {mend}"
-        )
-    if len(features.utterance_id) != len(utterances):
-        raise InputError(f"{path} has {len(features.utterance_id)} rows, its utterances.h5 {len(utterances)}. {mend}")
-    differs = np.flatnonzero(features.utterance_id != utterances.utterance_id)
-    if len(differs):
+        fault = f" is of the corpus {features.corpus!r}, its utterances.h5 of {utterances.corpus!r}"
+    elif len(ids) != len(utterances):
+        fault = f" has {len(ids)} rows, its utterances.h5 {len(utterances)}"
+    elif len(differs := np.flatnonzero(ids != utterances.utterance_id)):
         row = differs[0]
-        raise InputError(
-            f"{path}: {len(differs)} row(s) are of other utterances than in utterances.h5; the first is row {row}: "
-            f"{features.utterance_id[row]!r}, expected {utterances.utterance_id[row]!r}. {mend}"
+        fault = (
+            f": {len(differs)} row(s) are of other utterances than in utterances.h5; the first is row {row}: "
+            f"{ids[row]!r}, expected {utterances.utterance_id[row]!r}"
         )
-    made_for = features.identity.get("rows_hash")
-    if made_for != utterances.rows_hash:
-        raise InputError(
-            f"{path} was made for another utterance list ({made_for}, here {utterances.rows_hash}). {mend}"
-        )
+    elif (made_for := features.identity.get("rows_hash")) != utterances.rows_hash:
+        fault = f" was made for another utterance list ({made_for}, here {utterances.rows_hash})"
+    if fault:
+        raise InputError(f"{path}{fault}. Make it again: {maker}, or copy all files of one corpus together.")
 
 
 @contextlib.contextmanager

@@ -11,19 +11,9 @@ from dferc.store.hdf5 import read_corpus, read_utterances
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
-COLOURS = {"none": "green", "found": "bold red"}
-"""Colours of verdicts; the others are yellow."""
-
 
 def inspect_folder(folder: Path) -> dict:
-    """Read, verify and describe a features folder.
-
-    Returns:
-        folder, and what `inspect_corpus` returns.
-
-    Raises:
-        InputError: a file is missing, damaged, or of other rows.
-    """
+    """Read, verify and describe a features folder: its name, and the content as of `inspect_corpus`."""
     if any((folder / f"{modality}.h5").exists() for modality in MODALITIES):
         corpus = read_corpus(folder)
     else:  # after `prepare` alone; utterances have a protocol card before there are features
@@ -32,12 +22,7 @@ def inspect_folder(folder: Path) -> dict:
 
 
 def inspect_corpus(corpus: CachedCorpus) -> dict:
-    """Describe a corpus and its features.
-
-    Returns:
-        rows_hash, what `dferc.store.card.protocol_card` returns, the modalities without a file (`missing`), and
-        per modality width, presence per split (share of its utterances, None for an empty split), and identity.
-    """
+    """Return the protocol card, with what there is of each modality; presence is None in an empty split."""
     modalities = {}
     for modality, features in corpus.modalities.items():
         present = {split: features.present[corpus.utterances.split == split] for split in SPLITS}
@@ -81,7 +66,7 @@ def show_inspection(inspection: dict) -> None:
         console.print(f"  {note['action']} {note['count']} {note['what']}: {note['why']}", markup=False)
     console.print("leaks looked for:")
     for check in inspection["checks"]:
-        colour = COLOURS.get(check["verdict"], "yellow")
+        colour = {"none": "green", "found": "bold red"}.get(check["verdict"], "yellow")
         console.print(f"  {check['leak']}: [{colour}]{check['verdict']}[/] ({escape(check['detail'])})")
         for example in check["examples"]:
             console.print(f"    {example}", markup=False)

@@ -4,6 +4,7 @@ N utterances, D feature width. Dialogues are contiguous, utterances in order. `d
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -13,9 +14,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
-UNLABELLED = -1
-"""`emotion` of an utterance without a label: context only, never in a loss or a score."""
-
+UNLABELLED = -1  # `emotion` of an utterance without a label: context only, never in a loss or a score
 TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 NUMBER_COLUMNS = {"position": np.int64, "emotion": np.int64, "start_s": np.float64, "end_s": np.float64}
 
@@ -24,22 +23,12 @@ Action = Literal["dropped", "promoted", "merged", "repaired", "kept"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """A change that was made to a corpus: a line of its protocol card.
+    """A change that was made to a corpus: a line of its protocol card."""
 
-    Attributes:
-        action: the kind of change; "kept" = wrong or odd, and left unchanged.
-        what: the things it was made to, in plain words: "turns outside the 6 classes".
-        count: number of these things.
-        why: the rule or the finding behind it.
-
-    Raises:
-        InputError: an unknown action, or a count below 0.
-    """
-
-    action: Action
-    what: str
+    action: Action  # "kept" = wrong or odd, and left unchanged
+    what: str  # the things it was made to, in plain words: "turns outside the 6 classes"
     count: int
-    why: str
+    why: str  # the rule or the finding behind it
 
     def __post_init__(self):
         if self.action not in get_args(Action) or not isinstance(self.count, int) or self.count < 0:
@@ -51,11 +40,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Utterances:
-    """Everything that the trainer reads besides features; all arrays have N rows.
-
-    Raises:
-        InputError: the rows contradict each other (duplicate ids, scattered dialogues, unknown splits or classes).
-    """
+    """Everything that the trainer reads besides features; all arrays have N rows."""
 
     corpus: str
     classes: tuple[str, ...]  # class names; `emotion` indexes them
@@ -96,23 +81,17 @@ class Utterances:
             raise InputError("the utterances of a dialogue are not contiguous")
         if unknown := sorted(set(self.split) - set(SPLITS)):
             raise InputError(f"unknown split(s) {', '.join(map(repr, unknown))}; expected {', '.join(SPLITS)}")
-        self._check_values()
-
-    def _check_values(self) -> None:
-        """Refuse the first utterance whose values contradict each other or the row above."""
         ids, dialogues = self.utterance_id, self.dialogue_id
         continues_N = np.r_[False, dialogues[1:] == dialogues[:-1]]  # the row above is of the same dialogue
         falls_N = np.r_[False, self.position[1:] <= self.position[:-1]]
         changes_N = np.r_[False, self.split[1:] != self.split[:-1]]
         outside_N = (self.emotion < UNLABELLED) | (self.emotion >= len(self.classes))
+        ends_N = self.end_s < self.start_s
         for wrong_N, explain in (
             (continues_N & falls_N, lambda n: f"positions must rise within a dialogue; they do not at {ids[n]}"),
             (continues_N & changes_N, lambda n: f"the dialogue {dialogues[n]} lies in two splits"),
             (outside_N, lambda n: f"{ids[n]}: class id {self.emotion[n]}, expected -1 to {len(self.classes) - 1}"),
-            (
-                self.end_s < self.start_s,
-                lambda n: f"{ids[n]} ends at {self.end_s[n]} s, before its start {self.start_s[n]} s",
-            ),
+            (ends_N, lambda n: f"{ids[n]} ends at {self.end_s[n]} s, before its start {self.start_s[n]} s"),
         ):
             if wrong_N.any():
                 raise InputError(explain(wrong_N.argmax()))
@@ -130,15 +109,12 @@ class Utterances:
     def speaker_order(self) -> np.ndarray:
         """Number of each speaker by order of first appearance in the dialogue, [N] int64; -1 = no name.
 
-        One-hot, these are the 9-d speaker vectors of the community's MELD pickles: 0 is the first speaker of the
-        dialogue, not a person (docs/data.md, Community pickles).
+        One-hot, these are the 9-d speaker vectors of MELD's pickles (docs/data.md, Community pickles).
         """
-        order, starts = np.full(len(self), -1, dtype=np.int64), np.r_[0, np.cumsum(self.lengths)]
-        for start, end in zip(starts[:-1], starts[1:], strict=True):
-            numbers = {}
-            for row in range(start, end):
-                if self.speaker[row]:
-                    order[row] = numbers.setdefault(self.speaker[row], len(numbers))
+        order, numbers = np.full(len(self), -1, dtype=np.int64), defaultdict(dict)
+        for row in np.flatnonzero(self.speaker != ""):
+            of_dialogue = numbers[self.dialogue_id[row]]
+            order[row] = of_dialogue.setdefault(self.speaker[row], len(of_dialogue))
         return order
 
     @property
@@ -150,29 +126,18 @@ class Utterances:
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """One modality of one corpus.
-
-    Attributes:
-        features: [N, D] float32; rows that are not present hold zeros and must not be used.
-        present: [N] bool; False = this utterance has no such signal.
-        utterance_id: [N] as in utterances.h5.
-        identity: everything that decided the values: extractor and version, params section, model, weight hash,
-            rows hash.
-        names: D feature names where the extractor has them, else empty.
-        quality: further [N] float32 columns by name, such as the share of frames with a face.
-
-    Raises:
-        InputError: shapes, types or values contradict each other.
-    """
+    """One modality of one corpus."""
 
     modality: str
     corpus: str
-    features: np.ndarray
-    present: np.ndarray
-    utterance_id: np.ndarray
+    features: np.ndarray  # [N, D] float32; rows that are not present hold zeros and must not be used
+    present: np.ndarray  # [N] bool; False = this utterance has no such signal
+    utterance_id: np.ndarray  # [N] as in utterances.h5
     identity: Mapping[str, object]
-    names: tuple[str, ...] = ()
+    """Everything that decided the values: extractor and version, params section, model, weight hash, rows hash."""
+    names: tuple[str, ...] = ()  # of the D features where the extractor has them, else empty
     quality: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Further [N] float32 columns by name, such as the share of frames with a face."""
 
     def __post_init__(self):
         if self.modality not in MODALITIES:

@@ -15,15 +15,12 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.importing.readers import unpickler
 
-MAX_BYTES = 1 << 34
-"""16 GiB: no known feature file has a tenth of it."""
+MAX_BYTES = 1 << 34  # 16 GiB: no known feature file has a tenth of it
+PROCESS_BYTES = 128 << 20  # memory of the reading process beside what the file holds
 
 MAX_GROWTH = 8
 SPARE_BYTES = 64 << 20
 """What a file holds may fill so many times the file's size, and this: a file can name one array a million times."""
-
-PROCESS_BYTES = 128 << 20
-"""Memory of the reading process beside what the file holds."""
 
 SPARE_SECONDS, BYTES_PER_SECOND = 10, 5 << 20
 """Processor time for reading a file: an idle core needs a tenth of it."""
@@ -33,11 +30,7 @@ def read_pickle(path: Path) -> object:
     """Return the content of a pickle of protocol 0 to 5, written by Python 2 or 3. No code of the file is run.
 
     Python-2 strings come as `bytes`. Arrays are read-only. A list or tuple of at least 17 floats comes as an array [n]
-    float32.
-
-    Raises:
-        InputError: it is truncated or damaged, names anything but plain data, or needs more memory or time than a file
-            of its size honestly can.
+    float32. A file is refused if it names anything but plain data, or needs more memory or time than its size explains.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -77,12 +70,9 @@ def _map(file: BinaryIO) -> bytes | mmap.mmap:
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
 
-TYPES = {"tuple": tuple, "set": set, "frozenset": frozenset}
-
-
 def from_nodes(answer: dict, buffers: dict[str, bytes | mmap.mmap]) -> object:
     """Return the content of an answer of `unpickler.py`, whose docstring describes it."""
-    nodes: list = []
+    nodes, types = [], {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 
     def to_item(value: object) -> object:
         if type(value) is not list:
@@ -119,5 +109,5 @@ def from_nodes(answer: dict, buffers: dict[str, bytes | mmap.mmap]) -> object:
             nodes.append(dict(zip(items[::2], items[1::2])))
         else:
             items = to_items(parts)
-            nodes.append(items if type(items) is np.ndarray or kind == "list" else TYPES[kind](items))
+            nodes.append(items if type(items) is np.ndarray else types[kind](items))
     return to_item(answer["content"])

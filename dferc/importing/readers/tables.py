@@ -17,29 +17,21 @@ MAX_INFLATION = 4 * MAX_GROWTH
 """Compression may shrink a table so many times: float features hardly compress, labels and zeros do."""
 
 _A_TABLE = "Expected a table with one row per utterance (see `dferc import --help`)."
-
 _DAMAGED = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz; arrays of objects go through the restricted unpickler."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-            if not members:
-                inside = ", ".join(archive.namelist()[:3]) or "nothing"
-                raise InputError(f"{path} is a zip of something else than .npy ({inside}). {_A_TABLE}")
-            verify_inflation(path, sum(info.file_size for info in members))
-            return {
-                info.filename.removesuffix(".npy"): _read_npy(archive.read(info), f"{path}, {info.filename}")
-                for info in members
-            }
-    except InputError:
-        raise
-    except _DAMAGED as error:
-        raise InputError(
-            f"{path} is not a readable .npz (truncated?): {error}. Get it again, or make it anew."
-        ) from None
+    with refuse_damage(path, "a readable .npz"), zipfile.ZipFile(path) as archive:
+        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        if not members:
+            inside = ", ".join(archive.namelist()[:3]) or "nothing"
+            raise InputError(f"{path} is a zip of something else than .npy ({inside}). {_A_TABLE}")
+        verify_inflation(path, sum(info.file_size for info in members))
+        return {
+            info.filename.removesuffix(".npy"): _read_npy(archive.read(info), f"{path}, {info.filename}")
+            for info in members
+        }
 
 
 def _read_npy(data: bytes, name: str) -> np.ndarray:
@@ -59,20 +51,19 @@ def _read_npy(data: bytes, name: str) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; every way in which it can be damaged becomes one readable message."""
+def refuse_damage(path: Path, expected: str) -> Iterator[None]:
+    """Turn every way in which a file can be damaged into one readable message."""
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        yield
     except InputError:
         raise
     except _DAMAGED as error:
-        raise InputError(f"{path} is not readable HDF5 (truncated?): {error}. Get it again, or make it anew.") from None
+        raise InputError(f"{path} is not {expected} (truncated?): {error}. Get it again, or make it anew.") from None
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
     """Return the datasets at the top of an HDF5 file."""
-    with open_hdf5(path) as file:
+    with refuse_damage(path, "readable HDF5"), h5py.File(path, "r") as file:
         if "schema" in file.attrs and "kind" in file.attrs:
             raise InputError(
                 f"{path} is of a features folder already ({file.attrs['kind']!s:.40}): there is nothing to import. "

@@ -34,17 +34,10 @@ NUMBERS = {"?": "?", "b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1"
 NUMBERS |= {"f2": "e", "f4": "f", "f8": "d"}
 """The code of `struct` for each numpy type that is a number."""
 
-MAX_NESTING = 32
-"""Known layouts nest 5 deep: tuple, dict, dialogue, utterance, value."""
-
-SHORTEST_RUN = 17
-"""From so many values on, a list of Python floats is kept as float32, in an eighth of the memory."""
-
-WINDOW = 1 << 18
-"""Bytes of the file that the unpickler gets at once: their floats fit into the processor's cache."""
-
-FloatRun = namedtuple("FloatRun", "offset count")
-"""Float32 values in the output that replace the floats of a list."""
+MAX_NESTING = 32  # known layouts nest 5 deep: tuple, dict, dialogue, utterance, value
+SHORTEST_RUN = 17  # from so many values on, a list of Python floats is kept as float32, in an eighth of the memory
+WINDOW = 1 << 18  # bytes of the file that the unpickler gets at once: their floats fit into the processor's cache
+FloatRun = namedtuple("FloatRun", "offset count")  # float32 values in the output that replace the floats of a list
 
 
 class Refused(Exception):  # noqa: N818 - a verdict on the file, not an error of the program
@@ -114,9 +107,6 @@ class Streams:
         except struct.error:  # not numbers alone
             return list(items)
         return [*packed, FloatRun(self.write(data), len(numbers))] if numbers else packed
-
-
-# ---------------------------------------------------------------------------------------------------- allowed names
 
 
 class Name:
@@ -255,18 +245,13 @@ class RestrictedUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: object) -> None:
         """Refuse."""
-        raise Refused(
-            "it refers to an object outside the file (persistent id); features need none, so it is not opened"
-        )
+        raise Refused("it refers to an object outside the file (persistent id); features need none: it is not opened")
 
     def new_array(self, kind: object, shape: object, code: object) -> Array:
         """Return an array to be filled; its shape comes with its content."""
         if getattr(kind, "name", "") != "numpy.ndarray":
             raise Refused(f"an array of the class {getattr(kind, 'name', type(kind).__name__)}")
         return Array(self.streams)
-
-
-# ---------------------------------------------------------------------------------------------------- the answer
 
 
 def to_nodes(content: object, streams: Streams) -> dict:
@@ -276,16 +261,12 @@ def to_nodes(content: object, streams: Streams) -> dict:
 
     def to_value(item: object, depth: int) -> object:
         kind = type(item)
-        if item is None or kind in (bool, float, str):
-            return item
-        if kind is int:
-            if not -(1 << 63) <= item < 1 << 64:
-                raise Refused(f"an integer of {item.bit_length()} bits; expected at most 64")
+        if kind is int and not -(1 << 63) <= item < 1 << 64:
+            raise Refused(f"an integer of {item.bit_length()} bits; expected at most 64")
+        if item is None or kind in (bool, int, float, str, FloatRun):
             return item
         if kind in (bytes, bytearray):
             return [str(item, "latin-1")]
-        if kind is FloatRun:
-            return item
         if id(item) not in numbers:
             if depth == MAX_NESTING:
                 raise Refused(f"nested more than {MAX_NESTING} deep, or a container that holds itself")
@@ -325,9 +306,7 @@ def answer(streams: Streams) -> str:
     except Refused as refusal:
         reason = str(refusal)
     except (MemoryError, OSError):  # OSError: the output reached its limit
-        reason = (
-            f"it needs more memory than a file of {streams.size} bytes can honestly need: damaged, or a pickle bomb"
-        )
+        reason = f"it needs more memory than a file of {streams.size} bytes can honestly need: damaged or a pickle bomb"
     except Exception as error:
         reason = f"damaged, or not a pickle ({type(error).__name__}: {str(error)[:100]})"
         if isinstance(error, EOFError) or "truncated" in reason:
