@@ -16,9 +16,9 @@ from dferc.core.console import console, readable_errors
 @readable_errors
 def table(corpus, runs, split, against, out) -> None:
     """Write the ablation table: every run of a corpus, differences to one of them, paired tests, published scores."""
-    from dferc.results.ablation_table import show_ablation, write_tables
     from dferc.results.compare import collect
     from dferc.results.runs import choose_split
+    from dferc.results.tables import show_ablation, write_tables
 
     ablation = collect(runs / corpus, split or choose_split(runs / corpus / against), against)
     show_ablation(ablation)
@@ -33,8 +33,8 @@ def table(corpus, runs, split, against, out) -> None:
 def compare(run, reference, split, as_json) -> None:
     """Compare two runs of one protocol, such as runs/meld/full and runs/trial/meld/full: RUN less REFERENCE."""
     from dferc.results.compare import compare as compare_runs
-    from dferc.results.comparison_table import comparison_json, show_comparison
     from dferc.results.runs import choose_split, read_run
+    from dferc.results.tables import comparison_json, show_comparison
 
     split = split or choose_split(reference)
     one, two = read_run(run, split), read_run(reference, split)

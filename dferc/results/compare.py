@@ -3,15 +3,14 @@
 B resamples, D dialogues, S seeds, N utterances, C classes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dferc.core.metrics import Scores
-from dferc.results.corpus_runs import align, read_runs, simulated_features
-from dferc.results.runs import FinishedRun
+from dferc.results.runs import FinishedRun, align, read_runs, simulated_features
 from dferc.results.statistics import (
     Interval,
     MeanScores,
@@ -32,6 +31,14 @@ class Difference(NamedTuple):
     seeds: Interval | None
 
 
+class PValues(NamedTuple):
+    """p of weighted F1 over dialogues and over seeds, and of McNemar; None where there is no test."""
+
+    dialogues: float | None
+    seeds: float | None
+    mcnemar: float | None
+
+
 class Comparison(NamedTuple):
     """Differences between a run and a reference."""
 
@@ -42,13 +49,11 @@ class Comparison(NamedTuple):
     mcnemar: float
     """p for the accuracy of the class that the seeds choose together."""
 
-
-class Corrected(NamedTuple):
-    """p of weighted F1 over dialogues and over seeds and of McNemar, Holm-corrected over the rows of a table."""
-
-    dialogues: float | None
-    seeds: float | None
-    mcnemar: float | None
+    @property
+    def p_values(self) -> PValues:
+        """The tests of the ablation table."""
+        _, dialogues, seeds = self.differences["weighted_f1"]
+        return PValues(dialogues and dialogues.p, seeds and seeds.p, self.mcnemar)
 
 
 class AblationRow(NamedTuple):
@@ -57,11 +62,12 @@ class AblationRow(NamedTuple):
     name: str
     run: FinishedRun
     comparison: Comparison | None
-    corrected: Corrected | None
+    corrected: PValues | None
+    """Holm-corrected over the rows of the table."""
 
 
 class Ablation(NamedTuple):
-    """Contents of a corpus' ablation table, without its formatting (`dferc.results.ablation_table`)."""
+    """Contents of a corpus' ablation table, without its formatting (`dferc.results.tables`)."""
 
     corpus: str
     reference: FinishedRun
@@ -72,15 +78,15 @@ class Ablation(NamedTuple):
     """A sentence for each modality whose features are simulated."""
 
 
-def by_name(scores: Scores | MeanScores, classes: Sequence[str], support_C: np.ndarray) -> dict[str, np.ndarray]:
+def by_name(scores: Scores | MeanScores, run: FinishedRun) -> dict[str, np.ndarray]:
     """Return accuracy, weighted_f1, macro_f1 and f1_<class>, [...] each, without classes that the split lacks."""
     named = {name: getattr(scores, name) for name in ("accuracy", "weighted_f1", "macro_f1")}
-    return named | {f"f1_{name}": scores.f1_C[..., index] for index, name in enumerate(classes) if support_C[index]}
+    return named | {f"f1_{run.classes[index]}": scores.f1_C[..., index] for index in np.flatnonzero(run.support)}
 
 
 def scores_of(run: FinishedRun) -> dict[str, np.ndarray]:
     """Return `by_name` of a run, [S] each."""
-    return by_name(run.scores, run.classes, run.support)
+    return by_name(run.scores, run)
 
 
 def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | None = None) -> Comparison:
@@ -91,20 +97,17 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
         run, reference = run.only(seeds), reference.only(seeds)
     drawn_BD = draw_dialogues(reference.dialogues) if drawn_BD is None else drawn_BD
     scores, others = scores_of(run), scores_of(reference)
-    resampled, reference_resampled = (
-        by_name(score_resamples(one.counts, drawn_BD), one.classes, one.support) for one in (run, reference)
-    )
+    resampled, others_resampled = (by_name(score_resamples(one.counts, drawn_BD), one) for one in (run, reference))
     differences = {
         name: Difference(
             mean=float(scores[name].mean() - others[name].mean()),
-            dialogues=compare_dialogues(resampled[name] - reference_resampled[name], reference.dialogues),
+            dialogues=compare_dialogues(resampled[name] - others_resampled[name], reference.dialogues),
             seeds=compare_seeds(scores[name], others[name]) if seeds else None,
         )
         for name in scores
     }
-    return Comparison(
-        seeds, differences, mcnemar(run.labelled.actual_T, run.labelled.together, reference.labelled.together)
-    )
+    p = mcnemar(run.labelled.actual_T, run.labelled.together, reference.labelled.together)
+    return Comparison(seeds, differences, p)
 
 
 def collect(folder: Path, split: str = "test", against: str = "full") -> Ablation:
@@ -117,23 +120,13 @@ def collect(folder: Path, split: str = "test", against: str = "full") -> Ablatio
     reference = runs[against]
     drawn_BD = draw_dialogues(reference.dialogues)
     comparisons = {name: compare(run, reference, drawn_BD) for name, run in runs.items() if name != against}
-    corrected = _correct(comparisons)
+    families = zip(*(comparison.p_values for comparison in comparisons.values()), strict=True)
+    corrected = dict(zip(comparisons, map(PValues._make, zip(*map(holm, families), strict=True)), strict=True))
     rows = [AblationRow(name, run, comparisons.get(name), corrected.get(name)) for name, run in runs.items()]
     for name, comparison in comparisons.items():
         notes += seed_notes(name, runs[name], reference, comparison)
     notes += class_notes(reference)
     return Ablation(folder.name, reference, rows, notes, tuple(simulated_features(runs)))
-
-
-def _correct(comparisons: Mapping[str, Comparison]) -> dict[str, Corrected]:
-    """Apply Holm's correction, for each test over all rows."""
-    weighted = [comparison.differences["weighted_f1"] for comparison in comparisons.values()]
-    families = (
-        [difference.dialogues and difference.dialogues.p for difference in weighted],
-        [difference.seeds and difference.seeds.p for difference in weighted],
-        [comparison.mcnemar for comparison in comparisons.values()],
-    )
-    return dict(zip(comparisons, map(Corrected, *map(holm, families)), strict=True))
 
 
 def seed_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: Comparison) -> Iterator[str]:

@@ -17,8 +17,7 @@ from dferc.results.analyses.geometry import analyse_geometry, embed, levels_of, 
 from dferc.results.analyses.inside import look_into
 from dferc.results.analyses.missing import Reduced, analyse_missing, draws_per_seed, reduce_input
 from dferc.results.compare import class_notes
-from dferc.results.corpus_runs import read_runs, simulated
-from dferc.results.runs import FinishedRun
+from dferc.results.runs import FinishedRun, read_runs, simulated
 from dferc.store.hdf5 import read_corpus
 from dferc.store.vocabulary import MODALITIES
 

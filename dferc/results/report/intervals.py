@@ -32,30 +32,28 @@ def drawn_intervals(ablation: Ablation, after: int) -> dict | None:
         return round(EDGE + (min(max(value, low), high) - low) * scale, 1)
 
     def draw(difference: Difference) -> dict:
-        intervals = {name: getattr(difference, name) for name in ("dialogues", "seeds")}
-        ends = {name: one and (place(one.low), place(one.high)) for name, one in intervals.items()}
+        dialogues, seeds = (over and (place(over.low), place(over.high)) for over in difference[1:])
         beyond = {"left": min(_values(difference)) < low, "right": max(_values(difference)) > high}
         return {
             "mean": place(difference.mean) if low <= difference.mean <= high else None,
             "beyond": [side for side, is_beyond in beyond.items() if is_beyond],
-            **ends,
+            "dialogues": dialogues,
+            "seeds": seeds,
         }
 
+    percents = ticks(100 * low, 100 * high)
     return {
         "width": WIDTH,
         "after": after,
         "zero": place(0.0),
-        "ticks": [
-            (place(value / 100), f"{value:+g}".replace("-", "−") if value else "0")
-            for value in ticks(100 * low, 100 * high)
-        ],
+        "ticks": [(place(tick / 100), f"{tick:+g}".replace("-", "−") if tick else "0") for tick in percents],
         "rows": {name: draw(difference) for name, difference in differences.items()},
     }
 
 
 def _values(difference: Difference) -> list[float]:
-    intervals = filter(None, (difference.dialogues, difference.seeds))
-    return [difference.mean, *(end for interval in intervals for end in (interval.low, interval.high))]
+    mean, *intervals = difference
+    return [mean, *(end for interval in filter(None, intervals) for end in (interval.low, interval.high))]
 
 
 def ticks(low: float, high: float) -> Sequence[float]:

@@ -4,20 +4,23 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from dferc.core import VERSION
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
-from dferc.results.ablation_table import caption, class_table, difference_heading, main_table, method_notes, notes
 from dferc.results.analyses.document import limits, read_analyses
-from dferc.results.compare import Ablation, collect
-from dferc.results.figures.description import counted
+from dferc.results.compare import Ablation, collect, scores_of
+from dferc.results.figures.description import NOTHING_SIMULATED, Sample, counted, simulation_sentence
 from dferc.results.figures.of_analyses import analysis_figures
 from dferc.results.figures.of_runs import class_figure, confusion_figure, curve_figures
 from dferc.results.report.dialogues import browser
 from dferc.results.report.intervals import drawn_intervals
-from dferc.results.report.summary import sample_of, summary
-from dferc.results.text_tables import NONE, TextTable
+from dferc.results.runs import FinishedRun, simulated
+from dferc.results.tables import SCORES, as_note, caption, class_table, main_table, method_notes
+from dferc.results.text_tables import NONE, TextTable, mean_cell
 from dferc.store.hdf5 import read_corpus
+from dferc.store.inspection import inspect_corpus
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
 
@@ -52,7 +55,6 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         "analyses": analysis_figures(analyses) if analyses else [],
         "training": curve_figures(runs, ablation, sample),
     }
-    how = method_notes(ablation)
     return {
         "version": VERSION,
         "summary": about,
@@ -63,16 +65,64 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         "main_table": table._replace(rows=table.rows[: table.published]),
         "published_table": published_table(table),
         "class_table": class_table(ablation),
-        "intervals": drawn_intervals(ablation, table.header.index(difference_heading(ablation))),
+        "intervals": drawn_intervals(ablation, 2 + len(SCORES)),
         "caption": caption(ablation),
-        "how": how,
-        "mind": notes(ablation)[len(how) :],
+        "how": method_notes(ablation),
+        "mind": list(map(as_note, ablation.notes)),
         "basis": sample.basis(counted(len(ablation.reference.seeds), "seed")),
         "limits": limits(analyses) if analyses else [],
         "figures": figures,
         "figures_data": [asdict(figure) for group in figures.values() for figure in group],
         "browser": browser(ablation, corpus),
     }
+
+
+def sample_of(ablation: Ablation) -> Sample:
+    """Return the utterances behind the numbers of a report."""
+    run = ablation.reference
+    sentences = list(simulated({row.name: row.run for row in ablation.rows}))
+    return Sample(run.split, len(run.labelled.actual_T), run.dialogues, simulation_sentence(sentences))
+
+
+def summary(ablation: Ablation, corpus: CachedCorpus, sample: Sample) -> dict:
+    """Return the data of the page's first section: what was scored, on what, and which classes are never right.
+
+    Raises:
+        InputError: the features are of another protocol than the runs.
+    """
+    run, card = ablation.reference, inspect_corpus(corpus)
+    if card["card"] != run.card["card"]:
+        raise InputError(
+            f"the features are of protocol card {card['card']} ({card['protocol']}), {run.folder} of "
+            f"{run.card['card']} ({run.card['protocol']}): texts and labels would be those of another corpus. "
+            "Name the features that the runs were trained on with --features."
+        )
+    scores = scores_of(run)
+    return {
+        "corpus": ablation.corpus,
+        "split": run.split,
+        "reference": run.folder.name,
+        "seeds": len(run.seeds),
+        "runs": len(ablation.rows),
+        "utterances": sample.utterances,
+        "dialogues": sample.dialogues,
+        "headline": [(SCORES[name], mean_cell(scores[name])) for name in ("weighted_f1", "macro_f1", "accuracy")],
+        "simulated": sample.simulated,
+        "warn": sample.simulated != NOTHING_SIMULATED,
+        "card": card,
+        "zero_f1": [sentence for row in ablation.rows if (sentence := zero_f1(row.name, row.run))],
+    }
+
+
+def zero_f1(name: str, run: FinishedRun) -> str:
+    """Return which classes some seed never gets right though the split has them; empty where there is none."""
+    never_SC = (run.scores.f1_C == 0) & (run.support > 0)
+    seeds = counted(len(run.seeds), "seed")
+    classes = [
+        f"{run.classes[index]} ({never_SC[:, index].sum()} of {seeds}, n = {run.support[index]})"
+        for index in np.flatnonzero(never_SC.any(axis=0))
+    ]
+    return f"{name}: {', '.join(classes)}" if classes else ""
 
 
 def render(data: dict) -> str:
@@ -110,6 +160,5 @@ def features_table(card: dict) -> TextTable:
 def maker(identity: dict) -> str:
     """Return the identity of a features file in a line, without hashes, which mean nothing to people."""
     shown = {name: value for name, value in identity.items() if name not in ("rows_hash", "model")}
-    return "; ".join(
-        f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in shown.items()
-    )
+    lines = (f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in shown.items())
+    return "; ".join(lines)
