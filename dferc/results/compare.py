@@ -110,12 +110,8 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
     return Comparison(seeds, differences, p)
 
 
-def collect(folder: Path, split: str = "test", against: str = "full") -> Ablation:
-    """Compare every finished run in runs/<corpus> with one of them.
-
-    Raises:
-        InputError: the reference is not there or not finished, or two runs follow different protocols.
-    """
+def collect(folder: Path, split: str | None = None, against: str = "full") -> Ablation:
+    """Compare every finished run in runs/<corpus> with one of them, which also chooses the split by default."""
     runs, notes = read_runs(folder, split, against)
     reference = runs[against]
     drawn_BD = draw_dialogues(reference.dialogues)

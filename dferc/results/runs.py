@@ -111,11 +111,7 @@ class FinishedRun:
 
 
 def choose_split(folder: Path) -> str:
-    """Return the split to compare a run on by default: test, or validation where no test utterance has a label.
-
-    Raises:
-        InputError: its protocol card is damaged.
-    """
+    """Return the split to compare a run on by default: test, or validation where no test utterance has a label."""
     path = folder / "evaluate/protocol.json"
     if not path.exists() or _read_json(path, folder, "splits")["splits"]["test"]["labelled"]:
         return "test"  # of a card that is missing, too: reading the run reports that
@@ -222,10 +218,10 @@ def _read_predictions(
     return modalities, dict(sorted(by_seed.items()))
 
 
-def read_runs(folder: Path, split: str, reference: str) -> tuple[dict[str, FinishedRun], list[str]]:
+def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str, FinishedRun], list[str]]:
     """Read every finished run in runs/<corpus>: variants in the paper's order, then baselines and trials by name.
 
-    Classes are numbered as in the reference.
+    Classes are numbered as in the reference, which chooses the split where none is given.
 
     Returns:
         The runs by name, and a sentence for each run that is left out because it is not finished.
@@ -239,10 +235,10 @@ def read_runs(folder: Path, split: str, reference: str) -> tuple[dict[str, Finis
         choice = f"{did_you_mean(reference, names)} Choose one of: {', '.join(names) or 'none'}."
         raise InputError(f"{folder} has no run {reference!r}.{choice}")
     runs, notes = {}, []
-    first = read_run(folder / reference, split)
+    first = read_run(folder / reference, split or choose_split(folder / reference))
     for name in names:
         try:
-            run = first if name == reference else read_run(folder / name, split)
+            run = first if name == reference else read_run(folder / name, first.split)
         except InputError as error:
             notes.append(f"{name} is left out: {error}")
         else:

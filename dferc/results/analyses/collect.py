@@ -1,19 +1,18 @@
 """All analyses of a corpus' runs in one document (schema: `dferc.results.analyses`)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dferc.core.console import progress_bar
 from dferc.results.analyses.calibration import analyse_calibration
 from dferc.results.analyses.context import analyse_context, count_votes
 from dferc.results.analyses.contributions import analyse_contributions
 from dferc.results.analyses.dialogues import analyse_dialogues
 from dferc.results.analyses.document import SCHEMA
 from dferc.results.analyses.geometry import analyse_geometry, embed, levels_of, sample_rows, silhouettes
-from dferc.results.analyses.inside import Inside, look_into
+from dferc.results.analyses.inside import look_into
 from dferc.results.analyses.missing import analyse_missing, draws_per_seed, reduce_input
 from dferc.results.compare import class_notes
 from dferc.results.runs import FinishedRun, read_runs, simulated
@@ -23,14 +22,12 @@ from dferc.store.vocabulary import MODALITIES
 CPU = torch.device("cpu")
 
 
-def analyse(folder: Path, features: Path, split: str = "test", name: str = "full", device: torch.device = CPU) -> dict:
+def analyse(
+    folder: Path, features: Path, split: str | None = None, name: str = "full", device: torch.device = CPU
+) -> dict:
     """Analyse every finished run in runs/<corpus>, and the models of the one called `name`.
 
     Without features/<corpus>, analyses that need models are left out, with a note.
-
-    Raises:
-        InputError: that run is not there or not finished, a table or checkpoint is damaged or of other features, or two
-            runs follow different protocols.
     """
     runs, notes = read_runs(folder, split, name)
     run = runs[name]
@@ -40,7 +37,7 @@ def analyse(folder: Path, features: Path, split: str = "test", name: str = "full
     elif not features.is_dir():
         notes.append(f"{features} is not there: {needs}")
     else:
-        insides = _models(run, features, device)
+        insides = look_into(run.folder, read_corpus(features, features.name), run.split, run.seeds, device)
     votes, reduced, of_levels, tsne = [], [], [], None
     rows = {"modality": np.zeros(0), "utterance": np.zeros(0)}
     for inside in insides:
@@ -58,16 +55,6 @@ def analyse(folder: Path, features: Path, split: str = "test", name: str = "full
         "geometry": analyse_geometry(of_levels, rows, tsne),
         "missing": analyse_missing(run.modalities, reduced, int(run.is_labelled.sum())),
     }
-
-
-def _models(run: FinishedRun, features: Path, device: torch.device) -> Iterator[Inside]:
-    """Yield the run's models over its split, under a progress bar."""
-    corpus = read_corpus(features, features.name)
-    with progress_bar() as bar:
-        task = bar.add_task(f"models of {run.folder.name}", total=len(run.seeds))
-        for inside in look_into(run.folder, corpus, run.split, run.seeds, device):
-            yield inside
-            bar.advance(task)
 
 
 def _embed(seed: int, levels: Mapping, rows: Mapping, run: FinishedRun) -> dict | None:

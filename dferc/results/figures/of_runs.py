@@ -29,16 +29,21 @@ CURVES = {"weighted_f1": "Weighted F1 by epoch", "loss": "Loss by epoch"}
 
 def class_figure(ablation: Ablation, sample: Sample) -> Figure:
     """Describe F1 of each class: every seed a mark, beside the reference's."""
-    reference = ablation.reference
-    views = []
+    reference, panels = ablation.reference, []
     for row in ablation.rows:
         series = [_class_marks(reference, reference.folder.name, colour="blue", marker="diamond-open")]
         if row.run is not reference:
             series.append(_class_marks(row.run, row.name, colour="vermilion", marker="circle"))
-        panel = Panel(series=series, x=Axis(title="F1 (%)", limits=(-2, 102)), y=Axis(names=True))
-        basis = sample.basis(counted(len(row.run.seeds), "seed"), row.name)
-        views.append(View(name=row.name, panel=panel, how=HOW_CLASSES, basis=basis))
-    return Figure("classes", "F1 per class", views)
+        panels.append(Panel(series=series, x=Axis(title="F1 (%)", limits=(-2, 102)), y=Axis(names=True)))
+    return Figure("classes", "F1 per class", _views(ablation, sample, panels, HOW_CLASSES))
+
+
+def _views(ablation: Ablation, sample: Sample, panels: Sequence[Panel], how: str) -> list[View]:
+    """Return a view of each run's panel."""
+    return [
+        View(name=row.name, panel=panel, how=how, basis=sample.basis(counted(len(row.run.seeds), "seed"), row.name))
+        for row, panel in zip(ablation.rows, panels, strict=True)
+    ]
 
 
 def _class_marks(run: FinishedRun, name: str, **look) -> Series:
@@ -52,17 +57,16 @@ def _class_marks(run: FinishedRun, name: str, **look) -> Series:
 
 def confusion_figure(ablation: Ablation, sample: Sample) -> Figure:
     """Describe row-normalised confusion matrices, one per run; classes that the split lacks have an empty row."""
-    views = []
+    panels = []
     for row in ablation.rows:
         classes, series = row.run.classes, []
         for emotion, support, count_C in zip(classes, row.run.support, confusion(row.run), strict=True):
             y = [round(value, 1) if support else None for value in 100 * count_C / max(support, 1)]
             notes = [f"{value:.1f} utterances" for value in count_C]
             series.append(Series(name=f"{emotion} ({support})", x=classes, y=y, notes=notes))
-        panel = Panel(kind="matrix", series=series, x=Axis(title="taken for"), y=Axis(title="true class", names=True))
-        basis = sample.basis(counted(len(row.run.seeds), "seed"), row.name)
-        views.append(View(name=row.name, panel=panel, how=HOW_CONFUSION, basis=basis))
-    return Figure("confusion", "Confusion matrix", views)
+        x, y = Axis(title="taken for"), Axis(title="true class", names=True)
+        panels.append(Panel(kind="matrix", series=series, x=x, y=y))
+    return Figure("confusion", "Confusion matrix", _views(ablation, sample, panels, HOW_CONFUSION))
 
 
 def confusion(run: FinishedRun) -> np.ndarray:

@@ -34,12 +34,8 @@ except ModuleNotFoundError as error:
 PAGE = Path(__file__).parent / "page"
 
 
-def write_page(path: Path, features: Path, runs: Path, *, split: str = "test", against: str = "full") -> None:
-    """Write reports/<corpus>/index.html from features/<corpus> and runs/<corpus>.
-
-    Raises:
-        InputError: a run or the features are missing or damaged, or they do not belong together.
-    """
+def write_page(path: Path, features: Path, runs: Path, *, split: str | None = None, against: str = "full") -> None:
+    """Write reports/<corpus>/index.html from features/<corpus> and runs/<corpus>."""
     page = render(page_data(read_corpus(features), runs, collect(runs, split, against), path.parent / "analyses.json"))
     write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
