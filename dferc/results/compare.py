@@ -10,17 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dferc.core.metrics import Scores
+from dferc.results import statistics
 from dferc.results.runs import FinishedRun, align, read_runs, simulated_features
-from dferc.results.statistics import (
-    Interval,
-    MeanScores,
-    compare_dialogues,
-    compare_seeds,
-    draw_dialogues,
-    holm,
-    mcnemar,
-    score_resamples,
-)
+from dferc.results.statistics import Interval, MeanScores, draw_dialogues, score_resamples
 
 
 class Difference(NamedTuple):
@@ -101,12 +93,12 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
     differences = {
         name: Difference(
             mean=float(scores[name].mean() - others[name].mean()),
-            dialogues=compare_dialogues(resampled[name] - others_resampled[name], reference.dialogues),
-            seeds=compare_seeds(scores[name], others[name]) if seeds else None,
+            dialogues=statistics.compare_dialogues(resampled[name] - others_resampled[name], reference.dialogues),
+            seeds=statistics.compare_seeds(scores[name], others[name]) if seeds else None,
         )
         for name in scores
     }
-    p = mcnemar(run.labelled.actual_T, run.labelled.together, reference.labelled.together)
+    p = statistics.mcnemar(run.labelled.actual_T, run.labelled.together, reference.labelled.together)
     return Comparison(seeds, differences, p)
 
 
@@ -117,7 +109,9 @@ def collect(folder: Path, split: str | None = None, against: str = "full") -> Ab
     drawn_BD = draw_dialogues(reference.dialogues)
     comparisons = {name: compare(run, reference, drawn_BD) for name, run in runs.items() if name != against}
     families = zip(*(comparison.p_values for comparison in comparisons.values()), strict=True)
-    corrected = dict(zip(comparisons, map(PValues._make, zip(*map(holm, families), strict=True)), strict=True))
+    corrected = dict(
+        zip(comparisons, map(PValues._make, zip(*map(statistics.holm, families), strict=True)), strict=True)
+    )
     rows = [AblationRow(name, run, comparisons.get(name), corrected.get(name)) for name, run in runs.items()]
     for name, comparison in comparisons.items():
         notes += seed_notes(name, runs[name], reference, comparison)

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from dferc.results.analyses.inside import Inside
-from dferc.results.analyses.numbers import named_scores, number, plain, score
+from dferc.results.analyses.numbers import plain, score, score_numbers
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 DRAWS = 5
 """Random absences per rate, at least, over all seeds together; each seed has its own."""
+SPREADS = ("accuracy_std_draws", "weighted_f1_std_draws")
+"""Mean over the seeds of the spread of a seed's draws; None for one draw."""
 
 HOW = (
     "The same trained models, shown less; all labelled utterances are scored each time. Subsets: the modalities not "
@@ -44,27 +46,20 @@ class Reduced(NamedTuple):
 
 def analyse_missing(modalities: Sequence[str], reduced: Sequence[Reduced], labelled: int) -> dict:
     """Return the file's `missing`, from `reduce_input` of every seed."""
-    lines = []
+    lines, random = [], []
     for index, subset in enumerate(subsets(len(modalities)) if reduced else ()):
-        scores = zip(*(seed.subsets[index] for seed in reduced), strict=True)
-        names = [modalities[modality] for modality in subset]
-        line = {"modalities": names, "nothing": reduced[0].nothing[index]}
-        lines.append(line | named_scores([number(scores_S, labelled) for scores_S in scores]))
-    rates = range(len(RATES)) if reduced and len(modalities) > 1 else ()
-    random = [_at_rate(index, reduced, labelled) for index in rates]
+        line = {"modalities": [modalities[modality] for modality in subset], "nothing": reduced[0].nothing[index]}
+        lines.append(line | score_numbers(np.array([seed.subsets[index] for seed in reduced]), labelled))
+    for index, rate in enumerate(RATES if reduced and len(modalities) > 1 else ()):
+        scores_SD2 = np.stack([seed.random[index] for seed in reduced])
+        line = {"rate": rate, "reached": plain(np.mean([seed.reached[index] for seed in reduced]))}
+        line |= score_numbers(scores_SD2.mean(axis=1), labelled) | dict.fromkeys(SPREADS)
+        if scores_SD2.shape[1] > 1:
+            line |= zip(SPREADS, map(plain, scores_SD2.std(axis=1, ddof=1).mean(axis=0)), strict=True)
+        random.append(line)
     alone = [f"one modality ({modalities[0]}): nothing but everything can be missing"] if len(modalities) == 1 else []
     draws = reduced[0].random.shape[1] if random else 0
     return {"how": HOW, "statements": alone, "subsets": lines, "random": random, "draws": draws}
-
-
-def _at_rate(index: int, reduced: Sequence[Reduced], labelled: int) -> dict:
-    """Return the mean over draws per seed, then over the seeds; and the spread of a seed's draws, if it has several."""
-    scores_SD2 = np.stack([seed.random[index] for seed in reduced])
-    spread = scores_SD2.std(axis=1, ddof=1).mean(axis=0) if scores_SD2.shape[1] > 1 else (None, None)
-    line = {"rate": RATES[index], "reached": plain(np.mean([seed.reached[index] for seed in reduced]))}
-    line |= named_scores([number(scores_S, labelled) for scores_S in scores_SD2.mean(axis=1).T])
-    within = named_scores([None if std is None else plain(std) for std in spread])
-    return line | {f"{name}_std_draws": std for name, std in within.items()}
 
 
 def subsets(modalities: int) -> list[tuple[int, ...]]:
@@ -78,11 +73,9 @@ def reduce_input(inside: Inside, draws: int) -> Reduced:
     """Score one seed's model on every subset, and `draws` times on every rate."""
     present_MN = inside.batch.present_MN.cpu().numpy()
     labelled_N = inside.batch.labels_N.cpu().numpy() >= 0
-    scores, nothing = [], []
-    for subset in subsets(len(present_MN)):
-        kept_MN = present_MN & np.isin(np.arange(len(present_MN)), subset)[:, None]
-        scores.append(_score(inside, kept_MN))
-        nothing.append(int((~kept_MN.any(axis=0) & labelled_N).sum()))
+    kept = [present_MN & np.isin(np.arange(len(present_MN)), subset)[:, None] for subset in subsets(len(present_MN))]
+    scores = [_score(inside, kept_MN) for kept_MN in kept]
+    nothing = [int((~kept_MN.any(axis=0) & labelled_N).sum()) for kept_MN in kept]
     random = np.zeros((len(RATES), draws, 2))
     reached = np.zeros((len(RATES), draws))
     for draw in range(draws if len(present_MN) > 1 else 0):

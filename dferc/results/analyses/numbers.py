@@ -50,7 +50,7 @@ def scores_where(actual_T: np.ndarray, predicted_ST: np.ndarray, where_ST: np.nd
     where_ST = np.broadcast_to(where_ST, predicted_ST.shape) & (actual_T >= 0)
     pairs = zip(predicted_ST, where_ST, strict=True)
     scores_S2 = np.array([score(actual_T[where_T], predicted_T[where_T]) for predicted_T, where_T in pairs])
-    return named_scores([number(scores_S, where_ST.sum(axis=1)) for scores_S in scores_S2.T])
+    return score_numbers(scores_S2, where_ST.sum(axis=1))
 
 
 def score(actual_N: np.ndarray, predicted_N: np.ndarray) -> tuple[float, float]:
@@ -62,9 +62,9 @@ def score(actual_N: np.ndarray, predicted_N: np.ndarray) -> tuple[float, float]:
     return float(scores.accuracy), float(scores.weighted_f1)
 
 
-def named_scores(pair: Sequence) -> dict:
-    """Return the pair of `score` under the file's names."""
-    return dict(zip(("accuracy", "weighted_f1"), pair, strict=True))
+def score_numbers(scores_S2: np.ndarray, n_S: Sequence[float] | float) -> dict:
+    """Return the numbers of `score` of every seed under the file's names."""
+    return {"accuracy": number(scores_S2[:, 0], n_S), "weighted_f1": number(scores_S2[:, 1], n_S)}
 
 
 def analyse_each(

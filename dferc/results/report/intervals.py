@@ -14,12 +14,10 @@ LIMIT = 0.25
 
 
 def drawn_intervals(ablation: Ablation, after: int) -> dict | None:
-    """Return the differences in weighted F1 of all rows as positions in pixels, to be drawn after a column.
+    """Return the differences in weighted F1 of all rows, drawn after a column; None where nothing is compared.
 
-    Returns:
-        width, after, zero; ticks: positions with their numbers in percent; rows: by name `mean` (None beyond the
-        scale), the ends of `dialogues` and `seeds` (None where there is no interval), and `beyond`: on which sides the
-        row leaves the scale. None where nothing is compared.
+    Positions are in pixels. `mean` is None beyond the scale, `beyond` names the sides on which a row leaves it, and the
+    ends of `dialogues` and `seeds` are None where there is no interval.
     """
     differences = {row.name: row.comparison.differences["weighted_f1"] for row in ablation.rows if row.comparison}
     if not differences:
