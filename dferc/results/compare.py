@@ -109,9 +109,8 @@ def collect(folder: Path, split: str | None = None, against: str = "full") -> Ab
     drawn_BD = draw_dialogues(reference.dialogues)
     comparisons = {name: compare(run, reference, drawn_BD) for name, run in runs.items() if name != against}
     families = zip(*(comparison.p_values for comparison in comparisons.values()), strict=True)
-    corrected = dict(
-        zip(comparisons, map(PValues._make, zip(*map(statistics.holm, families), strict=True)), strict=True)
-    )
+    p_values = zip(*map(statistics.holm, families), strict=True)
+    corrected = dict(zip(comparisons, map(PValues._make, p_values), strict=True))
     rows = [AblationRow(name, run, comparisons.get(name), corrected.get(name)) for name, run in runs.items()]
     for name, comparison in comparisons.items():
         notes += seed_notes(name, runs[name], reference, comparison)

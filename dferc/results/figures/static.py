@@ -15,7 +15,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
-from dferc.results.figures.description import MARKERS, Axis, Panel, Series, View
+from dferc.results.figures.description import COLOURS, MARKERS, Axis, Panel, Series, View
 from dferc.results.figures.of_analyses import analysis_figures
 
 if TYPE_CHECKING:
