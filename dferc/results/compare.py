@@ -36,10 +36,8 @@ class Comparison(NamedTuple):
 
     seeds: tuple[int, ...]
     """Seeds of both runs, by which they are paired; empty: none in common, so all of each are compared."""
-    differences: dict[str, Difference]
-    """Difference of each score, named as in `by_name`."""
-    mcnemar: float
-    """p for the accuracy of the class that the seeds choose together."""
+    differences: dict[str, Difference]  # difference of each score, named as in `by_name`
+    mcnemar: float  # p for the accuracy of the class that the seeds choose together
 
     @property
     def p_values(self) -> PValues:
@@ -54,8 +52,7 @@ class AblationRow(NamedTuple):
     name: str
     run: FinishedRun
     comparison: Comparison | None
-    corrected: PValues | None
-    """Holm-corrected over the rows of the table."""
+    corrected: PValues | None  # Holm-corrected over the rows of the table
 
 
 class Ablation(NamedTuple):
@@ -64,10 +61,8 @@ class Ablation(NamedTuple):
     corpus: str
     reference: FinishedRun
     rows: list[AblationRow]
-    notes: list[str]
-    """Sentences that a reader must know: rows left out, seeds not shared, intervals withheld."""
-    simulated: tuple[str, ...]
-    """A sentence for each modality whose features are simulated."""
+    notes: list[str]  # sentences that a reader must know: rows left out, seeds not shared, intervals withheld
+    simulated: tuple[str, ...]  # a sentence for each modality whose features are simulated
 
 
 def by_name(scores: Scores | MeanScores, run: FinishedRun) -> dict[str, np.ndarray]:

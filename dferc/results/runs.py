@@ -30,23 +30,18 @@ class FinishedRun:
 
     folder: Path
     split: str
-    card: Mapping
-    """Protocol card: evaluate/protocol.json."""
+    card: Mapping  # protocol card: evaluate/protocol.json
     classes: tuple[str, ...]
-    modalities: tuple[str, ...]
-    """Modalities with contributions; none for a baseline."""
+    modalities: tuple[str, ...]  # modalities with contributions; none for a baseline
     seeds: tuple[int, ...]
     utterance_id_T: np.ndarray
     dialogue_id_T: np.ndarray
     speaker_T: np.ndarray
-    actual_T: np.ndarray
-    """Class ids; -1 = unlabelled."""
+    actual_T: np.ndarray  # class ids; -1 = unlabelled
     predicted_ST: np.ndarray
     probability_STC: np.ndarray
-    contribution_STM: np.ndarray
-    """0 = the utterance lacks the modality."""
-    context_weight_ST: np.ndarray
-    """NaN where the run has none (a baseline)."""
+    contribution_STM: np.ndarray  # 0 = the utterance lacks the modality
+    context_weight_ST: np.ndarray  # NaN where the run has none (a baseline)
     agreement_ST: np.ndarray
 
     @cached_property

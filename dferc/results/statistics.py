@@ -36,8 +36,7 @@ class Interval(NamedTuple):
 class Counts(NamedTuple):
     """Counts of predictions by dialogue, so that dialogues can be resampled: enough for every score."""
 
-    hits_DSC: np.ndarray
-    """Utterances of the class that are recognised."""
+    hits_DSC: np.ndarray  # utterances of the class that are recognised
     predicted_DSC: np.ndarray
     actual_DC: np.ndarray
 

@@ -24,11 +24,9 @@ class Inside:
 
     seed: int
     model: DFERC
-    batch: Batch
-    """The whole split."""
+    batch: Batch  # the whole split
     outputs: Outputs
-    projected_MNH: Tensor
-    """`h`, the input of DDM."""
+    projected_MNH: Tensor  # `h`, the input of DDM
 
 
 @torch.inference_mode()

@@ -34,14 +34,10 @@ HOW = (
 class Reduced(NamedTuple):
     """Scores of one seed with reduced input: by subset (in the order of `subsets`), and per rate and draw."""
 
-    subsets: list[tuple[float, float]]
-    """Accuracy, weighted F1."""
-    nothing: list[int]
-    """Labelled utterances that have none of the subset's modalities."""
-    random: np.ndarray
-    """[rates, draws, 2] accuracy, weighted F1."""
-    reached: np.ndarray
-    """[rates, draws] share that is absent."""
+    subsets: list[tuple[float, float]]  # accuracy, weighted F1
+    nothing: list[int]  # labelled utterances that have none of the subset's modalities
+    random: np.ndarray  # [rates, draws, 2] accuracy, weighted F1
+    reached: np.ndarray  # [rates, draws] share that is absent
 
 
 def analyse_missing(modalities: Sequence[str], reduced: Sequence[Reduced], labelled: int) -> dict:
