@@ -18,8 +18,7 @@ from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
 from dferc.store.vocabulary import MODALITIES
 
-ROUNDING = 2e-6
-"""Largest rounding error of scores in metrics.json, which have six decimals."""
+ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
 ROW_COLUMNS = ("utterance_id_T", "dialogue_id_T", "speaker_T", "actual_T")
 SEED_COLUMNS = ("predicted_ST", "probability_STC", "contribution_STM", "context_weight_ST", "agreement_ST")
 
@@ -216,10 +215,8 @@ def _read_predictions(
 def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str, FinishedRun], list[str]]:
     """Read every finished run in runs/<corpus>: variants in the paper's order, then baselines and trials by name.
 
-    Classes are numbered as in the reference, which chooses the split where none is given.
-
-    Returns:
-        The runs by name, and a sentence for each run that is left out because it is not finished.
+    Classes are numbered as in the reference, which chooses the split where none is given. Beside the runs by name,
+    there is a sentence for each that is left out because it is not finished.
 
     Raises:
         InputError: the reference is not there or not finished, or two runs follow different protocols.

@@ -21,8 +21,7 @@ from scipy import stats
 from dferc.core.metrics import Scores
 
 RESAMPLES = 10_000
-CHUNK = 1_000
-"""Resamples at a time, so that memory stays in the tens of megabytes."""
+CHUNK = 1_000  # resamples at a time, so that memory stays in the tens of megabytes
 
 
 class Interval(NamedTuple):

@@ -10,8 +10,7 @@ import numpy as np
 from dferc.results.analyses.numbers import mean_where, number
 from dferc.results.runs import FinishedRun
 
-BINS = 15
-"""Bins of equal width over [0, 1], as in Guo et al. 2017 (arXiv 1706.04599)."""
+BINS = 15  # bins of equal width over [0, 1], as in Guo et al. 2017 (arXiv 1706.04599)
 
 HOW = (
     "Confidence is the probability of the chosen class, as the models give it (no temperature or other scaling). "

@@ -10,8 +10,7 @@ import numpy as np
 from dferc.results.analyses.numbers import scores_where
 from dferc.results.runs import FinishedRun
 
-GROUPS = 4
-"""Most groups of lengths and of positions; each has about as many labelled utterances."""
+GROUPS = 4  # most groups of lengths and of positions; each has about as many labelled utterances
 
 FIRST, INERTIA, SHIFT, NAMELESS = "first", "inertia", "shift", "no speaker"
 

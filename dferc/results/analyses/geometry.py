@@ -13,13 +13,11 @@ from dferc.results.analyses.inside import Inside
 from dferc.results.analyses.numbers import number
 
 MOST_ROWS = 2000
-SAMPLE_SEED = 0
-"""Seed of the sample and of t-SNE."""
+SAMPLE_SEED = 0  # seed of the sample and of t-SNE
 PERPLEXITY = 30.0
 
 LEVELS = ("projected", "modality_level", "utterance_level", "disentangled")
-DRAWN = LEVELS[:3]
-"""Levels with a t-SNE: before DDM, and its two levels."""
+DRAWN = LEVELS[:3]  # levels with a t-SNE: before DDM, and its two levels
 
 HOW = (
     "Rows are the modalities of utterances (a random sample of at most {most} rows, the same for every seed), "

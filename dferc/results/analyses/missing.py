@@ -14,8 +14,7 @@ from dferc.results.analyses.inside import Inside
 from dferc.results.analyses.numbers import plain, score, score_numbers
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-DRAWS = 5
-"""Random absences per rate, at least, over all seeds together; each seed has its own."""
+DRAWS = 5  # random absences per rate, at least, over all seeds together; each seed has its own
 SPREADS = ("accuracy_std_draws", "weighted_f1_std_draws")
 """Mean over the seeds of the spread of a seed's draws; None for one draw."""
 

@@ -10,8 +10,7 @@ import numpy as np
 from dferc.core.metrics import score_labels
 from dferc.results.runs import FinishedRun
 
-DECIMALS = 6
-"""Decimals of every number in the file, as in metrics.json."""
+DECIMALS = 6  # decimals of every number in the file, as in metrics.json
 
 
 def number(values_S: Sequence[float], n_S: Sequence[float] | float) -> dict:

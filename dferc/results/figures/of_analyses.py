@@ -32,11 +32,9 @@ MODALITIES = {
     "visual": {"colour": "green", "marker": "square", "hatch": "."},
 }
 SCORE_AXIS = Axis(title="score", percent=True, limits=(0, 1.02), zoom=True)
-BESIDE = "no_crm"
-"""Run without context that is drawn beside the scores of the analysed run."""
+BESIDE = "no_crm"  # run without context that is drawn beside the scores of the analysed run
 LEVELS = {"projected": "before DDM: h", "modality_level": "modality level: a", "utterance_level": "utterance level: u"}
-READABLE = 0.12
-"""Smallest share whose bar has room for a label."""
+READABLE = 0.12  # smallest share whose bar has room for a label
 
 
 def analysis_figures(analyses: Mapping) -> list[Figure]:

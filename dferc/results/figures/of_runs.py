@@ -4,6 +4,7 @@ S seeds, C classes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -77,11 +78,7 @@ def confusion(run: FinishedRun) -> np.ndarray:
 
 
 def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figure]:
-    """Describe learning curves of every run in runs/<corpus> that has any (baselines have none).
-
-    Raises:
-        InputError: a history is no readable table.
-    """
+    """Describe learning curves of every run in runs/<corpus> that has any (baselines have none)."""
     histories = {row.name: _read_histories(folder / row.name, row.run.seeds) for row in ablation.rows}
     splits = ablation.reference.card["splits"]
     sizes = ", ".join(f"{name} n = {splits[name]['labelled']:,} labelled utterances" for name in SPLITS)
@@ -129,5 +126,5 @@ def _curves(by_seed: Mapping[int, list[dict]], quantity: str) -> Iterator[Series
 
 
 def _means(seeds: Sequence[Sequence[float]]) -> list[float]:
-    longest = max(map(len, seeds), default=0)
-    return [float(np.mean([values[epoch] for values in seeds if len(values) > epoch])) for epoch in range(longest)]
+    epochs = zip_longest(*seeds)
+    return [float(np.mean([value for value in values if value is not None])) for values in epochs]

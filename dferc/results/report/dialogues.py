@@ -15,11 +15,7 @@ from dferc.store.rows import CachedCorpus
 
 
 def browser(ablation: Ablation, corpus: CachedCorpus) -> dict:
-    """Return the data that page/rows.js shows.
-
-    Raises:
-        InputError: predictions and features have different utterances.
-    """
+    """Return the data that page/rows.js shows; refuse predictions and features of different utterances."""
     reference, utterances = ablation.reference, corpus.utterances
     rows = np.flatnonzero(utterances.split == reference.split)
     ids = utterances.utterance_id[rows]

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dferc.results.compare import Ablation, Difference
 
 WIDTH = 180
-EDGE = 14
-"""Pixels left free at either end, for the numbers of the scale."""
+EDGE = 14  # pixels left free at either end, for the numbers of the scale
 TICKS = 5
-LIMIT = 0.25
-"""End of the scale on either side: a baseline that is far off must not squeeze the variants into dots."""
+LIMIT = 0.25  # end of the scale on either side: a baseline that is far off must not squeeze the variants into dots
 
 
 def drawn_intervals(ablation: Ablation, after: int) -> dict | None:

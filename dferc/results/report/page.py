@@ -81,11 +81,7 @@ def sample_of(ablation: Ablation) -> Sample:
 
 
 def summary(ablation: Ablation, corpus: CachedCorpus, sample: Sample) -> dict:
-    """Return the data of the page's first section: what was scored, on what, and which classes are never right.
-
-    Raises:
-        InputError: the features are of another protocol than the runs.
-    """
+    """Return the data of the page's first section; refuse features of another protocol than the runs'."""
     run, card = ablation.reference, inspect_corpus(corpus)
     if card["card"] != run.card["card"]:
         raise InputError(
