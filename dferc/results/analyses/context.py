@@ -24,7 +24,7 @@ HOW = (
 
 def analyse_context(runs: Mapping[str, FinishedRun], votes: Sequence[Mapping] = ()) -> dict:
     """Return the file's `context`: every run whose context weight varies, and `count_votes` per seed of one of them."""
-    analysed, statements = analyse_each(runs, why_not, _context)
+    analysed, statements = analyse_each(runs, _context)
     lines = []
     for agreeing in votes[0] if votes else ():
         seeds = [of_seed[agreeing] for of_seed in votes]
@@ -35,18 +35,14 @@ def analyse_context(runs: Mapping[str, FinishedRun], votes: Sequence[Mapping] = 
     return {"how": HOW, "statements": statements, "runs": analysed, "votes": lines}
 
 
-def why_not(run: FinishedRun) -> str | None:
-    """Return why a run's context weight carries no information; None where it does."""
-    weight_ST = run.context_weight_ST[:, run.is_labelled]
+def _context(run: FinishedRun) -> dict | str:
+    """Return the analysis of a run, or why its context weight carries no information."""
+    labelled_T = run.is_labelled
+    weight_ST = run.context_weight_ST[:, labelled_T]
     if not np.isfinite(weight_ST).all():
         return "no context weight: it has no CRM (a baseline)"
     if np.ptp(weight_ST) <= 1e-5:
         return f"the context weight is {weight_ST.flat[0]:.3g} for every utterance, by construction"
-    return None
-
-
-def _context(run: FinishedRun) -> dict:
-    labelled_T = run.is_labelled
     correlation_S, bin_ST, bins = [], [], []
     for agreement_T, weight_T in zip(run.agreement_ST, run.context_weight_ST, strict=True):
         pair = np.stack([agreement_T, weight_T])[:, labelled_T]

@@ -15,8 +15,7 @@ DECIMALS = 6  # decimals of every number in the file, as in metrics.json
 
 def number(values_S: Sequence[float], n_S: Sequence[float] | float) -> dict:
     """Return mean and standard deviation over the seeds in the file's layout; NaN = a seed without utterances."""
-    values_S = np.asarray(values_S, dtype=float)
-    n_S = np.broadcast_to(np.asarray(n_S, dtype=float), values_S.shape)
+    values_S, n_S = np.broadcast_arrays(np.asarray(values_S, dtype=float), np.asarray(n_S, dtype=float))
     finite_S = np.isfinite(values_S)
     values = values_S[finite_S]
     return {
@@ -67,11 +66,9 @@ def score_numbers(scores_S2: np.ndarray, n_S: Sequence[float] | float) -> dict:
 
 
 def analyse_each(
-    runs: Mapping[str, FinishedRun],
-    why_not: Callable[[FinishedRun], str | None],
-    analyse_run: Callable[[FinishedRun], dict],
+    runs: Mapping[str, FinishedRun], analyse_run: Callable[[FinishedRun], dict | str]
 ) -> tuple[dict[str, dict], list[str]]:
-    """Return the analysis of every run by name, or a statement where `why_not` gives a reason against it."""
-    reasons = {name: why_not(run) for name, run in runs.items()}
-    analysed = {name: analyse_run(runs[name]) for name, reason in reasons.items() if reason is None}
-    return analysed, [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
+    """Return the analysis of every run by name, and a statement for each that has a reason against it instead."""
+    results = {name: analyse_run(run) for name, run in runs.items()}
+    analysed = {name: result for name, result in results.items() if isinstance(result, dict)}
+    return analysed, [f"{name}: {reason}" for name, reason in results.items() if name not in analysed]

@@ -80,19 +80,17 @@ def confusion(run: FinishedRun) -> np.ndarray:
 def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figure]:
     """Describe learning curves of every run in runs/<corpus> that has any (baselines have none)."""
     histories = {row.name: _read_histories(folder / row.name, row.run.seeds) for row in ablation.rows}
-    splits = ablation.reference.card["splits"]
+    histories = {name: by_seed for name, by_seed in histories.items() if by_seed}
+    splits, figures = ablation.reference.card["splits"], []
     sizes = ", ".join(f"{name} n = {splits[name]['labelled']:,} labelled utterances" for name in SPLITS)
-    figures = []
-    for quantity, title in CURVES.items():
-        views = []
+    for quantity, title in CURVES.items() if histories else ():
+        x, y, views = Axis(title="epoch"), Axis(title=quantity.replace("_f1", " F1")), []
         for name, by_seed in histories.items():
-            if by_seed:
-                y = Axis(title=quantity.replace("_f1", " F1"))
-                panel = Panel(series=list(_curves(by_seed, quantity)), x=Axis(title="epoch"), y=y)
-                basis = f"Run {name}; {sizes}; {counted(len(by_seed), 'seed')}. {sample.simulated}"
-                views.append(View(name=name, panel=panel, how=HOW_CURVES, basis=basis))
+            panel = Panel(series=list(_curves(by_seed, quantity)), x=x, y=y)
+            basis = f"Run {name}; {sizes}; {counted(len(by_seed), 'seed')}. {sample.simulated}"
+            views.append(View(name=name, panel=panel, how=HOW_CURVES, basis=basis))
         figures.append(Figure(f"curve-{quantity}", title, views))
-    return [figure for figure in figures if figure.views]
+    return figures
 
 
 def _read_histories(folder: Path, seeds: Sequence[int]) -> dict[int, list[dict[str, float]]]:
@@ -126,5 +124,5 @@ def _curves(by_seed: Mapping[int, list[dict]], quantity: str) -> Iterator[Series
 
 
 def _means(seeds: Sequence[Sequence[float]]) -> list[float]:
-    epochs = zip_longest(*seeds)
-    return [float(np.mean([value for value in values if value is not None])) for values in epochs]
+    """Return the mean of each epoch over the seeds that reached it."""
+    return [float(np.mean([value for value in values if value is not None])) for values in zip_longest(*seeds)]
