@@ -192,8 +192,8 @@ def _read_predictions(
                 "probability_STC": [f"p_{name}" for name in classes],
                 "contribution_STM": [f"contribution_{name}" for name in modalities],
             }
-            columns = {"seed", "split", "emotion", "predicted", *texts.values(), *floats.values()}
-            missing = columns.union(*vectors.values()) - set(header)
+            needed = {"seed", "split", "emotion", "predicted", *texts.values(), *floats.values()}
+            missing = needed.union(*vectors.values()) - set(header)
             if missing:
                 raise InputError(f"no column {', '.join(sorted(missing))}")
             for cells in reader:

@@ -9,21 +9,12 @@ from pathlib import Path
 from dferc.core.console import console
 from dferc.core.files import write_atomically
 from dferc.core.tables import write_csv
+from dferc.results import text_tables
 from dferc.results.compare import Ablation, Comparison, class_notes, scores_of, seed_notes
 from dferc.results.published import SOURCES, Published, published_scores
 from dferc.results.runs import FinishedRun, simulated_features
 from dferc.results.statistics import RESAMPLES, Interval
-from dferc.results.text_tables import (
-    NONE,
-    TextTable,
-    difference_cell,
-    interval_cell,
-    latex,
-    markdown,
-    mean_cell,
-    p_cell,
-    terminal,
-)
+from dferc.results.text_tables import NONE, TextTable, difference_cell, interval_cell, mean_cell, p_cell
 
 HOW = (
     "Mean ± standard deviation over the seeds, in percent; each model was selected on validation. "
@@ -47,7 +38,7 @@ def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
     paths = [folder / f"ablation.{kind}" for kind in ("csv", "md", "tex")]
     rows = list(_csv_rows(ablation))
     write_csv(paths[0], list(rows[0]), rows)
-    for path, document in zip(paths[1:], (markdown, latex), strict=True):
+    for path, document in zip(paths[1:], (text_tables.markdown, text_tables.latex), strict=True):
         text = document(caption(ablation), (main_table(ablation), class_table(ablation)), notes(ablation))
         write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
     return paths
@@ -56,7 +47,7 @@ def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
 def show_ablation(ablation: Ablation) -> None:
     """Print the table and its notes."""
     for table in (main_table(ablation), class_table(ablation)):
-        console.print(terminal(caption(ablation), table))
+        console.print(text_tables.terminal(caption(ablation), table))
     for note in notes(ablation):
         console.print(note, markup=False)
 
@@ -155,7 +146,7 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
         difference = [difference_cell(mean), *map(interval_cell, intervals)]
         rows.append([title, mean_cell(scores[name]), mean_cell(others[name]), *difference])
     table = TextTable(header, rows, len(rows))
-    console.print(terminal(f"{one.split}: {one.folder} less {two.folder}", table))
+    console.print(text_tables.terminal(f"{one.split}: {one.folder} less {two.folder}", table))
     dialogues, seeds, mcnemar = map(p_cell, comparison.p_values)
     over = f"weighted F1 over dialogues {dialogues}, over seeds {seeds}"
     console.print(f"p of no difference: {over}; accuracy by McNemar {mcnemar}")

@@ -9,8 +9,6 @@ COLOURS = ("blue", "vermilion", "green", "purple", "orange", "sky", "yellow", "g
 MARKERS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down")
 """Markers, so that colour is never the only difference; with `-open` they are outlines."""
 
-NOTHING_SIMULATED = "Nothing is declared as simulated."
-
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
@@ -93,18 +91,18 @@ class Sample:
     split: str
     utterances: int  # labelled ones
     dialogues: int
-    simulated: str  # a sentence for every caption, from `simulation_sentence`
+    simulations: Sequence[str]  # a sentence for each part that is declared as simulated
+
+    @property
+    def simulated(self) -> str:
+        """One sentence on everything that is declared as simulated."""
+        text = "; ".join(self.simulations)
+        return f"{text[0].upper()}{text[1:]}." if text else "Nothing is declared as simulated."
 
     def basis(self, seeds: str, run: str = "") -> str:
         """Return run, n, seeds and what is simulated."""
         size = f"n = {self.utterances:,} labelled utterances in {self.dialogues:,} dialogues ({self.split})"
         return f"{f'Run {run}; ' if run else ''}{size}; {seeds}. {self.simulated}"
-
-
-def simulation_sentence(sentences: Sequence[str]) -> str:
-    """Return one sentence on everything that is declared as simulated."""
-    text = "; ".join(sentences)
-    return f"{text[0].upper()}{text[1:]}." if text else NOTHING_SIMULATED
 
 
 def counted(number: int, thing: str) -> str:

@@ -3,18 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dferc.results.figures.description import (
-    COLOURS,
-    MARKERS,
-    Axis,
-    Figure,
-    Panel,
-    Sample,
-    Series,
-    View,
-    counted,
-    simulation_sentence,
-)
+from dferc.results.figures.description import COLOURS, MARKERS, Axis, Figure, Panel, Sample, Series, View, counted
 
 LOOKS = {
     "accuracy": {"name": "accuracy", "colour": "blue", "marker": "circle"},
@@ -199,8 +188,7 @@ def _run_view(analyses: Mapping, analysis: str, panel: Panel, run: str, *others:
 def _view(analyses: Mapping, analysis: str, panel: Panel, *runs: str, **more) -> View:
     """Return a view with its caption; without a run, of the run whose models are analysed."""
     runs = runs or (analyses["run"],)
-    split, utterances, dialogues = (analyses[key] for key in ("split", "labelled", "dialogue_count"))
-    sample = Sample(split, utterances, dialogues, simulation_sentence(analyses["simulated"]))
+    sample = Sample(*(analyses[key] for key in ("split", "labelled", "dialogue_count", "simulated")))
     basis = sample.basis(over_seeds(analyses, *runs), " and ".join(runs))
     return View(panel=panel, how=analyses[analysis]["how"], basis=basis, **more)
 

@@ -11,7 +11,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 from dferc.results.analyses.document import limits, read_analyses
 from dferc.results.compare import Ablation, collect, scores_of
-from dferc.results.figures.description import NOTHING_SIMULATED, Sample, counted, simulation_sentence
+from dferc.results.figures.description import Sample, counted
 from dferc.results.figures.of_analyses import analysis_figures
 from dferc.results.figures.of_runs import class_figure, confusion_figure, curve_figures
 from dferc.results.report.dialogues import browser
@@ -76,8 +76,8 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
 def sample_of(ablation: Ablation) -> Sample:
     """Return the utterances behind the numbers of a report."""
     run = ablation.reference
-    sentences = list(simulated({row.name: row.run for row in ablation.rows}))
-    return Sample(run.split, len(run.labelled.actual_T), run.dialogues, simulation_sentence(sentences))
+    simulations = list(simulated({row.name: row.run for row in ablation.rows}))
+    return Sample(run.split, len(run.labelled.actual_T), run.dialogues, simulations)
 
 
 def summary(ablation: Ablation, corpus: CachedCorpus, sample: Sample) -> dict:
@@ -100,7 +100,7 @@ def summary(ablation: Ablation, corpus: CachedCorpus, sample: Sample) -> dict:
         "dialogues": sample.dialogues,
         "headline": [(SCORES[name], mean_cell(scores[name])) for name in ("weighted_f1", "macro_f1", "accuracy")],
         "simulated": sample.simulated,
-        "warn": sample.simulated != NOTHING_SIMULATED,
+        "warn": bool(sample.simulations),
         "card": card,
         "zero_f1": [sentence for row in ablation.rows if (sentence := zero_f1(row.name, row.run))],
     }
