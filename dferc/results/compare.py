@@ -3,7 +3,7 @@
 B resamples, D dialogues, S seeds, N utterances, C classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Comparison(NamedTuple):
 
     seeds: tuple[int, ...]
     """Seeds of both runs, by which they are paired; empty: none in common, so all of each are compared."""
-    differences: dict[str, Difference]  # difference of each score, named as in `by_name`
+    differences: dict[str, Difference]  # difference of each score, named as in `scores_of`
     mcnemar: float  # p for the accuracy of the class that the seeds choose together
 
     @property
@@ -65,15 +65,14 @@ class Ablation(NamedTuple):
     simulated: tuple[str, ...]  # a sentence for each modality whose features are simulated
 
 
-def by_name(scores: Scores | MeanScores, run: FinishedRun) -> dict[str, np.ndarray]:
-    """Return accuracy, weighted_f1, macro_f1 and f1_<class>, [...] each, without classes that the split lacks."""
+def scores_of(run: FinishedRun, scores: Scores | MeanScores | None = None) -> dict[str, np.ndarray]:
+    """Return accuracy, weighted_f1, macro_f1 and f1_<class>, without classes that the split lacks.
+
+    They are those of the run, [S] each, or `scores` of its resamples, [B] each.
+    """
+    scores = run.scores if scores is None else scores
     named = {name: getattr(scores, name) for name in ("accuracy", "weighted_f1", "macro_f1")}
     return named | {f"f1_{run.classes[index]}": scores.f1_C[..., index] for index in np.flatnonzero(run.support)}
-
-
-def scores_of(run: FinishedRun) -> dict[str, np.ndarray]:
-    """Return `by_name` of a run, [S] each."""
-    return by_name(run.scores, run)
 
 
 def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | None = None) -> Comparison:
@@ -84,7 +83,7 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
         run, reference = run.only(seeds), reference.only(seeds)
     drawn_BD = draw_dialogues(reference.dialogues) if drawn_BD is None else drawn_BD
     scores, others = scores_of(run), scores_of(reference)
-    resampled, others_resampled = (by_name(score_resamples(one.counts, drawn_BD), one) for one in (run, reference))
+    resampled, others_resampled = (scores_of(one, score_resamples(one.counts, drawn_BD)) for one in (run, reference))
     differences = {
         name: Difference(
             mean=float(scores[name].mean() - others[name].mean()),
@@ -116,11 +115,13 @@ def collect(folder: Path, split: str | None = None, against: str = "full") -> Ab
 def seed_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: Comparison) -> Iterator[str]:
     """Yield what the seeds of two runs leave undecided."""
     other, withheld = reference.folder.name, "the interval and test over seeds are withheld"
-    both = f"{name} has seeds {_list(run.seeds)}, {other} {_list(reference.seeds)}"
+    seeds = (run.seeds, reference.seeds, comparison.seeds)
+    own, others, common = (", ".join(map(str, numbers)) for numbers in seeds)
+    both = f"{name} has seeds {own}, {other} {others}"
     if not comparison.seeds:
         yield f"{both}, none in common: all of each are compared, and {withheld}"
     elif len(comparison.seeds) < max(len(run.seeds), len(reference.seeds)):
-        yield f"{both}: compared on {_list(comparison.seeds)}"
+        yield f"{both}: compared on {common}"
     if len(comparison.seeds) == 1:
         yield f"{name} is compared with {other} on one seed only: {withheld}"
     elif comparison.seeds and comparison.differences["weighted_f1"].seeds is None:
@@ -132,7 +133,3 @@ def class_notes(run: FinishedRun) -> Iterator[str]:
     absent = [emotion for emotion, count in zip(run.classes, run.support, strict=True) if count == 0]
     if absent:
         yield f"{', '.join(absent)}: no utterance in the {run.split} split, so no F1, and no part in macro F1"
-
-
-def _list(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))

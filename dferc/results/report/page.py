@@ -45,6 +45,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     sample = sample_of(ablation)
     about = summary(ablation, corpus, sample)
     card, table = about["card"], main_table(ablation)
+    published = [[row[0], *row[2:5]] for row in table.rows[table.published :]]  # name and scores are all they have
     analyses = read_analyses(path, sample.split, card["card"])
     figures = {
         "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
@@ -59,7 +60,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         "features": features_table(card),
         "makers": {name: maker(features["identity"]) for name, features in card["modalities"].items()},
         "main_table": table._replace(rows=table.rows[: table.published]),
-        "published_table": published_table(table),
+        "published_table": TextTable(["system", *table.header[2:5]], published, len(published)),
         "class_table": class_table(ablation),
         "intervals": drawn_intervals(ablation, 2 + len(SCORES)),
         "caption": caption(ablation),
@@ -132,12 +133,6 @@ def splits_table(card: dict) -> TextTable:
     rows.append(["speakers in a dialogue, at most", *(str(split["most_speakers"]) for split in splits)])
     rows += [[name, *(f"{split['classes'][name]:,}" for split in splits)] for name in card["classes"]]
     return TextTable(["in the split", *SPLITS], rows, len(rows))
-
-
-def published_table(table: TextTable) -> TextTable:
-    """Return the published rows of the ablation table alone: name and scores, which is all they have."""
-    rows = [[row[column] for column in (0, 2, 3, 4)] for row in table.rows[table.published :]]
-    return TextTable(["system", *table.header[2:5]], rows, len(rows))
 
 
 def features_table(card: dict) -> TextTable:
