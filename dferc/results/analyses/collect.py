@@ -41,7 +41,8 @@ def analyse(
     votes, reduced, of_levels, tsne = [], [], [], None
     rows = {"modality": np.zeros(0), "utterance": np.zeros(0)}
     for inside in insides:
-        votes += filter(None, [count_votes(inside)])
+        if counts := count_votes(inside):
+            votes.append(counts)
         reduced.append(reduce_input(inside, draws_per_seed(len(run.seeds))))
         rows = sample_rows(inside.batch.present_MN.cpu().numpy())  # the same for every seed
         levels = levels_of(inside, rows)

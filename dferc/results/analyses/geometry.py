@@ -37,10 +37,12 @@ def analyse_geometry(silhouettes: Sequence[Mapping], rows: Mapping, tsne: Mappin
         for level in (silhouettes[0] if silhouettes else ())
     }
     absent = [level for level in LEVELS if silhouettes and level not in by_level]
+    statements = [f"{level} does not exist in this variant" for level in absent]
+    if not count:
+        statements.append("no two modalities of an utterance to lie apart or together")
     return {
         "how": HOW.format(most=MOST_ROWS, perplexity=tsne["perplexity"] if tsne else PERPLEXITY, seed=SAMPLE_SEED),
-        "statements": [f"{level} does not exist in this variant" for level in absent]
-        + ([] if count else ["no two modalities of an utterance to lie apart or together"]),
+        "statements": statements,
         "levels": list(by_level),
         "silhouette": by_level,
         "utterances": len(set(rows["utterance"])),

@@ -71,27 +71,23 @@ def reduce_input(inside: Inside, draws: int) -> Reduced:
     kept = [present_MN & np.isin(np.arange(len(present_MN)), subset)[:, None] for subset in subsets(len(present_MN))]
     scores = [_score(inside, kept_MN) for kept_MN in kept]
     nothing = [int((~kept_MN.any(axis=0) & labelled_N).sum()) for kept_MN in kept]
-    random = np.zeros((len(RATES), draws, 2))
-    reached = np.zeros((len(RATES), draws))
+    random, reached = np.zeros((len(RATES), draws, 2)), np.zeros((len(RATES), draws))
     for draw in range(draws if len(present_MN) > 1 else 0):
-        masks = random_absences(present_MN, np.random.default_rng([inside.seed, draw]))
-        for index, kept_MN in enumerate(masks):
+        for index, kept_MN in enumerate(random_absences(present_MN, np.random.default_rng([inside.seed, draw]))):
             random[index, draw] = _score(inside, kept_MN)
             reached[index, draw] = 1 - kept_MN.sum() / max(present_MN.sum(), 1)
     return Reduced(scores, nothing, random, reached)
 
 
-def random_absences(present_MN: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """Return what stays present at each of `RATES`, [M, N] each: nested, at least one modality per utterance."""
+def random_absences(present_MN: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return what stays present at each of `RATES`, [rates, M, N]: nested, at least one modality per utterance."""
     keys_MN = np.where(present_MN, random.random(present_MN.shape), -1.0)
     kept_first_MN = present_MN & (keys_MN == keys_MN.max(axis=0))
     others = np.flatnonzero(present_MN & ~kept_first_MN)
     others = others[random.permutation(len(others))]
-    masks = []
-    for rate in RATES:
-        kept = present_MN.ravel().copy()
-        kept[others[: round(rate * int(present_MN.sum()))]] = False
-        masks.append(kept.reshape(present_MN.shape))
+    masks = np.repeat(present_MN[None], len(RATES), axis=0)
+    for mask, rate in zip(masks.reshape(len(RATES), -1), RATES, strict=True):
+        mask[others[: round(rate * int(present_MN.sum()))]] = False
     return masks
 
 

@@ -55,8 +55,7 @@ def score(actual_N: np.ndarray, predicted_N: np.ndarray) -> tuple[float, float]:
     """Return accuracy and weighted F1 of class ids, all labelled; NaN without any."""
     if not len(actual_N):
         return float("nan"), float("nan")
-    classes = int(max(actual_N.max(), predicted_N.max())) + 1
-    scores = score_labels(actual_N, predicted_N, classes)
+    scores = score_labels(actual_N, predicted_N, int(max(actual_N.max(), predicted_N.max())) + 1)
     return float(scores.accuracy), float(scores.weighted_f1)
 
 
