@@ -16,11 +16,10 @@ from dferc.core.console import console, readable_errors
 @readable_errors
 def table(corpus, runs, split, against, out) -> None:
     """Write the ablation table: every run of a corpus, differences to one of them, paired tests, published scores."""
-    from dferc.results.ablation_table import show_ablation, write_tables
     from dferc.results.compare import collect
-    from dferc.results.runs import choose_split
+    from dferc.results.tables import show_ablation, write_tables
 
-    ablation = collect(runs / corpus, split or choose_split(runs / corpus / against), against)
+    ablation = collect(runs / corpus, split, against)
     show_ablation(ablation)
     console.print(f"written: {', '.join(map(str, write_tables(out / corpus, ablation)))}", markup=False)
 
@@ -33,8 +32,8 @@ def table(corpus, runs, split, against, out) -> None:
 def compare(run, reference, split, as_json) -> None:
     """Compare two runs of one protocol, such as runs/meld/full and runs/trial/meld/full: RUN less REFERENCE."""
     from dferc.results.compare import compare as compare_runs
-    from dferc.results.comparison_table import comparison_json, show_comparison
     from dferc.results.runs import choose_split, read_run
+    from dferc.results.tables import comparison_json, show_comparison
 
     split = split or choose_split(reference)
     one, two = read_run(run, split), read_run(reference, split)
@@ -57,11 +56,9 @@ def analyse(corpus, runs, features, split, device, run, figures, out) -> None:
     from dferc.results.analyses.collect import analyse as analyse_runs
     from dferc.results.analyses.document import write_analyses
     from dferc.results.figures.static import verify_matplotlib, write_figures
-    from dferc.results.runs import choose_split
 
     if figures:
         verify_matplotlib()
-    split = split or choose_split(runs / corpus / run)
     analyses = analyse_runs(runs / corpus, features / corpus, split, run, choose_device(device, "float32").device)
     for note in analyses["notes"]:
         console.print(f"note: {note}", markup=False)
@@ -79,9 +76,7 @@ def analyse(corpus, runs, features, split, device, run, figures, out) -> None:
 def report(corpus, features, runs, split, against, out) -> None:
     """Write OUT/CORPUS/index.html: tables, figures and a dialogue browser of every run, in one file."""
     from dferc.results.report.page import write_page
-    from dferc.results.runs import choose_split
 
     path = out / corpus / "index.html"
-    split = split or choose_split(runs / corpus / against)
     write_page(path, features / corpus, runs / corpus, split=split, against=against)
     console.print(f"written: {path}, {path.stat().st_size / 1e6:.1f} MB: open it in any browser", markup=False)

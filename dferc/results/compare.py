@@ -3,25 +3,16 @@
 B resamples, D dialogues, S seeds, N utterances, C classes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dferc.core.metrics import Scores
-from dferc.results.corpus_runs import align, read_runs, simulated_features
-from dferc.results.runs import FinishedRun
-from dferc.results.statistics import (
-    Interval,
-    MeanScores,
-    compare_dialogues,
-    compare_seeds,
-    draw_dialogues,
-    holm,
-    mcnemar,
-    score_resamples,
-)
+from dferc.results import statistics
+from dferc.results.runs import FinishedRun, align, read_runs, simulated_features
+from dferc.results.statistics import Interval, MeanScores, draw_dialogues, score_resamples
 
 
 class Difference(NamedTuple):
@@ -32,23 +23,27 @@ class Difference(NamedTuple):
     seeds: Interval | None
 
 
+class PValues(NamedTuple):
+    """p of weighted F1 over dialogues and over seeds, and of McNemar; None where there is no test."""
+
+    dialogues: float | None
+    seeds: float | None
+    mcnemar: float | None
+
+
 class Comparison(NamedTuple):
     """Differences between a run and a reference."""
 
     seeds: tuple[int, ...]
     """Seeds of both runs, by which they are paired; empty: none in common, so all of each are compared."""
-    differences: dict[str, Difference]
-    """Difference of each score, named as in `by_name`."""
-    mcnemar: float
-    """p for the accuracy of the class that the seeds choose together."""
+    differences: dict[str, Difference]  # difference of each score, named as in `scores_of`
+    mcnemar: float  # p for the accuracy of the class that the seeds choose together
 
-
-class Corrected(NamedTuple):
-    """p of weighted F1 over dialogues and over seeds and of McNemar, Holm-corrected over the rows of a table."""
-
-    dialogues: float | None
-    seeds: float | None
-    mcnemar: float | None
+    @property
+    def p_values(self) -> PValues:
+        """The tests of the ablation table."""
+        _, dialogues, seeds = self.differences["weighted_f1"]
+        return PValues(dialogues and dialogues.p, seeds and seeds.p, self.mcnemar)
 
 
 class AblationRow(NamedTuple):
@@ -57,30 +52,27 @@ class AblationRow(NamedTuple):
     name: str
     run: FinishedRun
     comparison: Comparison | None
-    corrected: Corrected | None
+    corrected: PValues | None  # Holm-corrected over the rows of the table
 
 
 class Ablation(NamedTuple):
-    """Contents of a corpus' ablation table, without its formatting (`dferc.results.ablation_table`)."""
+    """Contents of a corpus' ablation table, without its formatting (`dferc.results.tables`)."""
 
     corpus: str
     reference: FinishedRun
     rows: list[AblationRow]
-    notes: list[str]
-    """Sentences that a reader must know: rows left out, seeds not shared, intervals withheld."""
-    simulated: tuple[str, ...]
-    """A sentence for each modality whose features are simulated."""
+    notes: list[str]  # sentences that a reader must know: rows left out, seeds not shared, intervals withheld
+    simulated: tuple[str, ...]  # a sentence for each modality whose features are simulated
 
 
-def by_name(scores: Scores | MeanScores, classes: Sequence[str], support_C: np.ndarray) -> dict[str, np.ndarray]:
-    """Return accuracy, weighted_f1, macro_f1 and f1_<class>, [...] each, without classes that the split lacks."""
+def scores_of(run: FinishedRun, scores: Scores | MeanScores | None = None) -> dict[str, np.ndarray]:
+    """Return accuracy, weighted_f1, macro_f1 and f1_<class>, without classes that the split lacks.
+
+    They are those of the run, [S] each, or `scores` of its resamples, [B] each.
+    """
+    scores = run.scores if scores is None else scores
     named = {name: getattr(scores, name) for name in ("accuracy", "weighted_f1", "macro_f1")}
-    return named | {f"f1_{name}": scores.f1_C[..., index] for index, name in enumerate(classes) if support_C[index]}
-
-
-def scores_of(run: FinishedRun) -> dict[str, np.ndarray]:
-    """Return `by_name` of a run, [S] each."""
-    return by_name(run.scores, run.classes, run.support)
+    return named | {f"f1_{run.classes[index]}": scores.f1_C[..., index] for index in np.flatnonzero(run.support)}
 
 
 def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | None = None) -> Comparison:
@@ -91,33 +83,28 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
         run, reference = run.only(seeds), reference.only(seeds)
     drawn_BD = draw_dialogues(reference.dialogues) if drawn_BD is None else drawn_BD
     scores, others = scores_of(run), scores_of(reference)
-    resampled, reference_resampled = (
-        by_name(score_resamples(one.counts, drawn_BD), one.classes, one.support) for one in (run, reference)
-    )
+    resampled, others_resampled = (scores_of(one, score_resamples(one.counts, drawn_BD)) for one in (run, reference))
     differences = {
         name: Difference(
             mean=float(scores[name].mean() - others[name].mean()),
-            dialogues=compare_dialogues(resampled[name] - reference_resampled[name], reference.dialogues),
-            seeds=compare_seeds(scores[name], others[name]) if seeds else None,
+            dialogues=statistics.compare_dialogues(resampled[name] - others_resampled[name], reference.dialogues),
+            seeds=statistics.compare_seeds(scores[name], others[name]) if seeds else None,
         )
         for name in scores
     }
-    return Comparison(
-        seeds, differences, mcnemar(run.labelled.actual_T, run.labelled.together, reference.labelled.together)
-    )
+    p = statistics.mcnemar(run.labelled.actual_T, run.labelled.together, reference.labelled.together)
+    return Comparison(seeds, differences, p)
 
 
-def collect(folder: Path, split: str = "test", against: str = "full") -> Ablation:
-    """Compare every finished run in runs/<corpus> with one of them.
-
-    Raises:
-        InputError: the reference is not there or not finished, or two runs follow different protocols.
-    """
+def collect(folder: Path, split: str | None = None, against: str = "full") -> Ablation:
+    """Compare every finished run in runs/<corpus> with one of them, which also chooses the split by default."""
     runs, notes = read_runs(folder, split, against)
     reference = runs[against]
     drawn_BD = draw_dialogues(reference.dialogues)
     comparisons = {name: compare(run, reference, drawn_BD) for name, run in runs.items() if name != against}
-    corrected = _correct(comparisons)
+    families = zip(*(comparison.p_values for comparison in comparisons.values()), strict=True)
+    p_values = zip(*map(statistics.holm, families), strict=True)
+    corrected = dict(zip(comparisons, map(PValues._make, p_values), strict=True))
     rows = [AblationRow(name, run, comparisons.get(name), corrected.get(name)) for name, run in runs.items()]
     for name, comparison in comparisons.items():
         notes += seed_notes(name, runs[name], reference, comparison)
@@ -125,25 +112,16 @@ def collect(folder: Path, split: str = "test", against: str = "full") -> Ablatio
     return Ablation(folder.name, reference, rows, notes, tuple(simulated_features(runs)))
 
 
-def _correct(comparisons: Mapping[str, Comparison]) -> dict[str, Corrected]:
-    """Apply Holm's correction, for each test over all rows."""
-    weighted = [comparison.differences["weighted_f1"] for comparison in comparisons.values()]
-    families = (
-        [difference.dialogues and difference.dialogues.p for difference in weighted],
-        [difference.seeds and difference.seeds.p for difference in weighted],
-        [comparison.mcnemar for comparison in comparisons.values()],
-    )
-    return dict(zip(comparisons, map(Corrected, *map(holm, families)), strict=True))
-
-
 def seed_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: Comparison) -> Iterator[str]:
     """Yield what the seeds of two runs leave undecided."""
     other, withheld = reference.folder.name, "the interval and test over seeds are withheld"
-    both = f"{name} has seeds {_list(run.seeds)}, {other} {_list(reference.seeds)}"
+    seeds = (run.seeds, reference.seeds, comparison.seeds)
+    own, others, common = (", ".join(map(str, numbers)) for numbers in seeds)
+    both = f"{name} has seeds {own}, {other} {others}"
     if not comparison.seeds:
         yield f"{both}, none in common: all of each are compared, and {withheld}"
     elif len(comparison.seeds) < max(len(run.seeds), len(reference.seeds)):
-        yield f"{both}: compared on {_list(comparison.seeds)}"
+        yield f"{both}: compared on {common}"
     if len(comparison.seeds) == 1:
         yield f"{name} is compared with {other} on one seed only: {withheld}"
     elif comparison.seeds and comparison.differences["weighted_f1"].seeds is None:
@@ -155,7 +133,3 @@ def class_notes(run: FinishedRun) -> Iterator[str]:
     absent = [emotion for emotion, count in zip(run.classes, run.support, strict=True) if count == 0]
     if absent:
         yield f"{', '.join(absent)}: no utterance in the {run.split} split, so no F1, and no part in macro F1"
-
-
-def _list(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))

@@ -29,8 +29,7 @@ class Published(NamedTuple):
     weighted_f1: float
     accuracy: float | None
     macro_f1: float | None
-    source: str
-    """In a word or two; `SOURCES` has more."""
+    source: str  # in a word or two; `SOURCES` has more
 
 
 def published_scores(card: Mapping) -> tuple[Published, ...]:

@@ -1,28 +1,24 @@
-"""Finished runs, verified and read into arrays: metrics.json and evaluate/ of runs/<corpus>/<variant>.
+"""Finished runs, verified and read into arrays: metrics.json and evaluate/ of the folders in runs/<corpus>.
 
 S seeds, T utterances of a split in the corpus' order, C classes, M modalities of the run.
 """
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, did_you_mean
 from dferc.core.metrics import Scores
+from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
 from dferc.store.vocabulary import MODALITIES
 
-COLUMNS = ("seed", "utterance_id", "dialogue_id", "speaker", "split", "emotion", "predicted")
-
-ROUNDING = 2e-6
-"""Largest rounding error of scores in metrics.json, which have six decimals."""
-
-
+ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
 ROW_COLUMNS = ("utterance_id_T", "dialogue_id_T", "speaker_T", "actual_T")
 SEED_COLUMNS = ("predicted_ST", "probability_STC", "contribution_STM", "context_weight_ST", "agreement_ST")
 
@@ -33,23 +29,18 @@ class FinishedRun:
 
     folder: Path
     split: str
-    card: Mapping
-    """Protocol card: evaluate/protocol.json."""
+    card: Mapping  # protocol card: evaluate/protocol.json
     classes: tuple[str, ...]
-    modalities: tuple[str, ...]
-    """Modalities with contributions; none for a baseline."""
+    modalities: tuple[str, ...]  # modalities with contributions; none for a baseline
     seeds: tuple[int, ...]
     utterance_id_T: np.ndarray
     dialogue_id_T: np.ndarray
     speaker_T: np.ndarray
-    actual_T: np.ndarray
-    """Class ids; -1 = unlabelled."""
+    actual_T: np.ndarray  # class ids; -1 = unlabelled
     predicted_ST: np.ndarray
     probability_STC: np.ndarray
-    contribution_STM: np.ndarray
-    """0 = the utterance lacks the modality."""
-    context_weight_ST: np.ndarray
-    """NaN where the run has none (a baseline)."""
+    contribution_STM: np.ndarray  # 0 = the utterance lacks the modality
+    context_weight_ST: np.ndarray  # NaN where the run has none (a baseline)
     agreement_ST: np.ndarray
 
     @cached_property
@@ -114,15 +105,11 @@ class FinishedRun:
 
 
 def choose_split(folder: Path) -> str:
-    """Return the split to compare a run on by default: test, or validation where no test utterance has a label.
-
-    Raises:
-        InputError: its protocol card is damaged.
-    """
+    """Return the split to compare a run on by default: test, or validation where no test utterance has a label."""
     path = folder / "evaluate/protocol.json"
-    if not path.exists():
-        return "test"  # reading the run reports what is missing
-    return "test" if _read_json(path, folder, ("splits",))["splits"]["test"]["labelled"] else "validation"
+    if not path.exists() or _read_json(path, folder, "splits")["splits"]["test"]["labelled"]:
+        return "test"  # of a card that is missing, too: reading the run reports that
+    return "validation"
 
 
 def read_run(folder: Path, split: str = "test") -> FinishedRun:
@@ -131,50 +118,58 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     Raises:
         InputError: a file is missing, damaged or from another evaluation than the others, or the split has no label.
     """
-    metrics = _read_json(folder / "metrics.json", folder, ("card", "seeds"))
-    card = _read_json(folder / "evaluate/protocol.json", folder, ("card", "protocol", "classes", "splits"))
+    metrics = _read_json(folder / "metrics.json", folder, "card", "seeds")
+    card = _read_json(folder / "evaluate/protocol.json", folder, "card", "protocol", "classes", "splits")
     path = folder / "evaluate/predictions.csv"
     if metrics["card"] != card["card"]:
-        raise InputError(
-            f"{folder}: metrics.json is of protocol card {metrics['card']}, evaluate/protocol.json of {card['card']}. "
-            f"{_mend(folder)}"
-        )
+        cards = f"metrics.json is of protocol card {metrics['card']}, evaluate/protocol.json of {card['card']}"
+        raise _fault(folder, f"{folder}: {cards}")
     labelled = card["splits"][split]["labelled"]
     if not labelled:
         raise InputError(f"{folder}: the {split} split has no labelled utterance, so there is nothing to compare.")
     modalities, by_seed = _read_predictions(path, split, card["classes"], folder)
     counts = {seed: sum(row["actual_T"] >= 0 for row in rows.values()) for seed, rows in by_seed.items()}
     if set(counts.values()) != {labelled} or len(counts) != metrics["seeds"]:
-        raise InputError(
-            f"{path}: expected {metrics['seeds']} seed(s) of {labelled} labelled {split} utterances each, found "
-            f"{', '.join(f'seed {seed} with {number}' for seed, number in counts.items()) or 'none'}. {_mend(folder)}"
-        )
-    run = _arrange(by_seed, path, folder=folder, split=split, card=card, modalities=modalities)
+        expected = f"{metrics['seeds']} seed(s) of {labelled} labelled {split} utterances each"
+        found = ", ".join(f"seed {seed} with {number}" for seed, number in counts.items()) or "none"
+        raise _fault(folder, f"{path}: expected {expected}, found {found}")
+    first, *others = by_seed.values()
+    if any(rows.keys() != first.keys() for rows in others):
+        raise _fault(folder, f"{path}: its seeds have different utterances")
+    columns = {name: np.array([row[name] for row in first.values()], dtype=object) for name in ROW_COLUMNS}
+    columns["actual_T"] = columns["actual_T"].astype(int)
+    for name in SEED_COLUMNS:
+        columns[name] = np.array([[rows[utterance][name] for utterance in first] for rows in by_seed.values()])
+    about = {"folder": folder, "split": split, "card": card, "classes": tuple(card["classes"])}
+    run = FinishedRun(**about, modalities=modalities, seeds=tuple(by_seed), **columns)
+    changes = (run.dialogue_id_T[1:] != run.dialogue_id_T[:-1]).sum()
+    if changes + 1 != len(set(run.dialogue_id_T)):
+        raise _fault(folder, f"{path}: the utterances of a dialogue are not contiguous")
     kept, computed = metrics[split]["weighted_f1"], run.scores.weighted_f1.mean()
     if abs(kept - computed) > ROUNDING:
-        raise InputError(
-            f"{folder}: metrics.json has weighted F1 {kept} on {split}, its predictions give {computed:.6f}: they are "
-            f"of two evaluations. {_mend(folder)}"
-        )
+        scores = f"metrics.json has weighted F1 {kept} on {split}, its predictions give {computed:.6f}"
+        raise _fault(folder, f"{folder}: {scores}: they are of two evaluations")
     return run
 
 
-def _mend(folder: Path) -> str:
-    return f"Score it again: `dferc evaluate` or `dferc baselines` for {folder.name}."
+def _fault(folder: Path, fault: str) -> InputError:
+    """Return the error of a run that has to be scored again."""
+    return InputError(f"{fault}. Score it again: `dferc evaluate` or `dferc baselines` for {folder.name}.")
 
 
-def _read_json(path: Path, folder: Path, keys: tuple[str, ...]) -> dict:
+def _read_json(path: Path, folder: Path, *keys: str) -> dict:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        within = sorted(str(metrics.parent) for metrics in folder.glob("**/metrics.json"))
-        hint = f"Runs below it: {', '.join(within)}." if within else _mend(folder)
-        raise InputError(f"{path} is missing: {folder} is no finished run. {hint}") from error
+        fault = f"{path} is missing: {folder} is no finished run"
+        if below := sorted(str(metrics.parent) for metrics in folder.glob("**/metrics.json")):
+            raise InputError(f"{fault}. Runs below it: {', '.join(below)}.") from error
+        raise _fault(folder, fault) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no readable JSON ({error}). {_mend(folder)}") from error
+        raise _fault(folder, f"{path} is no readable JSON ({error})") from error
     missing = [key for key in keys if not isinstance(values, dict) or key not in values]
     if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}: it is of another version or tool. {_mend(folder)}")
+        raise _fault(folder, f"{path} lacks {', '.join(missing)}: it is of another version or tool")
     return values
 
 
@@ -183,7 +178,7 @@ def _read_predictions(
 ) -> tuple[tuple[str, ...], dict[int, dict[str, dict]]]:
     """Return the modalities with contributions, and seed -> utterance id -> row for a split, in the file's order."""
     if not path.exists():
-        raise InputError(f"{path} is missing: {folder} is half-written. {_mend(folder)}")
+        raise _fault(folder, f"{path} is missing: {folder} is half-written")
     number = {emotion: index for index, emotion in enumerate(classes)}
     by_seed: dict[int, dict[str, dict]] = {}
     with open(path, newline="", encoding="utf-8") as file:
@@ -191,18 +186,20 @@ def _read_predictions(
         try:
             header = reader.fieldnames or ()
             modalities = tuple(name for name in MODALITIES if f"contribution_{name}" in header)
+            texts = {f"{name}_T": name for name in ("utterance_id", "dialogue_id", "speaker")}
             floats = {"context_weight_ST": "context_weight", "agreement_ST": "agreement"}
             vectors = {
                 "probability_STC": [f"p_{name}" for name in classes],
                 "contribution_STM": [f"contribution_{name}" for name in modalities],
             }
-            missing = {*COLUMNS, *floats.values(), *sum(vectors.values(), [])} - set(header)
+            needed = {"seed", "split", "emotion", "predicted", *texts.values(), *floats.values()}
+            missing = needed.union(*vectors.values()) - set(header)
             if missing:
                 raise InputError(f"no column {', '.join(sorted(missing))}")
             for cells in reader:
                 if cells["split"] != split:
                     continue
-                row: dict = {f"{name}_T": cells[name] for name in ("utterance_id", "dialogue_id", "speaker")}
+                row: dict = {name: cells[column] for name, column in texts.items()}
                 row["actual_T"] = number[cells["emotion"]] if cells["emotion"] else -1
                 row["predicted_ST"] = number[cells["predicted"]]
                 row |= {name: float(cells[column]) for name, column in floats.items()}
@@ -211,23 +208,81 @@ def _read_predictions(
                     raise InputError(f"{cells['utterance_id']} is there twice for seed {cells['seed']}")
         except (KeyError, TypeError, ValueError, csv.Error) as error:
             fault = str(error) if isinstance(error, InputError) else f"no row of predictions ({error!r})"
-            raise InputError(f"{path}, line {reader.line_num}: {fault}. {_mend(folder)}") from error
+            raise _fault(folder, f"{path}, line {reader.line_num}: {fault}") from error
     return modalities, dict(sorted(by_seed.items()))
 
 
-def _arrange(by_seed: Mapping[int, Mapping[str, Mapping]], path: Path, **about) -> FinishedRun:
-    first, *others = by_seed.values()
-    if any(rows.keys() != first.keys() for rows in others):
-        raise InputError(f"{path}: its seeds have different utterances. {_mend(about['folder'])}")
+def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str, FinishedRun], list[str]]:
+    """Read every finished run in runs/<corpus>: variants in the paper's order, then baselines and trials by name.
 
-    texts = {name: np.array([row[name] for row in first.values()], dtype=object) for name in ROW_COLUMNS}
-    arrays = {
-        name: np.array([[rows[utterance][name] for utterance in first] for rows in by_seed.values()])
-        for name in SEED_COLUMNS
-    }
-    texts["actual_T"] = texts["actual_T"].astype(int)
-    run = FinishedRun(**about, classes=tuple(about["card"]["classes"]), seeds=tuple(by_seed), **texts, **arrays)
-    changes = (run.dialogue_id_T[1:] != run.dialogue_id_T[:-1]).sum()
-    if changes + 1 != len(set(run.dialogue_id_T)):
-        raise InputError(f"{path}: the utterances of a dialogue are not contiguous. {_mend(run.folder)}")
-    return run
+    Classes are numbered as in the reference, which chooses the split where none is given. Beside the runs by name,
+    there is a sentence for each that is left out because it is not finished.
+
+    Raises:
+        InputError: the reference is not there or not finished, or two runs follow different protocols.
+    """
+    names = [path.name for path in folder.glob("*/") if not path.name.startswith(".")]
+    names.sort(key=lambda name: ([*VARIANTS, name].index(name), name))
+    if reference not in names:
+        choice = f"{did_you_mean(reference, names)} Choose one of: {', '.join(names) or 'none'}."
+        raise InputError(f"{folder} has no run {reference!r}.{choice}")
+    runs, notes = {}, []
+    first = read_run(folder / reference, split or choose_split(folder / reference))
+    for name in names:
+        try:
+            run = first if name == reference else read_run(folder / name, first.split)
+        except InputError as error:
+            notes.append(f"{name} is left out: {error}")
+        else:
+            runs[name] = align(run, first)
+    return runs, notes
+
+
+def align(run: FinishedRun, reference: FinishedRun) -> FinishedRun:
+    """Return `run` with its classes numbered as the reference's, since the card's hash leaves their order open.
+
+    Raises:
+        InputError: they follow different protocols; the message shows both cards.
+    """
+    if run.card["card"] != reference.card["card"]:
+        raise InputError(
+            f"{reference.folder} and {run.folder} follow different protocols; their scores must not be compared:\n"
+            f"{_describe(reference)}\n{_describe(run)}\nTrain and score both on the same labels and splits."
+        )
+    number_C = np.array([reference.classes.index(emotion) for emotion in run.classes])
+    return replace(
+        run,
+        classes=reference.classes,
+        actual_T=np.append(number_C, -1)[run.actual_T],  # -1, unlabelled, indexes the last
+        predicted_ST=number_C[run.predicted_ST],
+        probability_STC=run.probability_STC[..., np.argsort(number_C)],
+    )
+
+
+def _describe(run: FinishedRun) -> str:
+    splits = (f"{name} {split['labelled']} in {split['dialogues']}" for name, split in run.card["splits"].items())
+    classes = f"classes {', '.join(run.card['classes'])}; labelled utterances in dialogues: {', '.join(splits)}"
+    return f"  - {run.folder}: card {run.card['card']}: {run.card['protocol']}; {classes}"
+
+
+def simulated(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
+    """Yield a sentence for the corpus and for each modality that is declared synthetic or simulated."""
+    protocol = next(iter(runs.values())).card["protocol"]
+    if _is_simulated(protocol):
+        yield f"the corpus is no recording: {protocol}"
+    yield from simulated_features(runs)
+
+
+def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
+    """Yield a sentence for each modality that is declared synthetic or simulated."""
+    features = {}
+    for run in runs.values():
+        for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
+            features |= json.loads(path.read_text(encoding="utf-8")).get("features", {})
+    for name in MODALITIES:
+        if _is_simulated(json.dumps(features.get(name))):
+            yield f"{name} features are simulated: {features[name].get('extractor', 'so their identity says')}"
+
+
+def _is_simulated(declaration: str) -> bool:
+    return any(word in declaration.lower() for word in ("synthetic", "simulat"))

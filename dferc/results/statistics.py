@@ -21,8 +21,7 @@ from scipy import stats
 from dferc.core.metrics import Scores
 
 RESAMPLES = 10_000
-CHUNK = 1_000
-"""Resamples at a time, so that memory stays in the tens of megabytes."""
+CHUNK = 1_000  # resamples at a time, so that memory stays in the tens of megabytes
 
 
 class Interval(NamedTuple):
@@ -36,8 +35,7 @@ class Interval(NamedTuple):
 class Counts(NamedTuple):
     """Counts of predictions by dialogue, so that dialogues can be resampled: enough for every score."""
 
-    hits_DSC: np.ndarray
-    """Utterances of the class that are recognised."""
+    hits_DSC: np.ndarray  # utterances of the class that are recognised
     predicted_DSC: np.ndarray
     actual_DC: np.ndarray
 

@@ -9,8 +9,7 @@ from rich.table import Table
 
 from dferc.results.statistics import Interval
 
-NONE = "–"
-"""Cell without a number."""
+NONE = "–"  # cell without a number
 
 
 class TextTable(NamedTuple):

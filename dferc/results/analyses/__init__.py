@@ -1,7 +1,7 @@
 """The paper's analyses of finished runs: `dferc analyse` writes them to reports/<corpus>/analyses.json.
 
 One module per question: from saved predictions (and, where needed, checkpoints and features) to plain numbers.
-The file is strict JSON (null where there is no number, never NaN), `schema` = `SCHEMA`. A *number* is
+The file is strict JSON (null where there is no number, never NaN), `schema` = `document.SCHEMA`. A *number* is
 
     {"mean": 0.81, "std": 0.03, "seeds": 5, "n": 135}
 
@@ -45,6 +45,3 @@ answer, and why) beside its data; where there are no data at all, their keys are
                     "accuracy_std_draws", "weighted_f1_std_draws"}]: a number is over seeds, of each its mean over draws
       draws       per rate
 """
-
-SCHEMA = 1
-"""Version of analyses.json; raised when a reader of an older one could misread it."""

@@ -10,8 +10,7 @@ import numpy as np
 from dferc.results.analyses.numbers import mean_where, number
 from dferc.results.runs import FinishedRun
 
-BINS = 15
-"""Bins of equal width over [0, 1], as in Guo et al. 2017 (arXiv 1706.04599)."""
+BINS = 15  # bins of equal width over [0, 1], as in Guo et al. 2017 (arXiv 1706.04599)
 
 HOW = (
     "Confidence is the probability of the chosen class, as the models give it (no temperature or other scaling). "
@@ -32,7 +31,9 @@ def _calibration(run: FinishedRun) -> dict:
     right_ST = (run.predicted_ST == run.actual_T)[:, labelled_T].astype(float)
     bin_ST = bins_of(confidence_ST)
     all_ST = np.ones_like(right_ST, dtype=bool)
-    ece_S = [expected_error(*seed) for seed in zip(confidence_ST, right_ST, bin_ST, strict=True)]
+    # The sum over bins of |sum of confidence - number right|, over T.
+    gaps = (np.bincount(bin_T, gap_T, BINS) for bin_T, gap_T in zip(bin_ST, confidence_ST - right_ST, strict=True))
+    ece_S = [np.abs(gap_B).sum() / labelled_T.sum() for gap_B in gaps]
     bins = [
         {
             "low": round(index / BINS, 6),
@@ -54,10 +55,3 @@ def _calibration(run: FinishedRun) -> dict:
 def bins_of(confidence: np.ndarray) -> np.ndarray:
     """Return bin numbers from 0; a confidence on an edge belongs to the bin below it."""
     return np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-
-
-def expected_error(confidence_T: np.ndarray, right_T: np.ndarray, bin_T: np.ndarray) -> float:
-    """Return the ECE of one seed: the sum over bins of |sum of confidence - number right|, over T."""
-    confidence_B = np.bincount(bin_T, weights=confidence_T, minlength=BINS)
-    right_B = np.bincount(bin_T, weights=right_T, minlength=BINS)
-    return float(np.abs(confidence_B - right_B).sum() / len(confidence_T))

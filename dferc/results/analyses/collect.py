@@ -1,86 +1,61 @@
 """All analyses of a corpus' runs in one document (schema: `dferc.results.analyses`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dferc.core.console import progress_bar
-from dferc.results.analyses import SCHEMA
 from dferc.results.analyses.calibration import analyse_calibration
 from dferc.results.analyses.context import analyse_context, count_votes
 from dferc.results.analyses.contributions import analyse_contributions
 from dferc.results.analyses.dialogues import analyse_dialogues
+from dferc.results.analyses.document import SCHEMA
 from dferc.results.analyses.geometry import analyse_geometry, embed, levels_of, sample_rows, silhouettes
 from dferc.results.analyses.inside import look_into
-from dferc.results.analyses.missing import Reduced, analyse_missing, draws_per_seed, reduce_input
+from dferc.results.analyses.missing import analyse_missing, draws_per_seed, reduce_input
 from dferc.results.compare import class_notes
-from dferc.results.corpus_runs import read_runs, simulated
-from dferc.results.runs import FinishedRun
+from dferc.results.runs import FinishedRun, read_runs, simulated
 from dferc.store.hdf5 import read_corpus
 from dferc.store.vocabulary import MODALITIES
 
+CPU = torch.device("cpu")
+
 
 def analyse(
-    folder: Path, features: Path, split: str = "test", name: str = "full", device: torch.device | str = "cpu"
+    folder: Path, features: Path, split: str | None = None, name: str = "full", device: torch.device = CPU
 ) -> dict:
     """Analyse every finished run in runs/<corpus>, and the models of the one called `name`.
 
     Without features/<corpus>, analyses that need models are left out, with a note.
-
-    Raises:
-        InputError: that run is not there or not finished, a table or checkpoint is damaged or of other features, or two
-            runs follow different protocols.
     """
     runs, notes = read_runs(folder, split, name)
     run = runs[name]
-    models = _analyse_models(run, features, torch.device(device))
-    return describe(folder.name, runs, run, [*notes, *models.notes]) | {
+    insides, needs = iter(()), "geometry, missing modalities and votes need models and features"
+    if not (run.folder / "train").is_dir():
+        notes.append(f"{name} kept no model (a baseline): {needs}")
+    elif not features.is_dir():
+        notes.append(f"{features} is not there: {needs}")
+    else:
+        insides = look_into(run.folder, read_corpus(features, features.name), run.split, run.seeds, device)
+    votes, reduced, of_levels, tsne = [], [], [], None
+    rows = {"modality": np.zeros(0), "utterance": np.zeros(0)}
+    for inside in insides:
+        if counts := count_votes(inside):
+            votes.append(counts)
+        reduced.append(reduce_input(inside, draws_per_seed(len(run.seeds))))
+        rows = sample_rows(inside.batch.present_MN.cpu().numpy())  # the same for every seed
+        levels = levels_of(inside, rows)
+        of_levels.append(silhouettes(levels, rows))
+        tsne = tsne or _embed(inside.seed, levels, rows, run)
+    return _describe(folder.name, runs, run, notes) | {
         "contributions": analyse_contributions(runs),
-        "context": analyse_context(runs, models.votes),
+        "context": analyse_context(runs, votes),
         "dialogues": analyse_dialogues(runs),
         "calibration": analyse_calibration(runs),
-        "geometry": analyse_geometry(models.silhouettes, models.rows, models.tsne),
-        "missing": analyse_missing(run.modalities, models.reduced, int(run.is_labelled.sum())),
+        "geometry": analyse_geometry(of_levels, rows, tsne),
+        "missing": analyse_missing(run.modalities, reduced, int(run.is_labelled.sum())),
     }
-
-
-@dataclass
-class _ModelResults:
-    """Results from models, per seed."""
-
-    notes: list[str] = field(default_factory=list)
-    votes: list[dict] = field(default_factory=list)
-    silhouettes: list[dict] = field(default_factory=list)
-    reduced: list[Reduced] = field(default_factory=list)
-    rows: dict[str, np.ndarray] = field(default_factory=lambda: {"modality": np.zeros(0), "utterance": np.zeros(0)})
-    tsne: dict | None = None
-
-
-def _analyse_models(run: FinishedRun, features: Path, device: torch.device) -> _ModelResults:
-    """Analyse the models of a run, if it has any and the features are there."""
-    results, needs = _ModelResults(), "geometry, missing modalities and votes need models and features"
-    if not (run.folder / "train").is_dir():
-        results.notes.append(f"{run.folder.name} kept no model (a baseline): {needs}")
-        return results
-    if not features.is_dir():
-        results.notes.append(f"{features} is not there: {needs}")
-        return results
-    corpus = read_corpus(features, features.name)
-    with progress_bar() as bar:
-        task = bar.add_task(f"models of {run.folder.name}", total=len(run.seeds))
-        for inside in look_into(run.folder, corpus, run.split, run.seeds, device):
-            if votes := count_votes(inside):
-                results.votes.append(votes)
-            results.reduced.append(reduce_input(inside, draws_per_seed(len(run.seeds))))
-            results.rows = sample_rows(inside.batch.present_MN.cpu().numpy())  # the same for every seed
-            levels = levels_of(inside, results.rows)
-            results.silhouettes.append(silhouettes(levels, results.rows))
-            results.tsne = results.tsne or _embed(inside.seed, levels, results.rows, run)
-            bar.advance(task)
-    return results
 
 
 def _embed(seed: int, levels: Mapping, rows: Mapping, run: FinishedRun) -> dict | None:
@@ -96,7 +71,7 @@ def _embed(seed: int, levels: Mapping, rows: Mapping, run: FinishedRun) -> dict 
     }
 
 
-def describe(corpus: str, runs: Mapping[str, FinishedRun], run: FinishedRun, notes: list[str]) -> dict:
+def _describe(corpus: str, runs: Mapping[str, FinishedRun], run: FinishedRun, notes: list[str]) -> dict:
     """Return the head of the document: corpus, split, protocol, classes, runs and notes."""
     single = [name for name, each in runs.items() if len(each.seeds) == 1]
     one_seed = [f"{', '.join(single)}: one seed only, so no standard deviation over seeds"] if single else []
@@ -114,6 +89,6 @@ def describe(corpus: str, runs: Mapping[str, FinishedRun], run: FinishedRun, not
         "dialogue_count": int(run.dialogue.max()) + 1,
         "support": dict(zip(run.classes, run.support.tolist(), strict=True)),
         "runs": {name: {"folder": str(each.folder), "seeds": list(each.seeds)} for name, each in runs.items()},
-        "run": next(name for name, each in runs.items() if each is run),
+        "run": run.folder.name,
         "notes": [*notes, *class_notes(run), *one_seed],
     }

@@ -24,22 +24,25 @@ HOW = (
 
 def analyse_context(runs: Mapping[str, FinishedRun], votes: Sequence[Mapping] = ()) -> dict:
     """Return the file's `context`: every run whose context weight varies, and `count_votes` per seed of one of them."""
-    analysed, statements = analyse_each(runs, why_not, _context)
-    return {"how": HOW, "statements": statements, "runs": analysed, "votes": _over_seeds(votes)}
+    analysed, statements = analyse_each(runs, _context)
+    lines = []
+    for agreeing in votes[0] if votes else ():
+        seeds = [of_seed[agreeing] for of_seed in votes]
+        line = {"agreeing": agreeing, "share": number([seed["share"] for seed in seeds], seeds[0]["of"])}
+        for name in ("agreement", "weight", "accuracy"):
+            line[name] = number([seed[name] for seed in seeds], [seed["n"] for seed in seeds])
+        lines.append(line)
+    return {"how": HOW, "statements": statements, "runs": analysed, "votes": lines}
 
 
-def why_not(run: FinishedRun) -> str | None:
-    """Return why a run's context weight carries no information; None where it does."""
-    weight_ST = run.context_weight_ST[:, run.is_labelled]
+def _context(run: FinishedRun) -> dict | str:
+    """Return the analysis of a run, or why its context weight carries no information."""
+    labelled_T = run.is_labelled
+    weight_ST = run.context_weight_ST[:, labelled_T]
     if not np.isfinite(weight_ST).all():
         return "no context weight: it has no CRM (a baseline)"
     if np.ptp(weight_ST) <= 1e-5:
         return f"the context weight is {weight_ST.flat[0]:.3g} for every utterance, by construction"
-    return None
-
-
-def _context(run: FinishedRun) -> dict:
-    labelled_T = run.is_labelled
     correlation_S, bin_ST, bins = [], [], []
     for agreement_T, weight_T in zip(run.agreement_ST, run.context_weight_ST, strict=True):
         pair = np.stack([agreement_T, weight_T])[:, labelled_T]
@@ -62,10 +65,8 @@ def count_votes(inside: Inside) -> dict[int, dict[str, float]]:
     Empty without CFM, which has the modalities' own classifiers, or where no labelled utterance has every modality.
     """
     outputs, batch = inside.outputs, inside.batch
-    if outputs.unimodal_MNC is None or len(batch.present_MN) < 2:
-        return {}
     counted_N = (batch.present_MN.all(dim=0) & (batch.labels_N >= 0)).cpu().numpy()
-    if not counted_N.any():
+    if outputs.unimodal_MNC is None or len(batch.present_MN) < 2 or not counted_N.any():
         return {}
     choice_MN = outputs.unimodal_MNC.argmax(dim=-1).cpu().numpy()[:, counted_N]
     columns = {
@@ -80,15 +81,3 @@ def count_votes(inside: Inside) -> dict[int, dict[str, float]]:
         means = {name: values_N[same_N].mean() if same_N.any() else np.nan for name, values_N in columns.items()}
         votes[agreeing] = {"n": int(same_N.sum()), "of": len(same_N), "share": same_N.mean(), **means}
     return votes
-
-
-def _over_seeds(votes: Sequence[Mapping]) -> list[dict]:
-    """Return a line per number of agreeing modalities, the most first."""
-    lines = []
-    for agreeing in votes[0] if votes else ():
-        seeds = [of_seed[agreeing] for of_seed in votes]
-        line = {"agreeing": agreeing, "share": number([seed["share"] for seed in seeds], seeds[0]["of"])}
-        for name in ("agreement", "weight", "accuracy"):
-            line[name] = number([seed[name] for seed in seeds], [seed["n"] for seed in seeds])
-        lines.append(line)
-    return lines

@@ -19,41 +19,31 @@ HOW = (
 
 def analyse_contributions(runs: Mapping[str, FinishedRun]) -> dict:
     """Return the file's `contributions`, of every run that weighs modalities."""
-    analysed, statements = analyse_each(runs, why_not, _contributions)
+    analysed, statements = analyse_each(runs, _contributions)
     return {"how": HOW, "statements": statements, "runs": analysed}
 
 
-def why_not(run: FinishedRun) -> str | None:
-    """Return why a run's contributions carry no information; None where they do."""
+def _contributions(run: FinishedRun) -> dict | str:
+    """Return the analysis of a run, or why its contributions carry no information."""
     if not run.modalities:
         return "no contributions: it has no CFM (a baseline)"
     if len(run.modalities) == 1:
         return f"one modality ({run.modalities[0]}), whose contribution is 1 by definition"
-    complete_T = _complete(run)
+    complete_T = run.is_labelled & (run.contribution_STM > 0).all(axis=(0, 2))  # a present modality always contributes
     if not complete_T.any():
         return "no labelled utterance has every modality"
     if np.ptp(run.contribution_STM[:, complete_T]) <= 1e-5:
         return "contributions are equal shares by construction (without CFM)"
-    return None
 
-
-def _complete(run: FinishedRun) -> np.ndarray:
-    """Return a mask [T] of labelled utterances with every modality of the run; a present one always contributes."""
-    return run.is_labelled & (run.contribution_STM > 0).all(axis=(0, 2))
-
-
-def _contributions(run: FinishedRun) -> dict:
     def by_modality(values_STM: np.ndarray, where_T: np.ndarray) -> dict:
         return {name: mean_where(values_STM[..., index], where_T) for index, name in enumerate(run.modalities)}
 
-    complete_T = _complete(run)
-    by_class = {
-        emotion: by_modality(run.contribution_STM, complete_T & (run.actual_T == index))
-        for index, emotion in enumerate(run.classes)
-    }
     return {
         "modalities": list(run.modalities),
         "overall": by_modality(run.contribution_STM, complete_T),
-        "by_class": by_class,
+        "by_class": {
+            emotion: by_modality(run.contribution_STM, complete_T & (run.actual_T == index))
+            for index, emotion in enumerate(run.classes)
+        },
         "present": by_modality((run.contribution_STM > 0).astype(float), run.is_labelled),
     }

@@ -10,8 +10,7 @@ import numpy as np
 from dferc.results.analyses.numbers import scores_where
 from dferc.results.runs import FinishedRun
 
-GROUPS = 4
-"""Most groups of lengths and of positions; each has about as many labelled utterances."""
+GROUPS = 4  # most groups of lengths and of positions; each has about as many labelled utterances
 
 FIRST, INERTIA, SHIFT, NAMELESS = "first", "inertia", "shift", "no speaker"
 
@@ -34,13 +33,11 @@ def analyse_dialogues(runs: Mapping[str, FinishedRun]) -> dict:
     scores = {key: {name: _scores(run, group(run)) for name, run in runs.items()} for key, group in groupings.items()}
     statements = []
     name, run = next(iter(runs.items()))
-    nameless = int((run.is_labelled & (run.speaker_T == "")).sum())
-    if nameless:
-        statements.append(
-            f"{nameless} labelled utterance(s) have no speaker: neither shift nor inertia, a group of their own"
-        )
-    for key, quantity in (("by_length", "length"), ("by_position", "position")):
-        if len(scores[key][name]) == 1:
+    if nameless := int((run.is_labelled & (run.speaker_T == "")).sum()):
+        group = "neither shift nor inertia, a group of their own"
+        statements.append(f"{nameless} labelled utterance(s) have no speaker: {group}")
+    for quantity in ("length", "position"):
+        if len(scores[f"by_{quantity}"][name]) == 1:
             statements.append(f"all utterances fall into one group by {quantity}: they differ too little")
     return {"how": HOW, "statements": statements, **scores}
 
@@ -52,8 +49,8 @@ def _scores(run: FinishedRun, group_T: np.ndarray) -> list[dict]:
     lines = []
     for name in sorted(names, key=lambda name: order.index(name) if name in order else int(name.split("–")[0])):
         inside_T = (group_T == name) & run.is_labelled
-        scores = scores_where(run.actual_T, run.predicted_ST, inside_T)
-        lines.append({"name": name, "dialogues": len(set(run.dialogue_id_T[inside_T])), **scores})
+        line = {"name": name, "dialogues": len(set(run.dialogue_id_T[inside_T]))}
+        lines.append(line | scores_where(run.actual_T, run.predicted_ST, inside_T))
     return lines
 
 

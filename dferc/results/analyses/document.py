@@ -6,7 +6,9 @@ from pathlib import Path
 
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
-from dferc.results.analyses import SCHEMA
+
+SCHEMA = 1
+"""Version of analyses.json; raised when a reader of an older one could misread it."""
 
 
 def write_analyses(folder: Path, analyses: Mapping) -> Path:

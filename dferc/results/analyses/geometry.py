@@ -13,13 +13,11 @@ from dferc.results.analyses.inside import Inside
 from dferc.results.analyses.numbers import number
 
 MOST_ROWS = 2000
-SAMPLE_SEED = 0
-"""Seed of the sample and of t-SNE."""
+SAMPLE_SEED = 0  # seed of the sample and of t-SNE
 PERPLEXITY = 30.0
 
 LEVELS = ("projected", "modality_level", "utterance_level", "disentangled")
-DRAWN = LEVELS[:3]
-"""Levels with a t-SNE: before DDM, and its two levels."""
+DRAWN = LEVELS[:3]  # levels with a t-SNE: before DDM, and its two levels
 
 HOW = (
     "Rows are the modalities of utterances (a random sample of at most {most} rows, the same for every seed), "
@@ -39,10 +37,12 @@ def analyse_geometry(silhouettes: Sequence[Mapping], rows: Mapping, tsne: Mappin
         for level in (silhouettes[0] if silhouettes else ())
     }
     absent = [level for level in LEVELS if silhouettes and level not in by_level]
+    statements = [f"{level} does not exist in this variant" for level in absent]
+    if not count:
+        statements.append("no two modalities of an utterance to lie apart or together")
     return {
         "how": HOW.format(most=MOST_ROWS, perplexity=tsne["perplexity"] if tsne else PERPLEXITY, seed=SAMPLE_SEED),
-        "statements": [f"{level} does not exist in this variant" for level in absent]
-        + ([] if count else ["no two modalities of an utterance to lie apart or together"]),
+        "statements": statements,
         "levels": list(by_level),
         "silhouette": by_level,
         "utterances": len(set(rows["utterance"])),

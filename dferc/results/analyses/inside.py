@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dferc.core.console import progress_bar
 from dferc.evaluation.predict import find_run, load_run
 from dferc.model.dferc import DFERC, Outputs
 from dferc.store.rows import CachedCorpus
@@ -23,30 +24,27 @@ class Inside:
 
     seed: int
     model: DFERC
-    batch: Batch
-    """The whole split."""
+    batch: Batch  # the whole split
     outputs: Outputs
-    projected_MNH: Tensor
-    """`h`, the input of DDM."""
+    projected_MNH: Tensor  # `h`, the input of DDM
 
 
 @torch.inference_mode()
 def look_into(
     run: Path, corpus: CachedCorpus, split: str, seeds: tuple[int, ...], device: torch.device
 ) -> Iterator[Inside]:
-    """Yield the models of runs/<corpus>/<variant>, one seed after another.
-
-    Raises:
-        InputError: a checkpoint is missing or unreadable, or was trained on other features.
-    """
+    """Yield the models of runs/<corpus>/<variant>, one seed after another, under a progress bar."""
     checkpoints = load_run(find_run(run, seeds), device)
     for checkpoint in checkpoints:
         verify_corpus(checkpoint, corpus)
     dialogues = Dialogues(corpus, split, checkpoints[0].normalisation, checkpoints[0].modalities, device)
     batch = next(dialogues.batches(len(dialogues)))
-    for seed, checkpoint in zip(seeds, checkpoints, strict=True):
-        # The forward pass does not return h, so a hook keeps the input of DDM.
-        model, inputs = checkpoint.model, []
-        with model.disentangle.register_forward_pre_hook(lambda _, given, inputs=inputs: inputs.extend(given)):
-            outputs = model(batch.features, batch.present_MN, batch.layout)
-        yield Inside(seed=seed, model=model, batch=batch, outputs=outputs, projected_MNH=inputs[0])
+    with progress_bar() as bar:
+        task = bar.add_task(f"models of {run.name}", total=len(seeds))
+        for seed, checkpoint in zip(seeds, checkpoints, strict=True):
+            # The forward pass does not return h, so a hook keeps the input of DDM.
+            model, inputs = checkpoint.model, []
+            with model.disentangle.register_forward_pre_hook(lambda _, given, inputs=inputs: inputs.extend(given)):
+                outputs = model(batch.features, batch.present_MN, batch.layout)
+            yield Inside(seed=seed, model=model, batch=batch, outputs=outputs, projected_MNH=inputs[0])
+            bar.advance(task)

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from dferc.results.analyses.inside import Inside
-from dferc.results.analyses.numbers import named_scores, number, plain, score
+from dferc.results.analyses.numbers import plain, score, score_numbers
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-DRAWS = 5
-"""Random absences per rate, at least, over all seeds together; each seed has its own."""
+DRAWS = 5  # random absences per rate, at least, over all seeds together; each seed has its own
+SPREADS = ("accuracy_std_draws", "weighted_f1_std_draws")
+"""Mean over the seeds of the spread of a seed's draws; None for one draw."""
 
 HOW = (
     "The same trained models, shown less; all labelled utterances are scored each time. Subsets: the modalities not "
@@ -32,39 +33,28 @@ HOW = (
 class Reduced(NamedTuple):
     """Scores of one seed with reduced input: by subset (in the order of `subsets`), and per rate and draw."""
 
-    subsets: list[tuple[float, float]]
-    """Accuracy, weighted F1."""
-    nothing: list[int]
-    """Labelled utterances that have none of the subset's modalities."""
-    random: np.ndarray
-    """[rates, draws, 2] accuracy, weighted F1."""
-    reached: np.ndarray
-    """[rates, draws] share that is absent."""
+    subsets: list[tuple[float, float]]  # accuracy, weighted F1
+    nothing: list[int]  # labelled utterances that have none of the subset's modalities
+    random: np.ndarray  # [rates, draws, 2] accuracy, weighted F1
+    reached: np.ndarray  # [rates, draws] share that is absent
 
 
 def analyse_missing(modalities: Sequence[str], reduced: Sequence[Reduced], labelled: int) -> dict:
     """Return the file's `missing`, from `reduce_input` of every seed."""
-    lines = []
+    lines, random = [], []
     for index, subset in enumerate(subsets(len(modalities)) if reduced else ()):
-        scores = zip(*(seed.subsets[index] for seed in reduced), strict=True)
-        names = [modalities[modality] for modality in subset]
-        line = {"modalities": names, "nothing": reduced[0].nothing[index]}
-        lines.append(line | named_scores([number(scores_S, labelled) for scores_S in scores]))
-    rates = range(len(RATES)) if reduced and len(modalities) > 1 else ()
-    random = [_at_rate(index, reduced, labelled) for index in rates]
+        line = {"modalities": [modalities[modality] for modality in subset], "nothing": reduced[0].nothing[index]}
+        lines.append(line | score_numbers(np.array([seed.subsets[index] for seed in reduced]), labelled))
+    for index, rate in enumerate(RATES if reduced and len(modalities) > 1 else ()):
+        scores_SD2 = np.stack([seed.random[index] for seed in reduced])
+        line = {"rate": rate, "reached": plain(np.mean([seed.reached[index] for seed in reduced]))}
+        line |= score_numbers(scores_SD2.mean(axis=1), labelled) | dict.fromkeys(SPREADS)
+        if scores_SD2.shape[1] > 1:
+            line |= zip(SPREADS, map(plain, scores_SD2.std(axis=1, ddof=1).mean(axis=0)), strict=True)
+        random.append(line)
     alone = [f"one modality ({modalities[0]}): nothing but everything can be missing"] if len(modalities) == 1 else []
     draws = reduced[0].random.shape[1] if random else 0
     return {"how": HOW, "statements": alone, "subsets": lines, "random": random, "draws": draws}
-
-
-def _at_rate(index: int, reduced: Sequence[Reduced], labelled: int) -> dict:
-    """Return the mean over draws per seed, then over the seeds; and the spread of a seed's draws, if it has several."""
-    scores_SD2 = np.stack([seed.random[index] for seed in reduced])
-    spread = scores_SD2.std(axis=1, ddof=1).mean(axis=0) if scores_SD2.shape[1] > 1 else (None, None)
-    line = {"rate": RATES[index], "reached": plain(np.mean([seed.reached[index] for seed in reduced]))}
-    line |= named_scores([number(scores_S, labelled) for scores_S in scores_SD2.mean(axis=1).T])
-    within = named_scores([None if std is None else plain(std) for std in spread])
-    return line | {f"{name}_std_draws": std for name, std in within.items()}
 
 
 def subsets(modalities: int) -> list[tuple[int, ...]]:
@@ -78,32 +68,26 @@ def reduce_input(inside: Inside, draws: int) -> Reduced:
     """Score one seed's model on every subset, and `draws` times on every rate."""
     present_MN = inside.batch.present_MN.cpu().numpy()
     labelled_N = inside.batch.labels_N.cpu().numpy() >= 0
-    scores, nothing = [], []
-    for subset in subsets(len(present_MN)):
-        kept_MN = present_MN & np.isin(np.arange(len(present_MN)), subset)[:, None]
-        scores.append(_score(inside, kept_MN))
-        nothing.append(int((~kept_MN.any(axis=0) & labelled_N).sum()))
-    random = np.zeros((len(RATES), draws, 2))
-    reached = np.zeros((len(RATES), draws))
+    kept = [present_MN & np.isin(np.arange(len(present_MN)), subset)[:, None] for subset in subsets(len(present_MN))]
+    scores = [_score(inside, kept_MN) for kept_MN in kept]
+    nothing = [int((~kept_MN.any(axis=0) & labelled_N).sum()) for kept_MN in kept]
+    random, reached = np.zeros((len(RATES), draws, 2)), np.zeros((len(RATES), draws))
     for draw in range(draws if len(present_MN) > 1 else 0):
-        masks = random_absences(present_MN, np.random.default_rng([inside.seed, draw]))
-        for index, kept_MN in enumerate(masks):
+        for index, kept_MN in enumerate(random_absences(present_MN, np.random.default_rng([inside.seed, draw]))):
             random[index, draw] = _score(inside, kept_MN)
             reached[index, draw] = 1 - kept_MN.sum() / max(present_MN.sum(), 1)
     return Reduced(scores, nothing, random, reached)
 
 
-def random_absences(present_MN: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """Return what stays present at each of `RATES`, [M, N] each: nested, at least one modality per utterance."""
+def random_absences(present_MN: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return what stays present at each of `RATES`, [rates, M, N]: nested, at least one modality per utterance."""
     keys_MN = np.where(present_MN, random.random(present_MN.shape), -1.0)
     kept_first_MN = present_MN & (keys_MN == keys_MN.max(axis=0))
     others = np.flatnonzero(present_MN & ~kept_first_MN)
     others = others[random.permutation(len(others))]
-    masks = []
-    for rate in RATES:
-        kept = present_MN.ravel().copy()
-        kept[others[: round(rate * int(present_MN.sum()))]] = False
-        masks.append(kept.reshape(present_MN.shape))
+    masks = np.repeat(present_MN[None], len(RATES), axis=0)
+    for mask, rate in zip(masks.reshape(len(RATES), -1), RATES, strict=True):
+        mask[others[: round(rate * int(present_MN.sum()))]] = False
     return masks
 
 

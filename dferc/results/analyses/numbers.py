@@ -10,14 +10,12 @@ import numpy as np
 from dferc.core.metrics import score_labels
 from dferc.results.runs import FinishedRun
 
-DECIMALS = 6
-"""Decimals of every number in the file, as in metrics.json."""
+DECIMALS = 6  # decimals of every number in the file, as in metrics.json
 
 
 def number(values_S: Sequence[float], n_S: Sequence[float] | float) -> dict:
     """Return mean and standard deviation over the seeds in the file's layout; NaN = a seed without utterances."""
-    values_S = np.asarray(values_S, dtype=float)
-    n_S = np.broadcast_to(np.asarray(n_S, dtype=float), values_S.shape)
+    values_S, n_S = np.broadcast_arrays(np.asarray(values_S, dtype=float), np.asarray(n_S, dtype=float))
     finite_S = np.isfinite(values_S)
     values = values_S[finite_S]
     return {
@@ -50,29 +48,26 @@ def scores_where(actual_T: np.ndarray, predicted_ST: np.ndarray, where_ST: np.nd
     where_ST = np.broadcast_to(where_ST, predicted_ST.shape) & (actual_T >= 0)
     pairs = zip(predicted_ST, where_ST, strict=True)
     scores_S2 = np.array([score(actual_T[where_T], predicted_T[where_T]) for predicted_T, where_T in pairs])
-    return named_scores([number(scores_S, where_ST.sum(axis=1)) for scores_S in scores_S2.T])
+    return score_numbers(scores_S2, where_ST.sum(axis=1))
 
 
 def score(actual_N: np.ndarray, predicted_N: np.ndarray) -> tuple[float, float]:
     """Return accuracy and weighted F1 of class ids, all labelled; NaN without any."""
     if not len(actual_N):
         return float("nan"), float("nan")
-    classes = int(max(actual_N.max(), predicted_N.max())) + 1
-    scores = score_labels(actual_N, predicted_N, classes)
+    scores = score_labels(actual_N, predicted_N, int(max(actual_N.max(), predicted_N.max())) + 1)
     return float(scores.accuracy), float(scores.weighted_f1)
 
 
-def named_scores(pair: Sequence) -> dict:
-    """Return the pair of `score` under the file's names."""
-    return dict(zip(("accuracy", "weighted_f1"), pair, strict=True))
+def score_numbers(scores_S2: np.ndarray, n_S: Sequence[float] | float) -> dict:
+    """Return the numbers of `score` of every seed under the file's names."""
+    return {"accuracy": number(scores_S2[:, 0], n_S), "weighted_f1": number(scores_S2[:, 1], n_S)}
 
 
 def analyse_each(
-    runs: Mapping[str, FinishedRun],
-    why_not: Callable[[FinishedRun], str | None],
-    analyse_run: Callable[[FinishedRun], dict],
+    runs: Mapping[str, FinishedRun], analyse_run: Callable[[FinishedRun], dict | str]
 ) -> tuple[dict[str, dict], list[str]]:
-    """Return the analysis of every run by name, or a statement where `why_not` gives a reason against it."""
-    reasons = {name: why_not(run) for name, run in runs.items()}
-    analysed = {name: analyse_run(runs[name]) for name, reason in reasons.items() if reason is None}
-    return analysed, [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
+    """Return the analysis of every run by name, and a statement for each that has a reason against it instead."""
+    results = {name: analyse_run(run) for name, run in runs.items()}
+    analysed = {name: result for name, result in results.items() if isinstance(result, dict)}
+    return analysed, [f"{name}: {reason}" for name, reason in results.items() if name not in analysed]

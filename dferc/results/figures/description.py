@@ -9,25 +9,18 @@ COLOURS = ("blue", "vermilion", "green", "purple", "orange", "sky", "yellow", "g
 MARKERS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down")
 """Markers, so that colour is never the only difference; with `-open` they are outlines."""
 
-NOTHING_SIMULATED = "Nothing is declared as simulated."
-
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
     """An axis of numbers or of names."""
 
     title: str = ""
-    names: bool = False
-    """Values are names, in the order of the series; on the vertical axis the first is on top."""
-    percent: bool = False
-    """Numbers are shares, shown in percent."""
-    limits: tuple[float, float] | None = None
-    """None = what the numbers need."""
-    zoom: bool = False
-    """Static figures, which are small, leave the limits to the numbers."""
+    names: bool = False  # values are names, in the order of the series; on the vertical axis the first is on top
+    percent: bool = False  # numbers are shares, shown in percent
+    limits: tuple[float, float] | None = None  # None = what the numbers need
+    zoom: bool = False  # static figures, which are small, leave the limits to the numbers
     from_zero: bool = False
-    blank: bool = False
-    """The values have no meaning of their own."""
+    blank: bool = False  # the values have no meaning of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +30,13 @@ class Series:
     name: str
     x: Sequence
     y: Sequence
-    x_spread: Sequence | None = None
-    """Half the length of the error bars."""
+    x_spread: Sequence | None = None  # half the length of the error bars
     y_spread: Sequence | None = None
-    notes: Sequence[str] = ()
-    """Further facts of each point, shown on hovering."""
-    labels: Sequence[str] = ()
-    """Text within each bar."""
+    notes: Sequence[str] = ()  # further facts of each point, shown on hovering
+    labels: Sequence[str] = ()  # text within each bar
     colour: str = "blue"
-    marker: str = "circle"
-    """Empty for lines alone."""
-    line: str = ""
-    """`solid`, `dash` or `dot`; empty for markers alone."""
+    marker: str = "circle"  # empty for lines alone
+    line: str = ""  # `solid`, `dash` or `dot`; empty for markers alone
     width: float = 2
     size: float | Sequence[float] = 9
     opacity: float = 1
@@ -65,10 +53,8 @@ class Panel:
     series: Sequence[Series]
     x: Axis = field(default_factory=Axis)
     y: Axis = field(default_factory=Axis)
-    heading: str = ""
-    """Stands above the panel where several are side by side."""
-    height: int = 400
-    """Pixels on the page."""
+    heading: str = ""  # stands above the panel where several are side by side
+    height: int = 400  # pixels on the page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +63,10 @@ class View:
 
     name: str = ""
     panel: Panel
-    how: str
-    """Method behind the numbers; long, for the page only."""
-    basis: str
-    """Run, n, seeds and what is simulated: the end of every caption."""
+    how: str  # method behind the numbers; long, for the page only
+    basis: str  # run, n, seeds and what is simulated: the end of every caption
     finding: str = ""
-    printed: bool = True
-    """Is part of the static figure."""
+    printed: bool = True  # is part of the static figure
 
     @property
     def caption(self) -> str:
@@ -98,8 +81,7 @@ class Figure:
     key: str
     title: str
     views: Sequence[View]
-    choice: str = "Run"
-    """Name of the choice between views."""
+    choice: str = "Run"  # name of the choice between views
 
 
 @dataclass(frozen=True)
@@ -107,22 +89,20 @@ class Sample:
     """The utterances that a report's numbers rest on."""
 
     split: str
-    utterances: int
-    """Labelled ones."""
+    utterances: int  # labelled ones
     dialogues: int
-    simulated: str
-    """A sentence for every caption, from `simulation_sentence`."""
+    simulations: Sequence[str]  # a sentence for each part that is declared as simulated
+
+    @property
+    def simulated(self) -> str:
+        """One sentence on everything that is declared as simulated."""
+        text = "; ".join(self.simulations)
+        return f"{text[0].upper()}{text[1:]}." if text else "Nothing is declared as simulated."
 
     def basis(self, seeds: str, run: str = "") -> str:
         """Return run, n, seeds and what is simulated."""
         size = f"n = {self.utterances:,} labelled utterances in {self.dialogues:,} dialogues ({self.split})"
         return f"{f'Run {run}; ' if run else ''}{size}; {seeds}. {self.simulated}"
-
-
-def simulation_sentence(sentences: Sequence[str]) -> str:
-    """Return one sentence on everything that is declared as simulated."""
-    text = "; ".join(sentences)
-    return f"{text[0].upper()}{text[1:]}." if text else NOTHING_SIMULATED
 
 
 def counted(number: int, thing: str) -> str:

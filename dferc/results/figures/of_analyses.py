@@ -3,34 +3,27 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dferc.results.figures.description import (
-    COLOURS,
-    MARKERS,
-    Axis,
-    Figure,
-    Panel,
-    Sample,
-    Series,
-    View,
-    counted,
-    simulation_sentence,
-)
+from dferc.results.figures.description import COLOURS, MARKERS, Axis, Figure, Panel, Sample, Series, View, counted
 
-SCORES = {
+LOOKS = {
     "accuracy": {"name": "accuracy", "colour": "blue", "marker": "circle"},
     "weighted_f1": {"name": "weighted F1", "colour": "vermilion", "marker": "diamond"},
+    "agreement": {"name": "agreement", "colour": "green", "marker": "square"},
+    "weight": {"name": "context weight", "colour": "purple", "marker": "square"},
+    "share": {"name": "share of utterances", "colour": "grey", "marker": "x"},
+    "by_modality": {"name": "by modality", "colour": "blue", "marker": "circle"},
+    "by_utterance": {"name": "by utterance", "colour": "vermilion", "marker": "diamond"},
 }
+SCORES = ("accuracy", "weighted_f1")
 MODALITIES = {
     "text": {"colour": "blue", "marker": "circle", "hatch": ""},
     "audio": {"colour": "vermilion", "marker": "diamond", "hatch": "/"},
     "visual": {"colour": "green", "marker": "square", "hatch": "."},
 }
 SCORE_AXIS = Axis(title="score", percent=True, limits=(0, 1.02), zoom=True)
-BESIDE = "no_crm"
-"""Run without context that is drawn beside the scores of the analysed run."""
+BESIDE = "no_crm"  # run without context that is drawn beside the scores of the analysed run
 LEVELS = {"projected": "before DDM: h", "modality_level": "modality level: a", "utterance_level": "utterance level: u"}
-READABLE = 0.12
-"""Smallest share whose bar has room for a label."""
+READABLE = 0.12  # smallest share whose bar has room for a label
 
 
 def analysis_figures(analyses: Mapping) -> list[Figure]:
@@ -75,14 +68,12 @@ def context(analyses: Mapping) -> Iterator[Figure]:
     x, y = Axis(title="context weight, mean of a fifth of the utterances"), Axis(title="agreement of the modalities")
     scores, agreement = [], []
     for name, run in analyses["context"]["runs"].items():
-        weights, bins, correlation = [cell["weight"] for cell in run["bins"]], run["bins"], run["correlation"]["mean"]
+        weights, correlation = [cell["weight"] for cell in run["bins"]], run["correlation"]["mean"]
         finding = "" if correlation is None else f"Pearson's correlation of agreement and weight: {correlation:.2f}."
-        look = {"line": "solid", "x_spread": _column(weights, "std")}
-        panel = Panel(series=[_series(_column(weights), bins, key, **look) for key in SCORES], x=x, y=SCORE_AXIS)
-        scores.append(_run_view(analyses, "context", panel, name, finding=finding))
-        look = {"name": "agreement", "colour": "green", "marker": "square", "line": "solid"}
-        panel = Panel(series=[_series(_column(weights), bins, "agreement", **look)], x=x, y=y)
-        agreement.append(_run_view(analyses, "context", panel, name, finding=finding))
+        for views, keys, axis in ((scores, SCORES, SCORE_AXIS), (agreement, ("agreement",), y)):
+            spread = _column(weights, "std") if keys is SCORES else None
+            series = [_series(_column(weights), run["bins"], key, line="solid", x_spread=spread) for key in keys]
+            views.append(_run_view(analyses, "context", Panel(series=series, x=x, y=axis), name, finding=finding))
     yield Figure("context-scores", "Scores by context weight", scores)
     yield Figure("context-agreement", "Agreement of the modalities by context weight", agreement)
 
@@ -90,13 +81,8 @@ def context(analyses: Mapping) -> Iterator[Figure]:
 def votes(analyses: Mapping) -> Iterator[Figure]:
     """Describe accuracy and context weight by the number of modalities whose classifiers agree."""
     lines = analyses["context"]["votes"]
-    looks = {
-        "accuracy": SCORES["accuracy"],
-        "weight": {"name": "context weight", "colour": "purple", "marker": "square"},
-        "share": {"name": "share of utterances", "colour": "grey", "marker": "x"},
-    }
     names = [f"{line['agreeing']} agree" for line in lines]
-    series = [_series(names, lines, key, line="solid", **look) for key, look in looks.items()]
+    series = [_series(names, lines, key, line="solid") for key in ("accuracy", "weight", "share")]
     panel = Panel(series=series, x=Axis(names=True, title="modalities whose classifiers agree"), y=Axis(from_zero=True))
     title = "Accuracy and context weight by how many modalities name the same class"
     yield Figure("votes", title, [_view(analyses, "context", panel)] if lines else [])
@@ -146,12 +132,8 @@ def calibration(analyses: Mapping) -> Iterator[Figure]:
 def silhouettes(analyses: Mapping) -> Iterator[Figure]:
     """Describe silhouettes before and after disentanglement."""
     levels = analyses["geometry"]["silhouette"]
-    looks = {
-        "by_modality": {"name": "by modality", "colour": "blue", "marker": "circle"},
-        "by_utterance": {"name": "by utterance", "colour": "vermilion", "marker": "diamond"},
-    }
     names = [level.replace("_", " ") for level in levels]
-    series = [_series(names, list(levels.values()), key, size=11, **look) for key, look in looks.items()]
+    series = [_series(names, list(levels.values()), key, size=11) for key in ("by_modality", "by_utterance")]
     panel = Panel(series=series, x=Axis(names=True), y=Axis(title="silhouette", from_zero=True))
     views = [_view(analyses, "geometry", panel)] if levels else []
     yield Figure("silhouette", "Silhouette before and after disentanglement", views)
@@ -206,8 +188,7 @@ def _run_view(analyses: Mapping, analysis: str, panel: Panel, run: str, *others:
 def _view(analyses: Mapping, analysis: str, panel: Panel, *runs: str, **more) -> View:
     """Return a view with its caption; without a run, of the run whose models are analysed."""
     runs = runs or (analyses["run"],)
-    split, utterances, dialogues = (analyses[key] for key in ("split", "labelled", "dialogue_count"))
-    sample = Sample(split, utterances, dialogues, simulation_sentence(analyses["simulated"]))
+    sample = Sample(*(analyses[key] for key in ("split", "labelled", "dialogue_count", "simulated")))
     basis = sample.basis(over_seeds(analyses, *runs), " and ".join(runs))
     return View(panel=panel, how=analyses[analysis]["how"], basis=basis, **more)
 
@@ -224,7 +205,7 @@ def over_seeds(analyses: Mapping, *runs: str) -> str:
 def _series(x: Sequence, cells: Sequence[Mapping], key: str, **look) -> Series:
     """Return the means of a number over the seeds, their standard deviations as bars, n on hovering."""
     numbers = [cell[key] for cell in cells]
-    look = SCORES.get(key, {}) | {"notes": [f"n = {number['n']:g}" for number in numbers]} | look
+    look = LOOKS[key] | {"notes": [f"n = {number['n']:g}" for number in numbers]} | look
     return Series(x=x, y=_column(numbers), y_spread=_column(numbers, "std"), **look)
 
 

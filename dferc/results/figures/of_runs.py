@@ -4,6 +4,7 @@ S seeds, C classes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,21 @@ CURVES = {"weighted_f1": "Weighted F1 by epoch", "loss": "Loss by epoch"}
 
 def class_figure(ablation: Ablation, sample: Sample) -> Figure:
     """Describe F1 of each class: every seed a mark, beside the reference's."""
-    reference = ablation.reference
-    views = []
+    reference, panels = ablation.reference, []
     for row in ablation.rows:
         series = [_class_marks(reference, reference.folder.name, colour="blue", marker="diamond-open")]
         if row.run is not reference:
             series.append(_class_marks(row.run, row.name, colour="vermilion", marker="circle"))
-        panel = Panel(series=series, x=Axis(title="F1 (%)", limits=(-2, 102)), y=Axis(names=True))
-        basis = sample.basis(counted(len(row.run.seeds), "seed"), row.name)
-        views.append(View(name=row.name, panel=panel, how=HOW_CLASSES, basis=basis))
-    return Figure("classes", "F1 per class", views)
+        panels.append(Panel(series=series, x=Axis(title="F1 (%)", limits=(-2, 102)), y=Axis(names=True)))
+    return Figure("classes", "F1 per class", _views(ablation, sample, panels, HOW_CLASSES))
+
+
+def _views(ablation: Ablation, sample: Sample, panels: Sequence[Panel], how: str) -> list[View]:
+    """Return a view of each run's panel."""
+    return [
+        View(name=row.name, panel=panel, how=how, basis=sample.basis(counted(len(row.run.seeds), "seed"), row.name))
+        for row, panel in zip(ablation.rows, panels, strict=True)
+    ]
 
 
 def _class_marks(run: FinishedRun, name: str, **look) -> Series:
@@ -52,17 +58,16 @@ def _class_marks(run: FinishedRun, name: str, **look) -> Series:
 
 def confusion_figure(ablation: Ablation, sample: Sample) -> Figure:
     """Describe row-normalised confusion matrices, one per run; classes that the split lacks have an empty row."""
-    views = []
+    panels = []
     for row in ablation.rows:
         classes, series = row.run.classes, []
         for emotion, support, count_C in zip(classes, row.run.support, confusion(row.run), strict=True):
             y = [round(value, 1) if support else None for value in 100 * count_C / max(support, 1)]
             notes = [f"{value:.1f} utterances" for value in count_C]
             series.append(Series(name=f"{emotion} ({support})", x=classes, y=y, notes=notes))
-        panel = Panel(kind="matrix", series=series, x=Axis(title="taken for"), y=Axis(title="true class", names=True))
-        basis = sample.basis(counted(len(row.run.seeds), "seed"), row.name)
-        views.append(View(name=row.name, panel=panel, how=HOW_CONFUSION, basis=basis))
-    return Figure("confusion", "Confusion matrix", views)
+        x, y = Axis(title="taken for"), Axis(title="true class", names=True)
+        panels.append(Panel(kind="matrix", series=series, x=x, y=y))
+    return Figure("confusion", "Confusion matrix", _views(ablation, sample, panels, HOW_CONFUSION))
 
 
 def confusion(run: FinishedRun) -> np.ndarray:
@@ -73,25 +78,19 @@ def confusion(run: FinishedRun) -> np.ndarray:
 
 
 def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figure]:
-    """Describe learning curves of every run in runs/<corpus> that has any (baselines have none).
-
-    Raises:
-        InputError: a history is no readable table.
-    """
+    """Describe learning curves of every run in runs/<corpus> that has any (baselines have none)."""
     histories = {row.name: _read_histories(folder / row.name, row.run.seeds) for row in ablation.rows}
-    splits = ablation.reference.card["splits"]
+    histories = {name: by_seed for name, by_seed in histories.items() if by_seed}
+    splits, figures = ablation.reference.card["splits"], []
     sizes = ", ".join(f"{name} n = {splits[name]['labelled']:,} labelled utterances" for name in SPLITS)
-    figures = []
-    for quantity, title in CURVES.items():
-        views = []
+    for quantity, title in CURVES.items() if histories else ():
+        x, y, views = Axis(title="epoch"), Axis(title=quantity.replace("_f1", " F1")), []
         for name, by_seed in histories.items():
-            if by_seed:
-                y = Axis(title=quantity.replace("_f1", " F1"))
-                panel = Panel(series=list(_curves(by_seed, quantity)), x=Axis(title="epoch"), y=y)
-                basis = f"Run {name}; {sizes}; {counted(len(by_seed), 'seed')}. {sample.simulated}"
-                views.append(View(name=name, panel=panel, how=HOW_CURVES, basis=basis))
+            panel = Panel(series=list(_curves(by_seed, quantity)), x=x, y=y)
+            basis = f"Run {name}; {sizes}; {counted(len(by_seed), 'seed')}. {sample.simulated}"
+            views.append(View(name=name, panel=panel, how=HOW_CURVES, basis=basis))
         figures.append(Figure(f"curve-{quantity}", title, views))
-    return [figure for figure in figures if figure.views]
+    return figures
 
 
 def _read_histories(folder: Path, seeds: Sequence[int]) -> dict[int, list[dict[str, float]]]:
@@ -125,5 +124,5 @@ def _curves(by_seed: Mapping[int, list[dict]], quantity: str) -> Iterator[Series
 
 
 def _means(seeds: Sequence[Sequence[float]]) -> list[float]:
-    longest = max(map(len, seeds), default=0)
-    return [float(np.mean([values[epoch] for values in seeds if len(values) > epoch])) for epoch in range(longest)]
+    """Return the mean of each epoch over the seeds that reached it."""
+    return [float(np.mean([value for value in values if value is not None])) for values in zip_longest(*seeds)]

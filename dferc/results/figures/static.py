@@ -7,6 +7,7 @@ simulated.
 import importlib.util
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,6 +37,8 @@ STYLE = (
     | {"grid.color": "#d9d9d9", "grid.linewidth": 0.5, "svg.hashsalt": "dferc"}
     | {"pdf.fonttype": 42}  # letters as text, as publishers want them
 )
+METADATA = {"pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}}
+"""Formats -> what is left out, so that the same numbers give the same bytes."""
 
 
 class Sheet(NamedTuple):
@@ -75,25 +78,18 @@ def write_figures(folder: Path, analyses: Mapping) -> list[Path]:
     printed = {figure.key: [view for view in figure.views if view.printed] for figure in analysis_figures(analyses)}
     written = []
     for name, sheet in SHEETS.items():
-        paths = [folder / f"{name}.{kind}" for kind in ("pdf", "png")]
+        paths = {kind: folder / f"{name}.{kind}" for kind in METADATA}
         if not printed.get(sheet.needed):
-            for path in paths:
+            for path in paths.values():
                 path.unlink(missing_ok=True)
             continue
         with rc_context(STYLE):
             views = [view for key in sheet.figures for view in printed.get(key, ())]
             canvas = draw_sheet(sheet, analyses["corpus"], views)
-            for path in paths:
-                _save(canvas, path)
-        written += paths
+            for kind, path in paths.items():
+                write_atomically(path, partial(canvas.savefig, format=kind, dpi=300, metadata=METADATA[kind]))
+        written += paths.values()
     return written
-
-
-def _save(canvas: "Canvas", path: Path) -> None:
-    """Save atomically and without a date, so that the same numbers give the same bytes."""
-    kind = path.suffix.removeprefix(".")
-    metadata = {"CreationDate": None, "ModDate": None} if kind == "pdf" else {"Software": None}
-    write_atomically(path, lambda temporary: canvas.savefig(temporary, format=kind, dpi=300, metadata=metadata))
 
 
 def draw_sheet(sheet: Sheet, corpus: str, views: Sequence[View]) -> "Canvas":
@@ -109,7 +105,7 @@ def draw_sheet(sheet: Sheet, corpus: str, views: Sequence[View]) -> "Canvas":
             axes.set_title(view.panel.heading)
         if one_scale:
             axes.label_outer()
-        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     canvas.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, columnspacing=1.2)
     canvas.supxlabel(caption(corpus, views, sheet.width_in), fontsize=6, color="#444444", x=0.01, ha="left")
     return canvas
@@ -135,7 +131,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
                 [names.index(value) + shift for value in column] if axis.names else column
                 for axis, column in ((panel.x, series.x), (panel.y, series.y))
             )
-            _draw_points(axes, series, *map(_numbers, values))
+            _draw_points(axes, series, *(np.array(column, dtype=float) for column in values))  # None becomes NaN
     for axis, letter in ((panel.x, "x"), (panel.y, "y")):
         _set_axis(axes, axis, letter, names)
     if panel.y.names:
@@ -145,9 +141,9 @@ def _draw(axes: "Axes", panel: Panel) -> None:
 def _draw_bars(axes: "Axes", all_series: Sequence[Series], names: Sequence[str]) -> None:
     left = np.zeros(len(names))
     for series in all_series:
-        rows, values = [names.index(name) for name in series.y], np.nan_to_num(_numbers(series.x))
-        style = {"color": _colour(series), "hatch": 3 * series.hatch, "edgecolor": "white", "linewidth": 0.4}
-        axes.barh(rows, values, left=left[rows], height=0.72, alpha=0.75, label=series.name, **style)
+        rows, values = [names.index(name) for name in series.y], np.nan_to_num(np.array(series.x, dtype=float))
+        style = {"color": HEX[COLOURS.index(series.colour)], "alpha": 0.75, "edgecolor": "white", "linewidth": 0.4}
+        axes.barh(rows, values, left=left[rows], height=0.72, hatch=3 * series.hatch, label=series.name, **style)
         for row, value, label in zip(rows, values, series.labels, strict=True):
             if label:
                 axes.text(left[row] + value / 2, row, label, ha="center", va="center", fontsize=6, bbox=BOX)
@@ -156,45 +152,37 @@ def _draw_bars(axes: "Axes", all_series: Sequence[Series], names: Sequence[str])
 
 
 def _draw_points(axes: "Axes", series: Series, x: np.ndarray, y: np.ndarray) -> None:
-    colour, is_open, one_size = _colour(series), series.marker.endswith("-open"), np.isscalar(series.size)
-    spreads = (spread and np.nan_to_num(_numbers(spread)) for spread in (series.y_spread, series.x_spread))
+    colour, is_open, one_size = HEX[COLOURS.index(series.colour)], "-open" in series.marker, np.isscalar(series.size)
+    spreads = (spread and np.nan_to_num(np.array(spread, dtype=float)) for spread in (series.y_spread, series.x_spread))
     style = {
         "color": colour,
         "marker": SYMBOLS[series.marker.removesuffix("-open")],
+        "markersize": series.size / 2 if one_size else 0,
+        "markerfacecolor": "white" if is_open else colour,
+        "markeredgecolor": colour if is_open else "none",
+        "linestyle": DASHES[series.line],
+        "linewidth": 0.6 * series.width,
+        "elinewidth": 0.7,
         "label": series.name if series.in_legend else None,
     }
-    style |= {"markerfacecolor": "white" if is_open else colour, "markersize": series.size / 2 if one_size else 0}
-    style |= {"linestyle": DASHES[series.line], "linewidth": 0.6 * series.width, "elinewidth": 0.7}
-    style |= {"markeredgecolor": colour if is_open else "none"}
     axes.errorbar(x, y, *spreads, rasterized=not series.line, **style)
     if not one_size:
         axes.scatter(x, y, np.square(series.size) / 6, color=colour, alpha=series.opacity, linewidths=0)
 
 
-def _numbers(values: Sequence[float | None]) -> np.ndarray:
-    """Return an array with NaN for None."""
-    return np.array(values, dtype=float)
-
-
-def _colour(series: Series) -> str:
-    return HEX[COLOURS.index(series.colour)]
-
-
 def _set_axis(axes: "Axes", axis: Axis, letter: str, names: Sequence[str]) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    drawn = getattr(axes, f"{letter}axis")
+    drawn, limits = getattr(axes, f"{letter}axis"), (0, None) if axis.from_zero else axis.limits
     drawn.set_label_text(axis.title)
     if axis.names:
         drawn.set_ticks(range(len(names)), names)
+        limits = (-0.5, len(names) - 0.5)
     elif axis.blank:
         drawn.set_ticks([])
     else:
         drawn.grid(True)
     if axis.percent:
         drawn.set_major_formatter(PercentFormatter(1, decimals=0))
-    limits = (0, None) if axis.from_zero else axis.limits
-    if axis.names:
-        limits = (-0.5, len(names) - 0.5)
     if limits and not axis.zoom:
         axes.set(**{f"{letter}lim": limits})

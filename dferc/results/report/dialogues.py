@@ -15,15 +15,11 @@ from dferc.store.rows import CachedCorpus
 
 
 def browser(ablation: Ablation, corpus: CachedCorpus) -> dict:
-    """Return the data that page/rows.js shows.
-
-    Raises:
-        InputError: predictions and features have different utterances.
-    """
+    """Return the data that page/rows.js shows; refuse predictions and features of different utterances."""
     reference, utterances = ablation.reference, corpus.utterances
     rows = np.flatnonzero(utterances.split == reference.split)
     ids = utterances.utterance_id[rows]
-    order = _order(ablation.reference.folder.name, reference, ids)
+    order = _order(reference, ids)
     absent = np.stack([~features.present[rows] for features in corpus.modalities.values()], axis=1)
     columns = {
         "id": ids,
@@ -41,28 +37,27 @@ def browser(ablation: Ablation, corpus: CachedCorpus) -> dict:
         "reference": reference.folder.name,
         "utterances": {name: column.tolist() for name, column in columns.items()}
         | {"absent": [np.flatnonzero(row).tolist() for row in absent]},
-        "runs": [_run(row.name, row.run, ids) for row in ablation.rows],
+        "runs": [_run(row.run, ids) for row in ablation.rows],
     }
 
 
-def _order(name: str, run: FinishedRun, ids: np.ndarray) -> list[int]:
+def _order(run: FinishedRun, ids: np.ndarray) -> list[int]:
     """Return the run's row of each id."""
     rows = {utterance: row for row, utterance in enumerate(run.utterance_id_T)}
-    differing = set(rows) ^ set(ids)
-    if differing:
+    if differing := set(rows) ^ set(ids):
         raise InputError(
-            f"{name}: its predictions and the features have different utterances, such as "
+            f"{run.folder.name}: its predictions and the features have different utterances, such as "
             f"{sorted(differing)[0]!r}. Score it again: `dferc evaluate`."
         )
     return [rows[utterance] for utterance in ids]
 
 
-def _run(name: str, run: FinishedRun, ids: np.ndarray) -> dict:
+def _run(run: FinishedRun, ids: np.ndarray) -> dict:
     """Return means over the seeds in whole percent, flat, and each seed's class; None where the run has no value."""
-    order = _order(name, run, ids)
+    order = _order(run, ids)
     probability_SNC, weight_SN = run.probability_STC[:, order], run.context_weight_ST[:, order]
     return {
-        "name": name,
+        "name": run.folder.name,
         "seeds": list(run.seeds),
         "modalities": list(run.modalities),
         "probability": _percent(probability_SNC),

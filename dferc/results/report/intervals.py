@@ -6,20 +6,16 @@ from collections.abc import Sequence
 from dferc.results.compare import Ablation, Difference
 
 WIDTH = 180
-EDGE = 14
-"""Pixels left free at either end, for the numbers of the scale."""
+EDGE = 14  # pixels left free at either end, for the numbers of the scale
 TICKS = 5
-LIMIT = 0.25
-"""End of the scale on either side: a baseline that is far off must not squeeze the variants into dots."""
+LIMIT = 0.25  # end of the scale on either side: a baseline that is far off must not squeeze the variants into dots
 
 
 def drawn_intervals(ablation: Ablation, after: int) -> dict | None:
-    """Return the differences in weighted F1 of all rows as positions in pixels, to be drawn after a column.
+    """Return the differences in weighted F1 of all rows, drawn after a column; None where nothing is compared.
 
-    Returns:
-        width, after, zero; ticks: positions with their numbers in percent; rows: by name `mean` (None beyond the
-        scale), the ends of `dialogues` and `seeds` (None where there is no interval), and `beyond`: on which sides the
-        row leaves the scale. None where nothing is compared.
+    Positions are in pixels. `mean` is None beyond the scale, `beyond` names the sides on which a row leaves it, and the
+    ends of `dialogues` and `seeds` are None where there is no interval.
     """
     differences = {row.name: row.comparison.differences["weighted_f1"] for row in ablation.rows if row.comparison}
     if not differences:
@@ -32,30 +28,28 @@ def drawn_intervals(ablation: Ablation, after: int) -> dict | None:
         return round(EDGE + (min(max(value, low), high) - low) * scale, 1)
 
     def draw(difference: Difference) -> dict:
-        intervals = {name: getattr(difference, name) for name in ("dialogues", "seeds")}
-        ends = {name: one and (place(one.low), place(one.high)) for name, one in intervals.items()}
+        dialogues, seeds = (over and (place(over.low), place(over.high)) for over in difference[1:])
         beyond = {"left": min(_values(difference)) < low, "right": max(_values(difference)) > high}
         return {
             "mean": place(difference.mean) if low <= difference.mean <= high else None,
             "beyond": [side for side, is_beyond in beyond.items() if is_beyond],
-            **ends,
+            "dialogues": dialogues,
+            "seeds": seeds,
         }
 
+    percents = ticks(100 * low, 100 * high)
     return {
         "width": WIDTH,
         "after": after,
         "zero": place(0.0),
-        "ticks": [
-            (place(value / 100), f"{value:+g}".replace("-", "−") if value else "0")
-            for value in ticks(100 * low, 100 * high)
-        ],
+        "ticks": [(place(tick / 100), f"{tick:+g}".replace("-", "−") if tick else "0") for tick in percents],
         "rows": {name: draw(difference) for name, difference in differences.items()},
     }
 
 
 def _values(difference: Difference) -> list[float]:
-    intervals = filter(None, (difference.dialogues, difference.seeds))
-    return [difference.mean, *(end for interval in intervals for end in (interval.low, interval.high))]
+    mean, *intervals = difference
+    return [mean, *(end for interval in filter(None, intervals) for end in (interval.low, interval.high))]
 
 
 def ticks(low: float, high: float) -> Sequence[float]:

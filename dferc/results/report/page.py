@@ -4,20 +4,23 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from dferc.core import VERSION
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
-from dferc.results.ablation_table import caption, class_table, difference_heading, main_table, method_notes, notes
 from dferc.results.analyses.document import limits, read_analyses
-from dferc.results.compare import Ablation, collect
-from dferc.results.figures.description import counted
+from dferc.results.compare import Ablation, collect, scores_of
+from dferc.results.figures.description import Sample, counted
 from dferc.results.figures.of_analyses import analysis_figures
 from dferc.results.figures.of_runs import class_figure, confusion_figure, curve_figures
 from dferc.results.report.dialogues import browser
 from dferc.results.report.intervals import drawn_intervals
-from dferc.results.report.summary import sample_of, summary
-from dferc.results.text_tables import NONE, TextTable
+from dferc.results.runs import FinishedRun, simulated
+from dferc.results.tables import SCORES, as_note, caption, class_table, main_table, method_notes
+from dferc.results.text_tables import NONE, TextTable, mean_cell
 from dferc.store.hdf5 import read_corpus
+from dferc.store.inspection import inspect_corpus
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
 
@@ -31,12 +34,8 @@ except ModuleNotFoundError as error:
 PAGE = Path(__file__).parent / "page"
 
 
-def write_page(path: Path, features: Path, runs: Path, *, split: str = "test", against: str = "full") -> None:
-    """Write reports/<corpus>/index.html from features/<corpus> and runs/<corpus>.
-
-    Raises:
-        InputError: a run or the features are missing or damaged, or they do not belong together.
-    """
+def write_page(path: Path, features: Path, runs: Path, *, split: str | None = None, against: str = "full") -> None:
+    """Write reports/<corpus>/index.html from features/<corpus> and runs/<corpus>."""
     page = render(page_data(read_corpus(features), runs, collect(runs, split, against), path.parent / "analyses.json"))
     write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
@@ -46,13 +45,13 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     sample = sample_of(ablation)
     about = summary(ablation, corpus, sample)
     card, table = about["card"], main_table(ablation)
+    published = [[row[0], *row[2:5]] for row in table.rows[table.published :]]  # name and scores are all they have
     analyses = read_analyses(path, sample.split, card["card"])
     figures = {
         "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
         "analyses": analysis_figures(analyses) if analyses else [],
         "training": curve_figures(runs, ablation, sample),
     }
-    how = method_notes(ablation)
     return {
         "version": VERSION,
         "summary": about,
@@ -61,18 +60,62 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         "features": features_table(card),
         "makers": {name: maker(features["identity"]) for name, features in card["modalities"].items()},
         "main_table": table._replace(rows=table.rows[: table.published]),
-        "published_table": published_table(table),
+        "published_table": TextTable(["system", *table.header[2:5]], published, len(published)),
         "class_table": class_table(ablation),
-        "intervals": drawn_intervals(ablation, table.header.index(difference_heading(ablation))),
+        "intervals": drawn_intervals(ablation, 2 + len(SCORES)),
         "caption": caption(ablation),
-        "how": how,
-        "mind": notes(ablation)[len(how) :],
+        "how": method_notes(ablation),
+        "mind": list(map(as_note, ablation.notes)),
         "basis": sample.basis(counted(len(ablation.reference.seeds), "seed")),
         "limits": limits(analyses) if analyses else [],
         "figures": figures,
         "figures_data": [asdict(figure) for group in figures.values() for figure in group],
         "browser": browser(ablation, corpus),
     }
+
+
+def sample_of(ablation: Ablation) -> Sample:
+    """Return the utterances behind the numbers of a report."""
+    run = ablation.reference
+    simulations = list(simulated({row.name: row.run for row in ablation.rows}))
+    return Sample(run.split, len(run.labelled.actual_T), run.dialogues, simulations)
+
+
+def summary(ablation: Ablation, corpus: CachedCorpus, sample: Sample) -> dict:
+    """Return the data of the page's first section; refuse features of another protocol than the runs'."""
+    run, card = ablation.reference, inspect_corpus(corpus)
+    if card["card"] != run.card["card"]:
+        raise InputError(
+            f"the features are of protocol card {card['card']} ({card['protocol']}), {run.folder} of "
+            f"{run.card['card']} ({run.card['protocol']}): texts and labels would be those of another corpus. "
+            "Name the features that the runs were trained on with --features."
+        )
+    scores = scores_of(run)
+    return {
+        "corpus": ablation.corpus,
+        "split": run.split,
+        "reference": run.folder.name,
+        "seeds": len(run.seeds),
+        "runs": len(ablation.rows),
+        "utterances": sample.utterances,
+        "dialogues": sample.dialogues,
+        "headline": [(SCORES[name], mean_cell(scores[name])) for name in ("weighted_f1", "macro_f1", "accuracy")],
+        "simulated": sample.simulated,
+        "warn": bool(sample.simulations),
+        "card": card,
+        "zero_f1": [sentence for row in ablation.rows if (sentence := zero_f1(row.name, row.run))],
+    }
+
+
+def zero_f1(name: str, run: FinishedRun) -> str:
+    """Return which classes some seed never gets right though the split has them; empty where there is none."""
+    never_SC = (run.scores.f1_C == 0) & (run.support > 0)
+    seeds = counted(len(run.seeds), "seed")
+    classes = [
+        f"{run.classes[index]} ({never_SC[:, index].sum()} of {seeds}, n = {run.support[index]})"
+        for index in np.flatnonzero(never_SC.any(axis=0))
+    ]
+    return f"{name}: {', '.join(classes)}" if classes else ""
 
 
 def render(data: dict) -> str:
@@ -92,12 +135,6 @@ def splits_table(card: dict) -> TextTable:
     return TextTable(["in the split", *SPLITS], rows, len(rows))
 
 
-def published_table(table: TextTable) -> TextTable:
-    """Return the published rows of the ablation table alone: name and scores, which is all they have."""
-    rows = [[row[column] for column in (0, 2, 3, 4)] for row in table.rows[table.published :]]
-    return TextTable(["system", *table.header[2:5]], rows, len(rows))
-
-
 def features_table(card: dict) -> TextTable:
     """Return width and presence of each modality's features."""
     rows = []
@@ -110,6 +147,5 @@ def features_table(card: dict) -> TextTable:
 def maker(identity: dict) -> str:
     """Return the identity of a features file in a line, without hashes, which mean nothing to people."""
     shown = {name: value for name, value in identity.items() if name not in ("rows_hash", "model")}
-    return "; ".join(
-        f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in shown.items()
-    )
+    lines = (f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in shown.items())
+    return "; ".join(lines)

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from dferc.cli.main import main
 from dferc.core.errors import InputError
-from dferc.results.ablation_table import caption, main_table, notes, write_tables
 from dferc.results.compare import collect, compare
 from dferc.results.published import published_scores
 from dferc.results.runs import read_run
 from dferc.results.statistics import holm, mcnemar
+from dferc.results.tables import caption, main_table, notes, write_tables
 from dferc.results.text_tables import TextTable, latex, markdown
 from tests.helpers.common import make_utterances
 from tests.helpers.finished_runs import guess, write_run

@@ -16,8 +16,8 @@ from dferc.core.errors import InputError
 from dferc.evaluation.evaluate import predict
 from dferc.evaluation.predict import load_run
 from dferc.model.dferc import Outputs
-from dferc.results.analyses import SCHEMA
 from dferc.results.analyses.context import analyse_context, count_votes
+from dferc.results.analyses.document import SCHEMA
 from dferc.results.analyses.geometry import MOST_ROWS, analyse_geometry, embed, levels_of, sample_rows, silhouettes
 from dferc.results.analyses.inside import Inside, look_into
 from dferc.results.analyses.missing import (

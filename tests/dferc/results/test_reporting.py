@@ -19,8 +19,7 @@ from dferc.results.figures.of_analyses import analysis_figures
 from dferc.results.figures.of_runs import confusion, confusion_figure, curve_figures
 from dferc.results.report.dialogues import browser
 from dferc.results.report.intervals import EDGE, LIMIT, WIDTH, drawn_intervals, ticks
-from dferc.results.report.page import write_page
-from dferc.results.report.summary import sample_of, summary, zero_f1
+from dferc.results.report.page import sample_of, summary, write_page, zero_f1
 from dferc.results.runs import read_run
 from dferc.store.hdf5 import read_corpus
 from tests.helpers.common import make_utterances

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from dferc.core.errors import InputError
-from dferc.results.corpus_runs import align
-from dferc.results.runs import choose_split, read_run
+from dferc.results.runs import align, choose_split, read_run
 from dferc.store.rows import Utterances
 from tests.helpers.common import make_utterances
 from tests.helpers.finished_runs import guess, write_run

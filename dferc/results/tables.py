@@ -1,0 +1,178 @@
+"""The ablation table, as CSV, Markdown, LaTeX and on the terminal; the comparison of two runs, on it and as plain data.
+
+CSV and plain data are between 0 and 1; the tables for people are in percent.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dferc.core.console import console
+from dferc.core.files import write_atomically
+from dferc.core.tables import write_csv
+from dferc.results import text_tables
+from dferc.results.compare import Ablation, Comparison, class_notes, scores_of, seed_notes
+from dferc.results.published import SOURCES, Published, published_scores
+from dferc.results.runs import FinishedRun, simulated_features
+from dferc.results.statistics import RESAMPLES, Interval
+from dferc.results.text_tables import NONE, TextTable, difference_cell, interval_cell, mean_cell, p_cell
+
+HOW = (
+    "Mean ± standard deviation over the seeds, in percent; each model was selected on validation. "
+    "Δ: a score less the reference's over the seeds of both, with 95 % intervals over dialogues "
+    f"({RESAMPLES:,} bootstrap resamples of whole dialogues, seeds held) and over seeds (paired t). "
+    "p: two-sided, of no difference in weighted F1 (McNemar: accuracy); over dialogues from the same bootstrap, over "
+    "seeds from the paired t-test, over utterances from McNemar's exact test on the class that the seeds choose "
+    "together (utterances taken for independent: too sure where errors come in runs)."
+)
+HOLM = "Each p is Holm-corrected over the rows compared."
+
+SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
+"""Scores of whole splits -> their headings."""
+
+COMPARED = ("95 % over dialogues", "95 % over seeds", "p, dialogues", "p, seeds", "p, McNemar")
+"""Headings of the columns that follow the difference."""
+
+
+def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
+    """Write ablation.csv, .md and .tex; return their paths."""
+    paths = [folder / f"ablation.{kind}" for kind in ("csv", "md", "tex")]
+    rows = list(_csv_rows(ablation))
+    write_csv(paths[0], list(rows[0]), rows)
+    for path, document in zip(paths[1:], (text_tables.markdown, text_tables.latex), strict=True):
+        text = document(caption(ablation), (main_table(ablation), class_table(ablation)), notes(ablation))
+        write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+    return paths
+
+
+def show_ablation(ablation: Ablation) -> None:
+    """Print the table and its notes."""
+    for table in (main_table(ablation), class_table(ablation)):
+        console.print(text_tables.terminal(caption(ablation), table))
+    for note in notes(ablation):
+        console.print(note, markup=False)
+
+
+def caption(ablation: Ablation) -> str:
+    """Return corpus, split, size and protocol, and which features are simulated."""
+    run = ablation.reference
+    size = f"{len(run.labelled.actual_T)} utterances in {run.dialogues} dialogues"
+    about = f"{ablation.corpus}, {run.split} ({size}; protocol card {run.card['card']}: {run.card['protocol']})"
+    return "; ".join([about, *ablation.simulated])
+
+
+def notes(ablation: Ablation) -> list[str]:
+    """Return how the numbers were computed, and what a reader must know about these runs."""
+    return [*method_notes(ablation), *map(as_note, ablation.notes)]
+
+
+def method_notes(ablation: Ablation) -> list[str]:
+    """Return how the numbers were computed."""
+    return [HOW, HOLM, *([SOURCES] if _published(ablation) else [])]
+
+
+def as_note(sentence: str) -> str:
+    """Return a sentence on one line, marked as a note."""
+    return f"Note: {' '.join(sentence.split()).removesuffix('.')}."
+
+
+def main_table(ablation: Ablation) -> TextTable:
+    """Return scores, differences in weighted F1 and tests: a row per run, then the published ones."""
+    rows = []
+    for name, run, comparison, corrected in ablation.rows:
+        scores = scores_of(run)
+        row = [name, str(len(run.seeds)), *(mean_cell(scores[score]) for score in SCORES)]
+        if comparison is None:
+            row += ["reference", *[NONE] * len(COMPARED)]
+        else:
+            mean, *intervals = comparison.differences["weighted_f1"]
+            row += [difference_cell(mean), *map(interval_cell, intervals), *map(p_cell, corrected)]
+        rows.append(row)
+    for published in _published(ablation):
+        values = [getattr(published, score) for score in SCORES]
+        cells = [NONE if value is None else f"{value:.2f}" for value in values]
+        rows.append([f"{published.system} ({published.source})", NONE, *cells, NONE, *[NONE] * len(COMPARED)])
+    header = ["", "seeds", *SCORES.values(), f"Δ to {ablation.reference.folder.name}", *COMPARED]
+    return TextTable(header, rows, len(ablation.rows))
+
+
+def class_table(ablation: Ablation) -> TextTable:
+    """Return F1 per class, with the class's utterances in the heading."""
+    run = ablation.reference
+    header = ["F1", *(f"{name} ({count})" for name, count in zip(run.classes, run.support, strict=True))]
+    rows = []
+    for row in ablation.rows:
+        scores = scores_of(row.run)
+        rows.append([row.name, *(mean_cell(scores.get(f"f1_{name}")) for name in run.classes)])
+    return TextTable(header, rows, len(rows))
+
+
+def _published(ablation: Ablation) -> tuple[Published, ...]:
+    """Return the published rows; none beside simulated features, which scores of recordings do not measure."""
+    comparable = ablation.reference.split == "test" and not ablation.simulated
+    return published_scores(ablation.reference.card) if comparable else ()
+
+
+def _csv_rows(ablation: Ablation) -> Iterator[dict]:
+    """Yield every number, a row per run and per published line; empty where there is no such number."""
+    classes, nothing = ablation.reference.classes, dict.fromkeys(Interval._fields)
+    for name, run, comparison, corrected in ablation.rows:
+        scores, weighted = scores_of(run), comparison and comparison.differences["weighted_f1"]
+        cells: dict = {"name": name, "published": "", "seeds": len(run.seeds)}
+        for score in (*SCORES, *(f"f1_{emotion}" for emotion in classes)):
+            values = scores.get(score)
+            cells[score] = None if values is None else float(values.mean())
+            cells[f"{score}_std"] = None if values is None or len(values) < 2 else float(values.std(ddof=1))
+        cells |= {"compared_seeds": comparison and len(comparison.seeds), "difference": weighted and weighted.mean}
+        for over in ("dialogues", "seeds"):
+            interval = weighted and getattr(weighted, over)
+            values = interval._asdict() if interval else nothing
+            cells |= {f"{over}_{part}": value for part, value in values.items()}
+            cells[f"{over}_p_holm"] = corrected and getattr(corrected, over)
+        cells["mcnemar_p"] = comparison and comparison.mcnemar
+        cells["mcnemar_p_holm"] = corrected and corrected.mcnemar
+        yield cells
+    for line in _published(ablation):
+        printed = {score: getattr(line, score) for score in SCORES}
+        fractions = {score: None if value is None else value / 100 for score, value in printed.items()}
+        yield dict.fromkeys(cells) | {"name": line.system, "published": line.source} | fractions
+
+
+def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) -> None:
+    """Print two runs side by side, each over all its seeds, and their difference over the seeds of both."""
+    header = ["", *(f"{run.folder} ({len(run.seeds)})" for run in (one, two)), "Δ", *COMPARED[:2]]
+    scores, others, rows = scores_of(one), scores_of(two), []
+    for name, (mean, *intervals) in comparison.differences.items():
+        title = f"F1 {name.removeprefix('f1_')}" if name.startswith("f1_") else name.replace("_f1", " F1")
+        difference = [difference_cell(mean), *map(interval_cell, intervals)]
+        rows.append([title, mean_cell(scores[name]), mean_cell(others[name]), *difference])
+    table = TextTable(header, rows, len(rows))
+    console.print(text_tables.terminal(f"{one.split}: {one.folder} less {two.folder}", table))
+    dialogues, seeds, mcnemar = map(p_cell, comparison.p_values)
+    over = f"weighted F1 over dialogues {dialogues}, over seeds {seeds}"
+    console.print(f"p of no difference: {over}; accuracy by McNemar {mcnemar}")
+    console.print(f"protocol card {one.card['card']}: {one.card['protocol']}", markup=False)
+    console.print(f"{HOW} Intervals of single scores and classes are not corrected for their number.", markup=False)
+    features = simulated_features({str(run.folder): run for run in (one, two)})
+    for note in (*features, *seed_notes(str(one.folder), one, two, comparison), *class_notes(two)):
+        console.print(as_note(note), markup=False)
+
+
+def comparison_json(one: FinishedRun, two: FinishedRun, comparison: Comparison) -> dict:
+    """Return the comparison as plain data, between 0 and 1."""
+    scores, others = scores_of(one), scores_of(two)
+    return {
+        "card": one.card["card"],
+        "split": one.split,
+        "runs": [str(one.folder), str(two.folder)],
+        "seeds": list(comparison.seeds),
+        "mcnemar_p": comparison.mcnemar,
+        "scores": {
+            name: {
+                "means": [float(scores[name].mean()), float(others[name].mean())],
+                "difference": difference.mean,
+                "dialogues": difference.dialogues and difference.dialogues._asdict(),
+                "seeds": difference.seeds and difference.seeds._asdict(),
+            }
+            for name, difference in comparison.differences.items()
+        },
+    }
