@@ -70,5 +70,5 @@ constraints: setup ## write constraints.txt from the installed packages
 	@{ head -2 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep '==' | sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
 
-clean: ## delete unfinished work (.scratch), but no results
+clean: ## delete the caches of unfinished and finished work (.scratch), but no results
 	rm -rf .scratch

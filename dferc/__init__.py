@@ -4,8 +4,8 @@
     >>> table = dferc.load("runs/meld/full").predict("features/mine")
     >>> table.to_csv("mine.csv")
 
-Light by design: torch, numpy, h5py, click. The package never imports `pipeline` (stage 1, media -> features); the HDF5
-files of `features/<corpus>/` are the only door between the two.
+Light by design: PyTorch, h5py and a few small packages, none of the media libraries. The package never imports
+`pipeline` (stage 1, media -> features); the HDF5 files of `features/<corpus>/` are the only interface of the two.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """Parity with the authors' own head: every number of every golden file, whatever its sizes and constants.
 
-The files are in `$DFERC_GOLDEN`, by default `../shared/golden` beside the repository; docs/method.md, "What a golden
-file holds", lists their content.
+The files are in `$DFERC_GOLDEN`, by default `../shared/golden` beside the repository: inputs, weights, outputs, losses and
+gradients of the authors' code.
 """
 
 import json
@@ -123,7 +123,7 @@ def run(golden: dict) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
         "loss": losses.total,
         "contribution": outputs.contribution_MN.T,
         "similarity": outputs.agreement_N,
-        "refused": outputs.refused,
+        "refused": outputs.classified_NK,
         "logits": outputs.logits_NC,
     }
     return model, found

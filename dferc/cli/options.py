@@ -12,7 +12,9 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 CORPUS = click.option(
     "--corpus", type=CorpusName(), required=True, help="Its block in params.yaml; its folder in --features."
 )
-VARIANT = click.option("--variant", default="full", show_default=True, help="An ablation row (see README).")
+VARIANT = click.option(
+    "--variant", default="full", show_default=True, help="An ablation row, such as no_crm (docs/training.md)."
+)
 FEATURES = click.option(
     "--features", type=FOLDER, default=Path("features"), show_default=True, help="Holds a folder per corpus."
 )

@@ -1,9 +1,9 @@
 """The paper's model (arXiv 2308.04502; docs/method.md), one idea per file.
 
-    dferc.py      the whole model on one screen, and `build_model`
-    layers.py     §1 initialisation, dropout and the MLP that every part uses
+    dferc.py      §1 projection; the whole model in one file, and `build_model`
+    layers.py     initialisation (§6), dropout and the MLP that every part uses
     ddm.py        §2 dual-level disentanglement and its contrastive losses
-    cfm.py        §3 contribution-aware fusion and its loss
+    cfm.py        §3 contribution-aware fusion (its loss: losses.py)
     alignment.py  §4 prototypes, alignment loss and the agreement of modalities
     crm.py        §5 context refusion; lstm.py is its recurrence
     losses.py     §6 the training loss: add a term here

@@ -54,8 +54,8 @@ class ContextRefusion(nn.Module):
         else:
             context_NF = neighbours(self.lstm(fused_NF, layout), layout)
         # [f ; w * context], [N, 2F]. fused_NF may be bfloat16 under autocast, the weight is float32.
-        refused = torch.cat([fused_NF, weight_N.to(fused_NF.dtype).unsqueeze(-1) * context_NF], dim=-1)
-        return self.classifier(refused), refused, weight_N
+        classified_NK = torch.cat([fused_NF, weight_N.to(fused_NF.dtype).unsqueeze(-1) * context_NF], dim=-1)
+        return self.classifier(classified_NK), classified_NK, weight_N
 
 
 def neighbours(o_NF: Tensor, layout: Layout) -> Tensor:

@@ -42,7 +42,7 @@ class Outputs(NamedTuple):
     utterance_MNH: Tensor | None  # u_m, DDM's utterance level; None where switched off
     disentangled_MNH: Tensor  # r_m = a_m + u_m
     aligned_MNA: Tensor  # z_m, in the alignment space
-    refused: Tensor  # the classifier's input, [N, 8H]
+    classified_NK: Tensor  # the classifier's input, [N, 8H]
 
 
 class DFERC(nn.Module):
@@ -105,7 +105,7 @@ class DFERC(nn.Module):
         fusion = self.fuse(e_MNE, present_MN)  # §3: f, [N, 2E]
         z_MNA = self.align(e_MNE)  # §4: z_m = mlp_align,m(e_m), [M, N, A]
         s_N = agreement(z_MNA, present_MN)  # §4: detached, so CRM does not train the alignment
-        logits_NC, refused, weight_N = self.refuse(fusion.fused_NF, s_N, layout)  # §5
+        logits_NC, classified_NK, weight_N = self.refuse(fusion.fused_NF, s_N, layout)  # §5
         return Outputs(
             logits_NC=logits_NC,
             contribution_MN=fusion.contribution_MN,
@@ -117,7 +117,7 @@ class DFERC(nn.Module):
             utterance_MNH=u_MNH,
             disentangled_MNH=r_MNH,
             aligned_MNA=z_MNA,
-            refused=refused,
+            classified_NK=classified_NK,
         )
 
 

@@ -1,1 +1,1 @@
-"""`dferc report`: finished runs as one HTML file that needs no network (`pip install 'dferc[report]'`)."""
+"""`dferc report`: finished runs as one HTML file that needs no network (`pip install '.[report]'`)."""

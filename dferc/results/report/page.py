@@ -29,7 +29,7 @@ try:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 except ModuleNotFoundError as error:
-    raise InputError(f"the report needs {error.name}, which is not installed: pip install 'dferc[report]'") from None
+    raise InputError(f"the report needs {error.name}, which is not installed: pip install '.[report]'") from None
 
 PAGE = Path(__file__).parent / "page"
 

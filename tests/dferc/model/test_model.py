@@ -92,7 +92,7 @@ def test_features_of_absent_modalities_are_ignored():
     assert not present.all()
     changed = {m: x.masked_fill(~present[i].unsqueeze(-1), 50.0) for i, (m, x) in enumerate(features.items())}
     for name, value in model(features, present, layout)._asdict().items():
-        if name.endswith(("logits_NC", "contribution_MN", "agreement_N", "refused")):
+        if name.endswith(("logits_NC", "contribution_MN", "agreement_N", "classified_NK")):
             assert torch.equal(value, getattr(model(changed, present, layout), name)), name
 
 
