@@ -17,27 +17,16 @@ HAAR_CENTRE, HAAR_SIDE = (0.0, 0.08), 2.65
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expression:
-    """Departure of a face from rest; all 0 is at rest.
+    """Departure of a face from rest; all 0 is at rest."""
 
-    Attributes:
-        inner_brow: inner ends of the brows up (1) or down (-1).
-        outer_brow: outer ends of the brows up or down.
-        eye: eyes wide (1) or shut (-1).
-        corners: mouth corners up (1) or down (-1).
-        open: mouth open, 0 to 1.
-        wide: mouth wide (1) or narrow (-1).
-        wrinkle: nose wrinkled, upper lip up, 0 to 1.
-        smirk: one corner up alone, 0 to 1.
-    """
-
-    inner_brow: float = 0.0
-    outer_brow: float = 0.0
-    eye: float = 0.0
-    corners: float = 0.0
-    open: float = 0.0
-    wide: float = 0.0
-    wrinkle: float = 0.0
-    smirk: float = 0.0
+    inner_brow: float = 0.0  # inner ends of the brows up (1) or down (-1)
+    outer_brow: float = 0.0  # outer ends of the brows up (1) or down (-1)
+    eye: float = 0.0  # eyes wide (1) or shut (-1)
+    corners: float = 0.0  # mouth corners up (1) or down (-1)
+    open: float = 0.0  # mouth open, 0 to 1
+    wide: float = 0.0  # mouth wide (1) or narrow (-1)
+    wrinkle: float = 0.0  # nose wrinkled, upper lip up, 0 to 1
+    smirk: float = 0.0  # one corner up alone, 0 to 1
 
 
 EXPRESSIONS = {

@@ -22,27 +22,16 @@ LONGEST_S, EDGE_S = 1.9, 0.06
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manner:
-    """Sound of an emotion, as departures from a neutral voice.
+    """Sound of an emotion, as departures from a neutral voice."""
 
-    Attributes:
-        pitch: shift of the pitch, in semitones.
-        swing: rise and fall within a syllable, in semitones.
-        slope: drift of the pitch over the utterance, in semitones.
-        level: loudness, in dB.
-        tempo: log2 of the speaking rate.
-        tilt: weakening of the upper harmonics, as an exponent.
-        breath: share of noise in the voice.
-        tremor: fast wobble of the pitch, in semitones.
-    """
-
-    pitch: float
-    swing: float
-    slope: float
-    level: float
-    tempo: float
-    tilt: float
-    breath: float
-    tremor: float
+    pitch: float  # shift of the pitch, in semitones
+    swing: float  # rise and fall within a syllable, in semitones
+    slope: float  # drift of the pitch over the utterance, in semitones
+    level: float  # loudness, in dB
+    tempo: float  # log2 of the speaking rate
+    tilt: float  # weakening of the upper harmonics, as an exponent
+    breath: float  # share of noise in the voice
+    tremor: float  # fast wobble of the pitch, in semitones
 
 
 MANNERS = {
