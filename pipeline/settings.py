@@ -121,10 +121,7 @@ _OPTIONS = {
 }
 _PREPARE = {
     adapter: create_model(
-        f"Prepare{adapter.capitalize()}",
-        __base__=Prepare,
-        adapter=(Literal[adapter], ...),
-        options=(options, ...),
+        f"Prepare{adapter.capitalize()}", __base__=Prepare, adapter=(Literal[adapter], ...), options=(options, ...)
     )
     for adapter, options in _OPTIONS.items()
 }

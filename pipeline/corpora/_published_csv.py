@@ -5,7 +5,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -34,9 +34,8 @@ _CP1252[0xA0] = " "
 
 
 class PublishedTable(NamedTuple):
-    """Path of one split's CSV, its rows in order of their keys, and the number of lines whose encoding was mended."""
+    """Rows of one split's CSV in order of their keys, and the number of lines whose encoding was mended."""
 
-    path: Path
     rows: dict[Key, dict[str, str]]
     mended: int
 
@@ -50,8 +49,14 @@ def list_files(raw: Path, corpus: str) -> list[Path]:
     return sorted(Path(folder, name) for folder, _, names in walk for name in names if not name.startswith("._"))
 
 
-def find_table(raw: Path, files: Sequence[Path], wanted: str, corpus: str, hashes: Collection[str] = ()) -> Path:
-    """Return the CSV named `wanted`; of several, one with a known hash, or any if all are equal."""
+def find_tables(
+    raw: Path, files: Sequence[Path], pattern: str, corpus: str, hashes: Collection[str] = ()
+) -> dict[str, Path]:
+    """Return the CSV of each split, named by a pattern; of several, one with a known hash, or any if all are equal."""
+    return {split: _find_table(raw, files, pattern.format(split), corpus, hashes) for split in NAMES}
+
+
+def _find_table(raw: Path, files: Sequence[Path], wanted: str, corpus: str, hashes: Collection[str]) -> Path:
     named = [path for path in files if path.name.lower() == wanted]
     if not named:
         present = ", ".join(str(path.relative_to(raw)) for path in files[:5]) or "nothing"
@@ -70,14 +75,7 @@ def find_table(raw: Path, files: Sequence[Path], wanted: str, corpus: str, hashe
 def read_published(
     path: Path, columns: Sequence[str], key: Sequence[str], fault_of: Callable[[dict[str, str]], str | None]
 ) -> PublishedTable:
-    """Read and check one CSV.
-
-    Args:
-        path: the file.
-        columns: required columns besides the key.
-        key: columns of whole numbers that name a row.
-        fault_of: returns any further fault of a row, or None.
-    """
+    """Read and check one CSV: its columns, the whole numbers of its key, and what `fault_of` finds in a row."""
     text, mended = _decode(path)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows, faults = {}, []
@@ -101,7 +99,7 @@ def read_published(
     refuse(path, faults)
     if not rows:
         raise InputError(f"{path} has a header and no rows.")
-    return PublishedTable(path, dict(sorted(rows.items())), mended)
+    return PublishedTable(dict(sorted(rows.items())), mended)
 
 
 def number_fault(row: Mapping[str, str], columns: Sequence[str]) -> str | None:
@@ -153,11 +151,15 @@ def grouped_problem(where: str, paths: Sequence[PurePath], kind: str, consequenc
     return [Problem(where=where, file=paths[0].as_posix(), problem=problem, consequence=consequence)]
 
 
-def encoding_and_clip_notes(tables: Mapping[str, PublishedTable], unused_clips: int) -> Iterator[Note]:
-    """Yield the notes that all published CSVs share, for the protocol card."""
+def nonzero_notes(tables: Mapping[str, PublishedTable], unused_clips: int, *further: Note) -> list[Note]:
+    """Return the notes that all published CSVs share, and further ones, without those that count nothing."""
     mended = sum(table.mended for table in tables.values())
-    yield Note(action="repaired", what="lines of the CSVs", count=mended, why="cp1252 punctuation, now Unicode's")
-    yield Note(action="dropped", what="clips", count=unused_clips, why="no row of the CSVs names them")
+    notes = (
+        Note(action="repaired", what="lines of the CSVs", count=mended, why="cp1252 punctuation, now Unicode's"),
+        Note(action="dropped", what="clips", count=unused_clips, why="no row of the CSVs names them"),
+        *further,
+    )
+    return [note for note in notes if note.count]
 
 
 def published_counts(names: Sequence[str], *rows: Sequence[int]) -> SplitCounts:
@@ -173,48 +175,42 @@ def count_labels(
     for split, table in tables.items():
         labels = Counter(label_of(row, column) for row in table.rows.values())
         dialogues = len({key[:dialogue_numbers] for key in table.rows})
-        counts[split] = {"dialogues": dialogues, "utterances": len(table.rows)} | {
-            name: labels[name] for name in classes
+        counts[split] = {
+            "dialogues": dialogues,
+            "utterances": len(table.rows),
+            **{name: labels[name] for name in classes},
         }
     return counts
 
 
-def count_problems(counts: SplitCounts, published: SplitCounts, files: Mapping[str, str]) -> list[Problem]:
-    """List counts that differ from the published ones; counts that nobody published are not compared."""
+def compare_counts(
+    corpus: str,
+    counts: SplitCounts,
+    published: SplitCounts,
+    files: Mapping[str, str],
+    further: Mapping[str, Sequence[object]],
+) -> tuple[str, list[Problem]]:
+    """Print the counts beside the published ones, and further cells per split.
+
+    Returns:
+        the splits for the protocol, and a problem per count that differs; what nobody published is not compared.
+    """
+    table = Table("", *counts, title=f"{corpus} (where they differ: found / published)")
+    for name in counts["train"]:
+        pairs = [(of_split[name], published[split].get(name, of_split[name])) for split, of_split in counts.items()]
+        table.add_row(name, *(str(one) if one == two else f"[bold red]{one} / {two}[/]" for one, two in pairs))
+    for name, cells in further.items():
+        table.add_row(name, *map(str, cells))
+    console.print(table)
     kept = "kept as found; scores are not comparable with published ones"
-    return [
+    problems = [
         Problem(split, files[split], f"count differs: {name} {counts[split][name]}, published {count}", kept)
         for split, expected in published.items()
         for name, count in expected.items()
         if counts[split][name] != count
     ]
-
-
-def describe_splits(counts: SplitCounts, published: SplitCounts) -> str:
-    """Return the splits for the protocol: as published, or an own selection."""
-    if not count_problems(counts, published, dict.fromkeys(published, "")):
-        return "published splits"
+    if not problems:
+        return "published splits", []
+    console.print(f"[bold yellow]note:[/] not the published {corpus}'s counts: scores are not comparable with papers.")
     sizes = ", ".join(f"{split} {of_split['utterances']}" for split, of_split in counts.items())
-    return f"own selection ({sizes} utterances)"
-
-
-def print_split_counts(
-    corpus: str, counts: SplitCounts, published: SplitCounts, further: Mapping[str, Sequence[object]]
-) -> None:
-    """Print the counts beside the published ones, and further cells per split."""
-    table = Table("", *counts, title=f"{corpus} (where they differ: found / published)")
-    differ = False
-    for name in next(iter(counts.values())):
-        cells = []
-        for split, of_split in counts.items():
-            count, expected = of_split[name], published[split].get(name, of_split[name])
-            differ |= count != expected
-            cells.append(str(count) if count == expected else f"[bold red]{count} / {expected}[/]")
-        table.add_row(name, *cells)
-    for name, cells in further.items():
-        table.add_row(name, *map(str, cells))
-    console.print(table)
-    if differ:
-        console.print(
-            f"[bold yellow]note:[/] not the published {corpus}'s counts: scores are not comparable with papers."
-        )
+    return f"own selection ({sizes} utterances)", problems

@@ -51,10 +51,7 @@ PROTOCOLS = {
         per_session=(1365, 1348, 1533, 1512, 1622),
     ),
     "4way-5531": Protocol(
-        classes=_FOUR,
-        promotes=False,
-        per_class=(1636, 1084, 1708, 1103),
-        per_session=(1085, 1023, 1151, 1031, 1241),
+        classes=_FOUR, promotes=False, per_class=(1636, 1084, 1708, 1103), per_session=(1085, 1023, 1151, 1031, 1241)
     ),
 }
 
