@@ -20,10 +20,9 @@ from pipeline.corpora.iemocap.protocol import (
 from pipeline.corpora.iemocap.release import SESSIONS, Release, Turn
 from pipeline.settings import IemocapOptions
 
-_OWN = "kept as found; scores are not comparable with published ones"
-_OWN_PROMOTED = (
-    "promoted by the same rule, from the votes that are there; scores are not comparable with published ones"
-)
+_INCOMPARABLE = "scores are not comparable with published ones"
+_OWN = f"kept as found; {_INCOMPARABLE}"
+_OWN_PROMOTED = f"promoted by the same rule, from the votes that are there; {_INCOMPARABLE}"
 _RULE = "Happiness alone has the most votes: every label of the raters, the first of each actor's own"
 
 
