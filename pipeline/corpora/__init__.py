@@ -19,9 +19,6 @@ from dferc.store.rows import Note
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare
 
-IMPORTED = "import"
-"""Stands in place of an adapter where features can only be imported."""
-
 _LISTED = 10
 """Faults of a file that its error message lists; the others are counted."""
 
@@ -67,10 +64,9 @@ def read(raw: str | Path, settings: Prepare) -> RawCorpus:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, csv.Error) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [f"{module.__file__}, line {frame.lineno}" for frame in frames if frame.filename == module.__file__]
+        lines = [f", line {frame.lineno}" for frame in frames if frame.filename == module.__file__]
         raise InputError(
-            f"{lines[-1] if lines else module.__file__}: the adapter failed on {raw} "
-            f"({type(error).__name__}: {error}). "
+            f"{module.__file__}{''.join(lines[-1:])}: the adapter failed on {raw} ({type(error).__name__}: {error}). "
             "Mend the adapter, or the file that it was reading; --debug shows where it was."
         ) from error
     if not isinstance(corpus, RawCorpus):
@@ -81,24 +77,20 @@ def read(raw: str | Path, settings: Prepare) -> RawCorpus:
 
 
 def verify_adapter(adapter: str) -> None:
-    """Raise InputError if there is no adapter of that name."""
-    if adapter == IMPORTED:
+    """Raise InputError if there is no adapter of that name; `import` stands for features that are only imported."""
+    if adapter == "import":
         raise InputError(
             "prepare.adapter: this corpus has no media to make features from; `dferc import FILE…` brings its "
             "features, and `dferc train --corpus NAME` trains on them. Take it out of `corpora` in params.yaml."
         )
-    known = adapter_names()
+    # A leading underscore marks a helper module.
+    known = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
     if adapter not in known:
         raise InputError(
             f"prepare.adapter: no adapter {adapter!r}: pipeline/corpora/{adapter}.py does not exist; there are: "
             f"{', '.join(known)}.{did_you_mean(adapter, known)} Correct it in params.yaml, or write one (see "
             "CONTRIBUTING.md)."
         )
-
-
-def adapter_names() -> list[str]:
-    """List the adapters that exist as files; a leading underscore marks a helper module."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def refuse(where: object, faults: Sequence[str]) -> None:
