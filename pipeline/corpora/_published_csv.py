@@ -53,23 +53,25 @@ def find_tables(
     raw: Path, files: Sequence[Path], pattern: str, corpus: str, hashes: Collection[str] = ()
 ) -> dict[str, Path]:
     """Return the CSV of each split, named by a pattern; of several, one with a known hash, or any if all are equal."""
-    return {split: _find_table(raw, files, pattern.format(split), corpus, hashes) for split in NAMES}
-
-
-def _find_table(raw: Path, files: Sequence[Path], wanted: str, corpus: str, hashes: Collection[str]) -> Path:
-    named = [path for path in files if path.name.lower() == wanted]
-    if not named:
-        present = ", ".join(str(path.relative_to(raw)) for path in files[:5]) or "nothing"
-        raise InputError(
-            f"{raw}: no {wanted} anywhere below it (found {len(files)} file(s): {present}). {corpus}'s three CSVs are "
-            f"needed; data/raw/{corpus.lower()}/README.md says where to get them."
-        )
-    contents = {path: file_hash(path) for path in named}
-    known = [path for path in named if contents[path] in hashes]
-    if not known and len(set(contents.values())) > 1:
-        listed = ", ".join(str(path.relative_to(raw)) for path in named)
-        raise InputError(f"{raw}: {len(named)} files of the name {wanted} that differ: {listed}. Leave one of them.")
-    return (known or named)[0]
+    tables = {}
+    for split in NAMES:
+        wanted = pattern.format(split)
+        named = [path for path in files if path.name.lower() == wanted]
+        if not named:
+            present = ", ".join(str(path.relative_to(raw)) for path in files[:5]) or "nothing"
+            raise InputError(
+                f"{raw}: no {wanted} anywhere below it (found {len(files)} file(s): {present}). {corpus}'s three CSVs "
+                f"are needed; data/raw/{corpus.lower()}/README.md says where to get them."
+            )
+        contents = {path: file_hash(path) for path in named}
+        known = [path for path in named if contents[path] in hashes]
+        if not known and len(set(contents.values())) > 1:
+            paths = ", ".join(str(path.relative_to(raw)) for path in named)
+            raise InputError(
+                f"{raw}: {len(named)} files of the name {wanted} that differ: {listed}. Leave one of them."
+            )
+        tables[split] = (known or named)[0]
+    return tables
 
 
 def read_published(
@@ -104,10 +106,8 @@ def read_published(
 
 def number_fault(row: Mapping[str, str], columns: Sequence[str]) -> str | None:
     """Describe the first of these columns that holds no whole number; None if all do."""
-    for column in columns:
-        if not re.fullmatch(r"[0-9]+", row[column].strip()):
-            return f"{column} is {row[column]!r}, expected a whole number"
-    return None
+    wrong = [column for column in columns if not re.fullmatch(r"[0-9]+", row[column].strip())]
+    return f"{wrong[0]} is {row[wrong[0]]!r}, expected a whole number" if wrong else None
 
 
 def _decode(path: Path) -> tuple[str, int]:
@@ -121,11 +121,9 @@ def _decode(path: Path) -> tuple[str, int]:
         except UnicodeDecodeError:
             line = data.decode("latin-1").translate(_CP1252)  # latin-1 maps bytes to the same code points
             mended += 1
-        undefined = re.search(r"[\x80-\x9f]", line)
-        if undefined:
-            raise InputError(
-                f"{path}, line {number}: the byte {ord(undefined[0]):#x} is neither UTF-8 nor cp1252: {line!r}"
-            )
+        if undefined := re.search(r"[\x80-\x9f]", line):
+            code = f"{ord(undefined[0]):#x}"
+            raise InputError(f"{path}, line {number}: the byte {code} is neither UTF-8 nor cp1252: {line!r}")
         lines.append(line)
     return "\n".join(lines), mended
 
@@ -147,8 +145,7 @@ def grouped_problem(where: str, paths: Sequence[PurePath], kind: str, consequenc
     if not paths:
         return []
     listed = ", ".join(path.name for path in paths[:20]) + (", …" if len(paths) > 20 else "")
-    problem = f"{kind}: {len(paths)} ({listed})"
-    return [Problem(where=where, file=paths[0].as_posix(), problem=problem, consequence=consequence)]
+    return [Problem(where, paths[0].as_posix(), f"{kind}: {len(paths)} ({listed})", consequence)]
 
 
 def nonzero_notes(tables: Mapping[str, PublishedTable], unused_clips: int, *further: Note) -> list[Note]:

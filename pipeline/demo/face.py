@@ -79,17 +79,14 @@ def draw_look(rng: np.random.Generator) -> FaceLook:
     """Draw the look of a made-up person."""
     skins = ((172, 198, 236), (150, 182, 226), (130, 168, 214), (112, 148, 198), (96, 132, 184))
     hairs = ((30, 28, 26), (34, 48, 70), (46, 80, 120), (100, 165, 205), (70, 70, 74), (28, 42, 96))
+    shapes = {"length": (0.95, 1.06), "eye_gap": (0.95, 1.05), "eye_size": (0.92, 1.1)}
+    shapes |= {"brow_weight": (0.8, 1.3), "nose": (0.9, 1.12), "mouth": (0.92, 1.08)}
     return FaceLook(
         skin=skins[rng.integers(len(skins))],
         hair=hairs[rng.integers(len(hairs))],
         clothes=tuple(float(level) for level in rng.uniform(40, 190, 3)),
         iris=tuple(float(level) for level in rng.uniform(20, 90, 3)),
-        length=float(rng.uniform(0.95, 1.06)),
-        eye_gap=float(rng.uniform(0.95, 1.05)),
-        eye_size=float(rng.uniform(0.92, 1.1)),
-        brow_weight=float(rng.uniform(0.8, 1.3)),
-        nose=float(rng.uniform(0.9, 1.12)),
-        mouth=float(rng.uniform(0.92, 1.08)),
+        **{name: float(rng.uniform(*bounds)) for name, bounds in shapes.items()},
         long_hair=bool(rng.random() < 0.5),
     )
 
