@@ -19,8 +19,7 @@ from dferc.store.rows import Note
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare
 
-_LISTED = 10
-"""Faults of a file that its error message lists; the others are counted."""
+_LISTED = 10  # faults of a file that its error message lists; the others are counted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,18 +17,12 @@ from dferc.core.errors import InputError, did_you_mean
 from dferc.core.problems import Problem
 from pipeline.corpora import refuse
 
-TextRow = dict[str, str]
-"""One row by column name; "" where the table has no value."""
-
-_ALIASES = {"start_s": "start", "end_s": "end"}
-"""Other names of our columns: those of data/<corpus>/utterances.csv."""
+TextRow = dict[str, str]  # one row by column name; "" where the table has no value
+_ALIASES = {"start_s": "start", "end_s": "end"}  # other names of our columns: those of data/<corpus>/utterances.csv
 
 _CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d+)?)")
-_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
-"""Characters that no later file could hold."""
-
-_EXCEL = re.compile(r"sep=([,;\t])\s*")
-"""Excel's line above the header, which names the separator."""
+_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")  # characters that no later file could hold
+_EXCEL = re.compile(r"sep=([,;\t])\s*")  # Excel's line above the header, which names the separator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,14 +19,9 @@ from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import refuse
 
-NAMES = dict(zip(("train", "dev", "test"), SPLITS, strict=True))
-"""The authors' name of each split, and ours."""
-
-Key = tuple[int, ...]
-"""The numbers that name a row, unique within a split."""
-
-SplitCounts = Mapping[str, Mapping[str, int]]
-"""Counts by name, per split (the authors' name)."""
+NAMES = dict(zip(("train", "dev", "test"), SPLITS, strict=True))  # the authors' name of each split, and ours
+Key = tuple[int, ...]  # the numbers that name a row, unique within a split
+SplitCounts = Mapping[str, Mapping[str, int]]  # counts by name, per split (the authors' name)
 
 # The CSVs of MELD's tar carry cp1252's punctuation as C1 control characters (0x92 for an apostrophe).
 _CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
@@ -67,9 +62,7 @@ def find_tables(
         known = [path for path in named if contents[path] in hashes]
         if not known and len(set(contents.values())) > 1:
             paths = ", ".join(str(path.relative_to(raw)) for path in named)
-            raise InputError(
-                f"{raw}: {len(named)} files of the name {wanted} that differ: {listed}. Leave one of them."
-            )
+            raise InputError(f"{raw}: {len(named)} files of the name {wanted} that differ: {paths}. Leave one of them.")
         tables[split] = (known or named)[0]
     return tables
 

@@ -31,8 +31,7 @@ PUBLISHED = {
 
 _KEY = ("Season", "Episode", "Scene_ID", "Utterance_ID")
 _CLIP = re.compile(r"sea(\d+)_ep(\d+)_sc(\d+)_utt(\d+)\.mp4", re.IGNORECASE)
-_LONGEST_LIST = 1000
-"""Most characters of a list of speakers; longer ones are not given to Python's parser."""
+_LONGEST_LIST = 1000  # most characters of a list of speakers; longer ones are not given to Python's parser
 
 
 def read(raw: Path, settings: Prepare) -> RawCorpus:

@@ -18,8 +18,7 @@ TINY_S = 0.05
 # Without cpu-independent, x264's fast paths gave other bytes from run to run, on one thread as well.
 _PICTURE_OPTIONS = {"crf": "27", "preset": "veryfast", "x264-params": "threads=1:cpu-independent=1"}
 _SOUND_BITRATE = 64_000
-_VOICE_KEY, _FACE_KEY, _LOOK_KEY = 2, 3, 4
-"""Keys of the random streams (0: the plan, 1: the words)."""
+_VOICE_KEY, _FACE_KEY, _LOOK_KEY = 2, 3, 4  # keys of the random streams (0: the plan, 1: the words)
 
 
 def make_clip(seed: int, row: plan.PlannedUtterance) -> bytes | None:

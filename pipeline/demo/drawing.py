@@ -10,8 +10,7 @@ import numpy as np
 from pipeline.demo.face import FACE_PX, Expression, FaceLook, Pose
 
 _OVERSAMPLE = 2
-_SHIFT = 4
-"""Fractional bits of OpenCV's drawing coordinates."""
+_SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 
 def draw_face(canvas: np.ndarray, look: FaceLook, expression: Expression, pose: Pose) -> np.ndarray:

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-WIDTH, HEIGHT = 160, 120
-"""Size of a picture, in pixels."""
-
-FACE_PX = 31.0
-"""Half the width of a face of size 1, in pixels."""
+WIDTH, HEIGHT = 160, 120  # size of a picture, in pixels
+FACE_PX = 31.0  # half the width of a face of size 1, in pixels
 
 HAAR_CENTRE, HAAR_SIDE = (0.0, 0.08), 2.65
 """Centre and side of the cascade's square around a drawn face, in half face widths (measured on the demo's frames)."""
@@ -41,8 +38,7 @@ EXPRESSIONS = {
 }
 """The demo's emotions, and the two more of FER+."""
 
-EXPRESSION_SCATTER = 0.12
-"""Standard deviation of each part of an expression from one picture series to the next."""
+EXPRESSION_SCATTER = 0.12  # standard deviation of each part of an expression from one picture series to the next
 
 BLUR_PX, NOISE, DIMMING = 2.2, 7.0, 0.35
 """At reliability 0: blur, noise (grey levels) and share of the light that is lost; next to none at 1."""

@@ -21,14 +21,9 @@ SIZES = {"Training": 900, "PublicTest": 150, "PrivateTest": 150}
 
 SIDE_PX, ANNOTATORS = 48, 10
 
-UNCLEAR, NOT_A_FACE = 0.04, 0.02
-"""Shares of images whose votes go to unknown and to not-a-face."""
-
-STRENGTHS = (0.35, 1.0)
-"""Range of the strength of the shown emotion; picture quality follows it."""
-
-JITTER = 0.05
-"""Shift and scale of the cut around the face, as a share of its side; the cascade is no steadier."""
+UNCLEAR, NOT_A_FACE = 0.04, 0.02  # shares of images whose votes go to unknown and to not-a-face
+STRENGTHS = (0.35, 1.0)  # range of the strength of the shown emotion; picture quality follows it
+JITTER = 0.05  # shift and scale of the cut around the face, as a share of its side; the cascade is no steadier
 
 _FACE_SET_KEY = 5
 

@@ -15,19 +15,15 @@ import numpy as np
 
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
-CLASSES = ("neutral", "joy", "sadness", "anger", "fear", "surprise")
-"""Emotions of the demo."""
+CLASSES = ("neutral", "joy", "sadness", "anger", "fear", "surprise")  # emotions of the demo
 
 PROTOCOL = "synthetic demo corpus, 6 emotions, split by dialogue; no real people, no real speech"
 
 TRANSCRIPT_COLUMNS = ("utterance_id", "dialogue_id", "position", "speaker", "emotion", "split", "text", "clip")
 """Columns of transcripts.csv."""
 
-INERTIA = 0.75
-"""Probability that an utterance keeps the emotion of the one before it."""
-
-NEUTRAL_WEIGHT = 1.8
-"""Weight of a turn to neutral against 1 for any other emotion."""
+INERTIA = 0.75  # probability that an utterance keeps the emotion of the one before it
+NEUTRAL_WEIGHT = 1.8  # weight of a turn to neutral against 1 for any other emotion
 
 RELIABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RELIABILITY_WEIGHTS = (3, 3, 3, 2, 2, 1, 1, 1, 2, 2)
@@ -36,21 +32,16 @@ RELIABILITY_WEIGHTS = (3, 3, 3, 2, 2, 1, 1, 1, 2, 2)
 TRUTH_AT_ZERO, TRUTH_FULL_FROM = 0.3, 0.6
 """Probability of showing the true emotion at reliability 0; it rises linearly to 1 at the reliability of the second."""
 
-DIALOGUES = {"train": 35, "validation": 10, "test": 15}
-"""Dialogues per split, in this order."""
-
-LENGTHS = tuple(range(13, 3, -1))
-"""Utterances per dialogue, used in turn, then shuffled over the dialogues."""
+DIALOGUES = {"train": 35, "validation": 10, "test": 15}  # dialogues per split, in this order
+LENGTHS = tuple(range(13, 3, -1))  # utterances per dialogue, used in turn, then shuffled over the dialogues
 
 SPEAKERS_PER_DIALOGUE = (2, 4)
-TURN_TAKING = 0.85
-"""Probability that another speaker goes on."""
+TURN_TAKING = 0.85  # probability that another speaker goes on
 
 CAST = ("Ada", "Björn", "Chloé", "Dmitri", "Élodie", "Femi", "Grażyna", "Hiro", "İpek", "João", "Kōji", "Lena")
 """Made-up speakers; each has a voice and a face of its own."""
 
-MIN_PER_CLASS = 6
-"""Labelled utterances that every class has in every split."""
+MIN_PER_CLASS = 6  # labelled utterances that every class has in every split
 
 NO_FACE, NO_SOUND, NO_PICTURE = "no face", "no sound track", "no picture stream"
 CORRUPT, MISSING, TINY = "truncated file", "missing file", "0.05 s"
@@ -68,11 +59,8 @@ LOST = {
 """Modalities that an awkward clip lacks; their planted reliability is 0."""
 
 SINGLE_UTTERANCE_DIALOGUE = 20
-UNLABELLED = ((23, 1), (52, 2))
-"""(dialogue, utterance) that carry no emotion label."""
-
-GAPS = {(26, 2): 3, (47, 1): 1}
-"""(dialogue, utterance) -> positions that are skipped before it."""
+UNLABELLED = ((23, 1), (52, 2))  # (dialogue, utterance) that carry no emotion label
+GAPS = {(26, 2): 3, (47, 1): 1}  # (dialogue, utterance) -> positions that are skipped before it
 
 
 class Planted(NamedTuple):

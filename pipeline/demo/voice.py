@@ -8,16 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 RATE_HZ = 16_000
-HARMONICS = 24
-"""K, harmonics of the tone; those above 7.5 kHz are silent."""
+HARMONICS = 24  # K, harmonics of the tone; those above 7.5 kHz are silent
 
 VOWELS_HZ = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))
 """Formants of a, i, u, e, o (Peterson and Barney's men)."""
 
 BANDWIDTHS_HZ = (90, 120, 180)
 
-LONGEST_S, EDGE_S = 1.9, 0.06
-"""Longest speech, and the quiet before and after it."""
+LONGEST_S, EDGE_S = 1.9, 0.06  # longest speech, and the quiet before and after it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +44,8 @@ MANNERS = {
 SCATTER = Manner(pitch=1.2, swing=0.8, slope=1.5, level=2, tempo=0.12, tilt=0.12, breath=0.03, tremor=0.15)
 """Standard deviation of each departure from one utterance to the next."""
 
-ROOM_DB = (-38.0, -14.0)
-"""Background noise against the voice at reliability 1 and 0."""
-
-SOFT_DB = -7.0
-"""Loudness of the voice at reliability 0."""
+ROOM_DB = (-38.0, -14.0)  # background noise against the voice at reliability 1 and 0
+SOFT_DB = -7.0  # loudness of the voice at reliability 0
 
 
 def base_pitch(speaker: int, cast: int) -> float:

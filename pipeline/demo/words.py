@@ -2,8 +2,7 @@
 
 import numpy as np
 
-CLAUSES = 2
-"""Clauses per utterance; each is a cue of the shown emotion with probability = reliability, else vague."""
+CLAUSES = 2  # clauses per utterance; each is a cue of the shown emotion with probability = reliability, else vague
 
 TOPICS = (
     "the train to Malmö", "the letter", "your brother", "the café on the corner", "Zoë's concert", "the old house",

@@ -54,8 +54,7 @@ COSMIC_VALIDATION = (
 )  # fmt: skip
 """Validation dialogues of COSMIC and TelME, in sessions 1 to 4: 647 of 5810 turns."""
 
-VALIDATION_SHARE = 0.1
-"""Share of the training dialogues, for `random-10pct`."""
+VALIDATION_SHARE = 0.1  # share of the training dialogues, for `random-10pct`
 
 
 def votes(turn: Turn) -> Counter[str]:

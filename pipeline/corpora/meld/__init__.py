@@ -22,8 +22,7 @@ CLASSES = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
 SENTIMENTS = ("neutral", "positive", "negative")
 """MELD's own class ids are positions here (some toolkits use another order)."""
 
-LABELS = {"emotion": CLASSES, "sentiment": SENTIMENTS}
-"""Classes by the option `labels`."""
+LABELS = {"emotion": CLASSES, "sentiment": SENTIMENTS}  # classes by the option `labels`
 
 PUBLISHED = {
     ("multiparty", "emotion"): csvs.published_counts(

@@ -14,11 +14,8 @@ from dferc.core.problems import Problem
 from pipeline.corpora import refuse
 from pipeline.corpora._own_tables import TableRow, read_text
 
-EMPTY_CUE = "empty cue"
-"""Kind of problem of a cue that is left out."""
-
-_LONGEST_NAME = 3
-"""Most words of a speaker's name before a colon; more is a sentence."""
+EMPTY_CUE = "empty cue"  # kind of problem of a cue that is left out
+_LONGEST_NAME = 3  # most words of a speaker's name before a colon; more is a sentence
 
 _ARROW = "-->"
 _TIMING = re.compile(rf"\s*(\S+)\s*{_ARROW}\s*(\S+)(\s.*)?")
