@@ -26,35 +26,24 @@ _LISTED = 10  # faults of a file that its error message lists; the others are co
 class RawCorpus:
     """Rows, classes and protocol of a raw corpus; everything that depends on the media is left for `prepare`.
 
-    Attributes:
-        classes: class names; their order is the class ids.
-        protocol: labels, splits and exclusions; two scores are comparable only under the same protocol.
-        utterances: dialogues contiguous, utterances in order; `media` relative to the raw folder and set wherever a
-            clip is expected, present or not, and empty in all rows of a corpus without clips; `start_s` and `end_s`
-            where the utterance lies in a longer file (`end_s` 0: up to its end); likewise `sound` with its span where
-            the sound is a file of its own; `region` where the speaker is in a part of the picture; `has_audio` and
-            `has_video` False.
-        problems: faults in transcripts and labels, with their consequences.
-        notes: rows that the adapter dropped, promoted, merged, repaired or knowingly kept, for the protocol card.
-        speaker_independent: the protocol claims that no speaker of the test split occurs in another split; `speaker`
-            must then name persons, across the whole corpus ("Ses01F", not "F").
+    Dialogues are contiguous, utterances in order. `media` is relative to the raw folder and set wherever a clip is
+    expected, present or not, and empty in all rows of a corpus without clips; `start_s` and `end_s` where the utterance
+    lies in a longer file (`end_s` 0: up to its end); likewise `sound` with its span where the sound is a file of its
+    own; `region` where the speaker is in a part of the picture; `has_audio` and `has_video` False.
     """
 
-    classes: tuple[str, ...]
-    protocol: str
+    classes: tuple[str, ...]  # class names; their order is the class ids
+    protocol: str  # labels, splits and exclusions; two scores are comparable only under the same protocol
     utterances: list[Utterance]
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)  # faults in transcripts and labels, with their consequences
+    notes: list[Note] = field(default_factory=list)  # rows dropped, promoted, merged, repaired or knowingly kept
+    # The protocol claims that no speaker of the test split occurs in another split; `speaker` must then name persons,
+    # across the whole corpus ("Ses01F", not "F").
     speaker_independent: bool = False
 
 
 def read(raw: str | Path, settings: Prepare) -> RawCorpus:
-    """Read the raw corpus in a folder with the adapter that the `prepare` section names.
-
-    Raises:
-        InputError: no such adapter, or it cannot read the corpus (missing folder, missing column, unknown label …), or
-            it is itself at fault.
-    """
+    """Read a raw corpus with the adapter that `prepare` names; InputError if that fails, whatever is at fault."""
     verify_adapter(settings.adapter)
     module = importlib.import_module(f"{__name__}.{settings.adapter}")
     try:

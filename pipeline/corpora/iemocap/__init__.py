@@ -79,6 +79,7 @@ def _utterance(
     # The crop is within the left half of the split screen for the actor that the dialogue names, else in the right.
     half = 0.0 if turn.speaker == turn.dialogue[5] else 0.5
     left, top, right, bottom = options.crop
+    region = Region(half + left / 2, top, half + right / 2, bottom)
     return Utterance(
         utterance_id=turn.turn_id,
         dialogue_id=turn.dialogue,
@@ -87,9 +88,6 @@ def _utterance(
         emotion=emotion,
         split=split,
         text=turn.text,
-        media=video,
-        start_s=turn.start_s if video else 0.0,
-        end_s=turn.end_s if video else 0.0,
-        region=Region(half + left / 2, top, half + right / 2, bottom) if video else Region(),
         sound=sound,
+        **({"media": video, "start_s": turn.start_s, "end_s": turn.end_s, "region": region} if video else {}),
     )

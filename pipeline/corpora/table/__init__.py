@@ -1,5 +1,6 @@
 """Your own corpus: a table of utterances beside a folder of clips, or videos with subtitles (docs/own-data.md)."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ from pipeline.corpora.table.videos import read_videos
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare, TableOptions
 
-_FROM_SUBTITLES = "subtitles"
 _SPLIT_NAMES = {
     **{name: name for name in SPLITS},
     **{"training": "train", "testing": "test", "eval": "test"},
@@ -32,7 +32,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     options = settings.options
     if not raw.is_dir():
         raise InputError(f"{raw}: no such folder. Put the table and the media there, or name it with --raw.")
-    from_subtitles = options.table == _FROM_SUBTITLES
+    from_subtitles = options.table == "subtitles"
     rows, problems = read_videos(raw, options) if from_subtitles else read_table(raw / options.table)
     refuse(raw, list(_media_faults(raw, rows)))
     classes = _classes(raw, rows, options)
@@ -41,10 +41,11 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         dialogues[row.dialogue_id].append(row)
     splits, origin = _splits(raw, dialogues, options)
     utterances = _utterances(raw, dialogues, splits)
-    problems += [problem for rows in dialogues.values() for problem in _row_problems(rows)]
-    label_source = options.labels if from_subtitles and options.labels != "none" else options.table
-    problems += _label_problems(utterances, label_source)
-    source = _FROM_SUBTITLES if from_subtitles else "table"
+    problems += itertools.chain.from_iterable(map(_row_problems, dialogues.values()))
+    problems += _label_problems(
+        utterances, options.labels if from_subtitles and options.labels != "none" else options.table
+    )
+    source = options.table if from_subtitles else "table"
     return RawCorpus(
         classes=classes,
         protocol=f"own {source}, {len(classes)} classes, {origin}" if classes else f"own {source}, unlabelled",
@@ -63,7 +64,7 @@ def _utterances(raw: Path, dialogues: Dialogues, splits: dict[str, str]) -> list
             if name in rows_by_id:
                 faults.append(f"{row.where}: the utterance_id {name!r} is that of {rows_by_id[name]} already")
             rows_by_id[name] = row.where
-            usable = row.media and not _ends_at_zero(row)
+            media = {"media": row.media, "start_s": row.start_s or 0.0, "end_s": row.end_s or 0.0}
             utterances.append(
                 Utterance(
                     utterance_id=name,
@@ -73,9 +74,7 @@ def _utterances(raw: Path, dialogues: Dialogues, splits: dict[str, str]) -> list
                     emotion=row.emotion,
                     split=splits[dialogue],
                     text=row.text,
-                    media=row.media if usable else "",
-                    start_s=(row.start_s or 0.0) if usable else 0.0,
-                    end_s=(row.end_s or 0.0) if usable else 0.0,
+                    **(media if row.media and not _ends_at_zero(row) else {}),
                 )
             )
     refuse(raw, faults)

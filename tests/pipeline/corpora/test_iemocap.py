@@ -10,7 +10,6 @@ from click.testing import CliRunner
 from dferc.core.errors import InputError
 from dferc.store.hdf5 import read_utterances
 from pipeline import corpora, prepare
-from pipeline.corpora.iemocap import account as _iemocap_account
 from pipeline.corpora.iemocap import protocol as _iemocap_protocol
 from pipeline.corpora.iemocap.protocol import COSMIC_VALIDATION, PROMOTED_SHA256, PROTOCOLS, hash_of, is_promoted
 from pipeline.corpora.iemocap.release import Turn, read_release
@@ -190,7 +189,7 @@ def test_other_promoted_turns_than_the_fields_are_reported_and_kept(raw, monkeyp
     assert "promoted turns differ" in _kinds(read(raw))
     assert "promoted turns differ" not in _kinds(read(raw, protocol="6way-7380"))
     ids = "Ses01F_impro03_F002\nSes01F_impro03_F003\nSes01F_impro03_M000"
-    monkeypatch.setattr(_iemocap_account, "PROMOTED_SHA256", hashlib.sha256(ids.encode()).hexdigest())
+    monkeypatch.setattr(_iemocap_protocol, "PROMOTED_SHA256", hashlib.sha256(ids.encode()).hexdigest())
     assert "promoted turns differ" not in _kinds(read(raw))
 
 
