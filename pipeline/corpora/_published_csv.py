@@ -180,13 +180,9 @@ def compare_counts(
     files: Mapping[str, str],
     further: Mapping[str, Sequence[object]],
 ) -> tuple[str, list[Problem]]:
-    """Print the counts beside the published ones, and further cells per split.
-
-    Returns:
-        the splits for the protocol, and a problem per count that differs; what nobody published is not compared.
-    """
+    """Print the counts beside the published ones; return the splits for the protocol, and the counts that differ."""
     table = Table("", *counts, title=f"{corpus} (where they differ: found / published)")
-    for name in counts["train"]:
+    for name in counts["train"]:  # counts that nobody published are not compared
         pairs = [(of_split[name], published[split].get(name, of_split[name])) for split, of_split in counts.items()]
         table.add_row(name, *(str(one) if one == two else f"[bold red]{one} / {two}[/]" for one, two in pairs))
     for name, cells in further.items():

@@ -74,6 +74,8 @@ class Planted(NamedTuple):
 class PlannedUtterance:
     """One synthetic utterance, before it is written, spoken and drawn."""
 
+    utterance_id: str
+    dialogue_id: str
     dialogue: int  # number of the dialogue in the corpus
     index: int  # number of the utterance in the dialogue
     position: int  # its place as the corpus counts it (gaps stay)
@@ -83,16 +85,6 @@ class PlannedUtterance:
     split: str
     planted: tuple[Planted, Planted, Planted]  # what each modality shows, in the order of `MODALITIES`
     awkward: str = ""  # what is wrong with the clip, or empty
-
-    @property
-    def dialogue_id(self) -> str:
-        """Id in the corpus."""
-        return f"d{self.dialogue:02d}"
-
-    @property
-    def utterance_id(self) -> str:
-        """The utterance's id in the corpus."""
-        return f"{self.dialogue_id}_u{self.position:02d}"
 
     @property
     def clip(self) -> str:
@@ -128,6 +120,8 @@ def _draw_dialogue(rng: np.random.Generator, dialogue: int, split: str, length: 
         awkward = AWKWARD_CLIPS.get((dialogue, index), "")
         skipped += GAPS.get((dialogue, index), 0)
         yield PlannedUtterance(
+            utterance_id=f"d{dialogue:02d}_u{index + skipped:02d}",
+            dialogue_id=f"d{dialogue:02d}",
             dialogue=dialogue,
             index=index,
             position=index + skipped,

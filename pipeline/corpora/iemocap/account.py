@@ -46,9 +46,8 @@ def find_problems(
     for code, ids in sorted(outside.items()):
         problem = f"outside the classes: {code}, {len(ids)} turn(s)"
         yield Problem(ids[0], "", problem, f"{action} (context_turns: {options.context_turns})")
-    for session in SESSIONS:
-        if session not in release.sessions:
-            yield Problem(f"Session{session}", "", "session missing", _OWN)
+    for session in sorted(set(SESSIONS) - set(release.sessions)):
+        yield Problem(f"Session{session}", "", "session missing", _OWN)
     for name, count, published in _counts(release, protocol):
         if count != published:
             yield Problem(name, "", f"count differs: {count}, published {published}", _OWN)

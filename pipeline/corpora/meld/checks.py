@@ -20,16 +20,11 @@ class MeldRow(NamedTuple):
 
 
 def check_rows(rows: Sequence[MeldRow], files: Mapping[str, str]) -> tuple[list[Problem], list[Note]]:
-    """List empty transcripts, repeated rows, and spans of an episode that several clips share.
-
-    Args:
-        rows: all rows; a clip that is in several dyadic dialogues counts once in its span.
-        files: the CSV of each split (MELD's name).
-    """
+    """List empty transcripts, repeated rows, and spans of an episode that several clips share; `files` has the CSVs."""
     spans = defaultdict(dict)
     for utterance, clip, span in rows:
         if span is not None:
-            spans[span].setdefault((utterance.split, clip), utterance)
+            spans[span].setdefault((utterance.split, clip), utterance)  # once, if in several dyadic dialogues
     groups = [list(clips.values()) for clips in spans.values()]
     parts = [[row for row in group if row.split == split] for split in SPLITS for group in groups]
     within = [part for part in parts if len(part) > 1]

@@ -29,11 +29,8 @@ _DASH = re.compile(r"\s*(?:[-–—](?!\d)|>>)\s*")
 def read_cues(path: Path, name: str, media: str, speaker_prefix: bool) -> tuple[list[TableRow], list[Problem]]:
     """Read a subtitle file in order of time; cues without a text are left out and listed.
 
-    Args:
-        path: .srt or .vtt, in UTF-8.
-        name: its path below the raw folder; without the suffix it names the dialogue, with the cue's number a row.
-        media: its video below the raw folder, or empty.
-        speaker_prefix: take the speaker from "NAME: text"; from VTT's `<v NAME>` in any case.
+    `name` and `media` are the paths of the file and its video below the raw folder. `speaker_prefix` takes the speaker
+    from "NAME: text"; VTT's `<v NAME>` counts in any case.
     """
     lines = re.split(r"\r\n|\r|\n", read_text(path))
     vtt = path.suffix.lower() == ".vtt"

@@ -40,7 +40,8 @@ def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[
         name = path.relative_to(raw).as_posix()
         video = videos[path].relative_to(raw).as_posix() if path in videos else ""
         cues, cue_problems = read_cues(path, name, video, options.speaker_prefix)
-        rows, problems = rows + cues, problems + cue_problems
+        rows += cues
+        problems += cue_problems
         if not video:
             problems.append(Problem(name, name, "no video beside it", "text only"))
     unused = sorted(path.relative_to(raw).as_posix() for path in set(media) - set(videos.values()))
