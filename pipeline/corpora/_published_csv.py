@@ -184,7 +184,9 @@ def compare_counts(
     table = Table("", *counts, title=f"{corpus} (where they differ: found / published)")
     for name in counts["train"]:  # counts that nobody published are not compared
         pairs = [(of_split[name], published[split].get(name, of_split[name])) for split, of_split in counts.items()]
-        table.add_row(name, *(str(one) if one == two else f"[bold red]{one} / {two}[/]" for one, two in pairs))
+        table.add_row(
+            name, *(str(count) if count == known else f"[bold red]{count} / {known}[/]" for count, known in pairs)
+        )
     for name, cells in further.items():
         table.add_row(name, *map(str, cells))
     console.print(table)
