@@ -11,6 +11,7 @@ files with any number of workers.
 
 import csv
 import io
+import itertools
 import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -59,8 +60,13 @@ def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:
         clip.unlink()  # of an earlier run with another seed
     workers = workers or len(os.sched_getaffinity(0))
     spawn = partial(ProcessPoolExecutor, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
-    with spawn(workers) if workers > 1 else nullcontext() as pool:
-        written, images = _generate(pool, out, seed, rows)
+    usages = [usage for usage, size in SIZES.items() for _ in range(size)]
+    with spawn(workers) if workers > 1 else nullcontext() as pool, progress_bar() as bar:
+        run = partial(pool.map, chunksize=16) if pool else map
+        clips = run(partial(write_clip, out, seed), rows)
+        drawn = run(partial(make_image, seed), range(len(usages)), usages)
+        written = sum(bar.track(clips, total=len(rows), description="synthetic clips"))
+        images = list(bar.track(drawn, total=len(usages), description="drawn faces"))
     write_tables(out, seed, rows)
     write_faces(faces, images)
     dialogues = len({row.dialogue for row in rows})
@@ -68,19 +74,6 @@ def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:
         f"make_demo: {dialogues} synthetic dialogues, {len(rows)} utterances, {written} clips -> {out}; "
         f"{len(images)} drawn faces -> {faces} (seed {seed})"
     )
-
-
-def _generate(
-    pool: ProcessPoolExecutor | None, out: Path, seed: int, rows: list[PlannedUtterance]
-) -> tuple[int, list[FaceImage]]:
-    """Write the clips and draw the face images, in a pool or here; return the number of clips, the images."""
-    run = partial(pool.map, chunksize=16) if pool else map
-    usages = [usage for usage, size in SIZES.items() for _ in range(size)]
-    clips = run(partial(write_clip, out, seed), rows)
-    images = run(partial(make_image, seed), range(len(usages)), usages)
-    with progress_bar() as bar:
-        written = sum(bar.track(clips, total=len(rows), description="synthetic clips"))
-        return written, list(bar.track(images, total=len(usages), description="drawn faces"))
 
 
 def write_clip(out: Path, seed: int, row: PlannedUtterance) -> bool:
@@ -93,9 +86,17 @@ def write_clip(out: Path, seed: int, row: PlannedUtterance) -> bool:
 
 def write_tables(out: Path, seed: int, rows: list[PlannedUtterance]) -> None:
     """Write transcripts.csv, planted.csv and README.txt."""
-    _write_csv(out / "transcripts.csv", TRANSCRIPT_COLUMNS, (_transcript(seed, row) for row in rows))
     header = [f"{modality}_{name}" for modality in MODALITIES for name in ("reliability", "shown")]
-    planted = ((row.utterance_id, *(cell for p in row.planted for cell in (p.reliability, p.shown))) for row in rows)
+    transcripts, planted = [], []
+    for row in rows:
+        reliability, shown = row.planted[0]
+        text = write_text(generator(seed, _WORDS_KEY, row.dialogue, row.index), shown, reliability)
+        speaker, emotion = CAST[row.speaker], row.emotion if row.labelled else ""
+        transcripts.append(
+            (row.utterance_id, row.dialogue_id, row.position, speaker, emotion, row.split, text, row.clip)
+        )
+        planted.append((row.utterance_id, *itertools.chain(*row.planted)))
+    _write_csv(out / "transcripts.csv", TRANSCRIPT_COLUMNS, transcripts)
     _write_csv(out / "planted.csv", ("utterance_id", *header), planted)
     _write_text(out / "README.txt", README.format(seed=seed))
 
@@ -110,13 +111,6 @@ def write_faces(folder: Path, images: list[FaceImage]) -> None:
     _write_csv(folder / "fer2013new.csv", ("Usage", "Image name", *VOTES), votes)
     readme = "SYNTHETIC drawn faces with made-up votes in the FER+ format, by `python -m pipeline.make_demo`.\n"
     _write_text(folder / "README.txt", readme)
-
-
-def _transcript(seed: int, row: PlannedUtterance) -> tuple:
-    shown = row.planted[0]
-    text = write_text(generator(seed, _WORDS_KEY, row.dialogue, row.index), shown.shown, shown.reliability)
-    emotion = row.emotion if row.labelled else ""
-    return (row.utterance_id, row.dialogue_id, row.position, CAST[row.speaker], emotion, row.split, text, row.clip)
 
 
 def _write_csv(path: Path, header: Iterable[str], rows: Iterable[tuple]) -> None:

@@ -23,16 +23,13 @@ from dferc.core.tables import write_table
 from dferc.engine import Workers
 from dferc.engine.options import engine_options
 from dferc.store.hdf5 import write_utterances
-from dferc.store.rows import UNLABELLED, Note, Utterances
+from dferc.store.rows import TEXT_COLUMNS, UNLABELLED, Note, Utterances
 from dferc.store.vocabulary import SPLITS
 from pipeline import corpora
 from pipeline.rows.duplicates import identical_clips, identical_files, identical_note, media_groups
 from pipeline.rows.measure import Faulty, check_share, check_spans, complete, measure_clips
 from pipeline.rows.utterances import Utterance
-from pipeline.settings import StageSettings, load_settings
-
-TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
-"""Columns of text in utterances.h5."""
+from pipeline.settings import load_settings
 
 
 def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Utterance]) -> Utterances:
@@ -59,13 +56,9 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
 
 def media_notes(problems: list[Problem]) -> list[Note]:
     """Summarise problems of the media for the protocol card: the trainer's machine has no problems.csv."""
-    kinds = defaultdict(list)
-    for problem in problems:
-        kinds[problem.kind].append(problem.consequence)
-    return [
-        Note(action="kept", what=f"utterances: {kind}", count=len(consequences), why=consequences[0])
-        for kind, consequences in kinds.items()
-    ]
+    kinds = Counter(problem.kind for problem in problems)
+    first = {problem.kind: problem.consequence for problem in reversed(problems)}
+    return [Note(action="kept", what=f"utterances: {kind}", count=kinds[kind], why=first[kind]) for kind in kinds]
 
 
 def report(corpus: str, classes: tuple[str, ...], utterances: list[Utterance], problems: list[Problem]) -> None:
@@ -91,11 +84,10 @@ def report(corpus: str, classes: tuple[str, ...], utterances: list[Utterance], p
         table.add_row(escape(name), *(str(counts[split][name]) for split in SPLITS))
     console.print(table)
     if problems:
-        kinds = Counter(problem.kind for problem in problems)
+        first = {problem.kind: f"{problem.where}: {problem.consequence}" for problem in reversed(problems)}
         table = Table("problem", "count", "first", title=f"{escape(corpus)}: problems")
-        for kind, count in kinds.most_common():
-            first = next(problem for problem in problems if problem.kind == kind)
-            table.add_row(escape(kind), str(count), escape(f"{first.where}: {first.consequence}"))
+        for kind, count in Counter(problem.kind for problem in problems).most_common():
+            table.add_row(escape(kind), str(count), escape(first[kind]))
         console.print(table)
 
 
@@ -113,20 +105,32 @@ def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCor
         ) from error
 
 
-def prepare(
+@click.command()
+@click.option("--corpus", type=CorpusName(), required=True, help="A block of the params file.")
+@click.option("--params", type=click.Path(dir_okay=False), default="params.yaml", show_default=True, help="Settings.")
+@click.option("--raw", type=click.Path(path_type=Path), help="Raw corpus [data/raw/CORPUS].")
+@click.option(
+    "--utterances", "utterances_csv", type=click.Path(path_type=Path), help="Output [data/CORPUS/utterances.csv]."
+)
+@click.option("--problems", "problems_csv", type=click.Path(path_type=Path), help="Output [data/CORPUS/problems.csv].")
+@click.option("--features", type=click.Path(path_type=Path), help="Output [features/CORPUS/utterances.h5].")
+@engine_options
+@readable_errors
+def main(
     corpus: str,
-    settings: StageSettings,
-    raw: Path,
-    utterances_csv: Path,
-    problems_csv: Path,
-    features: Path,
+    params: str,
+    raw: Path | None,
+    utterances_csv: Path | None,
+    problems_csv: Path | None,
+    features: Path | None,
     workers: Workers,
 ) -> None:
-    """Run the stage; the problems table is written even if the stage then fails."""
+    """Raw corpus -> utterances, problems, and the trainer's utterances.h5."""
     from pipeline.check import check_classes, check_corpora  # imports torch: not in the worker processes
 
+    settings = load_settings(params).corpus(corpus)
+    section, raw = settings.prepare, raw or Path("data/raw", corpus)
     check_corpora({corpus: settings})
-    section = settings.prepare
     raw_corpus = corpora.read(raw, section)
     verify_rows(corpus, section.adapter, raw, raw_corpus)
     check_classes(corpus, settings, raw_corpus.classes)
@@ -141,36 +145,15 @@ def prepare(
         media_group=media_groups(utterances, copies),
         notes=(*raw_corpus.notes, *media_notes(media_problems), *identical_note(copies, utterances)),
     )
-    write_table(problems_csv, problems, Problem)
+    problems_csv = problems_csv or Path("data", corpus, "problems.csv")
+    write_table(problems_csv, problems, Problem)  # also where the stage then fails
     report(corpus, raw_corpus.classes, utterances, problems)
     check_share(corpus, measured, section.max_unreadable, problems_csv)
     check_spans(corpus, utterances, problems, section.max_unreadable)
-    write_table(utterances_csv, utterances, Utterance)
-    write_utterances(features, rows)
+    write_table(utterances_csv or Path("data", corpus, "utterances.csv"), utterances, Utterance)
+    write_utterances(features or Path("features", corpus, "utterances.h5"), rows)
     console.print(
         f"[green]done[/] {len(utterances)} utterances, {len(problems)} problems ({problems_csv})", soft_wrap=True
-    )
-
-
-@click.command()
-@click.option("--corpus", type=CorpusName(), required=True, help="A block of the params file.")
-@click.option("--params", type=click.Path(dir_okay=False), default="params.yaml", show_default=True, help="Settings.")
-@click.option("--raw", type=click.Path(path_type=Path), help="Raw corpus [data/raw/CORPUS].")
-@click.option("--utterances", type=click.Path(path_type=Path), help="Output [data/CORPUS/utterances.csv].")
-@click.option("--problems", type=click.Path(path_type=Path), help="Output [data/CORPUS/problems.csv].")
-@click.option("--features", type=click.Path(path_type=Path), help="Output [features/CORPUS/utterances.h5].")
-@engine_options
-@readable_errors
-def main(corpus, params, raw, utterances, problems, features, workers):
-    """Raw corpus -> utterances, problems, and the trainer's utterances.h5."""
-    prepare(
-        corpus,
-        load_settings(params).corpus(corpus),
-        raw or Path("data/raw", corpus),
-        utterances or Path("data", corpus, "utterances.csv"),
-        problems or Path("data", corpus, "problems.csv"),
-        features or Path("features", corpus, "utterances.h5"),
-        workers,
     )
 
 

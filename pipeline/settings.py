@@ -3,6 +3,7 @@
 No setting has a default here: each value is in params.yaml, where DVC tracks it.
 """
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
@@ -86,10 +87,8 @@ class IemocapOptions(Section):
     @field_validator("validation")
     @classmethod
     def _cosmic_is_of_session5(cls, validation: str, info: ValidationInfo) -> str:
-        if validation == "cosmic" and info.data.get("split", "session5") != "session5":
-            raise ValueError(
-                f"cosmic's dialogues are of sessions 1 to 4, and split is {info.data['split']}; set random-10pct"
-            )
+        if validation == "cosmic" and (split := info.data.get("split", "session5")) != "session5":
+            raise ValueError(f"cosmic's dialogues are of sessions 1 to 4, and split is {split}; set random-10pct")
         return validation
 
 
@@ -112,35 +111,26 @@ class TableOptions(Section):
 
 
 _OPTIONS = {
-    "demo": NoOptions,
-    "emorynlp": NoOptions,
+    **dict.fromkeys(("demo", "emorynlp", "import"), NoOptions),
     "iemocap": IemocapOptions,
-    "import": NoOptions,
     "meld": MeldOptions,
     "table": TableOptions,
-}
-_PREPARE = {
-    adapter: create_model(
-        f"Prepare{adapter.capitalize()}",
-        __base__=Prepare,
-        adapter=(Literal[adapter], ...),
-        options=(options, ...),
-    )
-    for adapter, options in _OPTIONS.items()
 }
 _OWN_ADAPTER = "<own>"
 
 
 def _adapter_tag(section: Any) -> str:
     adapter = section.get("adapter") if isinstance(section, dict) else getattr(section, "adapter", None)
-    return f"<{adapter}>" if adapter in _PREPARE else _OWN_ADAPTER
+    return f"<{adapter}>" if adapter in _OPTIONS else _OWN_ADAPTER
+
+
+def _prepare_of(adapter: str, options: type[Section]) -> Any:
+    fields = {"adapter": (Literal[adapter], ...), "options": (options, ...)}
+    return Annotated[create_model(f"Prepare{adapter.capitalize()}", __base__=Prepare, **fields), Tag(f"<{adapter}>")]
 
 
 AnyPrepare = Annotated[
-    Union[
-        *(Annotated[section, Tag(f"<{adapter}>")] for adapter, section in _PREPARE.items()),
-        Annotated[Prepare, Tag(_OWN_ADAPTER)],
-    ],
+    Union[*itertools.starmap(_prepare_of, _OPTIONS.items()), Annotated[Prepare, Tag(_OWN_ADAPTER)]],
     Discriminator(_adapter_tag),
 ]
 

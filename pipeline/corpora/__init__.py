@@ -19,46 +19,31 @@ from dferc.store.rows import Note
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare
 
-IMPORTED = "import"
-"""Stands in place of an adapter where features can only be imported."""
-
-_LISTED = 10
-"""Faults of a file that its error message lists; the others are counted."""
+_LISTED = 10  # faults of a file that its error message lists; the others are counted
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawCorpus:
     """Rows, classes and protocol of a raw corpus; everything that depends on the media is left for `prepare`.
 
-    Attributes:
-        classes: class names; their order is the class ids.
-        protocol: labels, splits and exclusions; two scores are comparable only under the same protocol.
-        utterances: dialogues contiguous, utterances in order; `media` relative to the raw folder and set wherever a
-            clip is expected, present or not, and empty in all rows of a corpus without clips; `start_s` and `end_s`
-            where the utterance lies in a longer file (`end_s` 0: up to its end); likewise `sound` with its span where
-            the sound is a file of its own; `region` where the speaker is in a part of the picture; `has_audio` and
-            `has_video` False.
-        problems: faults in transcripts and labels, with their consequences.
-        notes: rows that the adapter dropped, promoted, merged, repaired or knowingly kept, for the protocol card.
-        speaker_independent: the protocol claims that no speaker of the test split occurs in another split; `speaker`
-            must then name persons, across the whole corpus ("Ses01F", not "F").
+    Dialogues are contiguous, utterances in order. `media` is relative to the raw folder and set wherever a clip is
+    expected, present or not, and empty in all rows of a corpus without clips; `start_s` and `end_s` where the utterance
+    lies in a longer file (`end_s` 0: up to its end); likewise `sound` with its span where the sound is a file of its
+    own; `region` where the speaker is in a part of the picture; `has_audio` and `has_video` False.
     """
 
-    classes: tuple[str, ...]
-    protocol: str
+    classes: tuple[str, ...]  # class names; their order is the class ids
+    protocol: str  # labels, splits and exclusions; two scores are comparable only under the same protocol
     utterances: list[Utterance]
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)  # faults in transcripts and labels, with their consequences
+    notes: list[Note] = field(default_factory=list)  # rows dropped, promoted, merged, repaired or knowingly kept
+    # The protocol claims that no speaker of the test split occurs in another split; `speaker` must then name persons,
+    # across the whole corpus ("Ses01F", not "F").
     speaker_independent: bool = False
 
 
 def read(raw: str | Path, settings: Prepare) -> RawCorpus:
-    """Read the raw corpus in a folder with the adapter that the `prepare` section names.
-
-    Raises:
-        InputError: no such adapter, or it cannot read the corpus (missing folder, missing column, unknown label …), or
-            it is itself at fault.
-    """
+    """Read a raw corpus with the adapter that `prepare` names; InputError if that fails, whatever is at fault."""
     verify_adapter(settings.adapter)
     module = importlib.import_module(f"{__name__}.{settings.adapter}")
     try:
@@ -67,10 +52,9 @@ def read(raw: str | Path, settings: Prepare) -> RawCorpus:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, csv.Error) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [f"{module.__file__}, line {frame.lineno}" for frame in frames if frame.filename == module.__file__]
+        lines = [f", line {frame.lineno}" for frame in frames if frame.filename == module.__file__]
         raise InputError(
-            f"{lines[-1] if lines else module.__file__}: the adapter failed on {raw} "
-            f"({type(error).__name__}: {error}). "
+            f"{module.__file__}{''.join(lines[-1:])}: the adapter failed on {raw} ({type(error).__name__}: {error}). "
             "Mend the adapter, or the file that it was reading; --debug shows where it was."
         ) from error
     if not isinstance(corpus, RawCorpus):
@@ -81,24 +65,20 @@ def read(raw: str | Path, settings: Prepare) -> RawCorpus:
 
 
 def verify_adapter(adapter: str) -> None:
-    """Raise InputError if there is no adapter of that name."""
-    if adapter == IMPORTED:
+    """Raise InputError if there is no adapter of that name; `import` stands for features that are only imported."""
+    if adapter == "import":
         raise InputError(
             "prepare.adapter: this corpus has no media to make features from; `dferc import FILE…` brings its "
             "features, and `dferc train --corpus NAME` trains on them. Take it out of `corpora` in params.yaml."
         )
-    known = adapter_names()
+    # A leading underscore marks a helper module.
+    known = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
     if adapter not in known:
         raise InputError(
             f"prepare.adapter: no adapter {adapter!r}: pipeline/corpora/{adapter}.py does not exist; there are: "
             f"{', '.join(known)}.{did_you_mean(adapter, known)} Correct it in params.yaml, or write one (see "
             "CONTRIBUTING.md)."
         )
-
-
-def adapter_names() -> list[str]:
-    """List the adapters that exist as files; a leading underscore marks a helper module."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def refuse(where: object, faults: Sequence[str]) -> None:

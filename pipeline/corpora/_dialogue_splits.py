@@ -9,8 +9,7 @@ from collections.abc import Mapping
 
 from dferc.core.errors import InputError
 
-EmotionCounts = Mapping[str, int]
-"""Utterances per emotion; "" = unlabelled."""
+EmotionCounts = Mapping[str, int]  # utterances per emotion; "" = unlabelled
 
 
 def split_dialogues(dialogues: Mapping[str, EmotionCounts], shares: Mapping[str, float], seed: int) -> dict[str, str]:

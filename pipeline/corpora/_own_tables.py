@@ -17,28 +17,19 @@ from dferc.core.errors import InputError, did_you_mean
 from dferc.core.problems import Problem
 from pipeline.corpora import refuse
 
-TextRow = dict[str, str]
-"""One row by column name; "" where the table has no value."""
-
-_ALIASES = {"start_s": "start", "end_s": "end"}
-"""Other names of our columns: those of data/<corpus>/utterances.csv."""
+TextRow = dict[str, str]  # one row by column name; "" where the table has no value
+_ALIASES = {"start_s": "start", "end_s": "end"}  # other names of our columns: those of data/<corpus>/utterances.csv
 
 _CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d+)?)")
-_EXCEL = re.compile(r"sep=([,;\t])\s*")
-"""Excel's line above the header, which names the separator."""
+_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")  # characters that no later file could hold
+_EXCEL = re.compile(r"sep=([,;\t])\s*")  # Excel's line above the header, which names the separator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableRow:
-    """An utterance as a person wrote it down; "" and None for missing values.
+    """An utterance as a person wrote it down; "" and None for missing values."""
 
-    Attributes:
-        where: file and line, for messages.
-        start_s: begin in the media file, in seconds; None = its beginning.
-        end_s: end in the media file, in seconds; None = its end.
-    """
-
-    where: str
+    where: str  # file and line, for messages
     dialogue_id: str
     utterance_id: str = ""
     speaker: str = ""
@@ -46,8 +37,8 @@ class TableRow:
     emotion: str = ""
     split: str = ""
     media: str = ""
-    start_s: float | None = None
-    end_s: float | None = None
+    start_s: float | None = None  # in the media file, in seconds; None = its beginning
+    end_s: float | None = None  # likewise; None = its end
 
 
 def read_text(path: Path) -> str:
@@ -75,11 +66,7 @@ def read_text(path: Path) -> str:
 def read_text_rows(
     path: Path, known: Sequence[str], required: Sequence[str]
 ) -> tuple[list[tuple[int, TextRow]], list[Problem]]:
-    """Read a .csv (comma, semicolon or tab), .tsv or .jsonl.
-
-    Returns:
-        (line, row with every known column) per row, and the problems of the header.
-    """
+    """Return (line, row with every known column) per row of a .csv, .tsv or .jsonl, and the problems of the header."""
     suffix, text = path.suffix.lower(), read_text(path)
     if suffix not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"{path}: expected a .csv, .tsv or .jsonl file. Its name must say which it is.")
@@ -88,8 +75,12 @@ def read_text_rows(
         raise InputError(f"{path} has no rows.")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
     names, problems = _match_columns(path, columns, known, required)
-    cells = ((line, column, value) for line, row in rows for column, value in row.items())
-    refuse(path, [f"line {line}: {fault}" for line, *cell in cells if (fault := _cell_fault(*cell))])
+    faults = []
+    for line, column, value in ((line, *cell) for line, row in rows for cell in row.items()):
+        if _UNSTORABLE.search(value):
+            character = "a NUL character" if "\0" in value else "half of a character (a lone surrogate)"
+            faults.append(f"line {line}: {column} holds {character}: {value!r}")
+    refuse(path, faults)
     blank = dict.fromkeys(known, "")
     return [
         (line, blank | {names[name]: " ".join(value.split()) for name, value in row.items() if name in names})
@@ -103,8 +94,7 @@ def _read_csv(path: Path, text: str, suffix: str) -> Iterator[tuple[int, TextRow
     separator = _EXCEL.fullmatch(header)
     delimiter = separator[1] if separator else "\t" if suffix == ".tsv" else max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    columns: list[str] = []
-    following = 1
+    columns, following = [], 1
     try:
         for fields in reader:
             line, following = following, reader.line_num + 1  # a text with line breaks ends on a later line
@@ -115,11 +105,9 @@ def _read_csv(path: Path, text: str, suffix: str) -> Iterator[tuple[int, TextRow
                 yield line, {name: field for name, field in zip(columns, fields) if name}
                 continue
             columns = [name.strip() for name in fields]  # "" for those that a spreadsheet keeps beyond the table
-            duplicates = sorted({name for name in columns if name and columns.count(name) > 1})
-            if duplicates:
-                raise InputError(
-                    f"{path}, line {line}: the column {duplicates[0]!r} is there twice. Rename or remove one."
-                )
+            twice = min((name for name in columns if name and columns.count(name) > 1), default="")
+            if twice:
+                raise InputError(f"{path}, line {line}: the column {twice!r} is there twice. Rename or remove one.")
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from None
 
@@ -171,20 +159,8 @@ def _match_columns(
     if missing:
         faults.append(f"no column {', '.join(missing)}; found {', '.join(columns)}; expected of {', '.join(known)}")
     refuse(path, faults)
-    problem = f"unknown column: {', '.join(map(repr, unknown))}"
-    ignored = Problem(where=path.name, file=path.name, problem=problem, consequence="not used")
+    ignored = Problem(path.name, path.name, f"unknown column: {', '.join(map(repr, unknown))}", "not used")
     return names, [ignored] if unknown else []
-
-
-def _cell_fault(column: str, value: str) -> str | None:
-    """Describe a value that no later file could hold."""
-    if "\0" in value:
-        return f"{column} holds a NUL character: {value!r}"
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return f"{column} holds half of a character (a lone surrogate): {value!r}"
-    return None
 
 
 def read_table(path: Path) -> tuple[list[TableRow], list[Problem]]:
@@ -212,8 +188,7 @@ def _seconds(name: str, value: str) -> float | None:
         return None
     clock = _CLOCK.fullmatch(value)
     if clock:
-        hours, minutes = int(clock["h"] or 0), int(clock["m"])
-        return 3600 * hours + 60 * minutes + float(clock["s"].replace(",", "."))
+        return 3600 * int(clock["h"] or 0) + 60 * int(clock["m"]) + float(clock["s"].replace(",", "."))
     try:
         seconds = float(value.replace(",", "."))
     except ValueError:

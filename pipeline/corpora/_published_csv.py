@@ -5,7 +5,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -19,14 +19,9 @@ from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import refuse
 
-NAMES = dict(zip(("train", "dev", "test"), SPLITS, strict=True))
-"""The authors' name of each split, and ours."""
-
-Key = tuple[int, ...]
-"""The numbers that name a row, unique within a split."""
-
-SplitCounts = Mapping[str, Mapping[str, int]]
-"""Counts by name, per split (the authors' name)."""
+NAMES = dict(zip(("train", "dev", "test"), SPLITS, strict=True))  # the authors' name of each split, and ours
+Key = tuple[int, ...]  # the numbers that name a row, unique within a split
+SplitCounts = Mapping[str, Mapping[str, int]]  # counts by name, per split (the authors' name)
 
 # The CSVs of MELD's tar carry cp1252's punctuation as C1 control characters (0x92 for an apostrophe).
 _CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
@@ -34,9 +29,8 @@ _CP1252[0xA0] = " "
 
 
 class PublishedTable(NamedTuple):
-    """Path of one split's CSV, its rows in order of their keys, and the number of lines whose encoding was mended."""
+    """Rows of one split's CSV in order of their keys, and the number of lines whose encoding was mended."""
 
-    path: Path
     rows: dict[Key, dict[str, str]]
     mended: int
 
@@ -50,34 +44,33 @@ def list_files(raw: Path, corpus: str) -> list[Path]:
     return sorted(Path(folder, name) for folder, _, names in walk for name in names if not name.startswith("._"))
 
 
-def find_table(raw: Path, files: Sequence[Path], wanted: str, corpus: str, hashes: Collection[str] = ()) -> Path:
-    """Return the CSV named `wanted`; of several, one with a known hash, or any if all are equal."""
-    named = [path for path in files if path.name.lower() == wanted]
-    if not named:
-        present = ", ".join(str(path.relative_to(raw)) for path in files[:5]) or "nothing"
-        raise InputError(
-            f"{raw}: no {wanted} anywhere below it (found {len(files)} file(s): {present}). {corpus}'s three CSVs are "
-            f"needed; data/raw/{corpus.lower()}/README.md says where to get them."
-        )
-    contents = {path: file_hash(path) for path in named}
-    known = [path for path in named if contents[path] in hashes]
-    if not known and len(set(contents.values())) > 1:
-        listed = ", ".join(str(path.relative_to(raw)) for path in named)
-        raise InputError(f"{raw}: {len(named)} files of the name {wanted} that differ: {listed}. Leave one of them.")
-    return (known or named)[0]
+def find_tables(
+    raw: Path, files: Sequence[Path], pattern: str, corpus: str, hashes: Collection[str] = ()
+) -> dict[str, Path]:
+    """Return the CSV of each split, named by a pattern; of several, one with a known hash, or any if all are equal."""
+    tables = {}
+    for split in NAMES:
+        wanted = pattern.format(split)
+        named = [path for path in files if path.name.lower() == wanted]
+        if not named:
+            present = ", ".join(str(path.relative_to(raw)) for path in files[:5]) or "nothing"
+            raise InputError(
+                f"{raw}: no {wanted} anywhere below it (found {len(files)} file(s): {present}). {corpus}'s three CSVs "
+                f"are needed; data/raw/{corpus.lower()}/README.md says where to get them."
+            )
+        contents = {path: file_hash(path) for path in named}
+        known = [path for path in named if contents[path] in hashes]
+        if not known and len(set(contents.values())) > 1:
+            paths = ", ".join(str(path.relative_to(raw)) for path in named)
+            raise InputError(f"{raw}: {len(named)} files of the name {wanted} that differ: {paths}. Leave one of them.")
+        tables[split] = (known or named)[0]
+    return tables
 
 
 def read_published(
     path: Path, columns: Sequence[str], key: Sequence[str], fault_of: Callable[[dict[str, str]], str | None]
 ) -> PublishedTable:
-    """Read and check one CSV.
-
-    Args:
-        path: the file.
-        columns: required columns besides the key.
-        key: columns of whole numbers that name a row.
-        fault_of: returns any further fault of a row, or None.
-    """
+    """Read and check one CSV: its columns, the whole numbers of its key, and what `fault_of` finds in a row."""
     text, mended = _decode(path)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows, faults = {}, []
@@ -101,15 +94,13 @@ def read_published(
     refuse(path, faults)
     if not rows:
         raise InputError(f"{path} has a header and no rows.")
-    return PublishedTable(path, dict(sorted(rows.items())), mended)
+    return PublishedTable(dict(sorted(rows.items())), mended)
 
 
 def number_fault(row: Mapping[str, str], columns: Sequence[str]) -> str | None:
     """Describe the first of these columns that holds no whole number; None if all do."""
-    for column in columns:
-        if not re.fullmatch(r"[0-9]+", row[column].strip()):
-            return f"{column} is {row[column]!r}, expected a whole number"
-    return None
+    wrong = [column for column in columns if not re.fullmatch(r"[0-9]+", row[column].strip())]
+    return f"{wrong[0]} is {row[wrong[0]]!r}, expected a whole number" if wrong else None
 
 
 def _decode(path: Path) -> tuple[str, int]:
@@ -123,11 +114,9 @@ def _decode(path: Path) -> tuple[str, int]:
         except UnicodeDecodeError:
             line = data.decode("latin-1").translate(_CP1252)  # latin-1 maps bytes to the same code points
             mended += 1
-        undefined = re.search(r"[\x80-\x9f]", line)
-        if undefined:
-            raise InputError(
-                f"{path}, line {number}: the byte {ord(undefined[0]):#x} is neither UTF-8 nor cp1252: {line!r}"
-            )
+        if undefined := re.search(r"[\x80-\x9f]", line):
+            code = f"{ord(undefined[0]):#x}"
+            raise InputError(f"{path}, line {number}: the byte {code} is neither UTF-8 nor cp1252: {line!r}")
         lines.append(line)
     return "\n".join(lines), mended
 
@@ -149,15 +138,18 @@ def grouped_problem(where: str, paths: Sequence[PurePath], kind: str, consequenc
     if not paths:
         return []
     listed = ", ".join(path.name for path in paths[:20]) + (", …" if len(paths) > 20 else "")
-    problem = f"{kind}: {len(paths)} ({listed})"
-    return [Problem(where=where, file=paths[0].as_posix(), problem=problem, consequence=consequence)]
+    return [Problem(where, paths[0].as_posix(), f"{kind}: {len(paths)} ({listed})", consequence)]
 
 
-def encoding_and_clip_notes(tables: Mapping[str, PublishedTable], unused_clips: int) -> Iterator[Note]:
-    """Yield the notes that all published CSVs share, for the protocol card."""
+def nonzero_notes(tables: Mapping[str, PublishedTable], unused_clips: int, *further: Note) -> list[Note]:
+    """Return the notes that all published CSVs share, and further ones, without those that count nothing."""
     mended = sum(table.mended for table in tables.values())
-    yield Note(action="repaired", what="lines of the CSVs", count=mended, why="cp1252 punctuation, now Unicode's")
-    yield Note(action="dropped", what="clips", count=unused_clips, why="no row of the CSVs names them")
+    notes = (
+        Note(action="repaired", what="lines of the CSVs", count=mended, why="cp1252 punctuation, now Unicode's"),
+        Note(action="dropped", what="clips", count=unused_clips, why="no row of the CSVs names them"),
+        *further,
+    )
+    return [note for note in notes if note.count]
 
 
 def published_counts(names: Sequence[str], *rows: Sequence[int]) -> SplitCounts:
@@ -173,48 +165,40 @@ def count_labels(
     for split, table in tables.items():
         labels = Counter(label_of(row, column) for row in table.rows.values())
         dialogues = len({key[:dialogue_numbers] for key in table.rows})
-        counts[split] = {"dialogues": dialogues, "utterances": len(table.rows)} | {
-            name: labels[name] for name in classes
+        counts[split] = {
+            "dialogues": dialogues,
+            "utterances": len(table.rows),
+            **{name: labels[name] for name in classes},
         }
     return counts
 
 
-def count_problems(counts: SplitCounts, published: SplitCounts, files: Mapping[str, str]) -> list[Problem]:
-    """List counts that differ from the published ones; counts that nobody published are not compared."""
+def compare_counts(
+    corpus: str,
+    counts: SplitCounts,
+    published: SplitCounts,
+    files: Mapping[str, str],
+    further: Mapping[str, Sequence[object]],
+) -> tuple[str, list[Problem]]:
+    """Print the counts beside the published ones; return the splits for the protocol, and the counts that differ."""
+    table = Table("", *counts, title=f"{corpus} (where they differ: found / published)")
+    for name in counts["train"]:  # counts that nobody published are not compared
+        pairs = [(of_split[name], published[split].get(name, of_split[name])) for split, of_split in counts.items()]
+        table.add_row(
+            name, *(str(count) if count == known else f"[bold red]{count} / {known}[/]" for count, known in pairs)
+        )
+    for name, cells in further.items():
+        table.add_row(name, *map(str, cells))
+    console.print(table)
     kept = "kept as found; scores are not comparable with published ones"
-    return [
+    problems = [
         Problem(split, files[split], f"count differs: {name} {counts[split][name]}, published {count}", kept)
         for split, expected in published.items()
         for name, count in expected.items()
         if counts[split][name] != count
     ]
-
-
-def describe_splits(counts: SplitCounts, published: SplitCounts) -> str:
-    """Return the splits for the protocol: as published, or an own selection."""
-    if not count_problems(counts, published, dict.fromkeys(published, "")):
-        return "published splits"
+    if not problems:
+        return "published splits", []
+    console.print(f"[bold yellow]note:[/] not the published {corpus}'s counts: scores are not comparable with papers.")
     sizes = ", ".join(f"{split} {of_split['utterances']}" for split, of_split in counts.items())
-    return f"own selection ({sizes} utterances)"
-
-
-def print_split_counts(
-    corpus: str, counts: SplitCounts, published: SplitCounts, further: Mapping[str, Sequence[object]]
-) -> None:
-    """Print the counts beside the published ones, and further cells per split."""
-    table = Table("", *counts, title=f"{corpus} (where they differ: found / published)")
-    differ = False
-    for name in next(iter(counts.values())):
-        cells = []
-        for split, of_split in counts.items():
-            count, expected = of_split[name], published[split].get(name, of_split[name])
-            differ |= count != expected
-            cells.append(str(count) if count == expected else f"[bold red]{count} / {expected}[/]")
-        table.add_row(name, *cells)
-    for name, cells in further.items():
-        table.add_row(name, *map(str, cells))
-    console.print(table)
-    if differ:
-        console.print(
-            f"[bold yellow]note:[/] not the published {corpus}'s counts: scores are not comparable with papers."
-        )
+    return f"own selection ({sizes} utterances)", problems

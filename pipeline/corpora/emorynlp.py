@@ -31,14 +31,13 @@ PUBLISHED = {
 
 _KEY = ("Season", "Episode", "Scene_ID", "Utterance_ID")
 _CLIP = re.compile(r"sea(\d+)_ep(\d+)_sc(\d+)_utt(\d+)\.mp4", re.IGNORECASE)
-_LONGEST_LIST = 1000
-"""Most characters of a list of speakers; longer ones are not given to Python's parser."""
+_LONGEST_LIST = 1000  # most characters of a list of speakers; longer ones are not given to Python's parser
 
 
 def read(raw: Path, settings: Prepare) -> RawCorpus:
     """Read EmoryNLP's transcripts, labels, splits, and the paths of its clips."""
     files = csvs.list_files(raw, "EmoryNLP")
-    paths = {split: csvs.find_table(raw, files, f"emorynlp_{split}_final.csv", "EmoryNLP") for split in csvs.NAMES}
+    paths = csvs.find_tables(raw, files, "emorynlp_{}_final.csv", "EmoryNLP")
     tables = {
         split: csvs.read_published(path, ("Utterance", "Speaker", "Emotion"), _KEY, _fault)
         for split, path in paths.items()
@@ -49,56 +48,44 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     unused = [path for key, path in clips.items() if key not in named]
     problems += csvs.grouped_problem("clips", unused, "no CSV row", "the clip is ignored")
     counts = csvs.count_labels(tables, 3, "Emotion", CLASSES)
-    problems += csvs.count_problems(
-        counts, PUBLISHED, {split: str(path.relative_to(raw)) for split, path in paths.items()}
-    )
-    problems += [
-        Problem(where=row.utterance_id, file="", problem="empty transcript", consequence="kept, text empty")
-        for row in utterances
-        if not row.text
-    ]
+    names = {split: str(path.relative_to(raw)) for split, path in paths.items()}
     named_clips = [sum(key in clips for key in table.rows) for table in tables.values()]
-    csvs.print_split_counts("EmoryNLP", counts, PUBLISHED, {"clips": named_clips})
+    splits, differing = csvs.compare_counts("EmoryNLP", counts, PUBLISHED, names, {"clips": named_clips})
+    empty = [row.utterance_id for row in utterances if not row.text]
+    problems += differing + [Problem(name, "", "empty transcript", "kept, text empty") for name in empty]
     if not clips:
         console.print("No clips: a text-only corpus.")
     several = sum(len(speakers(row["Speaker"])) > 1 for table in tables.values() for row in table.rows.values())
     what, why = "utterances of several speakers", "their names together count as one speaker"
-    notes = [
-        *csvs.encoding_and_clip_notes(tables, len(unused)),
-        Note(action="merged", what=what, count=several, why=why),
-    ]
     return RawCorpus(
         classes=CLASSES,
-        protocol=f"EmoryNLP, 7 emotions, {csvs.describe_splits(counts, PUBLISHED)}",
+        protocol=f"EmoryNLP, 7 emotions, {splits}",
         utterances=utterances,
         problems=problems,
-        notes=[note for note in notes if note.count],
+        notes=csvs.nonzero_notes(tables, len(unused), Note(action="merged", what=what, count=several, why=why)),
     )
 
 
 def _fault(row: Mapping[str, str]) -> str | None:
-    try:
-        speakers(row["Speaker"])
-    except ValueError as error:
-        return csvs.label_fault(row, "Emotion", CLASSES) or str(error)
-    return csvs.label_fault(row, "Emotion", CLASSES)
+    """Describe an unknown emotion, or a list of speakers that is none."""
+    written = row["Speaker"]
+    no_list = f"Speaker is {written[:80]!r}, expected a list of names such as \"['Ross Geller']\""
+    return csvs.label_fault(row, "Emotion", CLASSES) or (None if speakers(written) else no_list)
 
 
 def speakers(written: str) -> list[str]:
-    """Return the names in a list in Python's notation, "['Ross Geller']", never executed; ValueError for others."""
+    """Return the names in a list in Python's notation, "['Ross Geller']", never executed; none for anything else."""
     try:
         names = ast.literal_eval(written.strip()) if len(written) <= _LONGEST_LIST else None
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         names = None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"Speaker is {written[:80]!r}, expected a list of names such as \"['Ross Geller']\"")
-    return [name.strip() for name in names]
+    valid = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return [name.strip() for name in names] if valid else []
 
 
 def _utterances(split: str, table: csvs.PublishedTable, clips: Mapping[csvs.Key, PurePath]) -> Iterator[Utterance]:
     """Yield the utterances of one split."""
-    for key, row in table.rows.items():
-        season, episode, scene, position = key
+    for (season, episode, scene, position), row in table.rows.items():
         dialogue = f"{split}_s{season}e{episode}_sc{scene}"
         expected = PurePath(f"emorynlp_{split}_splits", f"sea{season}_ep{episode}_sc{scene}_utt{position}.mp4")
         yield Utterance(
@@ -109,7 +96,7 @@ def _utterances(split: str, table: csvs.PublishedTable, clips: Mapping[csvs.Key,
             emotion=csvs.label_of(row, "Emotion"),
             split=csvs.NAMES[split],
             text=row["Utterance"].strip(),
-            media=clips.get(key, expected).as_posix() if clips else "",
+            media=clips.get((season, episode, scene, position), expected).as_posix() if clips else "",
         )
 
 
@@ -117,8 +104,7 @@ def _find_clips(raw: Path, files: Sequence[Path]) -> tuple[dict[csvs.Key, PurePa
     """Return the clip of each utterance, relative to `raw`; clip names are unique in the whole corpus."""
     candidates = defaultdict(list)
     for path in files:
-        match = _CLIP.fullmatch(path.name)
-        if match:
+        if match := _CLIP.fullmatch(path.name):
             candidates[tuple(map(int, match.groups()))].append(path.relative_to(raw))
     clips, repeated = {}, []
     for key, paths in candidates.items():

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.demo import plan
 from pipeline.demo.drawing import draw_face
-from pipeline.demo.face import HEIGHT, WIDTH, FaceLook, Pose, draw_look, draw_scene, show, spoil
+from pipeline.demo.face import HEIGHT, WIDTH, Pose, draw_look, draw_scene, show, spoil
 from pipeline.demo.voice import RATE_HZ, base_pitch, speak
 
 FPS = 10
@@ -18,8 +18,7 @@ TINY_S = 0.05
 # Without cpu-independent, x264's fast paths gave other bytes from run to run, on one thread as well.
 _PICTURE_OPTIONS = {"crf": "27", "preset": "veryfast", "x264-params": "threads=1:cpu-independent=1"}
 _SOUND_BITRATE = 64_000
-_VOICE_KEY, _FACE_KEY, _LOOK_KEY = 2, 3, 4
-"""Keys of the random streams (0: the plan, 1: the words)."""
+_VOICE_KEY, _FACE_KEY, _LOOK_KEY = 2, 3, 4  # keys of the random streams (0: the plan, 1: the words)
 
 
 def make_clip(seed: int, row: plan.PlannedUtterance) -> bytes | None:
@@ -40,37 +39,28 @@ def make_clip(seed: int, row: plan.PlannedUtterance) -> bytes | None:
 
 def make_sound(seed: int, row: plan.PlannedUtterance) -> np.ndarray:
     """Return the voice of an utterance, [T] float32 at `RATE_HZ`; lost sound has the true emotion."""
-    planted = row.planted[1]
+    reliability, shown = row.planted[1]
     rng = plan.generator(seed, _VOICE_KEY, row.dialogue, row.index)
-    return speak(rng, base_pitch(row.speaker, len(plan.CAST)), planted.shown or row.emotion, planted.reliability)
+    return speak(rng, base_pitch(row.speaker, len(plan.CAST)), shown or row.emotion, reliability)
 
 
 def make_frames(seed: int, row: plan.PlannedUtterance, duration_s: float) -> list[np.ndarray]:
-    """Return the pictures of an utterance, each [HEIGHT, WIDTH, 3] uint8 in OpenCV's order of colours."""
-    planted = row.planted[2]
+    """Draw a face in slight motion, its mouth moving as in speech; each frame [HEIGHT, WIDTH, 3] uint8, BGR."""
+    reliability, shown = row.planted[2]
     rng = plan.generator(seed, _FACE_KEY, row.dialogue, row.index)
     scene = draw_scene(rng)
     count = max(1, round(duration_s * FPS))
     if row.awkward == plan.NO_FACE:
         return [spoil(rng, scene, 1.0) for _ in range(count)]
     look = draw_look(plan.generator(seed, _LOOK_KEY, row.speaker))
-    return [
-        spoil(rng, picture, planted.reliability)
-        for picture in _talking(rng, scene, look, planted.shown or row.emotion, planted.reliability, count)
-    ]
-
-
-def _talking(rng: np.random.Generator, scene: np.ndarray, look: FaceLook, emotion: str, strength: float, count: int):
-    """Yield pictures of one face in slight motion, its mouth moving as in speech."""
-    start, expression = random_pose(rng), show(rng, emotion, strength)
+    start, expression = random_pose(rng), show(rng, shown or row.emotion, reliability)
+    frames = []
     for turn in np.linspace(0, 2 * np.pi, count, endpoint=False):
-        pose = replace(
-            start,
-            x_px=start.x_px + 1.5 * np.sin(turn),
-            y_px=start.y_px + np.sin(2 * turn),
-            turn_deg=start.turn_deg + 1.5 * np.cos(turn),
-        )
-        yield draw_face(scene, look, replace(expression, open=expression.open + rng.uniform(0, 0.12)), pose)
+        x_px, y_px = start.x_px + 1.5 * np.sin(turn), start.y_px + np.sin(2 * turn)
+        pose = replace(start, x_px=x_px, y_px=y_px, turn_deg=start.turn_deg + 1.5 * np.cos(turn))
+        talking = replace(expression, open=expression.open + rng.uniform(0, 0.12))
+        frames.append(spoil(rng, draw_face(scene, look, talking, pose), reliability))
+    return frames
 
 
 def random_pose(rng: np.random.Generator) -> Pose:
@@ -83,7 +73,7 @@ def random_pose(rng: np.random.Generator) -> Pose:
     )
 
 
-def encode_mp4(frames: list[np.ndarray] | None, sound_T: np.ndarray | None, fps: float = FPS) -> bytes:
+def encode_mp4(frames: list[np.ndarray] | None, sound_T: np.ndarray | None, fps: float) -> bytes:
     """Pack pictures (H.264) and mono sound (AAC), or one of them, as mp4; the same input gives the same bytes."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:

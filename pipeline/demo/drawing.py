@@ -4,16 +4,13 @@ Drawn so that OpenCV's frontal-face cascade finds them: light forehead, nose and
 Coordinates are in half face widths, x to the right, y down, the origin between eyes and mouth.
 """
 
-import functools
-
 import cv2
 import numpy as np
 
 from pipeline.demo.face import FACE_PX, Expression, FaceLook, Pose
 
 _OVERSAMPLE = 2
-_SHIFT = 4
-"""Fractional bits of OpenCV's drawing coordinates."""
+_SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 
 def draw_face(canvas: np.ndarray, look: FaceLook, expression: Expression, pose: Pose) -> np.ndarray:
@@ -21,7 +18,6 @@ def draw_face(canvas: np.ndarray, look: FaceLook, expression: Expression, pose: 
     big = cv2.resize(canvas, None, fx=_OVERSAMPLE, fy=_OVERSAMPLE, interpolation=cv2.INTER_LINEAR)
     pen = _Pen(big, pose)
     _draw_head(pen, look)
-    _shade_head(pen, look)
     for side in (-1, 1):
         _draw_eye(pen, look, expression, side)
     _draw_nose(pen, look, expression)
@@ -66,31 +62,21 @@ class _Pen:
         self.image[box] = np.clip(self.image[box] * (1 + inside[box] * soft)[..., None], 0, 255).astype(np.uint8)
 
 
+_ANGLES = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+"""Points [40, 2], from the right over the bottom; the second half is the upper one."""
+
+
 def _oval(x: float, y: float, rx: float, ry: float) -> np.ndarray:
-    return _unit_circle() * (rx, ry) + (x, y)
-
-
-@functools.cache
-def _unit_circle(points: int = 40) -> np.ndarray:
-    """Return points [points, 2], from the right over the bottom; the second half is the upper one."""
-    angle = np.linspace(0, 2 * np.pi, points, endpoint=False)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return _CIRCLE * (rx, ry) + (x, y)
 
 
 def _darker(colour, factor: float) -> tuple[float, ...]:
     return tuple(min(255.0, level * factor) for level in colour)
 
 
-def _head_outline(length: float) -> np.ndarray:
-    """Return an oval whose lower half narrows towards the chin."""
-    outline = _oval(0, 0, 1.0, 1.32 * length)
-    below = np.clip(outline[:, 1], 0, None)
-    outline[:, 0] *= 1 - 0.16 * below**1.5
-    return outline
-
-
 def _draw_head(pen: _Pen, look: FaceLook) -> None:
-    """Draw shoulders, hair behind, neck, ears, face and the hair above it."""
+    """Draw shoulders, hair behind, neck, ears, face and the hair above it; shade the face."""
     pen.fill(_oval(0, 2.75, 2.3, 1.15), look.clothes)
     if look.long_hair:
         pen.fill(_oval(0, 0.1, 1.28, 1.6), look.hair)
@@ -98,29 +84,24 @@ def _draw_head(pen: _Pen, look: FaceLook) -> None:
     pen.fill(_oval(0, -0.42, 1.12, 1.18), look.hair)
     for side in (-1, 1):
         pen.fill(_oval(side * 1.0, 0.0, 0.13, 0.26), _darker(look.skin, 0.82))
-    pen.fill(_head_outline(look.length), look.skin)
+    outline = _oval(0, 0, 1.0, 1.32 * look.length)
+    outline[:, 0] *= 1 - 0.16 * np.clip(outline[:, 1], 0, None) ** 1.5  # narrower towards the chin
+    pen.fill(outline, look.skin)
     hairline = np.linspace(-1.02, 1.02, 30)
     brim = np.stack([hairline, -0.98 + 0.42 * np.abs(hairline) ** 3], axis=1)
     crown = np.stack([hairline[::-1] * 1.08, -1.62 + 0.6 * np.abs(hairline[::-1]) ** 2.2], axis=1)
     pen.fill(np.r_[brim, crown], look.hair)
-
-
-def _shade_head(pen: _Pen, look: FaceLook) -> None:
-    """Light forehead, nose and cheeks; shade the eye sockets, the sides of the nose and the rim."""
-    gap = 0.41 * look.eye_gap
-    pen.shade(
-        _head_outline(look.length),
-        [
-            (_oval(0, -0.62, 0.55, 0.2), 0.16),
-            (_oval(0, 0.0, 0.1, 0.42), 0.22),
-            *[(_oval(side * 0.5, 0.33, 0.24, 0.18), 0.2) for side in (-1, 1)],
-            *[(_oval(side * gap, -0.2, 0.3, 0.17), -0.5) for side in (-1, 1)],
-            *[(_oval(side * 1.02, 0.35, 0.14, 0.9), -0.3) for side in (-1, 1)],
-            (_oval(0, 1.32, 0.6, 0.13), -0.35),
-            (_oval(0, 0.72, 0.3, 0.08), -0.12),
-        ],
-        softness=0.09,
-    )
+    # Light on forehead, nose and cheeks; shade in the eye sockets, on the sides of the face, chin and lower lip.
+    blots = [
+        (_oval(0, -0.62, 0.55, 0.2), 0.16),
+        (_oval(0, 0.0, 0.1, 0.42), 0.22),
+        *[(_oval(side * 0.5, 0.33, 0.24, 0.18), 0.2) for side in (-1, 1)],
+        *[(_oval(side * 0.41 * look.eye_gap, -0.2, 0.3, 0.17), -0.5) for side in (-1, 1)],
+        *[(_oval(side * 1.02, 0.35, 0.14, 0.9), -0.3) for side in (-1, 1)],
+        (_oval(0, 1.32, 0.6, 0.13), -0.35),
+        (_oval(0, 0.72, 0.3, 0.08), -0.12),
+    ]
+    pen.shade(outline, blots, softness=0.09)
 
 
 def _draw_eye(pen: _Pen, look: FaceLook, expression: Expression, side: int) -> None:

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-WIDTH, HEIGHT = 160, 120
-"""Size of a picture, in pixels."""
-
-FACE_PX = 31.0
-"""Half the width of a face of size 1, in pixels."""
+WIDTH, HEIGHT = 160, 120  # size of a picture, in pixels
+FACE_PX = 31.0  # half the width of a face of size 1, in pixels
 
 HAAR_CENTRE, HAAR_SIDE = (0.0, 0.08), 2.65
 """Centre and side of the cascade's square around a drawn face, in half face widths (measured on the demo's frames)."""
@@ -17,27 +14,16 @@ HAAR_CENTRE, HAAR_SIDE = (0.0, 0.08), 2.65
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expression:
-    """Departure of a face from rest; all 0 is at rest.
+    """Departure of a face from rest; all 0 is at rest."""
 
-    Attributes:
-        inner_brow: inner ends of the brows up (1) or down (-1).
-        outer_brow: outer ends of the brows up or down.
-        eye: eyes wide (1) or shut (-1).
-        corners: mouth corners up (1) or down (-1).
-        open: mouth open, 0 to 1.
-        wide: mouth wide (1) or narrow (-1).
-        wrinkle: nose wrinkled, upper lip up, 0 to 1.
-        smirk: one corner up alone, 0 to 1.
-    """
-
-    inner_brow: float = 0.0
-    outer_brow: float = 0.0
-    eye: float = 0.0
-    corners: float = 0.0
-    open: float = 0.0
-    wide: float = 0.0
-    wrinkle: float = 0.0
-    smirk: float = 0.0
+    inner_brow: float = 0.0  # inner ends of the brows up (1) or down (-1)
+    outer_brow: float = 0.0  # outer ends of the brows up (1) or down (-1)
+    eye: float = 0.0  # eyes wide (1) or shut (-1)
+    corners: float = 0.0  # mouth corners up (1) or down (-1)
+    open: float = 0.0  # mouth open, 0 to 1
+    wide: float = 0.0  # mouth wide (1) or narrow (-1)
+    wrinkle: float = 0.0  # nose wrinkled, upper lip up, 0 to 1
+    smirk: float = 0.0  # one corner up alone, 0 to 1
 
 
 EXPRESSIONS = {
@@ -52,8 +38,7 @@ EXPRESSIONS = {
 }
 """The demo's emotions, and the two more of FER+."""
 
-EXPRESSION_SCATTER = 0.12
-"""Standard deviation of each part of an expression from one picture series to the next."""
+EXPRESSION_SCATTER = 0.12  # standard deviation of each part of an expression from one picture series to the next
 
 BLUR_PX, NOISE, DIMMING = 2.2, 7.0, 0.35
 """At reliability 0: blur, noise (grey levels) and share of the light that is lost; next to none at 1."""
@@ -90,17 +75,14 @@ def draw_look(rng: np.random.Generator) -> FaceLook:
     """Draw the look of a made-up person."""
     skins = ((172, 198, 236), (150, 182, 226), (130, 168, 214), (112, 148, 198), (96, 132, 184))
     hairs = ((30, 28, 26), (34, 48, 70), (46, 80, 120), (100, 165, 205), (70, 70, 74), (28, 42, 96))
+    shapes = {"length": (0.95, 1.06), "eye_gap": (0.95, 1.05), "eye_size": (0.92, 1.1)}
+    shapes |= {"brow_weight": (0.8, 1.3), "nose": (0.9, 1.12), "mouth": (0.92, 1.08)}
     return FaceLook(
         skin=skins[rng.integers(len(skins))],
         hair=hairs[rng.integers(len(hairs))],
         clothes=tuple(float(level) for level in rng.uniform(40, 190, 3)),
         iris=tuple(float(level) for level in rng.uniform(20, 90, 3)),
-        length=float(rng.uniform(0.95, 1.06)),
-        eye_gap=float(rng.uniform(0.95, 1.05)),
-        eye_size=float(rng.uniform(0.92, 1.1)),
-        brow_weight=float(rng.uniform(0.8, 1.3)),
-        nose=float(rng.uniform(0.9, 1.12)),
-        mouth=float(rng.uniform(0.92, 1.08)),
+        **{name: float(rng.uniform(*bounds)) for name, bounds in shapes.items()},
         long_hair=bool(rng.random() < 0.5),
     )
 

@@ -10,13 +10,8 @@ from pipeline.demo.drawing import draw_face
 from pipeline.demo.face import Pose, draw_look, draw_scene, face_square, show, spoil
 from pipeline.demo.plan import generator
 
-VOTES = (
-    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
-)  # fmt: skip
+VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 """Columns of FER+: eight emotions, unknown, not a face."""
-
-EXPRESSION_NAMES = {"happiness": "joy"}
-"""Names of expressions in the demo, where they differ from FER+'s."""
 
 FER2013_CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 """Class ids of fer2013; it has no contempt, which is neutral there."""
@@ -24,36 +19,23 @@ FER2013_CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise
 SIZES = {"Training": 900, "PublicTest": 150, "PrivateTest": 150}
 """Images per usage; FER+ trains on the first, validates and tests on the others."""
 
-SIDE_PX = 48
-ANNOTATORS = 10
+SIDE_PX, ANNOTATORS = 48, 10
 
-UNCLEAR, NOT_A_FACE = 0.04, 0.02
-"""Shares of images whose votes go to unknown and to not-a-face."""
-
-STRENGTHS = (0.35, 1.0)
-"""Range of the strength of the shown emotion; picture quality follows it."""
-
-JITTER = 0.05
-"""Shift and scale of the cut around the face, as a share of its side; the cascade is no steadier."""
+UNCLEAR, NOT_A_FACE = 0.04, 0.02  # shares of images whose votes go to unknown and to not-a-face
+STRENGTHS = (0.35, 1.0)  # range of the strength of the shown emotion; picture quality follows it
+JITTER = 0.05  # shift and scale of the cut around the face, as a share of its side; the cascade is no steadier
 
 _FACE_SET_KEY = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FaceImage:
-    """One row of both tables.
+    """One row of both tables."""
 
-    Attributes:
-        pixels: [48, 48] uint8.
-        fer2013_class: class id of fer2013.
-        votes: ten annotators' votes over `VOTES`.
-        usage: Training, PublicTest or PrivateTest.
-    """
-
-    pixels: np.ndarray
+    pixels: np.ndarray  # [48, 48] uint8
     fer2013_class: int
-    votes: tuple[int, ...]
-    usage: str
+    votes: tuple[int, ...]  # ten annotators' votes over `VOTES`
+    usage: str  # Training, PublicTest or PrivateTest
 
 
 def make_image(seed: int, number: int, usage: str) -> FaceImage:
@@ -77,8 +59,8 @@ def make_image(seed: int, number: int, usage: str) -> FaceImage:
 
 def _face(rng: np.random.Generator, emotion: str, strength: float) -> np.ndarray:
     pose = random_pose(rng)
-    expression_name = EXPRESSION_NAMES.get(emotion, emotion)
-    picture = draw_face(draw_scene(rng), draw_look(rng), show(rng, expression_name, strength), pose)
+    expression = {"happiness": "joy"}.get(emotion, emotion)  # the demo's name of FER+'s emotion
+    picture = draw_face(draw_scene(rng), draw_look(rng), show(rng, expression, strength), pose)
     return _cut(rng, spoil(rng, picture, strength), pose)
 
 

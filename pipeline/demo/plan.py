@@ -7,87 +7,63 @@ that is vague, noisy or blurred, so that a model can learn to trust it less. All
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
-CLASSES = ("neutral", "joy", "sadness", "anger", "fear", "surprise")
-"""Emotions of the demo."""
+CLASSES = ("neutral", "joy", "sadness", "anger", "fear", "surprise")  # emotions of the demo
 
 PROTOCOL = "synthetic demo corpus, 6 emotions, split by dialogue; no real people, no real speech"
 
 TRANSCRIPT_COLUMNS = ("utterance_id", "dialogue_id", "position", "speaker", "emotion", "split", "text", "clip")
 """Columns of transcripts.csv."""
 
-# ------------------------------------------------------------------------------------------------ the plant
-INERTIA = 0.75
-"""Probability that an utterance keeps the emotion of the one before it."""
-
-NEUTRAL_WEIGHT = 1.8
-"""Weight of a turn to neutral against 1 for any other emotion."""
+INERTIA = 0.75  # probability that an utterance keeps the emotion of the one before it
+NEUTRAL_WEIGHT = 1.8  # weight of a turn to neutral against 1 for any other emotion
 
 RELIABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RELIABILITY_WEIGHTS = (3, 3, 3, 2, 2, 1, 1, 1, 2, 2)
 """Relative frequency of each level: weak signals prevail, so that about one utterance in five is weak in all three."""
 
-TRUTH_AT_ZERO = 0.3
-"""Probability of showing the true emotion at reliability 0; it rises linearly to 1 at reliability 0.6."""
+TRUTH_AT_ZERO, TRUTH_FULL_FROM = 0.3, 0.6
+"""Probability of showing the true emotion at reliability 0; it rises linearly to 1 at the reliability of the second."""
 
-TRUTH_FULL_FROM = 0.6
-
-# ------------------------------------------------------------------------------------------------ the shape
-DIALOGUES = {"train": 35, "validation": 10, "test": 15}
-"""Dialogues per split, in this order."""
-
-LENGTHS = tuple(range(13, 3, -1))
-"""Utterances per dialogue, used in turn, then shuffled over the dialogues."""
+DIALOGUES = {"train": 35, "validation": 10, "test": 15}  # dialogues per split, in this order
+LENGTHS = tuple(range(13, 3, -1))  # utterances per dialogue, used in turn, then shuffled over the dialogues
 
 SPEAKERS_PER_DIALOGUE = (2, 4)
-TURN_TAKING = 0.85
-"""Probability that another speaker goes on."""
+TURN_TAKING = 0.85  # probability that another speaker goes on
 
 CAST = ("Ada", "Björn", "Chloé", "Dmitri", "Élodie", "Femi", "Grażyna", "Hiro", "İpek", "João", "Kōji", "Lena")
 """Made-up speakers; each has a voice and a face of its own."""
 
-MIN_PER_CLASS = 6
-"""Labelled utterances that every class has in every split."""
+MIN_PER_CLASS = 6  # labelled utterances that every class has in every split
 
-# ------------------------------------------------------------------------------------------------ the awkward
 NO_FACE, NO_SOUND, NO_PICTURE = "no face", "no sound track", "no picture stream"
 CORRUPT, MISSING, TINY = "truncated file", "missing file", "0.05 s"
 
 AWKWARD_CLIPS = {
-    (2, 1): NO_FACE,
-    (5, 2): NO_SOUND,
-    (8, 1): NO_PICTURE,
-    (11, 3): CORRUPT,
-    (14, 2): MISSING,
-    (17, 1): TINY,
-}
+    (2, 1): NO_FACE, (5, 2): NO_SOUND, (8, 1): NO_PICTURE, (11, 3): CORRUPT, (14, 2): MISSING, (17, 1): TINY
+}  # fmt: skip
 """(dialogue, utterance) -> what is wrong with its clip."""
 
 LOST = {
-    NO_FACE: ("visual",),
-    NO_SOUND: ("audio",),
-    NO_PICTURE: ("visual",),
-    CORRUPT: ("audio", "visual"),
-    MISSING: ("audio", "visual"),
-    TINY: ("audio",),
+    **dict.fromkeys((NO_FACE, NO_PICTURE), ("visual",)),
+    **dict.fromkeys((NO_SOUND, TINY), ("audio",)),
+    **dict.fromkeys((CORRUPT, MISSING), ("audio", "visual")),
 }
 """Modalities that an awkward clip lacks; their planted reliability is 0."""
 
 SINGLE_UTTERANCE_DIALOGUE = 20
-UNLABELLED = ((23, 1), (52, 2))
-"""(dialogue, utterance) that carry no emotion label."""
-
-GAPS = {(26, 2): 3, (47, 1): 1}
-"""(dialogue, utterance) -> positions that are skipped before it."""
+UNLABELLED = ((23, 1), (52, 2))  # (dialogue, utterance) that carry no emotion label
+GAPS = {(26, 2): 3, (47, 1): 1}  # (dialogue, utterance) -> positions that are skipped before it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Planted:
+class Planted(NamedTuple):
     """Reliability (0 to 1) of one modality of an utterance, and the emotion that it shows ("" = there is no signal)."""
 
     reliability: float
@@ -96,39 +72,19 @@ class Planted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedUtterance:
-    """One synthetic utterance, before it is written, spoken and drawn.
+    """One synthetic utterance, before it is written, spoken and drawn."""
 
-    Attributes:
-        dialogue: number of the dialogue in the corpus.
-        index: number of the utterance in the dialogue.
-        position: its place as the corpus counts it (gaps stay).
-        speaker: index into `CAST`.
-        emotion: the true emotion, also where the label is withheld.
-        labelled: the label is given.
-        split: train, validation or test.
-        planted: what each modality shows, in the order of `MODALITIES`.
-        awkward: what is wrong with the clip, or empty.
-    """
-
-    dialogue: int
-    index: int
-    position: int
-    speaker: int
-    emotion: str
-    labelled: bool
+    utterance_id: str
+    dialogue_id: str
+    dialogue: int  # number of the dialogue in the corpus
+    index: int  # number of the utterance in the dialogue
+    position: int  # its place as the corpus counts it (gaps stay)
+    speaker: int  # index into `CAST`
+    emotion: str  # the true emotion, also where the label is withheld
+    labelled: bool  # the label is given
     split: str
-    planted: tuple[Planted, Planted, Planted]
-    awkward: str = ""
-
-    @property
-    def dialogue_id(self) -> str:
-        """Id in the corpus."""
-        return f"d{self.dialogue:02d}"
-
-    @property
-    def utterance_id(self) -> str:
-        """The utterance's id in the corpus."""
-        return f"{self.dialogue_id}_u{self.position:02d}"
+    planted: tuple[Planted, Planted, Planted]  # what each modality shows, in the order of `MODALITIES`
+    awkward: str = ""  # what is wrong with the clip, or empty
 
     @property
     def clip(self) -> str:
@@ -157,27 +113,25 @@ def plan_corpus(seed: int) -> list[PlannedUtterance]:
             return rows
 
 
-def _draw_dialogue(rng: np.random.Generator, dialogue: int, split: str, length: int) -> list[PlannedUtterance]:
-    rows, position = [], 0
+def _draw_dialogue(rng: np.random.Generator, dialogue: int, split: str, length: int) -> Iterator[PlannedUtterance]:
     speakers = _draw_speakers(rng, length)
+    skipped = 0
     for index, (speaker, emotion) in enumerate(zip(speakers, _draw_emotions(rng, length), strict=True)):
         awkward = AWKWARD_CLIPS.get((dialogue, index), "")
-        position += GAPS.get((dialogue, index), 0)
-        rows.append(
-            PlannedUtterance(
-                dialogue=dialogue,
-                index=index,
-                position=position,
-                speaker=speaker,
-                emotion=emotion,
-                labelled=(dialogue, index) not in UNLABELLED,
-                split=split,
-                planted=tuple(_plant(rng, emotion, modality in LOST.get(awkward, ())) for modality in MODALITIES),
-                awkward=awkward,
-            )
+        skipped += GAPS.get((dialogue, index), 0)
+        yield PlannedUtterance(
+            utterance_id=f"d{dialogue:02d}_u{index + skipped:02d}",
+            dialogue_id=f"d{dialogue:02d}",
+            dialogue=dialogue,
+            index=index,
+            position=index + skipped,
+            speaker=speaker,
+            emotion=emotion,
+            labelled=(dialogue, index) not in UNLABELLED,
+            split=split,
+            planted=tuple(_plant(rng, emotion, modality in LOST.get(awkward, ())) for modality in MODALITIES),
+            awkward=awkward,
         )
-        position += 1
-    return rows
 
 
 def _draw_emotions(rng: np.random.Generator, length: int) -> list[str]:

@@ -8,41 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 
 RATE_HZ = 16_000
-HARMONICS = 24
-"""K, harmonics of the tone; those above 7.5 kHz are silent."""
+HARMONICS = 24  # K, harmonics of the tone; those above 7.5 kHz are silent
 
 VOWELS_HZ = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))
 """Formants of a, i, u, e, o (Peterson and Barney's men)."""
 
 BANDWIDTHS_HZ = (90, 120, 180)
 
-LONGEST_S, EDGE_S = 1.9, 0.06
-"""Longest speech, and the quiet before and after it."""
+LONGEST_S, EDGE_S = 1.9, 0.06  # longest speech, and the quiet before and after it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manner:
-    """Sound of an emotion, as departures from a neutral voice.
+    """Sound of an emotion, as departures from a neutral voice."""
 
-    Attributes:
-        pitch: shift of the pitch, in semitones.
-        swing: rise and fall within a syllable, in semitones.
-        slope: drift of the pitch over the utterance, in semitones.
-        level: loudness, in dB.
-        tempo: log2 of the speaking rate.
-        tilt: weakening of the upper harmonics, as an exponent.
-        breath: share of noise in the voice.
-        tremor: fast wobble of the pitch, in semitones.
-    """
-
-    pitch: float
-    swing: float
-    slope: float
-    level: float
-    tempo: float
-    tilt: float
-    breath: float
-    tremor: float
+    pitch: float  # shift of the pitch, in semitones
+    swing: float  # rise and fall within a syllable, in semitones
+    slope: float  # drift of the pitch over the utterance, in semitones
+    level: float  # loudness, in dB
+    tempo: float  # log2 of the speaking rate
+    tilt: float  # weakening of the upper harmonics, as an exponent
+    breath: float  # share of noise in the voice
+    tremor: float  # fast wobble of the pitch, in semitones
 
 
 MANNERS = {
@@ -57,11 +44,8 @@ MANNERS = {
 SCATTER = Manner(pitch=1.2, swing=0.8, slope=1.5, level=2, tempo=0.12, tilt=0.12, breath=0.03, tremor=0.15)
 """Standard deviation of each departure from one utterance to the next."""
 
-ROOM_DB = (-38.0, -14.0)
-"""Background noise against the voice at reliability 1 and 0."""
-
-SOFT_DB = -7.0
-"""Loudness of the voice at reliability 0."""
+ROOM_DB = (-38.0, -14.0)  # background noise against the voice at reliability 1 and 0
+SOFT_DB = -7.0  # loudness of the voice at reliability 0
 
 
 def base_pitch(speaker: int, cast: int) -> float:

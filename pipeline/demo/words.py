@@ -2,8 +2,7 @@
 
 import numpy as np
 
-CLAUSES = 2
-"""Clauses per utterance; each is a cue of the shown emotion with probability = reliability, else vague."""
+CLAUSES = 2  # clauses per utterance; each is a cue of the shown emotion with probability = reliability, else vague
 
 TOPICS = (
     "the train to Malmö", "the letter", "your brother", "the café on the corner", "Zoë's concert", "the old house",
@@ -19,30 +18,19 @@ VAGUE = (
 )  # fmt: skip
 
 CUES = {
-    "neutral": (
-        "It starts at nine as usual", "Here is the list", "The meeting is on Tuesday", "I put it on the table",
-        "Please take a copy", "The office is on the second floor", "It takes about ten minutes",
-    ),
-    "joy": (
-        "That is wonderful", "I am so happy", "This is great fun", "What a lovely day", "We won, hooray",
-        "I love it", "That made me laugh",
-    ),
-    "sadness": (
-        "I am so sorry", "It makes me cry", "I miss her so much", "I feel so lonely", "It's all lost",
-        "My heart is broken", "She is gone",
-    ),
-    "anger": (
-        "I am furious", "How dare you", "Stop it, enough", "I hate this", "That is outrageous",
-        "Get out of here", "You lied to me",
-    ),
-    "fear": (
-        "I am scared", "Someone is out there in the dark", "Please don't leave me alone", "I'm afraid to look",
-        "We are in danger", "My hands are shaking", "Run, hide",
-    ),
-    "surprise": (
-        "Oh my god", "I can't believe it", "Wow, just like that", "I never expected that", "Since when",
-        "You what, seriously", "No way",
-    ),
+    "neutral": ("It starts at nine as usual", "Here is the list", "The meeting is on Tuesday",
+        "I put it on the table", "Please take a copy", "The office is on the second floor",
+        "It takes about ten minutes"),
+    "joy": ("That is wonderful", "I am so happy", "This is great fun", "What a lovely day", "We won, hooray",
+        "I love it", "That made me laugh"),
+    "sadness": ("I am so sorry", "It makes me cry", "I miss her so much", "I feel so lonely", "It's all lost",
+        "My heart is broken", "She is gone"),
+    "anger": ("I am furious", "How dare you", "Stop it, enough", "I hate this", "That is outrageous",
+        "Get out of here", "You lied to me"),
+    "fear": ("I am scared", "Someone is out there in the dark", "Please don't leave me alone", "I'm afraid to look",
+        "We are in danger", "My hands are shaking", "Run, hide"),
+    "surprise": ("Oh my god", "I can't believe it", "Wow, just like that", "I never expected that", "Since when",
+        "You what, seriously", "No way"),
 }  # fmt: skip
 """Clauses that give an emotion away."""
 

@@ -26,12 +26,9 @@ def identical_clips(groups: Iterable[Sequence[str]], utterances: Sequence[Uttera
     """List each copy as a problem, with the labels where they differ (MELD has such); the first file is no problem."""
     labels = labels_of(utterances)
     problems = []
-    for first, *copies in groups:
-        for copy in copies:
-            differ = f", labelled {labels[copy]}; the earlier one: {labels[first]}"
-            consequence = "kept" + (differ if labels[copy] != labels[first] else "")
-            problem = f"identical clips: same bytes as {first}"
-            problems.append(Problem(where=copy, file=copy, problem=problem, consequence=consequence))
+    for first, copy in ((first, copy) for first, *copies in groups for copy in copies):
+        differ = f", labelled {labels[copy]}; the earlier one: {labels[first]}" if labels[copy] != labels[first] else ""
+        problems.append(Problem(copy, copy, f"identical clips: same bytes as {first}", f"kept{differ}"))
     return problems
 
 
@@ -47,11 +44,10 @@ def labels_of(utterances: Sequence[Utterance]) -> dict[str, str]:
 def identical_note(groups: Sequence[Sequence[str]], utterances: Sequence[Utterance]) -> list[Note]:
     """Count copies and conflicting labels for the protocol card; return no note without copies."""
     labels = labels_of(utterances)
-    copies = [(copy, first) for first, *others in groups for copy in others]
-    conflicts = sum(labels[copy] != labels[first] for copy, first in copies)
-    why = f"{conflicts} of them under another label than the earlier one"
-    note = Note(action="kept", what="clips with the bytes of an earlier one", count=len(copies), why=why)
-    return [note] if copies else []
+    conflicts = [labels[copy] != labels[first] for first, *copies in groups for copy in copies]
+    why = f"{sum(conflicts)} of them under another label than the earlier one"
+    note = Note(action="kept", what="clips with the bytes of an earlier one", count=len(conflicts), why=why)
+    return [note] if conflicts else []
 
 
 def media_groups(utterances: Sequence[Utterance], groups: Iterable[Sequence[str]]) -> np.ndarray | None:

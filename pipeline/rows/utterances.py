@@ -22,43 +22,26 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
-    """One row of utterances.csv; dialogues contiguous, utterances in order.
+    """One row of utterances.csv; dialogues contiguous, utterances in order; times in seconds."""
 
-    Attributes:
-        utterance_id: unique in the corpus.
-        dialogue_id: unique in the corpus, splits included.
-        position: place in the dialogue as the corpus counts it (gaps stay).
-        speaker: name, or empty.
-        emotion: class name, or empty = unlabelled.
-        split: train, validation or test.
-        text: transcript.
-        media: path of the clip relative to the raw folder, or empty; picture, and sound unless `sound` names another.
-        start_s: begin of the utterance in the clip, in seconds.
-        end_s: its end, cut to the clip and capped at `max_utterance_s`; 0 where there is no usable media.
-        region: the part of the picture that shows the speaker.
-        sound: path of the sound where it is another file than `media`, or empty.
-        sound_start_s: begin of the utterance in `sound`, in seconds.
-        sound_end_s: its end, cut and capped too; 0 where there is no usable sound of its own.
-        has_audio: readable sound exists (measured by prepare).
-        has_video: a readable picture exists (measured by prepare).
-    """
-
-    utterance_id: str
-    dialogue_id: str
-    position: int
-    speaker: str
-    emotion: str
-    split: str
-    text: str
-    media: str = ""
-    start_s: float = 0.0
-    end_s: float = 0.0
-    region: Region = Region()
-    sound: str = ""
-    sound_start_s: float = 0.0
-    sound_end_s: float = 0.0
-    has_audio: bool = False
-    has_video: bool = False
+    utterance_id: str  # unique in the corpus
+    dialogue_id: str  # unique in the corpus, splits included
+    position: int  # place in the dialogue as the corpus counts it (gaps stay)
+    speaker: str  # name, or empty
+    emotion: str  # class name, or empty = unlabelled
+    split: str  # train, validation or test
+    text: str  # transcript
+    media: str = (
+        ""  # path of the clip relative to the raw folder, or empty; its sound unless `sound` names another file
+    )
+    start_s: float = 0.0  # begin of the utterance in the clip
+    end_s: float = 0.0  # its end, cut to the clip and capped at `max_utterance_s`; 0 where there is no usable media
+    region: Region = Region()  # the part of the picture that shows the speaker
+    sound: str = ""  # path of the sound where it is another file than `media`, or empty
+    sound_start_s: float = 0.0  # begin of the utterance in `sound`
+    sound_end_s: float = 0.0  # its end, cut and capped too; 0 where there is no usable sound of its own
+    has_audio: bool = False  # readable sound exists (measured by prepare)
+    has_video: bool = False  # a readable picture exists (measured by prepare)
 
     @property
     def heard(self) -> tuple[str, float, float]:

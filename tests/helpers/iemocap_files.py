@@ -79,7 +79,7 @@ def write_release(
             (dialog / folder).mkdir(parents=True, exist_ok=True)
         labels = HEADER + "".join(f"\n{label_line(name, line)}" for line in lines)
         (dialog / "EmoEvaluation" / f"{name}.txt").write_bytes(labels.encode("latin-1"))
-        words = [f"{name}_{turn} [{begin:08.4f}-{end:08.4f}]: Said in {turn}.\n" for turn, begin, end, *_ in lines]
+        words = [f"{name}_{turn} [{begin:08.4f}-{end:08.4f}]: Spoken in {turn}.\n" for turn, begin, end, *_ in lines]
         (dialog / "transcriptions" / f"{name}.txt").write_text("".join(words))
         if odd:
             _write_oddities(dialog, name)

@@ -37,36 +37,35 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
             "sessions there as well, or choose another iemocap.prepare.options.split or validation."
         )
     # A part of the release may lack sound or pictures.
+    globs = {pattern: pattern.format(dialogue="Ses*", turn="Ses*") for pattern in (_SOUND, _VIDEO)}
     folders = [raw / folder for folder in release.sessions.values()]
-    media = {
-        pattern
-        for pattern in (_SOUND, _VIDEO)
-        if any(any(folder.glob(pattern.format(dialogue="Ses*", turn="Ses*"))) for folder in folders)
-    }
+    media = {pattern for pattern, glob in globs.items() if any(any(folder.glob(glob)) for folder in folders)}
     print_counts(release, protocol)
     if not media:
         console.print("No wavs and no videos: a text-only corpus.")
     problems = list(find_problems(release, protocol, splits, options))
-    seed = f" (seed {options.split_seed})" if options.validation == "random-10pct" else ""
-    described = (
-        f"IEMOCAP {options.protocol}, split {options.split}, validation {options.validation}{seed}, "
-        f"context_turns {options.context_turns}"
-    )
+    described = _describe(options)
     if any(problem.kind == "count differs" for problem in problems):
         described += f", own selection ({len(labelled)} labelled turns)"
+    utterances = []
+    for turn in release.all_turns if options.context_turns == "keep" else labelled:
+        folder = release.sessions[turn.session]
+        utterances.append(_utterance(turn, protocol.emotion(turn), splits[turn.dialogue], folder, media, options))
     return RawCorpus(
         classes=protocol.names,
         protocol=described,
-        utterances=[
-            _utterance(
-                turn, protocol.emotion(turn), splits[turn.dialogue], release.sessions[turn.session], media, options
-            )
-            for turn in (release.all_turns if options.context_turns == "keep" else labelled)
-        ],
+        utterances=utterances,
         problems=problems,
         notes=list(notes(release, protocol, options)),
         speaker_independent=True,  # a session's two actors are in no other session
     )
+
+
+def _describe(options: IemocapOptions) -> str:
+    """Return the protocol in words."""
+    seed = f" (seed {options.split_seed})" if options.validation == "random-10pct" else ""
+    split = f"split {options.split}, validation {options.validation}{seed}"
+    return f"IEMOCAP {options.protocol}, {split}, context_turns {options.context_turns}"
 
 
 def _utterance(
@@ -80,6 +79,7 @@ def _utterance(
     # The crop is within the left half of the split screen for the actor that the dialogue names, else in the right.
     half = 0.0 if turn.speaker == turn.dialogue[5] else 0.5
     left, top, right, bottom = options.crop
+    region = Region(half + left / 2, top, half + right / 2, bottom)
     return Utterance(
         utterance_id=turn.turn_id,
         dialogue_id=turn.dialogue,
@@ -88,9 +88,6 @@ def _utterance(
         emotion=emotion,
         split=split,
         text=turn.text,
-        media=video,
-        start_s=turn.start_s if video else 0.0,
-        end_s=turn.end_s if video else 0.0,
-        region=Region(half + left / 2, top, half + right / 2, bottom) if video else Region(),
         sound=sound,
+        **({"media": video, "start_s": turn.start_s, "end_s": turn.end_s, "region": region} if video else {}),
     )

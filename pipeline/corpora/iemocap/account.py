@@ -8,27 +8,18 @@ from rich.table import Table
 from dferc.core.console import console
 from dferc.core.problems import Problem
 from dferc.store.rows import Note
-from pipeline.corpora.iemocap.protocol import (
-    COSMIC_VALIDATION,
-    PROMOTED,
-    PROMOTED_SHA256,
-    Protocol,
-    hash_of,
-    is_promoted,
-    votes,
-)
+from pipeline.corpora.iemocap import protocol as protocols
 from pipeline.corpora.iemocap.release import SESSIONS, Release, Turn
 from pipeline.settings import IemocapOptions
 
-_OWN = "kept as found; scores are not comparable with published ones"
-_OWN_PROMOTED = (
-    "promoted by the same rule, from the votes that are there; scores are not comparable with published ones"
-)
+_INCOMPARABLE = "scores are not comparable with published ones"
+_OWN = f"kept as found; {_INCOMPARABLE}"
+_OWN_PROMOTED = f"promoted by the same rule, from the votes that are there; {_INCOMPARABLE}"
 _RULE = "Happiness alone has the most votes: every label of the raters, the first of each actor's own"
 
 
 def find_problems(
-    release: Release, protocol: Protocol, splits: Mapping[str, str], options: IemocapOptions
+    release: Release, protocol: protocols.Protocol, splits: Mapping[str, str], options: IemocapOptions
 ) -> Iterator[Problem]:
     """Yield what was ignored, promoted or left out, and differences from the published release."""
     for file, oddity in release.oddities:
@@ -40,12 +31,12 @@ def find_problems(
         overlaps = f"overlap lines: {release.overlaps} transcript lines of both at once (_MXX, _FXX)"
         yield Problem("transcriptions", "", overlaps, "left out: nobody's turn")
     if protocol.promotes:
-        promoted = [turn for turn in release.all_turns if is_promoted(turn)]
+        promoted = [turn for turn in release.all_turns if protocols.is_promoted(turn)]
         for turn in promoted:
-            counted = ", ".join(f"{label} {count}" for label, count in votes(turn).most_common())
+            counted = ", ".join(f"{label} {count}" for label, count in protocols.votes(turn).most_common())
             yield Problem(turn.turn_id, "", f"promoted: undecided, {counted}", "happy")
-        if hash_of(turn.turn_id for turn in promoted) != PROMOTED_SHA256:
-            differ = f"promoted turns differ: {len(promoted)}, not the {PROMOTED} of the field's pickles"
+        if protocols.hash_of(turn.turn_id for turn in promoted) != protocols.PROMOTED_SHA256:
+            differ = f"promoted turns differ: {len(promoted)}, not the {protocols.PROMOTED} of the field's pickles"
             yield Problem("EmoEvaluation", "", differ, _OWN_PROMOTED)
     outside = defaultdict(list)
     for turn in release.all_turns:
@@ -55,18 +46,17 @@ def find_problems(
     for code, ids in sorted(outside.items()):
         problem = f"outside the classes: {code}, {len(ids)} turn(s)"
         yield Problem(ids[0], "", problem, f"{action} (context_turns: {options.context_turns})")
-    for session in SESSIONS:
-        if session not in release.sessions:
-            yield Problem(f"Session{session}", "", "session missing", _OWN)
+    for session in sorted(set(SESSIONS) - set(release.sessions)):
+        yield Problem(f"Session{session}", "", "session missing", _OWN)
     for name, count, published in _counts(release, protocol):
         if count != published:
             yield Problem(name, "", f"count differs: {count}, published {published}", _OWN)
-    for name in COSMIC_VALIDATION if options.validation == "cosmic" else ():
+    for name in protocols.COSMIC_VALIDATION if options.validation == "cosmic" else ():
         if name not in splits:
             yield Problem(name, "", "validation dialogue missing", _OWN)
 
 
-def notes(release: Release, protocol: Protocol, options: IemocapOptions) -> Iterator[Note]:
+def notes(release: Release, protocol: protocols.Protocol, options: IemocapOptions) -> Iterator[Note]:
     """Yield the numbers of turns dropped, kept, promoted and merged, for the protocol card."""
     codes = Counter(turn.code for turn in release.all_turns if not protocol.emotion(turn))
     action, why = {
@@ -76,7 +66,7 @@ def notes(release: Release, protocol: Protocol, options: IemocapOptions) -> Iter
     for code in sorted(codes):
         yield Note(action=action, what=f"turns labelled {code}", count=codes[code], why=why)
     if protocol.promotes:
-        promoted = sum(map(is_promoted, release.all_turns))
+        promoted = sum(map(protocols.is_promoted, release.all_turns))
         yield Note(action="promoted", what="undecided turns (xxx) to happy", count=promoted, why=_RULE)
     if protocol.classes.get("exc") == "happy":
         merged = sum(turn.code == "exc" for turn in release.all_turns)
@@ -86,7 +76,7 @@ def notes(release: Release, protocol: Protocol, options: IemocapOptions) -> Iter
         yield Note(action="dropped", what="overlap lines (_MXX, _FXX)", count=release.overlaps, why=why)
 
 
-def print_counts(release: Release, protocol: Protocol) -> None:
+def print_counts(release: Release, protocol: protocols.Protocol) -> None:
     """Print the labelled turns of each session and class beside the published ones."""
     table = Table("", "turns", title="IEMOCAP (where they differ: found / published)")
     for name, count, published in _counts(release, protocol):
@@ -94,7 +84,7 @@ def print_counts(release: Release, protocol: Protocol) -> None:
     console.print(table)
 
 
-def _counts(release: Release, protocol: Protocol) -> Iterator[tuple[str, int, int]]:
+def _counts(release: Release, protocol: protocols.Protocol) -> Iterator[tuple[str, int, int]]:
     """Yield sessions and classes with their labelled turns, found and published."""
     labelled: list[Turn] = [turn for turn in release.all_turns if protocol.emotion(turn)]
     sessions = Counter(turn.session for turn in labelled)

@@ -18,12 +18,12 @@ _SIX = {"hap": "happy", "sad": "sad", "neu": "neutral", "ang": "angry", "exc": "
 _FOUR = {"hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral", "ang": "angry"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Protocol:
-    """Class of each majority label, whether undecided turns are promoted to happy, and published counts of turns."""
+    """Classes of a protocol, and its published counts of turns."""
 
-    classes: Mapping[str, str]
-    promotes: bool
+    classes: Mapping[str, str]  # class of each majority label
+    promotes: bool  # undecided turns are promoted to happy
     per_class: tuple[int, ...]
     per_session: tuple[int, ...]
 
@@ -38,24 +38,9 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "6way-7433": Protocol(
-        classes=_SIX,
-        promotes=True,
-        per_class=(648, 1084, 1708, 1103, 1041, 1849),
-        per_session=(1373, 1356, 1569, 1512, 1623),
-    ),
-    "6way-7380": Protocol(
-        classes=_SIX,
-        promotes=False,
-        per_class=(595, 1084, 1708, 1103, 1041, 1849),
-        per_session=(1365, 1348, 1533, 1512, 1622),
-    ),
-    "4way-5531": Protocol(
-        classes=_FOUR,
-        promotes=False,
-        per_class=(1636, 1084, 1708, 1103),
-        per_session=(1085, 1023, 1151, 1031, 1241),
-    ),
+    "6way-7433": Protocol(_SIX, True, (648, 1084, 1708, 1103, 1041, 1849), (1373, 1356, 1569, 1512, 1623)),
+    "6way-7380": Protocol(_SIX, False, (595, 1084, 1708, 1103, 1041, 1849), (1365, 1348, 1533, 1512, 1622)),
+    "4way-5531": Protocol(_FOUR, False, (1636, 1084, 1708, 1103), (1085, 1023, 1151, 1031, 1241)),
 }
 
 PROMOTED = 53
@@ -69,8 +54,7 @@ COSMIC_VALIDATION = (
 )  # fmt: skip
 """Validation dialogues of COSMIC and TelME, in sessions 1 to 4: 647 of 5810 turns."""
 
-VALIDATION_SHARE = 0.1
-"""Share of the training dialogues, for `random-10pct`."""
+VALIDATION_SHARE = 0.1  # share of the training dialogues, for `random-10pct`
 
 
 def votes(turn: Turn) -> Counter[str]:

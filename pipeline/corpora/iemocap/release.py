@@ -14,7 +14,6 @@ from dferc.core.errors import InputError, did_you_mean
 from pipeline.corpora import refuse
 
 SESSIONS = (1, 2, 3, 4, 5)
-
 UNDECIDED = "xxx"
 CODES = ("hap", "sad", "neu", "ang", "exc", "fru", "sur", "fea", "dis", "oth", UNDECIDED)
 """Majority labels of the release; `xxx`: the raters have none."""
@@ -29,29 +28,17 @@ _TURN = re.compile(r"_([FM])\d+")
 
 @dataclass(kw_only=True, slots=True)
 class Turn:
-    """One labelled turn.
+    """One labelled turn."""
 
-    Attributes:
-        turn_id: `<dialogue>_F012`.
-        dialogue: the dialogue's name.
-        start_s: begin in the dialogue's video, in seconds.
-        end_s: end in it.
-        code: majority label, one of `CODES`.
-        external: labels of each rater who watched (`C-E…`), in the order given.
-        own: labels that the actors gave themselves (`C-F…`, `C-M…`), likewise.
-        text: transcript; empty where there is none.
-        position: place among all labelled turns of the dialogue, by time.
-    """
-
-    turn_id: str
+    turn_id: str  # `<dialogue>_F012`
     dialogue: str
-    start_s: float
+    start_s: float  # in the dialogue's video
     end_s: float
-    code: str
-    external: list[tuple[str, ...]] = field(default_factory=list)
-    own: list[tuple[str, ...]] = field(default_factory=list)
-    text: str = ""
-    position: int = 0
+    code: str  # majority label, one of `CODES`
+    external: list[tuple[str, ...]] = field(default_factory=list)  # labels of each rater who watched, in order (`C-E…`)
+    own: list[tuple[str, ...]] = field(default_factory=list)  # labels of the actors themselves (`C-F…`, `C-M…`)
+    text: str = ""  # transcript; empty where there is none
+    position: int = 0  # place among all labelled turns of the dialogue, by time
 
     @property
     def session(self) -> int:
@@ -66,19 +53,12 @@ class Turn:
 
 @dataclass(kw_only=True)
 class Release:
-    """Contents of a release, or of a part of one.
+    """Contents of a release, or of a part of one."""
 
-    Attributes:
-        sessions: folder of each session, relative to the raw folder.
-        turns: by dialogue, sorted by name; turns by time.
-        overlaps: number of transcript lines where both talk (`_MXX…`), which have no label.
-        oddities: ignored files and lines, as (file relative to the raw folder, description).
-    """
-
-    sessions: dict[int, Path] = field(default_factory=dict)
-    turns: dict[str, list[Turn]] = field(default_factory=dict)
-    overlaps: int = 0
-    oddities: list[tuple[str, str]] = field(default_factory=list)
+    sessions: dict[int, Path]  # folder of each session, relative to the raw folder
+    turns: dict[str, list[Turn]] = field(default_factory=dict)  # by dialogue, sorted by name; turns by time
+    overlaps: int = 0  # number of transcript lines where both talk (`_MXX…`), which have no label
+    oddities: list[tuple[str, str]] = field(default_factory=list)  # ignored files (relative) and lines, described
 
     @property
     def all_turns(self) -> list[Turn]:
@@ -151,12 +131,11 @@ def _read_dialogue(raw: Path, labels: Path, transcript: Path, release: Release, 
         if turn.turn_id in turns:
             faults.append(f"{labels.relative_to(raw)}: {turn.turn_id} is labelled twice")
         turns[turn.turn_id] = turn
-        turn.text = words.get(turn.turn_id, "")
     file = str(transcript.relative_to(raw))
     release.oddities += [(file, f"no label: {turn_id}, left out") for turn_id in words if turn_id not in turns]
     by_time = sorted(turns.values(), key=lambda turn: (turn.start_s, turn.end_s, turn.turn_id))
     for position, turn in enumerate(by_time):
-        turn.position = position
+        turn.position, turn.text = position, words.get(turn.turn_id, "")
     return by_time
 
 

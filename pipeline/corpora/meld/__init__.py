@@ -6,14 +6,14 @@ data/raw/meld/README.md lists the files, docs/data.md the facts of the corpus.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dferc.core.console import console
 from dferc.core.files import file_hash
 from pipeline.corpora import RawCorpus
 from pipeline.corpora import _published_csv as csvs
-from pipeline.corpora.meld.checks import MeldRow, check_rows, span_notes
+from pipeline.corpora.meld.checks import MeldRow, check_rows
 from pipeline.corpora.meld.clips import Clips, clip_path, find_clips
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare
@@ -22,8 +22,7 @@ CLASSES = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
 SENTIMENTS = ("neutral", "positive", "negative")
 """MELD's own class ids are positions here (some toolkits use another order)."""
 
-LABELS = {"emotion": CLASSES, "sentiment": SENTIMENTS}
-"""Classes by the option `labels`."""
+LABELS = {"emotion": CLASSES, "sentiment": SENTIMENTS}  # classes by the option `labels`
 
 PUBLISHED = {
     ("multiparty", "emotion"): csvs.published_counts(
@@ -53,21 +52,13 @@ _KEY = ("Dialogue_ID", "Utterance_ID")
 _TIMES = ("Season", "Episode", "StartTime", "EndTime")
 
 
-@dataclass(frozen=True, kw_only=True)
-class MeldVariant:
-    """Differences between MELD and its dyadic variant.
+class MeldVariant(NamedTuple):
+    """Differences between MELD and its dyadic variant."""
 
-    Attributes:
-        name: name in the protocol and on the screen.
-        csv: name of a split's CSV.
-        prefix: prefix of a dialogue's number.
-        clip_key: columns that name the clip: the dyadic dialogues are cut out of the others and keep their clips.
-    """
-
-    name: str
-    csv: str
-    prefix: str
-    clip_key: tuple[str, str]
+    name: str  # in the protocol and on the screen
+    csv: str  # name of a split's CSV
+    prefix: str  # prefix of a dialogue's number
+    clip_key: tuple[str, str]  # columns that name the clip: dyadic dialogues are cut out of the others, and share clips
 
     def clip(self, row: Mapping[str, str]) -> csvs.Key:
         """Return dialogue and utterance in the clip's name."""
@@ -75,13 +66,8 @@ class MeldVariant:
 
 
 VARIANTS = {
-    "multiparty": MeldVariant(name="MELD", csv="{}_sent_emo.csv", prefix="dia", clip_key=_KEY),
-    "dyadic": MeldVariant(
-        name="MELD dyadic",
-        csv="{}_sent_emo_dya.csv",
-        prefix="dya",
-        clip_key=("Old_Dialogue_ID", "Old_Utterance_ID"),
-    ),
+    "multiparty": MeldVariant("MELD", "{}_sent_emo.csv", "dia", _KEY),
+    "dyadic": MeldVariant("MELD dyadic", "{}_sent_emo_dya.csv", "dya", ("Old_Dialogue_ID", "Old_Utterance_ID")),
 }
 """Variants by the option `dialogues`."""
 
@@ -92,9 +78,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     published = PUBLISHED[settings.options.dialogues, labels]
     column, classes = labels.capitalize(), LABELS[labels]
     files = csvs.list_files(raw, "MELD")
-    paths = {
-        split: csvs.find_table(raw, files, variant.csv.format(split), "MELD", _GITHUB_COPIES) for split in csvs.NAMES
-    }
+    paths = csvs.find_tables(raw, files, variant.csv, "MELD", _GITHUB_COPIES)
 
     def fault_of(row: dict[str, str]) -> str | None:
         return csvs.label_fault(row, column, classes) or csvs.number_fault(row, variant.clip_key)
@@ -110,22 +94,21 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         problems += csvs.grouped_problem(split, unused[split], "no CSV row", "the clip is ignored")
     counts = csvs.count_labels(tables, 1, column, classes)
     names = {split: str(path.relative_to(raw)) for split, path in paths.items()}
-    problems += csvs.count_problems(counts, published, names) + check_rows(rows, names)
     further = {
         "clips": [len(clips[split]) for split in csvs.NAMES],
         "clips without a row": [len(unused[split]) for split in csvs.NAMES],
         "CSV": ["published copy" if file_hash(path) in _GITHUB_COPIES else "other copy" for path in paths.values()],
     }
-    csvs.print_split_counts(variant.name, counts, published, further)
+    splits, differing = csvs.compare_counts(variant.name, counts, published, names, further)
+    row_problems, notes = check_rows(rows, names)
     if not any(clips.values()):
         console.print("No clips: a text-only corpus.")
-    notes = [*csvs.encoding_and_clip_notes(tables, sum(map(len, unused.values()))), *span_notes(rows)]
     return RawCorpus(
         classes=classes,
-        protocol=f"{variant.name}, {len(classes)} {labels}s, {csvs.describe_splits(counts, published)}",
+        protocol=f"{variant.name}, {len(classes)} {labels}s, {splits}",
         utterances=[row.utterance for row in rows],
-        problems=problems,
-        notes=[note for note in notes if note.count],
+        problems=problems + differing + row_problems,
+        notes=csvs.nonzero_notes(tables, sum(map(len, unused.values())), *notes),
     )
 
 

@@ -11,8 +11,7 @@ from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from pipeline.corpora._published_csv import NAMES, Key, grouped_problem
 
-Clips = dict[Key, PurePath]
-"""The clips of one split, relative to the raw folder."""
+Clips = dict[Key, PurePath]  # the clips of one split, relative to the raw folder
 
 _CLIP = re.compile(r"(final_videos_test)?dia(\d+)_utt(\d+)\.mp4", re.IGNORECASE)
 _FOLDERS = {

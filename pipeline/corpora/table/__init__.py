@@ -1,5 +1,6 @@
 """Your own corpus: a table of utterances beside a folder of clips, or videos with subtitles (docs/own-data.md)."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,12 +17,10 @@ from pipeline.corpora.table.videos import read_videos
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare, TableOptions
 
-_FROM_SUBTITLES = "subtitles"
 _SPLIT_NAMES = {
     **{name: name for name in SPLITS},
-    **dict.fromkeys(("training",), "train"),
+    **{"training": "train", "testing": "test", "eval": "test"},
     **dict.fromkeys(("dev", "val", "valid"), "validation"),
-    **dict.fromkeys(("testing", "eval"), "test"),
 }
 """Splits as people write them, and ours."""
 
@@ -33,7 +32,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     options = settings.options
     if not raw.is_dir():
         raise InputError(f"{raw}: no such folder. Put the table and the media there, or name it with --raw.")
-    from_subtitles = options.table == _FROM_SUBTITLES
+    from_subtitles = options.table == "subtitles"
     rows, problems = read_videos(raw, options) if from_subtitles else read_table(raw / options.table)
     refuse(raw, list(_media_faults(raw, rows)))
     classes = _classes(raw, rows, options)
@@ -42,10 +41,11 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         dialogues[row.dialogue_id].append(row)
     splits, origin = _splits(raw, dialogues, options)
     utterances = _utterances(raw, dialogues, splits)
-    problems += [problem for rows in dialogues.values() for problem in _row_problems(rows)]
-    label_source = options.labels if from_subtitles and options.labels != "none" else options.table
-    problems += _label_problems(utterances, label_source)
-    source = _FROM_SUBTITLES if from_subtitles else "table"
+    problems += itertools.chain.from_iterable(map(_row_problems, dialogues.values()))
+    problems += _label_problems(
+        utterances, options.labels if from_subtitles and options.labels != "none" else options.table
+    )
+    source = options.table if from_subtitles else "table"
     return RawCorpus(
         classes=classes,
         protocol=f"own {source}, {len(classes)} classes, {origin}" if classes else f"own {source}, unlabelled",
@@ -64,7 +64,7 @@ def _utterances(raw: Path, dialogues: Dialogues, splits: dict[str, str]) -> list
             if name in rows_by_id:
                 faults.append(f"{row.where}: the utterance_id {name!r} is that of {rows_by_id[name]} already")
             rows_by_id[name] = row.where
-            usable = row.media and not _ends_at_zero(row)
+            media = {"media": row.media, "start_s": row.start_s or 0.0, "end_s": row.end_s or 0.0}
             utterances.append(
                 Utterance(
                     utterance_id=name,
@@ -74,9 +74,7 @@ def _utterances(raw: Path, dialogues: Dialogues, splits: dict[str, str]) -> list
                     emotion=row.emotion,
                     split=splits[dialogue],
                     text=row.text,
-                    media=row.media if usable else "",
-                    start_s=(row.start_s or 0.0) if usable else 0.0,
-                    end_s=(row.end_s or 0.0) if usable else 0.0,
+                    **(media if row.media and not _ends_at_zero(row) else {}),
                 )
             )
     refuse(raw, faults)
@@ -97,15 +95,14 @@ def _notes(problems: Sequence[Problem], utterances: Sequence[Utterance]) -> Iter
 
 def _media_faults(raw: Path, rows: Sequence[TableRow]) -> Iterator[str]:
     """Yield paths that lead out of the raw folder: files outside of it must not be opened."""
-    inside = raw.resolve()
-    first_rows: dict[str, TableRow] = {}
+    inside, checked = raw.resolve(), set()
     for row in rows:
-        first_rows.setdefault(row.media, row)
-    for media, row in first_rows.items():
-        target = (raw / media).resolve()
-        if Path(media).is_absolute() or not target.is_relative_to(inside):
-            place = "is an absolute path" if Path(media).is_absolute() else f"leads to {target}"
-            yield f"{row.where}: media {media!r} {place}; expected a path within {raw}. Put the file there"
+        if row.media not in checked:
+            checked.add(row.media)
+            target, absolute = (raw / row.media).resolve(), Path(row.media).is_absolute()
+            if absolute or not target.is_relative_to(inside):
+                place = "is an absolute path" if absolute else f"leads to {target}"
+                yield f"{row.where}: media {row.media!r} {place}; expected a path within {raw}. Put the file there"
 
 
 def _ends_at_zero(row: TableRow) -> bool:
@@ -115,26 +112,22 @@ def _ends_at_zero(row: TableRow) -> bool:
 
 def _row_problems(rows: Sequence[TableRow]) -> Iterator[Problem]:
     """Yield doubtful rows of a dialogue: no text, spans that are empty, overlap or run backwards."""
-
-    def problem_of(row: TableRow, problem: str, consequence: str) -> Problem:
-        return Problem(where=row.where, file=row.media, problem=problem, consequence=consequence)
-
     previous: dict[str, TableRow] = {}
     for row in rows:
         if not row.text:
-            yield problem_of(row, "empty transcript", "kept, text empty")
+            yield Problem(row.where, row.media, "empty transcript", "kept, text empty")
         if row.media and _ends_at_zero(row):
             span = f"span empty: {row.start_s or 0:g} s to {row.end_s:g} s"
-            yield problem_of(row, span, "no audio and no visual; the text is kept")
+            yield Problem(row.where, row.media, span, "no audio and no visual; the text is kept")
         if row.start_s is None or not row.media:
             continue
         last = previous.get(row.media)
         if last is not None and row.start_s < last.start_s:
             back = f"out of order: begins at {row.start_s:g} s, the row before ({last.where}) at {last.start_s:g} s"
-            yield problem_of(row, back, "order of the table kept")
+            yield Problem(row.where, row.media, back, "order of the table kept")
         elif last is not None and last.end_s is not None and row.start_s < last.end_s:
             overlap = f"overlap: begins {last.end_s - row.start_s:.3f} s before the end of {last.where}"
-            yield problem_of(row, overlap, "kept; both have the shared stretch")
+            yield Problem(row.where, row.media, overlap, "kept; both have the shared stretch")
         previous[row.media] = row
 
 
@@ -142,14 +135,10 @@ def _classes(raw: Path, rows: Sequence[TableRow], options: TableOptions) -> tupl
     """Return the class names in order; none in a corpus without labels."""
     counts = Counter(row.emotion for row in rows if row.emotion)
     classes = tuple(options.classes)
-    if classes:
-        expected = f"expected one of {', '.join(classes)} (prepare.options.classes), or nothing"
-        faults = [
-            f"{row.where}: emotion {row.emotion!r}, {expected}.{did_you_mean(row.emotion, classes)}"
-            for row in rows
-            if row.emotion and row.emotion not in classes
-        ]
-        refuse(raw, faults)
+    expected = f"expected one of {', '.join(classes)} (prepare.options.classes), or nothing"
+    unknown = [row for row in rows if classes and row.emotion not in ("", *classes)]
+    nearest = {row.emotion: did_you_mean(row.emotion, classes) for row in unknown}
+    refuse(raw, [f"{row.where}: emotion {row.emotion!r}, {expected}.{nearest[row.emotion]}" for row in unknown])
     folded = defaultdict(list)
     for name in sorted(counts):
         folded[name.casefold()].append(name)
@@ -222,8 +211,7 @@ def _label_problems(utterances: Sequence[Utterance], source: str) -> Iterator[Pr
     unlabelled = [row for row in utterances if not row.emotion]
     if unlabelled:
         problem = f"no emotion label: {len(unlabelled)} of {len(utterances)}, first {unlabelled[0].utterance_id}"
-        yield Problem(where=source, file="", problem=problem, consequence="context only: in no loss and no score")
+        yield Problem(source, "", problem, "context only: in no loss and no score")
     tested = [row for row in utterances if row.split == "test"]
     if tested and not any(row.emotion for row in tested) and len(unlabelled) < len(utterances):
-        problem = f"test split unlabelled: {len(tested)} utterances"
-        yield Problem(where=source, file="", problem=problem, consequence="predicted, not scored")
+        yield Problem(source, "", f"test split unlabelled: {len(tested)} utterances", "predicted, not scored")

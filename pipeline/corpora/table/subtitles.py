@@ -1,4 +1,4 @@
-"""Cues of an .srt or .vtt file, each with its number, line, times, speaker and text.
+"""Cues of an .srt or .vtt file as rows, each with its number, line, times, speaker and text.
 
 The parser is our own, since the libraries repair silently: pysubs2 reads -00:00:01 as one second and a malformed time
 as text, webvtt-py skips what it cannot read, and neither keeps the lines that a message needs.
@@ -7,19 +7,15 @@ as text, webvtt-py skips what it cannot read, and neither keeps the lines that a
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from pipeline.corpora import refuse
-from pipeline.corpora._own_tables import read_text
+from pipeline.corpora._own_tables import TableRow, read_text
 
-EMPTY_CUE = "empty cue"
-"""Kind of problem of a cue that is left out."""
-
-_LONGEST_NAME = 3
-"""Most words of a speaker's name before a colon; more is a sentence."""
+EMPTY_CUE = "empty cue"  # kind of problem of a cue that is left out
+_LONGEST_NAME = 3  # most words of a speaker's name before a colon; more is a sentence
 
 _ARROW = "-->"
 _TIMING = re.compile(rf"\s*(\S+)\s*{_ARROW}\s*(\S+)(\s.*)?")
@@ -30,28 +26,15 @@ _NAME = re.compile(r"[\[(]?(?P<name>[^\W_][^:\[\]()]{0,30}?)[\])]?:\s+(?P<text>\
 _DASH = re.compile(r"\s*(?:[-–—](?!\d)|>>)\s*")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cue:
-    """One subtitle: its number from 1, the line of its times, these as written, even if they make no sense."""
+def read_cues(path: Path, name: str, media: str, speaker_prefix: bool) -> tuple[list[TableRow], list[Problem]]:
+    """Read a subtitle file in order of time; cues without a text are left out and listed.
 
-    number: int
-    line: int
-    start_s: float
-    end_s: float
-    speaker: str
-    text: str
-
-
-def read_cues(path: Path, name: str, speaker_prefix: bool) -> tuple[list[Cue], list[Problem]]:
-    """Read a subtitle file; cues without a text are left out and listed.
-
-    Args:
-        path: .srt or .vtt, in UTF-8.
-        name: its name in the problems.
-        speaker_prefix: take the speaker from "NAME: text"; from VTT's `<v NAME>` in any case.
+    `name` and `media` are the paths of the file and its video below the raw folder. `speaker_prefix` takes the speaker
+    from "NAME: text"; VTT's `<v NAME>` counts in any case.
     """
     lines = re.split(r"\r\n|\r|\n", read_text(path))
     vtt = path.suffix.lower() == ".vtt"
+    dialogue = name[: -len(path.suffix)]
     if vtt and not lines[0].startswith("WEBVTT"):
         raise InputError(f"{path}, line 1: expected WEBVTT, found {lines[0][:40]!r}. Is it an .srt file?")
     timings = [number for number, line in enumerate(lines) if _ARROW in line]
@@ -66,24 +49,24 @@ def read_cues(path: Path, name: str, speaker_prefix: bool) -> tuple[list[Cue], l
             expected = f"expected 00:00:01,000 {_ARROW} 00:00:02,500"
             faults.append(f"line {number + 1}: found the time(s) {', '.join(map(repr, malformed))}; {expected}")
     refuse(path, faults)
-    cues, problems = [], []
+    rows, problems = [], []
     stray = [line.strip() for line in lines[: timings[0]] if line.strip() and not line.strip().isdigit()]
     if stray and not vtt:  # a .vtt has its header there
         problem = f"text before the first cue: {stray[0][:60]!r}"
-        problems.append(Problem(where=f"{name}, line 1", file=name, problem=problem, consequence="left out"))
+        problems.append(Problem(f"{name}, line 1", name, problem, "left out"))
     for number, (timing, following) in enumerate(zip(timings, [*timings[1:], None]), start=1):
         start_s, end_s = map(_seconds, _TIMING.fullmatch(lines[timing]).groups()[:2])
         where = f"{name}, line {timing + 1}"
         content = _content(lines[timing + 1 : following], last=following is None, vtt=vtt)
         speaker, text, fault = _speaker_and_text(content, speaker_prefix)
         if fault:
-            problems.append(Problem(where=where, file=name, problem=fault, consequence="kept as one utterance"))
+            problems.append(Problem(where, name, fault, "kept as one utterance"))
         if not text:
-            empty = f"{EMPTY_CUE}: number {number}"
-            problems.append(Problem(where=where, file=name, problem=empty, consequence="left out"))
+            problems.append(Problem(where, name, f"{EMPTY_CUE}: number {number}", "left out"))
             continue
-        cues.append(Cue(number=number, line=timing + 1, start_s=start_s, end_s=end_s, speaker=speaker, text=text))
-    return cues, problems
+        utterance = {"dialogue_id": dialogue, "utterance_id": f"{dialogue}_{number}", "speaker": speaker, "text": text}
+        rows.append(TableRow(where=where, **utterance, media=media, start_s=start_s, end_s=end_s))
+    return sorted(rows, key=lambda row: row.start_s), problems
 
 
 def _seconds(time: str) -> float:

@@ -23,11 +23,10 @@ MEDIA = (
 def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[Problem]]:
     """Read the cues of every subtitle file below a folder, in order of time, and the table of labels, if there is one.
 
-    A dialogue is named after its subtitle file, an utterance after dialogue and cue: `talks/monday_12`.
+    A dialogue is named after its subtitle file, an utterance after dialogue and cue: `talks/monday_12`. macOS's `._*`
+    files are left out.
     """
-    files = [
-        Path(folder, name) for folder, _, names in os.walk(raw) for name in names if not name.startswith("._")
-    ]  # macOS's `._*` left out
+    files = [Path(folder, name) for folder, _, names in os.walk(raw) for name in names if not name.startswith("._")]
     subtitles = sorted(path for path in files if path.suffix.lower() in SUBTITLES)
     media = sorted(path for path in files if path.suffix.lower() in MEDIA)
     if not subtitles:
@@ -39,28 +38,16 @@ def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[
     rows, problems = [], []
     for path in subtitles:
         name = path.relative_to(raw).as_posix()
-        dialogue = path.relative_to(raw).with_suffix("").as_posix()
-        cues, cue_problems = read_cues(path, name, options.speaker_prefix)
+        video = videos[path].relative_to(raw).as_posix() if path in videos else ""
+        cues, cue_problems = read_cues(path, name, video, options.speaker_prefix)
+        rows += cues
         problems += cue_problems
-        if path not in videos:
-            problems.append(Problem(where=name, file=name, problem="no video beside it", consequence="text only"))
-        rows += [
-            TableRow(
-                where=f"{name}, line {cue.line}",
-                dialogue_id=dialogue,
-                utterance_id=f"{dialogue}_{cue.number}",
-                speaker=cue.speaker,
-                text=cue.text,
-                media=videos[path].relative_to(raw).as_posix() if path in videos else "",
-                start_s=cue.start_s,
-                end_s=cue.end_s,
-            )
-            for cue in sorted(cues, key=lambda cue: (cue.start_s, cue.number))
-        ]
+        if not video:
+            problems.append(Problem(name, name, "no video beside it", "text only"))
     unused = sorted(path.relative_to(raw).as_posix() for path in set(media) - set(videos.values()))
     if unused:
-        problem = f"no subtitles: {len(unused)} ({', '.join(unused[:20])})"
-        problems.append(Problem(where="videos", file=unused[0], problem=problem, consequence="not used"))
+        listed = ", ".join(unused[:20])
+        problems.append(Problem("videos", unused[0], f"no subtitles: {len(unused)} ({listed})", "not used"))
     if not rows:
         raise InputError(f"{raw}: no cue of {len(subtitles)} subtitle file(s) has a text, first {subtitles[0].name}.")
     if options.labels != "none":
@@ -79,8 +66,8 @@ def _pair(subtitles: list[Path], media: list[Path]) -> dict[Path, Path]:
         stem = path.with_suffix("")
         candidates = named.get(stem) or named.get(stem.with_suffix(""), [])
         if len(candidates) > 1:
-            listed = ", ".join(video.name for video in candidates)
-            raise InputError(f"{path}: {listed} have its name. Leave the one that the times are of.")
+            names = ", ".join(video.name for video in candidates)
+            raise InputError(f"{path}: {names} have its name. Leave the one that the times are of.")
         for video in candidates:
             if video in subtitle_of:
                 both = f"{subtitle_of[video].name} and {path.name} in {path.parent}"

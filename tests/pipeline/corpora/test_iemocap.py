@@ -10,7 +10,6 @@ from click.testing import CliRunner
 from dferc.core.errors import InputError
 from dferc.store.hdf5 import read_utterances
 from pipeline import corpora, prepare
-from pipeline.corpora.iemocap import account as _iemocap_account
 from pipeline.corpora.iemocap import protocol as _iemocap_protocol
 from pipeline.corpora.iemocap.protocol import COSMIC_VALIDATION, PROMOTED_SHA256, PROTOCOLS, hash_of, is_promoted
 from pipeline.corpora.iemocap.release import Turn, read_release
@@ -123,7 +122,7 @@ def test_row_carries_speaker_and_transcript(raw):
     rows = {row.utterance_id: row for row in read(raw).utterances}
 
     assert {rows[f"Ses03M_impro08b_{turn}"].speaker for turn in ("M000", "F000")} == {"Ses03M", "Ses03F"}
-    assert rows["Ses05M_script01_1b_M000"].text == "Said in M000."
+    assert rows["Ses05M_script01_1b_M000"].text == "Spoken in M000."
 
 
 def test_corpus_tells_its_protocol_and_claims_speaker_independence(raw):
@@ -186,11 +185,11 @@ def _kinds(corpus):
     return {problem.kind for problem in corpus.problems}
 
 
-def test_other_promoted_turns_than_the_fields_are_told_and_kept(raw, monkeypatch):
+def test_other_promoted_turns_than_the_fields_are_reported_and_kept(raw, monkeypatch):
     assert "promoted turns differ" in _kinds(read(raw))
     assert "promoted turns differ" not in _kinds(read(raw, protocol="6way-7380"))
     ids = "Ses01F_impro03_F002\nSes01F_impro03_F003\nSes01F_impro03_M000"
-    monkeypatch.setattr(_iemocap_account, "PROMOTED_SHA256", hashlib.sha256(ids.encode()).hexdigest())
+    monkeypatch.setattr(_iemocap_protocol, "PROMOTED_SHA256", hashlib.sha256(ids.encode()).hexdigest())
     assert "promoted turns differ" not in _kinds(read(raw))
 
 
@@ -263,7 +262,7 @@ def test_published_counts_agree_among_themselves():
     assert len(set(COSMIC_VALIDATION)) == 12 and not [name for name in COSMIC_VALIDATION if name[4] == "5"]
 
 
-def test_counts_that_are_published_are_not_told(raw, monkeypatch, capsys):
+def test_counts_that_are_published_are_not_reported(raw, monkeypatch, capsys):
     protocol = PROTOCOLS["6way-7433"]
     changes = {"per_class": (5, 3, 4, 2, 3, 3), "per_session": (6, 4, 4, 2, 4)}
     same = _iemocap_protocol.Protocol(classes=protocol.classes, promotes=True, **changes)
@@ -422,7 +421,7 @@ def test_release_without_the_session_that_is_tested_is_refused(tmp_path):
     assert ("Session5", "session missing") in {(problem.where, problem.problem) for problem in found.problems}
 
 
-def test_release_without_the_validation_dialogues_is_refused_or_told(tmp_path):
+def test_release_without_the_validation_dialogues_is_refused_or_reported(tmp_path):
     less = {name: lines for name, lines in DIALOGUES.items() if name not in COSMIC_VALIDATION}
     write_release(tmp_path / "none", less)
     _refused(tmp_path / "none", "no labelled turn for validation with split session5 and validation cosmic")

@@ -208,7 +208,7 @@ def test_shuffled_rows_come_back_in_order(tmp_path):
     assert plain.utterances == shuffled.utterances
 
 
-def test_other_counts_than_published_are_told_and_kept(tmp_path, capsys):
+def test_other_counts_than_published_are_reported_and_kept(tmp_path, capsys):
     found = read(write_csvs(tmp_path))
     printed = capsys.readouterr().err
 
@@ -334,7 +334,7 @@ def test_missing_clip_is_expected_beside_the_others(tmp_path):
 
 
 def test_files_that_are_no_clips_of_a_row_are_left_out_and_listed(tmp_path, capsys):
-    """Clips without a row, of no known split, found twice, with another name; and macOS's shadow files, untold."""
+    """Clips without a row, of no known split, found twice, with another name; and macOS's shadow files, unlisted."""
     touch(
         write_csvs(tmp_path),
         *("train/dia0_utt0.mp4", "train/dia0_utt2.mp4", "train/dia99_utt0.mp4", "train/._dia0_utt1.mp4"),
@@ -372,7 +372,7 @@ def test_published_copy_is_preferred_to_another(tmp_path, published):
 # ---------------------------------------------------------------------------------------------------- faults
 
 
-def test_unknown_adapter_is_told_with_the_known_ones(tmp_path):
+def test_unknown_adapter_is_reported_with_the_known_ones(tmp_path):
     with pytest.raises(InputError, match=r"no adapter 'mled': .*there are: demo, .*meld, .* Did you mean 'meld'\?"):
         corpora.read(tmp_path, prepare_settings("meld", "mled"))
 

@@ -98,13 +98,13 @@ def test_speaker_prefix_is_a_setting(tmp_path):
         ("1 < 2 > 0", "", "1 < 2 > 0"),
     ],
 )
-def test_speaker_is_told_from_text(tmp_path, text, speaker, rest):
+def test_speaker_is_taken_from_text(tmp_path, text, speaker, rest):
     write(tmp_path, "a.srt", f"1\n00:00:01,000 --> 00:00:02,000\n{text}\n")
     (row,) = read_subtitles(tmp_path).utterances
     assert (row.speaker, row.text) == (speaker, rest)
 
 
-def test_odd_cues_are_told_and_kept_where_they_have_a_text(tmp_path):
+def test_odd_cues_are_reported_and_kept_where_they_have_a_text(tmp_path):
     write(
         tmp_path,
         "a.srt",
@@ -156,7 +156,7 @@ def test_labels_come_from_a_table_beside(tmp_path):
     expect_refusal(tmp_path, "no column emotion; found utterance_id, label", labels="labels.csv")
 
 
-def test_videos_and_subtitles_without_each_other_are_told(tmp_path):
+def test_videos_and_subtitles_without_each_other_are_reported(tmp_path):
     write(tmp_path, "a.en.srt", SRT)
     for name in ("a.mp4", "b.mp4", "._a.mp4"):
         write(tmp_path, name, b"")
@@ -196,7 +196,7 @@ def test_video_that_is_a_link_out_of_the_folder_is_refused(tmp_path):
     expect_refusal(tmp_path / "raw", "a.srt, line 2: media 'a.mp4' leads to")
 
 
-def test_text_before_the_first_cue_is_told(tmp_path):
+def test_text_before_the_first_cue_is_reported(tmp_path):
     write(tmp_path, "a.srt", "Subtitles by me\n\n" + SRT)
     assert read_subtitles(tmp_path).problems[0].problem == "text before the first cue: 'Subtitles by me'"
 

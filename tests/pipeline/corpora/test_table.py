@@ -150,7 +150,7 @@ def test_doubtful_rows_are_problems_with_a_consequence(tmp_path):
     assert corpus.utterances[3].media == "" and all(each.consequence for each in corpus.problems)
 
 
-def test_test_split_without_labels_is_told(tmp_path):
+def test_test_split_without_labels_is_reported(tmp_path):
     write(tmp_path, "utterances.csv", HEADER + "a,,x,joy,,,,train\nb,,x,anger,,,,dev\nc,,x,,,,,test\n")
     assert kinds(read_own(tmp_path)) == ["no emotion label", "test split unlabelled"]
 
