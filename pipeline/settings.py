@@ -209,5 +209,5 @@ class StageSettings(Section):
 
 
 def load_settings(path: str | Path = "params.yaml", overrides: Iterable[str] = (), corpus: str | None = None) -> Params:
-    """Read and check the whole of params.yaml, the sections of both stages; see `dferc.settings.document.load_params`."""
+    """Read and check the whole of params.yaml, both stages' sections; see `dferc.settings.document.load_params`."""
     return load_params(path, overrides, corpus, block=StageSettings)

@@ -1,7 +1,7 @@
 """Parity with the authors' own head: every number of every golden file, whatever its sizes and constants.
 
-The files are in `$DFERC_GOLDEN`, by default `../shared/golden` beside the repository: inputs, weights, outputs, losses and
-gradients of the authors' code.
+The files are in `$DFERC_GOLDEN`, by default `../shared/golden` beside the repository: inputs, weights, outputs, losses
+and gradients of the authors' code.
 """
 
 import json
