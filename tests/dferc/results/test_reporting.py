@@ -318,4 +318,4 @@ def test_report_command_names_the_extra_that_is_not_installed(library, monkeypat
     monkeypatch.setitem(sys.modules, library, None)
     result = CliRunner().invoke(main, ["report", "--corpus", "demo"])
     assert result.exit_code == 1
-    assert library in result.stderr and "pip install 'dferc[report]'" in result.stderr
+    assert library in result.stderr and "pip install '.[report]'" in result.stderr
