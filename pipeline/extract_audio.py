@@ -14,8 +14,8 @@ from dferc.engine.options import engine_options
 from pipeline.audio import functionals
 from pipeline.extraction.loop import ExtractionTally, Extractor, extract, media_content
 from pipeline.extraction.places import Places, stage_options
-from pipeline.extraction.scratch import Record, Scratch
-from pipeline.extraction.steps import Clock
+from pipeline.extraction.records import Clock, Record
+from pipeline.extraction.scratch import Scratch
 from pipeline.media import files as media
 from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import ExtractAudio, load_settings

@@ -23,8 +23,8 @@ from dferc.core.files import file_hash
 from dferc.engine.options import network_options
 from pipeline.extraction.loop import ExtractionTally, Extractor, extract
 from pipeline.extraction.places import Places, stage_options
-from pipeline.extraction.scratch import Record, Scratch
-from pipeline.extraction.steps import Clock
+from pipeline.extraction.records import Clock, Record
+from pipeline.extraction.scratch import Scratch
 from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import ExtractText, load_settings
 from pipeline.text import encoding

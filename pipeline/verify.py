@@ -25,7 +25,8 @@ from dferc.store.hdf5 import read_features, read_utterances
 from dferc.store.rows import Features
 from dferc.store.vocabulary import MODALITIES
 from pipeline.extraction.loop import Extractor
-from pipeline.extraction.scratch import Record, Scratch
+from pipeline.extraction.records import Record
+from pipeline.extraction.scratch import Scratch
 from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import StageSettings, load_settings
 

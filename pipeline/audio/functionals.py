@@ -11,8 +11,7 @@ import opensmile
 from opensmile.core.lib import OpenSmileException
 
 from dferc.core.errors import InputError
-from pipeline.extraction.scratch import Record
-from pipeline.extraction.steps import Clock, Measured
+from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.media import files as media
 from pipeline.media import sound
 

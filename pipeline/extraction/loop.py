@@ -4,7 +4,12 @@ N utterances, D feature width. A run that was killed at any moment computes only
 writes the same bytes as an undisturbed run: the file is assembled in corpus order from records, whatever their origin.
 """
 
+import contextlib
+import datetime
+import importlib.metadata
 import itertools
+import json
+import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -16,16 +21,19 @@ import numpy as np
 from dferc import engine
 from dferc.core.console import console, progress_bar
 from dferc.core.errors import InputError
+from dferc.core.files import write_atomically
 from dferc.core.problems import Problem
 from dferc.core.sources import code_hash
 from dferc.core.tables import write_table
 from dferc.store.hdf5 import read_utterances, write_features
 from dferc.store.rows import Features
 from pipeline.extraction.places import Places
-from pipeline.extraction.scratch import Record, Scratch, key_of
-from pipeline.extraction.steps import Clock, write_log
+from pipeline.extraction.records import Clock, Record
+from pipeline.extraction.scratch import Scratch, key_of
 from pipeline.media.files import MediaError
 from pipeline.rows.utterances import Utterance
+
+_PACKAGES = ("dferc", "av", "h5py", "numpy", "opencv-python-headless", "opensmile", "torch", "transformers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,3 +230,27 @@ def _compute(unfinished: dict[int, str], scratch: Scratch, assembly: _Assembly, 
             for copy in copies[key]:
                 assembly.add(copy, record)
             bar.advance(task, len(copies[key]))
+
+
+def write_log(
+    path: Path, identity: Mapping[str, object], computed: int, tally: Mapping[str, object], clock: Clock
+) -> None:
+    """Write versions, counts and times of a run as JSON beside its problems table.
+
+    The log is not part of the features file, whose bytes do not depend on the run, and no output of the DVC stage,
+    whose hash would change with every run. `computed` counts the utterances of this run, `tally` all by outcome.
+    """
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    log = {
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "identity": dict(identity),
+        "versions": versions,
+        "computed": computed,
+        **tally,
+        "steps_s": {name: round(seconds, 3) for name, seconds in clock.seconds.most_common()},
+    }
+    text = json.dumps(log, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -11,8 +11,6 @@ import json
 import sqlite3
 import time
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ import numpy as np
 from dferc.core.console import console
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
+from pipeline.extraction.records import Record
 
 DEFAULT_PATH = Path(".scratch/features.sqlite")
 
@@ -34,19 +33,6 @@ CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY, key TEXT UNIQUE 
 CREATE TABLE IF NOT EXISTS media
     (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, hash TEXT NOT NULL);
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """The result of one utterance.
-
-    Attributes:
-        arrays: by name; `features` [D] float32 where there are values, and others of the extractor.
-        problem: the fault, or empty.
-    """
-
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    problem: str = ""
 
 
 class Scratch:

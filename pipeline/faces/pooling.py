@@ -12,8 +12,7 @@ import torch
 
 from dferc.core.device import choose_device
 from dferc.engine.common import WorkerDied
-from pipeline.extraction.scratch import Record
-from pipeline.extraction.steps import Clock, Measured
+from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.faces.densenet import WIDTH, FaceNet, load_face_net
 from pipeline.faces.speaker_face import SpeakerFaces
 

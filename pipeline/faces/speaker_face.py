@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline.extraction.steps import Clock, Measured
+from pipeline.extraction.records import Clock, Measured
 from pipeline.faces import lips
 from pipeline.faces.finder import WHOLE_FRAME, Box, cut, largest, make_finder, within
 from pipeline.faces.tracks import Track, is_cut, link, longest, thumbnail

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from dferc.core.device import Device, choose_device
-from pipeline.extraction.scratch import Record
-from pipeline.extraction.steps import Clock, Measured
+from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.text.encoder import Encoder, collate, load_encoder, utterance_vectors
 from pipeline.text.windows import Window
 
