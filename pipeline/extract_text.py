@@ -73,11 +73,7 @@ def make_extractor(
     batch_tokens: int = BATCH_TOKENS,
     workers: engine.Workers = engine.HERE,
 ) -> Extractor:
-    """Make the text extractor of a corpus.
-
-    Raises:
-        InputError: `folder` holds no usable encoder.
-    """
+    """Make the text extractor of a corpus; raise InputError if `folder` holds no usable encoder."""
     parts, problems = plan_parts(rows, settings, folder, batch_tokens)
     clock = Clock()
     contents = {row: content for part in parts for row, content in _contents(part.batches).items()}

@@ -43,33 +43,18 @@ _LISTED = 10
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far one utterance's recomputed values are from the file's.
-
-    Attributes:
-        utterance_id: the utterance.
-        largest: in standard deviations of the feature; infinite where only one of the two is present.
-        what: the feature, or the problem.
-    """
+    """How far one utterance's recomputed values are from the file's."""
 
     utterance_id: str
-    largest: float
-    what: str
+    largest: float  # in standard deviations of the feature; infinite where only one of the two is present
+    what: str  # the feature, or the problem
 
     def __str__(self) -> str:
         return f"{self.utterance_id}: {self.largest:.3g} ({self.what})"
 
 
 def deviations(stored: Features, extractor: Extractor, sample: list[int]) -> list[Deviation]:
-    """Compute the rows of a sample again, and compare each with the file's.
-
-    Args:
-        stored: the file.
-        extractor: that would make the file here.
-        sample: rows.
-
-    Returns:
-        One for each row, in order.
-    """
+    """Compute the rows of a sample again with the extractor that would make the file here; compare each, in order."""
     file_ND = _with_quality(stored.features, [stored.quality[name] for name in extractor.quality])
     scale_D = _scale(file_ND[stored.present])
     names = [*(stored.names or map(str, range(stored.width))), *extractor.quality]
@@ -169,11 +154,7 @@ def make_extractor(
     workers: engine.Workers,
     scratch: Scratch,
 ) -> Extractor:
-    """Make the extractor of a modality as its stage would make it.
-
-    Raises:
-        InputError: a model or a setting is not usable.
-    """
+    """Make the extractor of a modality as its stage would make it; raise InputError if a model is not usable."""
     elsewhere = workers.cluster is not None
     if modality == "audio":
         from pipeline import extract_audio

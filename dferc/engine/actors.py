@@ -19,12 +19,9 @@ _LOOK_S = 5.0
 class RayWorker:
     """A process of the cluster."""
 
-    def __init__(self, job: Job):
-        self.job = job
-
-    def start(self) -> None:
+    def start(self, job: Job) -> None:
         """Make the worker function."""
-        self.function = self.job.make_worker_here()
+        self.function = job.make_worker_here()
 
     def work(self, item: Any) -> Any:
         """Return the result of one item."""
@@ -61,8 +58,8 @@ class RayCrew(Crew):
         has = ray.cluster_resources()
         room = min(int(has.get(name, 0) // share) for name, share in self.shares.items() if share)
         for _ in range(len(self.members), room if self.count is None else min(room, self.count)):
-            actor = self.actor_class.remote(self.job)
-            self.members.append(CrewMember(actor, {actor.start.remote(): None}))
+            actor = self.actor_class.remote()
+            self.members.append(CrewMember(actor, {actor.start.remote(self.job): None}))
         self.size, self.looked_s = len(self.members), time.monotonic()
 
     def _submit(self, member: CrewMember, item: Any) -> "ray.ObjectRef":

@@ -24,13 +24,7 @@ def run_here(make_worker: Callable[[], Callable[[Any], Any]], items: Iterable[An
 
 
 class ProcessCrew(Crew):
-    """Worker processes of this machine, each an executor of its own: the death of one breaks no other.
-
-    Args:
-        make_worker: see `engine.run`.
-        dealer: of all items.
-        count: processes.
-    """
+    """Worker processes of this machine, each an executor of its own: the death of one breaks no other."""
 
     lost = (BrokenProcessPool,)
 

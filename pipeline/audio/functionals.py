@@ -38,24 +38,16 @@ def open_smile(feature_set: str) -> opensmile.Smile:
 
 
 class AudioWorker:
-    """Computes the functionals of one utterance after another, and keeps the last file open.
-
-    Args:
-        feature_set: see `open_smile`.
-    """
+    """Computes the functionals of one utterance after another, and keeps the last file open."""
 
     def __init__(self, feature_set: str):
         self._smile = open_smile(feature_set)
         self._open = media.LastOpened(sound.SoundFile)
 
     def __call__(self, item: tuple[str, float, float, float]) -> Measured:
-        """Decode one utterance's sound and compute its functionals.
+        """Return a record: `features` [D], or a problem, or both where part of the sound is missing.
 
-        Args:
-            item: path, start_s, end_s, and the shortest sound that has functionals, in seconds.
-
-        Returns:
-            A record: `features` [D], or a problem, or both where part of the sound is missing.
+        `item` is path, start_s, end_s, and the shortest sound that has functionals, in seconds.
         """
         path, start_s, end_s, min_s = item
         clock = Clock()

@@ -80,23 +80,14 @@ class Extractor:
 
 @dataclass(kw_only=True)
 class ExtractionTally:
-    """Counts of utterances by outcome; done, reused, failed and absent add up to all of them.
+    """Counts of utterances by outcome; done, reused, failed and absent add up to all of them."""
 
-    Attributes:
-        done: computed now, and present.
-        reused: finished earlier, and present.
-        failed: without values because of a problem (now or earlier); listed in the problems table.
-        absent: the utterance has no such modality.
-        seconds: time of computing.
-        media_s: length of the computed sound or picture, in seconds.
-    """
-
-    done: int = 0
-    reused: int = 0
-    failed: int = 0
-    absent: int = 0
-    seconds: float = 0.0
-    media_s: float = 0.0
+    done: int  # computed now, and present
+    reused: int  # finished earlier, and present
+    failed: int  # without values because of a problem (now or earlier); listed in the problems table
+    absent: int  # the utterance has no such modality
+    seconds: float  # time of computing
+    media_s: float  # length of the computed sound or picture
 
 
 class _Assembly:

@@ -15,15 +15,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The result of one utterance.
-
-    Attributes:
-        arrays: by name; `features` [D] float32 where there are values, and others of the extractor.
-        problem: the fault, or empty.
-    """
+    """The result of one utterance."""
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    problem: str = ""
+    """`features` [D] float32 where there are values, and others of the extractor."""
+    problem: str = ""  # the fault, or empty
 
 
 class Measured(NamedTuple):

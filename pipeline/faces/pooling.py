@@ -107,12 +107,7 @@ def _record(cut: SpeakerFaces, vectors: list) -> Record | WorkerDied:
 
 
 class FaceNetWorker:
-    """Computes the pooled values of batches of faces.
-
-    Args:
-        weights: file of the weights.
-        device: cpu or cuda.
-    """
+    """Computes the pooled values of batches of faces with a file of weights, on cpu or cuda."""
 
     def __init__(self, weights: str, device: str):
         self._net = load_face_net(Path(weights)).to(choose_device(device, "float32").device)

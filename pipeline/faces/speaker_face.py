@@ -34,42 +34,25 @@ VERSION = 1
 
 
 class UtteranceMedia(NamedTuple):
-    """Files and times at which an utterance is seen and heard.
+    """Files and times at which an utterance is seen and heard."""
 
-    Attributes:
-        path: file of the picture.
-        start_s: begin of the utterance there.
-        end_s: its end.
-        region: part of the picture that shows the speaker; nothing outside it is used.
-        sound: file, begin and end of the sound; None = there is none, or it is not needed.
-    """
-
-    path: str
+    path: str  # file of the picture
     start_s: float
     end_s: float
-    region: Region = Region()
-    sound: tuple[str, float, float] | None = None
+    region: Region = Region()  # part of the picture that shows the speaker; nothing outside it is used
+    sound: tuple[str, float, float] | None = None  # file, begin and end; None = there is none, or it is not needed
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerFaces:
-    """Faces of one utterance's speaker.
+    """Faces of one utterance's speaker."""
 
-    Attributes:
-        frames: number of sampled frames.
-        faces: [faces, S, S] uint8, from the frames that show the chosen face.
-        problem: what is wrong with the media, or empty.
-        size: mean area of those faces, as a share of the picture's (of its region's).
-        tracks: faces followed over the frames, whichever was chosen.
-        choice: `LARGEST`, `LONGEST_TRACK` or `MOST_LIP_MOTION`.
-    """
-
-    frames: int
-    faces: np.ndarray
-    problem: str = ""
-    size: float = 0.0
-    tracks: int = 0
-    choice: int = LARGEST
+    frames: int  # sampled
+    faces: np.ndarray  # [faces, S, S] uint8, from the frames that show the chosen face
+    problem: str = ""  # what is wrong with the media
+    size: float = 0.0  # mean area of those faces, as a share of the picture's (of its region's)
+    tracks: int = 0  # faces followed over the frames, whichever was chosen
+    choice: int = LARGEST  # `LARGEST`, `LONGEST_TRACK` or `MOST_LIP_MOTION`
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +72,9 @@ def choice_identity(face: str) -> dict[str, object]:
 
 
 class FaceWorker:
-    """Cuts the speaker's face out of the sampled frames of utterances, and keeps the last file open.
+    """Cuts the speaker's face out of the sampled frames of utterances, [S, S], and keeps the last file open.
 
-    Args:
-        settings: of the stage.
-        size: S, side of a cut-out face in pixels.
-        hwaccel: kind of device that decodes; None = the CPU.
-
-    Raises:
-        InputError: there is no such finder or device.
+    `hwaccel` is the kind of device that decodes; None = the CPU.
     """
 
     def __init__(self, settings: "ExtractVisual", size: int, hwaccel: str | None = None):
@@ -109,11 +86,7 @@ class FaceWorker:
         self._open_sound = LastOpened(SoundFile)
 
     def __call__(self, parts: Sequence[UtteranceMedia]) -> Measured:
-        """Cut the speaker's face out of each sampled frame that shows it, for utterances of one file.
-
-        Returns:
-            A list of `SpeakerFaces`, one for each utterance: the same alone as together with others.
-        """
+        """Return the `SpeakerFaces` of each of some utterances of one file: the same alone as together with others."""
         clock = Clock()
         frames, problem = self._sample(parts, clock)
         faces = [self._choose(part, seen, problem, clock) for part, seen in zip(parts, frames, strict=True)]

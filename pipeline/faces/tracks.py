@@ -36,17 +36,11 @@ _FLAT = 2.0
 
 @dataclass(slots=True)
 class Track:
-    """One face, over the frames that show it.
+    """One face, over the frames that show it."""
 
-    Attributes:
-        frames: indices of the frames, ascending.
-        faces: index of the face in each of these frames.
-        boxes: x, y, width, height in each of these frames.
-    """
-
-    frames: list[int] = field(default_factory=list)
-    faces: list[int] = field(default_factory=list)
-    boxes: list[np.ndarray] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)  # indices of the frames, ascending
+    faces: list[int] = field(default_factory=list)  # index of the face in each of these frames
+    boxes: list[np.ndarray] = field(default_factory=list)  # x, y, width, height in each of these frames
 
     def add(self, frame: int, face: int, box: Sequence[float]) -> None:
         """Continue the track."""

@@ -54,12 +54,8 @@ class PictureFile(MediaFile):
         A span is cut into equal parts, one per sample; each sample is the first frame at or after the middle of its
         part. A frame is yielded once, even if it is the first for several samples. Where all frames of the span are
         before the first sample time, the last of them is yielded, so a span with a frame that decodes is never empty.
-        The samples do not depend on earlier calls.
-
-        Args:
-            spans: spans in any order; nearby ones are cheapest in one call.
-            frames_per_s: samples per second.
-            max_frames: most samples of a span, spread over the whole of it.
+        The samples do not depend on earlier calls. Spans may have any order; nearby ones are cheapest in one call.
+        `max_frames` is the most samples of a span, spread over the whole of it.
 
         Yields:
             Number of the span, time in the file in seconds, and the frame as [height, width] uint8; in order of time

@@ -42,16 +42,7 @@ def measure(path: Path) -> MediaInfo | Faulty:
 
 
 def measure_clips(raw: Path, utterances: list[Utterance], workers: engine.Workers) -> dict[str, MediaInfo | Faulty]:
-    """Measure every distinct file of picture or sound once.
-
-    Args:
-        raw: folder that `media` and `sound` are relative to.
-        utterances: rows of the corpus.
-        workers: where they are opened, and how many at a time.
-
-    Returns:
-        By path, in the order of first use.
-    """
+    """Measure every distinct file of picture or sound below `raw` once; return them by path, in order of first use."""
     clips = list(dict.fromkeys(file for row in utterances for file in (row.media, row.sound) if file))
     measured = dict.fromkeys(clips)
     if not clips:
@@ -69,13 +60,7 @@ def measure_clips(raw: Path, utterances: list[Utterance], workers: engine.Worker
 def complete(
     utterance: Utterance, measured: Mapping[str, MediaInfo | Faulty], max_utterance_s: float
 ) -> tuple[Utterance, list[Problem]]:
-    """Fill in the measured spans and streams. A span is the adapter's, else the whole file; cut to the file, capped.
-
-    Args:
-        utterance: a row as the adapter gave it.
-        measured: files by path.
-        max_utterance_s: cap in seconds.
-    """
+    """Fill in the measured spans and streams. A span is the adapter's, else the whole file; cut to the file, capped."""
     parts = [
         (utterance.media, "start_s", "end_s", ("has_video",) if utterance.sound else ("has_audio", "has_video")),
         (utterance.sound, "sound_start_s", "sound_end_s", ("has_audio",)),
@@ -135,11 +120,7 @@ def _used(
 
 
 def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unreadable: float, problems: Path) -> None:
-    """Refuse a corpus whose media are mostly missing.
-
-    Raises:
-        InputError: the share of missing or unreadable clips exceeds `max_unreadable`.
-    """
+    """Raise InputError if the share of missing or unreadable clips exceeds `max_unreadable`."""
     faulty = [(clip, found.problem) for clip, found in measured.items() if isinstance(found, Faulty)]
     if len(faulty) <= max_unreadable * len(measured):
         return
@@ -153,10 +134,9 @@ def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unread
 
 
 def check_spans(corpus: str, utterances: list[Utterance], problems: list[Problem], max_unreadable: float) -> None:
-    """Refuse a corpus whose spans are mostly no part of their files: milliseconds for seconds, or another video.
+    """Raise InputError if too many of the utterances with media have a span that is no part of their file.
 
-    Raises:
-        InputError: the share of such utterances, of those with media, exceeds `max_unreadable`.
+    Such as milliseconds for seconds, or another video.
     """
     with_media = sum(bool(row.media or row.sound) for row in utterances)
     lost = {problem.where: problem for problem in problems if problem.kind in (EMPTY, OUTSIDE)}

@@ -54,23 +54,14 @@ class Encoder:
 
 
 class TokenBatch(NamedTuple):
-    """Windows padded to one length, and the places of their utterances.
-
-    Attributes:
-        tokens_BL: ids.
-        mask_BL: 1 = token, 0 = padding.
-        window_U: window of each utterance.
-        first_U: index of its first token in the window.
-        last_U: index of its last token in the window.
-        row_U: its row in the corpus.
-    """
+    """Windows padded to one length, and the places of their utterances."""
 
     tokens_BL: Tensor
-    mask_BL: Tensor
-    window_U: Tensor
-    first_U: Tensor
-    last_U: Tensor
-    row_U: Tensor
+    mask_BL: Tensor  # 1 = token, 0 = padding
+    window_U: Tensor  # window of each utterance
+    first_U: Tensor  # index of its first token in the window
+    last_U: Tensor  # and of its last token
+    row_U: Tensor  # its row in the corpus
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on a device."""

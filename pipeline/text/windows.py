@@ -31,19 +31,12 @@ WIDEST = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One input of the encoder, and the utterances whose vectors are taken from it.
+    """One input of the encoder, and the utterances whose vectors are taken from it."""
 
-    Attributes:
-        tokens: ids, special tokens included; may begin with context, tokens of utterances that are not in `rows`.
-        rows: row of each utterance in the corpus.
-        first: index in `tokens` of each utterance's first token.
-        last: index in `tokens` of its last token.
-    """
-
-    tokens: tuple[int, ...]
-    rows: tuple[int, ...]
-    first: tuple[int, ...]
-    last: tuple[int, ...]
+    tokens: tuple[int, ...]  # ids, special ones included; may begin with context, utterances that are not in `rows`
+    rows: tuple[int, ...]  # row of each utterance in the corpus
+    first: tuple[int, ...]  # index in `tokens` of each utterance's first token
+    last: tuple[int, ...]  # and of its last token
 
     def __len__(self) -> int:
         return len(self.tokens)
