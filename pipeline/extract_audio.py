@@ -38,7 +38,6 @@ def make_extractor(
 ) -> Extractor:
     """Make the audio extractor of a corpus; raise InputError if its feature set is neither a name nor a good .conf."""
     smile = functionals.open_smile(settings.feature_set)
-
     clock = Clock()
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
@@ -57,7 +56,8 @@ def make_extractor(
             "extractor": f"opensmile {opensmile.__version__}",
             "decoder": media.DECODER,
             "params": settings.model_dump(),
-            "model": _conf_hash(smile, settings.feature_set),
+            # of a .conf of the user's own, not what it includes; a named set is known by openSMILE's version
+            "model": file_hash(smile.config_path) if Path(settings.feature_set).is_file() else None,
         },
         code=(functionals.__name__,),
         wants=lambda row: row.has_audio,
@@ -68,11 +68,6 @@ def make_extractor(
         length_s=lambda row: row.heard[2] - row.heard[1],
         clock=clock,
     )
-
-
-def _conf_hash(smile: opensmile.Smile, feature_set: str) -> str | None:
-    """Hash a .conf of the user's own (not what it includes); a named set is known by openSMILE's version."""
-    return file_hash(smile.config_path) if Path(feature_set).is_file() else None
 
 
 if __name__ == "__main__":

@@ -83,15 +83,8 @@ def make_extractor(
 ) -> Extractor:
     """Make the visual extractor of a corpus.
 
-    Args:
-        rows: of utterances.csv.
-        settings: of params.yaml.
-        folder: written by train_face.
-        raw: of the corpus.
-        scratch: open.
-        device: of the network.
-        workers: that decode and find faces; the network has its own (`Workers.for_network`).
-        hwaccel: kind of device that decodes for them; None = they do.
+    `folder` is train_face's. `device` is the network's, which has its own workers (`Workers.for_network`); `workers`
+    decode and find faces. `hwaccel` is the kind of device that decodes for them; None = they do.
 
     Raises:
         InputError: there is no usable face model although some utterance has a picture, or no such face finder.
@@ -103,7 +96,6 @@ def make_extractor(
     image_size = load_face_net(weights).image_size
     faces.make_finder(settings.finder, settings.min_face)  # fails here rather than in a worker
     needs_sound = settings.face == "most_lip_motion"
-
     clock = Clock()
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:

@@ -56,51 +56,37 @@ class Deviation:
 def deviations(stored: Features, extractor: Extractor, sample: list[int]) -> list[Deviation]:
     """Compute the rows of a sample again with the extractor that would make the file here; compare each, in order."""
     file_ND = _with_quality(stored.features, [stored.quality[name] for name in extractor.quality])
-    scale_D = _scale(file_ND[stored.present])
+    present_ND, scale_D = file_ND[stored.present], np.ones(file_ND.shape[1])
+    if len(present_ND):  # the standard deviations, but no less than the values' own rounding; 1 where all are zero
+        scale_D = np.maximum(present_ND.std(axis=0), _ROUNDING * np.abs(present_ND).max(axis=0))
+        scale_D = np.where(scale_D > 0, scale_D, 1.0)
     names = [*(stored.names or map(str, range(stored.width))), *extractor.quality]
+
+    def deviation(row: int, record: Record | engine.WorkerDied) -> tuple[float, str]:
+        if isinstance(record, engine.WorkerDied):
+            return np.inf, str(record)
+        values = record.arrays.get("features")
+        if values is None:
+            only = np.inf, f"present in the file only; here: {record.problem}"
+            return only if stored.present[row] else (0.0, "absent in both")
+        if not stored.present[row]:
+            return np.inf, "absent in the file only"
+        quality = [record.arrays[name] for name in extractor.quality]
+        off_D = np.abs(_with_quality(values[None], quality)[0] - file_ND[row]) / scale_D
+        worst = int(off_D.argmax())
+        return float(off_D[worst]), f"feature {names[worst]}"
+
     by_row = {}
     with progress_bar() as bar:
         for row, record in bar.track(extractor.compute(sample), total=len(sample), description="computing again"):
-            by_row[row] = _deviation(stored, row, record, file_ND[row], scale_D, names)
+            by_row[row] = Deviation(stored.utterance_id[row], *deviation(row, record))
     return [by_row[row] for row in sample]
-
-
-def _deviation(
-    stored: Features,
-    row: int,
-    record: Record | engine.WorkerDied,
-    file_D: np.ndarray,
-    scale_D: np.ndarray,
-    names: list[str],
-) -> Deviation:
-    name = stored.utterance_id[row]
-    if isinstance(record, engine.WorkerDied):
-        return Deviation(name, np.inf, str(record))
-    values = record.arrays.get("features")
-    if values is None and stored.present[row]:
-        return Deviation(name, np.inf, f"present in the file only; here: {record.problem}")
-    if values is not None and not stored.present[row]:
-        return Deviation(name, np.inf, "absent in the file only")
-    if values is None:
-        return Deviation(name, 0.0, "absent in both")
-    quality = [record.arrays[column] for column in names[stored.width :]]
-    off_D = np.abs(_with_quality(values[None], quality)[0] - file_D) / scale_D
-    worst = int(off_D.argmax())
-    return Deviation(name, float(off_D[worst]), f"feature {names[worst]}")
 
 
 def _with_quality(features: np.ndarray, quality: list) -> np.ndarray:
     """Return features and quality columns side by side [rows, D], in float64."""
     columns = [np.reshape(column, (-1, 1)) for column in quality]
     return np.concatenate([features, *columns], axis=1, dtype=np.float64)
-
-
-def _scale(present_ND: np.ndarray) -> np.ndarray:
-    """Return each feature's standard deviation, but no less than its values' own rounding; 1 where all are zero."""
-    if not len(present_ND):
-        return np.ones(present_ND.shape[1])
-    scale_D = np.maximum(present_ND.std(axis=0), _ROUNDING * np.abs(present_ND).max(axis=0))
-    return np.where(scale_D > 0, scale_D, 1.0)
 
 
 def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extractor, count: int, seed: int) -> None:

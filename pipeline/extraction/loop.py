@@ -190,10 +190,9 @@ def _look_up(wanted: list[int], scratch: Scratch, assembly: _Assembly) -> dict[i
         for index in bar.track(wanted, description=f"{extractor.stage}: reading"):
             try:
                 key = key_of(dict(extractor.identity), code, extractor.content(assembly.rows[index]))
+                record = scratch.get(key)
             except MediaError as error:
                 record = Record(problem=error.problem)
-            else:
-                record = scratch.get(key)
             if record is None:
                 unfinished[index] = key
             else:

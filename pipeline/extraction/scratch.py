@@ -5,6 +5,7 @@ loses no record, and several stages may use the file at once. Deleting it costs 
 found only by the extractor and the content that it was computed by.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -35,18 +36,16 @@ CREATE TABLE IF NOT EXISTS media
 """
 
 
-class Scratch:
-    """Records by key, and content hashes of media files, in a file that the context manager closes."""
+class Scratch(contextlib.AbstractContextManager):
+    """Records by key, and content hashes of media files, in a file that is pruned to its bound as it is closed."""
 
     def __init__(self, path: str | Path = DEFAULT_PATH, bound_bytes: int = _BOUND_BYTES):
         self.path, self.bound_bytes = Path(path), bound_bytes
         self._open()
 
-    def __enter__(self) -> "Scratch":
-        return self
-
     def __exit__(self, *_) -> None:
-        self.close()
+        self._guarded(self._prune)
+        self._database.close()
 
     def get(self, key: str) -> Record | None:
         """Return the record of a key; None if there is none, or a damaged one."""
@@ -76,11 +75,6 @@ class Scratch:
         digest = file_hash(path)
         self._execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?)", (*file, digest))
         return digest
-
-    def close(self) -> None:
-        """Prune the file to its bound and close it."""
-        self._guarded(self._prune)
-        self._database.close()
 
     def _open(self) -> None:
         try:

@@ -55,8 +55,7 @@ class SpeakerFaces:
     choice: int = LARGEST  # `LARGEST`, `LONGEST_TRACK` or `MOST_LIP_MOTION`
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
+class _Frame(NamedTuple):
     """A sampled frame: its time, its size in pixels, its faces and their cut-outs, and whether it begins a new shot."""
 
     time_s: float
