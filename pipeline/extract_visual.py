@@ -97,6 +97,7 @@ def make_extractor(
     faces.make_finder(settings.finder, settings.min_face)  # fails here rather than in a worker
     needs_sound = settings.face == "most_lip_motion"
     clock = Clock()
+    seen, heard = (media_content(raw, scratch, part) for part in (lambda row: row.seen, lambda row: row.heard))
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         portable = settings.model_copy(update={"finder": engine.absolute(settings.finder)})
@@ -130,7 +131,8 @@ def make_extractor(
         },
         code=(speaker_face.__name__, pooling.__name__),
         wants=lambda row: row.has_video,
-        content=_content(raw, scratch, needs_sound),
+        # the sound as well where the choice of the face depends on it
+        content=lambda row: [seen(row), heard(row)] if needs_sound and row.has_audio else seen(row),
         compute=compute,
         quality=QUALITY,
         length_s=lambda row: row.seen[2] - row.seen[1],
@@ -180,12 +182,6 @@ def _media(row: Utterance, raw: Path, needs_sound: bool) -> UtteranceMedia:
     (picture, *seen), (recording, *heard) = row.seen, row.heard
     sound = (str(raw / recording), *heard) if needs_sound and row.has_audio else None
     return UtteranceMedia(str(raw / picture), *seen, sound)
-
-
-def _content(raw: Path, scratch: Scratch, needs_sound: bool) -> Callable[[Utterance], object]:
-    """Make `Extractor.content`: the picture, and the sound where the choice of the face depends on it."""
-    seen, heard = (media_content(raw, scratch, part) for part in (lambda row: row.seen, lambda row: row.heard))
-    return lambda row: [seen(row), heard(row)] if needs_sound and row.has_audio else seen(row)
 
 
 def _without_network(rows: list[Utterance], described: dict, folder: Path) -> Extractor:

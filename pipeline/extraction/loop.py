@@ -38,39 +38,29 @@ _PACKAGES = ("dferc", "av", "h5py", "numpy", "opencv-python-headless", "opensmil
 
 @dataclass(frozen=True, kw_only=True)
 class Extractor:
-    """Definition of an extractor.
-
-    Attributes:
-        modality: text, audio or visual.
-        width: D, also where no utterance has the modality.
-        identity: extractor and versions, params section, model and weight hash: everything that determines the values,
-            and nothing else (the hash of the utterance list is added here).
-        code: modules whose functions compute the values. With their imports they are part of the key of finished work
-            (`dferc.core.sources`), so that an edit computes it again. Not part of the identity.
-        wants: whether an utterance has this modality at all; if not, nothing is opened and nothing is a problem.
-        content: what determines an utterance's values, in JSON's types; may raise `MediaError`.
-        compute: rows (of utterances.csv) -> (row, record) as they finish, in any order. A record must be bit-identical
-            whatever the other rows, their order and the number of workers. Records hold `features` [D] or a problem or
-            both, and a scalar for each of `quality`.
-        names: D feature names, or none.
-        quality: names of further columns.
-        file: the file of an utterance's problem.
-        length_s: length of what is decoded, in seconds.
-        clock: measures the steps of `compute`, also in workers; printed at the end and logged.
-    """
+    """Definition of an extractor."""
 
     modality: str
-    width: int
+    width: int  # D, also where no utterance has the modality
     identity: Mapping[str, object]
+    """Extractor and versions, params section, model and weight hash: everything that determines the values, and nothing
+    else (the hash of the utterance list is added here)."""
     code: tuple[str, ...]
+    """Modules whose functions compute the values. With their imports they are part of the key of finished work
+    (`dferc.core.sources`), so that an edit computes it again. Not part of the identity."""
     wants: Callable[[Utterance], bool]
+    """Whether an utterance has this modality at all; if not, nothing is opened and nothing is a problem."""
     content: Callable[[Utterance], object]
+    """What determines an utterance's values, in JSON's types; may raise `MediaError`."""
     compute: Callable[[list[int]], Iterable[tuple[int, Record | engine.WorkerDied]]]
-    names: tuple[str, ...] = ()
-    quality: tuple[str, ...] = ()
-    file: Callable[[Utterance], str] = lambda row: row.media
-    length_s: Callable[[Utterance], float] = lambda row: 0.0
-    clock: Clock = field(default_factory=Clock)
+    """Rows (of utterances.csv) -> (row, record) as they finish, in any order. A record must be bit-identical whatever
+    the other rows, their order and the number of workers. It holds `features` [D] or a problem or both, and a scalar for
+    each of `quality`."""
+    names: tuple[str, ...] = ()  # of the D features, or none
+    quality: tuple[str, ...] = ()  # names of further columns
+    file: Callable[[Utterance], str] = lambda row: row.media  # named in its problem
+    length_s: Callable[[Utterance], float] = lambda row: 0.0  # length of what is decoded
+    clock: Clock = field(default_factory=Clock)  # of the steps of `compute`, also in workers; printed and logged
 
     @property
     def stage(self) -> str:

@@ -49,12 +49,9 @@ class FaceOutput(NamedTuple):
 
 
 class FaceNet(nn.Module):
-    """342-d DenseNet that normalises its inputs.
+    """342-d DenseNet that normalises its inputs by the mean and the standard deviation of its training faces [S, S].
 
-    Args:
-        image_size: S, side of the training faces, in pixels; needed to cut faces.
-        mean: mean of the training faces, on the scale 0-255 (the published network: 131.0754).
-        std: their standard deviation, on the scale 0-255 (the published network: 47.858177).
+    Both are on the scale 0-255 (the published network: 131.0754 and 47.858177). Who cuts faces needs `image_size`, S.
     """
 
     def __init__(self, *, image_size: int, mean: float = 0.0, std: float = 1.0):

@@ -4,8 +4,8 @@ B faces of a batch, S side of a face in pixels, D pooled values of a face.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,14 +21,12 @@ BATCH = 32
 a rerun after a kill, which batches otherwise, must give the same bytes."""
 
 
-@dataclass(slots=True)
-class _Pending:
-    """An utterance whose faces are on their way through the network; `missing` of their vectors are not back yet."""
+class _Pending(NamedTuple):
+    """An utterance whose faces are on their way through the network; `vectors`, by face, are back."""
 
     number: int
     cut: SpeakerFaces
-    vectors: list
-    missing: int
+    vectors: dict[int, np.ndarray | WorkerDied]
 
 
 def pooled(
@@ -51,12 +49,10 @@ def pooled(
     for index, vectors_BD in network(_batches(cuts, owners, faceless)):
         yield from faceless
         faceless.clear()
-        for position, (pending, place) in enumerate(owners.pop(index)):
-            died = isinstance(vectors_BD, WorkerDied)
-            pending.vectors[place] = vectors_BD if died else vectors_BD[position]
-            pending.missing -= 1
-            if not pending.missing:
-                yield pending.number, _record(pending.cut, pending.vectors)
+        for position, (pending, face) in enumerate(owners.pop(index)):
+            pending.vectors[face] = vectors_BD if isinstance(vectors_BD, WorkerDied) else vectors_BD[position]
+            if len(pending.vectors) == len(pending.cut.faces):
+                yield pending.number, _record(pending.cut, [vector for _, vector in sorted(pending.vectors.items())])
     yield from faceless
 
 
@@ -69,8 +65,8 @@ def _batches(cuts, owners, faceless) -> Iterator[np.ndarray]:
             faceless.append((number, cut if isinstance(cut, WorkerDied) else _record(cut, [])))
             ready = [[]]  # an empty batch: a record without a face is kept now, not after the next full batch
         else:
-            pending = _Pending(number, cut, [None] * len(cut.faces), len(cut.faces))
-            waiting += [(pending, place) for place in range(len(cut.faces))]
+            pending = _Pending(number, cut, {})
+            waiting += [(pending, face) for face in range(len(cut.faces))]
             full = len(waiting) - len(waiting) % BATCH
             ready, waiting = [waiting[first : first + BATCH] for first in range(0, full, BATCH)], waiting[full:]
         for batch in ready:
@@ -83,7 +79,7 @@ def _batches(cuts, owners, faceless) -> Iterator[np.ndarray]:
 
 
 def _stack(batch: list[tuple[_Pending, int]]) -> np.ndarray:
-    return np.stack([pending.cut.faces[place] for pending, place in batch]) if batch else np.zeros((0, 0, 0), np.uint8)
+    return np.stack([pending.cut.faces[face] for pending, face in batch]) if batch else np.zeros((0, 0, 0), np.uint8)
 
 
 def _record(cut: SpeakerFaces, vectors: list) -> Record | WorkerDied:

@@ -49,13 +49,8 @@ class SoundFile(MediaFile):
         """Decode the sound of a span, bit-identical whatever was read before; what lies beyond the file is left out.
 
         The channels are averaged at their own rate, the span is cut to the sample, then resampled; the result is
-        clipped to the range of a 16-bit sample.
-
-        Returns:
-            [samples] float32 in [-1, 32767/32768], mono, 16 kHz; empty where the span has no sound.
-
-        Raises:
-            MediaError: nothing of the track decodes, or its sampling rate changes.
+        clipped to the range of a 16-bit sample: [samples] float32 in [-1, 32767/32768], empty where the span has no
+        sound. MediaError is raised if nothing of the track decodes, or its sampling rate changes.
         """
         decoded = self._decode(start_s, end_s)
         if decoded is None:
