@@ -54,8 +54,8 @@ class Extractor:
     """What determines an utterance's values, in JSON's types; may raise `MediaError`."""
     compute: Callable[[list[int]], Iterable[tuple[int, Record | engine.WorkerDied]]]
     """Rows (of utterances.csv) -> (row, record) as they finish, in any order. A record must be bit-identical whatever
-    the other rows, their order and the number of workers. It holds `features` [D] or a problem or both, and a scalar for
-    each of `quality`."""
+    the other rows, their order and the number of workers. It holds `features` [D] or a problem or both, and a scalar
+    for each of `quality`."""
     names: tuple[str, ...] = ()  # of the D features, or none
     quality: tuple[str, ...] = ()  # names of further columns
     file: Callable[[Utterance], str] = lambda row: row.media  # named in its problem
