@@ -28,7 +28,7 @@ from pipeline.extraction.loop import Extractor
 from pipeline.extraction.records import Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.rows.utterances import Utterance, read_utterances_csv
-from pipeline.settings import StageSettings, load_settings
+from pipeline.settings import load_settings
 
 TOLERANCE = 1e-3
 """Largest accepted deviation, in standard deviations of the feature. Rounding on another CPU or GPU moves a model's
@@ -130,35 +130,6 @@ def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extra
     console.print(f"{summary}; all within {TOLERANCE:g} standard deviations{worst}", markup=False)
 
 
-def make_extractor(
-    modality: str,
-    rows: list[Utterance],
-    settings: StageSettings,
-    raw: Path,
-    models: Path,
-    device: str,
-    workers: engine.Workers,
-    scratch: Scratch,
-) -> Extractor:
-    """Make the extractor of a modality as its stage would make it; raise InputError if a model is not usable."""
-    elsewhere = workers.cluster is not None
-    if modality == "audio":
-        from pipeline import extract_audio
-
-        return extract_audio.make_extractor(rows, settings.extract_audio, raw, scratch, workers)
-    if modality == "visual":
-        from pipeline import extract_visual
-
-        where = choose_device(device, "float32", elsewhere).device
-        return extract_visual.make_extractor(
-            rows, settings.extract_visual, models / "face", raw, scratch, where, workers
-        )
-    from pipeline import extract_text
-
-    where = choose_device(device, settings.extract_text.precision, elsewhere)
-    return extract_text.make_extractor(rows, settings.extract_text, models / "text", where, workers=workers)
-
-
 _path = click.Path(path_type=Path)
 
 
@@ -183,8 +154,22 @@ def main(corpus, modality, sample, seed, params, raw, table, features, models, d
     stored, settings = read_features(path, modality), load_settings(params).corpus(corpus)
     rows = read_utterances_csv(table or Path("data", corpus, "utterances.csv"))
     raw, models = raw or Path("data/raw", corpus), models or Path("models", corpus)
+    elsewhere = workers.cluster is not None
     with tempfile.TemporaryDirectory() as folder, Scratch(Path(folder) / "unused.sqlite") as scratch:
-        extractor = make_extractor(modality, rows, settings, raw, models, device, workers, scratch)
+        if modality == "audio":
+            from pipeline.extract_audio import make_extractor
+
+            extractor = make_extractor(rows, settings.extract_audio, raw, scratch, workers)
+        elif modality == "visual":
+            from pipeline.extract_visual import make_extractor
+
+            where = choose_device(device, "float32", elsewhere).device
+            extractor = make_extractor(rows, settings.extract_visual, models / "face", raw, scratch, where, workers)
+        else:
+            from pipeline.extract_text import make_extractor
+
+            where = choose_device(device, settings.extract_text.precision, elsewhere)
+            extractor = make_extractor(rows, settings.extract_text, models / "text", where, workers=workers)
         verify(path, stored, rows, extractor, sample, seed)
 
 

@@ -93,7 +93,7 @@ def pack(
         raise InputError(
             f"max_tokens is {max_tokens}; a window needs 3 at least: {SPECIAL_TOKENS} special, one of text."
         )
-    cut = ((row, list(ids[:room])) for row, ids in tokens)
+    cut = ((row, ids[:room]) for row, ids in tokens)
     preceding: list[int] = []  # tokens of the dialogue before the window
     for together in _groups(cut, room, room if context_share is None else (1 - context_share) * room):
         new = [token for _, ids in together for token in ids]
@@ -105,9 +105,7 @@ def pack(
         preceding += new
 
 
-def _groups(
-    tokens: Iterable[tuple[int, list[int]]], first_room: float, room: float
-) -> Iterator[list[tuple[int, list[int]]]]:
+def _groups(tokens: Iterable[tuple[int, Sequence[int]]], first_room: float, room: float) -> Iterator[list]:
     """Group consecutive utterances that fit the room, or one that does not; the first group has its own room."""
     group, filled, limit = [], 0, first_room
     for row, ids in tokens:
