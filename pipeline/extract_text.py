@@ -31,8 +31,7 @@ from pipeline.text.encoder import load_encoder
 from pipeline.text.folds import TABLE, fold_folder, read_folds
 from pipeline.text.windows import Window, batches_by_length, dialogue_windows
 
-BATCH_TOKENS = 8192
-"""Default number of tokens in a batch, padding included."""
+BATCH_TOKENS = 8192  # default number of tokens in a batch, padding included
 
 
 @click.command()

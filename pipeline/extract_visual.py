@@ -42,8 +42,7 @@ GROUP = 4
 """Most utterances of one file that one worker decodes in one pass. More cost less decoding, since the frames from a
 keyframe to the first utterance are decoded for each group. Fewer lose less when something is killed."""
 
-PREFETCHED = 8
-"""Most results that wait for their consumer: a kill loses them."""
+PREFETCHED = 8  # most results that wait for their consumer: a kill loses them
 
 QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 

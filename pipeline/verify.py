@@ -34,11 +34,8 @@ TOLERANCE = 1e-3
 """Largest accepted deviation, in standard deviations of the feature. Rounding on another CPU or GPU moves a model's
 inputs less than this."""
 
-_ROUNDING = 1e-3
-"""Least scale, as a share of a feature's largest value: with `TOLERANCE`, some eight steps of float32."""
-
-_LISTED = 10
-"""Most utterances that a message names."""
+_ROUNDING = 1e-3  # least scale, as a share of a feature's largest value: with `TOLERANCE`, some eight steps of float32
+_LISTED = 10  # most utterances that a message names
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from dferc.engine.crew import Crew, CrewMember
 from dferc.engine.dealing import Dealer
 from dferc.engine.job import Job
 
-_LOOK_S = 5.0
-"""Seconds between two looks at the size of the cluster."""
+_LOOK_S = 5.0  # seconds between two looks at the size of the cluster
 
 
 class RayWorker:

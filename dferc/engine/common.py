@@ -10,8 +10,7 @@ from typing import Any, Self
 
 from threadpoolctl import threadpool_limits
 
-_OUT_OF_MEMORY = 77
-"""Exit status of a worker that could not have the memory it asked for."""
+_OUT_OF_MEMORY = 77  # exit status of a worker that could not have the memory it asked for
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
@@ -40,8 +39,7 @@ class Workers:
         return HERE if self.cluster is None else replace(self, count=None, cpus=0, gpus=1.0)
 
 
-HERE = Workers(0)
-"""This process."""
+HERE = Workers(0)  # this process
 
 
 def stateless(function: Callable[[Any], Any]) -> Callable[[], Callable[[Any], Any]]:

@@ -10,17 +10,13 @@ from dferc.core.errors import InputError
 from dferc.engine.common import WorkerDied
 from dferc.engine.dealing import Dealer, PendingItem
 
-MAX_DEATHS = 3
-"""Workers that one item may kill before it is given up."""
-
-AHEAD = 2
-"""Items that a worker has at a time: it works on one while the next is on its way."""
+MAX_DEATHS = 3  # workers that one item may kill before it is given up
+AHEAD = 2  # items that a worker has at a time: it works on one while the next is on its way
 
 _QUICK_S = 5.0
 """A worker that needs longer for an item gets the next one when it is done: another worker may be free earlier."""
 
-_MAX_STILLBORN = 10
-"""Workers that may die one after the other as they start."""
+_MAX_STILLBORN = 10  # workers that may die one after the other as they start
 
 
 @dataclass(eq=False, slots=True)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-RUN = 256
-"""Most items of one file that wait for one worker: memory stays flat, and a long file is shared out earlier."""
+RUN = 256  # most items of one file that wait for one worker: memory stays flat, and a long file is shared out earlier
 
 
 @dataclass(slots=True)

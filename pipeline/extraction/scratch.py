@@ -23,11 +23,8 @@ from pipeline.extraction.records import Record
 
 DEFAULT_PATH = Path(".scratch/features.sqlite")
 
-_BOUND_BYTES = 8 << 30
-"""Above this, closing deletes the oldest records."""
-
-_PATIENCE_S = 60.0
-"""Longest wait for another process that locks the file."""
+_BOUND_BYTES = 8 << 30  # above this, closing deletes the oldest records
+_PATIENCE_S = 60.0  # longest wait for another process that locks the file
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, content BLOB NOT NULL);

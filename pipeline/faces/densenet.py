@@ -25,17 +25,13 @@ from torchvision.models import DenseNet
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 
-WEIGHTS = "face.safetensors"
-"""Name of the weights in the folder of train_face, beside face.json."""
+WEIGHTS = "face.safetensors"  # name of the weights in the folder of train_face, beside face.json
 
 FERPLUS, NONE = "ferplus", "none"
 """Values of `train_face.source` that are no paths."""
 
-SCHEMA = 1
-"""Version of the checkpoint; raised when old files could be misread."""
-
-WIDTH = 342
-"""Pooled values per face: the visual feature."""
+SCHEMA = 1  # version of the checkpoint; raised when old files could be misread
+WIDTH = 342  # pooled values per face: the visual feature
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """Emotions of FER+, in the order of its columns and of the logits."""

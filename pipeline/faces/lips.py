@@ -21,26 +21,13 @@ from pipeline.faces.tracks import Track
 FRAMES_PER_S = 30.0
 """Most frames per second that are compared: five, as for the features, would miss a syllable's opening and closing."""
 
-SMOOTH_S = 0.2
-"""Smoothing window of both curves, about a syllable: lips open before the sound and close after it."""
-
-FLOOR_DB = 40.0
-"""Level below the loudest moment that counts as silence."""
-
-_SIDE_PX = 48
-"""Side of a face that is compared."""
-
-_UPPER = np.s_[4:26, 8:40]
-"""Rows and columns with eyes and nose, of a face as finders frame it."""
-
-_MOUTH = np.s_[30:46, 12:36]
-"""Rows and columns of the mouth, its corners and the chin."""
-
-_FARTHEST_PX = 6.0
-"""Largest shift of a head between two frames; a larger one is an error of the correlation."""
-
-_LEAST_CONTRAST = 4.0
-"""Least contrast in grey levels: changes of a face without contrast are noise."""
+SMOOTH_S = 0.2  # smoothing window of both curves, about a syllable: lips open before the sound and close after it
+FLOOR_DB = 40.0  # level below the loudest moment that counts as silence
+_SIDE_PX = 48  # side of a face that is compared
+_UPPER = np.s_[4:26, 8:40]  # rows and columns with eyes and nose, of a face as finders frame it
+_MOUTH = np.s_[30:46, 12:36]  # rows and columns of the mouth, its corners and the chin
+_FARTHEST_PX = 6.0  # largest shift of a head between two frames; a larger one is an error of the correlation
+_LEAST_CONTRAST = 4.0  # least contrast in grey levels: changes of a face without contrast are noise
 
 _WINDOW = cv2.createHanningWindow((32, 22), cv2.CV_32F)
 

@@ -29,8 +29,7 @@ if TYPE_CHECKING:  # another stage's setting must not change the hash of this co
 LARGEST, LONGEST_TRACK, MOST_LIP_MOTION = range(3)
 """Rules that can decide the choice, as `quality/choice` stores them."""
 
-VERSION = 1
-"""Version of the choice among tracks; to be raised whenever it may choose another face."""
+VERSION = 1  # version of the choice among tracks; to be raised whenever it may choose another face
 
 
 class UtteranceMedia(NamedTuple):

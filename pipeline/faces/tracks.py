@@ -18,20 +18,11 @@ MIN_OVERLAP = 0.2
 """Least intersection over union of a face and its track's expected box: at five frames a second, a face that moves by
 two thirds of its width between frames is still tracked."""
 
-MAX_MISSED = 4
-"""Most frames in a row that a face may be missed in: nearly a second, at five frames a second."""
-
-_MEMORY = 4
-"""Boxes of a track that its movement is measured over: two would follow the finder's jitter."""
-
-MIN_LIKENESS = 0.5
-"""Correlation of two frames' thumbnails below which the camera has cut."""
-
-_THUMBNAIL = (32, 18)
-"""Width and height: movement within a shot is small in it, the change of a cut is not."""
-
-_FLAT = 2.0
-"""Standard deviation in grey levels below which a thumbnail has nothing to compare."""
+MAX_MISSED = 4  # most frames in a row that a face may be missed in: nearly a second, at five frames a second
+_MEMORY = 4  # boxes of a track that its movement is measured over: two would follow the finder's jitter
+MIN_LIKENESS = 0.5  # correlation of two frames' thumbnails below which the camera has cut
+_THUMBNAIL = (32, 18)  # width and height: movement within a shot is small in it, the change of a cut is not
+_FLAT = 2.0  # standard deviation in grey levels below which a thumbnail has nothing to compare
 
 
 @dataclass(slots=True)

@@ -19,11 +19,8 @@ from pipeline.media.files import MediaFile, complete_index, open_media, origin_s
 _EPSILON_S = 1e-6
 """Tolerance: less than any frame distance, more than the rounding of a time that was written to a table."""
 
-_GAP_S = 10.0
-"""Gap between utterances above which the file is sought instead of read on: a usual group of pictures."""
-
-_RUN_S = 120.0
-"""Longest stretch that is read at once, its packets in memory."""
+_GAP_S = 10.0  # gap between utterances above which the file is sought instead of read on: a usual group of pictures
+_RUN_S = 120.0  # longest stretch that is read at once, its packets in memory
 
 _MARGIN_S = 1.0
 """Time before a span that is sought. It costs nothing: groups of pictures without a sample are skipped."""

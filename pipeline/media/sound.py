@@ -31,8 +31,7 @@ _LOUDEST = np.float32(32767 / 32768)
 _SAFE_PLANES = 7
 """Most planar channels: PyAV 18.1 reads past the end of a frame with more planes than this (7.1 in AAC)."""
 
-_PREROLL_S = 0.5
-"""Time that is decoded before a span and dropped: AAC and MP3 frames depend on their predecessors."""
+_PREROLL_S = 0.5  # time that is decoded before a span and dropped: AAC and MP3 frames depend on their predecessors
 
 _CONFIGURED_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float"}
 """Decoders that need nothing of a stream but its extradata: a new one decodes the same."""

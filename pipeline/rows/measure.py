@@ -14,11 +14,8 @@ from dferc.core.problems import Problem
 from pipeline.media.files import MediaError, MediaInfo, probe
 from pipeline.rows.utterances import Utterance
 
-SHORT_S = 0.08
-"""Clips below this have no audio functionals (openSMILE's IS10: all NaN at 0.06 s, finite from 0.08 s)."""
-
-ROUNDING_S = 0.1
-"""A span may end this far behind its file without a warning: containers and subtitles round to a frame."""
+SHORT_S = 0.08  # clips below this have no audio functionals (openSMILE's IS10: all NaN at 0.06 s, finite from 0.08 s)
+ROUNDING_S = 0.1  # a span may end this far behind its file without a warning: containers and subtitles round to a frame
 
 EMPTY, OUTSIDE = "span empty", "span outside its file"
 """Kinds of problem that leave an utterance without media."""

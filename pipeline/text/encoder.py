@@ -22,8 +22,7 @@ from pipeline.text.windows import Window
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
     from pipeline.settings import FinetuneText
 
-HEAD_WIDTH = 32
-"""Width of one attention head of an encoder built from scratch."""
+HEAD_WIDTH = 32  # width of one attention head of an encoder built from scratch
 
 
 @dataclass(frozen=True)

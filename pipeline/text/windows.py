@@ -22,11 +22,8 @@ from transformers import PreTrainedTokenizerBase
 from dferc.core.errors import InputError
 from pipeline.rows.utterances import Utterance
 
-SPECIAL_TOKENS = 2
-"""The first and the last token of every window."""
-
-WIDEST = 1.1
-"""Maximum of longest / shortest window of a batch: keeps padding below 1 - 1/1.1 = 9.1 % of its tokens."""
+SPECIAL_TOKENS = 2  # the first and the last token of every window
+WIDEST = 1.1  # maximum of longest / shortest window of a batch: keeps padding below 1 - 1/1.1 = 9.1 % of its tokens
 
 
 @dataclass(frozen=True, slots=True)
