@@ -93,12 +93,7 @@ def make_extractor(
                 records = [(row, records) for row in _rows(items[number][1])]
             yield from ((row, record) for row, record in records if row in wanted)
 
-    positions = {row.utterance_id: index for index, row in enumerate(rows)}
-
-    def content(utterance: Utterance) -> object:
-        row = positions[utterance.utterance_id]
-        return [contents.get(row), problems.get(row)]
-
+    by_id = {row.utterance_id: [contents.get(index), problems.get(index)] for index, row in enumerate(rows)}
     return Extractor(
         modality="text",
         width=width,
@@ -110,7 +105,7 @@ def make_extractor(
         },
         code=(encoding.__name__,),
         wants=lambda row: True,
-        content=content,
+        content=lambda row: by_id[row.utterance_id],
         compute=compute,
         clock=clock,
     )

@@ -83,10 +83,8 @@ def make_extractor(
     """Make the visual extractor of a corpus.
 
     `folder` is train_face's. `device` is the network's, which has its own workers (`Workers.for_network`); `workers`
-    decode and find faces. `hwaccel` is the kind of device that decodes for them; None = they do.
-
-    Raises:
-        InputError: there is no usable face model although some utterance has a picture, or no such face finder.
+    decode and find faces. `hwaccel` is the kind of device that decodes for them; None = they do. InputError is raised
+    if there is no usable face model although some utterance has a picture, or no such face finder.
     """
     weights = folder / "face.safetensors"
     described = read_json(description_path(weights))

@@ -89,8 +89,7 @@ def _with_quality(features: np.ndarray, quality: list) -> np.ndarray:
 def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extractor, count: int, seed: int) -> None:
     """Compare a random sample with the file; print differences in identity first, then the largest deviation.
 
-    Raises:
-        InputError: the file has other utterances or widths, or values differ; it names utterances and deviations.
+    InputError is raised if the file has other utterances or widths, or where values differ.
     """
     if list(stored.utterance_id) != [row.utterance_id for row in rows]:
         raise InputError(f"{path} has not the utterances prepared here, in this order: expected {len(rows)} rows.")

@@ -43,9 +43,7 @@ class Job:
     def make_worker_here(self) -> Callable[[Any], Any]:
         """Make the worker function in a process of the cluster.
 
-        Raises:
-            InputError: this machine is unfit, or the worker refuses its settings; the message names the machine.
-            Exception: what `make_worker` raises.
+        An InputError, since this machine is unfit or the worker refuses its settings, names the machine.
         """
         self._verify_machine()
         use_threads(self.threads)

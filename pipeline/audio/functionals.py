@@ -20,11 +20,7 @@ _COVERED = 0.9
 
 
 def open_smile(feature_set: str) -> opensmile.Smile:
-    """Load openSMILE with a feature set by name, or with a .conf file.
-
-    Raises:
-        InputError: neither a known name nor a .conf that openSMILE can read.
-    """
+    """Load openSMILE with a feature set by name, or with a .conf file; raise InputError if there is no such thing."""
     known = {member.name: member for member in opensmile.FeatureSet}
     if feature_set not in known and not Path(feature_set).is_file():
         raise InputError(f"extract_audio.feature_set: {feature_set!r} is neither a file nor one of {', '.join(known)}")

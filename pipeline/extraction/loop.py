@@ -99,12 +99,8 @@ class _Assembly:
             column[index] = record.arrays.get(name, 0.0)
         if record.problem:
             row = self.rows[index]
-            self.problems[index] = Problem(
-                where=row.utterance_id,
-                file=self.extractor.file(row),
-                problem=record.problem,
-                consequence=f"{self.extractor.modality} not present" if values is None else "what there is was used",
-            )
+            consequence = f"{self.extractor.modality} not present" if values is None else "what there is was used"
+            self.problems[index] = Problem(row.utterance_id, self.extractor.file(row), record.problem, consequence)
 
 
 def media_content(

@@ -33,10 +33,10 @@ _WINDOW = cv2.createHanningWindow((32, 22), cv2.CV_32F)
 
 
 class Curve(NamedTuple):
-    """Lip motion of one track: [T] moments in seconds into the file, and [T] motion per second."""
+    """Lip motion of one track at T moments."""
 
-    times_s: np.ndarray
-    motion: np.ndarray
+    times_s: np.ndarray  # [T], seconds into the file
+    motion: np.ndarray  # [T], per second
 
 
 def speaking(
@@ -52,8 +52,7 @@ def speaking(
     Args:
         tracks: tracks of the utterance.
         times_s: times of the K sampled frames of the tracks, in seconds into the file.
-        frames: times in seconds into the file, and grey pictures [H, W] uint8 in which the boxes lie; more of them per
-            second than the sampled ones.
+        frames: times, and grey pictures [H, W] uint8 in which the boxes lie; more per second than the sampled ones.
         samples: the sound, mono.
         rate_hz: its sampling rate.
         start_s: begin of the utterance, and of the sound, in the file of the picture.

@@ -33,16 +33,10 @@ def pooled(
     cuts: Iterable[tuple[int, SpeakerFaces | WorkerDied]],
     network: Callable[[Iterator[np.ndarray]], Iterable[tuple[int, np.ndarray | WorkerDied]]],
 ) -> Iterator[tuple[int, Record | WorkerDied]]:
-    """Send the faces of utterances through the network, and average within each utterance.
+    """Send the faces of utterances through the network, average within each, and yield (number, record).
 
-    A record is the same to the bit whatever comes before, beside and after it.
-
-    Args:
-        cuts: (number, faces), in any order.
-        network: batches [B, S, S] of at most `BATCH` faces -> (index of the batch, vectors [B, D]), in any order.
-
-    Yields:
-        (number, record) as they finish.
+    A record is the same to the bit whatever comes before, beside and after it. `network` makes batches [B, S, S] of at
+    most `BATCH` faces into (index of the batch, vectors [B, D]). All come in any order.
     """
     owners: dict[int, list[tuple[_Pending, int]]] = {}
     faceless: list[tuple[int, Record | WorkerDied]] = []

@@ -117,9 +117,8 @@ class FaceWorker:
         tracks = link([frame.boxes for frame in frames], [frame.new_shot for frame in frames])
         if self._settings.face == "largest":  # in each frame on its own
             choice = LARGEST
-            chosen = [
-                (number, frame.boxes.index(largest(frame.boxes))) for number, frame in enumerate(frames) if frame.boxes
-            ]
+            seen = [(number, frame.boxes) for number, frame in enumerate(frames) if frame.boxes]
+            chosen = [(number, boxes.index(largest(boxes))) for number, boxes in seen]
         else:
             with clock.step("speaking face"):
                 choice, track, unheard = self._choose_track(frames, tracks, part)
@@ -127,14 +126,9 @@ class FaceWorker:
             problem = problem or unheard
         faces = [frames[number].cuts[face] for number, face in chosen]
         areas = [frames[number].boxes[face].area / frames[number].pixels for number, face in chosen]
-        return SpeakerFaces(
-            frames=len(frames),
-            faces=np.stack(faces) if faces else np.zeros((0, self._size, self._size), np.uint8),
-            problem=problem,
-            size=float(np.mean(areas)) if areas else 0.0,
-            tracks=len(tracks),
-            choice=choice,
-        )
+        stacked = np.stack(faces) if faces else np.zeros((0, self._size, self._size), np.uint8)
+        size = float(np.mean(areas)) if areas else 0.0
+        return SpeakerFaces(len(frames), stacked, problem, size, len(tracks), choice)
 
     def _choose_track(
         self, frames: Sequence[_Frame], tracks: Sequence[Track], part: UtteranceMedia
