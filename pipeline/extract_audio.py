@@ -36,7 +36,7 @@ def main(places: Places, workers: engine.Workers) -> ExtractionTally:
 def make_extractor(
     rows: list[Utterance], settings: ExtractAudio, raw: Path, scratch: Scratch, workers: engine.Workers
 ) -> Extractor:
-    """Make the audio extractor of a corpus; raise InputError if its feature set is neither a name nor a good .conf."""
+    """Make the audio extractor of a corpus; raise InputError if its feature set is neither known nor a good .conf."""
     smile = functionals.open_smile(settings.feature_set)
     clock = Clock()
 

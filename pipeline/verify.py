@@ -87,10 +87,7 @@ def _with_quality(features: np.ndarray, quality: list) -> np.ndarray:
 
 
 def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extractor, count: int, seed: int) -> None:
-    """Compare a random sample with the file; print differences in identity first, then the largest deviation.
-
-    InputError is raised if the file has other utterances or widths, or where values differ.
-    """
+    """Print differences in identity, then the largest deviation of a random sample; raise InputError if it is large."""
     if list(stored.utterance_id) != [row.utterance_id for row in rows]:
         raise InputError(f"{path} has not the utterances prepared here, in this order: expected {len(rows)} rows.")
     identity = {**stored.identity, "rows_hash": extractor.identity.get("rows_hash")}  # the rows are compared above

@@ -41,10 +41,7 @@ class Job:
         self.installed = self._installed()
 
     def make_worker_here(self) -> Callable[[Any], Any]:
-        """Make the worker function in a process of the cluster.
-
-        An InputError, since this machine is unfit or the worker refuses its settings, names the machine.
-        """
+        """Make the worker function in a process of the cluster; an InputError names the machine."""
         self._verify_machine()
         use_threads(self.threads)
         try:

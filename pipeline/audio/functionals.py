@@ -1,7 +1,4 @@
-"""openSMILE functionals of an utterance's sound, computed in a worker process.
-
-D functionals of the feature set.
-"""
+"""openSMILE functionals, [D], of an utterance's sound, computed in a worker process."""
 
 import warnings
 from pathlib import Path
@@ -20,7 +17,7 @@ _COVERED = 0.9
 
 
 def open_smile(feature_set: str) -> opensmile.Smile:
-    """Load openSMILE with a feature set by name, or with a .conf file; raise InputError if there is no such thing."""
+    """Load openSMILE with a feature set by name, or with a .conf file; raise InputError if it knows or reads none."""
     known = {member.name: member for member in opensmile.FeatureSet}
     if feature_set not in known and not Path(feature_set).is_file():
         raise InputError(f"extract_audio.feature_set: {feature_set!r} is neither a file nor one of {', '.join(known)}")

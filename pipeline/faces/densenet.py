@@ -26,10 +26,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 
 WEIGHTS = "face.safetensors"  # name of the weights in the folder of train_face, beside face.json
-
-FERPLUS, NONE = "ferplus", "none"
-"""Values of `train_face.source` that are no paths."""
-
+FERPLUS, NONE = "ferplus", "none"  # values of `train_face.source` that are no paths
 SCHEMA = 1  # version of the checkpoint; raised when old files could be misread
 WIDTH = 342  # pooled values per face: the visual feature
 

@@ -26,9 +26,7 @@ from pipeline.rows.utterances import Region
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
     from pipeline.settings import ExtractVisual
 
-LARGEST, LONGEST_TRACK, MOST_LIP_MOTION = range(3)
-"""Rules that can decide the choice, as `quality/choice` stores them."""
-
+LARGEST, LONGEST_TRACK, MOST_LIP_MOTION = range(3)  # rules that can decide the choice, as `quality/choice` stores them
 VERSION = 1  # version of the choice among tracks; to be raised whenever it may choose another face
 
 
@@ -70,10 +68,7 @@ def choice_identity(face: str) -> dict[str, object]:
 
 
 class FaceWorker:
-    """Cuts the speaker's face out of the sampled frames of utterances, [S, S], and keeps the last file open.
-
-    `hwaccel` is the kind of device that decodes; None = the CPU.
-    """
+    """Cuts the speaker's face [S, S] out of the sampled frames of utterances; `hwaccel` as of `open_media`."""
 
     def __init__(self, settings: "ExtractVisual", size: int, hwaccel: str | None = None):
         if hwaccel is not None:

@@ -57,7 +57,7 @@ class Track:
 def link(boxes: Sequence[Sequence[Sequence[float]]], cuts: Sequence[bool]) -> list[Track]:
     """Return tracks in order of their first frame, with every face in exactly one.
 
-    `boxes` are x, y, width, height of the F faces of each of K frames; `cuts` are whether the camera has cut before it.
+    `boxes` are x, y, width, height of the F faces of each of K frames; `cuts`: has the camera cut before it?
     """
     tracks: list[Track] = []
     live: list[Track] = []

@@ -17,8 +17,7 @@ from pipeline.rows.utterances import Utterance
 SHORT_S = 0.08  # clips below this have no audio functionals (openSMILE's IS10: all NaN at 0.06 s, finite from 0.08 s)
 ROUNDING_S = 0.1  # a span may end this far behind its file without a warning: containers and subtitles round to a frame
 
-EMPTY, OUTSIDE = "span empty", "span outside its file"
-"""Kinds of problem that leave an utterance without media."""
+EMPTY, OUTSIDE = "span empty", "span outside its file"  # kinds of problem that leave an utterance without media
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +78,11 @@ def complete(
 
 
 _NO_STREAM = {"has_audio": "no sound track", "has_video": "no picture"}
-
-_WITHOUT = {
+_WITHOUT = {  # consequence by the streams that are missing
     ("has_audio", "has_video"): "no audio and no visual; the text is kept",
     ("has_audio",): "no audio; picture and text are kept",
     ("has_video",): "no visual; sound and text are kept",
 }
-"""Consequence by the streams that are missing."""
 
 
 def _used(
@@ -131,10 +128,7 @@ def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unread
 
 
 def check_spans(corpus: str, utterances: list[Utterance], problems: list[Problem], max_unreadable: float) -> None:
-    """Raise InputError if too many of the utterances with media have a span that is no part of their file.
-
-    Such as milliseconds for seconds, or another video.
-    """
+    """Raise InputError if too many spans are no part of their files: milliseconds for seconds, or another video."""
     with_media = sum(bool(row.media or row.sound) for row in utterances)
     lost = {problem.where: problem for problem in problems if problem.kind in (EMPTY, OUTSIDE)}
     if len(lost) <= max_unreadable * with_media:

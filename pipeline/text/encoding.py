@@ -1,7 +1,4 @@
-"""One vector per utterance from a batch of windows, computed in a worker process.
-
-U utterances of the batch, W width of the encoder.
-"""
+"""One vector per utterance from a batch of windows, computed in a worker process; letters as in `encoder`."""
 
 from collections.abc import Iterator, Sequence
 
