@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from dferc import engine
 from pipeline.audio import functionals
-from pipeline.extraction.steps import Measured
+from pipeline.extraction.records import Measured
 from pipeline.media.sound import SAMPLE_RATE_HZ
 from tests.helpers.clips import read_audio, tone, write_clip
 

@@ -20,7 +20,8 @@ import numpy as np
 from dferc import engine
 from pipeline.extraction.loop import Extractor, extract, media_content
 from pipeline.extraction.places import Places
-from pipeline.extraction.scratch import Record, Scratch
+from pipeline.extraction.records import Record
+from pipeline.extraction.scratch import Scratch
 from tests.helpers.corpora import make_row, write_rows
 
 SIZES = (2_000, 20_000)

@@ -14,8 +14,8 @@ from dferc.engine.options import engine_options
 from pipeline.audio import functionals
 from pipeline.extraction.loop import ExtractionTally, Extractor, extract, media_content
 from pipeline.extraction.places import Places, stage_options
-from pipeline.extraction.scratch import Record, Scratch
-from pipeline.extraction.steps import Clock
+from pipeline.extraction.records import Clock, Record
+from pipeline.extraction.scratch import Scratch
 from pipeline.media import files as media
 from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import ExtractAudio, load_settings
@@ -36,13 +36,8 @@ def main(places: Places, workers: engine.Workers) -> ExtractionTally:
 def make_extractor(
     rows: list[Utterance], settings: ExtractAudio, raw: Path, scratch: Scratch, workers: engine.Workers
 ) -> Extractor:
-    """Make the audio extractor of a corpus.
-
-    Raises:
-        InputError: the feature set is neither known by name nor a readable .conf.
-    """
+    """Make the audio extractor of a corpus; raise InputError if its feature set is neither known nor a good .conf."""
     smile = functionals.open_smile(settings.feature_set)
-
     clock = Clock()
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
@@ -61,7 +56,8 @@ def make_extractor(
             "extractor": f"opensmile {opensmile.__version__}",
             "decoder": media.DECODER,
             "params": settings.model_dump(),
-            "model": _conf_hash(smile, settings.feature_set),
+            # of a .conf of the user's own, not what it includes; a named set is known by openSMILE's version
+            "model": file_hash(smile.config_path) if Path(settings.feature_set).is_file() else None,
         },
         code=(functionals.__name__,),
         wants=lambda row: row.has_audio,
@@ -72,11 +68,6 @@ def make_extractor(
         length_s=lambda row: row.heard[2] - row.heard[1],
         clock=clock,
     )
-
-
-def _conf_hash(smile: opensmile.Smile, feature_set: str) -> str | None:
-    """Hash a .conf of the user's own (not what it includes); a named set is known by openSMILE's version."""
-    return file_hash(smile.config_path) if Path(feature_set).is_file() else None
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import transformers
@@ -23,8 +22,8 @@ from dferc.core.files import file_hash
 from dferc.engine.options import network_options
 from pipeline.extraction.loop import ExtractionTally, Extractor, extract
 from pipeline.extraction.places import Places, stage_options
-from pipeline.extraction.scratch import Record, Scratch
-from pipeline.extraction.steps import Clock
+from pipeline.extraction.records import Clock, Record
+from pipeline.extraction.scratch import Scratch
 from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import ExtractText, load_settings
 from pipeline.text import encoding
@@ -32,8 +31,7 @@ from pipeline.text.encoder import load_encoder
 from pipeline.text.folds import TABLE, fold_folder, read_folds
 from pipeline.text.windows import Window, batches_by_length, dialogue_windows
 
-BATCH_TOKENS = 8192
-"""Default number of tokens in a batch, padding included."""
+BATCH_TOKENS = 8192  # default number of tokens in a batch, padding included
 
 
 @click.command()
@@ -73,42 +71,32 @@ def make_extractor(
     batch_tokens: int = BATCH_TOKENS,
     workers: engine.Workers = engine.HERE,
 ) -> Extractor:
-    """Make the text extractor of a corpus.
-
-    Raises:
-        InputError: `folder` holds no usable encoder.
-    """
-    parts, problems = plan_parts(rows, settings, folder, batch_tokens)
+    """Make the text extractor of a corpus; raise InputError if `folder` holds no usable encoder."""
+    width, batches, problems = _plan(rows, settings, folder, batch_tokens)
     clock = Clock()
-    contents = {row: content for part in parts for row, content in _contents(part.batches).items()}
+    contents = {row: content for _, batch in batches for row, content in _contents(batch)}
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         wanted = set(indices)
         for row in indices:
             if row not in contents:
                 yield row, Record(problem=problems[row])
-        batches = [
-            (str(part.folder.absolute()), batch, {row: problems[row] for row in _rows(batch) if row in problems})
-            for part in parts
-            for batch in part.batches
+        items = [
+            (str(encoder.absolute()), batch, {row: problems[row] for row in _rows(batch) if row in problems})
+            for encoder, batch in batches
             if not wanted.isdisjoint(_rows(batch))
         ]
         make_worker = functools.partial(encoding.TextWorker, settings.max_tokens, where.device.type, settings.precision)
-        results = engine.run(make_worker, batches, workers.for_network(), (folder,))
+        results = engine.run(make_worker, items, workers.for_network(), (folder,))
         for number, records in clock.unpacked(results):
             if isinstance(records, engine.WorkerDied):
-                records = [(row, records) for row in _rows(batches[number][1])]
+                records = [(row, records) for row in _rows(items[number][1])]
             yield from ((row, record) for row, record in records if row in wanted)
 
-    positions = {row.utterance_id: index for index, row in enumerate(rows)}
-
-    def content(utterance: Utterance) -> object:
-        row = positions[utterance.utterance_id]
-        return [contents.get(row), problems.get(row)]
-
+    by_id = {row.utterance_id: [contents.get(index), problems.get(index)] for index, row in enumerate(rows)}
     return Extractor(
         modality="text",
-        width=parts[0].width,
+        width=width,
         identity={
             "extractor": f"transformers {transformers.__version__}",
             "params": settings.model_dump(exclude=None if settings.window == "overlapping" else {"context_share"}),
@@ -117,44 +105,36 @@ def make_extractor(
         },
         code=(encoding.__name__,),
         wants=lambda row: True,
-        content=content,
+        content=lambda row: by_id[row.utterance_id],
         compute=compute,
         clock=clock,
     )
 
 
-class EncoderPart(NamedTuple):
-    """The share of one encoder: its folder, its width, and batches of windows of its dialogues."""
-
-    folder: Path
-    width: int
-    batches: list[list[Window]]
-
-
-def plan_parts(
+def _plan(
     rows: Sequence[Utterance], settings: ExtractText, folder: Path, batch_tokens: int
-) -> tuple[list[EncoderPart], dict[int, str]]:
+) -> tuple[int, list[tuple[Path, list[Window]]], dict[int, str]]:
     """Assign each dialogue to an encoder: a fold's encodes what it was tuned without, the main one all others.
 
     Returns:
-        The parts, the main encoder's first, and problems of texts by row. The models are loaded again one by one: six
-        large ones need not fit into memory.
+        The width, batches with the folders of their encoders, and problems of texts by row. The models are loaded again
+        one by one: six large ones need not fit into memory.
     """
     fold_of = read_folds(folder)
-    parts, problems = [], {}
+    batches, problems = [], {}
     for fold in (None, *sorted(set(fold_of.values()))):
         encoder_folder = folder if fold is None else fold_folder(folder, fold)
         encoder = load_encoder(encoder_folder, settings.max_tokens)
+        if fold is None:
+            width = encoder.width
         windows, strange = dialogue_windows(
             rows, encoder.tokenizer, settings.max_tokens, settings.window, settings.context_share
         )
         windows = [window for window in windows if fold_of.get(rows[window.rows[0]].dialogue_id) == fold]
         problems |= {row: problem for row, problem in strange.items() if fold_of.get(rows[row].dialogue_id) == fold}
-        batches = batches_by_length([len(window) for window in windows], batch_tokens)
-        parts.append(
-            EncoderPart(encoder_folder, encoder.width, [[windows[index] for index in batch] for batch in batches])
-        )
-    return parts, problems
+        for batch in batches_by_length([len(window) for window in windows], batch_tokens):
+            batches.append((encoder_folder, [windows[index] for index in batch]))
+    return width, batches, problems
 
 
 def weights_hash(folder: Path) -> str:
@@ -165,16 +145,13 @@ def weights_hash(folder: Path) -> str:
     return hashlib.sha256("".join(file_hash(path) for path in files).encode()).hexdigest()
 
 
-def _contents(batches: Sequence[Sequence[Window]]) -> dict[int, list]:
-    """Return by row all that determines its vector to the bit: the tokens of its whole batch, and its place there."""
-    contents = {}
-    for batch in batches:
-        tokens = "\n".join(" ".join(map(str, window.tokens)) for window in batch)
-        digest = hashlib.sha256(tokens.encode()).hexdigest()
-        for number, window in enumerate(batch):
-            for row, first, last in zip(window.rows, window.first, window.last, strict=True):
-                contents[row] = [digest, number, first, last]
-    return contents
+def _contents(batch: Sequence[Window]) -> Iterator[tuple[int, list]]:
+    """Yield by row all that determines its vector to the bit: the tokens of its whole batch, and its place there."""
+    tokens = "\n".join(" ".join(map(str, window.tokens)) for window in batch)
+    digest = hashlib.sha256(tokens.encode()).hexdigest()
+    for number, window in enumerate(batch):
+        for row, first, last in zip(window.rows, window.first, window.last, strict=True):
+            yield row, [digest, number, first, last]
 
 
 def _rows(batch: Sequence[Window]) -> list[int]:

@@ -8,9 +8,12 @@ them with the face, its mean `face_size` as a share of the picture, the number o
 decided the `choice` among them.
 """
 
+import contextlib
 import functools
 import itertools
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -25,8 +28,8 @@ from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
 from pipeline.extraction.loop import ExtractionTally, Extractor, extract, media_content
 from pipeline.extraction.places import Places, stage_options
-from pipeline.extraction.scratch import Record, Scratch
-from pipeline.extraction.steps import Clock, prefetched
+from pipeline.extraction.records import Clock, Record
+from pipeline.extraction.scratch import Scratch
 from pipeline.faces import finder as faces
 from pipeline.faces import pooling, speaker_face
 from pipeline.faces.densenet import WIDTH, description_path, load_face_net, read_json
@@ -38,6 +41,8 @@ from pipeline.settings import ExtractVisual, load_settings
 GROUP = 4
 """Most utterances of one file that one worker decodes in one pass. More cost less decoding, since the frames from a
 keyframe to the first utterance are decoded for each group. Fewer lose less when something is killed."""
+
+PREFETCHED = 8  # most results that wait for their consumer: a kill loses them
 
 QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 
@@ -77,18 +82,9 @@ def make_extractor(
 ) -> Extractor:
     """Make the visual extractor of a corpus.
 
-    Args:
-        rows: of utterances.csv.
-        settings: of params.yaml.
-        folder: written by train_face.
-        raw: of the corpus.
-        scratch: open.
-        device: of the network.
-        workers: that decode and find faces; the network has its own (`Workers.for_network`).
-        hwaccel: kind of device that decodes for them; None = they do.
-
-    Raises:
-        InputError: there is no usable face model although some utterance has a picture, or no such face finder.
+    `folder` is train_face's. `device` is the network's, which has its own workers (`Workers.for_network`); `workers`
+    decode and find faces. `hwaccel` is the kind of device that decodes for them; None = they do. InputError is raised
+    if there is no usable face model although some utterance has a picture, or no such face finder.
     """
     weights = folder / "face.safetensors"
     described = read_json(description_path(weights))
@@ -97,8 +93,8 @@ def make_extractor(
     image_size = load_face_net(weights).image_size
     faces.make_finder(settings.finder, settings.min_face)  # fails here rather than in a worker
     needs_sound = settings.face == "most_lip_motion"
-
     clock = Clock()
+    seen, heard = (media_content(raw, scratch, part) for part in (lambda row: row.seen, lambda row: row.heard))
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         portable = settings.model_copy(update={"finder": engine.absolute(settings.finder)})
@@ -132,7 +128,8 @@ def make_extractor(
         },
         code=(speaker_face.__name__, pooling.__name__),
         wants=lambda row: row.has_video,
-        content=_content(raw, scratch, needs_sound),
+        # the sound as well where the choice of the face depends on it
+        content=lambda row: [seen(row), heard(row)] if needs_sound and row.has_audio else seen(row),
         compute=compute,
         quality=QUALITY,
         length_s=lambda row: row.seen[2] - row.seen[1],
@@ -164,17 +161,24 @@ def _one_by_one(
         groups = [[row] for row in alone]
 
 
+def prefetched(items: Generator) -> Iterator:
+    """Yield items while a thread fetches the next ones; if closed early, end the thread and close the generator."""
+    end = object()
+    with contextlib.closing(items), ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, items, end) for _ in range(PREFETCHED))
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(thread.submit(next, items, end))
+                yield item
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
 def _media(row: Utterance, raw: Path, needs_sound: bool) -> UtteranceMedia:
     """Return the item of a worker for an utterance; `raw` is absolute."""
     (picture, *seen), (recording, *heard) = row.seen, row.heard
     sound = (str(raw / recording), *heard) if needs_sound and row.has_audio else None
     return UtteranceMedia(str(raw / picture), *seen, sound)
-
-
-def _content(raw: Path, scratch: Scratch, needs_sound: bool) -> Callable[[Utterance], object]:
-    """Make `Extractor.content`: the picture, and the sound where the choice of the face depends on it."""
-    seen, heard = (media_content(raw, scratch, part) for part in (lambda row: row.seen, lambda row: row.heard))
-    return lambda row: [seen(row), heard(row)] if needs_sound and row.has_audio else seen(row)
 
 
 def _without_network(rows: list[Utterance], described: dict, folder: Path) -> Extractor:

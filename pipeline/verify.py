@@ -25,82 +25,59 @@ from dferc.store.hdf5 import read_features, read_utterances
 from dferc.store.rows import Features
 from dferc.store.vocabulary import MODALITIES
 from pipeline.extraction.loop import Extractor
-from pipeline.extraction.scratch import Record, Scratch
+from pipeline.extraction.records import Record
+from pipeline.extraction.scratch import Scratch
 from pipeline.rows.utterances import Utterance, read_utterances_csv
-from pipeline.settings import StageSettings, load_settings
+from pipeline.settings import load_settings
 
 TOLERANCE = 1e-3
 """Largest accepted deviation, in standard deviations of the feature. Rounding on another CPU or GPU moves a model's
 inputs less than this."""
 
-_ROUNDING = 1e-3
-"""Least scale, as a share of a feature's largest value: with `TOLERANCE`, some eight steps of float32."""
-
-_LISTED = 10
-"""Most utterances that a message names."""
+_ROUNDING = 1e-3  # least scale, as a share of a feature's largest value: with `TOLERANCE`, some eight steps of float32
+_LISTED = 10  # most utterances that a message names
 
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far one utterance's recomputed values are from the file's.
-
-    Attributes:
-        utterance_id: the utterance.
-        largest: in standard deviations of the feature; infinite where only one of the two is present.
-        what: the feature, or the problem.
-    """
+    """How far one utterance's recomputed values are from the file's."""
 
     utterance_id: str
-    largest: float
-    what: str
+    largest: float  # in standard deviations of the feature; infinite where only one of the two is present
+    what: str  # the feature, or the problem
 
     def __str__(self) -> str:
         return f"{self.utterance_id}: {self.largest:.3g} ({self.what})"
 
 
 def deviations(stored: Features, extractor: Extractor, sample: list[int]) -> list[Deviation]:
-    """Compute the rows of a sample again, and compare each with the file's.
-
-    Args:
-        stored: the file.
-        extractor: that would make the file here.
-        sample: rows.
-
-    Returns:
-        One for each row, in order.
-    """
+    """Compute the rows of a sample again with the extractor that would make the file here; compare each, in order."""
     file_ND = _with_quality(stored.features, [stored.quality[name] for name in extractor.quality])
-    scale_D = _scale(file_ND[stored.present])
+    present_ND, scale_D = file_ND[stored.present], np.ones(file_ND.shape[1])
+    if len(present_ND):  # the standard deviations, but no less than the values' own rounding; 1 where all are zero
+        scale_D = np.maximum(present_ND.std(axis=0), _ROUNDING * np.abs(present_ND).max(axis=0))
+        scale_D = np.where(scale_D > 0, scale_D, 1.0)
     names = [*(stored.names or map(str, range(stored.width))), *extractor.quality]
+
+    def deviation(row: int, record: Record | engine.WorkerDied) -> tuple[float, str]:
+        if isinstance(record, engine.WorkerDied):
+            return np.inf, str(record)
+        values = record.arrays.get("features")
+        if values is None:
+            only = np.inf, f"present in the file only; here: {record.problem}"
+            return only if stored.present[row] else (0.0, "absent in both")
+        if not stored.present[row]:
+            return np.inf, "absent in the file only"
+        quality = [record.arrays[name] for name in extractor.quality]
+        off_D = np.abs(_with_quality(values[None], quality)[0] - file_ND[row]) / scale_D
+        worst = int(off_D.argmax())
+        return float(off_D[worst]), f"feature {names[worst]}"
+
     by_row = {}
     with progress_bar() as bar:
         for row, record in bar.track(extractor.compute(sample), total=len(sample), description="computing again"):
-            by_row[row] = _deviation(stored, row, record, file_ND[row], scale_D, names)
+            by_row[row] = Deviation(stored.utterance_id[row], *deviation(row, record))
     return [by_row[row] for row in sample]
-
-
-def _deviation(
-    stored: Features,
-    row: int,
-    record: Record | engine.WorkerDied,
-    file_D: np.ndarray,
-    scale_D: np.ndarray,
-    names: list[str],
-) -> Deviation:
-    name = stored.utterance_id[row]
-    if isinstance(record, engine.WorkerDied):
-        return Deviation(name, np.inf, str(record))
-    values = record.arrays.get("features")
-    if values is None and stored.present[row]:
-        return Deviation(name, np.inf, f"present in the file only; here: {record.problem}")
-    if values is not None and not stored.present[row]:
-        return Deviation(name, np.inf, "absent in the file only")
-    if values is None:
-        return Deviation(name, 0.0, "absent in both")
-    quality = [record.arrays[column] for column in names[stored.width :]]
-    off_D = np.abs(_with_quality(values[None], quality)[0] - file_D) / scale_D
-    worst = int(off_D.argmax())
-    return Deviation(name, float(off_D[worst]), f"feature {names[worst]}")
 
 
 def _with_quality(features: np.ndarray, quality: list) -> np.ndarray:
@@ -109,20 +86,8 @@ def _with_quality(features: np.ndarray, quality: list) -> np.ndarray:
     return np.concatenate([features, *columns], axis=1, dtype=np.float64)
 
 
-def _scale(present_ND: np.ndarray) -> np.ndarray:
-    """Return each feature's standard deviation, but no less than its values' own rounding; 1 where all are zero."""
-    if not len(present_ND):
-        return np.ones(present_ND.shape[1])
-    scale_D = np.maximum(present_ND.std(axis=0), _ROUNDING * np.abs(present_ND).max(axis=0))
-    return np.where(scale_D > 0, scale_D, 1.0)
-
-
 def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extractor, count: int, seed: int) -> None:
-    """Compare a random sample with the file; print differences in identity first, then the largest deviation.
-
-    Raises:
-        InputError: the file has other utterances or widths, or values differ; it names utterances and deviations.
-    """
+    """Print differences in identity, then the largest deviation of a random sample; raise InputError if it is large."""
     if list(stored.utterance_id) != [row.utterance_id for row in rows]:
         raise InputError(f"{path} has not the utterances prepared here, in this order: expected {len(rows)} rows.")
     identity = {**stored.identity, "rows_hash": extractor.identity.get("rows_hash")}  # the rows are compared above
@@ -158,39 +123,6 @@ def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extra
     console.print(f"{summary}; all within {TOLERANCE:g} standard deviations{worst}", markup=False)
 
 
-def make_extractor(
-    modality: str,
-    rows: list[Utterance],
-    settings: StageSettings,
-    raw: Path,
-    models: Path,
-    device: str,
-    workers: engine.Workers,
-    scratch: Scratch,
-) -> Extractor:
-    """Make the extractor of a modality as its stage would make it.
-
-    Raises:
-        InputError: a model or a setting is not usable.
-    """
-    elsewhere = workers.cluster is not None
-    if modality == "audio":
-        from pipeline import extract_audio
-
-        return extract_audio.make_extractor(rows, settings.extract_audio, raw, scratch, workers)
-    if modality == "visual":
-        from pipeline import extract_visual
-
-        where = choose_device(device, "float32", elsewhere).device
-        return extract_visual.make_extractor(
-            rows, settings.extract_visual, models / "face", raw, scratch, where, workers
-        )
-    from pipeline import extract_text
-
-    where = choose_device(device, settings.extract_text.precision, elsewhere)
-    return extract_text.make_extractor(rows, settings.extract_text, models / "text", where, workers=workers)
-
-
 _path = click.Path(path_type=Path)
 
 
@@ -215,8 +147,22 @@ def main(corpus, modality, sample, seed, params, raw, table, features, models, d
     stored, settings = read_features(path, modality), load_settings(params).corpus(corpus)
     rows = read_utterances_csv(table or Path("data", corpus, "utterances.csv"))
     raw, models = raw or Path("data/raw", corpus), models or Path("models", corpus)
+    elsewhere = workers.cluster is not None
     with tempfile.TemporaryDirectory() as folder, Scratch(Path(folder) / "unused.sqlite") as scratch:
-        extractor = make_extractor(modality, rows, settings, raw, models, device, workers, scratch)
+        if modality == "audio":
+            from pipeline.extract_audio import make_extractor
+
+            extractor = make_extractor(rows, settings.extract_audio, raw, scratch, workers)
+        elif modality == "visual":
+            from pipeline.extract_visual import make_extractor
+
+            where = choose_device(device, "float32", elsewhere).device
+            extractor = make_extractor(rows, settings.extract_visual, models / "face", raw, scratch, where, workers)
+        else:
+            from pipeline.extract_text import make_extractor
+
+            where = choose_device(device, settings.extract_text.precision, elsewhere)
+            extractor = make_extractor(rows, settings.extract_text, models / "text", where, workers=workers)
         verify(path, stored, rows, extractor, sample, seed)
 
 

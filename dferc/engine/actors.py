@@ -12,19 +12,15 @@ from dferc.engine.crew import Crew, CrewMember
 from dferc.engine.dealing import Dealer
 from dferc.engine.job import Job
 
-_LOOK_S = 5.0
-"""Seconds between two looks at the size of the cluster."""
+_LOOK_S = 5.0  # seconds between two looks at the size of the cluster
 
 
 class RayWorker:
     """A process of the cluster."""
 
-    def __init__(self, job: Job):
-        self.job = job
-
-    def start(self) -> None:
+    def start(self, job: Job) -> None:
         """Make the worker function."""
-        self.function = self.job.make_worker_here()
+        self.function = job.make_worker_here()
 
     def work(self, item: Any) -> Any:
         """Return the result of one item."""
@@ -61,8 +57,8 @@ class RayCrew(Crew):
         has = ray.cluster_resources()
         room = min(int(has.get(name, 0) // share) for name, share in self.shares.items() if share)
         for _ in range(len(self.members), room if self.count is None else min(room, self.count)):
-            actor = self.actor_class.remote(self.job)
-            self.members.append(CrewMember(actor, {actor.start.remote(): None}))
+            actor = self.actor_class.remote()
+            self.members.append(CrewMember(actor, {actor.start.remote(self.job): None}))
         self.size, self.looked_s = len(self.members), time.monotonic()
 
     def _submit(self, member: CrewMember, item: Any) -> "ray.ObjectRef":

@@ -31,14 +31,9 @@ except ModuleNotFoundError:
 
 from dferc.engine.actors import RayCrew
 
-LOCAL = "local"
-"""The address that starts Ray on this machine, and ends it afterwards."""
-
-_CONNECT_S = 5.0
-"""Seconds until an address must answer; Ray itself would wait for minutes."""
-
-_STORE_BYTES = 256 << 20
-"""Size of Ray's object store where it is started here; Ray's default is a third of the memory."""
+LOCAL = "local"  # the address that starts Ray on this machine, and ends it afterwards
+_CONNECT_S = 5.0  # seconds until an address must answer; Ray itself would wait for minutes
+_STORE_BYTES = 256 << 20  # size of Ray's object store where it is started here; Ray's default is a third of the memory
 
 
 def run_on_cluster(

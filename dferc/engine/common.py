@@ -10,8 +10,7 @@ from typing import Any, Self
 
 from threadpoolctl import threadpool_limits
 
-_OUT_OF_MEMORY = 77
-"""Exit status of a worker that could not have the memory it asked for."""
+_OUT_OF_MEMORY = 77  # exit status of a worker that could not have the memory it asked for
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
@@ -28,27 +27,19 @@ class WorkerDied:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Place where items run, and how many at a time.
+    """Place where items run, and how many at a time."""
 
-    Attributes:
-        count: worker processes; 0 = this process, one item after the other; None = as many as there is room for.
-        cluster: None = this machine; else Ray: `local` starts it here, `auto` or host:port joins a cluster.
-        cpus: CPUs of a cluster that each worker takes.
-        gpus: GPUs, or the share of one, that each worker takes where the cluster has any.
-    """
-
-    count: int | None = None
-    cluster: str | None = None
-    cpus: int = 1
-    gpus: float = 0.0
+    count: int | None = None  # processes; 0 = this one, one item after the other; None = as many as there is room for
+    cluster: str | None = None  # None = this machine; else Ray: `local` starts it here, `auto` or host:port joins one
+    cpus: int = 1  # CPUs of a cluster that each worker takes
+    gpus: float = 0.0  # GPUs, or the share of one, that each worker takes where the cluster has any
 
     def for_network(self) -> Self:
         """Return where a network computes while these workers decode: each GPU of a cluster, else this process."""
         return HERE if self.cluster is None else replace(self, count=None, cpus=0, gpus=1.0)
 
 
-HERE = Workers(0)
-"""This process."""
+HERE = Workers(0)  # this process
 
 
 def stateless(function: Callable[[Any], Any]) -> Callable[[], Callable[[Any], Any]]:

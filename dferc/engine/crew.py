@@ -10,36 +10,25 @@ from dferc.core.errors import InputError
 from dferc.engine.common import WorkerDied
 from dferc.engine.dealing import Dealer, PendingItem
 
-MAX_DEATHS = 3
-"""Workers that one item may kill before it is given up."""
-
-AHEAD = 2
-"""Items that a worker has at a time: it works on one while the next is on its way."""
+MAX_DEATHS = 3  # workers that one item may kill before it is given up
+AHEAD = 2  # items that a worker has at a time: it works on one while the next is on its way
 
 _QUICK_S = 5.0
 """A worker that needs longer for an item gets the next one when it is done: another worker may be free earlier."""
 
-_MAX_STILLBORN = 10
-"""Workers that may die one after the other as they start."""
+_MAX_STILLBORN = 10  # workers that may die one after the other as they start
 
 
 @dataclass(eq=False, slots=True)
 class CrewMember:
-    """A worker as the crew sees it.
+    """A worker as the crew sees it."""
 
-    Attributes:
-        handle: the engine's own object for the process.
-        held: items that it was given and has not given back, by the handle of the result; None stands for its start.
-        dead: whether a result was lost with it.
-        since_s: when it last gave something back.
-        quick: whether that took little time.
-    """
-
-    handle: Any
+    handle: Any  # the engine's own object for the process
     held: dict[Any, PendingItem | None] = field(default_factory=dict)
-    dead: bool = False
-    since_s: float = 0.0
-    quick: bool = False
+    """Items that it was given and has not given back, by the handle of the result; None stands for its start."""
+    dead: bool = False  # a result was lost with it
+    since_s: float = 0.0  # when it last gave something back
+    quick: bool = False  # and whether that took little time
 
     def has_room(self, depth: int) -> bool:
         """Return whether it takes an item beside the `depth` that it has; a suspect has its worker to itself."""
@@ -53,9 +42,6 @@ class Crew(abc.ABC):
 
     It cannot be known which of its items killed a worker: the result of the one before may be lost with it. So all of
     them are suspects. Each is tried again by a worker that has nothing else; from then on a death has one culprit.
-
-    Args:
-        dealer: of all items.
     """
 
     lost: tuple[type[Exception], ...]

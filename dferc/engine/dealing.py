@@ -6,8 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-RUN = 256
-"""Most items of one file that wait for one worker: memory stays flat, and a long file is shared out earlier."""
+RUN = 256  # most items of one file that wait for one worker: memory stays flat, and a long file is shared out earlier
 
 
 @dataclass(slots=True)
@@ -23,15 +22,11 @@ class Dealer:
     """Deals out items in their order; items that belong together go to one worker.
 
     Only where nothing else is left does a worker help another: it takes half of the longest queue. A dead worker's
-    queue is redistributed the same way.
-
-    Args:
-        items: consumed lazily.
-        together: key of an item; consecutive items with equal keys belong together. None: each item stands alone.
+    queue is redistributed the same way. Arguments as of `engine.run`; items are consumed lazily.
     """
 
     def __init__(self, items: Iterable[Any], together: Callable[[Any], Hashable] | None = None):
-        pending = (PendingItem(index, item) for index, item in enumerate(items))
+        pending = itertools.starmap(PendingItem, enumerate(items))
         self._runs = ([item] for item in pending) if together is None else _runs(pending, together)
         self._queues: dict[Hashable, deque[PendingItem]] = {}
 
@@ -39,12 +34,11 @@ class Dealer:
         """Return the next item of a worker; None if nothing is left for anybody."""
         if not self._queues.get(worker):
             run = next(self._runs, None)
-            self._queues[worker] = self._half_of_the_longest() if run is None else deque(run)
+            if run is None:
+                longest = max(self._queues.values(), key=len, default=deque())
+                run = reversed([longest.pop() for _ in range((len(longest) + 1) // 2)])
+            self._queues[worker] = deque(run)
         return self._queues[worker].popleft() if self._queues[worker] else None
-
-    def _half_of_the_longest(self) -> deque[PendingItem]:
-        longest = max(self._queues.values(), key=len, default=deque())
-        return deque(reversed([longest.pop() for _ in range((len(longest) + 1) // 2)]))
 
 
 def _runs(pending: Iterator[PendingItem], together: Callable[[Any], Hashable]) -> Iterator[list[PendingItem]]:

@@ -27,35 +27,21 @@ def defining_modules(make_worker: Callable) -> tuple[str, ...]:
 
 @dataclass
 class Job:
-    """Work of a cluster's workers; made where the command runs, and sent to each of them.
+    """Work of a cluster's workers; made where the command runs, and sent to each of them."""
 
-    Attributes:
-        make_worker: pickled, so that a machine is verified before it imports the worker's code.
-        modules: that define the worker (`defining_modules`).
-        paths: that every machine must see, absolute.
-        threads: of a worker's numeric libraries; a network on a CPU rounds differently with another number.
-        distributions: installed packages from which the code imports.
-        installed: versions where the command runs.
-    """
-
-    make_worker: bytes
-    modules: Sequence[str]
-    paths: Sequence[str] = ()
-    threads: int = 1
-    distributions: Sequence[str] = field(init=False)
-    installed: dict[str, str] = field(init=False)
+    make_worker: bytes  # pickled, so that a machine is verified before it imports the worker's code
+    modules: Sequence[str]  # that define the worker (`defining_modules`)
+    paths: Sequence[str] = ()  # that every machine must see, absolute
+    threads: int = 1  # of a worker's numeric libraries; a network on a CPU rounds differently with another number
+    distributions: Sequence[str] = field(init=False)  # installed packages from which the code imports
+    installed: dict[str, str] = field(init=False)  # versions where the command runs
 
     def __post_init__(self):
         self.distributions = sorted(imported_distributions(*self.modules))
         self.installed = self._installed()
 
     def make_worker_here(self) -> Callable[[Any], Any]:
-        """Make the worker function in a process of the cluster.
-
-        Raises:
-            InputError: this machine is unfit, or the worker refuses its settings; the message names the machine.
-            Exception: what `make_worker` raises.
-        """
+        """Make the worker function in a process of the cluster; an InputError names the machine."""
         self._verify_machine()
         use_threads(self.threads)
         try:
@@ -82,13 +68,8 @@ class Job:
                     f"machine {machine()} of the cluster lacks {path}. Every machine needs the same files under the "
                     "same path: share the folder, or copy it there."
                 )
-        found = self._installed()
-        differing = [
-            f"{name} {found[name]}, here {version}"
-            for name, version in self.installed.items()
-            if found[name] != version
-        ]
-        if differing:
+        own, other = self.installed, self._installed()
+        if differing := [f"{name} {other[name]}, here {own[name]}" for name in own if other[name] != own[name]]:
             raise InputError(
                 f"machine {machine()} of the cluster has {'; '.join(differing)}. Values could depend on where they "
                 "were computed: install the same versions everywhere (constraints.txt)."

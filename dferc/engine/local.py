@@ -24,13 +24,7 @@ def run_here(make_worker: Callable[[], Callable[[Any], Any]], items: Iterable[An
 
 
 class ProcessCrew(Crew):
-    """Worker processes of this machine, each an executor of its own: the death of one breaks no other.
-
-    Args:
-        make_worker: see `engine.run`.
-        dealer: of all items.
-        count: processes.
-    """
+    """Worker processes of this machine, each an executor of its own: the death of one breaks no other."""
 
     lost = (BrokenProcessPool,)
 
@@ -67,11 +61,8 @@ class ProcessCrew(Crew):
         return handle.result()
 
 
-# ---------------------------------------------------------------------------------------------------- in a worker
-
-
 def _start() -> None:
-    """Begin: one thread for the libraries, Ctrl-C left to the parent, no life after the parent's death."""
+    """Begin, in a worker: one thread for the libraries, Ctrl-C left to the parent, no life after the parent's death."""
 
     def end_with_parent() -> None:  # the executor's own pipes would keep this process waiting for ever
         multiprocessing.parent_process().join()

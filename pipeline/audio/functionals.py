@@ -1,7 +1,4 @@
-"""openSMILE functionals of an utterance's sound, computed in a worker process.
-
-D functionals of the feature set.
-"""
+"""openSMILE functionals, [D], of an utterance's sound, computed in a worker process."""
 
 import warnings
 from pathlib import Path
@@ -11,8 +8,7 @@ import opensmile
 from opensmile.core.lib import OpenSmileException
 
 from dferc.core.errors import InputError
-from pipeline.extraction.scratch import Record
-from pipeline.extraction.steps import Clock, Measured
+from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.media import files as media
 from pipeline.media import sound
 
@@ -21,11 +17,7 @@ _COVERED = 0.9
 
 
 def open_smile(feature_set: str) -> opensmile.Smile:
-    """Load openSMILE with a feature set by name, or with a .conf file.
-
-    Raises:
-        InputError: neither a known name nor a .conf that openSMILE can read.
-    """
+    """Load openSMILE with a feature set by name, or with a .conf file; raise InputError if it knows or reads none."""
     known = {member.name: member for member in opensmile.FeatureSet}
     if feature_set not in known and not Path(feature_set).is_file():
         raise InputError(f"extract_audio.feature_set: {feature_set!r} is neither a file nor one of {', '.join(known)}")
@@ -39,24 +31,16 @@ def open_smile(feature_set: str) -> opensmile.Smile:
 
 
 class AudioWorker:
-    """Computes the functionals of one utterance after another, and keeps the last file open.
-
-    Args:
-        feature_set: see `open_smile`.
-    """
+    """Computes the functionals of one utterance after another, and keeps the last file open."""
 
     def __init__(self, feature_set: str):
         self._smile = open_smile(feature_set)
         self._open = media.LastOpened(sound.SoundFile)
 
     def __call__(self, item: tuple[str, float, float, float]) -> Measured:
-        """Decode one utterance's sound and compute its functionals.
+        """Return a record: `features` [D], or a problem, or both where part of the sound is missing.
 
-        Args:
-            item: path, start_s, end_s, and the shortest sound that has functionals, in seconds.
-
-        Returns:
-            A record: `features` [D], or a problem, or both where part of the sound is missing.
+        `item` is path, start_s, end_s, and the shortest sound that has functionals, in seconds.
         """
         path, start_s, end_s, min_s = item
         clock = Clock()

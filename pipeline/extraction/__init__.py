@@ -1,1 +1,1 @@
-"""Shared parts of the extractors: the loop, paths, the scratch cache, kept models, the clock."""
+"""Shared parts of the extractors: the loop, paths, records and their clock, the scratch cache, kept models."""

@@ -4,7 +4,12 @@ N utterances, D feature width. A run that was killed at any moment computes only
 writes the same bytes as an undisturbed run: the file is assembled in corpus order from records, whatever their origin.
 """
 
+import contextlib
+import datetime
+import importlib.metadata
 import itertools
+import json
+import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -16,53 +21,46 @@ import numpy as np
 from dferc import engine
 from dferc.core.console import console, progress_bar
 from dferc.core.errors import InputError
+from dferc.core.files import write_atomically
 from dferc.core.problems import Problem
 from dferc.core.sources import code_hash
 from dferc.core.tables import write_table
 from dferc.store.hdf5 import read_utterances, write_features
 from dferc.store.rows import Features
 from pipeline.extraction.places import Places
-from pipeline.extraction.scratch import Record, Scratch, key_of
-from pipeline.extraction.steps import Clock, write_log
+from pipeline.extraction.records import Clock, Record
+from pipeline.extraction.scratch import Scratch, key_of
 from pipeline.media.files import MediaError
 from pipeline.rows.utterances import Utterance
+
+_PACKAGES = ("dferc", "av", "h5py", "numpy", "opencv-python-headless", "opensmile", "torch", "transformers")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extractor:
-    """Definition of an extractor.
-
-    Attributes:
-        modality: text, audio or visual.
-        width: D, also where no utterance has the modality.
-        identity: extractor and versions, params section, model and weight hash: everything that determines the values,
-            and nothing else (the hash of the utterance list is added here).
-        code: modules whose functions compute the values. With their imports they are part of the key of finished work
-            (`dferc.core.sources`), so that an edit computes it again. Not part of the identity.
-        wants: whether an utterance has this modality at all; if not, nothing is opened and nothing is a problem.
-        content: what determines an utterance's values, in JSON's types; may raise `MediaError`.
-        compute: rows (of utterances.csv) -> (row, record) as they finish, in any order. A record must be bit-identical
-            whatever the other rows, their order and the number of workers. Records hold `features` [D] or a problem or
-            both, and a scalar for each of `quality`.
-        names: D feature names, or none.
-        quality: names of further columns.
-        file: the file of an utterance's problem.
-        length_s: length of what is decoded, in seconds.
-        clock: measures the steps of `compute`, also in workers; printed at the end and logged.
-    """
+    """Definition of an extractor."""
 
     modality: str
-    width: int
+    width: int  # D, also where no utterance has the modality
     identity: Mapping[str, object]
+    """Extractor and versions, params section, model and weight hash: everything that determines the values, and nothing
+    else (the hash of the utterance list is added here)."""
     code: tuple[str, ...]
+    """Modules whose functions compute the values. With their imports they are part of the key of finished work
+    (`dferc.core.sources`), so that an edit computes it again. Not part of the identity."""
     wants: Callable[[Utterance], bool]
+    """Whether an utterance has this modality at all; if not, nothing is opened and nothing is a problem."""
     content: Callable[[Utterance], object]
+    """What determines an utterance's values, in JSON's types; may raise `MediaError`."""
     compute: Callable[[list[int]], Iterable[tuple[int, Record | engine.WorkerDied]]]
-    names: tuple[str, ...] = ()
-    quality: tuple[str, ...] = ()
-    file: Callable[[Utterance], str] = lambda row: row.media
-    length_s: Callable[[Utterance], float] = lambda row: 0.0
-    clock: Clock = field(default_factory=Clock)
+    """Rows (of utterances.csv) -> (row, record) as they finish, in any order. A record must be bit-identical whatever
+    the other rows, their order and the number of workers. It holds `features` [D] or a problem or both, and a scalar
+    for each of `quality`."""
+    names: tuple[str, ...] = ()  # of the D features, or none
+    quality: tuple[str, ...] = ()  # names of further columns
+    file: Callable[[Utterance], str] = lambda row: row.media  # named in its problem
+    length_s: Callable[[Utterance], float] = lambda row: 0.0  # length of what is decoded
+    clock: Clock = field(default_factory=Clock)  # of the steps of `compute`, also in workers; printed and logged
 
     @property
     def stage(self) -> str:
@@ -72,23 +70,14 @@ class Extractor:
 
 @dataclass(kw_only=True)
 class ExtractionTally:
-    """Counts of utterances by outcome; done, reused, failed and absent add up to all of them.
+    """Counts of utterances by outcome; done, reused, failed and absent add up to all of them."""
 
-    Attributes:
-        done: computed now, and present.
-        reused: finished earlier, and present.
-        failed: without values because of a problem (now or earlier); listed in the problems table.
-        absent: the utterance has no such modality.
-        seconds: time of computing.
-        media_s: length of the computed sound or picture, in seconds.
-    """
-
-    done: int = 0
-    reused: int = 0
-    failed: int = 0
-    absent: int = 0
-    seconds: float = 0.0
-    media_s: float = 0.0
+    done: int  # computed now, and present
+    reused: int  # finished earlier, and present
+    failed: int  # without values because of a problem (now or earlier); listed in the problems table
+    absent: int  # the utterance has no such modality
+    seconds: float  # time of computing
+    media_s: float  # length of the computed sound or picture
 
 
 class _Assembly:
@@ -110,12 +99,8 @@ class _Assembly:
             column[index] = record.arrays.get(name, 0.0)
         if record.problem:
             row = self.rows[index]
-            self.problems[index] = Problem(
-                where=row.utterance_id,
-                file=self.extractor.file(row),
-                problem=record.problem,
-                consequence=f"{self.extractor.modality} not present" if values is None else "what there is was used",
-            )
+            consequence = f"{self.extractor.modality} not present" if values is None else "what there is was used"
+            self.problems[index] = Problem(row.utterance_id, self.extractor.file(row), record.problem, consequence)
 
 
 def media_content(
@@ -191,10 +176,9 @@ def _look_up(wanted: list[int], scratch: Scratch, assembly: _Assembly) -> dict[i
         for index in bar.track(wanted, description=f"{extractor.stage}: reading"):
             try:
                 key = key_of(dict(extractor.identity), code, extractor.content(assembly.rows[index]))
+                record = scratch.get(key)
             except MediaError as error:
                 record = Record(problem=error.problem)
-            else:
-                record = scratch.get(key)
             if record is None:
                 unfinished[index] = key
             else:
@@ -222,3 +206,27 @@ def _compute(unfinished: dict[int, str], scratch: Scratch, assembly: _Assembly, 
             for copy in copies[key]:
                 assembly.add(copy, record)
             bar.advance(task, len(copies[key]))
+
+
+def write_log(
+    path: Path, identity: Mapping[str, object], computed: int, tally: Mapping[str, object], clock: Clock
+) -> None:
+    """Write versions, counts and times of a run as JSON beside its problems table.
+
+    The log is not part of the features file, whose bytes do not depend on the run, and no output of the DVC stage,
+    whose hash would change with every run. `computed` counts the utterances of this run, `tally` all by outcome.
+    """
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    log = {
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "identity": dict(identity),
+        "versions": versions,
+        "computed": computed,
+        **tally,
+        "steps_s": {name: round(seconds, 3) for name, seconds in clock.seconds.most_common()},
+    }
+    text = json.dumps(log, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -5,14 +5,13 @@ loses no record, and several stages may use the file at once. Deleting it costs 
 found only by the extractor and the content that it was computed by.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import sqlite3
 import time
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,12 @@ import numpy as np
 from dferc.core.console import console
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
+from pipeline.extraction.records import Record
 
 DEFAULT_PATH = Path(".scratch/features.sqlite")
 
-_BOUND_BYTES = 8 << 30
-"""Above this, closing deletes the oldest records."""
-
-_PATIENCE_S = 60.0
-"""Longest wait for another process that locks the file."""
+_BOUND_BYTES = 8 << 30  # above this, closing deletes the oldest records
+_PATIENCE_S = 60.0  # longest wait for another process that locks the file
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, content BLOB NOT NULL);
@@ -36,31 +33,16 @@ CREATE TABLE IF NOT EXISTS media
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """The result of one utterance.
-
-    Attributes:
-        arrays: by name; `features` [D] float32 where there are values, and others of the extractor.
-        problem: the fault, or empty.
-    """
-
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    problem: str = ""
-
-
-class Scratch:
-    """Records by key, and content hashes of media files, in a file that the context manager closes."""
+class Scratch(contextlib.AbstractContextManager):
+    """Records by key, and content hashes of media files, in a file that is pruned to its bound as it is closed."""
 
     def __init__(self, path: str | Path = DEFAULT_PATH, bound_bytes: int = _BOUND_BYTES):
         self.path, self.bound_bytes = Path(path), bound_bytes
         self._open()
 
-    def __enter__(self) -> "Scratch":
-        return self
-
     def __exit__(self, *_) -> None:
-        self.close()
+        self._guarded(self._prune)
+        self._database.close()
 
     def get(self, key: str) -> Record | None:
         """Return the record of a key; None if there is none, or a damaged one."""
@@ -90,11 +72,6 @@ class Scratch:
         digest = file_hash(path)
         self._execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?)", (*file, digest))
         return digest
-
-    def close(self) -> None:
-        """Prune the file to its bound and close it."""
-        self._guarded(self._prune)
-        self._database.close()
 
     def _open(self) -> None:
         try:

@@ -25,17 +25,10 @@ from torchvision.models import DenseNet
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 
-WEIGHTS = "face.safetensors"
-"""Name of the weights in the folder of train_face, beside face.json."""
-
-FERPLUS, NONE = "ferplus", "none"
-"""Values of `train_face.source` that are no paths."""
-
-SCHEMA = 1
-"""Version of the checkpoint; raised when old files could be misread."""
-
-WIDTH = 342
-"""Pooled values per face: the visual feature."""
+WEIGHTS = "face.safetensors"  # name of the weights in the folder of train_face, beside face.json
+FERPLUS, NONE = "ferplus", "none"  # values of `train_face.source` that are no paths
+SCHEMA = 1  # version of the checkpoint; raised when old files could be misread
+WIDTH = 342  # pooled values per face: the visual feature
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """Emotions of FER+, in the order of its columns and of the logits."""
@@ -49,12 +42,9 @@ class FaceOutput(NamedTuple):
 
 
 class FaceNet(nn.Module):
-    """342-d DenseNet that normalises its inputs.
+    """342-d DenseNet that normalises its inputs by the mean and the standard deviation of its training faces [S, S].
 
-    Args:
-        image_size: S, side of the training faces, in pixels; needed to cut faces.
-        mean: mean of the training faces, on the scale 0-255 (the published network: 131.0754).
-        std: their standard deviation, on the scale 0-255 (the published network: 47.858177).
+    Both are on the scale 0-255 (the published network: 131.0754 and 47.858177). Who cuts faces needs `image_size`, S.
     """
 
     def __init__(self, *, image_size: int, mean: float = 0.0, std: float = 1.0):

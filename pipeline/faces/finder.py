@@ -19,18 +19,14 @@ from pipeline.rows.utterances import Region
 HAAR, WHOLE_FRAME = "haar", "whole_frame"
 
 _CASCADE = "haarcascade_frontalface_default.xml"
-_SCALE_STEP = 1.1
-"""Ratio of successive sizes of the cascade."""
-
-_MIN_NEIGHBOURS = 4
-"""Overlapping hits that make a face: OpenCV's default of 3 finds faces in foliage and fabric."""
+_SCALE_STEP = 1.1  # ratio of successive sizes of the cascade
+_MIN_NEIGHBOURS = 4  # overlapping hits that make a face: OpenCV's default of 3 finds faces in foliage and fabric
 
 _SMALLEST_PX = 24
 """Side of the smallest wanted face in the reduced picture, the least that the cascade detects; finer detail is slower
 and gives false faces."""
 
-_YUNET_SCORE = 0.7
-"""Least confidence of a face."""
+_YUNET_SCORE = 0.7  # least confidence of a face
 
 
 class Box(NamedTuple):

@@ -21,35 +21,22 @@ from pipeline.faces.tracks import Track
 FRAMES_PER_S = 30.0
 """Most frames per second that are compared: five, as for the features, would miss a syllable's opening and closing."""
 
-SMOOTH_S = 0.2
-"""Smoothing window of both curves, about a syllable: lips open before the sound and close after it."""
-
-FLOOR_DB = 40.0
-"""Level below the loudest moment that counts as silence."""
-
-_SIDE_PX = 48
-"""Side of a face that is compared."""
-
-_UPPER = np.s_[4:26, 8:40]
-"""Rows and columns with eyes and nose, of a face as finders frame it."""
-
-_MOUTH = np.s_[30:46, 12:36]
-"""Rows and columns of the mouth, its corners and the chin."""
-
-_FARTHEST_PX = 6.0
-"""Largest shift of a head between two frames; a larger one is an error of the correlation."""
-
-_LEAST_CONTRAST = 4.0
-"""Least contrast in grey levels: changes of a face without contrast are noise."""
+SMOOTH_S = 0.2  # smoothing window of both curves, about a syllable: lips open before the sound and close after it
+FLOOR_DB = 40.0  # level below the loudest moment that counts as silence
+_SIDE_PX = 48  # side of a face that is compared
+_UPPER = np.s_[4:26, 8:40]  # rows and columns with eyes and nose, of a face as finders frame it
+_MOUTH = np.s_[30:46, 12:36]  # rows and columns of the mouth, its corners and the chin
+_FARTHEST_PX = 6.0  # largest shift of a head between two frames; a larger one is an error of the correlation
+_LEAST_CONTRAST = 4.0  # least contrast in grey levels: changes of a face without contrast are noise
 
 _WINDOW = cv2.createHanningWindow((32, 22), cv2.CV_32F)
 
 
 class Curve(NamedTuple):
-    """Lip motion of one track: [T] moments in seconds into the file, and [T] motion per second."""
+    """Lip motion of one track at T moments."""
 
-    times_s: np.ndarray
-    motion: np.ndarray
+    times_s: np.ndarray  # [T], seconds into the file
+    motion: np.ndarray  # [T], per second
 
 
 def speaking(
@@ -65,8 +52,7 @@ def speaking(
     Args:
         tracks: tracks of the utterance.
         times_s: times of the K sampled frames of the tracks, in seconds into the file.
-        frames: times in seconds into the file, and grey pictures [H, W] uint8 in which the boxes lie; more of them per
-            second than the sampled ones.
+        frames: times, and grey pictures [H, W] uint8 in which the boxes lie; more per second than the sampled ones.
         samples: the sound, mono.
         rate_hz: its sampling rate.
         start_s: begin of the utterance, and of the sound, in the file of the picture.

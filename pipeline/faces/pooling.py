@@ -4,16 +4,15 @@ B faces of a batch, S side of a face in pixels, D pooled values of a face.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from dferc.core.device import choose_device
 from dferc.engine.common import WorkerDied
-from pipeline.extraction.scratch import Record
-from pipeline.extraction.steps import Clock, Measured
+from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.faces.densenet import WIDTH, FaceNet, load_face_net
 from pipeline.faces.speaker_face import SpeakerFaces
 
@@ -22,42 +21,32 @@ BATCH = 32
 a rerun after a kill, which batches otherwise, must give the same bytes."""
 
 
-@dataclass(slots=True)
-class _Pending:
-    """An utterance whose faces are on their way through the network; `missing` of their vectors are not back yet."""
+class _Pending(NamedTuple):
+    """An utterance whose faces are on their way through the network; `vectors`, by face, are back."""
 
     number: int
     cut: SpeakerFaces
-    vectors: list
-    missing: int
+    vectors: dict[int, np.ndarray | WorkerDied]
 
 
 def pooled(
     cuts: Iterable[tuple[int, SpeakerFaces | WorkerDied]],
     network: Callable[[Iterator[np.ndarray]], Iterable[tuple[int, np.ndarray | WorkerDied]]],
 ) -> Iterator[tuple[int, Record | WorkerDied]]:
-    """Send the faces of utterances through the network, and average within each utterance.
+    """Send the faces of utterances through the network, average within each, and yield (number, record).
 
-    A record is the same to the bit whatever comes before, beside and after it.
-
-    Args:
-        cuts: (number, faces), in any order.
-        network: batches [B, S, S] of at most `BATCH` faces -> (index of the batch, vectors [B, D]), in any order.
-
-    Yields:
-        (number, record) as they finish.
+    A record is the same to the bit whatever comes before, beside and after it. `network` makes batches [B, S, S] of at
+    most `BATCH` faces into (index of the batch, vectors [B, D]). All come in any order.
     """
     owners: dict[int, list[tuple[_Pending, int]]] = {}
     faceless: list[tuple[int, Record | WorkerDied]] = []
     for index, vectors_BD in network(_batches(cuts, owners, faceless)):
         yield from faceless
         faceless.clear()
-        for position, (pending, place) in enumerate(owners.pop(index)):
-            died = isinstance(vectors_BD, WorkerDied)
-            pending.vectors[place] = vectors_BD if died else vectors_BD[position]
-            pending.missing -= 1
-            if not pending.missing:
-                yield pending.number, _record(pending.cut, pending.vectors)
+        for position, (pending, face) in enumerate(owners.pop(index)):
+            pending.vectors[face] = vectors_BD if isinstance(vectors_BD, WorkerDied) else vectors_BD[position]
+            if len(pending.vectors) == len(pending.cut.faces):
+                yield pending.number, _record(pending.cut, [vector for _, vector in sorted(pending.vectors.items())])
     yield from faceless
 
 
@@ -70,8 +59,8 @@ def _batches(cuts, owners, faceless) -> Iterator[np.ndarray]:
             faceless.append((number, cut if isinstance(cut, WorkerDied) else _record(cut, [])))
             ready = [[]]  # an empty batch: a record without a face is kept now, not after the next full batch
         else:
-            pending = _Pending(number, cut, [None] * len(cut.faces), len(cut.faces))
-            waiting += [(pending, place) for place in range(len(cut.faces))]
+            pending = _Pending(number, cut, {})
+            waiting += [(pending, face) for face in range(len(cut.faces))]
             full = len(waiting) - len(waiting) % BATCH
             ready, waiting = [waiting[first : first + BATCH] for first in range(0, full, BATCH)], waiting[full:]
         for batch in ready:
@@ -84,7 +73,7 @@ def _batches(cuts, owners, faceless) -> Iterator[np.ndarray]:
 
 
 def _stack(batch: list[tuple[_Pending, int]]) -> np.ndarray:
-    return np.stack([pending.cut.faces[place] for pending, place in batch]) if batch else np.zeros((0, 0, 0), np.uint8)
+    return np.stack([pending.cut.faces[face] for pending, face in batch]) if batch else np.zeros((0, 0, 0), np.uint8)
 
 
 def _record(cut: SpeakerFaces, vectors: list) -> Record | WorkerDied:
@@ -108,12 +97,7 @@ def _record(cut: SpeakerFaces, vectors: list) -> Record | WorkerDied:
 
 
 class FaceNetWorker:
-    """Computes the pooled values of batches of faces.
-
-    Args:
-        weights: file of the weights.
-        device: cpu or cuda.
-    """
+    """Computes the pooled values of batches of faces with a file of weights, on cpu or cuda."""
 
     def __init__(self, weights: str, device: str):
         self._net = load_face_net(Path(weights)).to(choose_device(device, "float32").device)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline.extraction.steps import Clock, Measured
+from pipeline.extraction.records import Clock, Measured
 from pipeline.faces import lips
 from pipeline.faces.finder import WHOLE_FRAME, Box, cut, largest, make_finder, within
 from pipeline.faces.tracks import Track, is_cut, link, longest, thumbnail
@@ -26,54 +26,33 @@ from pipeline.rows.utterances import Region
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
     from pipeline.settings import ExtractVisual
 
-LARGEST, LONGEST_TRACK, MOST_LIP_MOTION = range(3)
-"""Rules that can decide the choice, as `quality/choice` stores them."""
-
-VERSION = 1
-"""Version of the choice among tracks; to be raised whenever it may choose another face."""
+LARGEST, LONGEST_TRACK, MOST_LIP_MOTION = range(3)  # rules that can decide the choice, as `quality/choice` stores them
+VERSION = 1  # version of the choice among tracks; to be raised whenever it may choose another face
 
 
 class UtteranceMedia(NamedTuple):
-    """Files and times at which an utterance is seen and heard.
+    """Files and times at which an utterance is seen and heard."""
 
-    Attributes:
-        path: file of the picture.
-        start_s: begin of the utterance there.
-        end_s: its end.
-        region: part of the picture that shows the speaker; nothing outside it is used.
-        sound: file, begin and end of the sound; None = there is none, or it is not needed.
-    """
-
-    path: str
+    path: str  # file of the picture
     start_s: float
     end_s: float
-    region: Region = Region()
-    sound: tuple[str, float, float] | None = None
+    region: Region = Region()  # part of the picture that shows the speaker; nothing outside it is used
+    sound: tuple[str, float, float] | None = None  # file, begin and end; None = there is none, or it is not needed
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerFaces:
-    """Faces of one utterance's speaker.
+    """Faces of one utterance's speaker."""
 
-    Attributes:
-        frames: number of sampled frames.
-        faces: [faces, S, S] uint8, from the frames that show the chosen face.
-        problem: what is wrong with the media, or empty.
-        size: mean area of those faces, as a share of the picture's (of its region's).
-        tracks: faces followed over the frames, whichever was chosen.
-        choice: `LARGEST`, `LONGEST_TRACK` or `MOST_LIP_MOTION`.
-    """
-
-    frames: int
-    faces: np.ndarray
-    problem: str = ""
-    size: float = 0.0
-    tracks: int = 0
-    choice: int = LARGEST
+    frames: int  # sampled
+    faces: np.ndarray  # [faces, S, S] uint8, from the frames that show the chosen face
+    problem: str = ""  # what is wrong with the media
+    size: float = 0.0  # mean area of those faces, as a share of the picture's (of its region's)
+    tracks: int = 0  # faces followed over the frames, whichever was chosen
+    choice: int = LARGEST  # `LARGEST`, `LONGEST_TRACK` or `MOST_LIP_MOTION`
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
+class _Frame(NamedTuple):
     """A sampled frame: its time, its size in pixels, its faces and their cut-outs, and whether it begins a new shot."""
 
     time_s: float
@@ -89,16 +68,7 @@ def choice_identity(face: str) -> dict[str, object]:
 
 
 class FaceWorker:
-    """Cuts the speaker's face out of the sampled frames of utterances, and keeps the last file open.
-
-    Args:
-        settings: of the stage.
-        size: S, side of a cut-out face in pixels.
-        hwaccel: kind of device that decodes; None = the CPU.
-
-    Raises:
-        InputError: there is no such finder or device.
-    """
+    """Cuts the speaker's face [S, S] out of the sampled frames of utterances; `hwaccel` as of `open_media`."""
 
     def __init__(self, settings: "ExtractVisual", size: int, hwaccel: str | None = None):
         if hwaccel is not None:
@@ -109,11 +79,7 @@ class FaceWorker:
         self._open_sound = LastOpened(SoundFile)
 
     def __call__(self, parts: Sequence[UtteranceMedia]) -> Measured:
-        """Cut the speaker's face out of each sampled frame that shows it, for utterances of one file.
-
-        Returns:
-            A list of `SpeakerFaces`, one for each utterance: the same alone as together with others.
-        """
+        """Return the `SpeakerFaces` of each of some utterances of one file: the same alone as together with others."""
         clock = Clock()
         frames, problem = self._sample(parts, clock)
         faces = [self._choose(part, seen, problem, clock) for part, seen in zip(parts, frames, strict=True)]
@@ -146,9 +112,8 @@ class FaceWorker:
         tracks = link([frame.boxes for frame in frames], [frame.new_shot for frame in frames])
         if self._settings.face == "largest":  # in each frame on its own
             choice = LARGEST
-            chosen = [
-                (number, frame.boxes.index(largest(frame.boxes))) for number, frame in enumerate(frames) if frame.boxes
-            ]
+            seen = [(number, frame.boxes) for number, frame in enumerate(frames) if frame.boxes]
+            chosen = [(number, boxes.index(largest(boxes))) for number, boxes in seen]
         else:
             with clock.step("speaking face"):
                 choice, track, unheard = self._choose_track(frames, tracks, part)
@@ -156,14 +121,9 @@ class FaceWorker:
             problem = problem or unheard
         faces = [frames[number].cuts[face] for number, face in chosen]
         areas = [frames[number].boxes[face].area / frames[number].pixels for number, face in chosen]
-        return SpeakerFaces(
-            frames=len(frames),
-            faces=np.stack(faces) if faces else np.zeros((0, self._size, self._size), np.uint8),
-            problem=problem,
-            size=float(np.mean(areas)) if areas else 0.0,
-            tracks=len(tracks),
-            choice=choice,
-        )
+        stacked = np.stack(faces) if faces else np.zeros((0, self._size, self._size), np.uint8)
+        size = float(np.mean(areas)) if areas else 0.0
+        return SpeakerFaces(len(frames), stacked, problem, size, len(tracks), choice)
 
     def _choose_track(
         self, frames: Sequence[_Frame], tracks: Sequence[Track], part: UtteranceMedia

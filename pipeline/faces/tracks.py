@@ -18,35 +18,20 @@ MIN_OVERLAP = 0.2
 """Least intersection over union of a face and its track's expected box: at five frames a second, a face that moves by
 two thirds of its width between frames is still tracked."""
 
-MAX_MISSED = 4
-"""Most frames in a row that a face may be missed in: nearly a second, at five frames a second."""
-
-_MEMORY = 4
-"""Boxes of a track that its movement is measured over: two would follow the finder's jitter."""
-
-MIN_LIKENESS = 0.5
-"""Correlation of two frames' thumbnails below which the camera has cut."""
-
-_THUMBNAIL = (32, 18)
-"""Width and height: movement within a shot is small in it, the change of a cut is not."""
-
-_FLAT = 2.0
-"""Standard deviation in grey levels below which a thumbnail has nothing to compare."""
+MAX_MISSED = 4  # most frames in a row that a face may be missed in: nearly a second, at five frames a second
+_MEMORY = 4  # boxes of a track that its movement is measured over: two would follow the finder's jitter
+MIN_LIKENESS = 0.5  # correlation of two frames' thumbnails below which the camera has cut
+_THUMBNAIL = (32, 18)  # width and height: movement within a shot is small in it, the change of a cut is not
+_FLAT = 2.0  # standard deviation in grey levels below which a thumbnail has nothing to compare
 
 
 @dataclass(slots=True)
 class Track:
-    """One face, over the frames that show it.
+    """One face, over the frames that show it."""
 
-    Attributes:
-        frames: indices of the frames, ascending.
-        faces: index of the face in each of these frames.
-        boxes: x, y, width, height in each of these frames.
-    """
-
-    frames: list[int] = field(default_factory=list)
-    faces: list[int] = field(default_factory=list)
-    boxes: list[np.ndarray] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)  # indices of the frames, ascending
+    faces: list[int] = field(default_factory=list)  # index of the face in each of these frames
+    boxes: list[np.ndarray] = field(default_factory=list)  # x, y, width, height in each of these frames
 
     def add(self, frame: int, face: int, box: Sequence[float]) -> None:
         """Continue the track."""
@@ -72,9 +57,7 @@ class Track:
 def link(boxes: Sequence[Sequence[Sequence[float]]], cuts: Sequence[bool]) -> list[Track]:
     """Return tracks in order of their first frame, with every face in exactly one.
 
-    Args:
-        boxes: for each of K frames, the boxes of its F faces: x, y, width, height.
-        cuts: for each frame, whether the camera has cut since the previous one.
+    `boxes` are x, y, width, height of the F faces of each of K frames; `cuts`: has the camera cut before it?
     """
     tracks: list[Track] = []
     live: list[Track] = []

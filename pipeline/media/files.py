@@ -6,10 +6,11 @@ in the container ends the stream, and only a file of which nothing decodes is an
 formats.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
@@ -20,17 +21,12 @@ from dferc.core.errors import InputError
 DECODER = f"av {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 """Part of every media extractor's identity: another FFmpeg may round differently."""
 
-
 _INDEXED_WHILE_READING = {"matroska", "webm", "mp3", "aac", "flac"}
 """Formats, by FFmpeg's names, whose index FFmpeg builds while it reads."""
 
 
 class MediaError(InputError):
-    """A media file is missing, unreadable, or lacks the requested stream.
-
-    Attributes:
-        problem: the fault, as `kind` or `kind: detail`, without the path.
-    """
+    """A media file is missing, unreadable, or lacks the requested stream; `problem` is `kind` or `kind: detail`."""
 
     def __init__(self, path: str | Path, problem: str):
         super().__init__(str(path), problem)
@@ -42,17 +38,11 @@ class MediaError(InputError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MediaInfo:
-    """Measurements of a clip.
+    """Measurements of a clip."""
 
-    Attributes:
-        duration_s: from the container, else the end of the last frame.
-        has_audio: at least one frame of sound decodes.
-        has_video: at least one picture decodes (cover art does not count).
-    """
-
-    duration_s: float
-    has_audio: bool
-    has_video: bool
+    duration_s: float  # from the container, else the end of the last frame
+    has_audio: bool  # at least one frame of sound decodes
+    has_video: bool  # at least one picture decodes (cover art does not count)
 
 
 def probe(path: str | Path) -> MediaInfo:
@@ -87,14 +77,11 @@ def open_media(path: str | Path, hwaccel: str | None = None) -> av.container.Inp
         raise MediaError(path, f"unreadable: {error.strerror}") from None
 
 
-class MediaFile:
-    """Open file (`_container`, `path`) that the context manager closes."""
+class MediaFile(contextlib.AbstractContextManager):
+    """Open file that the context manager closes."""
 
     path: str | Path
     _container: av.container.InputContainer
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -136,15 +123,11 @@ class LastOpened:
     def __call__(self, path: str) -> Any:
         """Return the open file; raises what `open_file` raises."""
         if self._file is None or self._file.path != path:
-            self.close()
+            if self._file is not None:
+                self._file.close()
+            self._file = None
             self._file = self._open_file(path)
         return self._file
-
-    def close(self) -> None:
-        """Close the file, if one is open."""
-        if self._file is not None:
-            self._file.close()
-        self._file = None
 
 
 def verify_hwaccel(kind: str) -> None:

@@ -19,11 +19,8 @@ from pipeline.media.files import MediaFile, complete_index, open_media, origin_s
 _EPSILON_S = 1e-6
 """Tolerance: less than any frame distance, more than the rounding of a time that was written to a table."""
 
-_GAP_S = 10.0
-"""Gap between utterances above which the file is sought instead of read on: a usual group of pictures."""
-
-_RUN_S = 120.0
-"""Longest stretch that is read at once, its packets in memory."""
+_GAP_S = 10.0  # gap between utterances above which the file is sought instead of read on: a usual group of pictures
+_RUN_S = 120.0  # longest stretch that is read at once, its packets in memory
 
 _MARGIN_S = 1.0
 """Time before a span that is sought. It costs nothing: groups of pictures without a sample are skipped."""
@@ -54,12 +51,8 @@ class PictureFile(MediaFile):
         A span is cut into equal parts, one per sample; each sample is the first frame at or after the middle of its
         part. A frame is yielded once, even if it is the first for several samples. Where all frames of the span are
         before the first sample time, the last of them is yielded, so a span with a frame that decodes is never empty.
-        The samples do not depend on earlier calls.
-
-        Args:
-            spans: spans in any order; nearby ones are cheapest in one call.
-            frames_per_s: samples per second.
-            max_frames: most samples of a span, spread over the whole of it.
+        The samples do not depend on earlier calls. Spans may have any order; nearby ones are cheapest in one call.
+        `max_frames` is the most samples of a span, spread over the whole of it.
 
         Yields:
             Number of the span, time in the file in seconds, and the frame as [height, width] uint8; in order of time

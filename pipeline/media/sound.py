@@ -31,8 +31,7 @@ _LOUDEST = np.float32(32767 / 32768)
 _SAFE_PLANES = 7
 """Most planar channels: PyAV 18.1 reads past the end of a frame with more planes than this (7.1 in AAC)."""
 
-_PREROLL_S = 0.5
-"""Time that is decoded before a span and dropped: AAC and MP3 frames depend on their predecessors."""
+_PREROLL_S = 0.5  # time that is decoded before a span and dropped: AAC and MP3 frames depend on their predecessors
 
 _CONFIGURED_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float"}
 """Decoders that need nothing of a stream but its extradata: a new one decodes the same."""
@@ -49,13 +48,8 @@ class SoundFile(MediaFile):
         """Decode the sound of a span, bit-identical whatever was read before; what lies beyond the file is left out.
 
         The channels are averaged at their own rate, the span is cut to the sample, then resampled; the result is
-        clipped to the range of a 16-bit sample.
-
-        Returns:
-            [samples] float32 in [-1, 32767/32768], mono, 16 kHz; empty where the span has no sound.
-
-        Raises:
-            MediaError: nothing of the track decodes, or its sampling rate changes.
+        clipped to the range of a 16-bit sample: [samples] float32 in [-1, 32767/32768], empty where the span has no
+        sound. MediaError is raised if nothing of the track decodes, or its sampling rate changes.
         """
         decoded = self._decode(start_s, end_s)
         if decoded is None:

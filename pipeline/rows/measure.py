@@ -14,14 +14,10 @@ from dferc.core.problems import Problem
 from pipeline.media.files import MediaError, MediaInfo, probe
 from pipeline.rows.utterances import Utterance
 
-SHORT_S = 0.08
-"""Clips below this have no audio functionals (openSMILE's IS10: all NaN at 0.06 s, finite from 0.08 s)."""
+SHORT_S = 0.08  # clips below this have no audio functionals (openSMILE's IS10: all NaN at 0.06 s, finite from 0.08 s)
+ROUNDING_S = 0.1  # a span may end this far behind its file without a warning: containers and subtitles round to a frame
 
-ROUNDING_S = 0.1
-"""A span may end this far behind its file without a warning: containers and subtitles round to a frame."""
-
-EMPTY, OUTSIDE = "span empty", "span outside its file"
-"""Kinds of problem that leave an utterance without media."""
+EMPTY, OUTSIDE = "span empty", "span outside its file"  # kinds of problem that leave an utterance without media
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +38,7 @@ def measure(path: Path) -> MediaInfo | Faulty:
 
 
 def measure_clips(raw: Path, utterances: list[Utterance], workers: engine.Workers) -> dict[str, MediaInfo | Faulty]:
-    """Measure every distinct file of picture or sound once.
-
-    Args:
-        raw: folder that `media` and `sound` are relative to.
-        utterances: rows of the corpus.
-        workers: where they are opened, and how many at a time.
-
-    Returns:
-        By path, in the order of first use.
-    """
+    """Measure every distinct file of picture or sound below `raw` once; return them by path, in order of first use."""
     clips = list(dict.fromkeys(file for row in utterances for file in (row.media, row.sound) if file))
     measured = dict.fromkeys(clips)
     if not clips:
@@ -69,13 +56,7 @@ def measure_clips(raw: Path, utterances: list[Utterance], workers: engine.Worker
 def complete(
     utterance: Utterance, measured: Mapping[str, MediaInfo | Faulty], max_utterance_s: float
 ) -> tuple[Utterance, list[Problem]]:
-    """Fill in the measured spans and streams. A span is the adapter's, else the whole file; cut to the file, capped.
-
-    Args:
-        utterance: a row as the adapter gave it.
-        measured: files by path.
-        max_utterance_s: cap in seconds.
-    """
+    """Fill in the measured spans and streams. A span is the adapter's, else the whole file; cut to the file, capped."""
     parts = [
         (utterance.media, "start_s", "end_s", ("has_video",) if utterance.sound else ("has_audio", "has_video")),
         (utterance.sound, "sound_start_s", "sound_end_s", ("has_audio",)),
@@ -97,13 +78,11 @@ def complete(
 
 
 _NO_STREAM = {"has_audio": "no sound track", "has_video": "no picture"}
-
-_WITHOUT = {
+_WITHOUT = {  # consequence by the streams that are missing
     ("has_audio", "has_video"): "no audio and no visual; the text is kept",
     ("has_audio",): "no audio; picture and text are kept",
     ("has_video",): "no visual; sound and text are kept",
 }
-"""Consequence by the streams that are missing."""
 
 
 def _used(
@@ -135,11 +114,7 @@ def _used(
 
 
 def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unreadable: float, problems: Path) -> None:
-    """Refuse a corpus whose media are mostly missing.
-
-    Raises:
-        InputError: the share of missing or unreadable clips exceeds `max_unreadable`.
-    """
+    """Raise InputError if the share of missing or unreadable clips exceeds `max_unreadable`."""
     faulty = [(clip, found.problem) for clip, found in measured.items() if isinstance(found, Faulty)]
     if len(faulty) <= max_unreadable * len(measured):
         return
@@ -153,11 +128,7 @@ def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unread
 
 
 def check_spans(corpus: str, utterances: list[Utterance], problems: list[Problem], max_unreadable: float) -> None:
-    """Refuse a corpus whose spans are mostly no part of their files: milliseconds for seconds, or another video.
-
-    Raises:
-        InputError: the share of such utterances, of those with media, exceeds `max_unreadable`.
-    """
+    """Raise InputError if too many spans are no part of their files: milliseconds for seconds, or another video."""
     with_media = sum(bool(row.media or row.sound) for row in utterances)
     lost = {problem.where: problem for problem in problems if problem.kind in (EMPTY, OUTSIDE)}
     if len(lost) <= max_unreadable * with_media:

@@ -10,18 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import (
-    MODEL_FOR_MASKED_LM_MAPPING,
-    AutoModel,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    RobertaConfig,
-    RobertaModel,
-    RobertaTokenizer,
-)
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from dferc.core.errors import InputError
@@ -30,8 +22,7 @@ from pipeline.text.windows import Window
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
     from pipeline.settings import FinetuneText
 
-HEAD_WIDTH = 32
-"""Width of one attention head of an encoder built from scratch."""
+HEAD_WIDTH = 32  # width of one attention head of an encoder built from scratch
 
 
 @dataclass(frozen=True)
@@ -54,23 +45,14 @@ class Encoder:
 
 
 class TokenBatch(NamedTuple):
-    """Windows padded to one length, and the places of their utterances.
-
-    Attributes:
-        tokens_BL: ids.
-        mask_BL: 1 = token, 0 = padding.
-        window_U: window of each utterance.
-        first_U: index of its first token in the window.
-        last_U: index of its last token in the window.
-        row_U: its row in the corpus.
-    """
+    """Windows padded to one length, and the places of their utterances."""
 
     tokens_BL: Tensor
-    mask_BL: Tensor
-    window_U: Tensor
-    first_U: Tensor
-    last_U: Tensor
-    row_U: Tensor
+    mask_BL: Tensor  # 1 = token, 0 = padding
+    window_U: Tensor  # window of each utterance
+    first_U: Tensor  # index of its first token in the window
+    last_U: Tensor  # and of its last token
+    row_U: Tensor  # its row in the corpus
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on a device."""
@@ -123,7 +105,7 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
             "FOLDER` makes one to copy."
         ) from error
     # A model that can fill in a masked word has read the words after it; one that generates text has not.
-    if model.config.is_encoder_decoder or type(model.config) not in MODEL_FOR_MASKED_LM_MAPPING:
+    if model.config.is_encoder_decoder or type(model.config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING:
         raise InputError(
             f"{name} is a {model.config.model_type}; an encoder that reads in both directions is needed, "
             "such as roberta-large."
@@ -181,10 +163,10 @@ def build_encoder(texts: Sequence[str], settings: "FinetuneText") -> Encoder:
         raise InputError("`encoder: scratch` learns its vocabulary from the training split's text, and there is none.")
     # Each text also with a space before it, as it stands inside a dialogue (see pipeline/text/windows.py).
     both = [variant for text in texts for variant in (text, f" {text}")]
-    tokenizer = RobertaTokenizer().train_new_from_iterator(
+    tokenizer = transformers.RobertaTokenizer().train_new_from_iterator(
         both, vocab_size=settings.scratch_vocabulary, show_progress=False
     )
-    config = RobertaConfig(
+    config = transformers.RobertaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.scratch_width,
         num_hidden_layers=settings.scratch_layers,
@@ -196,4 +178,4 @@ def build_encoder(texts: Sequence[str], settings: "FinetuneText") -> Encoder:
         max_position_embeddings=settings.max_tokens + tokenizer.pad_token_id + 1,
         type_vocab_size=1,
     )
-    return Encoder(RobertaModel(config, add_pooling_layer=False), tokenizer)
+    return Encoder(transformers.RobertaModel(config, add_pooling_layer=False), tokenizer)

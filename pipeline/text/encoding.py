@@ -1,27 +1,17 @@
-"""One vector per utterance from a batch of windows, computed in a worker process.
-
-U utterances of the batch, W width of the encoder.
-"""
+"""One vector per utterance from a batch of windows, computed in a worker process; letters as in `encoder`."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 
 from dferc.core.device import Device, choose_device
-from pipeline.extraction.scratch import Record
-from pipeline.extraction.steps import Clock, Measured
+from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.text.encoder import Encoder, collate, load_encoder, utterance_vectors
 from pipeline.text.windows import Window
 
 
 class TextWorker:
-    """Encodes batches of windows; it keeps one encoder, since two need not fit into memory.
-
-    Args:
-        max_tokens: size of a window.
-        device: cpu or cuda.
-        precision: of the computation on cuda.
-    """
+    """Encodes batches of windows of `max_tokens`; it keeps one encoder, since two need not fit into memory."""
 
     def __init__(self, max_tokens: int, device: str, precision: str):
         self._max_tokens, self._where = max_tokens, choose_device(device, precision)
@@ -29,11 +19,7 @@ class TextWorker:
         self._encoder: Encoder | None = None
 
     def __call__(self, item: tuple[str, Sequence[Window], dict[int, str]]) -> Measured:
-        """Return the row and record of every utterance in a batch of windows.
-
-        Args:
-            item: folder of the encoder, the windows, and problems of their text by row.
-        """
+        """Return what `encode` gives for the folder of an encoder, windows, and problems of their text by row."""
         folder, batch, problems = item
         if self._folder != folder:
             self._folder = self._encoder = None  # the memory is free before the next one is loaded

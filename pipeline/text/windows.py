@@ -22,28 +22,18 @@ from transformers import PreTrainedTokenizerBase
 from dferc.core.errors import InputError
 from pipeline.rows.utterances import Utterance
 
-SPECIAL_TOKENS = 2
-"""The first and the last token of every window."""
-
-WIDEST = 1.1
-"""Maximum of longest / shortest window of a batch: keeps padding below 1 - 1/1.1 = 9.1 % of its tokens."""
+SPECIAL_TOKENS = 2  # the first and the last token of every window
+WIDEST = 1.1  # maximum of longest / shortest window of a batch: keeps padding below 1 - 1/1.1 = 9.1 % of its tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One input of the encoder, and the utterances whose vectors are taken from it.
+    """One input of the encoder, and the utterances whose vectors are taken from it."""
 
-    Attributes:
-        tokens: ids, special tokens included; may begin with context, tokens of utterances that are not in `rows`.
-        rows: row of each utterance in the corpus.
-        first: index in `tokens` of each utterance's first token.
-        last: index in `tokens` of its last token.
-    """
-
-    tokens: tuple[int, ...]
-    rows: tuple[int, ...]
-    first: tuple[int, ...]
-    last: tuple[int, ...]
+    tokens: tuple[int, ...]  # ids, special ones included; may begin with context, utterances that are not in `rows`
+    rows: tuple[int, ...]  # row of each utterance in the corpus
+    first: tuple[int, ...]  # index in `tokens` of each utterance's first token
+    last: tuple[int, ...]  # and of its last token
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -100,7 +90,7 @@ def pack(
         raise InputError(
             f"max_tokens is {max_tokens}; a window needs 3 at least: {SPECIAL_TOKENS} special, one of text."
         )
-    cut = ((row, list(ids[:room])) for row, ids in tokens)
+    cut = ((row, ids[:room]) for row, ids in tokens)
     preceding: list[int] = []  # tokens of the dialogue before the window
     for together in _groups(cut, room, room if context_share is None else (1 - context_share) * room):
         new = [token for _, ids in together for token in ids]
@@ -112,9 +102,7 @@ def pack(
         preceding += new
 
 
-def _groups(
-    tokens: Iterable[tuple[int, list[int]]], first_room: float, room: float
-) -> Iterator[list[tuple[int, list[int]]]]:
+def _groups(tokens: Iterable[tuple[int, Sequence[int]]], first_room: float, room: float) -> Iterator[list]:
     """Group consecutive utterances that fit the room, or one that does not; the first group has its own room."""
     group, filled, limit = [], 0, first_room
     for row, ids in tokens:

@@ -13,7 +13,7 @@ import torch
 from dferc.core.device import choose_device
 from dferc.store.hdf5 import read_features
 from pipeline.extract_text import main, make_extractor
-from pipeline.extraction.scratch import Record
+from pipeline.extraction.records import Record
 from pipeline.text import encoding
 from pipeline.text.encoder import load_encoder
 from pipeline.text.encoding import encode

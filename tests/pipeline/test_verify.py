@@ -17,7 +17,7 @@ from dferc.engine import WorkerDied
 from dferc.store.rows import Features
 from pipeline import extract_audio, verify
 from pipeline.extraction.loop import Extractor
-from pipeline.extraction.scratch import Record
+from pipeline.extraction.records import Record
 from tests.helpers.clips import tone, write_clip
 from tests.helpers.corpora import REPOSITORY, make_row, run_stage, write_rows
 

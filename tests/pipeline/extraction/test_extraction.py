@@ -1,5 +1,7 @@
 """The loop that the extractors share, with an extractor that counts."""
 
+import json
+
 import click
 import numpy as np
 import pytest
@@ -7,9 +9,10 @@ import pytest
 from dferc import engine
 from dferc.core.errors import InputError
 from dferc.store.hdf5 import read_features
-from pipeline.extraction.loop import Extractor, extract, media_content
+from pipeline.extraction.loop import Extractor, extract, media_content, write_log
 from pipeline.extraction.places import Places, stage_options
-from pipeline.extraction.scratch import Record, Scratch
+from pipeline.extraction.records import Clock, Record
+from pipeline.extraction.scratch import Scratch
 from pipeline.media.files import MediaError
 from pipeline.rows.utterances import Region
 from tests.helpers.corpora import make_row, read_problems, run_stage, write_rows
@@ -230,3 +233,13 @@ def test_stage_options_follow_the_corpus(tmp_path):
         "out": "features/meld/audio.h5",
         "problems": "data/meld/problems_extract_audio.csv",
     }
+
+
+def test_log_tells_versions_counts_and_times(tmp_path):
+    clock = Clock()
+    clock.seconds.update({"write": 0.25, "decode": 1.5})
+    write_log(tmp_path / "data" / "log.json", {"extractor": "one"}, 7, {"done": 5}, clock)
+    log = json.loads((tmp_path / "data" / "log.json").read_text(encoding="utf-8"))
+    assert log["identity"] == {"extractor": "one"} and (log["computed"], log["done"]) == (7, 5)
+    assert list(log["steps_s"].items()) == [("decode", 1.5), ("write", 0.25)]
+    assert {"python", "numpy", "av"} <= log["versions"].keys() and log["finished"].endswith("+00:00")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dferc.core.errors import InputError
-from pipeline.extraction.scratch import Record, Scratch, key_of
+from pipeline.extraction.records import Record
+from pipeline.extraction.scratch import Scratch, key_of
 
 RECORD = Record({"features": np.array([1.5, -0.0, np.float32(1e-42)], np.float32), "share": np.float32(0.25)}, "ü: why")
 
