@@ -100,7 +100,8 @@ def measure_peak(device: Device) -> float:
 def measure(corpus: CachedCorpus, batch_dialogues: int, device: Device, epochs: int) -> None:
     """Time epochs after a warm-up one; print the median and the fraction of the peak around it."""
     settings = load_params().corpus("iemocap").train
-    changes = {"batch_dialogues": batch_dialogues, "class_weights": "uniform", "epochs": epochs + 1, "patience": 1000}
+    changes = {"batch_dialogues": batch_dialogues, "class_weights": "uniform", "threads": torch.get_num_threads()}
+    changes |= {"epochs": epochs + 1, "patience": epochs + 1}
     settings = settings.model_copy(update=changes)
     task = make_task(corpus, "full", settings, device)
     model = task.new_model().to(device.device)

@@ -37,6 +37,7 @@ class Branch(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor], layout: Layout) -> Tensor:
         """Return logits [N, C] of whole dialogues; absent features are zeros."""
+        # Early fusion: [N, sum of the branch's D] -> both directions side by side, [N, 2H]
         state_N2H = self.lstm(torch.cat([features[name] for name in self.modalities], dim=1), layout)
         dense_NH = torch.tanh(self.dense(dropout(state_N2H, self.dropout, self.training)))
         return self.classify(dropout(dense_NH, self.dropout, self.training))
@@ -60,6 +61,7 @@ class RecurrentBaseline(nn.Module):
 def average_probabilities(logits_KNC: Tensor, sees_KN: Tensor) -> Tensor:
     """Average over the branches that see the utterance; over all where none does (they know its context): [N, C]."""
     weight_KN = (sees_KN | ~sees_KN.any(dim=0)).float()
+    # Mean of probabilities, not of logits: branches may be scaled differently.
     return (logits_KNC.softmax(dim=2) * weight_KN.unsqueeze(2)).sum(dim=0) / weight_KN.sum(dim=0).unsqueeze(1)
 
 

@@ -141,6 +141,7 @@ class Dialogues:
             dialogues = torch.randperm(len(self), generator=generator).numpy()
         lengths = self.lengths[dialogues]
         ends = np.cumsum(lengths)
+        # Row of each utterance of the epoch: its dialogue's first row plus its place in the dialogue, [N]
         order = np.repeat(self.starts[dialogues] - (ends - lengths), lengths) + np.arange(ends[-1])
         order_N = torch.from_numpy(order).to(self.device, non_blocking=True)
         features = {name: x_ND[order_N] for name, x_ND in self.features.items()}

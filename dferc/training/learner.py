@@ -110,8 +110,10 @@ class EpochTally:
             scores_NC: logits or probabilities; the largest is the prediction.
             labels_N: class ids.
         """
+        # Double precision: sums over hundreds of steps are compared to six digits.
         losses_K = torch.stack([term.detach() for term in losses]).double()
         self.terms, self.sums_K = losses._fields, losses_K if self.sums_K is None else self.sums_K + losses_K
+        # Row = actual, column = predicted; an unlabelled utterance adds 0 to some cell, which needs no mask.
         cell_N = labels_N.clamp(min=0) * len(self.confusion_CC) + scores_NC.argmax(dim=1)
         self.confusion_CC.view(-1).index_add_(0, cell_N, (labels_N >= 0).long())
         self.steps += 1
