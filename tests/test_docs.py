@@ -34,7 +34,7 @@ OTHERS = "apt-get awk cat cd cp export mkdir ray sed source tar touch .venv/bin/
 EXTRAS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 STAGES = {
     name
-    for file in ("dvc.yaml", "pipeline/demo/dvc.yaml")
+    for file in ("dvc.yaml", "pipeline/dvc.yaml")
     for name in read_yaml((REPOSITORY / file).read_text(encoding="utf-8"))["stages"]
 }
 

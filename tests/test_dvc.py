@@ -12,7 +12,7 @@ from dferc.core.sources import find_source, imported_modules
 from dferc.core.yaml import read_yaml
 
 ROOT = Path(__file__).parents[1]
-FILES = ("dvc.yaml", "pipeline/demo/dvc.yaml")
+FILES = ("dvc.yaml", "pipeline/dvc.yaml")
 STAGES = {
     name: stage.get("do", stage)
     for file in FILES

@@ -41,7 +41,7 @@ def project(tmp_path_factory):
     write_tables(folder / "data/raw/demo", 0, keep)
     usages = ["Training"] * 40 + ["PublicTest"] * 12 + ["PrivateTest"] * 12
     write_faces(folder / "data/faces/demo", [make_image(0, number, usage) for number, usage in enumerate(usages)])
-    (folder / "pipeline/demo/dvc.yaml").unlink()  # it would make the whole demo
+    (folder / "pipeline/dvc.yaml").unlink()  # it would make the whole demo
     edit(folder / "params.yaml", shrink)
     edit(folder / "dvc.yaml", lambda plan: plan["stages"]["baselines"]["matrix"].update(name=["majority", "bc_lstm"]))
     assert {name.split("@")[0] for name in ran(dvc(folder, "repro"))} == STAGES
@@ -174,7 +174,7 @@ def git(project: Path, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=project, env=os.environ | author, check=True)
 
 
-@pytest.mark.parametrize(("corpus", "made"), [("demo", ["pipeline/demo/dvc.yaml:make_demo"]), ("meld", [])])
+@pytest.mark.parametrize(("corpus", "made"), [("demo", ["pipeline/dvc.yaml:make_demo"]), ("meld", [])])
 def test_demo_media_are_made_only_where_the_demo_is_asked_for(tmp_path, corpus, made):
     project = copy_project(tmp_path)
     edit(project / "params.yaml", lambda params: params.update(corpora=[corpus]))
