@@ -130,7 +130,7 @@ def test_a_comment_in_the_code_computes_nothing_again_and_a_constant_does(projec
     assert messages.count(": 0 done, ") >= 2 and " 0 reused" not in messages  # audio and visual, perhaps text
     assert states(project) == before
 
-    change(project, "dferc/model/cfm.py", "1e-13", "1e-12")
+    change(project, "dferc/model/cfm.py", "EPSILON = 1e-13", "EPSILON = 1e-12")
     change(project, "pipeline/audio/functionals.py", "_COVERED = 0.9", "_COVERED = 0.91")
     messages = dvc_messages(project, "repro", "--single-item", "extract_audio@demo")
     assert ": 0 done, " not in messages and " 0 reused" in messages
