@@ -12,7 +12,6 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import dferc
 from dferc.cli.main import main as dferc_main
 from dferc.core.errors import InputError
 from dferc.core.yaml import read_yaml
@@ -287,7 +286,6 @@ def test_guides_run_from_features_to_report(project):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(dferc, "load"), reason="dferc.load is not there yet")
 def test_python_of_the_documentation_runs(project):
     result = CliRunner().invoke(dferc_main, ["train", "--corpus", "meld", "--no-evaluate"])
     assert result.exit_code == 0, result.output

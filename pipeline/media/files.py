@@ -6,6 +6,7 @@ in the container ends the stream, and only a file of which nothing decodes is an
 formats.
 """
 
+import abc
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -90,8 +91,9 @@ class MediaFile(contextlib.AbstractContextManager):
         """Close the file."""
         self._container.close()
 
+    @abc.abstractmethod
     def _open(self) -> None:
-        raise NotImplementedError
+        """Open the file at `path` as `_container`."""
 
     def _reopen(self) -> None:
         """Open the file again; the old one is closed last, so that a missing file stays an error and no more."""
