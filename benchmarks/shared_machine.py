@@ -3,7 +3,7 @@
 Two kinds of work on the CPU, with as many threads as there are cores: steps of the face network as in `train_face`, and
 short runs of `dferc train` (whose `train.threads` is one by default). Each is timed in a process of its own: alone,
 beside as many busy processes as there are cores, and alone with OpenMP's own spinning at barriers, which
-`dferc.core.threads` turns off. The three take turns, and the medians count. Targets: beside others at most 3 times the
+`dferc.core.threads` cuts short. The three take turns, and the medians count. Targets: beside others at most 3 times the
 time alone; alone at most 3 % slower than with spinning.
 
 Only a machine that is otherwise idle can show them, so the load that it met is printed. Some three minutes.

@@ -1,11 +1,13 @@
-"""Threads wait without spinning, in every process of ours, unless the user chose otherwise."""
+"""Threads spin little while they wait, and not at all on a busy machine, unless the user chose otherwise."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from dferc.core import threads
 from tests.helpers.common import REPOSITORY
 
 PROGRAM = """
@@ -36,8 +38,20 @@ def variables_as_torch_is_imported(module: str, **chosen: str) -> list[str]:
     "module",
     ["dferc.training.run", "dferc.model.dferc", "pipeline.train_face", "pipeline.text.encoding"],
 )
-def test_threads_do_not_spin(module):
-    assert variables_as_torch_is_imported(module) == ["0", "-"]
+def test_threads_spin_little(module):
+    spins, policy = variables_as_torch_is_imported(module)
+    assert spins in ("0", str(threads.SPINS)) and policy == "-"
+
+
+@pytest.mark.parametrize(
+    ("loadavg", "busy"),
+    [("0.1 0.1 0.1 1/95 7", False), ("9.0 9.0 9.0 2/95 7", False), ("0.1 0.1 0.1 3/95 7", True), ("", False)],
+    ids=["idle", "busy a while ago", "both cores busy now", "not Linux"],
+)
+def test_two_cores_are_busy_where_two_others_run(monkeypatch, loadavg, busy):
+    monkeypatch.setattr(Path, "read_text", lambda path: loadavg)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    assert threads.all_cores_are_busy() is busy
 
 
 @pytest.mark.parametrize(
