@@ -1,7 +1,7 @@
 """Killed, starved of disk, or robbed of workers at any moment: the bytes are those of a quiet run, and little is lost.
 
 Work is counted in utterances begun. A kill costs those that were begun and whose record was not kept yet: at most
-`AHEAD` for each worker, whatever the corpus. So `_utterances(kills, workers)` are enough for 5 %, by construction.
+`AHEAD` for each worker, whatever the size of the corpus.
 """
 
 import math

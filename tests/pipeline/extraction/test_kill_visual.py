@@ -1,7 +1,7 @@
 """extract_visual killed at any moment: the bytes are those of a quiet run, and little is lost.
 
 Work is counted in utterances begun. A kill costs those under way, at most: `AHEAD` groups for each worker, those that
-wait for the network, and those whose faces make up a batch. The corpus is so large that this is 5 %, by construction.
+wait for the network, and those whose faces make up a batch; that does not grow with the corpus.
 """
 
 import os
@@ -21,12 +21,12 @@ from tests.helpers.corpora import make_row, run_stage, write_rows
 from tests.helpers.face_models import write_untrained
 from tests.helpers.projects import edit
 
-KILLS = int(os.environ.get("DFERC_KILLS", "4"))
+KILLS = int(os.environ.get("DFERC_KILLS", "3"))
 """Each costs seconds; `make test-long` asks for 30."""
 
 LENGTH_S, PER_FILE = 0.2, 100
 UNDER_WAY = AHEAD * 2 * GROUP + PREFETCHED + 2 + BATCH  # two more in the hands of the two threads
-UTTERANCES = KILLS * UNDER_WAY * 20
+UTTERANCES = KILLS * UNDER_WAY * 4
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def corpus(tmp_path):
 
 
 @pytest.mark.slow
-def test_visual_stage_killed_again_and_again_makes_the_same_bytes_for_5_percent_more_work(corpus):
+def test_visual_stage_killed_again_and_again_makes_the_same_bytes_for_little_more_work(corpus):
     folder, options = corpus
     quiet = {"out": folder / "quiet.h5", "problems": folder / "quiet.csv", "scratch": folder / "quiet.sqlite"}
     assert run_stage(main, folder, workers=2, **options, **quiet).exit_code == 0
@@ -66,5 +66,4 @@ def test_visual_stage_killed_again_and_again_makes_the_same_bytes_for_5_percent_
     assert (folder / "out.h5").read_bytes() == quiet["out"].read_bytes()
     assert (folder / "problems.csv").read_bytes() == quiet["problems"].read_bytes()
     again = len(counting.begun(folder)) - (UTTERANCES + 1)  # the late one is begun, too
-    print(f"{KILLS} kills over {UTTERANCES} utterances: {again} begun again, {again / UTTERANCES:.1%}")
-    assert 0 < again <= 0.05 * UTTERANCES
+    assert 0 < again <= KILLS * UNDER_WAY
