@@ -26,7 +26,7 @@ repro: setup ## run media to scores: `dvc repro` for the corpora in params.yaml 
 	dvc repro
 	dvc metrics show
 
-TESTS := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+TESTS := python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test: setup ## run all tests
 	$(TESTS)

@@ -14,8 +14,21 @@ import dferc.core  # noqa: F401 - sets how threads wait, before torch is importe
 from tests.helpers.common import REPOSITORY
 from tests.helpers.projects import copy_project, dvc
 
-LONGEST = ("test_demo.py", "test_dvc_run.py", "test_kill.py", "test_kill_visual.py")
-"""Files whose tests take minutes. They go first, or one process would be at work on them when the others are done."""
+LONGEST = (
+    "test_dvc_run.py",
+    "test_engine_ray.py",
+    "test_demo.py",
+    "test_kill.py",
+    "test_sweep.py",
+    "test_kill_visual.py",
+    "test_cluster.py",
+    "test_opened_once.py",
+    "test_train.py",
+)
+"""Files whose tests take a minute or more. They go first, or one process would be at work on them when others are done.
+
+Tests on Ray mostly wait; so four processes keep two cores at work.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
