@@ -32,8 +32,9 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
     base = next((source for source in (*sources, *guides) if source.labels and source.splits), None)
     if base is None:
         raise InputError(
-            f"{paths}: none has labels and splits. Add a file that does (such as MultiEMO's Speakers.pkl, or "
-            "MMGCN's IEMOCAP_features.pkl), a table with the columns emotion and split, or --transcripts for MELD."
+            f"{paths}: none has labels and splits. Add a file that does (such as MELD's data_emotion.p, MultiEMO's "
+            "Speakers.pkl, or MMGCN's IEMOCAP_features.pkl), a table with the columns emotion and split, --transcripts "
+            "for MELD, or --corpus of a corpus that `prepare` has read."
         )
     for source in (*sources, *guides):
         if base.corpus and source.corpus and source.corpus != base.corpus:

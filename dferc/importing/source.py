@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError
+from dferc.core.files import regular_file
 from dferc.importing.corpora import KNOWN_FILES
 from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
 from dferc.store.rows import Note
@@ -67,7 +68,7 @@ class Source:
 
 def about_file(path: Path) -> About:
     """Hash a file, by SHA-256 and as git does (SHA-1 over a header and the content)."""
-    size = path.stat().st_size
+    size = regular_file(path).stat().st_size
     sha256, git_blob = hashlib.sha256(), hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from dferc.core.errors import InputError
+from dferc.core.files import regular_file
 from dferc.importing.corpora import IEMOCAP, MELD, MELD_SPLITS
 from dferc.importing.readers.tables import read_npz
 from dferc.importing.source import About, Source, about_file, clean_text
@@ -32,7 +33,7 @@ def read_transcripts(folder: Path) -> Source:
 
 def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
     """Return (dialogue, utterance, row) of one CSV, sorted; in UTF-8 or cp1252."""
-    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    data = regular_file(path).read_bytes().removeprefix(b"\xef\xbb\xbf")
     text = "\n".join(str(clean_text(line)) for line in data.replace(b"\r\n", b"\n").split(b"\n"))
     rows = []
     reader = csv.DictReader(text.split("\n"))
@@ -61,7 +62,7 @@ def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
 
 def read_ids(path: Path) -> Source:
     """Read IEMOCAP's utterance ids in order: a text file with one per line, or MERBench's label_6way.npz."""
-    if path.suffix == ".npz":
+    if regular_file(path).suffix == ".npz":
         corpus = read_npz(path).get("whole_corpus")
         content = corpus.item() if corpus is not None and corpus.size == 1 and corpus.dtype == object else None
         ids = [str(clean_text(key)) for key in content] if isinstance(content, dict) else []
