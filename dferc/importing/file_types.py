@@ -48,7 +48,10 @@ def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ..
                 return read_frames(opened, about_file(path))
             return _from_table("HDF5", tables.read_hdf5(opened), about_file(path), corpus, classes)
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
-        return _from_table("safetensors", tables.read_safetensors(path), about_file(path), corpus, classes)
+        about, table = about_file(path), tables.read_safetensors(path)
+        if not set(NAMES["dialogue"]) & set(table) and not vectors_by_id(table, about):
+            raise foreign.describe_tensors(path, {name: tensor.shape for name, tensor in table.items()})
+        return _from_table("safetensors", table, about, corpus, classes)
     if start.startswith(b"\x93NUMPY"):
         content, about = tables.read_npy(path), about_file(path)
         return recognise(content.item() if content.size == 1 else content.tolist(), about, layer, classes)

@@ -12,7 +12,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import regular_file
 from dferc.importing.corpora import KNOWN_FILES
 from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
-from dferc.store.rows import Note
+from dferc.store.rows import Note, Utterances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,7 @@ class Source:
     """[D] float32 by modality and utterance id, in files that know utterances and no dialogues."""
     problems: tuple[tuple[str, str, str], ...] = ()  # (where, problem, consequence)
     notes: tuple[Note, ...] = ()  # repairs, for the protocol card
+    rows: Utterances | None = None  # all of the utterances, where `prepare` has listed them
 
     @property
     def path(self) -> Path:

@@ -5,6 +5,7 @@ Nothing in them is run, and no more is read than their headers.
 
 import bz2
 import contextlib
+import io
 import json
 import lzma
 import pickle
@@ -12,6 +13,7 @@ import pickletools
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +24,7 @@ from dferc.core.errors import InputError, listed
 from dferc.importing.readers.inert import describe_pickle
 from dferc.store.closed import DAMAGE, open_hdf5
 
+INFLATED_BYTES = 4 << 20  # of the start of a compressed file, which is described only
 TORCH_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)[:-1]  # begins the files of torch.save before 1.6
 
 _UNPACK = "Unpack it, and give the file in it"
@@ -69,9 +72,9 @@ def refuse_foreign(path: Path, start: bytes) -> None:
     for magic, opener in ((b"\x1f\x8b", None), (b"BZh", bz2.BZ2Decompressor), (b"\xfd7zXZ\x00", lzma.LZMADecompressor)):
         if start.startswith(magic):
             name = {b"\x1f": "gzip", b"B": "bzip2", b"\xfd": "xz"}[magic[:1]]
-            raise refusal(path, f"compressed with {name}{_inside(_inflate(start, opener))}", _UNPACK)
-    if start[:1] == b"\x78" and (content := _inflate(start, None)):
-        raise refusal(path, f"compressed with zlib{_inside(content)}", "joblib.load(…) reads it where you trust it")
+            raise refusal(path, f"compressed with {name}{_inside(path, opener)}", _UNPACK)
+    if start[:1] == b"\x78" and (inside := _inside(path, None)):
+        raise refusal(path, f"compressed with zlib{inside}", f"`joblib.load` reads it, where you trust it. {_TO_NPZ}")
     if start.startswith(TORCH_MAGIC):
         raise _torch(path, _pickle_after_magic(path))
     if start.startswith((b"MATLAB 7.3", b"MATLAB 5.0")):
@@ -126,6 +129,13 @@ def describe_npy(path: Path, shape: tuple, dtype: np.dtype) -> InputError:
     return refusal(path, what, remedy)
 
 
+def describe_tensors(path: Path, shapes: Mapping[str, tuple]) -> InputError:
+    """Return the refusal of a safetensors file that is neither a table nor vectors by id."""
+    what = f"a safetensors file with {listed(f'{name!r:.60} {shape}' for name, shape in shapes.items()) or 'nothing'}"
+    remedy = "It has no column `dialogue`, and cannot hold text. Save it as .npz with `dialogue`, `emotion` and `split`"
+    return refusal(path, what, remedy)
+
+
 def refusal(path: Path, what: str, remedy: str) -> InputError:
     """Return the error that names a file for what it is, and the way to convert it."""
     return InputError(
@@ -174,21 +184,22 @@ def _shape_of(item: h5py.Dataset | h5py.Group) -> str:
     return str(item.shape[::-1]) if isinstance(item, h5py.Dataset) and item.shape else "(struct or other)"
 
 
-def _inflate(data: bytes, opener: type | None) -> bytes:
-    """Return the first bytes of compressed data, at most as many as are looked at."""
+def _inside(path: Path, opener: type | None) -> str:
+    """Return what the start of a compressed file (None: by gzip or zlib) shows of its content, in words."""
+    with open(path, "rb") as file:
+        data = file.read(INFLATED_BYTES)
+    content = b""
     with contextlib.suppress(zlib.error, OSError, EOFError, lzma.LZMAError, ValueError):
         if opener is None:
-            return zlib.decompressobj(wbits=47).decompress(data, 512)  # 47: gzip or zlib, by the header
-        return opener().decompress(data, 512)
-    return b""
-
-
-def _inside(content: bytes) -> str:
+            content = zlib.decompressobj(wbits=47).decompress(data, INFLATED_BYTES)  # 47: gzip or zlib, by the header
+        else:
+            content = opener().decompress(data, INFLATED_BYTES)
     if content[257:262] == b"ustar":
         return ", a tar archive inside"
-    if content[:1] == b"\x80":
-        return ", a pickle inside" + (", written by joblib" if b"joblib" in content else "")
-    return ""
+    if content[:1] != b"\x80":
+        return ""
+    words = describe_pickle(io.BytesIO(content))
+    return f", a pickle inside{' of joblib' if b'joblib' in content[:4096] else ''}{f' with {words}' if words else ''}"
 
 
 def _text_of(start: bytes) -> str | None:

@@ -18,6 +18,9 @@ from dferc.store.closed import DAMAGE, ClosedHdf5, MemoryLimit
 MAX_OBJECTS = 16  # arrays of objects in a file: each is read by a process of its own
 MEMBER_BYTES = 128  # least bytes of a file for each member of its .npz
 
+SAFETENSORS_DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
+"""Those that numpy has."""
+
 _A_TABLE = "Expected a table with one row per utterance (see `dferc import --help`)."
 _DAMAGED = (*DAMAGE, zipfile.BadZipFile, zlib.error)
 
@@ -109,13 +112,13 @@ def _npy_array(data: bytes, where: str, shape: tuple, fortran: bool, dtype: np.d
 
 
 @contextlib.contextmanager
-def refuse_damage(path: Path, expected: str) -> Iterator[None]:
-    """Turn every way in which a file can be damaged into one readable message."""
+def refuse_damage(path: Path, expected: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn every way in which a file can be damaged, and these errors, into one readable message."""
     try:
         yield
     except InputError:
         raise
-    except _DAMAGED as error:
+    except (*_DAMAGED, *errors) as error:
         raise InputError(
             f"{path} is not {expected} (truncated?): {error!s:.300}. Get it again, or make it anew."
         ) from None
@@ -146,19 +149,16 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a safetensors file, by name."""
     from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(path, framework="pt") as file:  # numpy has no bfloat16
-            limit, tensors = MemoryLimit(path), {}
-            for name in file.keys():
-                tensor = file.get_tensor(name)
-                tensor = tensor.float() if tensor.dtype.is_floating_point and tensor.dtype.itemsize < 4 else tensor
-                limit.charge_array(tuple(tensor.shape), np.dtype("f4"), f"{path}, {name!r:.60}")
-                tensors[name] = tensor.numpy()
-            return tensors
-    except (SafetensorError, *_DAMAGED) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is not readable safetensors (truncated?): {error!s:.300}. Get it again.") from None
+    with refuse_damage(path, "readable safetensors", SafetensorError), safe_open(path, framework="numpy") as file:
+        limit, tensors = MemoryLimit(path), {}
+        for name in file.keys():
+            where, part = f"{path}, {name:.60}", file.get_slice(name)
+            if part.get_dtype() not in SAFETENSORS_DTYPES:
+                known = ", ".join(SAFETENSORS_DTYPES)
+                raise InputError(f"{where}: of the type {part.get_dtype()}; expected {known}. Save it as float32.")
+            limit.charge_array(tuple(part.get_shape()), np.dtype("f4"), where)
+            tensors[name] = file.get_tensor(name)
+        return tensors
 
 
 def read_parquet(path: Path) -> dict[str, np.ndarray]:
