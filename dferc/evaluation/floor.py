@@ -14,7 +14,7 @@ from dferc.core.errors import InputError
 from dferc.core.metrics import score_labels
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
-from dferc.training.data import training_statistics
+from dferc.training.data import unit_of
 
 GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C, the inverse of the regularisation's strength
 FEW = 30  # labelled utterances of a split below which its score means little: one is more than three hundredths
@@ -74,8 +74,10 @@ def _score(model: LogisticRegression, features_ND: np.ndarray, corpus: CachedCor
 def _z_score(corpus: CachedCorpus, modality: str) -> np.ndarray:
     """Scale [N, D] to units of the present training rows' standard deviation; absent rows are zeros."""
     features = corpus.modalities[modality]
-    if not (features.present & (corpus.utterances.split == "train")).any():
+    training = features.features[features.present & (corpus.utterances.split == "train")].astype(np.float64)
+    if not len(training):
         return np.zeros((len(features.features), 0))
-    mean_D, scale_D, varies_D = training_statistics(corpus, modality)
-    scaled_ND = (features.features - mean_D) / np.where(varies_D, scale_D, 1.0)
+    scale_D = training.std(axis=0)
+    varies_D = scale_D > 1e-8 * unit_of(training)
+    scaled_ND = (features.features - training.mean(axis=0)) / np.where(varies_D, scale_D, 1.0)
     return np.where(features.present[:, None], scaled_ND, 0.0)

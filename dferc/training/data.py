@@ -14,7 +14,7 @@ from dferc.core.errors import InputError, listed
 from dferc.model.lstm import Layout
 from dferc.store.rows import CachedCorpus, Features
 
-MIN_VARIATION = 1e-6  # standard deviation as a share of the mean: float32 itself keeps 6e-8
+MIN_VARIATION = 1e-6  # least standard deviation, as a share of the values' size: float32 keeps 6e-8
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 
@@ -63,16 +63,22 @@ def training_statistics(corpus: CachedCorpus, modality: str) -> tuple[np.ndarray
     """Return mean [D], standard deviation [D], and which features vary [D] over the present training rows.
 
     A feature that hardly varies in training carries nothing, and dividing by its scale would blow up noise. "Hardly" is
-    relative to the feature's own size, so that units make no difference.
+    a millionth of the feature's mean, or of the modality's unit: openSMILE has features that differ by rounding only.
     """
     features = corpus.modalities[modality]
     rows = features.features[(corpus.utterances.split == "train") & features.present].astype(np.float64)
     if len(rows) == 0:
         rows = np.stack([-np.ones(features.width), np.ones(features.width)])
-    mean_D = rows.mean(axis=0)
+    mean_D, unit = rows.mean(axis=0), unit_of(rows)
     rows -= mean_D  # in place, as all of the next: MELD's text alone has 80 MB in double precision
     deviation_D = np.sqrt(np.square(rows, out=rows).mean(axis=0))
-    return mean_D, deviation_D, deviation_D > np.maximum(SMALLEST_SCALE, MIN_VARIATION * np.abs(mean_D))
+    least_D = np.maximum(SMALLEST_SCALE, MIN_VARIATION * np.maximum(unit, np.abs(mean_D)))
+    return mean_D, deviation_D, deviation_D > least_D
+
+
+def unit_of(rows_ND: np.ndarray) -> float:
+    """Return the size of the values, as their root mean square; 1 for larger ones."""
+    return min(1.0, float(np.sqrt(np.vdot(rows_ND, rows_ND) / max(1, rows_ND.size))))
 
 
 def describe_unvarying(corpus: CachedCorpus, modalities: Sequence[str]) -> list[str]:
