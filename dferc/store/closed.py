@@ -26,10 +26,12 @@ DAMAGE = (
 """Errors by which h5py reports a damaged file."""
 
 MAX_DEPTH = 16  # groups within groups; HDF5 itself recurses, and thousands would exhaust the C stack
+SPARE_ROWS, ROW_BYTES = 20_000, 16  # rows of a file: so many, and one for so many of its bytes
 TEXT_BYTES = 64  # least memory of a text in Python
 COLUMN_BYTES = 32  # memory of a number in a column, which becomes a Python object
 DEFLATE_MOST = 1032  # times that deflate can shrink anything, by its format
 
+_REFERENCE = np.dtype([("length", "<u4"), ("place", "V12")])  # of a text in the file
 _DEFLATE, _SHUFFLE, _FLETCHER, _LZF = (
     h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF,
 )  # fmt: skip
@@ -51,8 +53,18 @@ class MemoryLimit:
                 f"most {self.allowed >> 20} MiB are expected. If it is what it says, save it without compression."
             )
 
+    def charge_rows(self, rows: int, where: str) -> None:
+        """Refuse more rows than can differ from each other in a file of this size."""
+        most = SPARE_ROWS + self.bytes // ROW_BYTES
+        if rows > most:
+            raise InputError(
+                f"{where}: {rows} rows in a file of {self.bytes} bytes; at most {most} are expected. If it is what it "
+                "says, save it without compression."
+            )
+
     def charge_array(self, shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
         """Take what an array fills here: features as float32, the values of a column as Python objects."""
+        self.charge_rows(shape[0] if shape else 1, where)
         is_text = dtype.kind in "SUO"
         each = TEXT_BYTES + dtype.itemsize if is_text else max(dtype.itemsize, 4 if len(shape) > 1 else COLUMN_BYTES)
         self.charge(math.prod(shape) * each, where)
@@ -165,11 +177,19 @@ class ClosedHdf5:
                 raise InputError(f"{self.path}, {dataset.name}: texts of the shape {dataset.shape}; expected [N].")
             yield 0, np.atleast_1d(dataset[()]).ravel().tolist()
             return
-        step = max(1, self.limit.left // self.limit.bytes)
+        step = len(dataset) if self._text_size(dataset) <= self.limit.left else self.limit.left // self.limit.bytes
+        step = max(1, step)
         for start in range(0, len(dataset), step):
             block = dataset[start : start + step].tolist()
-            self.limit.charge(sum(map(len, block)), f"{self.path}, {dataset.name}")
+            self.limit.charge(sum(map(len, block)), f"{self.path}, {dataset.name[1:]}")
             yield start, block
+
+    def _text_size(self, dataset: h5py.Dataset) -> float:
+        """Return the bytes of all texts, as their references state; infinite where these are not in one place."""
+        offset, width, count = dataset.id.get_offset(), dataset.id.get_type().get_size(), len(dataset)
+        if offset is None or width != _REFERENCE.itemsize or offset + width * count > self.limit.bytes:
+            return math.inf
+        return float(np.fromfile(self.path, _REFERENCE, count, offset=offset)["length"].sum(dtype=np.float64))
 
 
 @contextlib.contextmanager

@@ -114,7 +114,7 @@ def describe_pickle(file: BinaryIO) -> str:
             keys = [key for key in pairs[::2] if isinstance(key, (str, bytes, int))]
             content = dict(zip(keys, pairs[1::2])) if len(keys) == len(pairs[::2]) else content
     with contextlib.suppress(Exception):  # the shapes are the file's own and may be anything
-        return _describe(content, top=True)
+        return _describe(content, top=True) if content else ""
     return ""
 
 

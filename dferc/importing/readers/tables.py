@@ -35,7 +35,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         _verify_members(path, members, limit)
         arrays, objects = {}, 0
         for info in members:
-            name, data = info.filename.removesuffix(".npy"), archive.read(info)
+            name = info.filename.removesuffix(".npy")
+            with archive.open(info) as member:
+                data = member.read(info.file_size)  # without a number, zipfile inflates whatever there is
             where = f"{path}, {info.filename:.100}"
             shape, fortran, dtype, offset = _npy_header(data, where)
             if dtype.hasobject:
@@ -173,6 +175,7 @@ def read_parquet(path: Path) -> dict[str, np.ndarray]:
     try:
         file = parquet.ParquetFile(path)
         groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+        MemoryLimit(path).charge_rows(file.metadata.num_rows, str(path))
         MemoryLimit(path).charge(sum(group.total_byte_size for group in groups), str(path))
         table = file.read()
     except (pyarrow.ArrowException, OSError) as error:
