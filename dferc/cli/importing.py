@@ -46,6 +46,10 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
               MultiEMO: Speakers, TextFeatures, AudioFeatures, VisualFeatures, given together
               M3ED                                                          10-list
     frames    MMIN, IF-MMIN, CIF-MMIN: HDF5, a dataset [T, D] per utterance, averaged; with a pickle that has the labels
+    MELD      its own features ([train, dev, test] of vectors by utterance) and data_emotion.p
+    MMSA      MOSI, MOSEI, SIMS (train, valid, test): frames by clip, averaged
+    vectors   by utterance id: a pickle, .npz, HDF5 or safetensors. Labels from --transcripts, or from what `prepare`
+              left in features/CORPUS/
     tables    .npz, HDF5, Parquet (needs pyarrow): one row per utterance.
               `text`, `audio`, `visual` [N, D]: what there is of them (or `features`, with --text FILE …)
               `dialogue`, `emotion`, `split`; if there: `utterance`, `speaker`, `sentence`
@@ -67,7 +71,7 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
         raise click.UsageError("Give at least one FILE, or --text, --audio or --visual FILE.")
     from dferc.importing.file_types import read_source
     from dferc.importing.join import join, refuse_overwriting, write_import
-    from dferc.importing.transcripts import read_ids, read_transcripts
+    from dferc.importing.transcripts import read_ids, read_prepared, read_transcripts
 
     if corpus:
         refuse_overwriting(features / corpus, replace)
@@ -75,6 +79,9 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
     sources = {path: read_source(path, layer, corpus, names) for path in paths}
     guides = [read(path) for read, path in ((read_transcripts, transcripts), (read_ids, ids)) if path]
     chosen = {modality: sources[path] for modality, path in named.items()}
+    known = corpus or next((source.corpus for source in sources.values() if source.corpus), "")
+    if known and not any(source.labels for source in (*sources.values(), *guides)):
+        guides += [prepared] if (prepared := read_prepared(features / known)) else []
     imported = join(list(sources.values()), chosen, guides, corpus)
     folder = features / imported.corpus.utterances.corpus
     refuse_overwriting(folder, replace)

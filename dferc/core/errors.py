@@ -12,3 +12,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'full'?"` where a known name is close to `name`, else an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def listed(items: Iterable[object], most: int = 20) -> str:
+    """Return items separated by commas, at most `most` of them, then how many there are in all."""
+    items = list(items)
+    return ", ".join(map(str, items[:most])) + (f", … ({len(items)} in all)" if len(items) > most else "")

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 from dferc.core.files import write_atomically
@@ -27,7 +27,8 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
 def write_table(path: str | Path, rows: Iterable, kind: type) -> None:
     """Write rows of one dataclass; zero rows have their header."""
     # All text is quoted: csv.writer before Python 3.13 leaves a lone carriage return bare, which breaks the row.
-    _write(path, [field.name for field in fields(kind)], map(asdict, rows), csv.QUOTE_NONNUMERIC)
+    names = [field.name for field in fields(kind)]
+    _write(path, names, ({name: getattr(row, name) for name in names} for row in rows), csv.QUOTE_NONNUMERIC)
 
 
 def _write(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], quoting: int) -> None:

@@ -12,7 +12,7 @@ from dferc.engine import Workers
 from dferc.evaluation.evaluate import SCORED, evaluate, zero_f1
 from dferc.evaluation.files import mean_and_spread, write_evaluation
 from dferc.store.hdf5 import read_corpus
-from dferc.training.display import SweepTable, show_settings, show_sweep
+from dferc.training.display import SweepTable, show_settings, show_sweep, show_unvarying
 from dferc.training.resume import remove_abandoned
 from dferc.training.run import refuse_other_settings
 from dferc.training.sweep import Sweep, finish_variant, perform, place, refuse_failures, status_folder
@@ -29,6 +29,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
         verify_writable(sweep.train_folder(variant))
     show_sweep(sweep, workers)
     show_settings(sweep.settings, device)
+    show_unvarying(corpus, tuple(corpus.modalities))
     missing = {variant: set(sweep.seeds) for variant in sweep.variants}
     failures, metrics, notes = {}, {}, []
     with status_folder(sweep) as status, SweepTable(sweep, Path(status)) as table:

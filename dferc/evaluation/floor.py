@@ -14,6 +14,7 @@ from dferc.core.errors import InputError
 from dferc.core.metrics import score_labels
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
+from dferc.training.data import unit_of
 
 GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C, the inverse of the regularisation's strength
 FEW = 30  # labelled utterances of a split below which its score means little: one is more than three hundredths
@@ -77,5 +78,6 @@ def _z_score(corpus: CachedCorpus, modality: str) -> np.ndarray:
     if not len(training):
         return np.zeros((len(features.features), 0))
     scale_D = training.std(axis=0)
-    scaled_ND = (features.features - training.mean(axis=0)) / np.where(scale_D > 1e-8, scale_D, 1.0)
+    varies_D = scale_D > 1e-8 * unit_of(training)
+    scaled_ND = (features.features - training.mean(axis=0)) / np.where(varies_D, scale_D, 1.0)
     return np.where(features.present[:, None], scaled_ND, 0.0)

@@ -1,57 +1,76 @@
 """Any feature file -> `Source`; the file type is detected from the first bytes, and from the content."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import numpy as np
+
 from dferc.core.errors import InputError
-from dferc.importing.columns import read_columns
+from dferc.core.files import regular_file
+from dferc.importing.by_utterance import has_frames, read_frames, read_vectors, vectors_by_id
+from dferc.importing.columns import MODALITY_NAMES, NAMES, read_columns
 from dferc.importing.corpora import CORPORA
-from dferc.importing.frames import has_frames, read_frames
 from dferc.importing.layouts import recognise
+from dferc.importing.readers import foreign, tables
 from dferc.importing.readers.pickles import read_pickle
-from dferc.importing.readers.tables import read_hdf5, read_npz, read_parquet
-from dferc.importing.source import Source, about_file
+from dferc.importing.source import About, Source, about_file
+from dferc.store.closed import open_hdf5
 
-TABLES = {b"PK\x03\x04": ("npz", read_npz), b"\x89HDF": ("HDF5", read_hdf5), b"PAR1": ("Parquet", read_parquet)}
-"""By a file's first four bytes."""
-
-OTHERS = {
-    b"\x93NUM": "a .npy: one array, which does not show what it is of",
-    b"Rar!": "a RAR archive",
-    b"%PDF": "a PDF",
-    b"vers": "a pointer of git LFS, not the file itself (`git lfs pull` gets that)",
-    **dict.fromkeys((b"\x1f\x8b\x08\x00", b"\x1f\x8b\x08\x08"), "compressed with gzip"),
-    **dict.fromkeys((b"<!DO", b"<htm"), "a web page, such as a server sends in place of a file"),
-}
-"""Files that people give by mistake, likewise. Anything else is read as a pickle."""
+START_BYTES = 4096
 
 
 def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ...] = ()) -> Source:
-    """Read and recognise one feature file; `layer` is of COSMIC's pickles, `corpus` and `classes` are for tables."""
-    with open(path, "rb") as file:
-        start = file.read(60)
-    if start[:4] in OTHERS:
-        raise InputError(
-            f"{path} is {OTHERS[start[:4]]}; expected a pickle, .npz, HDF5 or Parquet file. `dferc import --help` "
-            "lists what is recognised."
-        )
-    name, read = TABLES.get(start[:4], ("", None))
-    if name == "HDF5" and has_frames(path):
-        return read_frames(path, about_file(path))
-    if read is not None:
-        table = replace(about_file(path), layout=f"{name} table, one row per utterance")
-        return read_columns(read(path), table, corpus if corpus in CORPORA else "", classes)
+    """Read and recognise one feature file.
+
+    Args:
+        path: a regular file; its name does not matter.
+        layer: text layer of COSMIC's pickles, or `mean`.
+        corpus: name of a known corpus, for tables.
+        classes: class names in order, for tables and MMSA.
+
+    Raises:
+        InputError: it is of another kind, damaged, larger than it says, or contradicts itself.
+    """
+    with open(regular_file(path), "rb") as file:
+        start = file.read(START_BYTES)
+    foreign.refuse_foreign(path, start)
+    corpus = corpus if corpus in CORPORA else ""
+    if start.startswith(b"PK\x03\x04"):
+        return _from_table("npz", tables.read_npz(path), about_file(path), corpus, classes)
+    if start.startswith(b"PAR1"):
+        return _from_table("Parquet", tables.read_parquet(path), about_file(path), corpus, classes)
+    if start.startswith(b"\x89HDF") or h5py.is_hdf5(path):  # which may have a user block before it
+        with tables.refuse_damage(path, "readable HDF5"), open_hdf5(path) as opened:
+            if has_frames(opened):
+                return read_frames(opened, about_file(path))
+            return _from_table("HDF5", tables.read_hdf5(opened), about_file(path), corpus, classes)
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        about, table = about_file(path), tables.read_safetensors(path)
+        if not set(NAMES["dialogue"]) & set(table) and not vectors_by_id(table, about):
+            raise foreign.describe_tensors(path, {name: tensor.shape for name, tensor in table.items()})
+        return _from_table("safetensors", table, about, corpus, classes)
+    if start.startswith(b"\x93NUMPY"):
+        content, about = tables.read_npy(path), about_file(path)
+        return recognise(content.item() if content.size == 1 else content.tolist(), about, layer, classes)
     try:
         with ThreadPoolExecutor(1) as pool:  # hashed here while another process reads
             about = pool.submit(about_file, path)
             content = read_pickle(path)
     except InputError as error:
-        # A pickle of protocol 0 looks like text as well, but is not refused.
-        if start and all(byte >= 0x80 or chr(byte).isprintable() or chr(byte) in "\r\n\t" for byte in start):
-            line = str(start, "utf-8", "replace").splitlines()[0]
-            raise InputError(
-                f"{error}. It begins with the text {line!r}; expected a pickle, .npz, HDF5 or Parquet file of features."
-            ) from None
-        raise
-    return recognise(content, about.result(), layer)
+        if start:
+            foreign.refuse_text(path, start)  # a pickle of protocol 0 looks like text as well, but is not refused
+        raise InputError(f"{str(error).rstrip('.')}.{foreign.describe_refused(path)}") from None
+    return recognise(content, about.result(), layer, classes)
+
+
+def _from_table(
+    kind: str, table: Mapping[str, np.ndarray], about: About, corpus: str, classes: tuple[str, ...]
+) -> Source:
+    """Return a table's rows, or vectors by utterance id where its names are ids and not those of columns."""
+    known = {name for names in (*NAMES.values(), *MODALITY_NAMES.values()) for name in names}
+    if not known & {name.lower() for name in table} and (vectors := vectors_by_id(table, about)):
+        return read_vectors(vectors, replace(about, layout=f"{kind}, a vector by utterance id"))
+    return read_columns(table, replace(about, layout=f"{kind} table, one row per utterance"), corpus, classes)

@@ -1,5 +1,6 @@
 """Several sources, one corpus: labels and splits from one file, each modality from the file that has it."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,12 +29,13 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
 
     Guides are transcripts or id lists: they name utterances, and hold labels where no source does.
     """
-    paths = ", ".join(str(source.path) for source in sources)
+    paths = "; ".join(f"{source.path} ({_contents(source)})" for source in sources)
     base = next((source for source in (*sources, *guides) if source.labels and source.splits), None)
     if base is None:
         raise InputError(
-            f"{paths}: none has labels and splits. Add a file that does (such as MultiEMO's Speakers.pkl, or "
-            "MMGCN's IEMOCAP_features.pkl), a table with the columns emotion and split, or --transcripts for MELD."
+            f"{paths}: none has labels and splits. Add a file that does (such as MELD's data_emotion.p, MultiEMO's "
+            "Speakers.pkl, or MMGCN's IEMOCAP_features.pkl), a table with the columns emotion and split, --transcripts "
+            "for MELD, or --corpus of a corpus that `prepare` has read."
         )
     for source in (*sources, *guides):
         if base.corpus and source.corpus and source.corpus != base.corpus:
@@ -42,7 +44,7 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
                 "cannot be joined. Give files of one corpus."
             )
     problems = [Problem(where, str(base.path), *what) for where, *what in base.problems]
-    utterances = name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
+    utterances = base.rows or name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
     taken = _choose(sources, chosen)
     if not taken:
         raise InputError(f"{paths}: no features of text, sound or pictures.")
@@ -51,6 +53,16 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
     }
     corpus = CachedCorpus(utterances=utterances, modalities=features)
     return Imported(corpus=corpus, sources={"labels": base} | taken, problems=problems)
+
+
+def _contents(source: Source) -> str:
+    """Return a file's layout, its features with their widths, and the first of its ids, in words."""
+    parts = [source.about.layout] if source.about.layout else []
+    for modality in source.modalities:
+        mapping = source.features.get(modality) or source.vectors[modality]
+        what = "features" if modality == "?" else modality
+        parts.append(f"{what} {source.width(modality)} wide of {len(mapping)}, such as {next(iter(mapping)):.40}")
+    return ", ".join(parts) or "no features"
 
 
 def _choose(sources: Sequence[Source], chosen: dict[str, Source]) -> dict[str, Source]:
@@ -81,8 +93,11 @@ def _choose(sources: Sequence[Source], chosen: dict[str, Source]) -> dict[str, S
 
 
 def refuse_overwriting(folder: Path, replace_it: bool) -> None:
-    """Raise InputError if there are features already, which may have taken hours, unless they are to be replaced."""
-    existing = [name for name in (f"{stem}.h5" for stem in ("utterances", *MODALITIES)) if (folder / name).exists()]
+    """Raise InputError if there are features already, which may have taken hours, unless they are to be replaced.
+
+    The list of utterances alone, as `prepare` leaves it, has no features.
+    """
+    existing = [f"{modality}.h5" for modality in MODALITIES if (folder / f"{modality}.h5").exists()]
     if existing and not replace_it:
         raise InputError(
             f"{folder} has {', '.join(existing)} already. `--replace` removes them for what is imported; `--corpus "
@@ -91,11 +106,27 @@ def refuse_overwriting(folder: Path, replace_it: bool) -> None:
 
 
 def write_import(folder: Path, imported: Imported) -> None:
-    """Write utterances.h5, a file per modality, and problems.csv; modality files of an earlier import are removed."""
-    write_utterances(folder / "utterances.h5", imported.corpus.utterances)
-    for modality in MODALITIES:
-        if modality in imported.corpus.modalities:
-            write_features(folder / f"{modality}.h5", imported.corpus.modalities[modality])
-        else:
-            (folder / f"{modality}.h5").unlink(missing_ok=True)
-    write_table(folder / IMPORT_PROBLEMS, imported.problems, Problem)
+    """Write utterances.h5, a file per modality, and problems.csv; modality files of an earlier import are removed.
+
+    All are written beside the folder first, then renamed: on a full disk nothing in the folder has changed.
+    """
+    beside = folder.with_name(f".{folder.name}.import")
+    shutil.rmtree(beside, ignore_errors=True)  # left by a killed import
+    try:
+        write_utterances(beside / "utterances.h5", imported.corpus.utterances)
+        for modality, features in imported.corpus.modalities.items():
+            write_features(beside / f"{modality}.h5", features)
+        write_table(beside / IMPORT_PROBLEMS, imported.problems, Problem)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for modality in MODALITIES:
+                (folder / f"{modality}.h5").unlink(missing_ok=True)
+            for file in beside.iterdir():
+                file.replace(folder / file.name)
+        except OSError as error:
+            raise InputError(
+                f"{folder} could not be replaced ({error}), and may hold files of both imports, which are refused "
+                "together. May you write there? Then import again with --replace."
+            ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

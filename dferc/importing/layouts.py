@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, listed
+from dferc.importing import by_utterance
 from dferc.importing.corpora import IEMOCAP, M3ED, MELD
 from dferc.importing.dialogues import ROBERTA, corpus_of, read_one_modality, read_parts
 from dferc.importing.source import About, Source, clean_text, kind, text_of, vector_of
@@ -55,24 +56,44 @@ LAYOUTS = (
 ONE_MODALITY = "dictionary of dialogues, as MultiEMO's TextFeatures, AudioFeatures and VisualFeatures"
 
 
-def recognise(content: object, about: About, layer: str) -> Source:
-    """Turn an unpickled feature file into dialogues; `layer` is one of COSMIC's four text layers, or their mean."""
+def recognise(content: object, about: About, layer: str, classes: tuple[str, ...] = ()) -> Source:
+    """Turn an unpickled feature file into dialogues, or into vectors by utterance id.
+
+    `layer` is one of COSMIC's four text layers, or their mean; `classes` are class names in order, for MMSA.
+    """
     parts = list(content) if isinstance(content, (tuple, list)) else []
     if isinstance(content, dict) and part_kind(content) == "vectors":
         return read_one_modality(content, replace(about, layout=ONE_MODALITY))
+    splits = by_utterance.by_split(content)
+    if by_utterance.is_mmsa(splits):
+        return by_utterance.read_mmsa(splits, about, classes)
+    if splits and (source := by_utterance.read_meld_features(splits, about)):
+        return source
+    if by_utterance.is_meld_data(content):
+        return by_utterance.read_meld_data(content, about)
+    if isinstance(content, dict) and (vectors := by_utterance.vectors_by_id(content, about)):
+        return by_utterance.read_vectors(vectors, about)
     layouts = [layout for layout in LAYOUTS if _fits(layout, parts)]
     if len(layouts) != 1:
-        seen = ", ".join(part_kind(part) for part in parts) if parts else kind(content)
-        keys = [key for part in parts if isinstance(part, dict) for key in list(part)[:1]]
-        seen += f" (dialogues such as {clean_text(keys[0]) or keys[0]!s:.40})" if keys else ""
         raise InputError(
-            f"{about.path}: no known layout: found {kind(content)}{': ' + seen if parts else ''}. "
-            f"Recognised are: {'; '.join(layout.name for layout in LAYOUTS)}; a {ONE_MODALITY}. "
+            f"{about.path}: no known layout: found {kind(content)}{_inside(content, parts)}. "
+            f"Recognised are: {'; '.join(layout.name for layout in LAYOUTS)}; a {ONE_MODALITY}; MELD's own features "
+            "and data_emotion.p; MMSA's train, valid, test; vectors by utterance id. "
             "For anything else write an .npz with one row per utterance (see `dferc import --help`)."
         )
     (layout,) = layouts
     named = f"{layout.name} ({layout.corpus})" + (f", text layer {layer}" if ROBERTA[0] in layout.parts else "")
     return read_parts(layout.corpus, dict(zip(layout.parts, parts)), replace(about, layout=named), layer)
+
+
+def _inside(content: object, parts: list) -> str:
+    """Return the kinds of a list's parts, or the keys of a dictionary with what they hold, in words."""
+    if isinstance(content, dict):
+        return ": " + listed(f"{str(clean_text(key) or key)[:40]!r} ({kind(value)})" for key, value in content.items())
+    keys = [key for part in parts[:20] if isinstance(part, dict) for key in list(part)[:1]]
+    seen = f" (dialogues such as {str(clean_text(keys[0]) or keys[0])[:40]})" if keys else ""
+    kinds = listed([part_kind(part) for part in parts[:20]] + [""] * max(0, len(parts) - 20))
+    return f": {kinds}{seen}" if parts else ""
 
 
 def part_kind(part: object) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError
+from dferc.core.files import regular_file
 from dferc.importing.corpora import KNOWN_FILES
 from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
-from dferc.store.rows import Note
+from dferc.store.rows import Note, Utterances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class Source:
     """[D] float32 by modality and utterance id, in files that know utterances and no dialogues."""
     problems: tuple[tuple[str, str, str], ...] = ()  # (where, problem, consequence)
     notes: tuple[Note, ...] = ()  # repairs, for the protocol card
+    rows: Utterances | None = None  # all of the utterances, where `prepare` has listed them
 
     @property
     def path(self) -> Path:
@@ -67,7 +69,7 @@ class Source:
 
 def about_file(path: Path) -> About:
     """Hash a file, by SHA-256 and as git does (SHA-1 over a header and the content)."""
-    size = path.stat().st_size
+    size = regular_file(path).stat().st_size
     sha256, git_blob = hashlib.sha256(), hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):

@@ -1,12 +1,14 @@
-"""Files that list the corpus's own utterances: MELD's CSVs, or a list of IEMOCAP's utterance ids."""
+"""Files that list the corpus's own utterances: MELD's CSVs, IEMOCAP's utterance ids, or utterances.h5 of `prepare`."""
 
 import csv
 from pathlib import Path
 
 from dferc.core.errors import InputError
-from dferc.importing.corpora import IEMOCAP, MELD, MELD_SPLITS
+from dferc.core.files import regular_file
+from dferc.importing.corpora import CORPORA, IEMOCAP, MELD, MELD_SPLITS
 from dferc.importing.readers.tables import read_npz
 from dferc.importing.source import About, Source, about_file, clean_text
+from dferc.store.hdf5 import IMPORT_PROBLEMS, read_utterances
 
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 
@@ -32,7 +34,7 @@ def read_transcripts(folder: Path) -> Source:
 
 def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
     """Return (dialogue, utterance, row) of one CSV, sorted; in UTF-8 or cp1252."""
-    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    data = regular_file(path).read_bytes().removeprefix(b"\xef\xbb\xbf")
     text = "\n".join(str(clean_text(line)) for line in data.replace(b"\r\n", b"\n").split(b"\n"))
     rows = []
     reader = csv.DictReader(text.split("\n"))
@@ -61,7 +63,7 @@ def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
 
 def read_ids(path: Path) -> Source:
     """Read IEMOCAP's utterance ids in order: a text file with one per line, or MERBench's label_6way.npz."""
-    if path.suffix == ".npz":
+    if regular_file(path).suffix == ".npz":
         corpus = read_npz(path).get("whole_corpus")
         content = corpus.item() if corpus is not None and corpus.size == 1 and corpus.dtype == object else None
         ids = [str(clean_text(key)) for key in content] if isinstance(content, dict) else []
@@ -76,3 +78,21 @@ def read_ids(path: Path) -> Source:
     if not utterances:
         raise InputError(f"{path}: no utterance ids; expected one per line, or MERBench's label_6way.npz.")
     return Source(about=about_file(path), corpus=IEMOCAP.name, utterances=utterances)
+
+
+def read_prepared(folder: Path) -> Source | None:
+    """Read the utterances, labels and splits that `prepare` left in features/<corpus>/; None where it did not."""
+    path = folder / "utterances.h5"
+    if not path.exists() or (folder / IMPORT_PROBLEMS).exists():  # of an earlier import
+        return None
+    rows = read_utterances(path)
+    columns: dict[str, dict[str, list]] = {name: {} for name in ("labels", "utterances", "speakers", "texts")}
+    splits = {}
+    values = (rows.emotion.tolist(), rows.utterance_id, rows.speaker, rows.text)
+    for dialogue, split, *row in zip(rows.dialogue_id, rows.split, *values):
+        splits[dialogue] = split
+        for column, value in zip(columns.values(), row):
+            column.setdefault(dialogue, []).append(value)
+    about = About(path=path, bytes=0, sha256="", git_blob="", layout="utterances of `prepare`")
+    name = rows.corpus if rows.corpus in CORPORA else ""
+    return Source(about=about, corpus=name, classes=rows.classes, splits=splits, rows=rows, **columns)

@@ -14,6 +14,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
+from dferc.store.closed import DAMAGE, ClosedHdf5, open_hdf5
 from dferc.store.rows import NUMBER_COLUMNS, TEXT_COLUMNS, CachedCorpus, Features, Note, Utterances
 from dferc.store.vocabulary import MODALITIES
 
@@ -80,41 +81,45 @@ def _write_strings(file: h5py.File, name: str, values: np.ndarray) -> None:
 
 def read_utterances(path: str | Path) -> Utterances:
     """Read and check utterances.h5."""
-    with _open(path, "utterances", "python -m pipeline.prepare") as file:
-        columns = {name: _strings(file[name]) for name in TEXT_COLUMNS}
-        columns |= {name: file[name][()] for name in NUMBER_COLUMNS}
+    with _open(path, "utterances", "python -m pipeline.prepare") as opened:
+        file = opened.file
+        columns = {name: opened.texts(name) for name in TEXT_COLUMNS}
+        columns |= {name: opened.read(name) for name in NUMBER_COLUMNS}
         utterances = Utterances(
-            corpus=str(file.attrs["corpus"]),
-            protocol=str(file.attrs["protocol"]),
-            classes=tuple(_strings(file["classes"])),
+            corpus=str(opened.attribute("corpus")),
+            protocol=str(opened.attribute("protocol")),
+            classes=tuple(opened.texts("classes")),
             **columns,
             # Older files lack these three.
-            media_group=file["media_group"][()] if "media_group" in file else None,
-            speaker_independent=bool(file.attrs.get("speaker_independent", False)),
-            notes=tuple(Note(**json.loads(note)) for note in _strings(file["notes"])) if "notes" in file else (),
+            media_group=opened.read("media_group") if "media_group" in file else None,
+            speaker_independent="speaker_independent" in file.attrs and bool(opened.attribute("speaker_independent")),
+            notes=tuple(Note(**json.loads(note)) for note in opened.texts("notes")) if "notes" in file else (),
         )
-        if file.attrs["rows_hash"] != utterances.rows_hash:
-            raise ValueError(f"its rows are not those it was written with ({file.attrs['rows_hash']})")
+        if (written := opened.attribute("rows_hash")) != utterances.rows_hash:
+            raise ValueError(f"its rows are not those it was written with ({written!s:.40})")
         return utterances
 
 
 def read_features(path: str | Path, modality: str) -> Features:
     """Read and check one modality's file."""
-    with _open(path, modality, f"python -m pipeline.extract_{modality}") as file:
-        values, identity = file["features"][()], json.loads(file.attrs["identity"])
-        if values.ndim != 2 or values.shape[1] != file.attrs["width"]:
-            raise ValueError(f"features of shape {values.shape}, but the attribute width is {file.attrs['width']}")
+    with _open(path, modality, f"python -m pipeline.extract_{modality}") as opened:
+        file = opened.file
+        values, identity = opened.read("features"), json.loads(opened.attribute("identity"))
+        if values.ndim != 2 or values.shape[1] != opened.attribute("width"):
+            raise ValueError(
+                f"features of shape {values.shape}, but the attribute width is {opened.attribute('width')}"
+            )
         if not isinstance(identity, dict):
-            raise ValueError(f"its identity is {identity!r}; expected an object")
+            raise ValueError(f"its identity is {identity!r:.100}; expected an object")
         return Features(
             modality=modality,
-            corpus=str(file.attrs["corpus"]),
+            corpus=str(opened.attribute("corpus")),
             features=values,
-            present=file["present"][()],
-            utterance_id=_strings(file["utterance_id"]),
+            present=opened.read("present"),
+            utterance_id=opened.texts("utterance_id"),
             identity=identity,
-            names=tuple(_strings(file["feature_names"])) if "feature_names" in file else (),
-            quality={name: column[()] for name, column in file.get("quality", {}).items()},
+            names=tuple(opened.texts("feature_names")) if "feature_names" in file else (),
+            quality={name: opened.read(name, file["quality"]) for name in file.get("quality", {}).keys()},
         )
 
 
@@ -162,34 +167,32 @@ def verify_rows(path: str | Path, features: Features, utterances: Utterances) ->
 
 
 @contextlib.contextmanager
-def _open(path: str | Path, kind: str, command: str) -> Iterator[h5py.File]:
+def _open(path: str | Path, kind: str, command: str) -> Iterator[ClosedHdf5]:
     """Open an HDF5 file of this schema and kind; every way it can be broken becomes one readable message."""
     path, maker = Path(path), _maker(path, f"`{command}` (or `dvc repro`)")
     again = f"Make it again with {maker}."
     if not path.exists():
         raise InputError(f"{path} is missing. Make it with {maker}, or copy it here.")
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path} is not a readable HDF5 file (truncated?): {error}. {again}") from None
-    with file:
-        schema, stored = file.attrs.get("schema"), file.attrs.get("kind")
-        if schema != SCHEMA or stored != kind:
-            raise InputError(
-                f"{path}: expected schema {SCHEMA} of kind {kind!r}, found schema {schema} of kind {stored!r}. {again}"
+        with open_hdf5(path) as opened:
+            schema, stored = (
+                opened.attribute(name) if name in opened.file.attrs else None for name in ("schema", "kind")
             )
-        try:
-            yield file
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is damaged or of another layout: {error}. {again}") from error
+            if schema != SCHEMA or stored != kind:
+                raise InputError(
+                    f"{path}: expected schema {SCHEMA} of kind {kind!r}, found schema {schema!s:.40} of kind "
+                    f"{stored!r:.40}. {again}"
+                )
+            yield opened
+    except InputError as error:
+        raise error if str(path) in str(error) else InputError(f"{path}: {error}") from None
+    except DAMAGE as error:
+        fault = "is damaged or of another layout"
+        if not h5py.is_hdf5(path):
+            fault = "is not a readable HDF5 file (truncated?)"
+        raise InputError(f"{path} {fault}: {error!s:.300}. {again}") from error
 
 
 def _maker(path: str | Path, command: str) -> str:
     """Return how a file is made again: by `command`, or by an import where its folder was imported."""
     return "`dferc import FILE… --replace`" if (Path(path).parent / IMPORT_PROBLEMS).exists() else command
-
-
-def _strings(dataset: h5py.Dataset) -> np.ndarray:
-    return dataset.asstr()[()].astype(object)

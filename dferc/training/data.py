@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, listed
 from dferc.model.lstm import Layout
 from dferc.store.rows import CachedCorpus, Features
+
+MIN_VARIATION = 1e-6  # least standard deviation, as a share of the values' size: float32 keeps 6e-8
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +33,10 @@ class Normalisation:
     @staticmethod
     def of(corpus: CachedCorpus, modalities: Sequence[str]) -> "Normalisation":
         """Measure the training split; a modality without a present training row is left unchanged."""
-        train = corpus.utterances.split == "train"
         mean, scale = {}, {}
         for name in modalities:
-            modality = corpus.modalities[name]
-            rows = modality.features[train & modality.present].astype(np.float64)
-            if len(rows) == 0:
-                rows = np.stack([-np.ones(modality.width), np.ones(modality.width)])
-            mean_D = rows.mean(axis=0)
-            rows -= mean_D  # in place, as all of the next: MELD's text alone has 80 MB in double precision
-            deviation = np.sqrt(np.square(rows, out=rows).mean(axis=0))
+            mean_D, deviation, varies = training_statistics(corpus, name)
             mean[name] = torch.from_numpy(mean_D.astype(np.float32))
-            # A feature that hardly varies in training carries nothing, and dividing by its scale would blow up noise.
-            varies = deviation > 1e-6 * np.maximum(1.0, np.abs(mean_D))
             scale[name] = torch.from_numpy(np.where(varies, deviation, 1.0).astype(np.float32))
         return Normalisation(mean, scale)
 
@@ -63,6 +57,42 @@ class Normalisation:
             part, _, name = key.partition(".")
             parts[part][name] = tensor
         return Normalisation(**parts)
+
+
+def training_statistics(corpus: CachedCorpus, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean [D], standard deviation [D], and which features vary [D] over the present training rows.
+
+    A feature that hardly varies in training carries nothing, and dividing by its scale would blow up noise. "Hardly" is
+    a millionth of the feature's mean, or of the modality's unit: openSMILE has features that differ by rounding only.
+    """
+    features = corpus.modalities[modality]
+    rows = features.features[(corpus.utterances.split == "train") & features.present].astype(np.float64)
+    if len(rows) == 0:
+        rows = np.stack([-np.ones(features.width), np.ones(features.width)])
+    mean_D, unit = rows.mean(axis=0), unit_of(rows)
+    rows -= mean_D  # in place, as all of the next: MELD's text alone has 80 MB in double precision
+    deviation_D = np.sqrt(np.square(rows, out=rows).mean(axis=0))
+    least_D = np.maximum(SMALLEST_SCALE, MIN_VARIATION * np.maximum(unit, np.abs(mean_D)))
+    return mean_D, deviation_D, deviation_D > least_D
+
+
+def unit_of(rows_ND: np.ndarray) -> float:
+    """Return the size of the values, as their root mean square; 1 for larger ones."""
+    return min(1.0, float(np.sqrt(np.vdot(rows_ND, rows_ND) / max(1, rows_ND.size))))
+
+
+def describe_unvarying(corpus: CachedCorpus, modalities: Sequence[str]) -> list[str]:
+    """Return a sentence for each modality that has features which do not vary in training."""
+    sentences = []
+    for name in modalities:
+        features, columns = corpus.modalities[name], np.flatnonzero(~training_statistics(corpus, name)[2])
+        if len(columns):
+            names = [features.names[column] for column in columns] if features.names else columns
+            sentences.append(
+                f"{name}: {len(columns)} of {features.width} features do not vary in training and carry "
+                f"nothing: {listed(names, 5)}"
+            )
+    return sentences
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import datetime
 import textwrap
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -19,7 +19,9 @@ from dferc.core.console import LINE_EVERY_S, console
 from dferc.core.device import Device
 from dferc.engine import Workers
 from dferc.settings.sections import Train
+from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES, SPLITS
+from dferc.training.data import describe_unvarying
 from dferc.training.sweep import Outcome, SeedRun, Sweep, read_status
 from dferc.training.task import Task
 
@@ -51,6 +53,13 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
         console.print(f"not used: {', '.join(absent)} (not in the variant, or in no training utterance)")
     for split in SPLITS:
         console.print(f"{split}: {_describe_split(task, split)}")
+    show_unvarying(task.corpus, task.variant.modalities)
+
+
+def show_unvarying(corpus: CachedCorpus, modalities: Sequence[str]) -> None:
+    """Print which features do not vary in training, so that training ignores them."""
+    for sentence in describe_unvarying(corpus, modalities):
+        console.print(sentence, markup=False)
 
 
 def show_settings(settings: Train, device: Device) -> None:

@@ -35,6 +35,7 @@ NUMBERS |= {"f2": "e", "f4": "f", "f8": "d"}
 """The code of `struct` for each numpy type that is a number."""
 
 MAX_NESTING = 32  # known layouts nest 5 deep: tuple, dict, dialogue, utterance, value
+SPARE_NODES, NODE_BYTES = 20_000, 16  # containers: so many, and one for so many bytes of the file
 SHORTEST_RUN = 17  # from so many values on, a list of Python floats is kept as float32, in an eighth of the memory
 WINDOW = 1 << 18  # bytes of the file that the unpickler gets at once: their floats fit into the processor's cache
 FloatRun = namedtuple("FloatRun", "offset count")  # float32 values in the output that replace the floats of a list
@@ -257,6 +258,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 def to_nodes(content: object, streams: Streams) -> dict:
     """Return plain data as the answer that the module's docstring describes. Refuse anything else."""
     nodes: list[list] = []
+    most = SPARE_NODES + streams.size // NODE_BYTES
     numbers: dict[int, int] = {}  # of nodes, by id: an object that stands in several places is one node
 
     def to_value(item: object, depth: int) -> object:
@@ -271,6 +273,8 @@ def to_nodes(content: object, streams: Streams) -> dict:
             if depth == MAX_NESTING:
                 raise Refused(f"nested more than {MAX_NESTING} deep, or a container that holds itself")
             node = to_node(item, depth + 1)  # which appends the nodes in it first
+            if len(nodes) > most:
+                raise Refused(f"more than {most} containers in {streams.size} bytes; features are in arrays")
             numbers[id(item)] = len(nodes)
             nodes.append(node)
         return [numbers[id(item)]]

@@ -49,7 +49,7 @@ def meld(tmp_path: Path, change=lambda parts: None) -> Path:
         (b"%PDF-1.7 not features", "is a PDF; expected a pickle"),
         (b"\x1f\x8b\x08\x00gzipped", "is compressed with gzip; expected a pickle"),
         (b"version https://git-lfs.github.com/spec/v1\n", "pointer of git LFS"),
-        (b"\x93NUMPY\x01\x00", "is a .npy"),
+        (b"\x93NUMPY\x01\x00", "is not a readable .npy (truncated?)"),
         (b"PK\x03\x04 cut", "is not a readable .npz"),
         (b"\x89HDF\r\n\x1a\ncut", "is not readable HDF5"),
         (b"PAR1cut", "is not readable Parquet"),
@@ -188,7 +188,7 @@ def test_faulty_frames_are_refused_with_their_utterance(tmp_path):
     assert "comparE.h5, Ses01F_impro01_M001: no frames [T, D]" in refused(tmp_path, labels, audio)
     with h5py.File(tmp_path / "comparE_mean_std.h5", "w") as file:
         file["1/mean"] = np.ones(130)
-    assert "no datasets at its top, only 1." in refused(tmp_path, labels, tmp_path / "comparE_mean_std.h5")
+    assert "no datasets at its top, only '1' (1 in it)." in refused(tmp_path, labels, tmp_path / "comparE_mean_std.h5")
 
 
 CSV = "Sr No.,Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\n1,Hi,Ann,joy,0,0\n"
@@ -315,10 +315,11 @@ def test_corpus_without_a_name_is_refused(tmp_path):
 
 
 def test_zip_of_something_else_is_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:  # as torch.save writes
-        archive.writestr("model/data.pkl", b"\x80\x02}.")
-    message = refused(tmp_path, tmp_path / "model.pt")
-    assert "model.pt is a zip of something else than .npy (model/data.pkl). Expected a table" in message
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
+        archive.writestr("model/a.csv", b"a,b")
+    message = refused(tmp_path, tmp_path / "model.zip")
+    assert "model.zip is a zip of something else than .npy ('model/a.csv'); expected a pickle" in message
+    assert "Unpack it" in message
 
 
 def test_inflated_npz_is_refused_before_it_is_read(tmp_path):

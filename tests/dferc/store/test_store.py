@@ -267,7 +267,7 @@ def test_file_of_something_else_is_refused(tmp_path):
             read(path)
         path.unlink()
         path.mkdir()
-        with pytest.raises(InputError, match="is not a readable HDF5 file"):
+        with pytest.raises(InputError, match="is a folder; expected a regular file"):
             read(path)
 
 
