@@ -58,8 +58,8 @@ def refuse_files(folder: Path) -> None:
     pickled = [path.name for path in sorted(folder.glob("pytorch_model*.bin"))]
     if pickled and not any(folder.glob("*.safetensors")):
         raise InputError(
-            f"{folder}: the weights are pickled ({', '.join(pickled[:3])}), and a pickle may hold any program. Expected "
-            f"model.safetensors; `python -m pipeline.text.convert {folder}` writes it from them, without internet "
+            f"{folder}: the weights are pickled ({', '.join(pickled[:3])}), and a pickle may hold any program. "
+            f"Expected model.safetensors; `python -m pipeline.text.convert {folder}` writes it from them, without internet "
             "and without running what they hold."
         )
     sentencepiece = [path.name for pattern in _SENTENCEPIECE for path in sorted(folder.glob(pattern))]

@@ -51,23 +51,16 @@ WORK = {
 
 OWN_SIZES = {
     "esm": {"vocab_size": 64, "pad_token_id": 0, "mask_token_id": 5},
-    "funnel": {"block_sizes": [1, 1], "d_head": 16},
+    "funnel": {"block_sizes": [1, 1], "d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 32, "vocab_size": 64},
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local"], "is_decoder": False},
 }
 
 
-def tiny_config(model_type):
-    """Return the configuration of an architecture with small sizes where it has such settings."""
-    make = CONFIG_MAPPING[model_type]
+def tiny_config(make, own):
+    """Return the configuration of an architecture with small sizes where it has such settings, or its own ones."""
     usual = make()
     parts = {name: tiny_settings(getattr(usual, name)) for name in usual.sub_configs if getattr(usual, name, None)}
-    own = OWN_SIZES.get(model_type, {})
-    usual_sizes = {
-        name: size
-        for name, size in tiny_settings(usual).items()
-        if "block_sizes" not in own or name != "num_hidden_layers"
-    }
-    return make(**usual_sizes | parts | own)
+    return make(**(tiny_settings(usual) if "block_sizes" not in own else {}) | parts | own)
 
 
 def tiny_settings(config):
@@ -79,13 +72,13 @@ def sweep(model_type, folder):
     """Return what the stages make of an architecture: `works`, the refusal, or why there is no such model."""
     torch.manual_seed(0)
     try:
-        config = tiny_config(model_type)
-        text_encoder = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
-        if text_encoder:  # others are refused by their configuration: weights would only be written in vain
-            model = MODEL_MAPPING[type(config)](config)
-            Encoder(model, word_tokenizer(WORDS)).save(folder)
-        else:
-            config.save_pretrained(folder)
+        make = CONFIG_MAPPING[model_type]
+        if make in MODEL_FOR_MASKED_LM_MAPPING:
+            Encoder(MODEL_MAPPING[make](tiny_config(make, OWN_SIZES.get(model_type, {}))), word_tokenizer(WORDS)).save(
+                folder
+            )
+        else:  # refused by its configuration: weights would only be written in vain
+            make().save_pretrained(folder)
     except Exception as error:  # the sizes above do not suit it
         return f"not built: {type(error).__name__}: {error}"
     try:
