@@ -59,8 +59,8 @@ def refuse_files(folder: Path) -> None:
     if pickled and not any(folder.glob("*.safetensors")):
         raise InputError(
             f"{folder}: the weights are pickled ({', '.join(pickled[:3])}), and a pickle may hold any program. "
-            f"Expected model.safetensors; `python -m pipeline.text.convert {folder}` writes it from them, without internet "
-            "and without running what they hold."
+            f"Expected model.safetensors; `python -m pipeline.text.convert {folder}` writes it from them, without "
+            "internet and without running what they hold."
         )
     sentencepiece = [path.name for pattern in _SENTENCEPIECE for path in sorted(folder.glob(pattern))]
     if sentencepiece and not (folder / "tokenizer.json").exists() and not importlib.util.find_spec("sentencepiece"):

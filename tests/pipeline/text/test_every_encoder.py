@@ -74,9 +74,9 @@ def sweep(model_type, folder):
     try:
         make = CONFIG_MAPPING[model_type]
         if make in MODEL_FOR_MASKED_LM_MAPPING:
-            Encoder(MODEL_MAPPING[make](tiny_config(make, OWN_SIZES.get(model_type, {}))), word_tokenizer(WORDS)).save(
-                folder
-            )
+            model = MODEL_MAPPING[make]
+            model = model[0] if isinstance(model, tuple) else model
+            Encoder(model(tiny_config(make, OWN_SIZES.get(model_type, {}))), word_tokenizer(WORDS)).save(folder)
         else:  # refused by its configuration: weights would only be written in vain
             make().save_pretrained(folder)
     except Exception as error:  # the sizes above do not suit it
