@@ -159,7 +159,7 @@ def test_includes_in_a_circle_missing_or_twice_are_refused(conf, tmp_path, monke
 
 
 def test_perturbed_configurations_compute_the_same_or_are_refused(tmp_path):
-    """Lines dropped, swapped, doubled, re-encoded: no other file is read, and no values are taken for older ones.
+    """Lines dropped, swapped, doubled, re-encoded: no other file is read, and no values are taken for others."""
     samples, randoms = tone(0.3), random.Random(0)
     conf = write(tmp_path / "conf", FILES)
     known = {configuration_hash(str(conf)): open_smile(str(conf))(samples, 16000)}
