@@ -1,6 +1,7 @@
 """Stage extract_audio: openSMILE functionals of each utterance's sound -> features/<corpus>/audio.h5."""
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,8 +57,7 @@ def make_extractor(
             "extractor": f"opensmile {opensmile.__version__}",
             "decoder": media.DECODER,
             "params": settings.model_dump(),
-            # of a .conf of the user's own, not what it includes; a named set is known by openSMILE's version
-            "model": file_hash(smile.config_path) if Path(settings.feature_set).is_file() else None,
+            "model": configuration_hash(settings.feature_set),
         },
         code=(functionals.__name__,),
         wants=lambda row: row.has_audio,
@@ -68,6 +68,12 @@ def make_extractor(
         length_s=lambda row: row.heard[2] - row.heard[1],
         clock=clock,
     )
+
+
+def configuration_hash(feature_set: str) -> str | None:
+    """Hash a .conf of the user's own with what it includes; None for a named set, known by openSMILE's version."""
+    hashes = [file_hash(path) for path in functionals.named_files(feature_set)]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest() if len(hashes) > 1 else next(iter(hashes), None)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,16 @@ STAGES = {
     for file in FILES
     for name, stage in read_yaml((ROOT / file).read_text(encoding="utf-8"))["stages"].items()
 }
-SECTION = {"evaluate": None, "baselines": "train", "table": None, "analyse": None, "report": None}
-"""The section of a corpus' block that a stage reads, where it is not named as the stage."""
+FILES_NAMED = ("prepare.options", "finetune_text.encoder", "train_face.source", "extract_audio.feature_set")
+SECTION = {
+    "link_files": (*FILES_NAMED, "extract_visual.finder"),
+    "evaluate": None,
+    "baselines": "train",
+    "table": None,
+    "analyse": None,
+    "report": None,
+}
+"""The parts of a corpus' block that a stage reads, where they are not the section of its name."""
 
 
 def imported_by(command: str) -> set[str]:
@@ -85,16 +93,25 @@ def test_stage_lists_are_alphabetical_data_before_code(name):
     stage = STAGES[name]
     code = code_of(stage)
     assert stage["deps"] == sorted(stage["deps"], key=lambda dep: (dep in code, dep))
-    assert stage["outs"] == sorted(stage["outs"])
+    outs = [name for out in stage["outs"] for name in ([out] if isinstance(out, str) else out)]
+    assert outs == sorted(outs)
 
 
 @pytest.mark.parametrize("name", sorted(set(STAGES) - {"make_demo"}))
 def test_stage_reads_its_own_section_of_params(name):
     stage = STAGES[name]
     sections = [param for param in stage.get("params", []) if param.startswith("${item")]
-    section = SECTION.get(name, name)
+    parts = SECTION.get(name, name) or ()
     corpus = "item.corpus" if "${item.corpus}" in stage["cmd"] else "item"
-    assert sections == ([f"${{{corpus}}}.{section}"] if section else [])
+    assert sections == [f"${{{corpus}}}.{part}" for part in ([parts] if isinstance(parts, str) else parts)]
+
+
+@pytest.mark.parametrize("setting", SECTION["link_files"])
+def test_stage_of_a_setting_that_may_name_files_depends_on_their_links(setting):
+    stage = setting.partition(".")[0]
+    links = f"data/${{item}}/files/{stage}"
+    assert links in STAGES[stage]["deps"]
+    assert {links: {"cache": False}} in STAGES["link_files"]["outs"]  # the user's files, not ours to keep or to restore
 
 
 def test_the_index_stays_readable():

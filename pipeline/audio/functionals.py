@@ -8,6 +8,7 @@ import opensmile
 from opensmile.core.lib import OpenSmileException
 
 from dferc.core.errors import InputError
+from pipeline.audio.configuration import configuration_files
 from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.media import files as media
 from pipeline.media import sound
@@ -21,6 +22,7 @@ def open_smile(feature_set: str) -> opensmile.Smile:
     known = {member.name: member for member in opensmile.FeatureSet}
     if feature_set not in known and not Path(feature_set).is_file():
         raise InputError(f"extract_audio.feature_set: {feature_set!r} is neither a file nor one of {', '.join(known)}")
+    named_files(feature_set)  # refuses a .conf that reads or writes other files, before openSMILE opens them
     try:
         return opensmile.Smile(known.get(feature_set, feature_set), opensmile.FeatureLevel.Functionals)
     except OpenSmileException as error:
@@ -28,6 +30,11 @@ def open_smile(feature_set: str) -> opensmile.Smile:
             f"{feature_set}: openSMILE cannot use this configuration ({error}). It needs the source and sink "
             "includes of opensmile-python and functionals at the level `func`, as its own .conf files have."
         ) from None
+
+
+def named_files(feature_set: str) -> list[Path]:
+    """Return the files of a feature set of the user's own: a .conf and its includes; none for a set by name."""
+    return [] if feature_set in opensmile.FeatureSet.__members__ else configuration_files(feature_set)
 
 
 class AudioWorker:

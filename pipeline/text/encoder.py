@@ -11,18 +11,30 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 import transformers
-from safetensors import SafetensorError
-from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging as transformers_logging
 
 from dferc.core.errors import InputError
-from pipeline.text.windows import Window
+from pipeline.text.folder import explain, first_line, refuse_description, refuse_files
+from pipeline.text.windows import Window, special_tokens, tokenize_texts
 
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
     from pipeline.settings import FinetuneText
 
 HEAD_WIDTH = 32  # width of one attention head of an encoder built from scratch
+
+_BOTH_DIRECTIONS = "an encoder that reads in both directions is needed, such as roberta-large."
+_TRIAL, _LONGEST_TRIAL = 8, 512  # tokens of the windows that are tried at load
+_PADDING_TOLERANCE = 1e-3  # of the largest state; rounding is below 1e-5
 
 
 @dataclass(frozen=True)
@@ -78,49 +90,42 @@ def collate(windows: Sequence[Window], pad: int) -> TokenBatch:
 
 def utterance_vectors(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """Average the last-layer states of each utterance's first and last token, [U, W] (docs/method.md, §0)."""
-    states_BLW = model(input_ids=batch.tokens_BL, attention_mask=batch.mask_BL).last_hidden_state
+    states_BLW = _states(model, batch)
     return (states_BLW[batch.window_U, batch.first_U] + states_BLW[batch.window_U, batch.last_U]) / 2
 
 
 def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
     """Load an encoder for windows of `max_tokens` from a folder or by its name on the Hugging Face hub (or its cache).
 
-    Weights must be safetensors; code that comes with a model is never run.
+    Weights must be safetensors; code that comes with a model is never run. Raise InputError, with the cause and the
+    remedy, whatever the files of a model make transformers do.
     """
     try:
         with _quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(name)
-            model, report = AutoModel.from_pretrained(
-                name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        state = "There is no such folder, and no such model could be had from the Hugging Face hub or its local cache."
-        if Path(name).is_dir():
-            files = ", ".join(sorted(path.name for path in Path(name).iterdir())) or "nothing"
-            expected = "expected config.json, model.safetensors and the tokenizer's files."
-            state = f"The folder is there and holds {files}; {expected}"
-        raise InputError(
-            f"The text encoder {str(name)!r} could not be loaded. {state} ({str(error).strip().splitlines()[0]}) Set "
-            "finetune_text.encoder to a folder with the model; where there is internet, `hf download NAME --local-dir "
-            "FOLDER` makes one to copy."
-        ) from error
+            return _load(str(name), max_tokens)
+    except InputError:
+        raise
+    except Exception as error:  # files of strangers reach code of some hundred architectures, which raises anything
+        raise explain(str(name), error) from error
+
+
+def _load(name: str, max_tokens: int) -> Encoder:
+    raw, _ = PreTrainedConfig.get_config_dict(name)
+    refuse_description(name, raw, get_tokenizer_config(name))
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     # A model that can fill in a masked word has read the words after it; one that generates text has not.
-    if model.config.is_encoder_decoder or type(model.config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING:
-        raise InputError(
-            f"{name} is a {model.config.model_type}; an encoder that reads in both directions is needed, "
-            "such as roberta-large."
-        )
+    if config.is_encoder_decoder or type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING:
+        raise InputError(f"{name} is a {config.model_type}; {_BOTH_DIRECTIONS}")
+    refuse_files(Path(name))
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    model, report = AutoModel.from_pretrained(
+        name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+    )
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InputError(
             f"{name} lacks {len(missing)} of the {type(model).__name__}'s weights, first {missing[0]!r}; "
             "they would be random. Is it a checkpoint of another architecture?"
-        )
-    embeddings = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > embeddings:
-        raise InputError(
-            f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {embeddings} embeddings; "
-            "they are not of one model."
         )
     limit = position_limit(model)
     if limit is not None and max_tokens > limit:
@@ -128,8 +133,61 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
             f"{name} has positions for {limit} tokens, and max_tokens is {max_tokens}. "
             f"Set max_tokens to {limit} or less, in finetune_text and in extract_text."
         )
-    model.pooler = None  # only the states of tokens are used; an unused layer would only dilute the weight hash
-    return Encoder(model, tokenizer)
+    if hasattr(model, "pooler"):
+        model.pooler = nn.Identity()  # only states of tokens are used; an unused layer would dilute the weight hash
+    encoder = Encoder(model, tokenizer)
+    try:
+        with torch.random.fork_rng([]):
+            _try_out(name, encoder, max_tokens if limit is None else 2 * _TRIAL)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{name}: the {type(model).__name__} with its {type(tokenizer).__name__} cannot encode plain text "
+            f"({first_line(error)}). Choose another encoder, such as roberta-large."
+        ) from error
+    return encoder
+
+
+@torch.inference_mode()
+def _try_out(name: str, encoder: Encoder, longest: int) -> None:
+    """Encode made-up windows; raise InputError if the states are not those of tokens that read in both directions."""
+    model, tokenizer = encoder.model.eval(), encoder.tokenizer
+    embeddings = len(model.get_input_embeddings().weight)
+    if len(tokenizer) > embeddings:
+        raise InputError(
+            f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {embeddings} embeddings; "
+            "they are not of one model."
+        )
+    opens, closes = special_tokens(tokenizer)
+    ids = tokenize_texts(tokenizer, ["Good morning!", "", " and <b>you</b>?"])
+    if [len(text) for text in ids][1] or not all(isinstance(token, int) for text in ids for token in text):
+        raise InputError(f"{name}: the tokenizer {type(tokenizer).__name__} does not turn plain text into tokens.")
+    usual = [token for token in range(len(tokenizer)) if token not in tokenizer.all_special_ids] or [opens]
+    tokens = (opens, *(usual[number % len(usual)] for number in range(min(longest, _LONGEST_TRIAL) - 2)), closes)
+    short = (*tokens[: _TRIAL - 1], closes)
+    other = (*short[:-2], usual[-1] if usual[-1] != short[-2] else opens, closes)
+    alone, beside, changed = (
+        _states(model, collate([Window(window, (0,), (1,), (1,)) for window in windows], tokenizer.pad_token_id))
+        for windows in ([short], [short, tokens], [other])
+    )
+    expected = (1, len(short), encoder.width)
+    if alone.shape != expected or beside.shape != (2, len(tokens), encoder.width):
+        raise InputError(
+            f"{name}: the {type(model).__name__} gives states of shape {list(alone.shape)} for {len(short)} tokens; "
+            f"expected {list(expected)}, a state of its hidden_size per token. Choose another encoder."
+        )
+    if torch.equal(alone[0, 1], changed[0, 1]):
+        raise InputError(f"{name}: the state of a token does not depend on the tokens after it; {_BOTH_DIRECTIONS}")
+    if (beside[0, : len(short)] - alone[0]).abs().max() > _PADDING_TOLERANCE * alone.abs().max():
+        raise InputError(
+            f"{name}: the {type(model).__name__} gives a text other states where padding stands beside it, so that "
+            "features would depend on the other texts of a batch. Choose another encoder, such as roberta-large."
+        )
+
+
+def _states(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    return model(input_ids=batch.tokens_BL, attention_mask=batch.mask_BL).last_hidden_state
 
 
 def position_limit(model: PreTrainedModel) -> int | None:

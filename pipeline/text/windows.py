@@ -63,6 +63,11 @@ def tokenize(rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase, text
             texts[index] = " " + texts[index]
         elif texts[index]:
             opened.add(text)
+    return tokenize_texts(tokenizer, texts)
+
+
+def tokenize_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of each text, without special tokens."""
     # A transcript that happens to hold "</s>" must not close the window: such text is split like any other.
     return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 

@@ -1,0 +1,84 @@
+"""Links to the files that settings name, where DVC sees them change -> data/<corpus>/files/<stage>.
+
+    python -m pipeline.link_files --corpus meld
+
+dvc.yaml cannot name a file that params.yaml names: it may be a name of the hub, or nothing. So each stage that reads
+such files depends on its links: a link to the folder of a text encoder; a folder of links to an openSMILE .conf and its
+includes, a face checkpoint, a YuNet model, or tables outside of the raw folder; and else a folder with a note. DVC
+hashes what a link leads to, so that `dvc status` reports an edited file, and `dvc repro` runs what depends on it.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from dferc.core.console import CorpusName, console, readable_errors
+from pipeline.audio.functionals import named_files
+from pipeline.check import check_corpora
+from pipeline.faces.densenet import FERPLUS, NONE, description_path, find_weights
+from pipeline.faces.finder import HAAR, WHOLE_FRAME
+from pipeline.settings import Prepare, StageSettings, load_settings
+
+NOTE = "none.txt"
+
+
+@click.command()
+@click.option("--corpus", type=CorpusName(), required=True, help="Block of params.yaml.")
+@click.option("--params", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
+@click.option("--raw", type=click.Path(path_type=Path), help="Raw corpus [data/raw/CORPUS].")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the links [data/CORPUS/files].")
+@readable_errors
+def main(corpus: str, params: Path, raw: Path | None, out: Path | None) -> None:
+    """Check the settings of a corpus, and link the files that they name."""
+    settings = load_settings(params).corpus(corpus)
+    check_corpora({corpus: settings})
+    for stage, files in files_of(settings, raw or Path("data/raw", corpus)).items():
+        link(files, (out or Path("data", corpus, "files")) / stage)
+        for file in files:
+            console.print(f"{stage} depends on {file}", markup=False)
+
+
+def files_of(settings: StageSettings, raw: Path) -> dict[str, list[Path]]:
+    """Return by stage the files, or the one folder, that its settings name; InputError if one does not exist."""
+    encoder, source = Path(settings.finetune_text.encoder), settings.train_face.source
+    weights = [] if source in (FERPLUS, NONE) else [find_weights(Path(source))]
+    finder = settings.extract_visual.finder
+    return {
+        "prepare": list(_tables(settings.prepare, raw)),
+        "finetune_text": [encoder] if encoder.is_dir() else [],
+        "train_face": weights + [description_path(path) for path in weights],
+        "extract_audio": named_files(settings.extract_audio.feature_set),
+        "extract_visual": [] if finder in (HAAR, WHOLE_FRAME) else [Path(finder)],
+    }
+
+
+def link(files: list[Path], out: Path) -> None:
+    """Replace `out` by a link to the one folder in `files`, or by a folder with a link to each of them, or a note."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_symlink():
+        out.unlink()  # never what it leads to
+    elif out.exists():
+        shutil.rmtree(out)
+    if len(files) == 1 and files[0].is_dir():
+        out.symlink_to(files[0].resolve())
+        return
+    out.mkdir()
+    for number, file in enumerate(files):
+        (out / f"{number}-{file.name}").symlink_to(file.resolve())
+    if not files:
+        (out / NOTE).write_text("The settings of this stage name no file.\n", encoding="utf-8")
+
+
+def _tables(prepare: Prepare, raw: Path) -> Iterator[Path]:
+    """Yield the files that options of an adapter name outside of the raw folder, on which `prepare` depends anyway."""
+    options = prepare.options if isinstance(prepare.options, dict) else prepare.options.model_dump()
+    for value in options.values():
+        for file in (raw / value, Path(value)) if isinstance(value, str) and value else ():
+            if file.is_file() and not file.resolve().is_relative_to(raw.resolve()):
+                yield file
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Folders of text encoders made by others: what is refused before anything is loaded, and why a load failed.
+
+Nothing here runs code or unpickles weights of a model.
+"""
+
+import importlib.util
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import transformers
+from transformers import CONFIG_MAPPING
+
+from dferc.core.errors import InputError
+
+_PACKAGES = ("sentencepiece", "tiktoken", "protobuf", "sacremoses", "jieba", "fugashi", "sudachipy", "rhoknp", "ftfy")
+"""Packages that tokenizers of transformers ask for, by their names on the package registry."""
+
+_SENTENCEPIECE = ("spm.model", "spiece.model", "tokenizer.model", "*.bpe.model", "*.spm")
+_ATTENTION = (None, "eager", "sdpa")  # implementations that are PyTorch's own; others may be code from a hub
+
+_MEND = (
+    "Set finetune_text.encoder to a folder with the model; where there is internet, `hf download NAME --local-dir "
+    "FOLDER` makes one to copy."
+)
+
+
+def refuse_description(name: str, config: Mapping[str, object], tokenizer: Mapping[str, object]) -> None:
+    """Raise InputError if an encoder's config.json or tokenizer_config.json asks for code from elsewhere."""
+    tokenizer_class = tokenizer.get("tokenizer_class")
+    if tokenizer.get("auto_map") and not (isinstance(tokenizer_class, str) and hasattr(transformers, tokenizer_class)):
+        raise _own_code(name, "tokenizer_config.json")
+    model_type = config.get("model_type")
+    if config.get("auto_map") and (not isinstance(model_type, str) or model_type not in CONFIG_MAPPING):
+        raise _own_code(name, "config.json")
+    for key, value in _entries(config):
+        if key.lstrip("_").startswith("attn_implementation") and value not in _ATTENTION:
+            raise InputError(
+                f"{name}: config.json asks for the attention {value!r}, whose code is not PyTorch's own. "
+                f"Remove {key} from config.json."
+            )
+    if config.get("quantization_config"):
+        raise InputError(
+            f"{name}: the weights are quantised (quantization_config in config.json), and features are computed in "
+            "float32. Choose the encoder that it was made from."
+        )
+
+
+def refuse_files(folder: Path) -> None:
+    """Raise InputError if a folder holds no weights that can be read, an adapter alone, or lacks a package."""
+    if not folder.is_dir():
+        return
+    if (folder / "adapter_config.json").exists():
+        raise InputError(
+            f"{folder} holds an adapter (adapter_config.json), whose base model is elsewhere. Merge both with peft's "
+            "merge_and_unload() and save_pretrained(), and give that folder."
+        )
+    pickled = [path.name for path in sorted(folder.glob("pytorch_model*.bin"))]
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"{folder}: the weights are pickled ({', '.join(pickled[:3])}), and a pickle may hold any program. "
+            f"Expected model.safetensors; `python -m pipeline.text.convert {folder}` writes it from them, without "
+            "internet and without running what they hold."
+        )
+    sentencepiece = [path.name for pattern in _SENTENCEPIECE for path in sorted(folder.glob(pattern))]
+    if sentencepiece and not (folder / "tokenizer.json").exists() and not importlib.util.find_spec("sentencepiece"):
+        raise InputError(
+            f"{folder}: the tokenizer is {sentencepiece[0]} alone, for which the package sentencepiece is needed: "
+            "`pip install sentencepiece protobuf`. Or add the tokenizer.json of the same model to the folder."
+        )
+
+
+def explain(name: str, error: Exception) -> InputError:
+    """Return the error of a load that failed, with its cause and the remedy."""
+    text = str(error)
+    if "trust_remote_code" in text or "custom code" in text:
+        return _own_code(name, "its configuration")
+    wanted = [package for package in _PACKAGES if package in text.lower()]
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        wanted = wanted or [error.name]
+    if "tiktoken" in wanted and not importlib.util.find_spec("sentencepiece"):
+        wanted.insert(0, "sentencepiece")  # transformers names the one that it tried last
+    if wanted:
+        return InputError(
+            f"The text encoder {name!r} needs a package that is not installed: `pip install {' '.join(wanted)}`. "
+            f"({first_line(error)})"
+        )
+    state = "There is no such folder, and no such model could be had from the Hugging Face hub or its local cache."
+    if Path(name).is_dir():
+        files = ", ".join(sorted(path.name for path in Path(name).iterdir())[:20]) or "nothing"
+        expected = "expected config.json, model.safetensors and the tokenizer's files."
+        state = f"The folder is there and holds {files}; {expected}"
+    return InputError(f"The text encoder {name!r} could not be loaded. {state} ({first_line(error)}) {_MEND}")
+
+
+def first_line(error: Exception) -> str:
+    """Return the type and the first line of an error of a library, at most 300 characters."""
+    line = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def _own_code(name: str, where: str) -> InputError:
+    return InputError(
+        f"{name}: {where} asks for code that comes with the model (auto_map), and such code is never run. Choose an "
+        "encoder that transformers knows by itself, such as roberta-large."
+    )
+
+
+def _entries(value: object) -> Iterator[tuple[str, object]]:
+    """Yield all keys and values of nested JSON."""
+    if isinstance(value, Mapping):
+        yield from ((str(key), part) for key, part in value.items() if not isinstance(part, Mapping))
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    yield from itertools.chain.from_iterable(map(_entries, parts))
