@@ -12,6 +12,7 @@ SRT = """1
 00:00:01,000 --> 00:00:02,500
 ANNA: <i>Hello,</i>
 you.
+ANNA: <b>Bye.</b>
 
 2
 00:00:02,600 --> 00:00:04,000 X1:0
@@ -51,7 +52,7 @@ def test_srt_cues_become_utterances_of_one_dialogue(tmp_path):
     assert (corpus.classes, corpus.protocol) == ((), "own subtitles, unlabelled")
     rows = [(u.utterance_id, u.position, u.speaker, u.text, u.start_s, u.end_s) for u in corpus.utterances]
     assert rows == [
-        ("talks/monday_1", 0, "ANNA", "Hello, you.", 1.0, 2.5),
+        ("talks/monday_1", 0, "ANNA", "Hello, you. Bye.", 1.0, 2.5),
         ("talks/monday_2", 1, "Speaker 2", "Don't & can't.", 2.6, 4.0),
         ("talks/monday_3", 2, "", "he replied: nothing", 5.0, 6.0),
     ]
@@ -68,19 +69,19 @@ def test_vtt_voices_notes_and_styles(tmp_path):
 
 
 def test_vtt_cue_ends_at_an_empty_line_and_not_at_a_blank_one(tmp_path):
-    # YouTube's captions: the line before, here a blank, stays above the new one; then both for a moment.
     first = "00:00:00.000 --> 00:00:01.000 align:start position:0%\n \nhello<00:00:00.400><c> there</c>\n\n"
-    write(tmp_path, "a.mkv", b"")
-    write(tmp_path, "a.vtt", f"WEBVTT\nKind: captions\n\n{first}00:00:01.000 --> 00:00:01.010\nhello there\n \n")
+    write(tmp_path, "a.vtt", f"WEBVTT\nKind: captions\n\n{first}lost\n\n00:00:01.000 --> 00:00:02.000\nyou\n \n")
     corpus = read_subtitles(tmp_path)
-    assert [(u.text, u.end_s) for u in corpus.utterances] == [("hello there", 1.0), ("hello there", 1.01)]
-    assert "empty cue" not in kinds(corpus)
+    assert [(u.text, u.end_s) for u in corpus.utterances] == [("hello there", 1.0), ("you", 2.0)]
+    assert (corpus.problems[0].where, corpus.problems[0].problem) == ("a.vtt, line 8", "text outside of a cue: 'lost'")
 
 
 def test_speaker_prefix_is_a_setting(tmp_path):
     write(tmp_path, "a.srt", SRT)
     corpus = read_subtitles(tmp_path, speaker_prefix=False)
-    assert [u.speaker for u in corpus.utterances] == ["", "", ""] and corpus.utterances[0].text == "ANNA: Hello, you."
+    assert [u.speaker for u in corpus.utterances] == ["", "", ""] and corpus.utterances[
+        0
+    ].text == "ANNA: Hello, you. ANNA: Bye."
 
 
 @pytest.mark.parametrize(
@@ -90,18 +91,49 @@ def test_speaker_prefix_is_a_setting(tmp_path):
         ("[ANNA]: no", "ANNA", "no"),
         ("- Anna: no", "Anna", "no"),
         ("Émile: no", "Émile", "no"),
+        ("Maria de la Cruz: no", "Maria de la Cruz", "no"),
+        ("anna: no", "anna", "no"),
+        ("Anna : non", "Anna", "non"),
+        ("Jo Berg (she/her): no", "Jo Berg", "no"),
+        ("Anna (whispering): no", "Anna", "no"),
+        ("李雷: 不", "李雷", "不"),
+        ("李雷:不", "李雷", "不"),
+        ("王芳：我很高兴。", "王芳", "我很高兴。"),
+        ("【王芳】：不", "王芳", "不"),
+        ("김민수: 아니", "김민수", "아니"),
+        ("أحمد: لا", "أحمد", "لا"),
+        ("\u202bأحمد: لا", "أحمد", "لا"),
+        ("अनिता: नहीं", "अनिता", "नहीं"),
+        ("Спикер №1: нет", "Спикер №1", "нет"),
+        (">> Anna: no", "Anna", "no"),
+        ("ANNA:\nno", "ANNA", "no"),
+        ("SPEAKER_00: no", "SPEAKER_00", "no"),
+        ("SPEAKER_00|no", "SPEAKER_00", "no"),
+        ("[SPEAKER_00]: no", "SPEAKER_00", "no"),
+        ("[SPEAKER_00] no", "SPEAKER_00", "no"),
+        ("(speaker 0) no", "speaker 0", "no"),
+        ("[Anna] no", "Anna", "no"),
+        ("(Anna)\nno", "Anna", "no"),
+        ("<Спикер №1>нет", "Спикер №1", "нет"),
+        ("<v Anna>no</v>", "Anna", "no"),
+        ("<v.loud.first Anna &amp; Bo>no", "Anna & Bo", "no"),
         ("at 12:30 then", "", "at 12:30 then"),
-        ("And then he spoke to me: no", "", "And then he spoke to me: no"),
+        ("12:30", "", "12:30"),
+        ("https://example.org", "", "https://example.org"),
+        ("Why? I tell you: no", "", "Why? I tell you: no"),
+        ("And so at last he spoke to me: no", "", "And so at last he spoke to me: no"),
         ("Anna:", "", "Anna:"),
+        (": no", "", ": no"),
         ("-5 degrees", "", "-5 degrees"),
         ("{\\an8}up here", "", "up here"),
         ("1 < 2 > 0", "", "1 < 2 > 0"),
     ],
 )
-def test_speaker_is_taken_from_text(tmp_path, text, speaker, rest):
-    write(tmp_path, "a.srt", f"1\n00:00:01,000 --> 00:00:02,000\n{text}\n")
-    (row,) = read_subtitles(tmp_path).utterances
-    assert (row.speaker, row.text) == (speaker, rest)
+def test_opening_that_repeats_is_a_speaker_in_any_script(tmp_path, text, speaker, rest):
+    cue = "{0}\n00:00:0{0},000 --> 00:00:0{0},500\n{1}\n\n"
+    write(tmp_path, "a.srt", cue.format(1, text) + cue.format(2, "Why") + cue.format(3, text))
+    one, _, three = read_subtitles(tmp_path).utterances
+    assert {(one.speaker, one.text), (three.speaker, three.text)} == {(speaker, rest)}
 
 
 def test_odd_cues_are_reported_and_kept_where_they_have_a_text(tmp_path):
