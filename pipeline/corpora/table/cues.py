@@ -15,8 +15,8 @@ from dferc.core.problems import Problem
 from pipeline.corpora import refuse
 from pipeline.corpora._own_tables import read_text
 
-INVISIBLE = re.compile("[\ufeff\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069]")
-"""Byte order marks and marks of writing direction: invisible, and between a line's begin and its first character."""
+INVISIBLE = re.compile("[\ufeff\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufdd0-\ufdef]")
+"""Byte order marks and marks of writing direction, which hide a line's first character, and Unicode's noncharacters."""
 
 _ARROW = "-->"
 _TIMING = re.compile(rf"\s*(\S+)\s*{_ARROW}\s*(\S+)(\s.*)?")
@@ -58,11 +58,15 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
     if not timings:
         raise InputError(f"{path} has no cue: no line such as 00:00:01,000 {_ARROW} 00:00:02,500.")
     refuse(path, list(_time_faults(lines, timings)))
-    numbers = _number_lines(lines, timings)
+    numbers, digits = _number_lines(lines, timings, vtt)
     heads = [_head(lines, timing, numbers, vtt) for timing in timings]
     before = range(top, heads[0])
-    cues, blanks, joined, short, loose = [], [], [], [], []
-    for timing, end in zip(timings, [*heads[1:], len(lines)], strict=True):
+    named = [head for timing, head in zip(timings, heads, strict=True) if head < timing and timing not in numbers]
+    for head in named if 2 * len(named) < len(timings) else ():  # where most cues have a name, it is no text
+        problem = f"name of a cue, or a text: {lines[head].strip()[:60]!r}"
+        problems.append(Problem(f"{name}, line {head + 1}", name, problem, "left out"))
+    cues, blanks, joined, decimals, loose = [], [], [], [], []
+    for timing, head, end in zip(timings, heads, [*heads[1:], len(lines)], strict=True):
         body = range(timing + 1, end)
         if vtt:  # ends at the first empty line (YouTube's captions hold lines of a blank); then come notes and others
             stop = next((number for number in body if not lines[number]), end)
@@ -71,11 +75,11 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
         filled = [number for number in body if lines[number].strip()]
         if any(not lines[number] for number in body[: filled[-1] - timing if filled else 0]):
             blanks.append(timing + 1)
-        if timing and timing in heads and lines[timing - 1].strip():
+        if head and (lines[head - 1] if vtt else head == timing and lines[head - 1].strip()):
             joined.append(timing + 1)
         start, end_time, settings = _TIMING.fullmatch(lines[timing]).groups()
-        if re.search(r"[.,]\d{1,2}\b", f"{start} {end_time}"):
-            short.append(timing + 1)
+        if re.search(r"[.,](?!\d{3}\b)", f"{start} {end_time}"):
+            decimals.append(timing + 1)
         unused = " ".join(word for word in (settings or "").split() if not _SETTING.fullmatch(word))
         if unused:
             problem = f"text after a cue's times: {unused[:60]!r}"
@@ -85,10 +89,13 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
         cues.append(Cue(timing + 1, number, _seconds(start), _seconds(end_time), spoken))
     problems += _loose_text(lines, before, loose, name, vtt)
     problems += counted(name, blanks, "empty line within a cue", "the text after it belongs to the cue, as in players")
-    problems += counted(name, joined, "no empty line before a cue", "the line above it belongs to the cue before")
-    return cues, problems + counted(
-        name, short, "time with fewer than three decimals", "read as decimals: 1,5 is 1.5 s"
-    )
+    problems += counted(name, joined, "no empty line before a cue", "the text above it belongs to the cue before")
+    problems += counted(name, digits, "line of digits above a cue's times", "taken for text: most cues have no number")
+    problems += counted(name, decimals, "time without three decimals", "read as decimals: 1,5 is 1.5 s")
+    last = cues[-1]
+    if last.number is not None and last.lines[-1:] == (str(last.number + 1),):
+        problems.append(Problem(f"{name}, line {last.line}", name, "number without a cue at the end", "taken for text"))
+    return cues, problems
 
 
 def counted(name: str, lines: Sequence[int], problem: str, consequence: str) -> list[Problem]:
@@ -112,7 +119,9 @@ def _time_faults(lines: Sequence[str], timings: Sequence[int]) -> Iterable[str]:
     for number in timings:
         match = _TIMING.fullmatch(lines[number])
         times = match.groups()[:2] if match else []
-        malformed = [time for time in times if not _TIME.fullmatch(time)] if match else [lines[number].strip()]
+        malformed = [time for time in times if not _TIME.fullmatch(time)]
+        if not match or _ARROW in (match[3] or ""):
+            malformed = [lines[number].strip()]
         if malformed:
             expected = f"expected 00:00:01,000 {_ARROW} 00:00:02,500"
             yield f"line {number + 1}: found the time(s) {', '.join(map(repr, malformed))}; {expected}"
@@ -125,11 +134,11 @@ def _seconds(time: str) -> float:
     return -seconds if match["sign"] else seconds
 
 
-def _number_lines(lines: Sequence[str], timings: Sequence[int]) -> dict[int, int]:
-    """Return the line of each cue's number by the line of its times.
+def _number_lines(lines: Sequence[str], timings: Sequence[int], vtt: bool) -> tuple[dict[int, int], list[int]]:
+    """Return the line of each cue's number by the line of its times, and other lines of digits above times, from 1.
 
-    A line of digits is a number if most cues have one there, directly above the times or with blank lines between;
-    otherwise it is a text. A text such as "1984" before a cue without a number looks like one.
+    A line of digits is a number if most cues have one there, directly above the times or with blank lines between, or
+    if it is VTT's identifier; otherwise it is a text. A text such as "1984" before a cue without a number looks alike.
     """
     directly, above = {}, {}
     for timing in timings:
@@ -138,10 +147,11 @@ def _number_lines(lines: Sequence[str], timings: Sequence[int]) -> dict[int, int
             line -= 1
         if line >= 0 and _NUMBER.fullmatch(lines[line]):
             (directly if line == timing - 1 else above)[timing] = line
-    for numbers in (directly, directly | above):
-        if 2 * len(numbers) > len(timings):
-            return numbers
-    return {}
+    most = (numbers for numbers in (directly, directly | above) if 2 * len(numbers) > len(timings))
+    numbers = next(most, {})
+    if vtt:
+        numbers |= {timing: line for timing, line in directly.items() if not lines[line - 1]}
+    return numbers, [line + 1 for timing, line in directly.items() if timing not in numbers]
 
 
 def _head(lines: Sequence[str], timing: int, numbers: dict[int, int], vtt: bool) -> int:

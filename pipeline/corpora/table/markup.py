@@ -20,7 +20,10 @@ _UNSPOKEN = re.compile(
     r"<rt>.{0,99}?</rt>|\{(?:\\[^{}\\]*)*\\p[1-9]\d*(?:\\[^{}]*)?\}.*?(?:\{\\[^{}]*p0[^{}]*\}|\Z)", re.DOTALL
 )
 """Readings above a word (ruby), and drawings of ASS."""
-_UNKNOWN_TAG = re.compile(r"</?[^\W\d_][^<>]*>")
+_UNKNOWN_TAG = re.compile(r"<(/?[^\W\d_][^<>]*)>")
+TAG_OPEN, TAG_CLOSE = "\ufdd0\ufdd1"
+"""Stand for < and > of tags that players do not know, beside which an escaped &lt; is a text; no text has these."""
+_MARKED_TAG = re.compile(f"{TAG_OPEN}([^{TAG_CLOSE}]*){TAG_CLOSE}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 
@@ -28,7 +31,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 def remove_markup(cue: Cue, name: str) -> tuple[Cue, list[Problem]]:
     """Return the cue with plain lines and the voices of them, and problems of what was left out.
 
-    Tags that players do not know stay: they may name a speaker. `remove_tags` removes them.
+    Tags that players do not know stay, between `TAG_OPEN` and `TAG_CLOSE`: they may name a speaker. `remove_tags`
+    removes them.
     """
     raw, problems = "\n".join(cue.lines), []
     where = f"{name}, line {cue.line}"
@@ -37,7 +41,8 @@ def remove_markup(cue: Cue, name: str) -> tuple[Cue, list[Problem]]:
     pieces = _VOICE.split(_BREAK.sub("\n", _UNSPOKEN.sub("", raw)).replace(r"\h", " "))
     lines, voices = [], []
     for voice, piece in zip(["", *pieces[1::2]], pieces[::2], strict=True):
-        for line in _unescape(_STYLE.sub("", piece)).split("\n"):
+        marked = _UNKNOWN_TAG.sub(rf"{TAG_OPEN}\1{TAG_CLOSE}", _STYLE.sub("", piece))
+        for line in _unescape(marked).split("\n"):
             if text := _tidy(line):
                 lines.append(text)
                 voices.append(_tidy(_unescape(voice or "")))
@@ -52,7 +57,7 @@ def remove_markup(cue: Cue, name: str) -> tuple[Cue, list[Problem]]:
 
 def remove_tags(text: str) -> tuple[str, list[str]]:
     """Return the text without the tags that players do not know, and these tags."""
-    return _tidy(_UNKNOWN_TAG.sub("", text)), _UNKNOWN_TAG.findall(text)
+    return _tidy(_MARKED_TAG.sub("", text)), [f"<{tag}>" for tag in _MARKED_TAG.findall(text)]
 
 
 def _tidy(text: str) -> str:
@@ -62,5 +67,5 @@ def _tidy(text: str) -> str:
 def _unescape(text: str) -> str:
     """Return the text without entities, escaped once or twice; html.unescape alone makes "¬es" of "&notes"."""
     for _ in range(2):
-        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
-    return INVISIBLE.sub("", text)
+        text = _ENTITY.sub(lambda entity: INVISIBLE.sub("", html.unescape(entity[0])), text)
+    return text

@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.corpora.table.cues import Cue
+from pipeline.corpora.table.markup import TAG_CLOSE, TAG_OPEN
 
 _MOST_WORDS = 6  # of a name before a colon; more is a sentence
 _LONGEST = 90  # characters of a name, with what is in brackets beside it
 
 _COLONS = ":：﹕︓"
-_OPEN, _CLOSE = "[(<【（", r"\])>】）"
+_OPEN, _CLOSE = f"[(【（{TAG_OPEN}", rf"\])】）{TAG_CLOSE}"
 _LETTERS = f'[^{re.escape(_OPEN)}{_CLOSE}?!;"“”„«»。？！；\n]'
 _HEAD = re.compile(
     rf"(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
     rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
 )
-_BRACKETS = re.compile(r"(?:\[([^\[\]]{1,40})\]|\(([^()]{1,40})\)|<([^<>/]{1,40})>|【([^【】]{1,40})】)\s*(.*)")
+_BRACKETS = re.compile(
+    r"(?:\[([^\[\]]{1,40})\]|\(([^()]{1,40})\)|【([^【】]{1,40})】"
+    rf"|{TAG_OPEN}([^/{TAG_OPEN}{TAG_CLOSE}]{{1,40}}){TAG_CLOSE})\s*(.*)"
+)
 _MACHINE = re.compile(
     rf"[{re.escape(_OPEN)}]?\s*((?:speaker|spk)[\s_-]*\d{{1,3}})\s*(?:[{_CLOSE}]\s*[{_COLONS}|]?|[{_COLONS}|])\s*(.*)",
     re.IGNORECASE,

@@ -93,7 +93,11 @@ def _ids(cues: Sequence[Cue], dialogue: str, name: str) -> tuple[dict[int, str],
         where = f"{name}, line {odd.line}"
         problem = Problem(where, name, f"cue numbers unusable: {fault}", f"cues are called by line: {ids[odd.line]}")
         reason = f"{fault} ({where}); use ids such as {ids[odd.line]}, or number the cues anew"
-        return ids, [problem], {f"{dialogue}_{number}": reason for number in counts if number is not None}
+        return (
+            ids,
+            [problem],
+            {f"{dialogue}_{number}": reason for number in {*counts, *range(1, len(cues) + 1)} - {None}},
+        )
     problems = []
     for place, (cue, expected) in enumerate(zip(cues, [1, *(number + 1 for number in numbers)], strict=False)):
         if cue.number != expected:
