@@ -107,7 +107,7 @@ def numbers_in(lines: list[str]) -> set[tuple[str, str]]:
     numbers, current = set(), ""
     for place, line in enumerate(lines):
         if TIMES.match(line):
-            current = lines[place - 1].strip()
+            current = next(filter(None, map(str.strip, reversed(lines[:place]))), "")
         numbers |= {(word, current) for word in TOKEN.findall(line)}
     return numbers
 

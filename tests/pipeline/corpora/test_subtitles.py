@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dferc.core.errors import InputError
+from tests.helpers.own_files import cues, kinds, problems_of, read_subtitles, spoken, write
 from tests.helpers.own_files import expect_refusal as refuse
-from tests.helpers.own_files import kinds, read_subtitles, write
 
 SRT = """1
 00:00:01,000 --> 00:00:02,500
@@ -178,26 +178,6 @@ def test_srt_text_may_hold_blank_lines_numbers_and_no_blank_line_after(tmp_path)
         tmp_path, "a.srt", "1\n00:00:01,000 --> 00:00:02,000\none\n\n42\nmore\n2\n00:00:03,000 --> 00:00:04,000\n1984\n"
     )
     assert [u.text for u in read_subtitles(tmp_path).utterances] == ["one 42 more", "1984"]
-
-
-def cues(*texts: str, numbers: list[int] | None = None, first_s: float = 1) -> str:
-    """Return an .srt of cues of 1.5 s, one every 2 s."""
-    number_of = numbers or range(1, len(texts) + 1)
-    spans = [(first_s + 2 * place, first_s + 2 * place + 1.5) for place in range(len(texts))]
-    blocks = [
-        f"{number}\n00:00:{start:06.3f} --> 00:00:{end:06.3f}\n{text}\n".replace(".", ",", 2)
-        for number, text, (start, end) in zip(number_of, texts, spans, strict=True)
-    ]
-    return "\n".join(blocks)
-
-
-def spoken(corpus) -> list[tuple[str, str]]:
-    return [(row.speaker, row.text) for row in corpus.utterances]
-
-
-def problems_of(corpus, kind: str) -> list[str]:
-    """Return the problems of a kind, without those that every unlabelled corpus of texts has."""
-    return [f"{each.where}: {each.problem}; {each.consequence}" for each in corpus.problems if each.kind == kind]
 
 
 UNUSUAL = {"no emotion label", "no video beside it"}
