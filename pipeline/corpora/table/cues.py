@@ -52,6 +52,8 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
     problems = []
     if path.suffix.lower() == ".vtt" and not vtt:
         raise InputError(f"{path}, line {top + 1}: expected WEBVTT, found {lines[top][:40]!r}. Is it an .srt file?")
+    if vtt and top:
+        problems.append(Problem(f"{name}, line {top + 1}", name, "WEBVTT is not the first line", "read as WebVTT"))
     if vtt and path.suffix.lower() != ".vtt":
         problems.append(Problem(f"{name}, line {top + 1}", name, "WebVTT under another suffix", "read as WebVTT"))
     timings = [number for number, line in enumerate(lines) if _has_times(line)]
@@ -111,7 +113,7 @@ def _has_times(line: str) -> bool:
     if arrow:  # "left --> right" is a text
         nearest = [*before.split()[-1:], *after.split()[:1]]
         return len(nearest) < 2 or any(map(str.isdigit, "".join(nearest)))
-    return _BARE_TIMING.fullmatch(unicodedata.normalize("NFKC", line)) is not None
+    return any(colon in line for colon in ":：") and bool(_BARE_TIMING.fullmatch(unicodedata.normalize("NFKC", line)))
 
 
 def _time_faults(lines: Sequence[str], timings: Sequence[int]) -> Iterable[str]:

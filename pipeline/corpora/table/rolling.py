@@ -8,7 +8,7 @@ from dferc.core.problems import Problem
 from pipeline.corpora.table.cues import Cue, counted
 
 _FLASH_S = 0.05  # longest cue that only holds a caption until the next (YouTube's last 10 ms)
-_MOST_WORDS = 100  # of a cue that are compared
+_MOST_LINES, _MOST_WORDS = 10, 100  # of a cue that are compared with the next
 _GAP_S = 1.0  # longest pause between cues of which one may roll into the other
 
 
@@ -80,7 +80,7 @@ def _overlap(before: Cue, cue: Cue, words: bool) -> Overlap | None:
 
     A single word counts where it is all of a line.
     """
-    for first in range(len(before.lines)):
+    for first in range(max(0, len(before.lines) - _MOST_LINES), len(before.lines)):
         shown = before.lines[first:]
         if cue.lines[: len(shown)] == shown:
             return Overlap(len(shown), "", grows=False)

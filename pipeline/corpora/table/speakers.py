@@ -20,6 +20,7 @@ _HEAD = re.compile(
     rf"(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
     rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
 )
+_SIGNS = re.compile(rf"[{_COLONS}|{re.escape(_OPEN)}]")
 _BRACKETS = re.compile(
     r"(?:\[([^\[\]]{1,40})\]|\(([^()]{1,40})\)|【([^【】]{1,40})】"
     rf"|{TAG_OPEN}([^/{TAG_OPEN}{TAG_CLOSE}]{{1,40}}){TAG_CLOSE})\s*(.*)"
@@ -155,6 +156,8 @@ def _known(text: str, speakers: Speakers) -> Opening | None:
 
 def _opening(line: str, more: bool) -> Opening | None:
     """Return the begin of a line that may name a speaker; with `more`, its text may be in the next lines."""
+    if not _SIGNS.search(line, 0, _LONGEST):
+        return None
     if match := _MACHINE.fullmatch(line):
         return Opening(match[1], match[2], sure=True) if match[2] or more else None
     position = min((place for colon in _COLONS if (place := line.find(colon, 1, _LONGEST)) > 0), default=0)
