@@ -97,7 +97,7 @@ class TableOptions(Section):
 
     table: Name
     labels: Name
-    speaker_prefix: bool
+    speaker_prefix: bool | Annotated[list[Name], Unique]
     classes: Annotated[list[Name], Unique]
     validation_share: Rate
     test_share: Rate

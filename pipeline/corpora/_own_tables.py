@@ -4,6 +4,7 @@ Nothing is guessed: a column that resembles a missing one, a byte that is not UT
 errors with file and line. Other unknown columns are ignored, and listed as a problem.
 """
 
+import codecs
 import csv
 import io
 import json
@@ -19,6 +20,9 @@ from pipeline.corpora import refuse
 
 TextRow = dict[str, str]  # one row by column name; "" where the table has no value
 _ALIASES = {"start_s": "start", "end_s": "end"}  # other names of our columns: those of data/<corpus>/utterances.csv
+
+_BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+_BOMS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after those of UTF-32, which begin alike
 
 _CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d+)?)")
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")  # characters that no later file could hold
@@ -42,14 +46,24 @@ class TableRow:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, with or without a byte order mark."""
+    """Return the text of a UTF-8 file, or of UTF-16 or UTF-32 with a byte order mark."""
     if not path.is_file():
         if not path.parent.is_dir():
             raise InputError(f"{path}: no such file, nor such a folder.")
         files = sorted(file.name for file in path.parent.iterdir())
         listed = ", ".join(files[:10]) or "nothing"
         raise InputError(f"{path}: no such file. {path.parent} has {listed}.{did_you_mean(path.name, files)}")
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    content = path.read_bytes()
+    for mark, encoding in _BOMS.items():
+        if content.startswith(mark):
+            try:
+                return content.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}: not readable as {encoding.upper()}, which its first bytes announce: {error}. Save the "
+                    "file as UTF-8."
+                ) from None
+    content = content.removeprefix(codecs.BOM_UTF8)
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
         raise InputError(f"{path}, line {line}: a NUL character. Is the file UTF-16, or no text? Save it as UTF-8.")

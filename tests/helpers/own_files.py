@@ -40,3 +40,24 @@ def expect_refusal(folder: Path, *parts: str, **options: object) -> None:
 def kinds(corpus: RawCorpus) -> list[str]:
     """Return the kinds of the problems, in order."""
     return [problem.kind for problem in corpus.problems]
+
+
+def cues(*texts: str, numbers: list[int] | None = None, first_s: float = 1) -> str:
+    """Return an .srt of cues of 1.5 s, one every 2 s."""
+    number_of = numbers or range(1, len(texts) + 1)
+    spans = [(first_s + 2 * place, first_s + 2 * place + 1.5) for place in range(len(texts))]
+    blocks = [
+        f"{number}\n00:00:{start:06.3f} --> 00:00:{end:06.3f}\n{text}\n".replace(".", ",", 2)
+        for number, text, (start, end) in zip(number_of, texts, spans, strict=True)
+    ]
+    return "\n".join(blocks)
+
+
+def spoken(corpus: RawCorpus) -> list[tuple[str, str]]:
+    """Return speaker and text of each utterance."""
+    return [(row.speaker, row.text) for row in corpus.utterances]
+
+
+def problems_of(corpus: RawCorpus, kind: str) -> list[str]:
+    """Return the problems of a kind, each with its place and consequence."""
+    return [f"{each.where}: {each.problem}; {each.consequence}" for each in corpus.problems if each.kind == kind]

@@ -1,102 +1,135 @@
-"""Cues of an .srt or .vtt file as rows, each with its number, line, times, speaker and text.
+"""Cues of an .srt or .vtt file as rows, each with its number, line, times, speaker and text."""
 
-The parser is our own, since the libraries repair silently: pysubs2 reads -00:00:01 as one second and a malformed time
-as text, webvtt-py skips what it cannot read, and neither keeps the lines that a message needs.
-"""
-
-import html
-import re
-from collections.abc import Sequence
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from dferc.core.errors import InputError
 from dferc.core.problems import Problem
-from pipeline.corpora import refuse
-from pipeline.corpora._own_tables import TableRow, read_text
+from pipeline.corpora._own_tables import TableRow
+from pipeline.corpora.table.cues import Cue, parse_cues
+from pipeline.corpora.table.markup import remove_markup, remove_tags
+from pipeline.corpora.table.rolling import show_once
+from pipeline.corpora.table.speakers import DASH, Speakers, Turn, find_speakers, split_turns
 
 EMPTY_CUE = "empty cue"  # kind of problem of a cue that is left out
-_LONGEST_NAME = 3  # most words of a speaker's name before a colon; more is a sentence
-
-_ARROW = "-->"
-_TIMING = re.compile(rf"\s*(\S+)\s*{_ARROW}\s*(\S+)(\s.*)?")
-_TIME = re.compile(r"(?P<sign>-?)(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d)[.,](?P<ms>\d{1,3})")
-_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
-_TAG = re.compile(r"</?[a-zA-Z][^>]*>|<[\d:.]+>|\{\\[^}]*\}")
-_NAME = re.compile(r"[\[(]?(?P<name>[^\W_][^:\[\]()]{0,30}?)[\])]?:\s+(?P<text>\S.*)", re.DOTALL)
-_DASH = re.compile(r"\s*(?:[-–—](?!\d)|>>)\s*")
 
 
-def read_cues(path: Path, name: str, media: str, speaker_prefix: bool) -> tuple[list[TableRow], list[Problem]]:
-    """Read a subtitle file in order of time; cues without a text are left out and listed.
+class Subtitles(NamedTuple):
+    """What a subtitle file holds."""
+
+    rows: list[TableRow]  # in order of time
+    problems: list[Problem]
+    absent: dict[str, str]  # ids that no row has though the file has such a cue, and why
+
+
+def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence[str]) -> Subtitles:
+    """Read a subtitle file.
 
     `name` and `media` are the paths of the file and its video below the raw folder. `speaker_prefix` takes the speaker
-    from "NAME: text"; VTT's `<v NAME>` counts in any case.
+    from "NAME: text", where NAME repeats or is one of those listed; VTT's `<v NAME>` counts in any case.
     """
-    lines = re.split(r"\r\n|\r|\n", read_text(path))
-    vtt = path.suffix.lower() == ".vtt"
     dialogue = name[: -len(path.suffix)]
-    if vtt and not lines[0].startswith("WEBVTT"):
-        raise InputError(f"{path}, line 1: expected WEBVTT, found {lines[0][:40]!r}. Is it an .srt file?")
-    timings = [number for number, line in enumerate(lines) if _ARROW in line]
-    if not timings:
-        raise InputError(f"{path} has no cue: no line such as 00:00:01,000 {_ARROW} 00:00:02,500.")
-    faults = []
-    for number in timings:
-        match = _TIMING.fullmatch(lines[number])
-        times = match.groups()[:2] if match else []
-        malformed = [time for time in times if not _TIME.fullmatch(time)] if match else [lines[number].strip()]
-        if malformed:
-            expected = f"expected 00:00:01,000 {_ARROW} 00:00:02,500"
-            faults.append(f"line {number + 1}: found the time(s) {', '.join(map(repr, malformed))}; {expected}")
-    refuse(path, faults)
-    rows, problems = [], []
-    stray = [line.strip() for line in lines[: timings[0]] if line.strip() and not line.strip().isdigit()]
-    if stray and not vtt:  # a .vtt has its header there
-        problem = f"text before the first cue: {stray[0][:60]!r}"
-        problems.append(Problem(f"{name}, line 1", name, problem, "left out"))
-    for number, (timing, following) in enumerate(zip(timings, [*timings[1:], None]), start=1):
-        start_s, end_s = map(_seconds, _TIMING.fullmatch(lines[timing]).groups()[:2])
-        where = f"{name}, line {timing + 1}"
-        content = _content(lines[timing + 1 : following], last=following is None, vtt=vtt)
-        speaker, text, fault = _speaker_and_text(content, speaker_prefix)
-        if fault:
-            problems.append(Problem(where, name, fault, "kept as one utterance"))
-        if not text:
-            problems.append(Problem(where, name, f"{EMPTY_CUE}: number {number}", "left out"))
-            continue
-        utterance = {"dialogue_id": dialogue, "utterance_id": f"{dialogue}_{number}", "speaker": speaker, "text": text}
-        rows.append(TableRow(where=where, **utterance, media=media, start_s=start_s, end_s=end_s))
-    return sorted(rows, key=lambda row: row.start_s), problems
+    in_file, problems = parse_cues(path, name)
+    ids, number_problems, absent = _ids(in_file, dialogue, name)
+    plain = [remove_markup(cue, name) for cue in in_file]
+    problems += [*number_problems, *itertools.chain.from_iterable(found for _, found in plain)]
+    starts = [cue.start_s for cue in in_file]
+    if back := [cue.line for cue, before, now in zip(in_file[1:], starts, starts[1:], strict=False) if now < before]:
+        unordered = f"cues out of order: {len(back)}, first in line {back[0]}"
+        problems.append(Problem(f"{name}, line {back[0]}", name, unordered, "sorted by time"))
+    cues, merge_problems, merged = show_once([cue for cue, _ in plain], name)
+    problems += merge_problems
+    absent |= {ids[line]: f"its cue is merged into {ids[other]}" for line, other in merged.items()}
+    listed = () if isinstance(speaker_prefix, bool) else speaker_prefix
+    spoken = [cue for cue in cues if cue.lines]
+    speakers = find_speakers(spoken, bool(speaker_prefix), listed)
+    rows: list[TableRow] = []
+    for cue in cues:
+        where = f"{name}, line {cue.line}"
+        turns, left_out = split_turns(cue, speakers) if cue.lines else ([], [])
+        cleaned = [(turn.speaker, *remove_tags(turn.text)) for turn in turns]
+        for piece in left_out:
+            problems.append(Problem(where, name, f"text beside a speaker's name: {piece!r}", "left out"))
+        for tag in itertools.chain.from_iterable(tags for *_, tags in cleaned):
+            problems.append(Problem(where, name, f"unknown tag: {tag[:60]!r}", "left out"))
+        turns = [Turn(speaker, text) for speaker, text, _ in cleaned if text]
+        if not turns:
+            problems.append(Problem(where, name, f"{EMPTY_CUE}: {ids[cue.line]}", "left out"))
+            absent[ids[cue.line]] = "its cue has no text"
+        names = [ids[cue.line]]
+        if len(turns) > 1:
+            names = [f"{ids[cue.line]}.{part}" for part in range(1, len(turns) + 1)]
+            absent[ids[cue.line]] = f"its cue is split by speaker into {', '.join(names)}"
+            listed_names = ", ".join(turn.speaker or "?" for turn in turns)
+            several = f"several speakers in one cue: {listed_names}"
+            problems.append(Problem(where, name, several, "split; times divided by the lengths of the texts"))
+        elif any(map(DASH.match, cue.lines[1:])):
+            dash = "line that begins with a dash: another speaker?"
+            problems.append(Problem(where, name, dash, "kept as one utterance"))
+        for utterance_id, turn, (start_s, end_s) in zip(names, turns, _spans(cue, turns), strict=False):
+            utterance = {"dialogue_id": dialogue, "utterance_id": utterance_id, **turn._asdict()}
+            rows.append(TableRow(where=where, **utterance, media=media, start_s=start_s, end_s=end_s))
+    problems += _speaker_problems(rows, speakers, name)
+    return Subtitles(rows, problems, absent)
 
 
-def _seconds(time: str) -> float:
-    """Return the seconds of `[-][h:]mm:ss,mmm`."""
-    match = _TIME.fullmatch(time)
-    seconds = 3600 * int(match["h"] or 0) + 60 * int(match["m"]) + int(match["s"]) + float(f"0.{match['ms']}")
-    return -seconds if match["sign"] else seconds
+def _ids(cues: Sequence[Cue], dialogue: str, name: str) -> tuple[dict[int, str], list[Problem], dict[str, str]]:
+    """Return the utterance id of each cue by its line, the problems of the numbers, and ids that would be ambiguous.
+
+    Cues are called by their number in the file; by their place in the file where it has no numbers at all; and by
+    their line, `talk_line12`, where numbers are missing or occur twice.
+    """
+    numbers = [cue.number for cue in cues]
+    counts = Counter(numbers)
+    if set(numbers) == {None}:
+        return {cue.line: f"{dialogue}_{place}" for place, cue in enumerate(cues, start=1)}, [], {}
+    odd = next((cue for cue in cues if cue.number is None or counts[cue.number] > 1), None)
+    if odd is not None:
+        twice = f"number {odd.number} is there {counts[odd.number]} times"
+        fault = "a cue without a number" if odd.number is None else twice
+        ids = {cue.line: f"{dialogue}_line{cue.line}" for cue in cues}
+        where = f"{name}, line {odd.line}"
+        problem = Problem(where, name, f"cue numbers unusable: {fault}", f"cues are called by line: {ids[odd.line]}")
+        reason = f"{fault} ({where}); use ids such as {ids[odd.line]}, or number the cues anew"
+        return (
+            ids,
+            [problem],
+            {f"{dialogue}_{number}": reason for number in {*counts, *range(1, len(cues) + 1)} - {None}},
+        )
+    problems = []
+    for place, (cue, expected) in enumerate(zip(cues, [1, *(number + 1 for number in numbers)], strict=False)):
+        if cue.number != expected:
+            after = f"after {numbers[place - 1]}" if place else "first"
+            found = f"cue numbers are not 1, 2, 3, …: {cue.number} comes {after}"
+            problems.append(Problem(f"{name}, line {cue.line}", name, found, "the file's own numbers are kept"))
+            break
+    return {cue.line: f"{dialogue}_{cue.number}" for cue in cues}, problems, {}
 
 
-def _content(lines: Sequence[str], last: bool, vtt: bool) -> list[str]:
-    """Return the lines of a cue's text from all lines up to the next line of times."""
-    if vtt:  # ends at the first empty line (YouTube's captions hold lines of a blank); then come notes and names
-        lines = lines[: next((number for number, line in enumerate(lines) if not line), len(lines))]
-    elif not last and lines and lines[-1].strip().isdigit():  # the next cue's number
-        lines = lines[:-1]
-    return [line for line in lines if line.strip()]
+def _spans(cue: Cue, turns: Sequence[Turn]) -> Iterator[tuple[float, float]]:
+    """Yield the times of each turn: the cue's, divided by the lengths of the texts."""
+    total, done, start_s = sum(len(turn.text) for turn in turns), 0, cue.start_s
+    for turn in turns:
+        done += len(turn.text)
+        end_s = cue.end_s if done == total else round(cue.start_s + (cue.end_s - cue.start_s) * done / total, 3)
+        yield start_s, end_s
+        start_s = end_s
 
 
-def _speaker_and_text(lines: Sequence[str], speaker_prefix: bool) -> tuple[str, str, str | None]:
-    """Return speaker, text without mark-up, and the reason to doubt that there is one speaker."""
-    voices = list(dict.fromkeys(html.unescape(name).strip() for line in lines for name in _VOICE.findall(line)))
-    plain = [html.unescape(_TAG.sub("", line)) for line in lines]
-    spoken = [line[dash.end() :] if (dash := _DASH.match(line)) else line for line in plain]
-    text = " ".join(" ".join(spoken).split())
-    several = f"two speakers in one cue: {', '.join(voices)}" if len(voices) > 1 else None
-    if sum(one != two for one, two in zip(plain, spoken, strict=True)) > 1:
-        several = "two speakers in one cue: lines that begin with a dash"
-    match = _NAME.fullmatch(text) if speaker_prefix and not voices else None
-    words = match["name"].split() if match else []
-    # A few words, each with a capital or a number: "ANNA", "Dr. Ross", "Speaker 2".
-    if 0 < len(words) <= _LONGEST_NAME and all(word[0].isupper() or word[0].isdigit() for word in words):
-        return match["name"].strip(), match["text"], several
-    return voices[0] if voices else "", text, several
+def _speaker_problems(rows: Sequence[TableRow], speakers: Speakers, name: str) -> Iterator[Problem]:
+    """Yield what is doubtful about the speakers of a file."""
+    counts = Counter(row.speaker for row in rows)
+    if 0 < counts[""] < len(rows):
+        some = f"speakers named in some cues only: {len(rows) - counts['']} of {len(rows)} utterances"
+        yield Problem(name, name, some, "the others have no speaker")
+    if speakers.undecided:
+        listed = ", ".join(f"{opening!r} (line {line})" for opening, line in list(speakers.undecided.items())[:10])
+        more = f" and {len(speakers.undecided) - 10} more" if len(speakers.undecided) > 10 else ""
+        once = f"opening that may name a speaker: {listed}{more}"
+        yield Problem(name, name, once, "kept as text; list speakers in prepare.options.speaker_prefix")
+    for spellings in speakers.names.values():
+        if len(spellings) > 1:
+            one = f"spellings of one speaker: {', '.join(map(repr, spellings))}"
+            yield Problem(name, name, one, f"one speaker, {spellings[0]!r}")

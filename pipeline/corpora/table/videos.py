@@ -35,13 +35,14 @@ def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[
             f"{raw}: no .srt or .vtt file below it, found {present}. Put one beside each video: a.mp4, a.srt."
         )
     videos = _pair(subtitles, media)
-    rows, problems = [], []
+    rows, problems, absent = [], [], {}
     for path in subtitles:
         name = path.relative_to(raw).as_posix()
         video = videos[path].relative_to(raw).as_posix() if path in videos else ""
-        cues, cue_problems = read_cues(path, name, video, options.speaker_prefix)
-        rows += cues
-        problems += cue_problems
+        found = read_cues(path, name, video, options.speaker_prefix)
+        rows += found.rows
+        problems += found.problems
+        absent |= found.absent
         if not video:
             problems.append(Problem(name, name, "no video beside it", "text only"))
     unused = sorted(path.relative_to(raw).as_posix() for path in set(media) - set(videos.values()))
@@ -51,7 +52,7 @@ def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[
     if not rows:
         raise InputError(f"{raw}: no cue of {len(subtitles)} subtitle file(s) has a text, first {subtitles[0].name}.")
     if options.labels != "none":
-        rows, label_problems = _with_labels(raw / options.labels, rows)
+        rows, label_problems = _with_labels(raw / options.labels, rows, absent)
         problems += label_problems
     return rows, problems
 
@@ -76,16 +77,16 @@ def _pair(subtitles: list[Path], media: list[Path]) -> dict[Path, Path]:
     return videos
 
 
-def _with_labels(path: Path, rows: list[TableRow]) -> tuple[list[TableRow], list[Problem]]:
-    """Return the rows with emotion, split and speaker of a table."""
+def _with_labels(path: Path, rows: list[TableRow], absent: dict[str, str]) -> tuple[list[TableRow], list[Problem]]:
+    """Return the rows with emotion, split and speaker of a table; `absent` says why a cue has no row."""
     columns = ("utterance_id", "emotion", "split", "speaker")
     text_rows, problems = read_text_rows(path, columns, columns[:2])
     ids, labels, faults = {row.utterance_id for row in rows}, {}, []
     for line, row in text_rows:
         name = row.pop("utterance_id")
         if name not in ids:
-            nearest = did_you_mean(name, ids)
-            faults.append(f"line {line}: no cue {name!r}; expected <subtitle file>_<cue's number>.{nearest}")
+            reason = absent.get(name) or f"expected <subtitle file>_<cue's number>.{did_you_mean(name, ids)}"
+            faults.append(f"line {line}: no cue {name!r}; {reason}")
         elif name in labels:
             faults.append(f"line {line}: {name!r} is there twice")
         labels[name] = {column: value for column, value in row.items() if value}

@@ -1,0 +1,98 @@
+"""Cues that show again what the cue before showed: rolling captions, duplicates -> each line once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from dferc.core.problems import Problem
+from pipeline.corpora.table.cues import Cue, counted
+
+_FLASH_S = 0.05  # longest cue that only holds a caption until the next (YouTube's last 10 ms)
+_MOST_LINES, _MOST_WORDS = 10, 100  # of a cue that are compared with the next
+_GAP_S = 1.0  # longest pause between cues of which one may roll into the other
+
+
+class Overlap(NamedTuple):
+    """What a cue shows of the cue before."""
+
+    lines: int  # lines of the cue that hold it
+    rest: str  # what the last of these lines adds
+    grows: bool  # the rest goes on with a line of the cue before
+
+
+def show_once(cues: Sequence[Cue], name: str) -> tuple[list[Cue], list[Problem], dict[int, int]]:
+    """Return the cues in order of time with what they add to the cue before, problems, and where cues were merged.
+
+    The last gives, by the line of a merged cue, the line of the cue that has its text. Captions roll if at least half
+    of the cues show lines or words of the cue before, and some add to it. Elsewhere a repeated line may have been
+    spoken twice: it is kept, and reported.
+    """
+    unique: dict[tuple, Cue] = {}
+    merged: dict[int, int] = {}
+    problems = []
+    for cue in sorted(cues, key=lambda cue: cue.start_s):
+        first = unique.setdefault((cue.start_s, cue.end_s, cue.lines, cue.voices) if cue.lines else (cue.line,), cue)
+        if first is not cue:
+            merged[cue.line] = first.line
+            same = f"duplicate cue: times and text of the cue in line {first.line}"
+            problems.append(Problem(f"{name}, line {cue.line}", name, same, "left out"))
+    spoken = [cue for cue in unique.values() if cue.lines]
+    kept = [cue for cue in unique.values() if not cue.lines]
+    pairs = [(one, two) for one, two in zip(spoken, spoken[1:]) if two.start_s <= one.end_s + _GAP_S]
+    by_lines = _is_rolling(pairs, words=False)
+    rolling = by_lines or _is_rolling(pairs, words=True)
+    repeated, texts = [], 0
+    for before, cue in zip([None, *spoken], spoken):
+        adjacent = before is not None and cue.start_s <= before.end_s + _GAP_S
+        overlap = _overlap(before, cue, words=rolling and not by_lines) if adjacent else None
+        if overlap and (rolling or overlap.lines == len(cue.lines) and cue.end_s - cue.start_s <= _FLASH_S):
+            lines = cue.lines[overlap.lines :]
+            if overlap.rest and overlap.grows:
+                last = kept[-1]
+                grown = (*last.lines[:-1], f"{last.lines[-1]} {overlap.rest}")
+                kept[-1] = replace(last, lines=grown, end_s=max(last.end_s, cue.end_s))
+            elif overlap.rest:
+                lines = (overlap.rest, *lines)
+            if not lines:
+                merged[cue.line] = kept[-1].line
+                continue
+            cue = replace(cue, lines=lines, voices=cue.voices[-len(lines) :])
+        elif overlap:
+            repeated.append(cue.line)
+        kept.append(cue)
+        texts += 1
+    if rolling or texts < len(spoken):
+        found = f"rolling captions: {len(spoken)} cues show {texts} texts"
+        problems.append(Problem(f"{name}, line {spoken[0].line}", name, found, "merged: each text once"))
+    problems += counted(name, repeated, "cue that repeats lines of the cue before", "kept")
+    return sorted(kept, key=lambda cue: cue.start_s), problems, merged
+
+
+def _is_rolling(pairs: Sequence[tuple[Cue, Cue]], words: bool) -> bool:
+    """Return whether captions roll by whole lines, or by words."""
+    shared = [(overlap, two) for one, two in pairs if (overlap := _overlap(one, two, words))]
+    adding = sum(bool(overlap.rest) or overlap.lines < len(two.lines) for overlap, two in shared)
+    return len(shared) > 1 and 2 * len(shared) >= len(pairs) and adding >= (max(2, len(pairs) / 2) if words else 1)
+
+
+def _overlap(before: Cue, cue: Cue, words: bool) -> Overlap | None:
+    """Return the longest end of a cue with which the next begins, in whole lines or, with `words`, in words.
+
+    A single word counts where it is all of a line.
+    """
+    for first in range(max(0, len(before.lines) - _MOST_LINES), len(before.lines)):
+        shown = before.lines[first:]
+        if cue.lines[: len(shown)] == shown:
+            return Overlap(len(shown), "", grows=False)
+    if not words:
+        return None
+    old = [(word, place == 0) for line in before.lines for place, word in enumerate(line.split())]
+    new = [(word, number) for number, line in enumerate(cue.lines) for word in line.split()]
+    old, new = old[-_MOST_WORDS:], new[:_MOST_WORDS]
+    for count in range(min(len(old), len(new)), 0, -1):
+        begins_line = old[-count][1]
+        if (count > 1 or begins_line) and all(one[0] == two[0] for one, two in zip(old[-count:], new)):
+            number = new[count - 1][1]
+            rest = cue.lines[number].split()[count - sum(line < number for _, line in new[:count]) :]
+            return Overlap(number + 1, " ".join(rest), grows=begins_line)
+    return None

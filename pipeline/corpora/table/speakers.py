@@ -1,0 +1,186 @@
+"""Who speaks in a cue, decided over all cues of a file (docs/own-data.md has the table of what is recognised)."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.corpora.table.cues import Cue
+from pipeline.corpora.table.markup import TAG_CLOSE, TAG_OPEN
+
+_MOST_WORDS = 6  # of a name before a colon; more is a sentence
+_LONGEST = 90  # characters of a name, with what is in brackets beside it
+
+_COLONS = ":：﹕︓"
+_OPEN, _CLOSE = f"[(【（{TAG_OPEN}", rf"\])】）{TAG_CLOSE}"
+_LETTERS = f'[^{re.escape(_OPEN)}{_CLOSE}?!;"“”„«»。？！；\n]'
+_HEAD = re.compile(
+    rf"(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
+    rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
+)
+_SIGNS = re.compile(rf"[{_COLONS}|{re.escape(_OPEN)}]")
+_BRACKETS = re.compile(
+    r"(?:\[([^\[\]]{1,40})\]|\(([^()]{1,40})\)|【([^【】]{1,40})】"
+    rf"|{TAG_OPEN}([^/{TAG_OPEN}{TAG_CLOSE}]{{1,40}}){TAG_CLOSE})\s*(.*)"
+)
+_MACHINE = re.compile(
+    rf"[{re.escape(_OPEN)}]?\s*((?:speaker|spk)[\s_-]*\d{{1,3}})\s*(?:[{_CLOSE}]\s*[{_COLONS}|]?|[{_COLONS}|])\s*(.*)",
+    re.IGNORECASE,
+)
+"""What diarization writes: `SPEAKER_00: text`, `SPEAKER_00|text`, `[SPEAKER_00] text`, `(speaker 0) text`."""
+_PRONOUNS = re.compile(r"\W\s*\w{1,6}\s*/\s*\w{1,6}(?:\s*/\s*\w{1,6})?\s*\W")
+_SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s")  # no abbreviation, such as "Capt. Ross"
+DASH = re.compile(r"[-‐‑–—]{1,3}(?!\d)\s*")
+_SENTENCES = re.compile(r"(?<=[.?!…。？！\"”])\s*(?=\S)")
+_TURN = re.compile(r"\s*(?:>{2,}|\[SPEAKER[_ ]TURN\])\s*", re.IGNORECASE)
+
+
+class Opening(NamedTuple):
+    """The begin of a line that may name a speaker."""
+
+    name: str
+    text: str  # after it
+    aside: str = ""  # in brackets after the name: pronouns, or how it was spoken
+    sure: bool = False  # its form is that of no text
+    bare: bool = False  # a name in brackets, without a colon: the form of a sound, too
+
+
+class Turn(NamedTuple):
+    """What one speaker says in a cue."""
+
+    speaker: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Speakers:
+    """The speakers of a file, by the names as they are compared."""
+
+    names: dict[str, list[str]]  # all spellings of prefixes and voices, the first one first
+    undecided: dict[str, int]  # openings that were kept as text: the line of the first cue with each
+    prefixes: bool  # whether prefixes name speakers, or voices alone
+
+
+def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) -> Speakers:
+    """Return the speakers of a file's cues.
+
+    The opening of a line is a speaker if it opens two lines or cues, if its form is that of no text (`[ANNA]:`,
+    `SPEAKER_00`, pronouns), or if it is declared. One that occurs once is a speaker, too, if it is in capitals as all
+    those that repeat. Names in brackets without a colon are speakers if they open half of the cues: sounds look alike.
+    """
+    openings = [
+        (_key(opening.name), opening, cue.line)
+        for cue in (cues if prefixes else ())
+        for line, more in _lines(cue)
+        if (opening := _opening(line, more))
+    ]
+    counts = Counter(key for key, *_ in openings)
+    spellings, first = defaultdict(list), {}
+    for key, opening, line in openings:
+        spellings[key].append(opening.name)
+        first.setdefault(key, line)
+    sure = {key for key, opening, _ in openings if opening.sure}
+    bare = {key for key, opening, _ in openings if opening.bare} - sure
+    repeated = {key for key, count in counts.items() if count > 1}
+    names = sure | (repeated - bare) | set(map(_key, declared))
+    if 2 * len({line for _, opening, line in openings if opening.bare}) >= len(cues):
+        names |= repeated
+    if repeated - bare - sure and all(_in_capitals(spellings[key][0]) for key in repeated - bare - sure):
+        names |= {key for key in set(counts) - bare if all(map(_in_capitals, spellings[key]))}
+    open_questions = (set(counts) - bare | repeated) - names
+    undecided = {spellings[key][0]: first[key] for key in counts if key in open_questions}
+    for voice in (voice for cue in cues for voice in cue.voices if voice):
+        names.add(_key(voice))
+        spellings[_key(voice)].append(voice)
+    known = {key: list(dict.fromkeys(spellings[key])) for key in sorted(names & set(spellings))}
+    return Speakers(known, undecided, prefixes)
+
+
+def split_turns(cue: Cue, speakers: Speakers) -> tuple[list[Turn], list[str]]:
+    """Return what each speaker says in a cue, and what was left out beside the names.
+
+    A new turn begins at another speaker's name or voice, at `>>`, and at a dash where two lines have one.
+    """
+    dashes = sum(DASH.match(line) is not None for line in cue.lines)
+    turns: list[tuple[str, list[str]]] = []
+    asides = []
+    for voice, line in zip(cue.voices, cue.lines, strict=True):
+        for change, piece in _pieces(line, speakers):
+            dash = DASH.match(piece)
+            text = piece[dash.end() :] if dash else piece
+            name = speakers.names[_key(voice)][0] if voice else ""
+            opening = _known(text, speakers) if not voice else None
+            if opening:
+                name, text = speakers.names[_key(opening.name)][0], opening.text
+                asides += [opening.aside] * bool(opening.aside)
+            if not turns or change or dash and dashes > 1 or name and name != turns[-1][0]:
+                turns.append((name, []))
+            if text:
+                turns[-1][1].append(text)
+    spoken = [Turn(name, " ".join(texts)) for name, texts in turns if texts]
+    silent = [name for name, texts in turns if not texts and name]
+    if silent and not spoken:  # a name alone is no one's speech, but it is all there is
+        return [Turn("", " ".join(cue.lines))], []
+    return spoken, asides + silent
+
+
+def _lines(cue: Cue) -> Iterator[tuple[str, bool]]:
+    """Yield what may open with a speaker in a cue, without marks before it, and whether more lines follow."""
+    for number, (voice, line) in enumerate(zip(cue.voices, cue.lines, strict=True), start=1):
+        for piece in _TURN.split(line) if not voice else ():
+            yield DASH.sub("", piece, count=1) if DASH.match(piece) else piece, number < len(cue.lines)
+
+
+def _pieces(line: str, speakers: Speakers) -> Iterator[tuple[bool, str]]:
+    """Yield the pieces of a line between marks of a new turn, with whether such a mark is before it.
+
+    A known speaker after the end of a sentence is such a mark: "Hi. BO: Hello."
+    """
+    for number, piece in enumerate(_TURN.split(line)):
+        begin = 0
+        for end in (match.end() for match in _SENTENCES.finditer(piece)):
+            if _known(piece[end : end + 2 * _LONGEST], speakers):
+                yield number > 0 and not begin, piece[begin:end].strip()
+                begin = end
+        if piece[begin:]:
+            yield number > 0 and not begin, piece[begin:]
+
+
+def _known(text: str, speakers: Speakers) -> Opening | None:
+    """Return the opening of a text if it is a known speaker."""
+    opening = _opening(text, more=True) if speakers.prefixes else None
+    return opening if opening and _key(opening.name) in speakers.names else None
+
+
+def _opening(line: str, more: bool) -> Opening | None:
+    """Return the begin of a line that may name a speaker; with `more`, its text may be in the next lines."""
+    if not _SIGNS.search(line, 0, _LONGEST):
+        return None
+    if match := _MACHINE.fullmatch(line):
+        return Opening(match[1], match[2], sure=True) if match[2] or more else None
+    position = min((place for colon in _COLONS if (place := line.find(colon, 1, _LONGEST)) > 0), default=0)
+    text, after = line[position + 1 :].strip(), line[position + 1 : position + 2]
+    apart = line[position : position + 1] != ":" or not after or after.isspace() or after.isalpha() or after in "“«¿¡♪"
+    head = _HEAD.fullmatch(line[:position].strip()) if position and apart and (text or more) else None
+    if head and _is_name(head["name"]) and bool(head["open"]) == bool(head["close"]):
+        pronouns = bool(head["aside"] and _PRONOUNS.fullmatch(head["aside"]))
+        return Opening(head["name"].strip(), text, head["aside"] or "", sure=bool(head["open"]) or pronouns)
+    match = _BRACKETS.fullmatch(line)
+    name = next(filter(None, match.groups()[:4])).strip() if match else ""
+    return Opening(name, match[5], bare=True) if _is_name(name) and (match[5] or more) else None
+
+
+def _is_name(name: str) -> bool:
+    few = 0 < len(name.split()) <= _MOST_WORDS
+    return few and any(map(str.isalnum, name)) and not _SENTENCE_END.search(name)
+
+
+def _in_capitals(name: str) -> bool:
+    return name.isupper() and sum(map(str.isalpha, name)) > 1
+
+
+def _key(name: str) -> str:
+    """Return a name as names are compared: without case, spaces and ways of composing a character."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())

@@ -1,0 +1,178 @@
+"""Speakers of subtitles: an opening that repeats, in any script and form; several in a cue; what is only reported."""
+
+import random
+
+import pytest
+
+from tests.helpers.own_files import cues, kinds, problems_of, read_subtitles, spoken, write
+
+ONCE = "opening that may name a speaker"
+
+
+def test_openings_that_occur_once_are_text_and_are_reported(tmp_path):
+    names = ["Maria de la Cruz", "李雷", "김민수", "أحمد", "anna"]
+    write(
+        tmp_path, "a.srt", cues(*(f"{name}: I am happy." for name in names), "王芳：我很高兴。", "Listen: this is bad.")
+    )
+    corpus = read_subtitles(tmp_path)
+    assert {row.speaker for row in corpus.utterances} == {""} and corpus.utterances[4].text == "anna: I am happy."
+    (problem,) = problems_of(corpus, ONCE)
+    assert problem.startswith("a.srt: ") and "'王芳' (line 22), 'Listen' (line 26); kept as text" in problem
+    assert "prepare.options.speaker_prefix" in problem
+    assert "speakers named in some cues only" not in kinds(corpus)
+
+
+def test_names_are_told_from_sentences_by_repetition(tmp_path):
+    spoken_by = ["Maria de la Cruz", "李雷", "anna", "Maria de la Cruz", "anna", "李雷"]
+    write(tmp_path, "a.srt", cues(*(f"{name}: yes." for name in spoken_by), "Listen: this is bad.", "No."))
+    corpus = read_subtitles(tmp_path)
+    assert [row.speaker for row in corpus.utterances] == [*spoken_by, "", ""]
+    assert corpus.utterances[6].text == "Listen: this is bad."
+    assert problems_of(corpus, ONCE)[0].startswith(f"a.srt: {ONCE}: 'Listen' (line 26); kept")
+    assert problems_of(corpus, "speakers named in some cues only") == [
+        "a.srt: speakers named in some cues only: 6 of 8 utterances; the others have no speaker"
+    ]
+
+
+def test_a_name_may_be_declared(tmp_path):
+    write(tmp_path, "a.srt", cues("Bo: yes", "Listen: no", "[Cem] well", "李雷：好"))
+    declared = read_subtitles(tmp_path, speaker_prefix=["bo", "Cem", "李雷", "Nobody"])
+    assert spoken(declared) == [("Bo", "yes"), ("", "Listen: no"), ("Cem", "well"), ("李雷", "好")]
+    assert spoken(read_subtitles(tmp_path, speaker_prefix=False)) == [
+        *[("", "Bo: yes"), ("", "Listen: no"), ("", "[Cem] well"), ("", "李雷：好")]
+    ]
+
+
+def test_capitals_that_occur_once_are_a_speaker_where_those_that_repeat_are_in_capitals(tmp_path):
+    write(tmp_path, "a.srt", cues("ANNA: yes", "BO: no", "ANNA: well", "Listen: no"))
+    assert spoken(read_subtitles(tmp_path))[1:] == [("BO", "no"), ("ANNA", "well"), ("", "Listen: no")]
+    write(tmp_path, "a.srt", cues("Anna: yes", "WARNING: no", "Anna: well"))
+    assert spoken(read_subtitles(tmp_path))[1] == ("", "WARNING: no")
+    write(tmp_path, "a.srt", cues("yes", "WARNING: no", "well"))
+    assert spoken(read_subtitles(tmp_path))[1] == ("", "WARNING: no")
+
+
+@pytest.mark.parametrize(
+    "form", ["[Anna]: no", "SPEAKER_07: no", "SPEAKER_07|no", "(speaker 7) no", "Anna (she/her): no"]
+)
+def test_forms_of_no_text_are_a_speaker_even_once(tmp_path, form):
+    write(tmp_path, "a.srt", cues("Why?", form))
+    corpus = read_subtitles(tmp_path)
+    assert corpus.utterances[1].text == "no" and corpus.utterances[1].speaker in ("Anna", "SPEAKER_07", "speaker 7")
+    if "she" in form:
+        assert problems_of(corpus, "text beside a speaker's name") == [
+            "a.srt, line 6: text beside a speaker's name: '(she/her)'; left out"
+        ]
+
+
+def test_sounds_in_brackets_are_no_speakers(tmp_path):
+    texts = ["[laughs] Yes.", "No.", "(sighs) Well.", "[laughs] No.", "What?", "Who?", "[music]", "[music]"]
+    write(tmp_path, "a.srt", cues(*texts))
+    corpus = read_subtitles(tmp_path)
+    assert spoken(corpus) == [("", text) for text in texts]
+    assert problems_of(corpus, ONCE)[0].startswith(f"a.srt: {ONCE}: 'laughs' (line 2); kept as text")
+
+
+@pytest.mark.parametrize(
+    ("cue", "turns"),
+    [
+        ("- Hi there.\n- Hi.", [("", "Hi there."), ("", "Hi.")]),
+        ("-Hi.\n–Hi.", [("", "Hi."), ("", "Hi.")]),
+        ("ANNA: Hi.\nBO: Hello.", [("ANNA", "Hi."), ("BO", "Hello.")]),
+        ("- ANNA: Hi,\nyou.\n- BO: Hello.", [("ANNA", "Hi, you."), ("BO", "Hello.")]),
+        ("ANNA: Hi. BO: Hello.", [("ANNA", "Hi."), ("BO", "Hello.")]),
+        ("Hi. BO: Hello! Anna (softly): Hi.", [("", "Hi."), ("BO", "Hello!"), ("ANNA", "Hi.")]),
+        (">> Hi. >> Hello.", [("", "Hi."), ("", "Hello.")]),
+        (">> ANNA: Hi.\n>> BO: Hello.", [("ANNA", "Hi."), ("BO", "Hello.")]),
+        ("Hi. [SPEAKER_TURN] Hello.", [("", "Hi."), ("", "Hello.")]),
+        ("<v Anna>Hi.</v>\n<v Bo>Hello.</v>", [("ANNA", "Hi."), ("BO", "Hello.")]),
+        ("<v Cem>Hi. <v Dan>Hello.", [("Cem", "Hi."), ("Dan", "Hello.")]),
+        ("[Cem]: Hi.\n[Dan]: Hello.", [("Cem", "Hi."), ("Dan", "Hello.")]),
+        ("李雷：你好。王芳：你好！", [("李雷", "你好。"), ("王芳", "你好！")]),
+    ],
+)
+def test_several_speakers_in_a_cue_are_split_and_reported(tmp_path, cue, turns):
+    names = ["ANNA: Hi.", "BO: No.", "ANNA: Why?", "BO: So.", "李雷：是。", "王芳：是。", "李雷：不。", "王芳：不。"]
+    write(tmp_path, "a.srt", cues(cue, *names))
+    write(tmp_path, "a.mp4", b"")
+    corpus = read_subtitles(tmp_path)
+    parts = [row for row in corpus.utterances if row.utterance_id.startswith("a_1.")]
+    assert [(row.speaker, row.text) for row in parts] == turns
+    assert [row.utterance_id for row in parts] == [f"a_1.{number}" for number in range(1, len(turns) + 1)]
+    assert (parts[0].start_s, parts[-1].end_s) == (1.0, 2.5)
+    assert all(one.end_s == two.start_s for one, two in zip(parts, parts[1:]))
+    lengths = [len(text) for _, text in turns]
+    assert [row.end_s - row.start_s for row in parts] == [
+        pytest.approx(1.5 * length / sum(lengths), abs=2e-3) for length in lengths
+    ]
+    (problem,) = problems_of(corpus, "several speakers in one cue")
+    assert problem.startswith("a.srt, line 2: ") and "split; times divided by the lengths of the texts" in problem
+
+
+@pytest.mark.parametrize(
+    "cue",
+    [
+        "- Hi,\nyou.",
+        "ANNA: Hi.\nANNA: You.",
+        ">> Hi.",
+        "One: two, three.",
+        "Hi. [SPEAKER_TURN]",
+        "At 5: no.\nAt 6: yes.",
+    ],
+)
+def test_one_speaker_is_not_split(tmp_path, cue):
+    write(tmp_path, "a.srt", cues(cue, "ANNA: Hi.", "ANNA: Why?"))
+    corpus = read_subtitles(tmp_path)
+    assert len(corpus.utterances) == 3 and "several speakers in one cue" not in kinds(corpus)
+
+
+def test_a_single_dash_within_a_cue_is_reported_and_not_split(tmp_path):
+    write(tmp_path, "a.srt", cues("He is late\n- as always.", "It is\n-5 degrees."))
+    corpus = read_subtitles(tmp_path)
+    assert [row.text for row in corpus.utterances] == ["He is late as always.", "It is -5 degrees."]
+    assert problems_of(corpus, "line that begins with a dash") == [
+        "a.srt, line 2: line that begins with a dash: another speaker?; kept as one utterance"
+    ]
+
+
+def test_spellings_of_a_name_are_one_speaker(tmp_path):
+    write(tmp_path, "a.srt", cues("E\u0301mile: a", "Émile: b", "ÉMILE : c", "<v émile>d", "Émile  (sighs): e"))
+    corpus = read_subtitles(tmp_path)
+    assert {row.speaker for row in corpus.utterances} == {"E\u0301mile"}
+    assert len(problems_of(corpus, "spellings of one speaker")) == 1
+
+
+def test_a_name_alone_is_text(tmp_path):
+    write(tmp_path, "a.srt", cues("ANNA: Hi.", "ANNA:", "ANNA: Bye.\nBO:"))
+    assert spoken(read_subtitles(tmp_path)) == [("ANNA", "Hi."), ("", "ANNA:"), ("ANNA", "Bye. BO:")]
+
+
+NAMES = [
+    "ANNA",
+    "anna b.",
+    "Dr. Ross",
+    "Maria de la Cruz",
+    "O'Neil",
+    "李雷",
+    "김민수",
+    "أحمد",
+    "अनिता",
+    "Спикер №1",
+    "S2",
+]
+FORMS = ["{0}: {1}", "{0} : {1}", "{0}：{1}", "[{0}]: {1}", "- {0}: {1}", ">> {0}: {1}", "<v {0}>{1}", "{0}:\n{1}"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_names_in_any_order_are_found_and_nothing_else(tmp_path, seed):
+    rng = random.Random(seed)
+    names, form = rng.sample(NAMES, 3), rng.choice(FORMS)
+    turns = [(names[number % 3], f"word {number}") for number in rng.sample(range(20), 20)]
+    texts = [form.format(name, text) for name, text in turns]
+    for number in rng.sample(range(20), 4):  # what looks like a name and is there once
+        texts[number] = f"x{number}: no"
+        turns[number] = ("", texts[number])
+    write(tmp_path, "a.srt", cues(*texts))
+    corpus = read_subtitles(tmp_path)
+    assert spoken(corpus) == turns
+    assert len(problems_of(corpus, ONCE)) == 1
