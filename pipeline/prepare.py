@@ -27,7 +27,7 @@ from dferc.store.rows import TEXT_COLUMNS, UNLABELLED, Note, Utterances
 from dferc.store.vocabulary import SPLITS
 from pipeline import corpora
 from pipeline.rows.duplicates import identical_clips, identical_files, identical_note, media_groups
-from pipeline.rows.measure import Faulty, check_share, check_spans, complete, measure_clips
+from pipeline.rows.measure import Faulty, check_share, check_spans, complete, file_problems, measure_clips
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import load_settings
 
@@ -139,7 +139,7 @@ def main(
     utterances = [row for row, _ in completed]
     copies = identical_files(raw, (clip for clip, result in measured.items() if not isinstance(result, Faulty)))
     media_problems = [problem for _, row_problems in completed for problem in row_problems]
-    problems = raw_corpus.problems + media_problems + identical_clips(copies, utterances)
+    problems = raw_corpus.problems + file_problems(measured) + media_problems + identical_clips(copies, utterances)
     rows = replace(
         to_store(corpus, raw_corpus, utterances),
         media_group=media_groups(utterances, copies),

@@ -53,17 +53,20 @@ class AudioWorker:
         clock = Clock()
         try:
             with clock.step("decode"):
-                samples = self._open(path).read(start_s, end_s)
+                file = self._open(path)
+                samples = file.read(start_s, end_s)
         except media.MediaError as error:
             return Measured(Record(problem=error.problem), clock.seconds)
         with clock.step("openSMILE"):
-            record = self._describe(samples, end_s - start_s, min_s)
+            record = self._describe(samples, end_s - start_s, min_s, file.remark)
         return Measured(record, clock.seconds)
 
-    def _describe(self, samples: np.ndarray, expected_s: float, min_s: float) -> Record:
+    def _describe(self, samples: np.ndarray, expected_s: float, min_s: float, remark: str) -> Record:
         length_s = len(samples) / sound.SAMPLE_RATE_HZ
         if length_s < min_s or not len(samples):
             return Record(problem=f"too short: {length_s:.3f} s of sound, functionals need {min_s} s")
+        if sound.is_silent(samples):
+            return Record(problem=f"silent: {length_s:.3f} s of digital silence or of a constant level")
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # "Segment too short": listed below
             try:
                 values = self._smile(samples, sound.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
@@ -73,4 +76,4 @@ class AudioWorker:
             return Record(problem=f"values not finite: openSMILE on {length_s:.3f} s of sound")
         partly = length_s < _COVERED * expected_s
         problem = f"sound incomplete: {length_s:.2f} s of {expected_s:.2f} s" if partly else ""
-        return Record({"features": values}, problem)
+        return Record({"features": values}, "; ".join(filter(None, (problem, remark))))

@@ -89,11 +89,12 @@ def _record(cut: SpeakerFaces, vectors: list) -> Record | WorkerDied:
     }
     arrays = {name: np.float32(figure) for name, figure in figures.items()}
     if not vectors:
-        return Record(arrays, cut.problem or f"no face: none in {cut.frames} sampled frame(s)")
+        problem = cut.problem or f"no face: none in {cut.frames} sampled frame(s)"
+        return Record(arrays, "; ".join(filter(None, (problem, cut.remark))))
     mean = np.mean(vectors, axis=0, dtype=np.float64).astype(np.float32)
     if not np.isfinite(mean).all():
         return Record(arrays, "values not finite: the network on this face")
-    return Record(arrays | {"features": mean}, cut.problem)
+    return Record(arrays | {"features": mean}, "; ".join(filter(None, (cut.problem, cut.remark))))
 
 
 class FaceNetWorker:

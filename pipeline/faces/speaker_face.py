@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 
 from pipeline.extraction.records import Clock, Measured
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # another stage's setting must not change the hash of this co
     from pipeline.settings import ExtractVisual
 
 LARGEST, LONGEST_TRACK, MOST_LIP_MOTION = range(3)  # rules that can decide the choice, as `quality/choice` stores them
+_ROUNDING = 32  # grey levels by which codecs may change a still picture (measured: 19); a moving face changes it more
 VERSION = 1  # version of the choice among tracks; to be raised whenever it may choose another face
 
 
@@ -47,19 +49,29 @@ class SpeakerFaces:
     frames: int  # sampled
     faces: np.ndarray  # [faces, S, S] uint8, from the frames that show the chosen face
     problem: str = ""  # what is wrong with the media
+    remark: str = ""  # what is odd about its picture
     size: float = 0.0  # mean area of those faces, as a share of the picture's (of its region's)
     tracks: int = 0  # faces followed over the frames, whichever was chosen
     choice: int = LARGEST  # `LARGEST`, `LONGEST_TRACK` or `MOST_LIP_MOTION`
 
 
 class _Frame(NamedTuple):
-    """A sampled frame: its time, its size in pixels, its faces and their cut-outs, and whether it begins a new shot."""
+    """A sampled frame: its time, size in pixels, faces and their cut-outs, whether it begins a new shot and is a still.
+
+    A still differs by no more than a codec's rounding from the utterance's first frame.
+    """
 
     time_s: float
     pixels: int
     boxes: list[Box]
     cuts: list[np.ndarray]
     new_shot: bool
+    still: bool
+
+
+def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two grey pictures [H, W] uint8 differ by nothing but a codec's rounding."""
+    return one.shape == other.shape and cv2.absdiff(one, other).max(initial=0) <= _ROUNDING
 
 
 def choice_identity(face: str) -> dict[str, object]:
@@ -89,7 +101,7 @@ class FaceWorker:
         """Return the sampled frames of each utterance with their faces, and the problem of the file."""
         settings = self._settings
         margin = 0.0 if settings.finder == WHOLE_FRAME else settings.margin
-        frames, before = [[] for _ in parts], [None] * len(parts)
+        frames, before, first = [[] for _ in parts], [None] * len(parts), [None] * len(parts)
         spans = [Span(part.start_s, part.end_s) for part in parts]
         try:
             with clock.step("decode"):
@@ -100,7 +112,9 @@ class FaceWorker:
                     boxes, small = self._finder.find(image), thumbnail(image)
                     cuts = [cut(image, box, margin, self._size) for box in boxes]
                     new_shot = before[number] is not None and is_cut(before[number], small)
-                    frames[number].append(_Frame(time_s, image.size, boxes, cuts, new_shot))
+                    first[number] = image if first[number] is None else first[number]
+                    still = all(frame.still for frame in frames[number][-1:]) and _is_same(first[number], image)
+                    frames[number].append(_Frame(time_s, image.size, boxes, cuts, new_shot, still))
                     before[number] = small
         except MediaError as error:
             return frames, error.problem
@@ -123,7 +137,9 @@ class FaceWorker:
         areas = [frames[number].boxes[face].area / frames[number].pixels for number, face in chosen]
         stacked = np.stack(faces) if faces else np.zeros((0, self._size, self._size), np.uint8)
         size = float(np.mean(areas)) if areas else 0.0
-        return SpeakerFaces(len(frames), stacked, problem, size, len(tracks), choice)
+        still = len(frames) > 1 and frames[-1].still
+        remark = f"picture does not change: {len(frames)} equal samples" if still else ""
+        return SpeakerFaces(len(frames), stacked, problem, remark, size, len(tracks), choice)
 
     def _choose_track(
         self, frames: Sequence[_Frame], tracks: Sequence[Track], part: UtteranceMedia

@@ -2,16 +2,22 @@
 
 Time is in seconds from the start of the file (the first of its streams). Nothing is padded, so a sound track that
 begins late or ends early gives fewer samples. A damaged file gives what decodes: damaged packets are skipped, a break
-in the container ends the stream, and only a file of which nothing decodes is an error. docs/media.md lists the tested
-formats.
+in the container ends the stream, and only a file of which nothing decodes is an error. Whatever a decoder raises
+becomes a `MediaError`. docs/media.md lists the tested formats.
+
+One file is one file: FFmpeg gets a descriptor of a regular file and no name, so that it recognises formats by their
+content alone and has no way of opening another file.
 """
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterator
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
@@ -19,11 +25,48 @@ from av.stream import Disposition
 
 from dferc.core.errors import InputError
 
+Item = TypeVar("Item")
+
 DECODER = f"av {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 """Part of every media extractor's identity: another FFmpeg may round differently."""
 
+_FORMATS = (
+    "3g2 3gp aa aac aax ac3 aea aiff amr ape apng asf ast au av1 avi avs2 avs3 avr bmp_pipe caf cavsvideo dhav dirac "
+    "dnxhd dsf dts dtshd dv eac3 evc ffm flac flv gif gxf h261 h263 h264 hevc iff ilbc ircam ivf jpeg_pipe jpegxl_pipe "
+    "kux lc3 live_flv loas lxf m4a m4v matroska mj2 mjpeg mlp mov mp3 mp4 mpc mpc8 mpeg mpegts mpegtsraw mpegvideo "
+    "mpjpeg mtv mxf nistsphere nsv nut nuv obu ogg oma osq pbm_pipe pgm_pipe png_pipe ppm_pipe pva qcp qoa r3d rm roq "
+    "rso shn smjpeg sox spdif swf tak tiff_pipe truehd tta ty vc1 vc1test vivo voc vvc w64 wav webm webp_pipe wsaud "
+    "wsvqa wtv wv wve xa xmv xwma yop yuv4mpegpipe"
+)
+"""FFmpeg's names of the formats that are read. Missing are those that name other files (HLS, DASH, ffconcat, SDP,
+image sequences), text, devices, and those without a mark in the content, which anything would be."""
+
+_PLAYLISTS = {b"#EXTM3U": "HLS", b"ffconcat": "ffconcat", b"<MPD": "DASH", b"v=0": "SDP", b"[playlist]": "PLS"}
+"""What files that name other media begin with; in `<MPD`'s case, among the first bytes."""
+
 _INDEXED_WHILE_READING = {"matroska", "webm", "mp3", "aac", "flac"}
 """Formats, by FFmpeg's names, whose index FFmpeg builds while it reads."""
+
+_INDEXED = {"mov", "avi", "wav"}
+"""Formats with an index in the file, in which no clock restarts."""
+
+_MAX_PIXELS = 1 << 26  # of a picture, twice 8K; FFmpeg itself would take 4 GB for one
+_RATES_HZ = range(1000, 768_001)  # sampling rates that are read: the resampler's memory grows with them
+_MAX_CHANNELS = 64
+_PATIENCE_S = 600.0  # longest time of reading on from one place: far above any real file, below a night
+_ROUNDING_S = 0.1  # by which a file's length may differ from its header's: containers round to a frame
+_RESTART_S = 0.5  # step back of a stream's clock that is no rounding
+_JUMP_S = 10.0  # step forward that no pause of a recording explains: FFmpeg's own threshold
+
+_RESTARTS = "clock restarts"  # kind of problem
+
+_NO_FILE = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class MediaError(InputError):
@@ -41,41 +84,127 @@ class MediaError(InputError):
 class MediaInfo:
     """Measurements of a clip."""
 
-    duration_s: float  # from the container, else the end of the last frame
+    duration_s: float  # of what the file holds, whatever its header claims
     has_audio: bool  # at least one frame of sound decodes
     has_video: bool  # at least one picture decodes (cover art does not count)
+    remarks: tuple[tuple[str, str], ...] = ()  # what is odd about the file, as problems with consequences
+
+
+@contextlib.contextmanager
+def decoding(path: str | Path) -> Iterator[None]:
+    """Raise MediaError for whatever a `with` block raises: libraries raise nearly anything on a damaged file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except av.FFmpegError as error:
+        raise MediaError(path, f"unreadable: {error.strerror}") from error
+    except Exception as error:
+        raise MediaError(path, f"unreadable: {type(error).__name__}: {error}") from error
 
 
 def probe(path: str | Path) -> MediaInfo:
-    """Decode the first frame of each stream; raise MediaError if the file is missing or nothing decodes."""
-    kinds = set()
-    with open_media(path) as container:
-        streams = [stream for kind in ("audio", "video") if (stream := _first(container, kind)) is not None]
-        for frame in frames(container, *streams):
-            kinds.add(type(frame))
-            if len(kinds) == len(streams):
-                break
-        duration_s = None if container.duration is None else container.duration / av.time_base
+    """Read a file through and decode the first frame of each used stream.
+
+    MediaError is raised if the file is missing or nothing decodes.
+    """
+    kinds, end_s, odd_clock = set(), None, []
+    with decoding(path), open_media(path) as container:
+        streams = [stream for kind in ("audio", "video") if (stream := _used(container, kind)) is not None]
+        for packet in packets(container, *streams, odd_clock=odd_clock):
+            if packet.pts is not None and not packet.is_discard:
+                end_s = max(end_s or 0.0, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.type not in kinds and _decode(packet):
+                kinds.add(packet.stream.type)
+        claimed_s = None if container.duration is None else container.duration / av.time_base
+        measured_s = (claimed_s or 0.0) if end_s is None else end_s - origin_s(container)
+        rates = [stream.average_rate for stream in streams if stream.type == "video" and stream.average_rate]
+        rounding_s = max(_ROUNDING_S, *(float(2 / rate) for rate in rates), 0.0)
+        remarks = [*_track_remarks(container), *odd_clock]
+        restarted = [problem for problem, _ in odd_clock if problem.startswith(_RESTARTS)]
+        if restarted and _is_indexed(container):
+            raise MediaError(path, f"unreadable: {restarted[0]}, which this format excludes; write it anew as .mkv")
     if not kinds:
         raise MediaError(path, "unreadable: neither a sound nor a picture decodes")
-    if duration_s is None:  # a raw stream, which is read through
-        with open_media(path) as container:
-            timed = [packet for packet in container.demux() if packet.pts is not None]
-            ends = [float((packet.pts + (packet.duration or 0)) * packet.time_base) for packet in timed]
-            duration_s = max(ends, default=0.0) - origin_s(container)
-    return MediaInfo(duration_s=duration_s, has_audio=av.AudioFrame in kinds, has_video=av.VideoFrame in kinds)
+    # A claim that is right is exact, where packets round.
+    exact = claimed_s is not None and abs(claimed_s - measured_s) <= rounding_s
+    if claimed_s is not None and not exact:
+        claims = f"length claimed wrongly: {claimed_s:.3f} s by header or bit rate, {measured_s:.3f} s by content"
+        remarks.append((claims, "the length of the content is used"))
+    return MediaInfo(
+        duration_s=claimed_s if exact else measured_s,
+        has_audio="audio" in kinds,
+        has_video="video" in kinds,
+        remarks=tuple(remarks),
+    )
+
+
+def _decode(packet: av.Packet) -> list:
+    try:
+        return packet.decode()
+    except av.FFmpegError:
+        return []  # a damaged packet; the next keyframe mends the stream
 
 
 def open_media(path: str | Path, hwaccel: str | None = None) -> av.container.InputContainer:
-    """Open a media file; raise MediaError if it is missing or unreadable.
+    """Open a media file; raise MediaError if it is missing, unreadable, or no regular file.
 
     `hwaccel` is a kind of device that decodes, such as `cuda`, with the CPU for what it cannot decode; None = the CPU.
     """
     device = HWAccel(hwaccel, allow_software_fallback=True) if hwaccel else None
+    with decoding(path):
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise MediaError(path, f"unreadable: {_NO_FILE.get(stat.S_IFMT(mode), 'no file')}, expected a regular file")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return av.open(f"file:{path}", hwaccel=device)  # `file:` keeps a colon in a name from being read as a protocol
-    except av.FFmpegError as error:
-        raise MediaError(path, f"unreadable: {error.strerror}") from None
+        with decoding(path):
+            container = av.open(
+                "fd:",
+                hwaccel=device,
+                options={"max_pixels": str(_MAX_PIXELS)},
+                container_options={
+                    "fd": str(descriptor),
+                    "protocol_whitelist": "fd",
+                    "format_whitelist": _FORMATS.replace(" ", ","),
+                },
+                metadata_errors="replace",  # titles have any encoding
+                timeout=_PATIENCE_S,
+            )
+    except MediaError as error:
+        raise MediaError(path, _named_playlist(descriptor) or error.problem) from error.__cause__
+    finally:
+        os.close(descriptor)  # FFmpeg has its own
+    with decoding(path):
+        for stream in container.streams:
+            if stream.codec_context is not None and stream.type in ("audio", "video"):
+                _bound(path, stream)
+    return container
+
+
+def _named_playlist(descriptor: int) -> str:
+    """Return the problem of a file that names other media; empty for any other."""
+    head = os.pread(descriptor, 512, 0).removeprefix(b"\xef\xbb\xbf").lstrip()
+    names = [name for mark, name in _PLAYLISTS.items() if head.startswith(mark) or mark == b"<MPD" and mark in head]
+    return f"unreadable: {names[0]}, a list of other media; expected the media file itself" if names else ""
+
+
+def _bound(path: str | Path, stream: av.stream.Stream) -> None:
+    """Set a stream to decode in one thread, the workers being the parallelism, and within bounds of memory.
+
+    MediaError is raised if its declared size would take more memory or time than any recording.
+    """
+    stream.thread_count = 1
+    if stream.type == "video":
+        stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}  # also where the size changes on the way
+        if stream.width * stream.height > _MAX_PIXELS:
+            size = f"pictures of {stream.width}x{stream.height} pixels"
+            raise MediaError(path, f"unreadable: {size}; expected at most {_MAX_PIXELS}")
+    elif stream.rate and stream.rate not in _RATES_HZ:
+        expected = f"expected {_RATES_HZ[0]} to {_RATES_HZ[-1]} Hz"
+        raise MediaError(path, f"unreadable: sound of {stream.rate} Hz; {expected}")
+    elif stream.channels > _MAX_CHANNELS:
+        raise MediaError(path, f"unreadable: sound of {stream.channels} channels; expected at most {_MAX_CHANNELS}")
 
 
 class MediaFile(contextlib.AbstractContextManager):
@@ -145,38 +274,120 @@ def verify_hwaccel(kind: str) -> None:
 
 
 def stream_of(container: av.container.InputContainer, path: str | Path, kind: str) -> av.stream.Stream:
-    """Return the first stream of a kind, audio or video; raise MediaError if there is none."""
-    stream = _first(container, kind)
+    """Return the used stream of a kind, audio or video; raise MediaError if there is none."""
+    stream = _used(container, kind)
     if stream is None:
         raise MediaError(path, "no sound track" if kind == "audio" else "no picture track")
     return stream
 
 
-def _first(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
-    """Return the first stream of a kind, set to decode in one thread: the workers are the parallelism."""
-    for stream in getattr(container.streams, kind):
-        if not stream.disposition & Disposition.attached_pic:
-            stream.thread_count = 1
-            return stream
-    return None
+def _tracks(container: av.container.InputContainer, kind: str) -> list[av.stream.Stream]:
+    """Return the streams of a kind that FFmpeg has a decoder for, without cover art and thumbnails."""
+    stills = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = getattr(container.streams, kind)
+    return [stream for stream in streams if stream.codec_context is not None and not stream.disposition & stills]
 
 
-def packets(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
-    """Yield all packets of the streams, from the current position to the end or to where the container breaks off."""
+def _used(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
+    """Return the track of a kind that is marked as default, else the first; None if there is none."""
+    tracks = _tracks(container, kind)
+    return next((track for track in tracks if track.disposition & Disposition.default), next(iter(tracks), None))
+
+
+def _track_remarks(container: av.container.InputContainer) -> Iterator[tuple[str, str]]:
+    """Yield which track is used of each kind that has several."""
+    for kind, name in (("audio", "sound"), ("video", "picture")):
+        tracks = _tracks(container, kind)
+        if len(tracks) > 1:
+            used = _used(container, kind)
+            why = "marked as default" if used.disposition & Disposition.default else "the first"
+            number = tracks.index(used) + 1
+            yield f"several {name} tracks: number {number} of {len(tracks)} ({why})", "the other tracks are not used"
+
+
+def packets(
+    container: av.container.InputContainer,
+    *streams: av.stream.Stream,
+    odd_clock: list[tuple[str, str]] | None = None,
+) -> Iterator[av.Packet]:
+    """Yield all packets of the streams, from the current position to the end or to where the container breaks off.
+
+    Where a stream's clock steps back, as in recordings put one behind the other, its times go on from the end of what
+    came before; `odd_clock` receives such places, and those where the clock leaps, as problems with consequences.
+    TimeoutError is raised as by `timely`.
+    """
+    clock = _Clock(container, odd_clock)
     try:
-        yield from container.demux(*streams) if streams else ()
+        for packet in timely(container.demux(*streams)) if streams else ():
+            clock.mend(packet)
+            yield packet
     except av.FFmpegError:
         return
+
+
+def timely(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield items; raise TimeoutError where they take longer than those of any recording would."""
+    deadline = time.monotonic() + _PATIENCE_S
+    for item in items:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"decoding takes longer than {_PATIENCE_S:g} s")
+        yield item
+
+
+class _Clock:
+    """Stamps of packets as one clock goes on, though that of the file restarts."""
+
+    def __init__(self, container: av.container.InputContainer, odd: list[tuple[str, str]] | None):
+        self._container, self._odd = container, [] if odd is None else odd
+        self._last: dict[int, tuple[float, float]] = {}  # begin and end of each stream's last packet, in seconds
+        self._shifts: dict[int, int] = {}  # of the stamps of each stream, in units of its time base
+
+    def mend(self, packet: av.Packet) -> None:
+        """Move a packet's stamps to where its stream has come, if the stream's clock has stepped back."""
+        if packet.dts is None:
+            return
+        index, base = packet.stream_index, packet.time_base
+        shift = self._shifts.get(index, 0)
+        time_s = float((packet.dts + shift) * base)
+        last_s, end_s = self._last.get(index, (time_s, time_s))
+        if time_s < last_s - _RESTART_S:
+            self._shifts[index] = shift = round(end_s / base) - packet.dts
+            self._odd.append((f"{_RESTARTS}: at {self._in_file(end_s)}", "times go on from there"))
+        elif time_s > end_s + _JUMP_S:
+            leap = f"clock jumps: from {self._in_file(end_s)} to {self._in_file(time_s)}"
+            self._odd.append((leap, "times are those of the file; between them is nothing"))
+        if shift:
+            packet.dts += shift
+            packet.pts = None if packet.pts is None else packet.pts + shift
+        time_s = float(packet.dts * base)
+        self._last[index] = time_s, time_s + float((packet.duration or 0) * base)
+
+    def _in_file(self, time_s: float) -> str:
+        return f"{time_s - origin_s(self._container):.3f} s"
 
 
 def frames(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.frame.Frame]:
     """Yield all frames that decode, each stream's in order of presentation."""
     for packet in packets(container, *streams):
-        try:
-            decoded = packet.decode()
-        except av.FFmpegError:
-            continue  # a damaged packet; the next keyframe mends the stream
-        yield from decoded
+        yield from _decode(packet)
+
+
+def restarts(container: av.container.InputContainer, path: str | Path, kind: str) -> bool:
+    """Return whether the clock of a file's sound or picture restarts, so that no seek by time is possible.
+
+    Unless the format of the open file excludes it, the file is opened a second time and read through.
+    """
+    if _is_indexed(container):
+        return False
+    odd_clock: list[tuple[str, str]] = []
+    with open_media(path) as other:
+        for _ in packets(other, stream_of(other, path, kind), odd_clock=odd_clock):
+            pass
+    return any(problem.startswith(_RESTARTS) for problem, _ in odd_clock)
+
+
+def _is_indexed(container: av.container.InputContainer) -> bool:
+    return bool(_INDEXED & set(container.format.name.split(",")))
 
 
 def seek(container: av.container.InputContainer, stream: av.stream.Stream, time_s: float) -> bool:

@@ -14,7 +14,18 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from pipeline.media.files import MediaFile, complete_index, open_media, origin_s, packets, seek, stream_of
+from pipeline.media.files import (
+    MediaFile,
+    complete_index,
+    decoding,
+    open_media,
+    origin_s,
+    packets,
+    restarts,
+    seek,
+    stream_of,
+    timely,
+)
 
 _EPSILON_S = 1e-6
 """Tolerance: less than any frame distance, more than the rounding of a time that was written to a table."""
@@ -40,8 +51,10 @@ class PictureFile(MediaFile):
     """Media file whose picture is sampled for many spans; raises MediaError if it has none."""
 
     def __init__(self, path: str | Path, hwaccel: str | None = None):
-        self.path, self._hwaccel = path, hwaccel
-        self._open()
+        self.path, self._hwaccel, self._restarts = path, hwaccel, False
+        with decoding(path):
+            self._open()
+            self._restarts = restarts(self._container, path, "video")
 
     def sample(
         self, spans: Sequence[Span], frames_per_s: float, max_frames: int
@@ -58,19 +71,21 @@ class PictureFile(MediaFile):
             Number of the span, time in the file in seconds, and the frame as [height, width] uint8; in order of time
             within a span, interleaved for spans that overlap.
         """
-        if not self._seeks or len(self._stream.index_entries) != self._index:
-            self._reopen()  # FFmpeg's index has changed: the next seek would lead elsewhere
-        self._decoder.flush_buffers()  # an earlier call may have been left in the middle
-        middles = [_middles(span, frames_per_s, max_frames) for span in spans]
-        for run in _runs(spans):
-            yield from self._sample_run({number: (spans[number], middles[number]) for number in run})
+        with decoding(self.path):
+            if not self._seeks or len(self._stream.index_entries) != self._index:
+                self._reopen()  # FFmpeg's index has changed: the next seek would lead elsewhere
+            self._decoder.flush_buffers()  # an earlier call may have been left in the middle
+            middles = [_middles(span, frames_per_s, max_frames) for span in spans]
+            for run in _runs(spans):
+                yield from self._sample_run({number: (spans[number], middles[number]) for number in run})
 
     def _open(self) -> None:
         container = open_media(self.path, self._hwaccel)
         self._stream = stream_of(container, self.path, "video")
         self._container = container
         self._decoder, self._origin_s = self._stream.codec_context, origin_s(self._container)
-        complete_index(container, self._stream)
+        if not self._restarts:
+            complete_index(container, self._stream)
         self._index, self._seeks = len(self._stream.index_entries), True
 
     def _sample_run(
@@ -108,21 +123,27 @@ class PictureFile(MediaFile):
         """Return the packets of a span's frames, in the order of decoding, from a keyframe not after its start.
 
         Where a seek lands behind the start (containers seek by the time of decoding, some to no keyframe at all), it
-        is tried again from farther back, at last from before the start of the file.
+        is tried again from farther back, at last from before the start of the file. Where the clock restarts, no seek
+        is possible, and the file is read from its start.
         """
         back_s = _MARGIN_S
         while True:
-            self._seeks &= seek(self._container, self._stream, start_s - back_s)
+            if self._restarts:
+                self._reopen()
+            else:
+                self._seeks &= seek(self._container, self._stream, start_s - back_s)
             read, first = [], None
             for packet in packets(self._container, self._stream):
                 stamp = packet.dts if packet.pts is None else packet.pts
                 if packet.size:  # the last is empty
+                    if self._restarts and packet.is_keyframe and stamp is not None and self._time_s(stamp) <= start_s:
+                        read, first = [], None  # what came before is not needed, and may be hours
                     if first is None and packet.is_keyframe and stamp is not None and self._time_s(stamp) <= start_s:
                         first = len(read)
                     read.append(packet)
                 if packet.dts is not None and self._time_s(packet.dts) >= end_s:
                     break  # nothing is shown before it is decoded
-            if first is not None or start_s < back_s:
+            if first is not None or self._restarts or start_s < back_s:
                 return read[first or 0 :]
             back_s *= 4
 
@@ -133,7 +154,8 @@ class PictureFile(MediaFile):
             if not any(needed):
                 continue
             last = len(needed) - needed[::-1].index(True)
-            for packet, need in [*zip(group, needed, strict=True)][:last] + [(None, True)]:  # None: drain the decoder
+            drained = [*zip(group, needed, strict=True)][:last] + [(None, True)]  # None: drain the decoder
+            for packet, need in timely(drained):
                 self._decoder.skip_frame = "DEFAULT" if need or self._decoder.name not in _SKIPPING else "NONREF"
                 frames = self._decode_packet(packet)
                 yield from (frame for frame in frames if wanted is None or frame.pts in wanted)

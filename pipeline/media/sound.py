@@ -15,10 +15,12 @@ from pipeline.media.files import (
     MediaError,
     MediaFile,
     complete_index,
+    decoding,
     open_media,
     origin_s,
     packets,
     probe,
+    restarts,
     seek,
     stream_of,
 )
@@ -36,46 +38,78 @@ _PREROLL_S = 0.5  # time that is decoded before a span and dropped: AAC and MP3 
 _CONFIGURED_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float"}
 """Decoders that need nothing of a stream but its extradata: a new one decodes the same."""
 
+_FAINT = 3 / 32768  # deviation that is no signal: three steps of 16 bits, which dither and codecs leave
+_CLICK_S = 0.02  # longest sound that is none: the edges of a constant level, a click
+_AUDIBLE_HZ = 100  # codecs make a constant level waver below this
+_LEVEL = 1e-4  # share of the power above it that a constant level has at most (measured: 4e-5, in Opus)
+_OPPOSITE = -0.9  # correlation of two channels below which their mean cancels the sound
+_CANCELLED = 0.1  # power of more channels' mean, as a share of unrelated channels', below which they cancel each other
+_UNHEARD = 1e-4  # power of a channel, as a share of the other's, below which it is silent
+
 
 class SoundFile(MediaFile):
     """Media file whose sound is read for many spans; raises MediaError if it has none."""
 
     def __init__(self, path: str | Path):
         self.path = path
-        self._open()
+        self.remark = ""  # what is odd about the channels of the last sound that was read
+        with decoding(path):
+            self._open()
+            self._restarts = restarts(self._container, path, "audio")
 
     def read(self, start_s: float, end_s: float) -> np.ndarray:
         """Decode the sound of a span, bit-identical whatever was read before; what lies beyond the file is left out.
 
         The channels are averaged at their own rate, the span is cut to the sample, then resampled; the result is
         clipped to the range of a 16-bit sample: [samples] float32 in [-1, 32767/32768], empty where the span has no
-        sound. MediaError is raised if nothing of the track decodes, or its sampling rate changes.
+        sound. Where averaging would lose the sound, one channel is taken and `remark` says so. MediaError is raised if
+        nothing of the track decodes, or its sampling rate changes.
         """
-        decoded = self._decode(start_s, end_s)
-        if decoded is None:
-            if probe(self.path).has_audio:
-                return np.zeros(0, np.float32)  # the span lies behind the end of the track
-            raise MediaError(self.path, "empty sound track: nothing of it decodes")
-        samples, first_s, rate_hz = decoded
-        begin, end = (max(0, round((edge_s - first_s) * rate_hz)) for edge_s in (start_s, end_s))
-        samples = _resample(samples[begin:end], rate_hz)[: round((end_s - start_s) * SAMPLE_RATE_HZ)]
-        return np.clip(samples, np.float32(-1), _LOUDEST)
+        self.remark = ""
+        with decoding(self.path):
+            decoded = self._decode(start_s, end_s)
+            if decoded is None:
+                if probe(self.path).has_audio:
+                    return np.zeros(0, np.float32)  # the span lies behind the end of the track
+                raise MediaError(self.path, "empty sound track: nothing of it decodes")
+            mono_T, channels_CT, first_s, rate_hz = decoded
+            begin, end = (max(0, round((edge_s - first_s) * rate_hz)) for edge_s in (start_s, end_s))
+            samples, self.remark = _mix(mono_T[begin:end], channels_CT[:, begin:end])
+            samples = _resample(samples, rate_hz)[: round((end_s - start_s) * SAMPLE_RATE_HZ)]
+            return np.clip(samples, np.float32(-1), _LOUDEST)
 
-    def _decode(self, start_s: float, end_s: float) -> tuple[np.ndarray, float, int] | None:
-        """Return mono samples that cover a span, the time of the first, their rate; None where nothing decodes."""
-        chunks, first_s, rate_hz, length = [np.zeros(0, np.float32)], None, 0, 0
+    def _decode(self, start_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray, float, int] | None:
+        """Decode what covers a span; None where nothing decodes.
+
+        Returns:
+            The mean of the channels [T], the channels [C, T], the time of the first sample, and the sampling rate.
+        """
+        chunks, first_s, rate_hz, length = [], None, 0, 0
         for frame in self._frames(start_s):
-            time_s = 0.0 if frame.time is None else frame.time - origin_s(self._container)
+            # Frames are laid end to end: their own time stamps are often coarser than a sample.
+            reached_s = first_s + length / rate_hz if chunks else 0.0
+            time_s = reached_s if frame.time is None else frame.time - origin_s(self._container)
             if first_s is None:
                 first_s, rate_hz = time_s, frame.sample_rate
             if frame.sample_rate != rate_hz:
                 raise MediaError(self.path, f"sampling rate changes: {rate_hz} Hz, then {frame.sample_rate} Hz")
-            # Frames are laid end to end: their own time stamps are often coarser than a sample.
-            if time_s >= end_s or first_s + length / rate_hz >= end_s:
+            if self._restarts and time_s + _PREROLL_S < start_s:  # read from the start of the file
+                chunks, first_s, length = [], None, 0
+                continue
+            if time_s >= end_s or reached_s >= end_s:
                 break
-            chunks.append(_mono(frame))
+            channels = _channels(frame)
+            if chunks and len(channels) != len(chunks[0]):
+                was, now = len(chunks[0]), len(channels)
+                raise MediaError(self.path, f"number of channels changes: {was}, then {now}")
+            chunks.append(channels)
             length += frame.samples
-        return None if first_s is None else (np.concatenate(chunks), first_s, rate_hz)
+        if first_s is None:
+            return None
+        # np.mean takes twice as long on one frame
+        means = [channels.sum(axis=0, dtype=np.float32) / np.float32(len(channels)) for channels in chunks]
+        empty = np.zeros((1, 0), np.float32)
+        return np.concatenate([empty[0], *means]), np.concatenate(chunks or [empty], axis=1), first_s, rate_hz
 
     def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
         """Decode the track with a new decoder, from some time before a span on."""
@@ -88,7 +122,7 @@ class SoundFile(MediaFile):
 
     def _go_before(self, start_s: float) -> av.AudioCodecContext:
         """Seek to some time before a span, as in a file just opened; return a decoder that has decoded nothing."""
-        target_s = start_s - _PREROLL_S
+        target_s = 0.0 if self._restarts else start_s - _PREROLL_S
         decoder = _new_decoder(self._stream.codec_context)
         # Only the stream's own decoder knows which of a track's first samples to leave out.
         if decoder is not None and target_s >= self._begin_s + _PREROLL_S and self._seeks_alike():
@@ -134,8 +168,52 @@ def _is_plain(decoder: av.AudioCodecContext) -> bool:
     return decoder.name.startswith("pcm_")
 
 
-def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """Return the mean over the channels, [samples] float32, of any sample format."""
+def is_silent(samples_T: np.ndarray) -> bool:
+    """Return whether sound at 16 kHz holds but a constant level: digital silence, or an offset; False for none."""
+    if not len(samples_T):
+        return False
+    heard = np.abs(samples_T - np.median(samples_T)) > _FAINT
+    if heard.sum() <= min(_CLICK_S * SAMPLE_RATE_HZ, 0.05 * len(samples_T)):
+        return True
+    power = np.square(samples_T, dtype=np.float64).sum()
+    if np.square(np.diff(samples_T), dtype=np.float64).sum() > 1e-3 * power:
+        return False  # cheaper than a spectrum, and enough for nearly every sound
+    edge = np.hanning(round(2 * _CLICK_S * SAMPLE_RATE_HZ))[
+        : min(round(_CLICK_S * SAMPLE_RATE_HZ), len(samples_T) // 4)
+    ]
+    window_T = np.concatenate([edge, np.ones(len(samples_T) - 2 * len(edge)), edge[::-1]])
+    spectrum = np.square(np.abs(np.fft.rfft(samples_T * window_T)))
+    audible = np.fft.rfftfreq(len(samples_T), 1 / SAMPLE_RATE_HZ) > _AUDIBLE_HZ
+    return bool(spectrum[audible].sum() <= _LEVEL * spectrum.sum())
+
+
+def _mix(mono_T: np.ndarray, channels_CT: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return the mean of the channels, or one channel where the mean would lose the sound, with the reason."""
+    count = len(channels_CT)
+    if count < 2 or not len(mono_T):
+        return mono_T, ""
+    centred_CT = channels_CT - channels_CT.mean(axis=1, keepdims=True)
+    power_C = np.square(centred_CT).mean(axis=1, dtype=np.float64)
+    loudest = int(power_C.argmax())
+    if power_C[loudest] <= _FAINT**2:
+        return mono_T, ""
+    if count == 2:
+        quiet = int(power_C.argmin())
+        if power_C[quiet] <= _UNHEARD * power_C[loudest]:
+            return channels_CT[loudest], f"one of two channels is silent: only channel {loudest + 1} is used"
+        shared = np.multiply(*centred_CT).mean(dtype=np.float64) / np.sqrt(power_C.prod())
+        opposite = shared < _OPPOSITE
+        loudest = loudest if power_C[quiet] < 0.5 * power_C[loudest] else 0  # the same in every span
+    else:
+        mixed = float(np.square(mono_T - mono_T.mean()).mean(dtype=np.float64))
+        opposite = mixed < _CANCELLED * power_C.sum() / count**2
+    if not opposite:
+        return mono_T, ""
+    return channels_CT[loudest], f"channels of opposite phase: only channel {loudest + 1} of {count} is used"
+
+
+def _channels(frame: av.AudioFrame) -> np.ndarray:
+    """Return the samples [channels, samples] float32 of any sample format."""
     if frame.format.is_planar and frame.layout.nb_channels > _SAFE_PLANES:
         # One at a time and with nothing to resample, each frame comes back whole.
         [frame] = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate).resample(frame)
@@ -146,7 +224,7 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
         samples = samples.astype(np.float32) / 128 - 1
     elif samples.dtype.kind == "i":
         samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    return samples.sum(axis=0, dtype=np.float32) / np.float32(len(samples))  # np.mean takes twice as long on one frame
+    return samples.astype(np.float32, copy=False)
 
 
 def _resample(samples: np.ndarray, rate_hz: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 Every file is opened and decoded a little, once: there is no list of files known to be bad.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ class Faulty:
 
 def measure(path: Path) -> MediaInfo | Faulty:
     """Open one clip; a faulty clip is a result, not an error."""
-    if not path.is_file():
+    if not os.path.exists(path):  # unlike Path.exists, whatever the name
         return Faulty("clip missing")
     try:
         return probe(path)
@@ -44,13 +45,23 @@ def measure_clips(raw: Path, utterances: list[Utterance], workers: engine.Worker
     if not clips:
         return measured
     files = [raw.absolute() / clip for clip in clips]
-    present = next((file for file in files if file.is_file()), raw)
+    present = next((file for file in files if os.path.isfile(file)), raw)
     with progress_bar() as bar:
         task = bar.add_task("measuring clips", total=len(clips))
         for index, info in engine.run(engine.stateless(measure), files, workers, (raw, present)):
             measured[clips[index]] = Faulty(str(info)) if isinstance(info, engine.WorkerDied) else info
             bar.advance(task)
     return measured
+
+
+def file_problems(measured: Mapping[str, MediaInfo | Faulty]) -> list[Problem]:
+    """List what is odd about files that are used, once for each file."""
+    return [
+        Problem(where=clip, file=clip, problem=problem, consequence=consequence)
+        for clip, info in measured.items()
+        if isinstance(info, MediaInfo)
+        for problem, consequence in info.remarks
+    ]
 
 
 def complete(

@@ -19,7 +19,7 @@ CLIPS = {
     "stereo.mp4": {"sound": tone(0.5, 48000, 2), "rate_hz": 48000, "layout": "stereo"},
     "5.1.wav": {"sound": tone(0.5, 48000, 6), "rate_hz": 48000, "layout": "5.1"},
     "telephone.wav": {"sound": tone(0.5, 8000), "rate_hz": 8000},
-    "silence.wav": {"sound": np.zeros((1, 8000), np.float32)},
+    "quiet.wav": {"sound": 0.01 * tone(0.5)},
 }
 
 
@@ -89,6 +89,21 @@ def test_audio_of_awkward_clips_is_absent_and_listed(tmp_path):
         ("corrupt.mp4", "corrupt.mp4", invalid, "audio not present"),
         ("gone.mp4", "gone.mp4", "unreadable: No such file or directory", "audio not present"),
     ]
+
+
+LEVELS = {"silence": 0.0, "offset": 0.2, "dither": 1 / 32768}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", ["a.wav", "a.mp4", "a.mp3", "a.ogg"])
+def test_sound_without_a_signal_is_absent_and_listed(tmp_path, level, name):
+    """Equal vectors of silent clips would count as a modality that is present."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], 48000) if level == "dither" else np.ones(48000)
+    sound = (signs * LEVELS[level])[None].astype(np.float32)
+    codec = {"a.mp3": "libmp3lame", "a.ogg": "libopus"}.get(name)
+    write_clip(tmp_path / name, sound=sound, rate_hz=48000, sound_codec=codec)
+    made, [problem] = extract(tmp_path, [make_row("a", name, 1.0)])
+    assert not made.present.any() and problem[2].startswith("silent: ") and problem[3] == "audio not present"
 
 
 def test_audio_that_gives_no_values_is_absent_and_listed(tmp_path):

@@ -126,9 +126,11 @@ def test_extraction_averages_faces_and_tells_what_was_found(tmp_path, raw, model
     assert (tally.done, tally.failed, tally.absent) == (3, 2, 1)
     with open(places.problems, newline="") as file:
         problems = {row["file"]: row for row in csv.DictReader(file)}
-    assert set(problems) == {"1.mp4", "3.mp4"}
-    assert problems["1.mp4"]["problem"] == "no face: none in 5 sampled frame(s)"
-    assert all(row["consequence"] == "visual not present" for row in problems.values())
+    assert set(problems) == {"0.mp4", "1.mp4", "3.mp4", "4.mp4"}  # of the last, every second frame is sampled
+    assert problems["0.mp4"]["problem"] == "picture does not change: 5 equal samples"
+    assert problems["1.mp4"]["problem"].startswith("no face: none in 5 sampled frame(s); picture does not change")
+    absent = {file for file, row in problems.items() if row["consequence"] == "visual not present"}
+    assert absent == {"1.mp4", "3.mp4"}
 
 
 def test_extraction_after_a_kill_gives_the_same_bytes(tmp_path, raw, model):
