@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rich.table import Table
+from rich.markup import escape
 
-from dferc.core.console import console
+from dferc.core.console import console, print_table
 from dferc.core.files import write_atomically
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
@@ -32,6 +32,24 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
     _write_json(tables / "protocol.json", protocol_card(corpus.utterances))
     _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
+    return metrics
+
+
+def write_absence(folder: Path, corpus: CachedCorpus, reason: str) -> dict:
+    """Write metrics.json and evaluate/ of a variant that cannot exist on a corpus, so that later stages know it.
+
+    Args:
+        folder: runs/<corpus>/<variant>.
+        corpus: the features.
+        reason: from `dferc.training.task.why_absent`.
+
+    Returns:
+        The content of metrics.json: protocol card, no seeds, and `absent`, the reason.
+    """
+    card = protocol_card(corpus.utterances)
+    metrics = {"card": card["card"], "protocol": card["protocol"], "seeds": 0, "absent": reason}
+    _write_json(folder / "evaluate" / "protocol.json", card)
+    _write_json(folder / "metrics.json", metrics)
     return metrics
 
 
@@ -79,21 +97,31 @@ def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping
 def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) -> None:
     """Print the scores and their protocol, with a loud note for each class that is never recognised."""
     splits = [split for split in SCORED if split in metrics]
-    table = Table("", *splits, box=None, header_style="bold", title=f"{folder}: mean of {metrics['seeds']} seed(s)")
-    for name in ("weighted_f1", "macro_f1", "accuracy"):
-        table.add_row(name.replace("_", " "), *(mean_and_spread(metrics[split], name) for split in splits))
+    rows = [
+        [name.replace("_", " "), *(mean_and_spread(metrics[split], name) for split in splits)]
+        for name in ("weighted_f1", "macro_f1", "accuracy")
+    ]
     for emotion in evaluations[0].record["classes"]:
-        table.add_row(f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits))
-    console.print(table)
+        rows.append([f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits)])
+    print_table(["", *splits], rows, f"{folder}: mean of {metrics['seeds']} seed(s)")
     console.print(f"protocol card {metrics['card']}: {metrics['protocol']}", markup=False)
     for split in SCORED:
         if split not in splits:
             console.print(f"[bold yellow]note:[/] the {split} split has no labelled utterance: no scores for it.")
     for evaluation in evaluations:
         if not evaluation.record["finished"]:
-            console.print(f"[bold yellow]note:[/] {evaluation.folder} is of an interrupted training.")
+            console.print(f"[bold yellow]note:[/] {escape(str(evaluation.folder))} is of an interrupted training.")
     for sentence in zero_f1(evaluations):
-        console.print(f"[bold red]F1 = 0:[/] {sentence}")
+        console.print(f"[bold red]F1 = 0:[/] {escape(sentence)}")
+
+
+def show_scores(metrics: Mapping[str, Mapping], title: str = "") -> None:
+    """Print a row of scores per run, from the content of each one's metrics.json."""
+    rows = []
+    for name, of_run in metrics.items():
+        scores = (mean_and_spread(of_run[split], "weighted_f1") if split in of_run else "–" for split in SCORED)
+        rows.append([name, "absent" if "absent" in of_run else str(of_run["seeds"]), *scores])
+    print_table(["run", "seeds", *(f"{split} weighted F1" for split in SCORED)], rows, title)
 
 
 def mean_and_spread(scores: Mapping, name: str) -> str:

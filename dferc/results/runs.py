@@ -215,18 +215,25 @@ def _read_predictions(
 def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str, FinishedRun], list[str]]:
     """Read every finished run in runs/<corpus>: variants in the paper's order, then baselines and trials by name.
 
-    Classes are numbered as in the reference, which chooses the split where none is given. Beside the runs by name,
-    there is a sentence for each that is left out because it is not finished.
+    Classes are numbered as in the reference, which chooses the split where none is given; where it is absent, the
+    first run that is there takes its place. Beside the runs by name, there is a sentence for each that is left out
+    because it is absent or not finished.
 
     Raises:
         InputError: the reference is not there or not finished, or two runs follow different protocols.
     """
-    names = [path.name for path in folder.glob("*/") if not path.name.startswith(".")]
-    names.sort(key=lambda name: ([*VARIANTS, name].index(name), name))
+    names = _run_names(folder)
     if reference not in names:
         choice = f"{did_you_mean(reference, names)} Choose one of: {', '.join(names) or 'none'}."
         raise InputError(f"{folder} has no run {reference!r}.{choice}")
-    runs, notes = {}, []
+    absent = absent_runs(folder)
+    runs, notes = {}, [f"{name} is absent: {reason}" for name, reason in absent.items()]
+    names = [name for name in names if name not in absent]
+    if reference in absent:
+        if not names:
+            raise InputError(f"{folder}: all runs are absent. {'. '.join(notes)}.")
+        notes.append(f"{reference} is absent, so the others are compared with {names[0]}")
+        reference = names[0]
     first = read_run(folder / reference, split or choose_split(folder / reference))
     for name in names:
         try:
@@ -236,6 +243,30 @@ def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str
         else:
             runs[name] = align(run, first)
     return runs, notes
+
+
+def absent_runs(folder: Path) -> dict[str, str]:
+    """Return the runs in runs/<corpus> that cannot exist on its features, in the paper's order, with the reason."""
+    reasons = {}
+    for name in _run_names(folder):
+        try:
+            metrics = _read_json(folder / name / "metrics.json", folder / name)
+        except InputError:  # reading the run reports it
+            continue
+        if isinstance(metrics, dict) and isinstance(metrics.get("absent"), str):
+            reasons[name] = metrics["absent"]
+    return reasons
+
+
+def reference_of(runs: Mapping[str, FinishedRun], wanted: str) -> FinishedRun:
+    """Return the run that `read_runs` compares the others with: the wanted one, or the first where it is absent."""
+    return runs[wanted] if wanted in runs else next(iter(runs.values()))
+
+
+def _run_names(folder: Path) -> list[str]:
+    """Return the names of the runs in runs/<corpus>: variants in the paper's order, then others by name."""
+    names = [path.name for path in folder.glob("*/") if not path.name.startswith(".")]
+    return sorted(names, key=lambda name: ([*VARIANTS, name].index(name), name))
 
 
 def align(run: FinishedRun, reference: FinishedRun) -> FinishedRun:

@@ -47,7 +47,7 @@ def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
 def show_ablation(ablation: Ablation) -> None:
     """Print the table and its notes."""
     for table in (main_table(ablation), class_table(ablation)):
-        console.print(text_tables.terminal(caption(ablation), table))
+        text_tables.show(caption(ablation), table)
     for note in notes(ablation):
         console.print(note, markup=False)
 
@@ -87,12 +87,13 @@ def main_table(ablation: Ablation) -> TextTable:
             mean, *intervals = comparison.differences["weighted_f1"]
             row += [difference_cell(mean), *map(interval_cell, intervals), *map(p_cell, corrected)]
         rows.append(row)
+    rows += [[name, "absent", *[NONE] * (len(SCORES) + 1 + len(COMPARED))] for name in ablation.absent]
     for published in _published(ablation):
         values = [getattr(published, score) for score in SCORES]
         cells = [NONE if value is None else f"{value:.2f}" for value in values]
         rows.append([f"{published.system} ({published.source})", NONE, *cells, NONE, *[NONE] * len(COMPARED)])
     header = ["", "seeds", *SCORES.values(), f"Δ to {ablation.reference.folder.name}", *COMPARED]
-    return TextTable(header, rows, len(ablation.rows))
+    return TextTable(header, rows, len(ablation.rows) + len(ablation.absent))
 
 
 def class_table(ablation: Ablation) -> TextTable:
@@ -117,7 +118,7 @@ def _csv_rows(ablation: Ablation) -> Iterator[dict]:
     classes, nothing = ablation.reference.classes, dict.fromkeys(Interval._fields)
     for name, run, comparison, corrected in ablation.rows:
         scores, weighted = scores_of(run), comparison and comparison.differences["weighted_f1"]
-        cells: dict = {"name": name, "published": "", "seeds": len(run.seeds)}
+        cells: dict = {"name": name, "published": "", "absent": "", "seeds": len(run.seeds)}
         for score in (*SCORES, *(f"f1_{emotion}" for emotion in classes)):
             values = scores.get(score)
             cells[score] = None if values is None else float(values.mean())
@@ -131,6 +132,8 @@ def _csv_rows(ablation: Ablation) -> Iterator[dict]:
         cells["mcnemar_p"] = comparison and comparison.mcnemar
         cells["mcnemar_p_holm"] = corrected and corrected.mcnemar
         yield cells
+    for name, reason in ablation.absent.items():
+        yield dict.fromkeys(cells) | {"name": name, "absent": reason, "seeds": 0}
     for line in _published(ablation):
         printed = {score: getattr(line, score) for score in SCORES}
         fractions = {score: None if value is None else value / 100 for score, value in printed.items()}
@@ -146,7 +149,7 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
         difference = [difference_cell(mean), *map(interval_cell, intervals)]
         rows.append([title, mean_cell(scores[name]), mean_cell(others[name]), *difference])
     table = TextTable(header, rows, len(rows))
-    console.print(text_tables.terminal(f"{one.split}: {one.folder} less {two.folder}", table))
+    text_tables.show(f"{one.split}: {one.folder} less {two.folder}", table)
     dialogues, seeds, mcnemar = map(p_cell, comparison.p_values)
     over = f"weighted F1 over dialogues {dialogues}, over seeds {seeds}"
     console.print(f"p of no difference: {over}; accuracy by McNemar {mcnemar}")
