@@ -5,7 +5,7 @@ import json
 import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, OUT, SEEDS, VARIANT, options
-from dferc.core.console import console, readable_errors
+from dferc.core.console import console, readable_errors, warn_of_simulation
 
 
 @click.command()
@@ -55,6 +55,7 @@ def predict(run, features, out, seeds, device) -> None:
     from dferc.evaluation.predict import load
 
     table = load(run, seeds, device).predict(features)
+    warn_of_simulation((f"the model was trained on it: {each}" for each in table.synthetic), "these predictions")
     for note in table.notes:
         console.print(f"note: {note}", markup=False)
     table.to_csv(out)

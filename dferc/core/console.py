@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import click
 from rich.console import Console, Group
@@ -81,7 +81,8 @@ def fit_table(header: Sequence[Cell], rows: Sequence[Sequence[Cell]], width: int
             used = widths[0]
         parts[-1].append(column)
         used += own
-    return Group(*(_table([[line[0], *(line[column] for column in part)] for line in lines]) for part in parts))
+    tables = (_table([[line[0], *(line[column] for column in part)] for line in lines]) for part in parts)
+    return Group(*(shown for number, table in enumerate(tables) for shown in ([""] if number else []) + [table]))
 
 
 def _named(header: Sequence[Text], line: Sequence[Text]) -> Iterator[tuple[Cell, ...]]:
@@ -97,6 +98,18 @@ def _table(lines: Sequence[Sequence[Text]]) -> Table:
     for line in lines[1:]:
         table.add_row(*line)
     return table
+
+
+def warn_of_simulation(sentences: Iterable[str], what: str = "these scores") -> None:
+    """Print what is synthetic or simulated so that nobody overlooks it.
+
+    Args:
+        sentences: from `dferc.store.card.simulations`.
+        what: the numbers that rest on it.
+    """
+    for sentence in sentences:
+        warning = Text.assemble((" SYNTHETIC DATA ", "bold white on red"), f" {sentence}")
+        console.print(Text.assemble(warning, f"; {what} say nothing about real conversations."))
 
 
 def progress_bar() -> Progress:

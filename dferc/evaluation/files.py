@@ -1,16 +1,17 @@
 """Files and display of an evaluation: metrics.json, and tables per seed, per class pair and per utterance."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.markup import escape
 
-from dferc.core.console import console, print_table
+from dferc.core.console import console, print_table, warn_of_simulation
 from dferc.core.files import write_atomically
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
-from dferc.store.card import protocol_card
+from dferc.store.card import protocol_card, simulations
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import modalities_of
 
@@ -20,7 +21,7 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     metrics, tables = summarise(evaluations), folder / "evaluate"
     per_seed = list(_per_seed(evaluations))
     predictions = [
-        {"seed": record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
+        {"seed": record["seed"], **with_milliseconds(identify(corpus.utterances, row)), "split": split, **columns}
         for _, record, of_seed, _ in evaluations
         for split, predicted in of_seed.items()
         for row, columns in prediction_columns(corpus.utterances, predicted, record)
@@ -74,7 +75,15 @@ def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
 
 def identify(rows: Utterances, row: int) -> dict[str, object]:
     """Return the columns of a table of predictions that name an utterance."""
-    return {name: getattr(rows, name)[row] for name in ("utterance_id", "dialogue_id", "position", "speaker")}
+    names = {name: getattr(rows, name)[row] for name in ("utterance_id", "dialogue_id", "position", "speaker")}
+    times = {name: float(getattr(rows, name)[row]) for name in ("start_s", "end_s")}
+    media = "" if rows.media is None else rows.media[row]
+    return names | {name: "" if math.isnan(time) else time for name, time in times.items()} | {"media": media}
+
+
+def with_milliseconds(row: Mapping[str, object]) -> dict[str, object]:
+    """Return a row of `identify` with its times as text for a CSV: six digits are too few in a long recording."""
+    return dict(row) | {name: f"{row[name]:.3f}" for name in ("start_s", "end_s") if row[name] != ""}
 
 
 def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping) -> Iterator[tuple[int, dict]]:
@@ -105,6 +114,7 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
         rows.append([f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits)])
     print_table(["", *splits], rows, f"{folder}: mean of {metrics['seeds']} seed(s)")
     console.print(f"protocol card {metrics['card']}: {metrics['protocol']}", markup=False)
+    warn_of_simulation(simulations(evaluations[0].record))
     for split in SCORED:
         if split not in splits:
             console.print(f"[bold yellow]note:[/] the {split} split has no labelled utterance: no scores for it.")
@@ -115,13 +125,15 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
         console.print(f"[bold red]F1 = 0:[/] {escape(sentence)}")
 
 
-def show_scores(metrics: Mapping[str, Mapping], title: str = "") -> None:
+def show_scores(
+    metrics: Mapping[str, Mapping], title: str = "weighted F1: mean ± standard deviation over the seeds"
+) -> None:
     """Print a row of scores per run, from the content of each one's metrics.json."""
     rows = []
     for name, of_run in metrics.items():
         scores = (mean_and_spread(of_run[split], "weighted_f1") if split in of_run else "–" for split in SCORED)
         rows.append([name, "absent" if "absent" in of_run else str(of_run["seeds"]), *scores])
-    print_table(["run", "seeds", *(f"{split} weighted F1" for split in SCORED)], rows, title)
+    print_table(["run", "seeds", *SCORED], rows, title)
 
 
 def mean_and_spread(scores: Mapping, name: str) -> str:

@@ -16,6 +16,7 @@ from dferc.core.errors import InputError, did_you_mean
 from dferc.core.metrics import Scores
 from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
+from dferc.store.card import simulated_modalities, simulations
 from dferc.store.vocabulary import MODALITIES
 
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
@@ -245,17 +246,20 @@ def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str
     return runs, notes
 
 
-def absent_runs(folder: Path) -> dict[str, str]:
-    """Return the runs in runs/<corpus> that cannot exist on its features, in the paper's order, with the reason."""
-    reasons = {}
+def read_metrics(folder: Path) -> tuple[dict[str, dict], list[str]]:
+    """Return the metrics.json of every run in runs/<corpus>, in the paper's order, and a sentence for each unusable."""
+    metrics, notes = {}, []
     for name in _run_names(folder):
         try:
-            metrics = _read_json(folder / name / "metrics.json", folder / name)
-        except InputError:  # reading the run reports it
-            continue
-        if isinstance(metrics, dict) and isinstance(metrics.get("absent"), str):
-            reasons[name] = metrics["absent"]
-    return reasons
+            metrics[name] = _read_json(folder / name / "metrics.json", folder / name, "card", "seeds")
+        except InputError as error:
+            notes.append(f"{name} is left out: {error}")
+    return metrics, notes
+
+
+def absent_runs(folder: Path) -> dict[str, str]:
+    """Return the runs in runs/<corpus> that cannot exist on its features, in the paper's order, with the reason."""
+    return {name: str(of_run["absent"]) for name, of_run in read_metrics(folder)[0].items() if "absent" in of_run}
 
 
 def reference_of(runs: Mapping[str, FinishedRun], wanted: str) -> FinishedRun:
@@ -298,9 +302,7 @@ def _describe(run: FinishedRun) -> str:
 
 def simulated(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     """Yield a sentence for the corpus and for each modality that is declared synthetic or simulated."""
-    protocol = next(iter(runs.values())).card["protocol"]
-    if _is_simulated(protocol):
-        yield f"the corpus is no recording: {protocol}"
+    yield from simulations({"protocol": next(iter(runs.values())).card["protocol"]})
     yield from simulated_features(runs)
 
 
@@ -310,10 +312,4 @@ def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     for run in runs.values():
         for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
             features |= json.loads(path.read_text(encoding="utf-8")).get("features", {})
-    for name in MODALITIES:
-        if _is_simulated(json.dumps(features.get(name))):
-            yield f"{name} features are simulated: {features[name].get('extractor', 'so their identity says')}"
-
-
-def _is_simulated(declaration: str) -> bool:
-    return any(word in declaration.lower() for word in ("synthetic", "simulat"))
+    yield from simulated_modalities(features)

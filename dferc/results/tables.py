@@ -6,13 +6,13 @@ CSV and plain data are between 0 and 1; the tables for people are in percent.
 from collections.abc import Iterator
 from pathlib import Path
 
-from dferc.core.console import console
+from dferc.core.console import console, warn_of_simulation
 from dferc.core.files import write_atomically
 from dferc.core.tables import write_csv
 from dferc.results import text_tables
 from dferc.results.compare import Ablation, Comparison, class_notes, scores_of, seed_notes
 from dferc.results.published import SOURCES, Published, published_scores
-from dferc.results.runs import FinishedRun, simulated_features
+from dferc.results.runs import FinishedRun, simulated
 from dferc.results.statistics import RESAMPLES, Interval
 from dferc.results.text_tables import NONE, TextTable, difference_cell, interval_cell, mean_cell, p_cell
 
@@ -46,6 +46,7 @@ def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
 
 def show_ablation(ablation: Ablation) -> None:
     """Print the table and its notes."""
+    warn_of_simulation(ablation.simulated)
     for table in (main_table(ablation), class_table(ablation)):
         text_tables.show(caption(ablation), table)
     for note in notes(ablation):
@@ -53,7 +54,7 @@ def show_ablation(ablation: Ablation) -> None:
 
 
 def caption(ablation: Ablation) -> str:
-    """Return corpus, split, size and protocol, and which features are simulated."""
+    """Return corpus, split, size and protocol, and what is synthetic or simulated."""
     run = ablation.reference
     size = f"{len(run.labelled.actual_T)} utterances in {run.dialogues} dialogues"
     about = f"{ablation.corpus}, {run.split} ({size}; protocol card {run.card['card']}: {run.card['protocol']})"
@@ -108,7 +109,7 @@ def class_table(ablation: Ablation) -> TextTable:
 
 
 def _published(ablation: Ablation) -> tuple[Published, ...]:
-    """Return the published rows; none beside simulated features, which scores of recordings do not measure."""
+    """Return the published rows; none beside simulated data, which scores of recordings do not measure."""
     comparable = ablation.reference.split == "test" and not ablation.simulated
     return published_scores(ablation.reference.card) if comparable else ()
 
@@ -155,8 +156,8 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
     console.print(f"p of no difference: {over}; accuracy by McNemar {mcnemar}")
     console.print(f"protocol card {one.card['card']}: {one.card['protocol']}", markup=False)
     console.print(f"{HOW} Intervals of single scores and classes are not corrected for their number.", markup=False)
-    features = simulated_features({str(run.folder): run for run in (one, two)})
-    for note in (*features, *seed_notes(str(one.folder), one, two, comparison), *class_notes(two)):
+    warn_of_simulation(simulated({str(run.folder): run for run in (one, two)}))
+    for note in (*seed_notes(str(one.folder), one, two, comparison), *class_notes(two)):
         console.print(as_note(note), markup=False)
 
 

@@ -37,6 +37,8 @@ def write_utterances(path: str | Path, utterances: Utterances) -> None:
             file.create_dataset(name, data=getattr(utterances, name))
         if utterances.media_group is not None:
             file.create_dataset("media_group", data=utterances.media_group)
+        if utterances.media is not None:
+            _write_strings(file, "media", utterances.media)
         # Not an attribute: HDF5 caps those at 64 kB.
         notes = [json.dumps(asdict(note), ensure_ascii=False) for note in utterances.notes]
         _write_strings(file, "notes", np.array(notes, dtype=object))
@@ -88,7 +90,8 @@ def read_utterances(path: str | Path) -> Utterances:
             protocol=str(file.attrs["protocol"]),
             classes=tuple(_strings(file["classes"])),
             **columns,
-            # Older files lack these three.
+            # Older files lack these.
+            media=_strings(file["media"]) if "media" in file else None,
             media_group=file["media_group"][()] if "media_group" in file else None,
             speaker_independent=bool(file.attrs.get("speaker_independent", False)),
             notes=tuple(Note(**json.loads(note)) for note in _strings(file["notes"])) if "notes" in file else (),

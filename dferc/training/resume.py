@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -114,6 +115,16 @@ def load_progress(path: Path, notify: Callable[[str], None] = lambda message: No
         reason = str(error) or type(error).__name__
         notify(f"{path}: the run's state is damaged ({reason}); the run starts again")
         return Progress()
+
+
+def open_progress(state: Path | None, notify: Callable[[str], None]) -> tuple[Progress, Callable[[Progress], None]]:
+    """Return the progress kept in a file, and the function that keeps it there; without a file, nothing is kept."""
+    if state is None:
+        return Progress(), lambda progress: None
+    progress = load_progress(state, notify)
+    if progress.epoch:
+        notify(f"resumes after epoch {progress.epoch}")
+    return progress, partial(save_progress, state)
 
 
 def remove_abandoned(scratch: Path, notify: Callable[[str], None]) -> None:

@@ -33,7 +33,12 @@ def find_checkpoints(folder: Path, seeds: Sequence[int] = ()) -> list[Path]:
         return [seed_folder(folder, seed) for seed in seeds]
     found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
     if not found:
-        raise InputError(f"{folder} has no trained seed (seed-<s>/model.safetensors). Train first: `dferc train`.")
+        others = sorted(path.parent.name for path in folder.parent.parent.glob("*/train"))
+        there = f" Trained there: {', '.join(others)}." if others else ""
+        raise InputError(
+            f"{folder} has no trained seed (seed-<s>/model.safetensors).{there} Train it first: `dferc train` with its "
+            "corpus and variant."
+        )
     return sorted(found, key=lambda path: int(path.name.removeprefix(_PREFIX)))
 
 
