@@ -71,7 +71,7 @@ def fit_table(header: Sequence[Cell], rows: Sequence[Sequence[Cell]], width: int
     """
     lines = [[cell if isinstance(cell, Text) else Text(cell) for cell in line] for line in (header, *rows)]
     widths = [max(cell.cell_len for cell in column) + 2 for column in zip(*lines, strict=True)]  # padding: 1 and 1
-    if any(widths[0] + own > width for own in widths[1:]):
+    if widths[0] + max(widths[1:], default=0) > width:
         blocks = ([line[0], *(Text.assemble("  ", *cell) for cell in _named(lines[0], line))] for line in lines[1:])
         return Group(*(text for block in blocks for text in block))
     parts, used = [[]], widths[0]
