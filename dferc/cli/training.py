@@ -14,7 +14,7 @@ print_message = functools.partial(console.print, markup=False)
 
 
 def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: Path) -> tuple:
-    """Return the settings and the `train` section of a corpus: the paper's values, with a note, where it has no block.
+    """Return the settings and the `train` section of a corpus; where it has no block, the shared one, with a note.
 
     Args:
         params: params.yaml.
@@ -23,19 +23,18 @@ def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: 
         features: folder with a folder per corpus.
     """
     from dferc.settings.document import load_params
-    from dferc.settings.sections import DEFAULTS
 
-    def default():
+    def default(section: dict) -> dict | None:
         if not (features / corpus / "utterances.h5").exists():
             return None
         from dferc.store.hdf5 import read_utterances
 
-        section, weights = DEFAULTS, ""
-        if "neutral" not in read_utterances(features / corpus / "utterances.h5").classes:
-            section = DEFAULTS.model_copy(update={"class_weights": "balanced"})
-            weights = ", with balanced class weights, since it has no class `neutral`"
-        print_message(f"note: {corpus} has no block in {params}: it trains with the paper's values{weights}.")
-        return section
+        classes, weights = read_utterances(features / corpus / "utterances.h5").classes, section.get("class_weights")
+        unfit = sorted(set(weights) - {*classes, "other"}) if isinstance(weights, dict) else []
+        whose = "the section `train` there" if params.exists() else "the paper's values"
+        balanced = f", with balanced class weights, since it has no class {', '.join(unfit)}" if unfit else ""
+        print_message(f"note: {corpus} has no block in {params}: it trains with {whose}{balanced}.")
+        return section | ({"class_weights": "balanced"} if unfit else {})
 
     settings = load_params(params, overrides, corpus, default=default)
     return settings, settings.corpus(corpus).train

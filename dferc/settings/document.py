@@ -16,7 +16,7 @@ from ruamel.yaml import YAMLError
 
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.yaml import read_yaml
-from dferc.settings.sections import DEFAULT_ABLATION, Ablate, Train
+from dferc.settings.sections import DEFAULT_ABLATION, DEFAULTS, Ablate, Train
 from dferc.settings.types import CorpusName, Name, Section, Unique
 
 PARAMS = Path("params.yaml")
@@ -53,7 +53,7 @@ def load_params(
     overrides: Iterable[str] = (),
     corpus: str | None = None,
     block: type[Section] = TrainBlock,
-    default: Callable[[], Train | None] = lambda: None,
+    default: Callable[[dict], dict | None] = lambda section: None,
 ) -> Params:
     """Read and check a params file, with a model of the corpora's blocks; report all its faults together.
 
@@ -62,14 +62,15 @@ def load_params(
         overrides: `section.key=value` settings (YAML values) that are tried in the block of `corpus`.
         corpus: corpus of the overrides.
         block: model of a corpus' block.
-        default: called where `corpus` has no block, or there is no file at the usual place; returns the corpus' `train`
-            section, or None for an error.
+        default: called where `corpus` has no block, or there is no file at the usual place, with the section `train`
+            that blocks inherit (without a file, the paper's); returns the corpus' own, or None for an error.
     """
     path, overrides = Path(path), list(overrides)
     raw = _read(path) if path.exists() or path != PARAMS else {}
-    if corpus not in raw and (section := default()):
-        raw = raw or {"corpora": [corpus], "ablate": DEFAULT_ABLATION.model_dump(mode="json")}
-        raw[corpus] = {"train": section.model_dump(mode="json")}
+    paper = {"train": DEFAULTS.model_dump(mode="json"), "ablate": DEFAULT_ABLATION.model_dump(mode="json")}
+    shared = (raw or paper).get("train")
+    if corpus not in raw and isinstance(shared, dict) and (section := default(shared)):
+        raw = {**(raw or {**paper, "corpora": [corpus]}), corpus: {"train": section}}
     raw = raw or _read(path)
     sections = tuple(block.model_fields)
     faults = _apply_overrides(raw, overrides, corpus, sections)
