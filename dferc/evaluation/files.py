@@ -21,7 +21,13 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     metrics, tables = summarise(evaluations), folder / "evaluate"
     per_seed = list(_per_seed(evaluations))
     predictions = [
-        {"seed": record["seed"], **with_milliseconds(identify(corpus.utterances, row)), "split": split, **columns}
+        {
+            "seed": record["seed"],
+            **identify(corpus.utterances, row),
+            "split": split,
+            **columns,
+            **locate(corpus.utterances, row),
+        }
         for _, record, of_seed, _ in evaluations
         for split, predicted in of_seed.items()
         for row, columns in prediction_columns(corpus.utterances, predicted, record)
@@ -29,7 +35,7 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     # A row per labelled test utterance and seed, as DVC's confusion template counts them.
     confusions = [row | {"actual": row["emotion"]} for row in predictions if row["split"] == "test" and row["emotion"]]
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
-    write_csv(tables / "predictions.csv", list(predictions[0]), predictions)
+    write_csv(tables / "predictions.csv", list(predictions[0]), map(with_milliseconds, predictions))
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
     _write_json(tables / "protocol.json", protocol_card(corpus.utterances))
     _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
@@ -75,14 +81,18 @@ def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
 
 def identify(rows: Utterances, row: int) -> dict[str, object]:
     """Return the columns of a table of predictions that name an utterance."""
-    names = {name: getattr(rows, name)[row] for name in ("utterance_id", "dialogue_id", "position", "speaker")}
+    return {name: getattr(rows, name)[row] for name in ("utterance_id", "dialogue_id", "position", "speaker")}
+
+
+def locate(rows: Utterances, row: int) -> dict[str, object]:
+    """Return the columns that say where an utterance is: start, end (s) and media file, empty where unknown."""
     times = {name: float(getattr(rows, name)[row]) for name in ("start_s", "end_s")}
     media = "" if rows.media is None else rows.media[row]
-    return names | {name: "" if math.isnan(time) else time for name, time in times.items()} | {"media": media}
+    return {name: "" if math.isnan(time) else time for name, time in times.items()} | {"media": media}
 
 
 def with_milliseconds(row: Mapping[str, object]) -> dict[str, object]:
-    """Return a row of `identify` with its times as text for a CSV: six digits are too few in a long recording."""
+    """Return a row of `locate` with its times as text for a CSV: six digits are too few in a long recording."""
     return dict(row) | {name: f"{row[name]:.3f}" for name in ("start_s", "end_s") if row[name] != ""}
 
 

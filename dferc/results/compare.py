@@ -11,7 +11,7 @@ import numpy as np
 
 from dferc.core.metrics import Scores
 from dferc.results import statistics
-from dferc.results.runs import FinishedRun, absent_runs, align, read_runs, reference_of, simulated
+from dferc.results.runs import FinishedRun, absent_runs, align, read_runs, reference_of, simulated, simulated_features
 from dferc.results.statistics import Interval, MeanScores, draw_dialogues, score_resamples
 
 
@@ -62,7 +62,8 @@ class Ablation(NamedTuple):
     reference: FinishedRun
     rows: list[AblationRow]
     notes: list[str]  # sentences that a reader must know: rows left out, seeds not shared, intervals withheld
-    simulated: tuple[str, ...]  # a sentence for the corpus and for each modality that is synthetic or simulated
+    simulated: tuple[str, ...]  # a sentence for each modality whose features are simulated
+    synthetic: tuple[str, ...]  # these, and one for a corpus that is no recording
     absent: dict[str, str]  # variants that cannot exist on these features, with the reason
 
 
@@ -111,7 +112,15 @@ def collect(folder: Path, split: str | None = None, against: str = "full") -> Ab
     for name, comparison in comparisons.items():
         notes += seed_notes(name, runs[name], reference, comparison)
     notes += class_notes(reference)
-    return Ablation(folder.name, reference, rows, notes, tuple(simulated(runs)), absent_runs(folder))
+    return Ablation(
+        folder.name,
+        reference,
+        rows,
+        notes,
+        tuple(simulated_features(runs)),
+        tuple(simulated(runs)),
+        absent_runs(folder),
+    )
 
 
 def seed_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: Comparison) -> Iterator[str]:

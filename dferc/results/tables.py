@@ -46,7 +46,7 @@ def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
 
 def show_ablation(ablation: Ablation) -> None:
     """Print the table and its notes."""
-    warn_of_simulation(ablation.simulated)
+    warn_of_simulation(ablation.synthetic)
     for table in (main_table(ablation), class_table(ablation)):
         text_tables.show(caption(ablation), table)
     for note in notes(ablation):
@@ -58,7 +58,7 @@ def caption(ablation: Ablation) -> str:
     run = ablation.reference
     size = f"{len(run.labelled.actual_T)} utterances in {run.dialogues} dialogues"
     about = f"{ablation.corpus}, {run.split} ({size}; protocol card {run.card['card']}: {run.card['protocol']})"
-    return "; ".join([about, *ablation.simulated])
+    return "; ".join([about, *ablation.synthetic])
 
 
 def notes(ablation: Ablation) -> list[str]:
@@ -109,7 +109,7 @@ def class_table(ablation: Ablation) -> TextTable:
 
 
 def _published(ablation: Ablation) -> tuple[Published, ...]:
-    """Return the published rows; none beside simulated data, which scores of recordings do not measure."""
+    """Return the published rows; none beside simulated features, which scores of recordings do not measure."""
     comparable = ablation.reference.split == "test" and not ablation.simulated
     return published_scores(ablation.reference.card) if comparable else ()
 
