@@ -8,7 +8,6 @@ in an ablation that was interrupted, or in two ablations at once.
 import contextlib
 import fcntl
 import hashlib
-import io
 import json
 import pickle
 import shutil
@@ -100,9 +99,13 @@ def save_progress(path: Path, progress: Progress) -> None:
     The write does not wait for the disk: at the paper's sizes it is 311 MB, and waiting would cost a good part of an
     epoch. A state that a power cut damaged is reported when it is loaded.
     """
-    content = io.BytesIO()  # in memory first: a full disk is then an OSError like any other
-    torch.save(vars(progress), content)
-    write_atomically(path, lambda temporary: temporary.write_bytes(content.getbuffer()), durable=False)
+
+    def write(temporary: Path) -> None:
+        # To a file object: a full disk is then an OSError like any other, and a large encoder is not in memory twice.
+        with open(temporary, "wb") as file:
+            torch.save(vars(progress), file)
+
+    write_atomically(path, write, durable=False)
 
 
 def load_progress(path: Path, notify: Callable[[str], None] = lambda message: None) -> Progress:

@@ -60,6 +60,8 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
 
 def _make(kept: Path, states: Path, make: Callable[[Path], None]) -> None:
     """Let `make` fill a temporary folder, and rename it to `kept`; only a state to resume from outlives a failure."""
+    for killed in kept.parent.glob(f".{kept.name}.*.part"):  # the caller holds this model, so nobody fills it
+        shutil.rmtree(killed, ignore_errors=True)
     part = kept.with_name(f".{kept.name}.{os.getpid()}.part")
     part.mkdir(parents=True)
     try:
