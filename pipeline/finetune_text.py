@@ -19,7 +19,7 @@ from dferc.core.console import CorpusName, console, readable_errors
 from dferc.core.device import DEVICES, choose_device
 from dferc.core.files import file_hash
 from dferc.core.sources import code_hash
-from pipeline.extraction.kept import DEFAULT_PATH, make_or_reuse
+from pipeline.extraction.kept import DEFAULT_PATH, make_or_reuse, state_folder
 from pipeline.extraction.scratch import key_of
 from pipeline.rows.utterances import read_utterances_csv
 from pipeline.settings import load_settings
@@ -46,22 +46,26 @@ def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, d
     where = choose_device(device, settings.precision)
     fold_of = deal_folds(rows, settings.folds, settings.seed) if settings.folds and settings.epochs else {}
 
-    def make(part: Path) -> None:
-        finetuning.fine_tune(rows, settings, where, part)
-        for fold in sorted(set(fold_of.values())):
-            console.print(f"fold {fold + 1} of {settings.folds}: tuned without the dialogues that it will encode")
-            finetuning.fine_tune(hold_out(rows, fold_of, fold), settings, where, fold_folder(part, fold))
-        if fold_of:
-            write_folds(part, fold_of)
-
-    # Everything that decides the encoder; rounding depends on device, type and threads.
+    # Everything that decides the encoder; rounding depends on the device, the type, and on `threads`, a setting.
     folder = Path(settings.encoder)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     inputs = [file_hash(table), *([path.relative_to(folder).as_posix(), file_hash(path)] for path in files)]
-    arithmetic = [where.device.type, str(where.dtype), torch.get_num_threads()]
+    arithmetic = [where.device.type, str(where.dtype)]
     versions = [torch.__version__, transformers.__version__]
     code = code_hash(finetuning.__name__, folds.__name__)
-    make_or_reuse(out, key_of(settings.model_dump(mode="json"), arithmetic, versions, inputs, code), scratch, make)
+    key = key_of(settings.model_dump(mode="json"), arithmetic, versions, inputs, code)
+    states = state_folder(scratch, key)
+
+    def make(part: Path) -> None:
+        finetuning.fine_tune(rows, settings, where, part, states / "text.pt")
+        for fold in sorted(set(fold_of.values())):
+            console.print(f"fold {fold + 1} of {settings.folds}: tuned without the dialogues that it will encode")
+            state = states / f"fold-{fold}.pt"
+            finetuning.fine_tune(hold_out(rows, fold_of, fold), settings, where, fold_folder(part, fold), state)
+        if fold_of:
+            write_folds(part, fold_of)
+
+    make_or_reuse(out, key, scratch, make)
     console.print(str(out), markup=False)
 
 

@@ -50,6 +50,7 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
         emotion=np.array([ids[row.emotion] for row in utterances], dtype=np.int64),
         start_s=np.where(usable, [start_s for start_s, _ in spans], np.nan),
         end_s=np.where(usable, [end_s for _, end_s in spans], np.nan),
+        media=np.array([row.media for row in utterances], dtype=object),
         **{name: np.array([getattr(row, name) for row in utterances], dtype=object) for name in TEXT_COLUMNS},
     )
 

@@ -151,6 +151,7 @@ class FinetuneText(Section):
     dropout: Rate
     precision: Precision
     seed: Count
+    threads: Positive
     folds: Annotated[int, Field(ge=0), AfterValidator(_no_single_fold)]
     scratch_layers: Positive
     scratch_width: Annotated[int, Field(ge=32, multiple_of=32)]
@@ -176,6 +177,7 @@ class TrainFace(Section):
     learning_rate: PositiveFloat
     weight_decay: NonNegative
     seed: Count
+    threads: Positive
 
 
 class ExtractAudio(Section):

@@ -17,7 +17,7 @@ from dferc.core.console import CorpusName, console, readable_errors
 from dferc.core.device import DEVICES, choose_device
 from dferc.core.files import file_hash, write_atomically
 from dferc.core.sources import code_hash
-from pipeline.extraction.kept import DEFAULT_PATH, make_or_reuse
+from pipeline.extraction.kept import DEFAULT_PATH, make_or_reuse, state_folder
 from pipeline.extraction.scratch import key_of
 from pipeline.faces import training
 from pipeline.faces.densenet import (
@@ -61,13 +61,14 @@ def main(corpus: str, params: Path, faces: Path | None, out: Path | None, device
         )
     else:
         where = choose_device(device, "float32").device
-        # Everything that decides the network; rounding depends on device and threads.
-        arithmetic = [where.type, torch.get_num_threads(), torch.__version__]
+        # Everything that decides the network; rounding depends on the device and on `threads`, which is a setting.
+        arithmetic = [where.type, torch.__version__]
         inputs = [file_hash(faces / name) for name in FILES]
         key = key_of(settings.model_dump(mode="json"), arithmetic, inputs, code_hash(training.__name__))
 
         def make(part: Path) -> None:
-            training.train(read_ferplus(faces, settings.image_size), settings, part, where)
+            state = state_folder(scratch, key) / "face.pt"
+            training.train(read_ferplus(faces, settings.image_size), settings, part, where, state)
 
         make_or_reuse(out, key, scratch, make)
         console.print(str(out / WEIGHTS), markup=False)

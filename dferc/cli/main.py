@@ -9,7 +9,7 @@ import click
 
 from dferc.cli.features import check, floor, inspect
 from dferc.cli.importing import import_features
-from dferc.cli.results import analyse, compare, report, table
+from dferc.cli.results import analyse, compare, report, scores, table
 from dferc.cli.scoring import evaluate, predict
 from dferc.cli.training import ablate, baselines, train
 from dferc.core import VERSION
@@ -21,7 +21,7 @@ STAGE_1 = "Commands of stage 1, such as `verify`, need it installed: pip install
 
 OF_MODELS = (train, ablate, evaluate, predict, baselines)
 OF_FEATURES = (import_features, check, inspect, floor)
-OF_RUNS = (table, compare, analyse, report)
+OF_RUNS = (scores, table, compare, analyse, report)
 
 
 class CommandGroup(click.Group):

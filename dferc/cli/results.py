@@ -1,12 +1,39 @@
-"""Commands that read finished runs: `table`, `compare`, `analyse`, `report`."""
+"""Commands that read finished runs: `scores`, `table`, `compare`, `analyse`, `report`."""
 
 import json
 from pathlib import Path
 
 import click
 
-from dferc.cli.options import CORPUS, DEVICE, FEATURES, FOLDER, JSON, RUNS, SPLIT, options
-from dferc.core.console import console, readable_errors
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FOLDER, JSON, PARAMS, RUNS, SPLIT, options
+from dferc.core.console import CorpusName, console, readable_errors, warn_of_simulation
+
+
+@click.command()
+@click.option(
+    "--corpus", "corpora", type=CorpusName(), multiple=True, help="Repeatable.  [default: those of params.yaml]"
+)
+@options(PARAMS, RUNS)
+@click.option("--reports", type=FOLDER, default=Path("reports"), show_default=True, help="Where reports are kept.")
+@readable_errors
+def scores(corpora, params, runs, reports) -> None:
+    """Print a line of scores per finished run, and where the report is; for differences and tests: `dferc table`."""
+    from dferc.settings.document import load_params
+
+    corpora = corpora or load_params(params).corpora
+    from dferc.evaluation.files import show_scores
+    from dferc.results.runs import read_metrics
+    from dferc.store.card import simulations
+
+    for corpus in corpora:
+        metrics, notes = read_metrics(runs / corpus)
+        show_scores(metrics, f"{corpus}, weighted F1: mean ± standard deviation over the seeds")
+        warn_of_simulation(dict.fromkeys(each for of_run in metrics.values() for each in simulations(of_run)))
+        notes += [f"{name} is absent: {of_run['absent']}" for name, of_run in metrics.items() if "absent" in of_run]
+        for note in notes:
+            console.print(f"note: {note}", markup=False)
+        page = reports / corpus / "index.html"
+        console.print(f"report: {page}" if page.exists() else f"no report yet: `dferc report --corpus {corpus}`")
 
 
 @click.command()

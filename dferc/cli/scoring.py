@@ -5,7 +5,7 @@ import json
 import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, OUT, SEEDS, VARIANT, options
-from dferc.core.console import console, readable_errors
+from dferc.core.console import console, readable_errors, warn_of_simulation
 
 
 @click.command()
@@ -14,15 +14,21 @@ from dferc.core.console import console, readable_errors
 def evaluate(corpus, variant, seeds, features, out, device, as_json) -> None:
     """Score the trained seeds of OUT/CORPUS/VARIANT on validation and test (default: every seed that is there)."""
     from dferc.core.device import choose_device
+    from dferc.evaluation.files import write_absence
     from dferc.model.variants import get_variant
     from dferc.store.hdf5 import read_corpus
-    from dferc.training.seeds import find_checkpoints
+    from dferc.training.seeds import find_checkpoints, is_marked_absent
+    from dferc.training.task import why_absent
 
     get_variant(variant)
     folder = out / corpus / variant
     cached = read_corpus(features / corpus, corpus)
-    checkpoints = find_checkpoints(folder / "train", seeds)
-    metrics = score_and_show(cached, folder, checkpoints, choose_device(device, "float32").device)
+    if not seeds and is_marked_absent(folder / "train") and (reason := why_absent(cached, variant)):
+        metrics = write_absence(folder, cached, reason)
+        console.print(f"note: {reason}: no scores, and shown as absent in tables.", markup=False)
+    else:
+        checkpoints = find_checkpoints(folder / "train", seeds)
+        metrics = score_and_show(cached, folder, checkpoints, choose_device(device, "float32").device)
     if as_json:
         click.echo(json.dumps(metrics, indent=2, ensure_ascii=False))
 
@@ -49,6 +55,7 @@ def predict(run, features, out, seeds, device) -> None:
     from dferc.evaluation.predict import load
 
     table = load(run, seeds, device).predict(features)
+    warn_of_simulation((f"the model was trained on it: {each}" for each in table.synthetic), "these predictions")
     for note in table.notes:
         console.print(f"note: {note}", markup=False)
     table.to_csv(out)

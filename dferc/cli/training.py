@@ -1,6 +1,7 @@
 """Commands that train: `train`, `ablate`, `baselines`. Heavy imports are inside, so that --help answers at once."""
 
 import functools
+from pathlib import Path
 
 import click
 
@@ -12,6 +13,33 @@ from dferc.engine.options import engine_options
 print_message = functools.partial(console.print, markup=False)
 
 
+def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: Path) -> tuple:
+    """Return the settings and the `train` section of a corpus; where it has no block, the shared one, with a note.
+
+    Args:
+        params: params.yaml.
+        overrides: `--set` options.
+        corpus: its name.
+        features: folder with a folder per corpus.
+    """
+    from dferc.settings.document import load_params
+
+    def default(section: dict) -> dict | None:
+        if not (features / corpus / "utterances.h5").exists():
+            return None
+        from dferc.store.hdf5 import read_utterances
+
+        classes, weights = read_utterances(features / corpus / "utterances.h5").classes, section.get("class_weights")
+        unfit = sorted(set(weights) - {*classes, "other"}) if isinstance(weights, dict) else []
+        whose = "the section `train` there" if params.exists() else "the paper's values"
+        balanced = f", with balanced class weights, since it has no class {', '.join(unfit)}" if unfit else ""
+        print_message(f"note: {corpus} has no block in {params}: it trains with {whose}{balanced}.")
+        return section | ({"class_weights": "balanced"} if unfit else {})
+
+    settings = load_params(params, overrides, corpus, default=default)
+    return settings, settings.corpus(corpus).train
+
+
 @click.command()
 @options(CORPUS, VARIANT, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH)
 @readable_errors
@@ -21,11 +49,10 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     Finished seeds are kept. For several variants, or several runs at once: `dferc ablate`.
     """
     from dferc.model.variants import get_variant
-    from dferc.settings.document import load_params
 
     get_variant(variant)
-    settings = load_params(params, overrides, corpus)
-    block = settings.corpus(corpus).train  # faults so far are reported before the wait for torch's import
+    settings, block = load_block(params, overrides, corpus, features)
+    # Faults so far are reported before the wait for torch's import.
     from dferc.core.device import choose_device
     from dferc.core.files import verify_writable
     from dferc.store.hdf5 import read_corpus
@@ -33,6 +60,7 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     from dferc.training.resume import remove_abandoned
     from dferc.training.run import refuse_other_settings
     from dferc.training.run import train as train_seeds
+    from dferc.training.seeds import finish_run
     from dferc.training.task import make_task
 
     seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
@@ -41,12 +69,15 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     refuse_other_settings(folder / "train", block)
     verify_writable(folder / "train")
     show_task(task, seeds)
-    with EpochTable() as table:
-        checkpoints = train_seeds(
-            task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, report=table.add, notify=print_message
-        )
+    with EpochTable(block.epochs, len(seeds)) as table:
+        callbacks = {"report": table.add, "notify": print_message, "track": table.track}
+        train_seeds(task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, **callbacks)
+    checkpoints, left_out = finish_run(folder / "train", task.describe())
     remove_abandoned(scratch, print_message)
-    console.print(f"trained: {folder / 'train'}, {len(checkpoints)} seed(s)")
+    for sentence in left_out:
+        print_message(f"note: {sentence}")
+    others = f", beside {len(checkpoints) - len(seeds)} trained earlier" if len(checkpoints) > len(seeds) else ""
+    print_message(f"trained: {folder / 'train'}, {len(seeds)} seed(s){others}")
     if evaluate:
         score_and_show(task.corpus, folder, checkpoints, task.device.device)
 
@@ -70,11 +101,10 @@ def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, 
     fails or is interrupted costs no other. The number of runs at once changes no result.
     """
     from dferc.model.variants import get_variant
-    from dferc.settings.document import load_params
 
     for variant in variants:
         get_variant(variant)
-    settings = load_params(params, overrides, corpus)
+    settings, block = load_block(params, overrides, corpus, features)
     from dferc.evaluation.ablate import run_ablation
     from dferc.training.sweep import Sweep
 
@@ -85,7 +115,7 @@ def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, 
         scratch=options.pop("scratch").absolute(),
         variants=tuple(dict.fromkeys(variants)) or tuple(settings.ablate.variants),
         seeds=tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds),
-        settings=settings.corpus(corpus).train,
+        settings=block,
         **options,
     )
     run_ablation(sweep, workers, gpu_share=gpu_share, score=evaluate)
@@ -98,10 +128,7 @@ def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, 
 @readable_errors
 def baselines(corpus, names, seeds, features, out, params, overrides, device) -> None:
     """Fit baselines with the corpus' train settings into OUT/CORPUS/NAME/ (default seeds: ablate.seeds)."""
-    from dferc.settings.document import load_params
-
-    settings = load_params(params, overrides, corpus)
-    block = settings.corpus(corpus).train
+    settings, block = load_block(params, overrides, corpus, features)
     from dferc.core.device import choose_device
     from dferc.evaluation.baselines import BASELINES, run_baseline, verify_baseline
     from dferc.evaluation.files import show_evaluation

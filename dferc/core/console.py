@@ -13,10 +13,10 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -27,6 +27,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 from dferc.core.errors import InputError
 from dferc.core.files import CORPUS_NAME
@@ -48,6 +50,66 @@ class CorpusName(click.ParamType):
                 f"{value!r} is no name of a corpus; expected a letter, then letters, digits, - and _ (it names folders)"
             )
         return value
+
+
+Cell = str | Text
+"""Cell of a table: plain text, in which no markup is read, or text with a style."""
+
+
+def print_table(header: Sequence[Cell], rows: Sequence[Sequence[Cell]], title: str = "") -> None:
+    """Print a table on stderr, with nothing cut; see `fit_table`."""
+    if title:
+        console.print(Text(title, style="italic"))
+    console.print(fit_table(header, rows, console.width))
+
+
+def fit_table(header: Sequence[Cell], rows: Sequence[Sequence[Cell]], width: int) -> Group:
+    """Lay out a table in `width` characters so that no cell is cut.
+
+    Columns that do not fit beside the others follow in a further table, below the first column again. Where not even
+    two columns fit, each row becomes a block of lines.
+    """
+    lines = [[cell if isinstance(cell, Text) else Text(cell) for cell in line] for line in (header, *rows)]
+    widths = [max(cell.cell_len for cell in column) + 2 for column in zip(*lines, strict=True)]  # padding: 1 and 1
+    if widths[0] + max(widths[1:], default=0) > width:
+        blocks = ([line[0], *(Text.assemble("  ", *cell) for cell in _named(lines[0], line))] for line in lines[1:])
+        return Group(*(text for block in blocks for text in block))
+    parts, used = [[]], widths[0]
+    for column, own in enumerate(widths[1:], start=1):
+        if used + own > width:
+            parts.append([])
+            used = widths[0]
+        parts[-1].append(column)
+        used += own
+    tables = (_table([[line[0], *(line[column] for column in part)] for line in lines]) for part in parts)
+    return Group(*(shown for number, table in enumerate(tables) for shown in ([""] if number else []) + [table]))
+
+
+def _named(header: Sequence[Text], line: Sequence[Text]) -> Iterator[tuple[Cell, ...]]:
+    """Yield the parts of `heading: value` for all columns but the first."""
+    for heading, cell in zip(header[1:], line[1:], strict=True):
+        yield (heading, ": ", cell) if heading.plain else (cell,)
+
+
+def _table(lines: Sequence[Sequence[Text]]) -> Table:
+    table = Table(box=None, header_style="bold")
+    for number, heading in enumerate(lines[0]):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    for line in lines[1:]:
+        table.add_row(*line)
+    return table
+
+
+def warn_of_simulation(sentences: Iterable[str], what: str = "these scores") -> None:
+    """Print what is synthetic or simulated so that nobody overlooks it.
+
+    Args:
+        sentences: from `dferc.store.card.simulations`.
+        what: the numbers that rest on it.
+    """
+    for sentence in sentences:
+        warning = Text.assemble((" SYNTHETIC DATA ", "bold white on red"), f" {sentence}")
+        console.print(Text.assemble(warning, f"; {what} say nothing about real conversations."))
 
 
 def progress_bar() -> Progress:

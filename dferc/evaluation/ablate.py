@@ -1,26 +1,42 @@
 """An ablation from features to scores, as `dferc ablate` and `dvc repro` run it."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from rich.table import Table
+from rich.markup import escape
 
 from dferc.core.console import console
 from dferc.core.device import choose_device
 from dferc.core.files import verify_writable
 from dferc.engine import Workers
-from dferc.evaluation.evaluate import SCORED, evaluate, zero_f1
-from dferc.evaluation.files import mean_and_spread, write_evaluation
+from dferc.evaluation.evaluate import evaluate, zero_f1
+from dferc.evaluation.files import show_scores, write_absence, write_evaluation
 from dferc.store.hdf5 import read_corpus
 from dferc.training.display import SweepTable, show_settings, show_sweep, show_unvarying
 from dferc.training.resume import remove_abandoned
 from dferc.training.run import refuse_other_settings
-from dferc.training.sweep import Sweep, finish_variant, perform, place, refuse_failures, status_folder
+from dferc.training.seeds import finish_run, mark_absent
+from dferc.training.sweep import Sweep, perform, place, refuse_failures, status_folder
+from dferc.training.task import describe_run, why_absent
 
 
 def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: bool) -> None:
-    """Train every variant with every seed, show the progress, and score each variant whose seeds are all trained."""
+    """Train every variant with every seed, show the progress, and score each variant whose seeds are all trained.
+
+    A variant whose modalities the corpus lacks is skipped with a note, and recorded as absent. The scores of a variant
+    are those of all its seeds that are trained, not only of the seeds of this call.
+    """
     corpus = read_corpus(sweep.features, sweep.corpus)
+    metrics, wanted = {}, sweep.variants
+    for variant in wanted:
+        if reason := why_absent(corpus, variant):
+            console.print(f"[bold yellow]note:[/] {escape(reason)}: skipped, and shown as absent in tables.")
+            mark_absent(sweep.train_folder(variant), reason)
+            if score:
+                metrics[variant] = write_absence(sweep.folder / variant, corpus, reason)
+    sweep = replace(sweep, variants=tuple(variant for variant in wanted if not why_absent(corpus, variant)))
+    if not sweep.variants:
+        return
     # The machines of a cluster choose their device themselves; this one only scores.
     device = choose_device("cpu" if workers.cluster else sweep.device, sweep.settings.precision)
     workers = place(workers, sweep, device.device.type == "cuda", gpu_share)
@@ -31,7 +47,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     show_settings(sweep.settings, device)
     show_unvarying(corpus, tuple(corpus.modalities))
     missing = {variant: set(sweep.seeds) for variant in sweep.variants}
-    failures, metrics, notes = {}, {}, []
+    failures, left_out, zeros = {}, [], []
     with status_folder(sweep) as status, SweepTable(sweep, Path(status)) as table:
         for run, outcome in perform(sweep, workers, Path(status)):
             table.add(run, outcome)
@@ -40,25 +56,20 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
                 continue
             missing[run.variant].remove(run.seed)
             if not missing[run.variant]:
-                folders = finish_variant(sweep, run.variant)
+                about = describe_run(corpus, run.variant, sweep.settings)
+                folders, notes = finish_run(sweep.train_folder(run.variant), about)
+                left_out += [f"{run.variant}, {sentence}" for sentence in notes]
                 if score:
                     evaluations = evaluate(corpus, folders, device.device)
                     metrics[run.variant] = write_evaluation(sweep.folder / run.variant, corpus, evaluations)
-                    notes += [f"{run.variant}, {sentence}" for sentence in zero_f1(evaluations)]
+                    zeros += [f"{run.variant}, {sentence}" for sentence in zero_f1(evaluations)]
     remove_abandoned(sweep.scratch, lambda message: console.print(message, markup=False))
     if metrics:
-        show_scores({variant: metrics[variant] for variant in sweep.variants if variant in metrics})
+        show_scores({variant: metrics[variant] for variant in wanted if variant in metrics})
         more = f"differences, intervals and tests: dferc table --corpus {sweep.corpus}"
         console.print(f"in {sweep.folder}; {more}", markup=False)
-    for note in notes:
-        console.print(f"[bold red]F1 = 0:[/] {note}")
+    for note in left_out:
+        console.print(f"[bold yellow]note:[/] {escape(note)}")
+    for sentence in zeros:
+        console.print(f"[bold red]F1 = 0:[/] {escape(sentence)}")
     refuse_failures(failures, len(sweep.variants) * len(sweep.seeds))
-
-
-def show_scores(metrics: Mapping[str, Mapping]) -> None:
-    """Print a row of scores per variant, from the content of each one's metrics.json."""
-    table = Table("variant", "seeds", *(f"{split} weighted F1" for split in SCORED), box=None, header_style="bold")
-    for variant, of_variant in metrics.items():
-        scores = (mean_and_spread(of_variant[split], "weighted_f1") if split in of_variant else "–" for split in SCORED)
-        table.add_row(variant, str(of_variant["seeds"]), *scores)
-    console.print(table)

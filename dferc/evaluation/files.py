@@ -1,16 +1,17 @@
 """Files and display of an evaluation: metrics.json, and tables per seed, per class pair and per utterance."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rich.table import Table
+from rich.markup import escape
 
-from dferc.core.console import console
+from dferc.core.console import console, print_table, warn_of_simulation
 from dferc.core.files import write_atomically
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
-from dferc.store.card import protocol_card
+from dferc.store.card import protocol_card, simulations
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import modalities_of
 
@@ -20,7 +21,13 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     metrics, tables = summarise(evaluations), folder / "evaluate"
     per_seed = list(_per_seed(evaluations))
     predictions = [
-        {"seed": record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
+        {
+            "seed": record["seed"],
+            **identify(corpus.utterances, row),
+            "split": split,
+            **columns,
+            **locate(corpus.utterances, row),
+        }
         for _, record, of_seed, _ in evaluations
         for split, predicted in of_seed.items()
         for row, columns in prediction_columns(corpus.utterances, predicted, record)
@@ -28,10 +35,28 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     # A row per labelled test utterance and seed, as DVC's confusion template counts them.
     confusions = [row | {"actual": row["emotion"]} for row in predictions if row["split"] == "test" and row["emotion"]]
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
-    write_csv(tables / "predictions.csv", list(predictions[0]), predictions)
+    write_csv(tables / "predictions.csv", list(predictions[0]), map(with_milliseconds, predictions))
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
     _write_json(tables / "protocol.json", protocol_card(corpus.utterances))
     _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
+    return metrics
+
+
+def write_absence(folder: Path, corpus: CachedCorpus, reason: str) -> dict:
+    """Write metrics.json and evaluate/ of a variant that cannot exist on a corpus, so that later stages know it.
+
+    Args:
+        folder: runs/<corpus>/<variant>.
+        corpus: the features.
+        reason: from `dferc.training.task.why_absent`.
+
+    Returns:
+        The content of metrics.json: protocol card, no seeds, and `absent`, the reason.
+    """
+    card = protocol_card(corpus.utterances)
+    metrics = {"card": card["card"], "protocol": card["protocol"], "seeds": 0, "absent": reason}
+    _write_json(folder / "evaluate" / "protocol.json", card)
+    _write_json(folder / "metrics.json", metrics)
     return metrics
 
 
@@ -59,6 +84,18 @@ def identify(rows: Utterances, row: int) -> dict[str, object]:
     return {name: getattr(rows, name)[row] for name in ("utterance_id", "dialogue_id", "position", "speaker")}
 
 
+def locate(rows: Utterances, row: int) -> dict[str, object]:
+    """Return the columns that say where an utterance is: start, end (s) and media file, empty where unknown."""
+    times = {name: float(getattr(rows, name)[row]) for name in ("start_s", "end_s")}
+    media = "" if rows.media is None else rows.media[row]
+    return {name: "" if math.isnan(time) else time for name, time in times.items()} | {"media": media}
+
+
+def with_milliseconds(row: Mapping[str, object]) -> dict[str, object]:
+    """Return a row of `locate` with its times as text for a CSV: six digits are too few in a long recording."""
+    return dict(row) | {name: f"{row[name]:.3f}" for name in ("start_s", "end_s") if row[name] != ""}
+
+
 def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping) -> Iterator[tuple[int, dict]]:
     """Yield each predicted row of the corpus with its columns; `emotion` is the corpus' own label, or empty."""
     classes, modalities = record["classes"], modalities_of(record)
@@ -79,21 +116,34 @@ def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping
 def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) -> None:
     """Print the scores and their protocol, with a loud note for each class that is never recognised."""
     splits = [split for split in SCORED if split in metrics]
-    table = Table("", *splits, box=None, header_style="bold", title=f"{folder}: mean of {metrics['seeds']} seed(s)")
-    for name in ("weighted_f1", "macro_f1", "accuracy"):
-        table.add_row(name.replace("_", " "), *(mean_and_spread(metrics[split], name) for split in splits))
+    rows = [
+        [name.replace("_", " "), *(mean_and_spread(metrics[split], name) for split in splits)]
+        for name in ("weighted_f1", "macro_f1", "accuracy")
+    ]
     for emotion in evaluations[0].record["classes"]:
-        table.add_row(f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits))
-    console.print(table)
+        rows.append([f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits)])
+    print_table(["", *splits], rows, f"{folder}: mean of {metrics['seeds']} seed(s)")
     console.print(f"protocol card {metrics['card']}: {metrics['protocol']}", markup=False)
+    warn_of_simulation(simulations(evaluations[0].record))
     for split in SCORED:
         if split not in splits:
             console.print(f"[bold yellow]note:[/] the {split} split has no labelled utterance: no scores for it.")
     for evaluation in evaluations:
         if not evaluation.record["finished"]:
-            console.print(f"[bold yellow]note:[/] {evaluation.folder} is of an interrupted training.")
+            console.print(f"[bold yellow]note:[/] {escape(str(evaluation.folder))} is of an interrupted training.")
     for sentence in zero_f1(evaluations):
-        console.print(f"[bold red]F1 = 0:[/] {sentence}")
+        console.print(f"[bold red]F1 = 0:[/] {escape(sentence)}")
+
+
+def show_scores(
+    metrics: Mapping[str, Mapping], title: str = "weighted F1: mean ± standard deviation over the seeds"
+) -> None:
+    """Print a row of scores per run, from the content of each one's metrics.json."""
+    rows = []
+    for name, of_run in metrics.items():
+        scores = (mean_and_spread(of_run[split], "weighted_f1") if split in of_run else "–" for split in SCORED)
+        rows.append([name, "absent" if "absent" in of_run else str(of_run["seeds"]), *scores])
+    print_table(["run", "seeds", *SCORED], rows, title)
 
 
 def mean_and_spread(scores: Mapping, name: str) -> str:

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 
 from dferc.core.device import choose_device
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, did_you_mean
 from dferc.core.files import write_atomically
 from dferc.core.metrics import Scores, score_labels
 from dferc.core.records import differences
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import Predictions, predict
-from dferc.evaluation.files import identify, prediction_columns
-from dferc.store.card import card_hash
+from dferc.evaluation.files import identify, locate, prediction_columns, with_milliseconds
+from dferc.store.card import card_hash, simulations
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus, Features
 from dferc.store.vocabulary import SPLITS
@@ -45,9 +45,11 @@ class PredictionTable:
     classes: tuple[str, ...]  # those that the model knows
     rows: list[dict[str, object]]
     """By column: utterance_id, dialogue_id, position, speaker, text, emotion (the corpus' own label, or empty),
-    predicted, p_<class>, contribution_<modality>, context_weight, agreement."""
+    predicted, p_<class>, contribution_<modality>, context_weight, agreement; start_s, end_s and
+    media (the file, relative to the raw corpus), empty where unknown."""
     models: int  # number of models (seeds) whose mean this is
     notes: tuple[str, ...] = ()  # sentences: absent modalities, other versions of tools
+    synthetic: tuple[str, ...] = ()  # sentences: synthetic or simulated data that the model was trained on
     card: str = ""  # protocol card of the corpus
     trained_on: str = ""  # protocol card of the model's training
     scores: Scores | None = field(default=None, repr=False)
@@ -59,13 +61,19 @@ class PredictionTable:
     def __iter__(self) -> Iterator[dict[str, object]]:
         return iter(self.rows)
 
+    def __repr__(self) -> str:
+        warning = (
+            f"; SYNTHETIC DATA: the model was trained on it: {'; '.join(self.synthetic)}" if self.synthetic else ""
+        )
+        return f"PredictionTable({self.corpus}: {len(self)} utterances, mean of {self.models} model(s){warning})"
+
     def to_csv(self, path: str | Path) -> None:
-        """Write the rows as CSV; floats to 6 significant digits."""
-        write_csv(Path(path), list(self.rows[0]), self.rows)
+        """Write the rows as CSV; floats to 6 significant digits, times to milliseconds."""
+        write_csv(Path(path), list(self.rows[0]), map(with_milliseconds, self.rows))
 
     def to_json(self, path: str | Path) -> None:
-        """Write the table as one JSON document: corpus, classes, models, notes and rows."""
-        names = ("corpus", "classes", "models", "notes", "card", "trained_on", "rows")
+        """Write the table as one JSON document: corpus, classes, models, notes, synthetic and rows."""
+        names = ("corpus", "classes", "models", "notes", "synthetic", "card", "trained_on", "rows")
         document = {name: getattr(self, name) for name in names}
         text = json.dumps(document, indent=1, ensure_ascii=False, default=lambda number: number.item()) + "\n"
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -86,7 +94,8 @@ class Predictor(NamedTuple):
         predictions, utterances = predict_corpus(self.checkpoints, fitted, self.device), corpus.utterances
         columns_of_rows = prediction_columns(utterances, predictions, record)
         rows = [
-            identify(utterances, row) | {"text": utterances.text[row]} | columns for row, columns in columns_of_rows
+            identify(utterances, row) | {"text": utterances.text[row]} | columns | locate(utterances, row)
+            for row, columns in columns_of_rows
         ]
         return PredictionTable(
             corpus=utterances.corpus,
@@ -94,6 +103,7 @@ class Predictor(NamedTuple):
             rows=rows,
             models=len(self.checkpoints),
             notes=tuple(notes),
+            synthetic=tuple(simulations(record)),
             card=card_hash(utterances),
             trained_on=record["card"],
             scores=score_labelled(record, fitted, predictions),
@@ -114,6 +124,13 @@ def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto") -> Pr
 
 def find_run(run: Path, seeds: Sequence[int] = ()) -> list[Path]:
     """Return the checkpoint folders of runs/<corpus>/<variant> (all seeds, or these), or `run` itself if it is one."""
+    if not run.is_dir():
+        known = sorted(str(folder.parent) for folder in run.parent.glob("*/train"))
+        there = f" Runs beside it: {', '.join(known)}." if known else ""
+        raise InputError(
+            f"{run} is not there, so it has no trained seed. Expected the folder of a trained variant, such as "
+            f"runs/meld/full, or of one seed.{did_you_mean(str(run), known)}{there}"
+        )
     if (run / WEIGHTS).exists() and not seeds:
         return [run]
     return find_checkpoints(run / "train" if (run / "train").is_dir() else run, seeds)

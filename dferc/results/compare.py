@@ -11,7 +11,7 @@ import numpy as np
 
 from dferc.core.metrics import Scores
 from dferc.results import statistics
-from dferc.results.runs import FinishedRun, align, read_runs, simulated_features
+from dferc.results.runs import FinishedRun, absent_runs, align, read_runs, reference_of, simulated, simulated_features
 from dferc.results.statistics import Interval, MeanScores, draw_dialogues, score_resamples
 
 
@@ -63,6 +63,8 @@ class Ablation(NamedTuple):
     rows: list[AblationRow]
     notes: list[str]  # sentences that a reader must know: rows left out, seeds not shared, intervals withheld
     simulated: tuple[str, ...]  # a sentence for each modality whose features are simulated
+    synthetic: tuple[str, ...]  # these, and one for a corpus that is no recording
+    absent: dict[str, str]  # variants that cannot exist on these features, with the reason
 
 
 def scores_of(run: FinishedRun, scores: Scores | MeanScores | None = None) -> dict[str, np.ndarray]:
@@ -99,7 +101,8 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
 def collect(folder: Path, split: str | None = None, against: str = "full") -> Ablation:
     """Compare every finished run in runs/<corpus> with one of them, which also chooses the split by default."""
     runs, notes = read_runs(folder, split, against)
-    reference = runs[against]
+    reference = reference_of(runs, against)
+    against = reference.folder.name
     drawn_BD = draw_dialogues(reference.dialogues)
     comparisons = {name: compare(run, reference, drawn_BD) for name, run in runs.items() if name != against}
     families = zip(*(comparison.p_values for comparison in comparisons.values()), strict=True)
@@ -109,7 +112,15 @@ def collect(folder: Path, split: str | None = None, against: str = "full") -> Ab
     for name, comparison in comparisons.items():
         notes += seed_notes(name, runs[name], reference, comparison)
     notes += class_notes(reference)
-    return Ablation(folder.name, reference, rows, notes, tuple(simulated_features(runs)))
+    return Ablation(
+        folder.name,
+        reference,
+        rows,
+        notes,
+        tuple(simulated_features(runs)),
+        tuple(simulated(runs)),
+        absent_runs(folder),
+    )
 
 
 def seed_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: Comparison) -> Iterator[str]:

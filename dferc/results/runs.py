@@ -16,6 +16,7 @@ from dferc.core.errors import InputError, did_you_mean
 from dferc.core.metrics import Scores
 from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
+from dferc.store.card import simulated_modalities, simulations
 from dferc.store.vocabulary import MODALITIES
 
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
@@ -215,18 +216,25 @@ def _read_predictions(
 def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str, FinishedRun], list[str]]:
     """Read every finished run in runs/<corpus>: variants in the paper's order, then baselines and trials by name.
 
-    Classes are numbered as in the reference, which chooses the split where none is given. Beside the runs by name,
-    there is a sentence for each that is left out because it is not finished.
+    Classes are numbered as in the reference, which chooses the split where none is given; where it is absent, the
+    first run that is there takes its place. Beside the runs by name, there is a sentence for each that is left out
+    because it is absent or not finished.
 
     Raises:
         InputError: the reference is not there or not finished, or two runs follow different protocols.
     """
-    names = [path.name for path in folder.glob("*/") if not path.name.startswith(".")]
-    names.sort(key=lambda name: ([*VARIANTS, name].index(name), name))
+    names = _run_names(folder)
     if reference not in names:
         choice = f"{did_you_mean(reference, names)} Choose one of: {', '.join(names) or 'none'}."
         raise InputError(f"{folder} has no run {reference!r}.{choice}")
-    runs, notes = {}, []
+    absent = absent_runs(folder)
+    runs, notes = {}, [f"{name} is absent: {reason}" for name, reason in absent.items()]
+    names = [name for name in names if name not in absent]
+    if reference in absent:
+        if not names:
+            raise InputError(f"{folder}: all runs are absent. {'. '.join(notes)}.")
+        notes.append(f"{reference} is absent, so the others are compared with {names[0]}")
+        reference = names[0]
     first = read_run(folder / reference, split or choose_split(folder / reference))
     for name in names:
         try:
@@ -236,6 +244,33 @@ def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str
         else:
             runs[name] = align(run, first)
     return runs, notes
+
+
+def read_metrics(folder: Path) -> tuple[dict[str, dict], list[str]]:
+    """Return the metrics.json of every run in runs/<corpus>, in the paper's order, and a sentence for each unusable."""
+    metrics, notes = {}, []
+    for name in _run_names(folder):
+        try:
+            metrics[name] = _read_json(folder / name / "metrics.json", folder / name, "card", "seeds")
+        except InputError as error:
+            notes.append(f"{name} is left out: {error}")
+    return metrics, notes
+
+
+def absent_runs(folder: Path) -> dict[str, str]:
+    """Return the runs in runs/<corpus> that cannot exist on its features, in the paper's order, with the reason."""
+    return {name: str(of_run["absent"]) for name, of_run in read_metrics(folder)[0].items() if "absent" in of_run}
+
+
+def reference_of(runs: Mapping[str, FinishedRun], wanted: str) -> FinishedRun:
+    """Return the run that `read_runs` compares the others with: the wanted one, or the first where it is absent."""
+    return runs[wanted] if wanted in runs else next(iter(runs.values()))
+
+
+def _run_names(folder: Path) -> list[str]:
+    """Return the names of the runs in runs/<corpus>: variants in the paper's order, then others by name."""
+    names = [path.name for path in folder.glob("*/") if not path.name.startswith(".")]
+    return sorted(names, key=lambda name: ([*VARIANTS, name].index(name), name))
 
 
 def align(run: FinishedRun, reference: FinishedRun) -> FinishedRun:
@@ -267,9 +302,7 @@ def _describe(run: FinishedRun) -> str:
 
 def simulated(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     """Yield a sentence for the corpus and for each modality that is declared synthetic or simulated."""
-    protocol = next(iter(runs.values())).card["protocol"]
-    if _is_simulated(protocol):
-        yield f"the corpus is no recording: {protocol}"
+    yield from simulations({"protocol": next(iter(runs.values())).card["protocol"]})
     yield from simulated_features(runs)
 
 
@@ -279,10 +312,4 @@ def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     for run in runs.values():
         for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
             features |= json.loads(path.read_text(encoding="utf-8")).get("features", {})
-    for name in MODALITIES:
-        if _is_simulated(json.dumps(features.get(name))):
-            yield f"{name} features are simulated: {features[name].get('extractor', 'so their identity says')}"
-
-
-def _is_simulated(declaration: str) -> bool:
-    return any(word in declaration.lower() for word in ("synthetic", "simulat"))
+    yield from simulated_modalities(features)

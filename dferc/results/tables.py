@@ -6,13 +6,13 @@ CSV and plain data are between 0 and 1; the tables for people are in percent.
 from collections.abc import Iterator
 from pathlib import Path
 
-from dferc.core.console import console
+from dferc.core.console import console, warn_of_simulation
 from dferc.core.files import write_atomically
 from dferc.core.tables import write_csv
 from dferc.results import text_tables
 from dferc.results.compare import Ablation, Comparison, class_notes, scores_of, seed_notes
 from dferc.results.published import SOURCES, Published, published_scores
-from dferc.results.runs import FinishedRun, simulated_features
+from dferc.results.runs import FinishedRun, simulated
 from dferc.results.statistics import RESAMPLES, Interval
 from dferc.results.text_tables import NONE, TextTable, difference_cell, interval_cell, mean_cell, p_cell
 
@@ -46,18 +46,19 @@ def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
 
 def show_ablation(ablation: Ablation) -> None:
     """Print the table and its notes."""
+    warn_of_simulation(ablation.synthetic)
     for table in (main_table(ablation), class_table(ablation)):
-        console.print(text_tables.terminal(caption(ablation), table))
+        text_tables.show(caption(ablation), table)
     for note in notes(ablation):
         console.print(note, markup=False)
 
 
 def caption(ablation: Ablation) -> str:
-    """Return corpus, split, size and protocol, and which features are simulated."""
+    """Return corpus, split, size and protocol, and what is synthetic or simulated."""
     run = ablation.reference
     size = f"{len(run.labelled.actual_T)} utterances in {run.dialogues} dialogues"
     about = f"{ablation.corpus}, {run.split} ({size}; protocol card {run.card['card']}: {run.card['protocol']})"
-    return "; ".join([about, *ablation.simulated])
+    return "; ".join([about, *ablation.synthetic])
 
 
 def notes(ablation: Ablation) -> list[str]:
@@ -87,12 +88,13 @@ def main_table(ablation: Ablation) -> TextTable:
             mean, *intervals = comparison.differences["weighted_f1"]
             row += [difference_cell(mean), *map(interval_cell, intervals), *map(p_cell, corrected)]
         rows.append(row)
+    rows += [[name, "absent", *[NONE] * (len(SCORES) + 1 + len(COMPARED))] for name in ablation.absent]
     for published in _published(ablation):
         values = [getattr(published, score) for score in SCORES]
         cells = [NONE if value is None else f"{value:.2f}" for value in values]
         rows.append([f"{published.system} ({published.source})", NONE, *cells, NONE, *[NONE] * len(COMPARED)])
     header = ["", "seeds", *SCORES.values(), f"Δ to {ablation.reference.folder.name}", *COMPARED]
-    return TextTable(header, rows, len(ablation.rows))
+    return TextTable(header, rows, len(ablation.rows) + len(ablation.absent))
 
 
 def class_table(ablation: Ablation) -> TextTable:
@@ -117,7 +119,7 @@ def _csv_rows(ablation: Ablation) -> Iterator[dict]:
     classes, nothing = ablation.reference.classes, dict.fromkeys(Interval._fields)
     for name, run, comparison, corrected in ablation.rows:
         scores, weighted = scores_of(run), comparison and comparison.differences["weighted_f1"]
-        cells: dict = {"name": name, "published": "", "seeds": len(run.seeds)}
+        cells: dict = {"name": name, "published": "", "absent": "", "seeds": len(run.seeds)}
         for score in (*SCORES, *(f"f1_{emotion}" for emotion in classes)):
             values = scores.get(score)
             cells[score] = None if values is None else float(values.mean())
@@ -131,6 +133,8 @@ def _csv_rows(ablation: Ablation) -> Iterator[dict]:
         cells["mcnemar_p"] = comparison and comparison.mcnemar
         cells["mcnemar_p_holm"] = corrected and corrected.mcnemar
         yield cells
+    for name, reason in ablation.absent.items():
+        yield dict.fromkeys(cells) | {"name": name, "absent": reason, "seeds": 0}
     for line in _published(ablation):
         printed = {score: getattr(line, score) for score in SCORES}
         fractions = {score: None if value is None else value / 100 for score, value in printed.items()}
@@ -146,14 +150,14 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
         difference = [difference_cell(mean), *map(interval_cell, intervals)]
         rows.append([title, mean_cell(scores[name]), mean_cell(others[name]), *difference])
     table = TextTable(header, rows, len(rows))
-    console.print(text_tables.terminal(f"{one.split}: {one.folder} less {two.folder}", table))
+    text_tables.show(f"{one.split}: {one.folder} less {two.folder}", table)
     dialogues, seeds, mcnemar = map(p_cell, comparison.p_values)
     over = f"weighted F1 over dialogues {dialogues}, over seeds {seeds}"
     console.print(f"p of no difference: {over}; accuracy by McNemar {mcnemar}")
     console.print(f"protocol card {one.card['card']}: {one.card['protocol']}", markup=False)
     console.print(f"{HOW} Intervals of single scores and classes are not corrected for their number.", markup=False)
-    features = simulated_features({str(run.folder): run for run in (one, two)})
-    for note in (*features, *seed_notes(str(one.folder), one, two, comparison), *class_notes(two)):
+    warn_of_simulation(simulated({str(run.folder): run for run in (one, two)}))
+    for note in (*seed_notes(str(one.folder), one, two, comparison), *class_notes(two)):
         console.print(as_note(note), markup=False)
 
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
 
+from dferc.core.console import print_table
 from dferc.results.statistics import Interval
 
 NONE = "–"  # cell without a number
@@ -25,9 +24,14 @@ def markdown(title: str, tables: Sequence[TextTable], notes: Sequence[str]) -> s
     parts = [f"**{title}**"]
     for table in tables:
         lines = [table.header, ["---"] + ["---:"] * (len(table.header) - 1), *table.rows]
-        cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+        cells = ([_one_line(cell).replace("|", "\\|") for cell in line] for line in lines)
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in cells))
     return "\n\n".join([*parts, *notes]) + "\n"
+
+
+def _one_line(cell: str) -> str:
+    """Return a cell without line breaks, which would end its row."""
+    return " ".join(cell.splitlines())
 
 
 _LATEX = str.maketrans(
@@ -42,7 +46,9 @@ def latex(title: str, tables: Sequence[TextTable], notes: Sequence[str]) -> str:
     lines = [r"% needs \usepackage{booktabs}", r"\begin{table*}", r"\centering\small"]
     for table in tables:
         lines_of_cells = (table.header, *table.rows)
-        header, *rows = (" & ".join(cell.translate(_LATEX) for cell in line) + r" \\" for line in lines_of_cells)
+        header, *rows = (
+            " & ".join(_one_line(cell).translate(_LATEX) for cell in line) + r" \\" for line in lines_of_cells
+        )
         if table.published < len(rows):
             rows.insert(table.published, r"\midrule")
         lines += [rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", header, r"\midrule", *rows]
@@ -51,14 +57,14 @@ def latex(title: str, tables: Sequence[TextTable], notes: Sequence[str]) -> str:
     return "\n".join([*lines, rf"\caption{{{caption}}}", r"\end{table*}"]) + "\n"
 
 
-def terminal(title: str, table: TextTable) -> Table:
-    """Return a table for `console.print`; rows that are set apart are dim."""
-    printed = Table(title=escape(title), box=None, header_style="bold")
-    for column, heading in enumerate(table.header):
-        printed.add_column(escape(heading), justify="right" if column else "left")
-    for number, row in enumerate(table.rows):
-        printed.add_row(*map(escape, row), style="dim" if number >= table.published else None)
-    return printed
+def show(title: str, table: TextTable) -> None:
+    """Print a table on the terminal; rows that are set apart follow in a table of the columns that they fill."""
+    print_table(table.header, table.rows[: table.published], title)
+    apart = table.rows[table.published :]
+    filled = [column for column in range(len(table.header)) if any(row[column] != NONE for row in apart)]
+    if apart:
+        header, *rows = ([line[column] for column in filled] for line in (table.header, *apart))
+        print_table(header, rows)
 
 
 def mean_cell(values_S: np.ndarray | None) -> str:

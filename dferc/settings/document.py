@@ -2,11 +2,12 @@
 
 All faults are reported at once, each with its path, the value received, what is allowed, and the nearest known key.
 Stage 2 checks the sections that it reads (`train`, `ablate`); stage 1 passes its own block model, with a section per
-stage. No setting has a default: each value is in params.yaml, where DVC tracks it.
+stage. No setting in the file has a default: each value is there, where DVC tracks it. On a corpus without a block, or
+without the file, stage 2 trains with the paper's values (`dferc.settings.sections.DEFAULTS`).
 """
 
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +16,10 @@ from ruamel.yaml import YAMLError
 
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.yaml import read_yaml
-from dferc.settings.sections import Ablate, Train
+from dferc.settings.sections import DEFAULT_ABLATION, DEFAULTS, Ablate, Train
 from dferc.settings.types import CorpusName, Name, Section, Unique
+
+PARAMS = Path("params.yaml")
 
 
 class TrainBlock(Section):
@@ -46,17 +49,29 @@ class Params(Section):
 
 
 def load_params(
-    path: str | Path = "params.yaml",
+    path: str | Path = PARAMS,
     overrides: Iterable[str] = (),
     corpus: str | None = None,
     block: type[Section] = TrainBlock,
+    default: Callable[[dict], dict | None] = lambda section: None,
 ) -> Params:
     """Read and check a params file, with a model of the corpora's blocks; report all its faults together.
 
-    The overrides are `section.key=value` settings (YAML values) that are tried in the block of `corpus`.
+    Args:
+        path: the file.
+        overrides: `section.key=value` settings (YAML values) that are tried in the block of `corpus`.
+        corpus: corpus of the overrides.
+        block: model of a corpus' block.
+        default: called where `corpus` has no block, or there is no file at the usual place, with the section `train`
+            that blocks inherit (without a file, the paper's); returns the corpus' own, or None for an error.
     """
     path, overrides = Path(path), list(overrides)
-    raw = _read(path)
+    raw = _read(path) if path.exists() or path != PARAMS else {}
+    paper = {"train": DEFAULTS.model_dump(mode="json"), "ablate": DEFAULT_ABLATION.model_dump(mode="json")}
+    shared = (raw or paper).get("train")
+    if corpus not in raw and isinstance(shared, dict) and (section := default(shared)):
+        raw = {**(raw or {**paper, "corpora": [corpus]}), corpus: {"train": section}}
+    raw = raw or _read(path)
     sections = tuple(block.model_fields)
     faults = _apply_overrides(raw, overrides, corpus, sections)
     document, misspelt = _gather_blocks(raw, block)

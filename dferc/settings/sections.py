@@ -1,5 +1,6 @@
 """Sections of params.yaml that stage 2 reads: `train` of each corpus, and `ablate`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
@@ -57,3 +58,29 @@ class Ablate(Section):
 
     variants: Annotated[list[VariantName], Field(min_length=1), Unique]
     seeds: Annotated[list[Count], Field(min_length=1), Unique]
+
+
+DEFAULTS = Train(
+    hidden=300, align=500, dropout=0.2, context_dropout=0.3, recurrent_dropout=0.0,
+    ddm_scale=0.4, ddm_temperature=1.0, contribution_scale=0.9, context_scale=0.8, alignment_margin=0.1,
+    prototype_momentum=0.0, ddm_weight=0.4, cfm_weight=1.0, alignment_weight=0.7,
+    class_weights={"neutral": 1.0, "other": 1.3},
+    learning_rate=5.0e-4, betas=(0.9, 0.84), eps=1.0e-7, weight_decay=0.01, warmup_steps=100, clip_norm=1.0,
+    weight_average=0.0, batch_dialogues=2, epochs=20, patience=10, threads=1, precision="bfloat16",
+)  # fmt: skip
+"""The paper's values: the section `train` of params.yaml, for a corpus without a block there. A test compares them."""
+
+DEFAULT_ABLATION = Ablate(variants=["full", "no_crm", "t", "a", "v"], seeds=[0, 1, 2, 3, 4])
+"""The section `ablate` of params.yaml, where there is no such file."""
+
+_SHAPES = ("hidden", "align")
+"""Settings that decide the shapes of the weights; nothing can stand in for them."""
+
+
+def complete_settings(found: Mapping) -> dict:
+    """Return recorded `train` settings with defaults for those that did not exist when they were recorded.
+
+    Settings that decide shapes stay missing.
+    """
+    defaults = DEFAULTS.model_dump(mode="json")
+    return {name: value for name, value in defaults.items() if name not in _SHAPES} | dict(found)

@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from dferc.store.rows import Utterances
-from dferc.store.vocabulary import SPLITS
+from dferc.store.vocabulary import MODALITIES, SPLITS
 
 SHORTEST_TRANSCRIPT = 3
 """Least utterances for two dialogues of the same words to be one: shorter ones ("Hi." "Hi!") repeat by chance."""
@@ -61,6 +61,29 @@ def card_hash(rows: Utterances) -> str:
     lines = zip(rows.dialogue_id, rows.utterance_id, rows.split, labels, strict=True)
     in_dialogues = sorted(lines, key=lambda line: line[0])  # stable: the order inside a dialogue counts
     return hashlib.sha256(json.dumps([sorted(rows.classes), in_dialogues]).encode()).hexdigest()[:16]
+
+
+def simulations(record: Mapping) -> Iterator[str]:
+    """Yield a sentence for the corpus and for each modality that a run's record declares synthetic or simulated.
+
+    Args:
+        record: `protocol`, and `features`: identity of each modality.
+    """
+    if is_simulated(str(record.get("protocol", ""))):
+        yield f"the corpus is no recording: {record['protocol']}"
+    yield from simulated_modalities(record.get("features", {}))
+
+
+def simulated_modalities(identities: Mapping[str, Mapping]) -> Iterator[str]:
+    """Yield a sentence for each modality whose identity declares it synthetic or simulated."""
+    for name in MODALITIES:
+        if is_simulated(json.dumps(identities.get(name))):
+            yield f"{name} features are simulated: {identities[name].get('extractor', 'so their identity says')}"
+
+
+def is_simulated(declaration: str) -> bool:
+    """Return whether a protocol or an identity declares synthetic or simulated data."""
+    return any(word in declaration.lower() for word in ("synthetic", "simulat"))
 
 
 def check_leaks(rows: Utterances) -> list[Check]:

@@ -38,6 +38,8 @@ def write_utterances(path: str | Path, utterances: Utterances) -> None:
             file.create_dataset(name, data=getattr(utterances, name))
         if utterances.media_group is not None:
             file.create_dataset("media_group", data=utterances.media_group)
+        if utterances.media is not None:
+            _write_strings(file, "media", utterances.media)
         # Not an attribute: HDF5 caps those at 64 kB.
         notes = [json.dumps(asdict(note), ensure_ascii=False) for note in utterances.notes]
         _write_strings(file, "notes", np.array(notes, dtype=object))
@@ -90,7 +92,8 @@ def read_utterances(path: str | Path) -> Utterances:
             protocol=str(opened.attribute("protocol")),
             classes=tuple(opened.texts("classes")),
             **columns,
-            # Older files lack these three.
+            # Older files lack these.
+            media=opened.texts("media") if "media" in file else None,
             media_group=opened.read("media_group") if "media_group" in file else None,
             speaker_independent="speaker_independent" in file.attrs and bool(opened.attribute("speaker_independent")),
             notes=tuple(Note(**json.loads(note)) for note in opened.texts("notes")) if "notes" in file else (),

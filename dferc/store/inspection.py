@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from rich.markup import escape
-from rich.table import Table
 
-from dferc.core.console import console
+from dferc.core.console import console, print_table
 from dferc.store.card import protocol_card
 from dferc.store.hdf5 import read_corpus, read_utterances
 from dferc.store.rows import CachedCorpus
@@ -46,16 +45,15 @@ def show_inspection(inspection: dict) -> None:
     )
     console.print(f"protocol card [bold]{inspection['card']}[/]: {escape(inspection['protocol'])}")
     splits = inspection["splits"]
-    table = Table("", *splits, header_style="bold", box=None)
-    for name in ("dialogues", "utterances", "labelled"):
-        table.add_row(name, *(str(split[name]) for split in splits.values()))
-    table.add_row("speakers in a dialogue, at most", *(str(split["most_speakers"]) for split in splits.values()))
+    names = ("dialogues", "utterances", "labelled")
+    rows = [[name, *(str(split[name]) for split in splits.values())] for name in names]
+    rows.append(["speakers in a dialogue, at most", *(str(split["most_speakers"]) for split in splits.values())])
     for emotion in splits[SPLITS[0]]["classes"]:
-        table.add_row(f"  {escape(emotion)}", *(str(split["classes"][emotion]) for split in splits.values()))
+        rows.append([f"  {emotion}", *(str(split["classes"][emotion]) for split in splits.values())])
     for modality, about in inspection["modalities"].items():
         shares = ("-" if share is None else f"{share:.1%}" for share in about["present"].values())
-        table.add_row(f"{modality} present (width {about['width']})", *shares)
-    console.print(table)
+        rows.append([f"{modality} present (width {about['width']})", *shares])
+    print_table(["", *splits], rows)
     if not inspection["modalities"]:
         console.print("no features yet: the `extract` stages of `dvc repro` make them, `dferc import` reads others'")
     else:

@@ -56,6 +56,7 @@ class Utterances:
     end_s: np.ndarray
     media_group: np.ndarray | None = None
     """Utterances whose media files have the same bytes share a number; -1 = no other; None = never compared."""
+    media: np.ndarray | None = None  # media file of each row, relative to the raw corpus; "" = none; None = not known
     speaker_independent: bool = False  # the protocol claims that no speaker of the test split occurs in another split
     notes: tuple[Note, ...] = ()  # things dropped, promoted, merged, repaired or knowingly kept
 
@@ -69,6 +70,8 @@ class Utterances:
         group = self.media_group
         if group is not None and (group.shape != self.utterance_id.shape or group.dtype != np.int64):
             raise InputError(f"media_group is {group.dtype} of shape {group.shape}; expected int64 of ({len(self)},)")
+        if self.media is not None and self.media.shape != self.utterance_id.shape:
+            raise InputError(f"media has shape {self.media.shape}; expected ({len(self)},)")
         kinds = {name: columns[name].dtype for name, dtype in NUMBER_COLUMNS.items() if columns[name].dtype != dtype}
         if kinds:
             raise InputError(f"columns of another type than int64 (position, emotion) and float64 (times): {kinds}")

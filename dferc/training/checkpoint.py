@@ -21,7 +21,7 @@ from dferc.core.files import write_atomically
 from dferc.core.records import differences
 from dferc.model.dferc import build_model
 from dferc.model.variants import get_variant
-from dferc.settings.sections import Train
+from dferc.settings.sections import Train, complete_settings
 from dferc.store.card import card_hash
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES
@@ -140,19 +140,30 @@ def _explain(error: Exception) -> str:
     return str(error)
 
 
-def _read(path: Path, device: torch.device) -> tuple[dict, dict[str, torch.Tensor]]:
+def _read(path: Path, device: torch.device, weights: bool = True) -> tuple[dict, dict[str, torch.Tensor]]:
     if not path.exists():
         raise InputError(f"{path} is missing. Train it: `dferc train` with this corpus, variant and seed.")
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             record = json.loads((file.metadata() or {}).get("dferc", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if weights else {}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a readable checkpoint (truncated?): {error}. Train again.") from error
     found = record.get("schema") if isinstance(record, dict) else None
     if found != SCHEMA:
         raise InputError(f"{path}: expected a checkpoint of schema {SCHEMA}, found schema {found}. Train again.")
+    if isinstance(record.get("settings"), dict):  # an older version may have had fewer
+        record["settings"] = complete_settings(record["settings"])
     return record, tensors
+
+
+def read_record(folder: Path) -> dict:
+    """Read the record of a checkpoint without its weights.
+
+    Raises:
+        InputError: the checkpoint is missing, truncated or of another schema.
+    """
+    return _read(folder / WEIGHTS, torch.device("cpu"), weights=False)[0]
 
 
 def modalities_of(record: Mapping) -> tuple[str, ...]:

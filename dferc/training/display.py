@@ -4,7 +4,8 @@ import datetime
 import textwrap
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -12,13 +13,12 @@ import numpy as np
 import torch
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from dferc.core.console import LINE_EVERY_S, console
+from dferc.core.console import LINE_EVERY_S, console, fit_table, progress_bar
 from dferc.core.device import Device
 from dferc.engine import Workers
-from dferc.settings.sections import Train
+from dferc.settings.sections import DEFAULTS, Train
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES, SPLITS
 from dferc.training.data import describe_unvarying
@@ -32,6 +32,12 @@ COLUMNS = {f"train_{term}": term for term in TERMS} | {
     "validation_weighted_f1": "val. weighted F1",
 }
 """Columns of history.csv that are shown, and their headings."""
+
+FEW_COLUMNS = ("train_loss", "validation_loss", "validation_weighted_f1")
+"""Those that a narrow terminal shows."""
+
+_ALL_COLUMNS = 130
+"""Characters of a line with all columns."""
 
 _WIDTH = 100
 """Characters of a line of settings."""
@@ -63,10 +69,12 @@ def show_unvarying(corpus: CachedCorpus, modalities: Sequence[str]) -> None:
 
 
 def show_settings(settings: Train, device: Device) -> None:
-    """Print what all runs of a command share."""
-    values = ", ".join(f"{key} {value}" for key, value in settings.model_dump(mode="json").items())
+    """Print what all runs of a command share; of the settings, those that differ from the paper's."""
+    defaults = DEFAULTS.model_dump(mode="json")
+    differ = {key: value for key, value in settings.model_dump(mode="json").items() if value != defaults[key]}
+    values = ", ".join(f"{key} {value}" for key, value in differ.items()) or "none"
     lines = textwrap.indent("\n".join(textwrap.wrap(values, _WIDTH - 2)), "  ")
-    console.print(f"train (params.yaml, --set):\n{lines}", markup=False)
+    console.print(f"train settings that differ from the defaults (the paper's values):\n{lines}", markup=False)
     console.print(f"device: {device.device.type}, {str(device.dtype).removeprefix('torch.')}: {device.why}")
 
 
@@ -85,11 +93,22 @@ def _describe_split(task: Task, split: str) -> str:
 
 
 class EpochTable:
-    """A context manager that shows each epoch: live on a terminal, as a plain line elsewhere."""
+    """A context manager that shows each epoch: live on a terminal, as a plain line elsewhere.
 
-    def __init__(self):
+    Args:
+        epochs: epochs of a seed, at most.
+        seeds: number of seeds.
+    """
+
+    def __init__(self, epochs: int = 0, seeds: int = 1):
         self._rows: list[tuple[int, Mapping[str, float], bool]] = []
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._epochs, self._seeds = epochs, seeds
+        self._trained: dict[int, int] = {}  # seed -> epochs that this process trained
+        self._began_s = time.monotonic()
+        self._bar = progress_bar()
+        self._live = None
+        if console.is_terminal:
+            self._live = Live(console=console, get_renderable=self._shown, refresh_per_second=4)
 
     def __enter__(self) -> "EpochTable":
         if self._live is not None:
@@ -97,24 +116,46 @@ class EpochTable:
         return self
 
     def __exit__(self, *_) -> None:
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
         if self._live is not None:
             self._live.stop()
+
+    def track(self, seed: int, epoch: int, steps: int) -> Callable[[], None]:
+        """Begin the bar of an epoch; return a callback for each finished step."""
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
+        seconds = self._left_s(seed, epoch)
+        left = "" if seconds is None else f", at most {datetime.timedelta(seconds=round(seconds))} left"
+        task = self._bar.add_task(f"seed {seed}, epoch {epoch}/{self._epochs}{left}", total=steps)
+        return partial(self._bar.advance, task)
+
+    def _left_s(self, seed: int, epoch: int) -> float | None:
+        """Estimate the seconds left if no seed stops early, at the mean time of an epoch so far; None before any."""
+        trained = sum(self._trained.values())
+        if not trained:
+            return None
+        to_come = self._seeds - len(self._trained.keys() | {seed})
+        epochs = self._epochs - epoch + 1 + to_come * self._epochs
+        return epochs * (time.monotonic() - self._began_s) / trained
 
     def add(self, seed: int, row: Mapping[str, float], is_best: bool) -> None:
         """Show one epoch, a row of history.csv."""
         self._rows.append((seed, row, is_best))
+        self._trained[seed] = self._trained.get(seed, 0) + 1
         if self._live is not None:
-            self._live.update(self._table(), refresh=True)
+            self._live.refresh()
             return
         values = ", ".join(f"{heading} {row[name]:.4f}" for name, heading in COLUMNS.items())
         console.print(f"seed {seed} epoch {row['epoch']}: {values}{' (best so far)' if is_best else ''}")
 
-    def _table(self) -> Table:
-        table = Table("seed", "epoch", *COLUMNS.values(), "", box=None, header_style="bold")
-        for seed, row, is_best in self._rows[-ROWS:]:
-            values = (f"{row[name]:.4f}" for name in COLUMNS)
-            table.add_row(str(seed), str(row["epoch"]), *values, "best so far" if is_best else "")
-        return table
+    def _shown(self) -> Group:
+        columns = COLUMNS if console.width >= _ALL_COLUMNS else {name: COLUMNS[name] for name in FEW_COLUMNS}
+        rows = [
+            [str(seed), str(row["epoch"]), *(f"{row[name]:.4f}" for name in columns), "best so far" if is_best else ""]
+            for seed, row, is_best in self._rows[-ROWS:]
+        ]
+        return Group(fit_table(["seed", "epoch", *columns.values(), ""], rows, console.width), self._bar)
 
 
 # ---------------------------------------------------------------------------------------------------- an ablation
@@ -206,10 +247,12 @@ class SweepTable:
         return missing * (time.monotonic() - self._began_s) / trained
 
     def _table(self) -> Group:
-        table = Table("variant", *(f"seed {seed}" for seed in self._sweep.seeds), box=None, header_style="bold")
         under_way = self._under_way()
-        for variant in self._sweep.variants:
-            table.add_row(variant, *(self._cell(SeedRun(variant, seed), under_way) for seed in self._sweep.seeds))
+        rows = [
+            [variant, *(self._cell(SeedRun(variant, seed), under_way) for seed in self._sweep.seeds)]
+            for variant in self._sweep.variants
+        ]
+        table = fit_table(["variant", *(f"seed {seed}" for seed in self._sweep.seeds)], rows, console.width)
         return Group(table, Text(f"{self._total()} (validation weighted F1)", style="dim"))
 
     def _cell(self, run: SeedRun, under_way: Mapping[SeedRun, Mapping]) -> Text:

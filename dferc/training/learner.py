@@ -20,6 +20,9 @@ from dferc.training.task import Task
 Objective = Callable[[nn.Module, Batch, Task], tuple[NamedTuple, Tensor]]
 """Maps a model and a batch to losses (a NamedTuple of scalars, `total` among them) and class scores [N, C]."""
 
+Track = Callable[[int], Callable[[], None]]
+"""Maps the number of steps of an epoch to a callback for each finished step, such as of a progress bar."""
+
 
 def dferc_objective(model: nn.Module, batch: Batch, task: Task) -> tuple[NamedTuple, Tensor]:
     """Compute DF-ERC's losses and logits; in training mode the prototypes learn from the batch."""
@@ -43,16 +46,20 @@ class DialogueLearner:
         task: data and settings.
         seed: seed of the run, for messages.
         objective: losses and class scores of a batch.
+        track: called before each epoch with its number of steps; what it returns is called after each step.
     """
 
-    def __init__(self, task: Task, seed: int, objective: Objective = dferc_objective):
-        self.task, self.seed, self.objective = task, seed, objective
+    def __init__(self, task: Task, seed: int, objective: Objective = dferc_objective, track: Track | None = None):
+        self.task, self.seed, self.objective, self.track = task, seed, objective, track
         self.trained = EpochTally(task.classes, task.device.device)
 
     def batches(self, order: torch.Generator) -> Iterator[Batch]:
         """Yield the training dialogues in random order."""
-        self.trained = EpochTally(self.task.classes, self.task.device.device)
-        return self.task.train.batches(self.task.settings.batch_dialogues, generator=order)
+        self.trained, size = EpochTally(self.task.classes, self.task.device.device), self.task.settings.batch_dialogues
+        finish_step = self.track(math.ceil(len(self.task.train) / size)) if self.track else lambda: None
+        for batch in self.task.train.batches(size, generator=order):
+            yield batch
+            finish_step()
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the total loss of a batch, and count it."""

@@ -8,13 +8,13 @@ in an ablation that was interrupted, or in two ablations at once.
 import contextlib
 import fcntl
 import hashlib
-import io
 import json
 import pickle
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -99,9 +99,13 @@ def save_progress(path: Path, progress: Progress) -> None:
     The write does not wait for the disk: at the paper's sizes it is 311 MB, and waiting would cost a good part of an
     epoch. A state that a power cut damaged is reported when it is loaded.
     """
-    content = io.BytesIO()  # in memory first: a full disk is then an OSError like any other
-    torch.save(vars(progress), content)
-    write_atomically(path, lambda temporary: temporary.write_bytes(content.getbuffer()), durable=False)
+
+    def write(temporary: Path) -> None:
+        # To a file object: a full disk is then an OSError like any other, and a large encoder is not in memory twice.
+        with open(temporary, "wb") as file:
+            torch.save(vars(progress), file)
+
+    write_atomically(path, write, durable=False)
 
 
 def load_progress(path: Path, notify: Callable[[str], None] = lambda message: None) -> Progress:
@@ -114,6 +118,16 @@ def load_progress(path: Path, notify: Callable[[str], None] = lambda message: No
         reason = str(error) or type(error).__name__
         notify(f"{path}: the run's state is damaged ({reason}); the run starts again")
         return Progress()
+
+
+def open_progress(state: Path | None, notify: Callable[[str], None]) -> tuple[Progress, Callable[[Progress], None]]:
+    """Return the progress kept in a file, and the function that keeps it there; without a file, nothing is kept."""
+    if state is None:
+        return Progress(), lambda progress: None
+    progress = load_progress(state, notify)
+    if progress.epoch:
+        notify(f"resumes after epoch {progress.epoch}")
+    return progress, partial(save_progress, state)
 
 
 def remove_abandoned(scratch: Path, notify: Callable[[str], None]) -> None:

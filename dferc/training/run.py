@@ -21,17 +21,20 @@ from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
 from dferc.core.sources import code_hash
 from dferc.core.tables import write_csv
-from dferc.settings.sections import Train
+from dferc.settings.sections import Train, complete_settings
 from dferc.training.checkpoint import HISTORY, RECORD, holds_run, save_checkpoint
-from dferc.training.learner import DialogueLearner, Objective, dferc_objective
+from dferc.training.learner import DialogueLearner, Objective, Track, dferc_objective
 from dferc.training.loop import fit
 from dferc.training.optimiser import make_machinery
 from dferc.training.resume import Progress, claim, load_progress, run_key, save_progress
-from dferc.training.seeds import seed_folder, write_curves
+from dferc.training.seeds import ABSENT, seed_folder, write_curves
 from dferc.training.task import Task
 
 Report = Callable[[int, Mapping[str, float], bool], None]
 """Callback after each epoch: the seed, the epoch's row of history.csv, whether it is the best so far."""
+
+EpochTrack = Callable[[int, int, int], Callable[[], None]]
+"""Callback before each epoch: the seed, the epoch and its number of steps; returns a callback for each step."""
 
 Notify = Callable[[str], None]
 """Callback for messages: a run is finished already, resumes, or waits for another process."""
@@ -50,6 +53,7 @@ def train(
     fresh: bool = False,
     report: Report = lambda seed, row, is_best: None,
     notify: Notify = lambda message: None,
+    track: EpochTrack = lambda seed, epoch, steps: lambda: None,
 ) -> list[Path]:
     """Train one model per seed into `folder`/seed-<s>/ and write the mean curves beside them.
 
@@ -61,6 +65,7 @@ def train(
         fresh: ignore such states and finished runs.
         report: callback, called after each epoch.
         notify: callback for messages.
+        track: callback before each epoch, for a progress bar.
 
     Returns:
         The checkpoint folders.
@@ -71,7 +76,7 @@ def train(
     """
     folders = [seed_folder(folder, seed) for seed in seeds]
     for seed, of_seed in zip(seeds, folders, strict=True):
-        train_run(task, seed, of_seed, scratch=scratch, fresh=fresh, report=report, notify=notify)
+        train_run(task, seed, of_seed, scratch=scratch, fresh=fresh, report=report, notify=notify, track=track)
     write_curves(folder / "curves.csv", [of_seed / HISTORY for of_seed in folders])
     return folders
 
@@ -85,6 +90,7 @@ def train_run(
     fresh: bool = False,
     report: Report = lambda seed, row, is_best: None,
     notify: Notify = lambda message: None,
+    track: EpochTrack = lambda seed, epoch, steps: lambda: None,
     wait: bool = True,
 ) -> None:
     """Train one seed into `folder`, or resume it, unless it is finished; see `train`.
@@ -97,6 +103,7 @@ def train_run(
     key = run_key(task.describe() | {"device": task.device.device.type, "seed": seed}, code_hash(__name__))
     state = scratch / key / "state.pt"
     waiting = f"seed {seed}: another process is training this run; waiting for it to finish"
+    (folder.parent / ABSENT).unlink(missing_ok=True)
     with claim(state, waiting=(lambda: notify(waiting)) if wait else None):
         if fresh:
             state.unlink(missing_ok=True)
@@ -110,7 +117,13 @@ def train_run(
             notify(f"seed {seed}: finished earlier, taken from {state} (--fresh trains it again)")
         try:
             train_model(
-                task, task.new_model, seed, progress, save=partial(save_progress, state), report=partial(report, seed)
+                task,
+                task.new_model,
+                seed,
+                progress,
+                track=lambda steps: track(seed, progress.epoch + 1, steps),
+                save=partial(save_progress, state),
+                report=partial(report, seed),
             )
         except KeyboardInterrupt:
             kept = "nothing is saved yet"
@@ -130,6 +143,7 @@ def train_model(
     seed: int,
     progress: Progress,
     objective: Objective = dferc_objective,
+    track: Track | None = None,
     **callbacks: Callable,
 ) -> nn.Module:
     """Train a model of one seed with the settings of a task, reproducibly; `progress.best` has its best weights.
@@ -140,6 +154,7 @@ def train_model(
         seed: of initialisation, dropout and order; on the CPU it gives the same bits again.
         progress: state of the run, filled epoch by epoch.
         objective: losses and class scores of a batch.
+        track: of `DialogueLearner`.
         callbacks: `save` and `report` of `dferc.training.loop.fit`.
     """
     settings, (device, dtype, _) = task.settings, task.device
@@ -147,7 +162,7 @@ def train_model(
     with _reproducible(seed, task):
         model = make_model().to(device)
         machinery = make_machinery(model, settings, steps=steps, seed=seed, dtype=dtype)
-        learner = DialogueLearner(task, seed, objective)
+        learner = DialogueLearner(task, seed, objective, track)
         fit(learner, machinery, progress, epochs=settings.epochs, patience=settings.patience, **callbacks)
     return model
 
@@ -161,8 +176,8 @@ def refuse_other_settings(folder: Path, settings: Train) -> None:
     expected = settings.model_dump(mode="json")
     for path in sorted(folder.glob(f"seed-*/{RECORD}")):
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))["settings"]
-        except (ValueError, KeyError):  # damaged: the run is trained again
+            found = complete_settings(json.loads(path.read_text(encoding="utf-8"))["settings"])
+        except (ValueError, KeyError, TypeError):  # damaged: the run is trained again
             continue
         differ = sorted(key for key in expected if found.get(key) != expected[key])
         if differ:

@@ -1,16 +1,21 @@
 """The folders of a variant's runs, one per seed, and the tables over them: history.csv of each, curves.csv of all."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from dferc.core.errors import InputError
+from dferc.core.files import write_atomically
 from dferc.core.records import differences
 from dferc.core.tables import read_numbers, write_csv
-from dferc.training.checkpoint import Checkpoint
+from dferc.training.checkpoint import HISTORY, Checkpoint, read_record
 
 CURVES = ("train_loss", "validation_loss", "train_weighted_f1", "validation_weighted_f1")
 _PREFIX = "seed-"
+
+ABSENT = "absent.json"
+"""File in the folder of a variant's runs that gives the reason why there can be none."""
 
 
 def seed_folder(folder: Path, seed: int) -> Path:
@@ -28,8 +33,51 @@ def find_checkpoints(folder: Path, seeds: Sequence[int] = ()) -> list[Path]:
         return [seed_folder(folder, seed) for seed in seeds]
     found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
     if not found:
-        raise InputError(f"{folder} has no trained seed (seed-<s>/model.safetensors). Train first: `dferc train`.")
+        others = sorted(path.parent.name for path in folder.parent.parent.glob("*/train"))
+        there = f" Trained there: {', '.join(others)}." if others else ""
+        raise InputError(
+            f"{folder} has no trained seed (seed-<s>/model.safetensors).{there} Train it first: `dferc train` with its "
+            "corpus and variant."
+        )
     return sorted(found, key=lambda path: int(path.name.removeprefix(_PREFIX)))
+
+
+def mark_absent(folder: Path, reason: str) -> None:
+    """Write why a variant has no run on this corpus into the folder of its runs, which DVC expects."""
+    text = json.dumps({"absent": reason}, ensure_ascii=False) + "\n"
+    write_atomically(folder / ABSENT, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def is_marked_absent(folder: Path) -> bool:
+    """Return whether `mark_absent` marked the folder of a variant's runs."""
+    return (folder / ABSENT).exists()
+
+
+def finish_run(folder: Path, about: Mapping) -> tuple[list[Path], list[str]]:
+    """Write the mean curves over all finished seeds of a run, whichever command trained them.
+
+    Args:
+        folder: runs/<corpus>/<variant>/train.
+        about: `dferc.training.task.describe_run` of the run.
+
+    Returns:
+        The folders of these seeds, and a sentence for each seed that is left out.
+    """
+    folders, notes = [], []
+    for path in find_checkpoints(folder):
+        try:
+            record = read_record(path)
+        except InputError as error:
+            notes.append(f"{path.name} is left out: {error}")
+            continue
+        differ = [key for key, _, _ in differences({key: record.get(key) for key in about}, dict(about))]
+        if differ or not record.get("finished"):
+            reason = f"it was trained with other {', '.join(differ)}" if differ else "its training was interrupted"
+            notes.append(f"{path.name} is left out: {reason}. Train it again: `dferc train --seed`.")
+        else:
+            folders.append(path)
+    write_curves(folder / "curves.csv", [path / HISTORY for path in folders])
+    return folders, notes
 
 
 def verify_seeds(checkpoints: Sequence[Checkpoint]) -> None:

@@ -25,7 +25,7 @@ from dferc.store.hdf5 import read_corpus
 from dferc.training.checkpoint import HISTORY
 from dferc.training.resume import RunElsewhereError
 from dferc.training.run import train_run
-from dferc.training.seeds import seed_folder, write_curves
+from dferc.training.seeds import seed_folder
 from dferc.training.task import make_task
 
 ON_ONE_GPU = 4
@@ -148,13 +148,6 @@ def perform(sweep: Sweep, workers: Workers, status: Path) -> Iterator[tuple[Seed
         if not elsewhere:
             return
         todo = elsewhere
-
-
-def finish_variant(sweep: Sweep, variant: str) -> list[Path]:
-    """Write the mean curves of a variant whose seeds are all trained; return the folders of its seeds."""
-    folders = [seed_folder(sweep.train_folder(variant), seed) for seed in sweep.seeds]
-    write_curves(sweep.train_folder(variant) / "curves.csv", [folder / HISTORY for folder in folders])
-    return folders
 
 
 def _status_file(status: Path, run: SeedRun) -> Path:

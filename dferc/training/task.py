@@ -11,6 +11,7 @@ from dferc.model.variants import Variant, get_variant
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train
 from dferc.store.rows import CachedCorpus
+from dferc.store.vocabulary import MODALITIES
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues, Normalisation
 
@@ -43,8 +44,13 @@ class Task:
 
     def describe(self) -> dict:
         """Return everything that decides the weights, except the seed and the device."""
-        about = {"variant": self.name, "settings": self.settings.model_dump(mode="json")}
-        return about | describe_corpus(self.corpus, self.variant.modalities)
+        return describe_run(self.corpus, self.name, self.settings)
+
+
+def describe_run(corpus: CachedCorpus, variant: str, settings: Train) -> dict:
+    """Return everything that decides the weights of a run, except the seed and the device."""
+    about = {"variant": variant, "settings": settings.model_dump(mode="json")}
+    return about | describe_corpus(corpus, usable_modalities(corpus, variant))
 
 
 def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) -> Task:
@@ -82,14 +88,33 @@ def usable_modalities(corpus: CachedCorpus, variant: str) -> tuple[str, ...]:
     """Return the variant's modalities that some training utterance has; weights of the others would stay random.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the variant is absent (`why_absent`).
     """
-    training = corpus.utterances.split == "train"
-    wanted = get_variant(variant).modalities
-    usable = tuple(m for m in wanted if m in corpus.modalities and corpus.modalities[m].present[training].any())
+    usable = tuple(name for name in get_variant(variant).modalities if name in _present_in_training(corpus))
+    if fault := why_absent(corpus, variant):
+        raise InputError(f"{fault}. The features folder has {', '.join(corpus.modalities)}.")
     if not usable:
         raise InputError(
-            f"the variant {variant!r} uses {', '.join(wanted)}, and no training utterance of "
-            f"{corpus.utterances.corpus} has such a signal. The features folder has {', '.join(corpus.modalities)}."
+            f"no training utterance of {corpus.utterances.corpus} has a text, audio or visual signal: nothing to learn "
+            f"from. The features folder has {', '.join(corpus.modalities)}."
         )
     return usable
+
+
+def why_absent(corpus: CachedCorpus, variant: str) -> str:
+    """Return why a variant cannot exist on this corpus; empty where it can.
+
+    A variant that selects modalities needs all of them: without pictures `tv` would repeat `t` under another name. The
+    other variants use what is there.
+    """
+    wanted = get_variant(variant).modalities
+    missing = [name for name in wanted if name not in _present_in_training(corpus)]
+    if wanted == MODALITIES or not missing:
+        return ""
+    nowhere = f"no training utterance of {corpus.utterances.corpus} has such a signal"
+    return f"the variant {variant!r} uses {', '.join(missing)}, and {nowhere}"
+
+
+def _present_in_training(corpus: CachedCorpus) -> set[str]:
+    training_N = corpus.utterances.split == "train"
+    return {name for name, features in corpus.modalities.items() if features.present[training_N].any()}

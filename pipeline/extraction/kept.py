@@ -2,6 +2,8 @@
 
 DVC removes the outputs of a stage before it runs the stage again, and runs it whenever a file of its code changed.
 A model depends on less: settings, data, versions, and the code without comments (`dferc.core.sources`).
+
+While a model is trained, its state after the last epoch lies beside the finished models. A kill costs one epoch.
 """
 
 import os
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dferc.core.console import console
+from dferc.training.resume import claim
 
 DEFAULT_PATH = Path(".scratch/models")
 
@@ -18,36 +21,59 @@ KEPT_DAYS = 30
 """Days that a model is kept after its last use."""
 
 
+def state_folder(scratch: Path, key: str) -> Path:
+    """Return the folder of the states of unfinished trainings of a model; it goes when the model is finished."""
+    return scratch / f"{key}.unfinished"
+
+
 def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], None]) -> None:
     """Replace the folder `out` by the model kept in `scratch`, or by the one that `make` writes into an empty folder.
 
-    `key` is a hash of everything that determines the model. A kill leaves `out` as it was.
+    A kill leaves `out` as it was. `make` may keep its state in `state_folder`, and resume from it. Another process that
+    makes the same model is waited for.
+
+    Args:
+        out: folder of the model.
+        key: hash of everything that determines the model.
+        scratch: folder of kept models.
+        make: fills an empty folder.
     """
-    kept = scratch / key
-    if kept.is_dir():
-        console.print(f"{out}: the same model was finished earlier; taken from {kept}", markup=False)
-        os.utime(kept)
-    else:
+    kept, states = scratch / key, state_folder(scratch, key)
+    if not kept.is_dir():
         for folder in scratch.glob("*") if scratch.is_dir() else ():  # unused models, and what killed processes left
             if time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
                 shutil.rmtree(folder, ignore_errors=True)
                 console.print(f"removed {folder}: not used for {KEPT_DAYS} days", markup=False)
-        part = scratch / f".{key}.{os.getpid()}.part"
-        part.mkdir(parents=True)
-        try:
-            make(part)
-            for path in part.rglob("*"):
-                if path.is_file():
-                    path.chmod(0o644)  # safetensors makes its files private; models are for sharing
-            shutil.rmtree(kept, ignore_errors=True)  # another process was quicker
-            part.replace(kept)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        waiting = f"{out}: another process is training this model; waiting for it to finish"
+        with claim(states / "state.pt", lambda: console.print(waiting, markup=False)):
+            if not kept.is_dir():
+                _make(kept, states, make)
+    else:
+        console.print(f"{out}: the same model was finished earlier; taken from {kept}", markup=False)
+        os.utime(kept)
     whole = out.with_name(f".{out.name}.part")
     shutil.rmtree(whole, ignore_errors=True)
     shutil.copytree(kept, whole, copy_function=_link)
     shutil.rmtree(out, ignore_errors=True)
     whole.replace(out)
+
+
+def _make(kept: Path, states: Path, make: Callable[[Path], None]) -> None:
+    """Let `make` fill a temporary folder, and rename it to `kept`; only a state to resume from outlives a failure."""
+    for killed in kept.parent.glob(f".{kept.name}.*.part"):  # the caller holds this model, so nobody fills it
+        shutil.rmtree(killed, ignore_errors=True)
+    part = kept.with_name(f".{kept.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
+    try:
+        make(part)
+        for path in part.rglob("*"):
+            if path.is_file():
+                path.chmod(0o644)  # safetensors makes its files private; models are for sharing
+        part.replace(kept)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if kept.is_dir() or not any(states.glob("*.pt")):
+            shutil.rmtree(states, ignore_errors=True)
 
 
 def _link(source: str, target: str) -> None:

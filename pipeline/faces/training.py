@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dferc.core.console import console, progress_bar
+from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
 from dferc.training.loop import fit
 from dferc.training.optimiser import Machinery
-from dferc.training.resume import Progress
+from dferc.training.resume import open_progress
 from pipeline.faces.densenet import FERPLUS, WEIGHTS, FaceNet, save_face_net, write_json
 from pipeline.faces.ferplus import NO_MAJORITY, LabelledFaces
 
@@ -46,8 +47,29 @@ class FaceScore:
     loss: float
 
 
-def train(splits: dict[str, LabelledFaces], settings: "TrainFace", out: Path, device: torch.device) -> None:
-    """Train on the train split, keep the best epoch by the validation split, score the test split, write the model."""
+def train(
+    splits: dict[str, LabelledFaces],
+    settings: "TrainFace",
+    out: Path,
+    device: torch.device,
+    state: Path | None = None,
+) -> None:
+    """Train on the train split, keep the best epoch by the validation split, score the test split, write the model.
+
+    Args:
+        splits: faces of train, validation and test.
+        settings: of the stage; `threads` decides rounding.
+        out: folder of the model.
+        device: where to train.
+        state: file of the training's state, from which it resumes; None = none is kept.
+    """
+    with cpu_threads(settings.threads):
+        _train(splits, settings, out, device, state)
+
+
+def _train(
+    splits: dict[str, LabelledFaces], settings: "TrainFace", out: Path, device: torch.device, state: Path | None
+) -> None:
     started = time.monotonic()
     sizes = ", ".join(f"{len(faces)} {split}" for split, faces in splits.items())
     console.print(f"train_face: {sizes} faces of {settings.image_size} px, on {device}")
@@ -56,7 +78,7 @@ def train(splits: dict[str, LabelledFaces], settings: "TrainFace", out: Path, de
         images = splits["train"].images
         net = FaceNet(image_size=settings.image_size, mean=images.mean(), std=images.std() or 1.0)
     net.to(device, memory_format=torch.channels_last)
-    epoch, validation = train_net(net, splits["train"], splits["validation"], settings)
+    epoch, validation = train_net(net, splits["train"], splits["validation"], settings, state)
     scores = {"validation": asdict(validation), "test": asdict(score(net, splits["test"]))}
     facts = {"trained": True, "source": FERPLUS, "settings": settings.model_dump(), "epoch": epoch, **scores}
     save_face_net(out / WEIGHTS, net, facts)
@@ -112,9 +134,16 @@ class FaceLearner:
 
 
 def train_net(
-    net: FaceNet, faces: LabelledFaces, validation: LabelledFaces, settings: "TrainFace"
+    net: FaceNet, faces: LabelledFaces, validation: LabelledFaces, settings: "TrainFace", state: Path | None = None
 ) -> tuple[int, FaceScore]:
     """Train, and leave the network in the state of its best epoch: highest accuracy, then lowest loss.
+
+    Args:
+        net: on its device.
+        faces: of the train split.
+        validation: faces to select by.
+        settings: of the stage.
+        state: as of `train`.
 
     Returns:
         The number of that epoch (from 1) and its validation score.
@@ -140,8 +169,11 @@ def train_net(
             f"{' *' if is_best else ''}"
         )
 
-    learner, progress = FaceLearner(faces, validation, settings, device), Progress()
-    fit(learner, machinery, progress, epochs=epochs, patience=epochs, report=report)
+    learner = FaceLearner(faces, validation, settings, device)
+    progress, save = open_progress(state, lambda message: console.print(f"train_face: {message}", markup=False))
+    # The global generator draws nothing here, but a resumed training restores it: outside, it stays as it is.
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        fit(learner, machinery, progress, epochs=epochs, patience=epochs, save=save, report=report)
     net.load_state_dict(progress.best)
     best = progress.history[progress.best_epoch - 1]
     return progress.best_epoch, FaceScore(accuracy=best["validation_accuracy"], loss=best["validation_loss"])

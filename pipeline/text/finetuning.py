@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from dferc.core.console import console
-from dferc.core.device import Device
+from dferc.core.device import Device, cpu_threads
 from dferc.core.errors import InputError
 from dferc.store.rows import UNLABELLED
 from pipeline.rows.utterances import Utterance
@@ -22,9 +22,20 @@ if TYPE_CHECKING:  # another stage's setting must not change the hash of this co
     from pipeline.settings import FinetuneText
 
 
-def fine_tune(rows: Sequence[Utterance], settings: "FinetuneText", where: Device, out: Path) -> None:
-    """Tune one encoder on the training split of `rows` and write it into the new folder `out`."""
-    with torch.random.fork_rng([where.device] if where.device.type == "cuda" else []):
+def fine_tune(
+    rows: Sequence[Utterance], settings: "FinetuneText", where: Device, out: Path, state: Path | None = None
+) -> None:
+    """Tune one encoder on the training split of `rows` and write it into the new folder `out`.
+
+    Args:
+        rows: the corpus.
+        settings: of the stage; `threads` decides rounding.
+        where: device and type.
+        out: folder of the encoder.
+        state: file of the training's state, from which it resumes; None = none is kept.
+    """
+    forked = torch.random.fork_rng([where.device] if where.device.type == "cuda" else [])
+    with forked, cpu_threads(settings.threads):
         torch.manual_seed(settings.seed)
         encoder = make_encoder(rows, settings)
         size = f"{encoder.model.num_parameters():,} parameters, width {encoder.width}"
@@ -38,7 +49,7 @@ def fine_tune(rows: Sequence[Utterance], settings: "FinetuneText", where: Device
             f"windows: {len(data.train)} to train on, {len(data.validation)} to select by; {', '.join(data.classes)}"
         )
         tagger = Tagger(encoder, len(data.classes), settings.dropout).to(where.device)
-        progress = train_tagger(tagger, data, settings, where)
+        progress = train_tagger(tagger, data, settings, where, state)
     best = progress.history[progress.best_epoch - 1]
     save(out, encoder, progress.history, best)
     weights = {name: value.cpu() for name, value in tagger.classifier.state_dict().items()}

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +22,7 @@ from dferc.core.metrics import score_labels
 from dferc.store.rows import UNLABELLED
 from dferc.training.loop import fit
 from dferc.training.optimiser import Machinery
-from dferc.training.resume import Progress
+from dferc.training.resume import Progress, open_progress
 from pipeline.text.encoder import Encoder, TokenBatch, collate, utterance_vectors
 from pipeline.text.windows import Window, batches_by_length
 
@@ -137,8 +138,17 @@ class TaggerLearner:
         return logits_UC.float(), labels_U[labelled_U].to(where.device)
 
 
-def train_tagger(tagger: Tagger, data: TaggingData, settings: "FinetuneText", where: Device) -> Progress:
+def train_tagger(
+    tagger: Tagger, data: TaggingData, settings: "FinetuneText", where: Device, state: Path | None = None
+) -> Progress:
     """Train on `where`, and leave `tagger` in the state of the epoch with the best validation weighted F1.
+
+    Args:
+        tagger: encoder and classifier, on the device.
+        data: labels and windows.
+        settings: of the stage.
+        where: device and type.
+        state: file of the training's state, from which it resumes; None = none is kept.
 
     Returns:
         The history of all epochs, and which was the best.
@@ -161,10 +171,11 @@ def train_tagger(tagger: Tagger, data: TaggingData, settings: "FinetuneText", wh
         order=torch.Generator().manual_seed(settings.seed),
         clip=partial(nn.utils.clip_grad_norm_, max_norm=CLIP_NORM),
     )
-    progress, began = Progress(), time.perf_counter()
+    progress, save = open_progress(state, lambda message: console.print(f"finetune_text: {message}", markup=False))
+    first, began = progress.epoch, time.perf_counter()
 
     def report(row: Mapping[str, float], is_best: bool) -> None:
-        seconds = (time.perf_counter() - began) / row["epoch"]
+        seconds = (time.perf_counter() - began) / (row["epoch"] - first)
         console.print(
             f"epoch {row['epoch']:>2}/{settings.epochs}  loss {row['train_loss']:.4f}  "
             f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.4f}  "
@@ -172,7 +183,7 @@ def train_tagger(tagger: Tagger, data: TaggingData, settings: "FinetuneText", wh
         )
 
     learner = TaggerLearner(data, settings, where)
-    fit(learner, machinery, progress, epochs=settings.epochs, patience=settings.patience, report=report)
+    fit(learner, machinery, progress, epochs=settings.epochs, patience=settings.patience, save=save, report=report)
     if progress.epoch < settings.epochs:
         console.print(f"no better validation weighted F1 in {settings.patience} epochs: stopped")
     tagger.load_state_dict(progress.best)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
+from dferc.core.files import file_hash
 from dferc.core.tables import write_table
 from dferc.store.rows import UNLABELLED
 from pipeline.finetune_text import main
@@ -112,6 +113,43 @@ def test_stage_repeats_itself_to_the_byte_and_the_seed_matters(tmp_path):
         files[name] = [(tmp_path / name / "model" / file).read_bytes() for file in names]
     assert files["first"] == files["again"]
     assert files["first"][0] != files["other"][0]
+
+
+def test_an_interrupted_stage_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+    """Folds too: what is finished is not trained again, and what was begun resumes after its last epoch."""
+    settings = {"epochs": 3, "patience": 3, "folds": 2, "learning_rate": 3.0e-3}
+    assert run(tmp_path / "whole", **settings).exit_code == 0
+    score, seen = TaggerLearner.score, []
+
+    def interrupted(self, tagger):
+        seen.append(1)
+        if len(seen) == 5:  # the second epoch of the first fold
+            raise KeyboardInterrupt
+        return score(self, tagger)
+
+    monkeypatch.setattr(TaggerLearner, "score", interrupted)
+    assert run(tmp_path / "stopped", **settings).exit_code == 130
+    resumed = run(tmp_path / "stopped", **settings)
+    assert resumed.exit_code == 0
+    assert "resumes after epoch 1" in resumed.stderr and len(seen) == 5 + 2 + 3
+    one, two = (
+        {path.relative_to(each): file_hash(path) for path in each.rglob("*") if path.is_file()}
+        for each in (tmp_path / "whole/model", tmp_path / "stopped/model")
+    )
+    assert one == two and len(one) > 10
+    assert len(list((tmp_path / "stopped/scratch").iterdir())) == 1  # the model alone
+
+
+def test_stage_computes_with_the_threads_of_its_settings(tmp_path, monkeypatch):
+    seen, loss, before = [], TaggerLearner.loss, torch.get_num_threads()
+
+    def counting(self, *arguments):
+        seen.append(torch.get_num_threads())
+        return loss(self, *arguments)
+
+    monkeypatch.setattr(TaggerLearner, "loss", counting)
+    assert run(tmp_path, epochs=1, threads=3).exit_code == 0
+    assert set(seen) == {3} and torch.get_num_threads() == before
 
 
 def test_stage_leaves_the_callers_random_stream_alone(tmp_path):

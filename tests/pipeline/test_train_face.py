@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from dferc.core.errors import InputError
+from dferc.core.files import file_hash
 from pipeline.faces import training
 from pipeline.faces.densenet import CLASSES, FaceNet, load_face_net
 from pipeline.faces.ferplus import NO_MAJORITY, LabelledFaces, read_ferplus
@@ -188,3 +189,50 @@ def test_a_ready_checkpoint_that_is_none_is_refused(tmp_path):
 
 def test_classes_are_the_first_columns_of_ferplus():
     assert CLASSES == ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+
+
+# ---------------------------------------------------------------------------------------------------- interruption
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.name: file_hash(path) for path in folder.iterdir()}
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+    write_ferplus(tmp_path / "faces", {"Training": 24, "PublicTest": 6, "PrivateTest": 6})
+    params = tmp_path / "params.yaml"
+    params.write_text(with_settings(source="ferplus", image_size=16, epochs=3, batch_size=8, learning_rate=0.03))
+    run(params, tmp_path / "faces", tmp_path / "whole")
+
+    loss, seen = training.FaceLearner.loss, []
+
+    def interrupted(self, *arguments):
+        seen.append(1)
+        if len(seen) == 5:  # in the second epoch of three steps
+            raise KeyboardInterrupt
+        return loss(self, *arguments)
+
+    monkeypatch.setattr(training.FaceLearner, "loss", interrupted)
+    arguments = ["--corpus=demo", f"--params={params}", f"--faces={tmp_path / 'faces'}", f"--out={tmp_path / 'out'}"]
+    arguments += ["--device=cpu", f"--scratch={tmp_path / 'out-scratch'}"]
+    stopped = CliRunner().invoke(main, arguments)
+    assert stopped.exit_code == 130 and "goes on from there" in stopped.stderr
+    assert not (tmp_path / "out").exists()
+
+    assert "train_face: resumes after epoch 1" in run(params, tmp_path / "faces", tmp_path / "out").stderr
+    assert len(seen) == 5 + 2 * 3  # two epochs, not three
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    assert len(list((tmp_path / "out-scratch").iterdir())) == 1  # the model alone
+
+
+def test_training_computes_with_the_threads_of_its_settings(tmp_path, monkeypatch):
+    write_ferplus(tmp_path, {"Training": 6, "PublicTest": 3, "PrivateTest": 3})
+    seen, forward, before = [], FaceNet.forward, torch.get_num_threads()
+
+    def counting(self, faces):
+        seen.append(torch.get_num_threads())
+        return forward(self, faces)
+
+    monkeypatch.setattr(FaceNet, "forward", counting)
+    train(read_ferplus(tmp_path, 16), settings(epochs=1, threads=3), tmp_path / "out", CPU)
+    assert set(seen) == {3} and torch.get_num_threads() == before

@@ -15,7 +15,7 @@ from dferc.results.analyses.geometry import analyse_geometry, embed, levels_of, 
 from dferc.results.analyses.inside import look_into
 from dferc.results.analyses.missing import analyse_missing, draws_per_seed, reduce_input
 from dferc.results.compare import class_notes
-from dferc.results.runs import FinishedRun, read_runs, simulated
+from dferc.results.runs import FinishedRun, read_runs, reference_of, simulated
 from dferc.store.hdf5 import read_corpus
 from dferc.store.vocabulary import MODALITIES
 
@@ -30,10 +30,10 @@ def analyse(
     Without features/<corpus>, analyses that need models are left out, with a note.
     """
     runs, notes = read_runs(folder, split, name)
-    run = runs[name]
+    run = reference_of(runs, name)
     insides, needs = iter(()), "geometry, missing modalities and votes need models and features"
     if not (run.folder / "train").is_dir():
-        notes.append(f"{name} kept no model (a baseline): {needs}")
+        notes.append(f"{run.folder.name} kept no model (a baseline): {needs}")
     elif not features.is_dir():
         notes.append(f"{features} is not there: {needs}")
     else:

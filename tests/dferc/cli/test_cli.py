@@ -13,10 +13,15 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
 import dferc.cli.main
+import dferc.core.console
 import dferc.training.display
 from dferc.cli.main import main
+from dferc.core.tables import read_numbers
+from dferc.core.yaml import read_yaml
+from dferc.settings.sections import DEFAULT_ABLATION, DEFAULTS, Ablate, Train
 from dferc.store.card import card_hash
 from dferc.store.hdf5 import read_utterances, write_utterances
 from dferc.store.rows import Note
@@ -184,10 +189,9 @@ def test_params_option_asks_for_a_file():
 
 def test_train_shows_the_settings_in_lines_that_can_be_read(root, tmp_path):
     lines = run_train(root, "--set=train.epochs=1", "--seed=0", f"--out={tmp_path}").stderr.splitlines()
-    start = lines.index("train (params.yaml, --set):") + 1
-    shown = " ".join(line.strip() for line in lines[start : start + 8] if line.startswith("  "))
-    assert shown.startswith("hidden 8, align 8, dropout 0.2,") and shown.endswith("precision bfloat16")
-    assert max(map(len, lines[start : start + 8])) <= 100
+    starts = [number for number, line in enumerate(lines) if line.startswith("train settings that differ")]
+    assert len(starts) == 1
+    assert lines[starts[0] + 1] == "  hidden 8, align 8, learning_rate 0.001, warmup_steps 2, epochs 1"
 
 
 def test_floor_and_check_answer(root):
@@ -394,3 +398,157 @@ def test_train_refuses_the_features_of_another_corpus(copy):
     shutil.move(copy / "features/demo", copy / "features/meld")
     refused = dferc_command("train", "--corpus=meld", *paths(copy), f"--params={REPOSITORY / 'params.yaml'}")
     expect_error(refused, "holds features of the corpus 'demo'; expected 'meld'", "--corpus demo")
+
+
+# ------------------------------------------------------------------------------------------------ seeds, defaults
+
+
+def metrics_of(root: Path) -> dict:
+    return json.loads((root / "runs/demo/full/metrics.json").read_text())
+
+
+@pytest.mark.parametrize("command", ["train", "ablate"])
+def test_metrics_cover_all_trained_seeds_of_the_run(copy, command):
+    """Seed 0 is there; seed 5 alone is trained now: the scores are those of both, as `dferc evaluate` gives them."""
+    done = run_train(copy, "--seed=5") if command == "train" else run_ablate(copy, "--variant=full", "--seed=5")
+    assert done.exit_code == 0, done.output
+    found = metrics_of(copy)
+    assert found["seeds"] == 2
+    assert {row["seeds"] for row in read_numbers(copy / "runs/demo/full/train/curves.csv")} == {2.0}
+    assert run_evaluate(copy).exit_code == 0 and metrics_of(copy) == found
+
+
+def test_seeds_of_other_features_and_interrupted_ones_are_left_out_and_named(copy):
+    shutil.copytree(copy / "runs/demo/full/train/seed-0", copy / "runs/demo/full/train/seed-7")
+    (copy / "runs/demo/full/train/seed-7/model.safetensors").write_bytes(b"cut off")
+    write_features_folder(copy / "features/demo", seed=3)
+    done = run_train(copy, "--seed=5")
+    assert done.exit_code == 0, done.output
+    shown = flat(done.stderr)
+    assert "note: seed-0 is left out: it was trained with other" in shown and "dferc train --seed" in shown
+    assert "note: seed-7 is left out:" in shown and "not a readable checkpoint" in shown
+    assert metrics_of(copy)["seeds"] == 1
+
+
+def run_ablate(root: Path, *arguments: object) -> Result:
+    common = [*paths(root), f"--scratch={root / 'scratch'}", f"--params={REPOSITORY / 'params.yaml'}", "--device=cpu"]
+    return dferc_command("ablate", "--corpus=demo", "--workers=0", *common, *SMALL, *arguments)
+
+
+def test_checkpoint_from_before_a_setting_existed_loads_with_its_default(copy):
+    """Whatever the setting, except the sizes; scored, predicted and trained beside as if nothing had happened."""
+    folder = copy / "runs/demo/full/train/seed-0"
+    assert run_evaluate(copy).exit_code == 0
+    before, names = metrics_of(copy), sorted(set(Train.model_fields) - {"hidden", "align", "epochs", "warmup_steps"})
+    settings = json.loads((folder / "settings.json").read_text())
+    for name in names:
+        if settings["settings"][name] == DEFAULTS.model_dump(mode="json")[name]:
+            del settings["settings"][name]
+    (folder / "settings.json").write_text(json.dumps(settings))
+    record = {key: value for key, value in settings.items() if key not in ("run", "versions")}
+    save_file(load_file(folder / "model.safetensors"), folder / "model.safetensors", {"dferc": json.dumps(record)})
+    assert len(record["settings"]) < 8
+    assert run_evaluate(copy).exit_code == 0 and metrics_of(copy) == before
+    done = run_train(copy, "--seed=1")
+    assert done.exit_code == 0, done.output
+    assert metrics_of(copy)["seeds"] == 2
+
+
+def test_defaults_are_the_paper_s_values_of_the_params_file():
+    document = read_yaml((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    assert DEFAULTS == Train.model_validate(document["train"])
+    assert DEFAULT_ABLATION == Ablate.model_validate(document["ablate"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--seed=0"],
+        ["ablate", "--variant=t", "--seed=0", "--workers=0"],
+        ["baselines", "--name=majority", "--seed=0"],
+    ],
+)
+@pytest.mark.parametrize("params", [True, False], ids=["no block", "no file"])
+def test_a_corpus_without_a_block_trains_with_the_paper_s_values(tmp_path, monkeypatch, command, params):
+    """Copy features/ anywhere and train: with a params file that does not know the corpus, and without any."""
+    monkeypatch.chdir(tmp_path)
+    write_features_folder(tmp_path / "features/podcast", corpus="podcast", classes=("calm", "glad"))
+    if params:
+        shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    done = dferc_command(*command, "--corpus=podcast", "--device=cpu", *SMALL)
+    assert done.exit_code == 0, done.output
+    shown = flat(done.stderr)
+    whose = "the section `train` there" if params else "the paper's values"
+    assert (
+        f"podcast has no block in params.yaml: it trains with {whose}, with balanced class weights, since it" in shown
+    )
+    for path in tmp_path.glob("runs/podcast/*/train/seed-0/settings.json"):
+        found = json.loads(path.read_text())["settings"]
+        small = {"hidden": 8, "align": 8, "epochs": 2, "warmup_steps": 2, "class_weights": "balanced"}
+        assert found == DEFAULTS.model_dump(mode="json") | small
+    if command[0] == "train":
+        assert "class_weights balanced" in shown  # what differs from the defaults
+
+
+def test_with_a_class_neutral_the_default_class_weights_are_the_paper_s(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_features_folder(tmp_path / "features/podcast", corpus="podcast")
+    done = dferc_command("train", "--corpus=podcast", "--seed=0", *SMALL, "--device=cpu", "--no-evaluate")
+    assert done.exit_code == 0 and "balanced" not in done.stderr
+
+
+def test_without_features_a_corpus_without_a_block_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expect_error(dferc_command("train", "--corpus=podcast"), "params.yaml: no such params file")
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    expect_error(dferc_command("train", "--corpus=podcast"), "params.yaml has no block for the corpus 'podcast'")
+
+
+def test_bar_shows_the_epoch_and_the_time_left(monkeypatch, tmp_path):
+    """Two seeds of 4 epochs; after 1 of them in 10 s, 7 are left: 70 s at most."""
+    now = iter([0.0, 10.0, 10.0])
+    monkeypatch.setattr(dferc.training.display.time, "monotonic", lambda: next(now))
+    with open(tmp_path / "screen", "w+", encoding="utf-8") as screen:
+        console = Console(file=screen, force_terminal=True, width=80)
+        monkeypatch.setattr(dferc.training.display, "console", console)
+        monkeypatch.setattr(dferc.core.console, "console", console)
+        table = dferc.training.display.EpochTable(epochs=4, seeds=2)
+        finish = table.track(0, 1, 5)
+        finish()
+        row = dict.fromkeys(dferc.training.display.COLUMNS, 0.25) | {"epoch": 1}
+        table._rows.append((0, row, True))
+        table._trained[0] = 1
+        table.track(0, 2, 5)()
+        console.print(table._shown())
+        screen.seek(0)
+        shown = flat(screen.read())
+    assert "seed 0, epoch 2/4, at most 0:01:10 left" in shown and "1/5" in shown
+    assert "val. weighted F1" in shown and "0.2500" in shown and "ddm" not in shown  # fewer columns at 80
+
+
+def test_missing_run_is_named_with_the_runs_beside_it(root, tmp_path):
+    result = dferc_command(
+        "predict",
+        f"--run={root / 'runs/demo/ful'}",
+        f"--features={root / 'features/demo'}",
+        f"--out={tmp_path / 'p.csv'}",
+    )
+    expect_error(
+        result, "runs/demo/ful is not there", "Expected the folder of a trained variant", "Did you mean", "demo/full"
+    )
+    expect_error(run_evaluate(root, "--variant=no_ddm"), "has no trained seed", "Trained there: full.", "dferc train")
+
+
+def test_scores_end_with_the_report(root, tmp_path):
+    assert run_evaluate(root).exit_code == 0
+    common = ["scores", f"--params={REPOSITORY / 'params.yaml'}", f"--runs={root / 'runs'}", f"--reports={tmp_path}"]
+    shown = dferc_command(*common)
+    assert shown.exit_code == 0 and shown.stdout == ""
+    assert "SYNTHETIC DATA" in shown.stderr and shown.stderr.rstrip().endswith("`dferc report --corpus demo`")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/index.html").write_text("")
+    assert dferc_command(*common, "--corpus=demo").stderr.rstrip().endswith(f"report: {tmp_path / 'demo/index.html'}")
+    (root / "runs/demo/half").mkdir()
+    shown = dferc_command(*common)
+    (root / "runs/demo/half").rmdir()
+    assert shown.exit_code == 0 and "note: half is left out" in shown.stderr

@@ -5,12 +5,14 @@ import os
 import signal
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.cells import cell_len
 from rich.console import Console
 
 import dferc.core.console
-from dferc.core.console import LINE_EVERY_S, progress_bar, readable_errors
+from dferc.core.console import LINE_EVERY_S, print_table, progress_bar, readable_errors, warn_of_simulation
 
 
 class Clock:
@@ -95,3 +97,63 @@ def test_second_sigterm_does_not_cut_the_saving_short():
             saved.append(True)
 
     assert CliRunner().invoke(command).exit_code == 143 and saved
+
+
+# ---------------------------------------------------------------------------------------------------- tables
+
+
+def shown(width: int | None, *arguments, monkeypatch, terminal: bool = False) -> list[str]:
+    """Return the printed lines of `print_table`; without a width, as in a file."""
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=terminal, color_system=None, soft_wrap=True)
+    monkeypatch.setattr(dferc.core.console, "console", console)
+    print_table(*arguments)
+    return file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("width", [10, 40, 60, 80, 120, None])
+def test_no_table_cuts_a_number_or_a_name(monkeypatch, width, terminal):
+    """Tables of any size, with names in Latin and in Chinese: every cell is there whole, once, and fits the width."""
+    random = np.random.default_rng(0)
+    names = ("no_modality_level", "a", "[red]x[/]", "情绪识别", "a very long name of one of the published systems")
+    for _ in range(25):
+        header = ["", *(f"{names[random.integers(len(names))]} {column}" for column in range(random.integers(0, 14)))]
+        rows = [
+            [f"{names[random.integers(len(names))]} {row}", *(f"{random.normal():.4f}" for _ in header[1:])]
+            for row in range(random.integers(1, 6))
+        ]
+        lines = shown(width, header, rows, "a title", monkeypatch=monkeypatch, terminal=terminal)
+        assert lines[0] == "a title"
+        text = "\n".join(lines)
+        assert "…" not in text
+        for cell in (cell for row in [header, *rows] for cell in row[1:] if cell):
+            assert cell in text
+        for row in rows:
+            assert row[0] in text
+        widest = max(cell_len(cell) for row in [header, *rows] for cell in row) + 2
+        firsts = max(cell_len(row[0]) for row in [header, *rows]) + 2
+        if widest + firsts <= (width or 80):
+            assert max(map(cell_len, lines)) <= (width or 80)
+
+
+def test_columns_that_do_not_fit_follow_below_the_first_column_again(monkeypatch):
+    lines = shown(20, ["run", "seeds", "F1", "accuracy"], [["full", "5", "0.8", "0.9"]], monkeypatch=monkeypatch)
+    assert [line.split() for line in lines] == [
+        ["run", "seeds", "F1"],
+        ["full", "5", "0.8"],
+        [],
+        ["run", "accuracy"],
+        ["full", "0.9"],
+    ]
+
+
+def test_where_not_even_two_columns_fit_each_row_is_a_block(monkeypatch):
+    lines = shown(12, ["run", "weighted F1"], [["full", "0.8"], ["t", "0.7"]], monkeypatch=monkeypatch)
+    assert lines == ["full", "  weighted F1: 0.8", "t", "  weighted F1: 0.7"]
+
+
+def test_simulated_data_are_named_loudly(clock):
+    warn_of_simulation(["the corpus is no recording: [demo], synthetic"], "these predictions")
+    printed = " ".join(clock.log.getvalue().split())
+    assert printed.startswith("SYNTHETIC DATA the corpus is no recording: [demo], synthetic; these predictions say")

@@ -1,6 +1,7 @@
 """dferc predict: what a model says of another corpus, and the features that it is kept from."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -16,10 +17,11 @@ from click.testing import CliRunner, Result
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.evaluation.evaluate import evaluate
+from dferc.evaluation.evaluate import Evaluation, evaluate
 from dferc.evaluation.files import write_evaluation
-from dferc.evaluation.predict import find_run, fit_to, predict_corpus, score_labelled
-from dferc.store.hdf5 import read_corpus, read_features, write_features
+from dferc.evaluation.predict import find_run, fit_to, load, predict_corpus, score_labelled
+from dferc.store.card import simulations
+from dferc.store.hdf5 import read_corpus, read_features, read_utterances, write_features, write_utterances
 from dferc.store.rows import Features
 from dferc.training.checkpoint import load_checkpoint
 from dferc.training.run import train
@@ -83,6 +85,7 @@ def test_table_has_a_row_per_utterance_of_every_split(root, mine, tmp_path):
         *("utterance_id", "dialogue_id", "position", "speaker", "text", "emotion", "predicted"),
         *("p_neutral", "p_joy", "p_anger"),
         *("contribution_text", "contribution_audio", "contribution_visual", "context_weight", "agreement"),
+        *("start_s", "end_s", "media"),
     ]
     for row in table:
         chances = {name: float(row[f"p_{name}"]) for name in CLASSES}
@@ -232,3 +235,74 @@ def test_importing_the_package_imports_no_pytorch():
         import dferc
 
         dferc.lode  # noqa: B018
+
+
+# ---------------------------------------------------------------------------------------------------- times, synthetic
+
+
+def test_predictions_name_time_and_media(root, mine, tmp_path):
+    """To the millisecond also after hours; empty where a time or the media are unknown."""
+    rows = read_utterances(mine / "utterances.h5")
+    start_s = 5025.6789 + np.arange(len(rows))
+    start_s[0] = np.nan
+    media = np.array(["talks/Ä 1.mp4"] * (len(rows) - 1) + [""], dtype=object)
+    write_utterances(
+        mine / "utterances.h5", dataclasses.replace(rows, start_s=start_s, end_s=start_s + 1.5, media=media)
+    )
+    assert predict_command(root, mine, tmp_path / "p.csv").exit_code == 0
+    table = read_table(tmp_path / "p.csv")
+    assert [row["start_s"] for row in table[:3]] == ["", "5026.679", "5027.679"]
+    assert [row["end_s"] for row in table[:3]] == ["", "5028.179", "5029.179"]
+    assert [row["media"] for row in table] == list(media)
+    load(root / "run", device="cpu").predict(mine).to_json(tmp_path / "p.json")
+    assert json.loads((tmp_path / "p.json").read_text())["rows"][1]["start_s"] == pytest.approx(5026.6789)
+
+    corpus = read_corpus(mine)
+    write_evaluation(tmp_path, corpus, evaluate_like(root, corpus))
+    assert [row["media"] for row in read_table(tmp_path / "evaluate/predictions.csv")] == list(media)
+
+
+def evaluate_like(root: Path, corpus) -> list[Evaluation]:
+    """Evaluate a run on a corpus that it was not trained on, as `write_evaluation` takes it."""
+    checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
+    predictions = predict_corpus([checkpoint], fit_to(checkpoint, corpus)[0], CPU)
+    return [Evaluation(checkpoint.folder, checkpoint.record, {"test": predictions}, {})]
+
+
+def test_files_without_media_have_an_empty_column(root, mine, tmp_path):
+    assert read_utterances(mine / "utterances.h5").media is None
+    assert predict_command(root, mine, tmp_path / "p.csv").exit_code == 0
+    assert {row["media"] for row in read_table(tmp_path / "p.csv")} == {""}
+
+
+def test_a_model_of_synthetic_data_says_so_wherever_it_is_shown(root, mine, tmp_path):
+    """The corpus of these tests declares itself synthetic, and so do its features."""
+    result = predict_command(root, mine, tmp_path / "p.csv")
+    shown = " ".join(result.stderr.split())
+    assert (
+        "SYNTHETIC DATA the model was trained on it: the corpus is no recording: synthetic; these predictions" in shown
+    )
+    assert "SYNTHETIC DATA the model was trained on it: audio features are simulated: synthetic-0; these" in shown
+    table = load(root / "run", device="cpu").predict(mine)
+    assert len(table.synthetic) == 4 and "SYNTHETIC DATA" in repr(table) and "10 utterances" in repr(table)
+    table.to_json(tmp_path / "p.json")
+    assert json.loads((tmp_path / "p.json").read_text())["synthetic"] == list(table.synthetic)
+    corpus = read_corpus(root / "demo")
+    evaluations = evaluate(corpus, [root / "run/train/seed-1"], CPU)
+    run = tmp_path / "runs/demo/full"
+    shutil.copytree(root / "run/train", run / "train")
+    write_evaluation(run, corpus, evaluations)
+    for command in (
+        ["scores", "--corpus=demo", f"--runs={tmp_path / 'runs'}"],
+        ["table", "--corpus=demo", f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'reports'}"],
+        ["compare", str(run), str(run)],
+    ):
+        printed = CliRunner().invoke(main, command)
+        assert printed.exit_code == 0 and "SYNTHETIC DATA" in printed.stderr, printed.output
+    for kind in ("md", "tex"):
+        assert "the corpus is no recording: synthetic" in (tmp_path / f"reports/demo/ablation.{kind}").read_text()
+
+
+def test_a_model_of_recordings_says_nothing_of_synthetic_data():
+    record = {"protocol": "MELD, 7 emotions", "features": {"text": {"extractor": "transformers 5"}, "audio": {}}}
+    assert list(simulations(record)) == []

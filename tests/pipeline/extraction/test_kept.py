@@ -1,11 +1,13 @@
 """Finished models are made once, and a kill leaves no half of one."""
 
 import os
+import threading
 import time
 
 import pytest
 
-from pipeline.extraction.kept import KEPT_DAYS, make_or_reuse
+from dferc.training.resume import claim
+from pipeline.extraction.kept import KEPT_DAYS, make_or_reuse, state_folder
 
 
 def maker(calls, content="weights"):
@@ -51,3 +53,45 @@ def test_models_that_nobody_asked_for_are_removed(tmp_path):
     os.utime(tmp_path / "scratch/a", (long_ago, long_ago))
     make_or_reuse(tmp_path / "out", "b", tmp_path / "scratch", maker([]))
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["b"]
+
+
+def test_what_a_kill_left_of_this_model_is_removed(tmp_path):
+    (tmp_path / "scratch/.a.123.part").mkdir(parents=True)
+    make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", maker([]))
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["a"]
+
+
+def test_a_state_to_resume_from_outlives_a_failure_and_goes_with_the_finished_model(tmp_path):
+    state = state_folder(tmp_path / "scratch", "a") / "face.pt"
+
+    def fail(folder):
+        state.write_text("epoch 3")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", fail)
+    assert state.read_text() == "epoch 3" and not (tmp_path / "out").exists()
+    make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", maker([]))
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["a"]
+
+
+def test_a_model_that_another_process_makes_is_waited_for_and_taken(tmp_path):
+    """The other one holds it, and finishes while this one waits: nothing is made twice."""
+    scratch, calls = tmp_path / "scratch", []
+    state = state_folder(scratch, "a") / "state.pt"
+    began, made = threading.Event(), threading.Event()
+
+    def other():
+        with claim(state, None):
+            began.set()
+            made.wait(10)
+            (scratch / "a").mkdir()
+            (scratch / "a/model.txt").write_text("theirs")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    began.wait(10)
+    threading.Timer(0.2, made.set).start()
+    make_or_reuse(tmp_path / "out", "a", scratch, maker(calls))
+    thread.join()
+    assert calls == [] and (tmp_path / "out/model.txt").read_text() == "theirs"
