@@ -1,12 +1,11 @@
 """Commands that read finished runs: `table`, `compare`, `analyse`, `report`."""
 
-import json
 from pathlib import Path
 
 import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, FOLDER, JSON, RUNS, SPLIT, options
-from dferc.core.console import console, readable_errors
+from dferc.core.console import console, print_json, readable_errors
 
 
 @click.command()
@@ -39,7 +38,7 @@ def compare(run, reference, split, as_json) -> None:
     one, two = read_run(run, split), read_run(reference, split)
     comparison = compare_runs(one, two)
     if as_json:
-        click.echo(json.dumps(comparison_json(one, two, comparison), indent=2, ensure_ascii=False))
+        print_json(comparison_json(one, two, comparison), indent=2)
     else:
         show_comparison(one, two, comparison)
 

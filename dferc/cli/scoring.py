@@ -1,11 +1,9 @@
 """Commands that apply trained models: `evaluate`, `predict`."""
 
-import json
-
 import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, OUT, SEEDS, VARIANT, options
-from dferc.core.console import console, readable_errors
+from dferc.core.console import console, print_json, readable_errors
 
 
 @click.command()
@@ -24,7 +22,7 @@ def evaluate(corpus, variant, seeds, features, out, device, as_json) -> None:
     checkpoints = find_checkpoints(folder / "train", seeds)
     metrics = score_and_show(cached, folder, checkpoints, choose_device(device, "float32").device)
     if as_json:
-        click.echo(json.dumps(metrics, indent=2, ensure_ascii=False))
+        print_json(metrics, indent=2)
 
 
 def score_and_show(corpus, folder, checkpoints, device) -> dict:

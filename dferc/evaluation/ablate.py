@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from dferc.core.console import console
+from dferc.core.console import console, print_note
 from dferc.core.device import choose_device
 from dferc.core.files import verify_writable
 from dferc.engine import Workers
@@ -50,7 +50,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
         more = f"differences, intervals and tests: dferc table --corpus {sweep.corpus}"
         console.print(f"in {sweep.folder}; {more}", markup=False)
     for note in notes:
-        console.print(f"[bold red]F1 = 0:[/] {note}")
+        print_note(note, "F1 = 0:", "bold red")
     refuse_failures(failures, len(sweep.variants) * len(sweep.seeds))
 
 

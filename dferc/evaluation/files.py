@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from dferc.core.console import console
+from dferc.core.console import console, print_note
 from dferc.core.files import write_atomically
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
@@ -88,12 +88,12 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
     console.print(f"protocol card {metrics['card']}: {metrics['protocol']}", markup=False)
     for split in SCORED:
         if split not in splits:
-            console.print(f"[bold yellow]note:[/] the {split} split has no labelled utterance: no scores for it.")
+            print_note(f"the {split} split has no labelled utterance: no scores for it.")
     for evaluation in evaluations:
         if not evaluation.record["finished"]:
-            console.print(f"[bold yellow]note:[/] {evaluation.folder} is of an interrupted training.")
+            print_note(f"{evaluation.folder} is of an interrupted training.")
     for sentence in zero_f1(evaluations):
-        console.print(f"[bold red]F1 = 0:[/] {sentence}")
+        print_note(sentence, "F1 = 0:", "bold red")
 
 
 def mean_and_spread(scores: Mapping, name: str) -> str:

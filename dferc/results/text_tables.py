@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from dferc.results.statistics import Interval
@@ -53,11 +52,11 @@ def latex(title: str, tables: Sequence[TextTable], notes: Sequence[str]) -> str:
 
 def terminal(title: str, table: TextTable) -> Table:
     """Return a table for `console.print`; rows that are set apart are dim."""
-    printed = Table(title=escape(title), box=None, header_style="bold")
+    printed = Table(title=title, box=None, header_style="bold")
     for column, heading in enumerate(table.header):
-        printed.add_column(escape(heading), justify="right" if column else "left")
+        printed.add_column(heading, justify="right" if column else "left")
     for number, row in enumerate(table.rows):
-        printed.add_row(*map(escape, row), style="dim" if number >= table.published else None)
+        printed.add_row(*row, style="dim" if number >= table.published else None)
     return printed
 
 

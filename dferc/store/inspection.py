@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from dferc.core.console import console
 from dferc.store.card import protocol_card
@@ -41,17 +41,15 @@ def inspect_corpus(corpus: CachedCorpus) -> dict:
 
 def show_inspection(inspection: dict) -> None:
     """Print what `inspect_folder` returned, for people."""
-    console.print(
-        f"{escape(inspection['folder'])}: corpus [bold]{inspection['corpus']}[/], rows {inspection['rows_hash']}"
-    )
-    console.print(f"protocol card [bold]{inspection['card']}[/]: {escape(inspection['protocol'])}")
+    console.print(f"{inspection['folder']}: corpus {inspection['corpus']}, rows {inspection['rows_hash']}")
+    console.print(f"protocol card {inspection['card']}: {inspection['protocol']}")
     splits = inspection["splits"]
     table = Table("", *splits, header_style="bold", box=None)
     for name in ("dialogues", "utterances", "labelled"):
         table.add_row(name, *(str(split[name]) for split in splits.values()))
     table.add_row("speakers in a dialogue, at most", *(str(split["most_speakers"]) for split in splits.values()))
     for emotion in splits[SPLITS[0]]["classes"]:
-        table.add_row(f"  {escape(emotion)}", *(str(split["classes"][emotion]) for split in splits.values()))
+        table.add_row(f"  {emotion}", *(str(split["classes"][emotion]) for split in splits.values()))
     for modality, about in inspection["modalities"].items():
         shares = ("-" if share is None else f"{share:.1%}" for share in about["present"].values())
         table.add_row(f"{modality} present (width {about['width']})", *shares)
@@ -67,7 +65,7 @@ def show_inspection(inspection: dict) -> None:
     console.print("leaks looked for:")
     for check in inspection["checks"]:
         colour = {"none": "green", "found": "bold red"}.get(check["verdict"], "yellow")
-        console.print(f"  {check['leak']}: [{colour}]{check['verdict']}[/] ({escape(check['detail'])})")
+        console.print(f"  {check['leak']}:", Text(check["verdict"], style=colour), f"({check['detail']})")
         for example in check["examples"]:
             console.print(f"    {example}", markup=False)
     for modality, about in inspection["modalities"].items():
