@@ -1,10 +1,11 @@
-"""Atomic writes: a file is whole or not there."""
+"""Files of people: only regular ones are read; writes are atomic, so a file is whole or not there."""
 
 import contextlib
 import errno
 import glob
 import hashlib
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +17,31 @@ CORPUS_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 """Pattern of corpus names, which also name a block of params.yaml and many folders."""
 
 STALE_S = 600.0  # age from which a temporary file is of a killed write: contents are written from memory, in seconds
+
+
+_SPECIAL = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
+_SPECIAL |= dict.fromkeys((stat.S_ISCHR, stat.S_ISBLK), "a device")
+
+
+def regular_file(path: str | Path) -> Path:
+    """Return the path of a regular file, to be opened next; links to one are followed.
+
+    Call this before every `open` of a file that the user names: opening a named pipe or a device can wait forever, and
+    reading one has no end.
+
+    Raises:
+        InputError: there is no file, it may not be looked at, or it is a folder, named pipe, socket or device.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: expected a file, and there is none to be read ({reason}).") from None
+    if not stat.S_ISREG(mode):
+        found = next((name for is_one, name in _SPECIAL.items() if is_one(mode)), "no file")
+        raise InputError(f"{path} is {found}; expected a regular file. Save its content into a file, and name that.")
+    return path
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable: bool = True) -> None:

@@ -1,6 +1,7 @@
-"""Files are whole or unchanged, whatever interrupts a write."""
+"""Only regular files are read, and files are whole or unchanged, whatever interrupts a write."""
 
 import os
+import socket
 import time
 
 import pytest
@@ -48,3 +49,32 @@ def test_file_hash_is_the_contents_sha256(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
 
     assert files.file_hash(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_regular_file_is_returned_also_behind_a_link(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("file")
+
+    assert files.regular_file(str(tmp_path / "file")) == tmp_path / "file"
+    assert files.regular_file(tmp_path / "link").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize(
+    "name, found", [("pipe", "named pipe"), ("null", "device"), ("sock", "socket"), ("", "folder")]
+)
+def test_what_is_no_regular_file_is_refused_by_name_and_not_opened(tmp_path, name, found):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to(os.devnull)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "sock"))
+
+    with pytest.raises(InputError, match=f"is a {found}; expected a regular file") as error:
+        files.regular_file(tmp_path / name)
+
+    assert str(tmp_path / name) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["missing.npz", "a\0b", "x" * 300])
+def test_a_path_without_a_file_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="expected a file"):
+        files.regular_file(tmp_path / name)
