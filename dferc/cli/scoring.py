@@ -39,17 +39,18 @@ def score_and_show(corpus, folder, checkpoints, device) -> dict:
 @click.command()
 @click.option("--run", type=FOLDER, required=True, help="A trained variant, such as runs/meld/full; or one seed of it.")
 @click.option("--features", type=FOLDER, required=True, help="Of the corpus to predict, such as features/mine.")
-@click.option("--out", type=FILE, required=True, help="Table (CSV) to write.")
+@click.option("--out", type=FILE, required=True, help="Table to write: .csv or .json.")
 @options(SEEDS, DEVICE)
 @readable_errors
 def predict(run, features, out, seeds, device) -> None:
     """Predict the emotion of every utterance of a corpus, labelled or not (mean over the run's seeds)."""
-    from dferc.evaluation.predict import load
+    from dferc.evaluation.predict import load, writer_of
 
+    write = writer_of(out)
     table = load(run, seeds, device).predict(features)
     for note in table.notes:
         console.print(f"note: {note}", markup=False)
-    table.to_csv(out)
+    write(table, out)
     if table.scores is not None:
         scores = f"weighted F1 {table.scores.weighted_f1:.4f}, accuracy {table.scores.accuracy:.4f}"
         console.print(f"on its {table.scores.actual_C.sum()} labelled utterances: {scores}")

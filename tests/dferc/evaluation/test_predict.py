@@ -232,3 +232,18 @@ def test_importing_the_package_imports_no_pytorch():
         import dferc
 
         dferc.lode  # noqa: B018
+
+
+def test_suffix_of_out_chooses_the_format(root, mine, tmp_path):
+    for name in ("table.csv", "table.json", "TABLE.JSON"):
+        assert predict_command(root, mine, tmp_path / name).exit_code == 0
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [row["utterance_id"] for row in rows] == [row["utterance_id"] for row in read_table(tmp_path / "table.csv")]
+    assert (tmp_path / "TABLE.JSON").read_bytes() == (tmp_path / "table.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["table.xlsx", "table", "table.csv.gz", ".csv"])
+def test_other_suffixes_are_refused_before_any_work(root, mine, tmp_path, name):
+    result = predict_command(root, mine, tmp_path / name)
+    assert result.exit_code == 1 and name in result.stderr and ".csv or .json" in result.stderr
+    assert not (tmp_path / name).exists()
