@@ -1,6 +1,7 @@
 """Errors for people: the input or the run is at fault."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -12,3 +13,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'full'?"` where a known name is close to `name`, else an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+class _Brief(reprlib.Repr):
+    """`repr` of bounded length; the standard library's fails for a number of thousands of digits."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxstring = self.maxother = 100
+        self.maxlevel = 3
+
+    def repr_int(self, value: int, level: int) -> str:
+        return repr(value) if value.bit_length() < 128 else f"a number of {value.bit_length():,} bits"
+
+
+def brief(value: object) -> str:
+    """Return a value as Python writes it, cut to some hundred characters: for messages about the files of others."""
+    return _Brief().repr(value)
