@@ -54,7 +54,7 @@ def test_small_file_that_stands_for_a_huge_one_is_refused_at_once(text):
         "x: &x {c: 1}\na: {<<: *x, b: 1, b: 2}",
         "x: &x {c: 1}\na: {b: 1, <<: *x, b: 2}",
         "x: &x {c: 1}\na: {<<: *x, <<: *x}",
-        "x: &x {b: 1, b: 2}\na: {<<: *x}",
+        "a: {<<: &x {b: 1, b: 2}}",
         'a: {b: 1, "b": 2}',
     ],
 )
@@ -98,7 +98,7 @@ def test_most_faults_are_counted_and_their_values_are_cut(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value", ["0x" + "f" * 100_000, "[" + "1," * 4000 + "1]", '"' + "x" * 100_000 + '"', "2147483648", "-1"]
+    "value", ["0x" + "f" * 100_000, "[" + "1," * 1000 + "1]", '"' + "x" * 100_000 + '"', "2147483648", "-1"]
 )
 def test_huge_value_is_refused_in_a_short_message(tmp_path, value):
     path = tmp_path / "params.yaml"
