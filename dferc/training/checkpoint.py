@@ -37,7 +37,13 @@ WEIGHTS, RECORD, HISTORY = "model.safetensors", "settings.json", "history.csv"
 AGAIN = "Was it written by another version of dferc, or changed? Train again."
 
 
-class TrainingRecord(StoredRecord):
+class TrainedFeatures(StoredRecord):
+    """Part of a training's record: identities of its features."""
+
+    features: dict[Literal[MODALITIES], dict[str, Any]]
+
+
+class TrainingRecord(TrainedFeatures):
     """Schema of the record of a training: in the metadata of the weights, and in settings.json."""
 
     schema_: Literal[SCHEMA] = Field(alias="schema")
@@ -47,7 +53,6 @@ class TrainingRecord(StoredRecord):
     rows_hash: Text
     card: Text
     widths: Annotated[dict[Literal[MODALITIES], Annotated[int, Field(ge=1, le=LARGEST)]], Field(min_length=1)]
-    features: dict[Literal[MODALITIES], dict[str, Any]]
     variant: VariantName
     settings: Train
     seed: Count

@@ -58,7 +58,7 @@ def verify_seeds(checkpoints: Sequence[Checkpoint]) -> None:
 
 def write_curves(path: Path, histories: Sequence[Path]) -> None:
     """Write the mean of several history.csv per epoch; a seed that stopped early counts up to its last epoch."""
-    read = [read_numbers(history) for history in histories]
+    read = [read_numbers(history, CURVES) for history in histories]
     rows = []
     for epoch in range(1, max(map(len, read)) + 1):
         reached = [history[epoch - 1] for history in read if len(history) >= epoch]
