@@ -32,7 +32,7 @@ from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.faces import finder as faces
 from pipeline.faces import pooling, speaker_face
-from pipeline.faces.densenet import WIDTH, description_path, load_face_net, read_json
+from pipeline.faces.densenet import WIDTH, FaceDescription, description_path, load_face_net, read_json
 from pipeline.faces.speaker_face import SpeakerFaces, UtteranceMedia
 from pipeline.media import files as media
 from pipeline.rows.utterances import Utterance, read_utterances_csv
@@ -87,7 +87,7 @@ def make_extractor(
     if there is no usable face model although some utterance has a picture, or no such face finder.
     """
     weights = folder / "face.safetensors"
-    described = read_json(description_path(weights))
+    described = read_json(description_path(weights), FaceDescription)
     if not described.get("trained"):
         return _without_network(rows, described, folder)
     image_size = load_face_net(weights).image_size

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
-from dferc.core.console import CorpusName, console, readable_errors
+from dferc.core.console import CorpusName, console, print_note, readable_errors
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from dferc.core.tables import write_table
@@ -80,15 +79,15 @@ def report(corpus: str, classes: tuple[str, ...], utterances: list[Utterance], p
             "with sound": sum(row.has_audio for row in rows),
             "with a picture": sum(row.has_video for row in rows),
         }
-    table = Table("", *SPLITS, title=f"{escape(corpus)}: utterances")
+    table = Table("", *SPLITS, title=f"{corpus}: utterances")
     for name in counts[SPLITS[0]]:
-        table.add_row(escape(name), *(str(counts[split][name]) for split in SPLITS))
+        table.add_row(name, *(str(counts[split][name]) for split in SPLITS))
     console.print(table)
     if problems:
         first = {problem.kind: f"{problem.where}: {problem.consequence}" for problem in reversed(problems)}
-        table = Table("problem", "count", "first", title=f"{escape(corpus)}: problems")
+        table = Table("problem", "count", "first", title=f"{corpus}: problems")
         for kind, count in Counter(problem.kind for problem in problems).most_common():
-            table.add_row(escape(kind), str(count), escape(first[kind]))
+            table.add_row(kind, str(count), first[kind])
         console.print(table)
 
 
@@ -153,9 +152,7 @@ def main(
     check_spans(corpus, utterances, problems, section.max_unreadable)
     write_table(utterances_csv or Path("data", corpus, "utterances.csv"), utterances, Utterance)
     write_utterances(features or Path("features", corpus, "utterances.h5"), rows)
-    console.print(
-        f"[green]done[/] {len(utterances)} utterances, {len(problems)} problems ({problems_csv})", soft_wrap=True
-    )
+    print_note(f"{len(utterances)} utterances, {len(problems)} problems ({problems_csv})", "done", "green")
 
 
 if __name__ == "__main__":

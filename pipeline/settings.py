@@ -22,7 +22,9 @@ from pydantic import (
 from dferc.settings.document import Params, load_params
 from dferc.settings.sections import Train
 from dferc.settings.types import (
+    LARGEST,
     Count,
+    FaceSide,
     FromList,
     Name,
     NonNegative,
@@ -147,15 +149,15 @@ class FinetuneText(Section):
     batch_windows: Positive
     window: Window
     context_share: Share
-    max_tokens: Annotated[int, Field(ge=8)]
+    max_tokens: Annotated[int, Field(ge=8, le=LARGEST)]
     dropout: Rate
     precision: Precision
     seed: Count
     threads: Positive
-    folds: Annotated[int, Field(ge=0), AfterValidator(_no_single_fold)]
+    folds: Annotated[Count, AfterValidator(_no_single_fold)]
     scratch_layers: Positive
-    scratch_width: Annotated[int, Field(ge=32, multiple_of=32)]
-    scratch_vocabulary: Annotated[int, Field(ge=300)]
+    scratch_width: Annotated[int, Field(ge=32, le=LARGEST, multiple_of=32)]
+    scratch_vocabulary: Annotated[int, Field(ge=300, le=LARGEST)]
 
 
 class ExtractText(Section):
@@ -163,7 +165,7 @@ class ExtractText(Section):
 
     window: Window
     context_share: Share
-    max_tokens: Annotated[int, Field(ge=8)]
+    max_tokens: Annotated[int, Field(ge=8, le=LARGEST)]
     precision: Precision
 
 
@@ -171,9 +173,9 @@ class TrainFace(Section):
     """Training of the FER+ DenseNet."""
 
     source: Name
-    image_size: Annotated[int, Field(ge=16, multiple_of=4)]
+    image_size: FaceSide
     epochs: Positive
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2, le=LARGEST)]
     learning_rate: PositiveFloat
     weight_decay: NonNegative
     seed: Count

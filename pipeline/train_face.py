@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import torch
 
-from dferc.core.console import CorpusName, console, readable_errors
+from dferc.core.console import CorpusName, console, print_note, readable_errors
 from dferc.core.device import DEVICES, choose_device
 from dferc.core.files import file_hash, write_atomically
 from dferc.core.sources import code_hash
@@ -55,9 +55,10 @@ def main(corpus: str, params: Path, faces: Path | None, out: Path | None, device
     elif missing := missing_files(faces):
         reason = f"{' and '.join(missing)} not found in {faces}; see {faces / 'README.md'} for where to get them"
         leave_untrained(out, FERPLUS, reason)
-        console.print(
-            f"[bold yellow]NOTE: NO FACE MODEL WAS TRAINED:[/] {reason}. extract_visual will fail if any utterance has "
-            "a picture; a corpus without clips goes on. To do without pictures, set train_face.source to none."
+        print_note(
+            f"{reason}. extract_visual will fail if any utterance has a picture; a corpus without clips goes on. "
+            "To do without pictures, set train_face.source to none.",
+            "NOTE: NO FACE MODEL WAS TRAINED:",
         )
     else:
         where = choose_device(device, "float32").device

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from dferc.cli.main import main as dferc_main
 from dferc.core.errors import InputError
-from dferc.core.yaml import read_yaml
 from dferc.evaluation.baselines import BASELINES
 from dferc.model.variants import VARIANTS
 from dferc.settings.document import load_params
+from dferc.settings.yaml import read_yaml
 from pipeline.prepare import verify_rows
 from tests.helpers.common import REPOSITORY, write_features_folder
 from tests.helpers.projects import edit

@@ -9,7 +9,7 @@ import pytest
 
 from dferc.cli.main import main as dferc_commands
 from dferc.core.sources import find_source, imported_modules
-from dferc.core.yaml import read_yaml
+from dferc.settings.yaml import read_yaml
 
 ROOT = Path(__file__).parents[1]
 FILES = ("dvc.yaml", "pipeline/dvc.yaml")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dferc.core.yaml import read_yaml
+from dferc.settings.yaml import read_yaml
 from dferc.store.vocabulary import SPLITS
 from tests.helpers.common import REPOSITORY
 from tests.helpers.projects import copy_project, dvc, dvc_messages, edit, ran

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dferc.cli import main as cli
-from dferc.core.yaml import read_yaml
+from dferc.settings.yaml import read_yaml
 from dferc.store.hdf5 import read_utterances
 from dferc.store.vocabulary import MODALITIES
 from pipeline.corpora import read

@@ -1,11 +1,9 @@
 """Commands for settings and features: `check`, `inspect`, `floor`."""
 
-import json
-
 import click
 
 from dferc.cli.options import CORPUS, FEATURES, FOLDER, JSON, PARAMS, options
-from dferc.core.console import console, readable_errors
+from dferc.core.console import console, print_json, print_note, readable_errors
 
 
 @click.command()
@@ -22,7 +20,7 @@ def check(params, as_json) -> None:
     settings = load_params(params)
     summary = {"corpora": settings.corpora, **settings.ablate.model_dump(), "blocks": list(settings.blocks)}
     if as_json:
-        click.echo(json.dumps(summary))
+        print_json(summary)
         return
     console.print(f"{params} is sound for stage 2; `python -m pipeline.check` checks the sections of stage 1.")
     for name, values in summary.items():
@@ -39,7 +37,7 @@ def inspect(folder, as_json) -> None:
 
     inspection = inspect_folder(folder)
     if as_json:
-        click.echo(json.dumps(inspection, indent=2, ensure_ascii=False))
+        print_json(inspection, indent=2)
     else:
         show_inspection(inspection)
 
@@ -56,7 +54,7 @@ def floor(corpus, features, as_json) -> None:
     cached = read_corpus(features / corpus, corpus)
     scores, card = linear_floor(cached), card_hash(cached.utterances)
     if as_json:
-        click.echo(json.dumps({"card": card, **scores._asdict()}))
+        print_json({"card": card, **scores._asdict()})
         return
     test = "no labelled utterance" if scores.test is None else f"{scores.test:.4f}"
     console.print(
@@ -64,6 +62,4 @@ def floor(corpus, features, as_json) -> None:
         f"protocol card {card}"
     )
     if scores.few:
-        console.print(
-            f"[bold yellow]note:[/] hardly anything is labelled ({scores.few} utterances): these scores mean little."
-        )
+        print_note(f"hardly anything is labelled ({scores.few} utterances): these scores mean little.")

@@ -24,7 +24,7 @@ SPLIT = click.option(
     "--split", type=click.Choice(["test", "validation"]), help="Which to score.  [default: test, where it has labels]"
 )
 PARAMS = click.option("--params", type=FILE, default=Path("params.yaml"), show_default=True, help="The settings.")
-SEEDS = click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.")
+SEEDS = click.option("--seed", "seeds", type=click.IntRange(0, 2**31 - 1), multiple=True, help="Repeatable.")
 DEVICE = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="auto: CUDA if any."
 )

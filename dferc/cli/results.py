@@ -1,12 +1,11 @@
 """Commands that read finished runs: `scores`, `table`, `compare`, `analyse`, `report`."""
 
-import json
 from pathlib import Path
 
 import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, FOLDER, JSON, PARAMS, RUNS, SPLIT, options
-from dferc.core.console import CorpusName, console, readable_errors, warn_of_simulation
+from dferc.core.console import CorpusName, console, print_json, print_note, readable_errors, warn_of_simulation
 
 
 @click.command()
@@ -31,7 +30,7 @@ def scores(corpora, params, runs, reports) -> None:
         warn_of_simulation(dict.fromkeys(each for of_run in metrics.values() for each in simulations(of_run)))
         notes += [f"{name} is absent: {of_run['absent']}" for name, of_run in metrics.items() if "absent" in of_run]
         for note in notes:
-            console.print(f"note: {note}", markup=False)
+            print_note(note)
         page = reports / corpus / "index.html"
         console.print(f"report: {page}" if page.exists() else f"no report yet: `dferc report --corpus {corpus}`")
 
@@ -66,7 +65,7 @@ def compare(run, reference, split, as_json) -> None:
     one, two = read_run(run, split), read_run(reference, split)
     comparison = compare_runs(one, two)
     if as_json:
-        click.echo(json.dumps(comparison_json(one, two, comparison), indent=2, ensure_ascii=False))
+        print_json(comparison_json(one, two, comparison), indent=2)
     else:
         show_comparison(one, two, comparison)
 

@@ -1,11 +1,9 @@
 """Commands that apply trained models: `evaluate`, `predict`."""
 
-import json
-
 import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, OUT, SEEDS, VARIANT, options
-from dferc.core.console import console, readable_errors, warn_of_simulation
+from dferc.core.console import console, print_json, print_note, readable_errors, warn_of_simulation
 
 
 @click.command()
@@ -25,12 +23,12 @@ def evaluate(corpus, variant, seeds, features, out, device, as_json) -> None:
     cached = read_corpus(features / corpus, corpus)
     if not seeds and is_marked_absent(folder / "train") and (reason := why_absent(cached, variant)):
         metrics = write_absence(folder, cached, reason)
-        console.print(f"note: {reason}: no scores, and shown as absent in tables.", markup=False)
+        print_note(f"{reason}: no scores, and shown as absent in tables.")
     else:
         checkpoints = find_checkpoints(folder / "train", seeds)
         metrics = score_and_show(cached, folder, checkpoints, choose_device(device, "float32").device)
     if as_json:
-        click.echo(json.dumps(metrics, indent=2, ensure_ascii=False))
+        print_json(metrics, indent=2)
 
 
 def score_and_show(corpus, folder, checkpoints, device) -> dict:
@@ -47,18 +45,19 @@ def score_and_show(corpus, folder, checkpoints, device) -> dict:
 @click.command()
 @click.option("--run", type=FOLDER, required=True, help="A trained variant, such as runs/meld/full; or one seed of it.")
 @click.option("--features", type=FOLDER, required=True, help="Of the corpus to predict, such as features/mine.")
-@click.option("--out", type=FILE, required=True, help="Table (CSV) to write.")
+@click.option("--out", type=FILE, required=True, help="Table to write: .csv or .json.")
 @options(SEEDS, DEVICE)
 @readable_errors
 def predict(run, features, out, seeds, device) -> None:
     """Predict the emotion of every utterance of a corpus, labelled or not (mean over the run's seeds)."""
-    from dferc.evaluation.predict import load
+    from dferc.evaluation.predict import load, writer_of
 
+    write = writer_of(out)
     table = load(run, seeds, device).predict(features)
     warn_of_simulation((f"the model was trained on it: {each}" for each in table.synthetic), "these predictions")
     for note in table.notes:
-        console.print(f"note: {note}", markup=False)
-    table.to_csv(out)
+        print_note(note)
+    write(table, out)
     if table.scores is not None:
         scores = f"weighted F1 {table.scores.weighted_f1:.4f}, accuracy {table.scores.accuracy:.4f}"
         console.print(f"on its {table.scores.actual_C.sum()} labelled utterances: {scores}")

@@ -1,23 +1,24 @@
 """The terminal: one console on stderr, progress, and how a command ends.
 
+Text is printed as it is: names, ids and paths come from files of others, so `[red]` is no markup here, and control
+characters are shown as escapes. A style is given by a `rich.text.Text`, which holds words of ours only.
+
 Exit status: 0 = done, 1 = the input or the run is at fault (one readable message on stderr), 2 = usage (click's own),
 130 and 143 = interrupted by Ctrl-C (SIGINT) and by SIGTERM, finished work kept.
 Output for programs goes to stdout; everything here goes to stderr.
 """
 
-import contextlib
 import datetime
 import functools
+import json
 import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import click
-from rich.console import Console, Group
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,15 +28,64 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, brief
 from dferc.core.files import CORPUS_NAME
-
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+from dferc.core.interrupts import interruptible
 
 LINE_EVERY_S = 30.0  # seconds between the lines that replace a progress bar in a log
+MOST_LINES, MOST_CHARACTERS = 60, 2000  # of a printed error, and of each of its lines
+
+# C0 and C1 but for tab and line feed, line and paragraph separators, changes of direction, lone surrogates
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters as Python writes them in a string: they could rewrite the terminal."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class PlainConsole(Console):
+    """A console that takes every string as plain text, also in the cells of tables."""
+
+    def __init__(self, **options):
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options) -> Text:
+        """Return the text as it is, with control characters as escapes."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of anything printed; no text has control characters, wherever it comes from."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+console = PlainConsole(stderr=True, soft_wrap=True)
+
+
+def print_note(message: str, label: str = "note:", style: str = "bold yellow") -> None:
+    """Print a message behind a coloured label; the message may hold text of others."""
+    console.print(Text(label, style=style), message)
+
+
+def print_json(values: object, indent: int | None = None) -> None:
+    """Print JSON to stdout, for programs; control characters are escaped, so that a terminal can show it too."""
+    text = json.dumps(values, indent=indent, ensure_ascii=False)
+    click.echo(_UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def shorten(message: str) -> str:
+    """Cut a message that nobody would read to its end; it says how much is left out."""
+    lines = [
+        line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]}… ({len(line):,} characters)"
+        for line in message.split("\n")
+    ]
+    more = [f"… and {len(lines) - MOST_LINES:,} more lines"] if len(lines) > MOST_LINES else []
+    return "\n".join([*lines[:MOST_LINES], *more])
 
 
 class CorpusName(click.ParamType):
@@ -116,7 +166,7 @@ def progress_bar() -> Progress:
     """Return progress on stderr: a bar on a terminal; elsewhere (a log, CI) a line every `LINE_EVERY_S` seconds."""
     if not console.is_terminal:
         return _ProgressLines(console=console, auto_refresh=False, disable=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
@@ -140,49 +190,36 @@ class _ProgressLines(Progress):
         if task.total:
             of_total = f" of {task.total:,.0f}"
             left = f", {datetime.timedelta(seconds=round((task.total - task.completed) / per_s))} left"
-        console.print(f"{task.description}: {task.completed:,.0f}{of_total}, {per_s:.1f}/s{left}", markup=False)
+        console.print(f"{task.description}: {task.completed:,.0f}{of_total}, {per_s:.1f}/s{left}")
 
 
 def readable_errors(command: Callable) -> Callable:
     """Decorate a click command: `InputError` becomes one message and exit status 1; `--debug` shows the traceback.
 
-    SIGTERM ends the command as Ctrl-C does, by a `KeyboardInterrupt` in it; its message, or a general one, is printed.
+    SIGTERM ends the command as Ctrl-C does (`dferc.core.interrupts`); the `KeyboardInterrupt` has the message, if any.
     """
 
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
     def wrapped(*args, debug: bool, **kwargs):
-        with _sigterm_as_interrupt() as received:
+        with interruptible() as received:
             try:
                 return command(*args, **kwargs)
             except KeyboardInterrupt as interruption:
                 kept = "interrupted; finished work is kept: the same command goes on from there"
-                console.print(str(interruption) or kept, markup=False)
-                sys.exit(128 + (signal.SIGTERM if received else signal.SIGINT))
+                console.print(str(interruption) or kept)
+                sys.exit(128 + (received or [signal.SIGINT])[-1])
             except (InputError, OSError) as error:
                 if debug or "DFERC_DEBUG" in os.environ:
                     raise
-                console.print(f"[bold red]error:[/] {escape(str(error))}")
+                print_note(shorten(str(error)), "error:", "bold red")
+                sys.exit(1)
+            except (MemoryError, RuntimeError) as error:
+                # PyTorch's own errors of memory, of the CPU and of CUDA, are RuntimeErrors.
+                if debug or not (isinstance(error, MemoryError) or "memory" in str(error)):
+                    raise
+                reason = f"the memory is too small ({brief(str(error))[1:-1]})"
+                print_note(f"{reason}. Close other programs, or choose smaller settings.", "error:", "bold red")
                 sys.exit(1)
 
     return wrapped
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[list[int]]:
-    """Let SIGTERM raise `KeyboardInterrupt`; yield a list that holds the signal once it has arrived."""
-    received = []
-
-    def interrupt(number: int, _) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the saving
-        received.append(number)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers there only
-        yield received
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,7 @@
 """Errors for people: the input or the run is at fault."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -18,3 +19,20 @@ def listed(items: Iterable[object], most: int = 20) -> str:
     """Return items separated by commas, at most `most` of them, then how many there are in all."""
     items = list(items)
     return ", ".join(map(str, items[:most])) + (f", … ({len(items)} in all)" if len(items) > most else "")
+
+
+class _Brief(reprlib.Repr):
+    """`repr` of bounded length; the standard library's fails for a number of thousands of digits."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxstring = self.maxother = 100
+        self.maxlevel = 3
+
+    def repr_int(self, value: int, level: int) -> str:
+        return repr(value) if value.bit_length() < 128 else f"a number of {value.bit_length():,} bits"
+
+
+def brief(value: object) -> str:
+    """Return a value as Python writes it, cut to some hundred characters: for messages about the files of others."""
+    return _Brief().repr(value)

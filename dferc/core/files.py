@@ -44,6 +44,19 @@ def regular_file(path: str | Path) -> Path:
     return path
 
 
+def refuse_device(path: str | Path) -> None:
+    """Refuse a path that only looks like a file to write: renaming a new file over a device would replace it.
+
+    Raises:
+        InputError: it is a device, named pipe, socket or folder, or lies in /dev or /proc.
+    """
+    path = Path(path)
+    folder = path.absolute().parent.resolve()
+    if (path.exists() and not path.is_file()) or folder == Path("/dev") or Path("/proc") in (folder, *folder.parents):
+        found = "a folder" if path.is_dir() else "no regular file, but a device, a pipe or the like"
+        raise InputError(f"{path} is {found}; nothing was written. Name a file in a folder of yours.")
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it over `path`.
 
@@ -53,6 +66,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable
     path = Path(path)
     temporary = None
     try:
+        refuse_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):  # left by killed writes of this file
             with contextlib.suppress(FileNotFoundError):  # another process was quicker

@@ -1,6 +1,123 @@
-"""Comparison of nested records, such as the identity of a features file or the record of a checkpoint."""
+"""Records: JSON that is read back, checked against one schema, and where two nested records differ.
 
+A record may come from a stranger. So its size and depth are bounded, and a wrong value becomes one message that names
+the file, the field, the value found, what is expected and the remedy.
+"""
+
+import json
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from dferc.core.errors import InputError, brief
+from dferc.core.files import regular_file
+
+MOST_BYTES = 16_000_000  # of a record; the largest, a protocol card with notes, has some kilobytes
+MOST_DEPTH = 32  # levels of nesting
+
+_SHOWN = 5  # faults of a record that a message lists
+
+
+class StoredRecord(BaseModel):
+    """Base of the schemas: no coercion of types; further keys are allowed, as newer versions may add some."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+def _different(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError("the values must differ")
+    return values
+
+
+Text = Annotated[str, Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Score = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Names = Annotated[list[Text], Field(min_length=1), AfterValidator(_different)]
+
+
+def read_record(path: Path, schema: type[StoredRecord], remedy: str) -> dict:
+    """Read a JSON file, and return its content as it is once it fits the schema.
+
+    Raises:
+        InputError: there is no such file, it is no JSON of reasonable size and depth, or it does not fit.
+    """
+    with open(regular_file(path), "rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    return check_record(content, schema, str(path), remedy)
+
+
+def check_record(content: bytes, schema: type[StoredRecord], where: str, remedy: str) -> dict:
+    """Parse JSON, and return it as it is once it fits the schema; see `read_record`."""
+    try:
+        values = parse_json(content)
+    except ValueError as error:
+        raise InputError(f"{where} is no readable JSON: {error}. {remedy}") from None
+    try:
+        schema.model_validate(values)
+    except ValidationError as error:
+        faults = [_explain(fault) for fault in error.errors(include_url=False)]
+        more = [f"and {len(faults) - _SHOWN:,} more"] if len(faults) > _SHOWN else []
+        raise InputError(f"{where}: {'; '.join([*faults[:_SHOWN], *more])}. {remedy}") from None
+    return values
+
+
+def _explain(fault: Mapping) -> str:
+    """Explain a fault in a line: field, value found, what is expected."""
+    field = ".".join(map(str, fault["loc"])) or "the record"
+    if fault["type"] == "missing":
+        return f"{brief(field)[1:-1]} is missing"
+    expected = fault["msg"].removeprefix("Value error, ").removeprefix("Input should ")
+    expected = "be an object" if fault["type"] == "model_type" else expected
+    return f"{brief(field)[1:-1]} is {brief(fault['input'])}; it should {expected}"
+
+
+def parse_json(content: bytes) -> Any:
+    """Parse JSON that says one thing: UTF-8, each key once, finite numbers, texts that can be written again.
+
+    Raises:
+        ValueError: it does not, or it is too large or too deep.
+    """
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+    try:
+        values = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refuse_number, parse_float=_finite
+        )
+    except RecursionError:
+        raise ValueError(f"it is nested more than {MOST_DEPTH} levels deep") from None
+    waiting = [(values, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > MOST_DEPTH:
+            raise ValueError(f"it is nested more than {MOST_DEPTH} levels deep")
+        if isinstance(value, str) and not value.isascii():
+            value.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, a ValueError
+        children = (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting += [(child, depth + 1) for child in children]
+    return values
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        (key, times), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {brief(key)} is there {times} times")
+    return values
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_number(text)
+
+
+def _refuse_number(text: str) -> float:
+    raise ValueError(f"{brief(text)[1:-1]} is no finite number")
 
 
 def differences(one: object, two: object, path: str = "") -> Iterator[tuple[str, object, object]]:

@@ -2,17 +2,41 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from dferc.core.files import write_atomically
+from dferc.core.errors import InputError, brief
+from dferc.core.files import regular_file, write_atomically
 
 
-def read_numbers(path: Path) -> list[dict[str, float]]:
-    """Read a CSV whose cells are all numbers, such as history.csv, a dictionary per row."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+def read_numbers(path: Path, needed: Iterable[str] = ()) -> list[dict[str, float]]:
+    """Read a CSV whose cells are all numbers, such as history.csv, a dictionary per row.
+
+    Raises:
+        InputError: there is none, it has no row, lacks a column that is needed, or a cell is no finite number.
+    """
+    rows: list[dict[str, float]] = []
+    try:
+        with open(regular_file(path), newline="", encoding="utf-8") as file:
+            header, *lines = csv.reader(file, strict=True)
+        if missing := set(needed) - set(header):
+            raise ValueError(f"no column {', '.join(sorted(missing))}")
+        if len(set(header)) < len(header):
+            raise ValueError("two columns have the same name")
+        for line in lines:
+            rows.append({name: float(cell) for name, cell in zip(header, line, strict=True)})
+            if not all(map(math.isfinite, rows[-1].values())):
+                raise ValueError("a cell is no finite number")
+        if not rows:
+            raise ValueError("no row")
+    except (ValueError, csv.Error) as error:
+        if isinstance(error, InputError):
+            raise
+        where = f"{path}, row {len(rows) or 1}" if rows else path
+        raise InputError(f"{where}: no table of numbers: {brief(str(error))[1:-1]}. Make its run again.") from None
+    return rows
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

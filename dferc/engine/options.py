@@ -15,7 +15,7 @@ def engine_options(command: Callable) -> Callable:
     """
     return click.option(
         "--workers",
-        type=click.IntRange(min=0),
+        type=click.IntRange(0, 4096),
         envvar="DFERC_WORKERS",
         help="Processes; 0 = this one.  [default: all CPUs]",
     )(network_options(command))

@@ -3,9 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from rich.markup import escape
-
-from dferc.core.console import console
+from dferc.core.console import console, print_note
 from dferc.core.device import choose_device
 from dferc.core.files import verify_writable
 from dferc.engine import Workers
@@ -30,7 +28,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     metrics, wanted = {}, sweep.variants
     for variant in wanted:
         if reason := why_absent(corpus, variant):
-            console.print(f"[bold yellow]note:[/] {escape(reason)}: skipped, and shown as absent in tables.")
+            print_note(f"{reason}: skipped, and shown as absent in tables.")
             mark_absent(sweep.train_folder(variant), reason)
             if score:
                 metrics[variant] = write_absence(sweep.folder / variant, corpus, reason)
@@ -69,7 +67,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
         more = f"differences, intervals and tests: dferc table --corpus {sweep.corpus}"
         console.print(f"in {sweep.folder}; {more}", markup=False)
     for note in left_out:
-        console.print(f"[bold yellow]note:[/] {escape(note)}")
+        print_note(note)
     for sentence in zeros:
-        console.print(f"[bold red]F1 = 0:[/] {escape(sentence)}")
+        print_note(sentence, "F1 = 0:", "bold red")
     refuse_failures(failures, len(sweep.variants) * len(sweep.seeds))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dferc.core.device import cpu_threads
+from dferc.core.errors import InputError
 from dferc.core.metrics import Scores, score_labels
 from dferc.store.rows import CachedCorpus
 from dferc.training.checkpoint import Checkpoint, load_checkpoint, verify_corpus
@@ -66,7 +67,13 @@ def predict(checkpoint: Checkpoint, corpus: CachedCorpus, split: str, device: to
         outputs = checkpoint.model(batch.features, batch.present_MN, batch.layout)
         of_model = (outputs.contribution_MN.T, outputs.context_weight_N, outputs.agreement_N)
         batches.append((batch.rows_N, outputs.logits_NC.softmax(dim=1), *of_model))
-    return Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True)))
+    predictions = Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True)))
+    if not np.isfinite(predictions.probabilities_NC).all():
+        raise InputError(
+            f"{checkpoint.folder} predicts values that are no numbers on the {split} split: its weights or these "
+            "features are far too large. Train again, or extract the features again."
+        )
+    return predictions
 
 
 def score_predictions(corpus: CachedCorpus, predictions: dict[str, Predictions]) -> dict[str, Scores]:

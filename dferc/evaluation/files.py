@@ -5,9 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rich.markup import escape
-
-from dferc.core.console import console, print_table, warn_of_simulation
+from dferc.core.console import console, print_note, print_table, warn_of_simulation
 from dferc.core.files import write_atomically
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
@@ -127,12 +125,12 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
     warn_of_simulation(simulations(evaluations[0].record))
     for split in SCORED:
         if split not in splits:
-            console.print(f"[bold yellow]note:[/] the {split} split has no labelled utterance: no scores for it.")
+            print_note(f"the {split} split has no labelled utterance: no scores for it.")
     for evaluation in evaluations:
         if not evaluation.record["finished"]:
-            console.print(f"[bold yellow]note:[/] {escape(str(evaluation.folder))} is of an interrupted training.")
+            print_note(f"{evaluation.folder} is of an interrupted training.")
     for sentence in zero_f1(evaluations):
-        console.print(f"[bold red]F1 = 0:[/] {escape(sentence)}")
+        print_note(sentence, "F1 = 0:", "bold red")
 
 
 def show_scores(

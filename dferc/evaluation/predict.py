@@ -10,7 +10,7 @@ that the corpus lacks is absent, as it may be in any utterance. N utterances, M 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ import torch
 
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError, did_you_mean
-from dferc.core.files import write_atomically
+from dferc.core.files import refuse_device, write_atomically
 from dferc.core.metrics import Scores, score_labels
 from dferc.core.records import differences
 from dferc.core.tables import write_csv
@@ -77,6 +77,20 @@ class PredictionTable:
         document = {name: getattr(self, name) for name in names}
         text = json.dumps(document, indent=1, ensure_ascii=False, default=lambda number: number.item()) + "\n"
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def writer_of(path: str | Path) -> Callable[[PredictionTable, str | Path], None]:
+    """Return the writer of a table for the suffix of a file.
+
+    Raises:
+        InputError: there is none, or the path is no place for a file.
+    """
+    refuse_device(path)
+    writers = {".csv": PredictionTable.to_csv, ".json": PredictionTable.to_json}
+    writer = writers.get(Path(path).suffix.lower())
+    if writer is None:
+        raise InputError(f"{path}: expected a name that ends in {' or '.join(writers)}, which chooses the format.")
+    return writer
 
 
 class Predictor(NamedTuple):

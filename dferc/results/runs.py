@@ -4,7 +4,6 @@ S seeds, T utterances of a split in the corpus' order, C classes, M modalities o
 """
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,14 +11,67 @@ from pathlib import Path
 
 import numpy as np
 
-from dferc.core.errors import InputError, did_you_mean
+from dferc.core.errors import InputError, brief, did_you_mean
+from dferc.core.files import regular_file
 from dferc.core.metrics import Scores
+from dferc.core.records import Count, Names, Score, StoredRecord, Text, read_record
 from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
 from dferc.store.card import simulated_modalities, simulations
 from dferc.store.vocabulary import MODALITIES
+from dferc.training.checkpoint import AGAIN, TrainedFeatures
 
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
+
+
+class SplitScores(StoredRecord):
+    """Scores of a split in metrics.json."""
+
+    weighted_f1: Score
+    macro_f1: Score
+    accuracy: Score
+    f1: dict[str, Score]
+
+
+class RunMetrics(StoredRecord):
+    """Schema of metrics.json; a split without labels has no scores, and neither has a run that is absent."""
+
+    card: Text
+    protocol: str
+    seeds: Count
+    absent: Text | None = None
+    validation: SplitScores | None = None
+    test: SplitScores | None = None
+
+
+class SplitCounts(StoredRecord):
+    """Counts of a split in protocol.json."""
+
+    dialogues: Count
+    utterances: Count
+    labelled: Count
+    most_speakers: Count
+    classes: dict[str, Count]
+
+
+class CardSplits(StoredRecord):
+    """Counts of the three splits in protocol.json."""
+
+    train: SplitCounts
+    validation: SplitCounts
+    test: SplitCounts
+
+
+class ProtocolRecord(StoredRecord):
+    """Schema of evaluate/protocol.json, the protocol card."""
+
+    card: Text
+    corpus: Text
+    protocol: str
+    classes: Names
+    splits: CardSplits
+
+
 ROW_COLUMNS = ("utterance_id_T", "dialogue_id_T", "speaker_T", "actual_T")
 SEED_COLUMNS = ("predicted_ST", "probability_STC", "contribution_STM", "context_weight_ST", "agreement_ST")
 
@@ -108,7 +160,7 @@ class FinishedRun:
 def choose_split(folder: Path) -> str:
     """Return the split to compare a run on by default: test, or validation where no test utterance has a label."""
     path = folder / "evaluate/protocol.json"
-    if not path.exists() or _read_json(path, folder, "splits")["splits"]["test"]["labelled"]:
+    if not path.exists() or _read_json(path, folder, ProtocolRecord)["splits"]["test"]["labelled"]:
         return "test"  # of a card that is missing, too: reading the run reports that
     return "validation"
 
@@ -119,8 +171,8 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     Raises:
         InputError: a file is missing, damaged or from another evaluation than the others, or the split has no label.
     """
-    metrics = _read_json(folder / "metrics.json", folder, "card", "seeds")
-    card = _read_json(folder / "evaluate/protocol.json", folder, "card", "protocol", "classes", "splits")
+    metrics = _read_json(folder / "metrics.json", folder, RunMetrics)
+    card = _read_json(folder / "evaluate/protocol.json", folder, ProtocolRecord)
     path = folder / "evaluate/predictions.csv"
     if metrics["card"] != card["card"]:
         cards = f"metrics.json is of protocol card {metrics['card']}, evaluate/protocol.json of {card['card']}"
@@ -146,6 +198,8 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     changes = (run.dialogue_id_T[1:] != run.dialogue_id_T[:-1]).sum()
     if changes + 1 != len(set(run.dialogue_id_T)):
         raise _fault(folder, f"{path}: the utterances of a dialogue are not contiguous")
+    if metrics.get(split) is None:
+        raise _fault(folder, f"{folder / 'metrics.json'} has no scores of the {split} split")
     kept, computed = metrics[split]["weighted_f1"], run.scores.weighted_f1.mean()
     if abs(kept - computed) > ROUNDING:
         scores = f"metrics.json has weighted F1 {kept} on {split}, its predictions give {computed:.6f}"
@@ -155,23 +209,20 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
 
 def _fault(folder: Path, fault: str) -> InputError:
     """Return the error of a run that has to be scored again."""
-    return InputError(f"{fault}. Score it again: `dferc evaluate` or `dferc baselines` for {folder.name}.")
+    return InputError(f"{fault}. {_again(folder)}")
 
 
-def _read_json(path: Path, folder: Path, *keys: str) -> dict:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+def _again(folder: Path) -> str:
+    return f"Score it again: `dferc evaluate` or `dferc baselines` for {folder.name}."
+
+
+def _read_json(path: Path, folder: Path, schema: type[StoredRecord]) -> dict:
+    if not path.exists():
         fault = f"{path} is missing: {folder} is no finished run"
         if below := sorted(str(metrics.parent) for metrics in folder.glob("**/metrics.json")):
-            raise InputError(f"{fault}. Runs below it: {', '.join(below)}.") from error
-        raise _fault(folder, fault) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _fault(folder, f"{path} is no readable JSON ({error})") from error
-    missing = [key for key in keys if not isinstance(values, dict) or key not in values]
-    if missing:
-        raise _fault(folder, f"{path} lacks {', '.join(missing)}: it is of another version or tool")
-    return values
+            raise InputError(f"{fault}. Runs below it: {', '.join(below)}.")
+        raise _fault(folder, fault)
+    return read_record(path, schema, _again(folder))
 
 
 def _read_predictions(
@@ -182,7 +233,7 @@ def _read_predictions(
         raise _fault(folder, f"{path} is missing: {folder} is half-written")
     number = {emotion: index for index, emotion in enumerate(classes)}
     by_seed: dict[int, dict[str, dict]] = {}
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(regular_file(path), newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file, strict=True)
         try:
             header = reader.fieldnames or ()
@@ -197,20 +248,32 @@ def _read_predictions(
             missing = needed.union(*vectors.values()) - set(header)
             if missing:
                 raise InputError(f"no column {', '.join(sorted(missing))}")
+            if len(set(header)) < len(header):
+                raise InputError("two columns have the same name")
             for cells in reader:
+                if None in cells:
+                    raise InputError("more cells than columns")
                 if cells["split"] != split:
                     continue
                 row: dict = {name: cells[column] for name, column in texts.items()}
                 row["actual_T"] = number[cells["emotion"]] if cells["emotion"] else -1
                 row["predicted_ST"] = number[cells["predicted"]]
                 row |= {name: float(cells[column]) for name, column in floats.items()}
-                row |= {name: [float(cells[column]) for column in columns] for name, columns in vectors.items()}
+                row |= {name: [_share(cells[column]) for column in columns] for name, columns in vectors.items()}
                 if by_seed.setdefault(int(cells["seed"]), {}).setdefault(cells["utterance_id"], row) is not row:
                     raise InputError(f"{cells['utterance_id']} is there twice for seed {cells['seed']}")
         except (KeyError, TypeError, ValueError, csv.Error) as error:
             fault = str(error) if isinstance(error, InputError) else f"no row of predictions ({error!r})"
             raise _fault(folder, f"{path}, line {reader.line_num}: {fault}") from error
     return modalities, dict(sorted(by_seed.items()))
+
+
+def _share(cell: str) -> float:
+    """Return a probability or a contribution; of a contribution, 0 stands for an absent modality."""
+    share = float(cell)
+    if not 0 <= share <= 1 + ROUNDING:
+        raise InputError(f"{brief(cell)} is no share between 0 and 1")
+    return share
 
 
 def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str, FinishedRun], list[str]]:
@@ -251,7 +314,7 @@ def read_metrics(folder: Path) -> tuple[dict[str, dict], list[str]]:
     metrics, notes = {}, []
     for name in _run_names(folder):
         try:
-            metrics[name] = _read_json(folder / name / "metrics.json", folder / name, "card", "seeds")
+            metrics[name] = _read_json(folder / name / "metrics.json", folder / name, RunMetrics)
         except InputError as error:
             notes.append(f"{name} is left out: {error}")
     return metrics, notes
@@ -311,5 +374,5 @@ def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     features = {}
     for run in runs.values():
         for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
-            features |= json.loads(path.read_text(encoding="utf-8")).get("features", {})
+            features |= read_record(path, TrainedFeatures, AGAIN)["features"]
     yield from simulated_modalities(features)

@@ -14,10 +14,14 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, Tag, ValidationError, create_model
 from ruamel.yaml import YAMLError
 
-from dferc.core.errors import InputError, did_you_mean
-from dferc.core.yaml import read_yaml
+from dferc.core.errors import InputError, brief, did_you_mean
+from dferc.core.files import regular_file
 from dferc.settings.sections import DEFAULT_ABLATION, DEFAULTS, Ablate, Train
 from dferc.settings.types import CorpusName, Name, Section, Unique
+from dferc.settings.yaml import MOST_CHARACTERS, read_yaml
+
+MOST_FAULTS = 20
+"""Faults of a file that a message lists; the others are counted."""
 
 PARAMS = Path("params.yaml")
 
@@ -100,14 +104,15 @@ def load_params(
 
 
 def _read(path: Path) -> dict:
+    if not path.exists():
+        raise InputError(f"{path}: no such params file. Run from the repository root, or use --params.")
     try:
-        raw = read_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such params file. Run from the repository root, or use --params.") from None
+        with open(regular_file(path), encoding="utf-8") as file:
+            raw = read_yaml(file.read(MOST_CHARACTERS + 1))
     except (YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)  # not the whole error, which has advice for programmers
         where = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}" if mark else str(error)
-        raise InputError(f"{path} is not readable YAML: {where}") from None
+        raise InputError(f"{path} is not readable YAML: {where}. Correct it, or use --params.") from None
     if not isinstance(raw, dict):
         found = type(raw).__name__
         raise InputError(f"{path}: expected sections (corpora, ablate, one block per corpus), found {found}.")
@@ -146,7 +151,7 @@ def _apply_overrides(raw: dict, overrides: Iterable[str], corpus: str | None, se
             try:
                 value = read_yaml(text)
             except YAMLError:
-                faults.append(f"--set {override}: {text!r} is not a YAML value")
+                faults.append(f"--set {override}: {brief(text)} is not a YAML value")
                 continue
             # A section shared by `<<: *section` or `*section` is one object; the override is for this corpus alone.
             raw[corpus] = block | {section: block[section] | {key: value}}
@@ -159,10 +164,16 @@ def _list_faults(path: Path, faults: list[str], overridden: list[str]) -> str:
     of_set = [fault for fault in faults if fault.startswith(starts)]
     of_file = [fault for fault in faults if fault not in of_set]
     return "\n".join(
-        f"{source}: {len(listed)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in listed)
+        f"{source}: {len(listed)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in _first(listed))
         for source, listed in ((path, of_file), ("--set", of_set))
         if listed
     )
+
+
+def _first(faults: list[str]) -> list[str]:
+    """Return the faults that a message lists, the last line for the rest."""
+    more = len(faults) - MOST_FAULTS
+    return faults if more <= 0 else [*faults[:MOST_FAULTS], f"and {more:,} more"]
 
 
 def _explain_all(errors: Iterable[Mapping], model: type[Section]) -> list[str]:
@@ -171,7 +182,7 @@ def _explain_all(errors: Iterable[Mapping], model: type[Section]) -> list[str]:
     def fault(error: Mapping, location: tuple) -> tuple:
         # The input of a missing key is the whole section, which a block may have changed elsewhere.
         location = tuple(part for part in location if not _is_tag(part))  # a block may have another adapter
-        return location, error["type"], "" if error["type"] == "missing" else repr(error["input"])
+        return location, error["type"], "" if error["type"] == "missing" else brief(error["input"])
 
     errors = list(errors)
     of_sections = {fault(error, error["loc"]) for error in errors}
@@ -195,7 +206,7 @@ def _explain(fault: Mapping, model: type[Section]) -> str:
         expected = fault["ctx"]["expected"].replace(" or ", ",").split(",")
         hint = did_you_mean(received, [option.strip("' ") for option in expected])
     message = fault["msg"][:1].lower() + fault["msg"][1:]
-    return f"{path}: got {received!r} ({type(received).__name__}); {message}{hint}"
+    return f"{path}: got {brief(received)} ({type(received).__name__}); {message}{hint}"
 
 
 def _known_keys(model: type[Section], location: tuple) -> list[str]:

@@ -5,7 +5,18 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from dferc.settings.types import Count, FromList, NonNegative, Positive, PositiveFloat, Precision, Rate, Section, Unique
+from dferc.settings.types import (
+    Count,
+    FromList,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    Precision,
+    Rate,
+    Section,
+    Threads,
+    Unique,
+)
 
 Pair = Annotated[tuple[Rate, Rate], FromList]
 ClassWeights = Annotated[
@@ -49,7 +60,7 @@ class Train(Section):
     batch_dialogues: Positive
     epochs: Positive
     patience: Positive
-    threads: Positive
+    threads: Threads
     precision: Precision
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rich.markup import escape
+from rich.text import Text
 
 from dferc.core.console import console, print_table
 from dferc.store.card import protocol_card
@@ -40,10 +40,8 @@ def inspect_corpus(corpus: CachedCorpus) -> dict:
 
 def show_inspection(inspection: dict) -> None:
     """Print what `inspect_folder` returned, for people."""
-    console.print(
-        f"{escape(inspection['folder'])}: corpus [bold]{inspection['corpus']}[/], rows {inspection['rows_hash']}"
-    )
-    console.print(f"protocol card [bold]{inspection['card']}[/]: {escape(inspection['protocol'])}")
+    console.print(f"{inspection['folder']}: corpus {inspection['corpus']}, rows {inspection['rows_hash']}")
+    console.print(f"protocol card {inspection['card']}: {inspection['protocol']}")
     splits = inspection["splits"]
     names = ("dialogues", "utterances", "labelled")
     rows = [[name, *(str(split[name]) for split in splits.values())] for name in names]
@@ -65,7 +63,7 @@ def show_inspection(inspection: dict) -> None:
     console.print("leaks looked for:")
     for check in inspection["checks"]:
         colour = {"none": "green", "found": "bold red"}.get(check["verdict"], "yellow")
-        console.print(f"  {check['leak']}: [{colour}]{check['verdict']}[/] ({escape(check['detail'])})")
+        console.print(f"  {check['leak']}:", Text(check["verdict"], style=colour), f"({check['detail']})")
         for example in check["examples"]:
             console.print(f"    {example}", markup=False)
     for modality, about in inspection["modalities"].items():

@@ -9,19 +9,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import BeforeValidator, Field, model_validator
 from safetensors.torch import save
 
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
-from dferc.core.records import differences
+from dferc.core.records import Count, Finite, Names, StoredRecord, Text, check_record, differences, read_record
+from dferc.core.weights import open_weights, read_weights
 from dferc.model.dferc import build_model
 from dferc.model.variants import get_variant
-from dferc.settings.sections import Train, complete_settings
+from dferc.settings.sections import Train, VariantName, complete_settings
+from dferc.settings.types import LARGEST
 from dferc.store.card import card_hash
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES
@@ -31,6 +32,45 @@ SCHEMA = 3
 """Version of the checkpoint's layout; raised when old files could be misread."""
 
 WEIGHTS, RECORD, HISTORY = "model.safetensors", "settings.json", "history.csv"
+
+
+AGAIN = "Was it written by another version of dferc, or changed? Train again."
+
+
+class TrainedFeatures(StoredRecord):
+    """Part of a training's record: identities of its features."""
+
+    features: dict[Literal[MODALITIES], dict[str, Any]]
+
+
+def _complete(settings: Any) -> Any:
+    """Add settings that an older version did not have yet."""
+    return complete_settings(settings) if isinstance(settings, Mapping) else settings
+
+
+class TrainingRecord(TrainedFeatures):
+    """Schema of the record of a training: in the metadata of the weights, and in settings.json."""
+
+    schema_: Literal[SCHEMA] = Field(alias="schema")
+    corpus: Text
+    protocol: str
+    classes: Names
+    rows_hash: Text
+    card: Text
+    widths: Annotated[dict[Literal[MODALITIES], Annotated[int, Field(ge=1, le=LARGEST)]], Field(min_length=1)]
+    variant: VariantName
+    settings: Annotated[Train, BeforeValidator(_complete)]
+    seed: Count
+    best_epoch: Count
+    epochs: Count
+    finished: bool
+    scores: dict[str, Finite]
+
+    @model_validator(mode="after")
+    def _describe_each_modality(self) -> Self:
+        if self.features.keys() != self.widths.keys():
+            raise ValueError(f"have the same modalities in features and widths: {', '.join(self.widths)}")
+        return self
 
 
 class Checkpoint(NamedTuple):
@@ -84,10 +124,8 @@ def holds_run(folder: Path, key: str) -> bool:
         key: `dferc.training.resume.run_key` of the run; settings.json has it as `run`.
     """
     try:
-        settings = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            record = json.loads((file.metadata() or {}).get("dferc", "{}"))
-    except (OSError, ValueError, SafetensorError):
+        settings, record = read_training_record(folder / RECORD), record_of_weights(folder)
+    except (OSError, InputError):  # damaged: the run is trained again
         return False
     # A kill between the two files leaves records that differ.
     whole = record.items() <= settings.items() and (folder / HISTORY).exists()
@@ -101,69 +139,54 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
         InputError: missing, truncated, of another schema, or its weights are not of the model its record describes.
     """
     path = folder / WEIGHTS
-    record, tensors = _read(path, device)
-    try:
-        settings = Train.model_validate(record["settings"])
+    if not path.exists():
+        raise InputError(f"{path} is missing. Train it: `dferc train` with this corpus, variant and seed.")
+    with open_weights(path, AGAIN) as file:
+        record = _record_of(file, path)
         variant = replace(get_variant(record["variant"]), modalities=modalities_of(record))
+        settings = Train.model_validate(record["settings"])
         with torch.device("meta"):  # no weights are drawn: the caller's random state stays as it is
             model = build_model(settings, variant, record["widths"], len(record["classes"]))
-        normalisation = Normalisation.from_state(_under("normalisation.", tensors))
-    except (InputError, KeyError, ValidationError) as error:
-        raise _misfit(path, _explain(error)) from error
-    weights = _under("model.", tensors)
-    shapes = ({name: tuple(value.shape) for name, value in each.items()} for each in (weights, model.state_dict()))
-    differ = [
-        f"{name} is {'missing' if found is None else found}, expected {'none' if expected is None else expected}"
-        for name, found, expected in differences(*shapes)
-    ]
-    if differ:
-        more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
-        raise _misfit(path, "; ".join(differ[:3]) + more)
-    model.load_state_dict(weights, assign=True)
+            statistics = {modality: torch.empty(width) for modality, width in record["widths"].items()}
+            expected = {f"model.{name}": value for name, value in model.state_dict().items()}
+            for name, value in Normalisation(statistics, statistics).state().items():
+                expected[f"normalisation.{name}"] = value
+        tensors = read_weights(file, expected, path, AGAIN)
+    normalisation = Normalisation.from_state(_under("normalisation.", tensors))
+    flat = [modality for modality, scale_D in normalisation.scale.items() if not (scale_D > 0).all()]
+    if flat:
+        raise InputError(f"{path}: the scales of {', '.join(flat)} are not all above 0. {AGAIN}")
+    model.load_state_dict(_under("model.", tensors), assign=True)
     return Checkpoint(folder, model.to(device).eval(), normalisation, record)
 
 
-def _misfit(path: Path, fault: str) -> InputError:
-    return InputError(
-        f"{path}: its weights do not fit the model its record describes: {fault}. "
-        "Was it written by another version of dferc? Train again."
-    )
+def read_training_record(path: Path) -> dict:
+    """Read settings.json, with defaults for settings that an older version did not have yet.
+
+    Raises:
+        InputError: it is missing, or does not fit the schema.
+    """
+    return _completed(read_record(path, TrainingRecord, AGAIN))
 
 
-def _explain(error: Exception) -> str:
-    """Describe a fault of a record in one line."""
-    if isinstance(error, KeyError):
-        return f"the record has no {error}"
-    if isinstance(error, ValidationError):
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}" for fault in error.errors()]
-        return "settings: " + "; ".join(faults)
-    return str(error)
+def _completed(record: dict) -> dict:
+    return record | {"settings": complete_settings(record["settings"])}
 
 
-def _read(path: Path, device: torch.device, weights: bool = True) -> tuple[dict, dict[str, torch.Tensor]]:
-    if not path.exists():
-        raise InputError(f"{path} is missing. Train it: `dferc train` with this corpus, variant and seed.")
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            record = json.loads((file.metadata() or {}).get("dferc", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if weights else {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a readable checkpoint (truncated?): {error}. Train again.") from error
-    found = record.get("schema") if isinstance(record, dict) else None
-    if found != SCHEMA:
-        raise InputError(f"{path}: expected a checkpoint of schema {SCHEMA}, found schema {found}. Train again.")
-    if isinstance(record.get("settings"), dict):  # an older version may have had fewer
-        record["settings"] = complete_settings(record["settings"])
-    return record, tensors
+def _record_of(file: Any, path: Path) -> dict:
+    """Return the record in the metadata of an open file of weights."""
+    text = (file.metadata() or {}).get("dferc", "null")
+    return _completed(check_record(text.encode("utf-8"), TrainingRecord, f"{path}, its record", AGAIN))
 
 
-def read_record(folder: Path) -> dict:
+def record_of_weights(folder: Path) -> dict:
     """Read the record of a checkpoint without its weights.
 
     Raises:
         InputError: the checkpoint is missing, truncated or of another schema.
     """
-    return _read(folder / WEIGHTS, torch.device("cpu"), weights=False)[0]
+    with open_weights(folder / WEIGHTS, AGAIN) as file:
+        return _record_of(file, folder / WEIGHTS)
 
 
 def modalities_of(record: Mapping) -> tuple[str, ...]:

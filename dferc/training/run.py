@@ -6,7 +6,6 @@ threads, and rounding depends on nothing else. On CUDA, sums of parallel threads
 """
 
 import contextlib
-import json
 import math
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,8 +20,8 @@ from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
 from dferc.core.sources import code_hash
 from dferc.core.tables import write_csv
-from dferc.settings.sections import Train, complete_settings
-from dferc.training.checkpoint import HISTORY, RECORD, holds_run, save_checkpoint
+from dferc.settings.sections import Train
+from dferc.training.checkpoint import HISTORY, RECORD, holds_run, read_training_record, save_checkpoint
 from dferc.training.learner import DialogueLearner, Objective, Track, dferc_objective
 from dferc.training.loop import fit
 from dferc.training.optimiser import make_machinery
@@ -176,8 +175,8 @@ def refuse_other_settings(folder: Path, settings: Train) -> None:
     expected = settings.model_dump(mode="json")
     for path in sorted(folder.glob(f"seed-*/{RECORD}")):
         try:
-            found = complete_settings(json.loads(path.read_text(encoding="utf-8"))["settings"])
-        except (ValueError, KeyError, TypeError):  # damaged: the run is trained again
+            found = read_training_record(path)["settings"]
+        except InputError:  # damaged: the run is trained again
             continue
         differ = sorted(key for key in expected if found.get(key) != expected[key])
         if differ:

@@ -9,7 +9,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 from dferc.core.records import differences
 from dferc.core.tables import read_numbers, write_csv
-from dferc.training.checkpoint import HISTORY, Checkpoint, read_record
+from dferc.training.checkpoint import HISTORY, Checkpoint, record_of_weights
 
 CURVES = ("train_loss", "validation_loss", "train_weighted_f1", "validation_weighted_f1")
 _PREFIX = "seed-"
@@ -66,7 +66,7 @@ def finish_run(folder: Path, about: Mapping) -> tuple[list[Path], list[str]]:
     folders, notes = [], []
     for path in find_checkpoints(folder):
         try:
-            record = read_record(path)
+            record = record_of_weights(path)
         except InputError as error:
             notes.append(f"{path.name} is left out: {error}")
             continue
@@ -106,7 +106,7 @@ def verify_seeds(checkpoints: Sequence[Checkpoint]) -> None:
 
 def write_curves(path: Path, histories: Sequence[Path]) -> None:
     """Write the mean of several history.csv per epoch; a seed that stopped early counts up to its last epoch."""
-    read = [read_numbers(history) for history in histories]
+    read = [read_numbers(history, CURVES) for history in histories]
     rows = []
     for epoch in range(1, max(map(len, read)) + 1):
         reached = [history[epoch - 1] for history in read if len(history) >= epoch]

@@ -211,7 +211,7 @@ class RunWorker:
             return Outcome(error=str(error))
         except Exception:  # whatever it is, the other runs go on; the command reports it at the end, and fails
             return Outcome(error=f"a fault of the program, please report it:\n{traceback.format_exc().rstrip()}")
-        history = read_numbers(folder / HISTORY)
+        history = read_numbers(folder / HISTORY, ("validation_weighted_f1",))
         score = max(row["validation_weighted_f1"] for row in history)
         return Outcome(len(history), score, was_finished=status.values["first"] is None)
 

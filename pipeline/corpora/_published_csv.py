@@ -10,8 +10,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from rich.table import Table
+from rich.text import Text
 
-from dferc.core.console import console
+from dferc.core.console import console, print_note
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.core.problems import Problem
@@ -184,9 +185,8 @@ def compare_counts(
     table = Table("", *counts, title=f"{corpus} (where they differ: found / published)")
     for name in counts["train"]:  # counts that nobody published are not compared
         pairs = [(of_split[name], published[split].get(name, of_split[name])) for split, of_split in counts.items()]
-        table.add_row(
-            name, *(str(count) if count == known else f"[bold red]{count} / {known}[/]" for count, known in pairs)
-        )
+        cells = (str(count) if count == known else Text(f"{count} / {known}", "bold red") for count, known in pairs)
+        table.add_row(name, *cells)
     for name, cells in further.items():
         table.add_row(name, *map(str, cells))
     console.print(table)
@@ -199,6 +199,6 @@ def compare_counts(
     ]
     if not problems:
         return "published splits", []
-    console.print(f"[bold yellow]note:[/] not the published {corpus}'s counts: scores are not comparable with papers.")
+    print_note(f"not the published {corpus}'s counts: scores are not comparable with papers.")
     sizes = ", ".join(f"{split} {of_split['utterances']}" for split, of_split in counts.items())
     return f"own selection ({sizes} utterances)", problems

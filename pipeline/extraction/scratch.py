@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dferc.core.console import console
+from dferc.core.console import print_note
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from pipeline.extraction.records import Record
@@ -120,9 +120,9 @@ class Scratch(contextlib.AbstractContextManager):
             self.path.replace(aside)
             for suffix in ("-wal", "-shm"):  # they belong to the damaged file
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-            console.print(
-                f"[bold yellow]note:[/] the scratch cache {self.path} is damaged ({error}); moved to {aside.name}, and "
-                "a new one started. Finished work that was in it is computed again."
+            print_note(
+                f"the scratch cache {self.path} is damaged ({error}); moved to {aside.name}, and a new one started. "
+                "Finished work that was in it is computed again."
             )
             self._open()
             return action()

@@ -11,19 +11,22 @@ B faces, S side of a face in pixels, 342 features, 8 classes.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import AfterValidator, Field
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import DenseNet
 
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
+from dferc.core.records import StoredRecord, read_record
+from dferc.core.weights import open_weights, read_weights
+from dferc.settings.types import FaceSide
 
 WEIGHTS = "face.safetensors"  # name of the weights in the folder of train_face, beside face.json
 FERPLUS, NONE = "ferplus", "none"  # values of `train_face.source` that are no paths
@@ -32,6 +35,32 @@ WIDTH = 342  # pooled values per face: the visual feature
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """Emotions of FER+, in the order of its columns and of the logits."""
+
+
+AGAIN = "Train the face model again (`python -m pipeline.train_face`), or give another checkpoint."
+
+
+def _verify_classes(classes: list[str]) -> list[str]:
+    if classes != list(CLASSES):
+        raise ValueError(f"be {', '.join(CLASSES)}")
+    return classes
+
+
+class FaceDescription(StoredRecord):
+    """Schema of face.json: whether there is a network, and why not."""
+
+    trained: bool = False
+    source: str = ""
+    reason: str = ""
+
+
+class FaceRecord(FaceDescription):
+    """Schema of face.json beside the weights of a network."""
+
+    schema_: Literal[SCHEMA] = Field(alias="schema")
+    width: Literal[WIDTH]
+    classes: Annotated[list[str], AfterValidator(_verify_classes)]
+    image_size: FaceSide
 
 
 class FaceOutput(NamedTuple):
@@ -93,28 +122,14 @@ def save_face_net(path: str | Path, net: FaceNet, facts: Mapping[str, object]) -
 def load_face_net(path: str | Path) -> FaceNet:
     """Load a checkpoint for inference (eval mode, CPU)."""
     path = Path(path)
-    described = read_json(description_path(path))
-    expected = {"schema": SCHEMA, "width": WIDTH, "classes": list(CLASSES)}
-    for key, value in expected.items():
-        if described.get(key) != value:
-            raise InputError(
-                f"{description_path(path)}: {key} is {described.get(key)!r}, expected {value!r}. Train the face model "
-                "again (`python -m pipeline.train_face`), or give another checkpoint."
-            )
-    size = described.get("image_size")
-    if not isinstance(size, int) or size < 4:
-        raise InputError(f"{description_path(path)}: image_size is {size!r}, expected the side of a face in pixels.")
-    net = FaceNet(image_size=size)
+    described = read_json(description_path(path), FaceRecord)
     if not path.exists():
         raise InputError(f"{path} is missing; only its description {description_path(path).name} is there.")
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path} is not a readable safetensors file (truncated?): {error}") from None
-    if faults := _compare(net.state_dict(), weights):
-        raise InputError(
-            f"{path} is not a checkpoint of this network: {len(faults)} fault(s), first: {'; '.join(faults[:3])}."
-        )
+    net = FaceNet(image_size=described["image_size"])
+    with open_weights(path, AGAIN) as file:
+        weights = read_weights(file, net.state_dict(), path, AGAIN)
+    if not (weights["std"] > 0 and all((value >= 0).all() for name, value in weights.items() if "running_var" in name)):
+        raise InputError(f"{path}: a standard deviation or a variance of it is not positive. {AGAIN}")
     net.load_state_dict(weights)
     return net.eval().to(memory_format=torch.channels_last)
 
@@ -125,30 +140,12 @@ def write_json(path: str | Path, content: Mapping[str, object]) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: str | Path) -> dict:
-    """Read a JSON file that holds one object; raise InputError if it is missing, not JSON or no object."""
+def read_json(path: str | Path, schema: type[StoredRecord] = StoredRecord) -> dict:
+    """Read a JSON file that holds one object; raise InputError if it is missing, not JSON or does not fit."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} is missing. A face model is a .safetensors file and a .json beside it (train_face).")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not readable JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected an object, found {type(content).__name__}.")
-    return content
-
-
-def _compare(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
-    """Describe each tensor that stops `weights` from being loaded in place of `expected`."""
-    faults = [f"{name} is missing" for name in expected if name not in weights]
-    faults += [f"{name} is not known here" for name in weights if name not in expected]
-    for name in expected.keys() & weights.keys():
-        if expected[name].shape != weights[name].shape:
-            faults.append(f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(expected[name].shape)}")
-        elif weights[name].is_floating_point() and not weights[name].isfinite().all():
-            faults.append(f"{name} has values that are not finite")
-    return sorted(faults)
+    return read_record(path, schema, AGAIN)
 
 
 def find_weights(source: Path) -> Path:

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from dferc.core.errors import InputError
 from dferc.core.sources import find_source
-from dferc.core.yaml import read_yaml
 from dferc.settings.document import Params
+from dferc.settings.yaml import read_yaml
 from pipeline.settings import StageSettings, load_settings
 from tests.helpers.common import REPOSITORY
 
@@ -278,7 +278,7 @@ def test_dvc_reads_the_same_values():
     ("text", "message"),
     [
         ("a: [1\nb: 2\n", "is not readable YAML: line 2, column 2: expected ',' or ']', but got ':'"),
-        ("a: 1\na: 2\n", "is not readable YAML: line 2, column 1: found duplicate key"),
+        ("a: 1\na: 2\n", "is not readable YAML: line 2, column 1: duplicate key 'a', which is in line 1 too"),
         ("a: *nowhere\n", "is not readable YAML: line 1, column 4: found undefined alias"),
         ("- 1\n", "expected sections (corpora, ablate, one block per corpus), found list"),
         ("", "found NoneType"),

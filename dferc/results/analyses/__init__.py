@@ -9,7 +9,7 @@ over the seeds: each seed is scored on its own, then mean and standard deviation
 `std` is null for one seed, `mean` as well where no seed has an utterance there. `seeds` counts those that have; `n` is
 the number of utterances behind one seed's value (a mean where the model itself decides which utterances these are).
 
-    schema, corpus, split, card, protocol
+    schema, corpus, split, card, protocol; digest, which tells a file that was changed
     simulated     [sentence]: simulated parts of corpus and features; empty = nothing is declared as simulated
     classes       [name], modalities [name of those that any run uses]
     utterances, labelled, dialogue_count: of the split; support {class: labelled utterances}

@@ -1,19 +1,42 @@
 """The document of all analyses, reports/<corpus>/analyses.json: writing and reading."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
+from dferc.core.records import StoredRecord, Text, read_record
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of analyses.json; raised when a reader of an older one could misread it."""
+
+
+class AnalysesRecord(StoredRecord):
+    """Schema of the head of analyses.json; the digest vouches for all that is below it."""
+
+    schema_: Literal[SCHEMA] = Field(alias="schema")
+    card: Text
+    split: Text
+    digest: Text
+
+
+def _dump(analyses: Mapping) -> str:
+    return json.dumps(analyses, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _digest(analyses: Mapping) -> str:
+    """Hash the document: hundreds of nested numbers are drawn from it, and a changed one is not to be seen."""
+    return hashlib.sha256(_dump(analyses).encode()).hexdigest()[:16]
 
 
 def write_analyses(folder: Path, analyses: Mapping) -> Path:
     """Write analyses.json; return its path."""
-    text = json.dumps(analyses, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+    text = _dump({**analyses, "digest": _digest(analyses)}) + "\n"
     path = folder / "analyses.json"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
@@ -28,12 +51,9 @@ def read_analyses(path: Path, split: str, card: str) -> dict | None:
     if not path.exists():
         return None
     again = f"Make it again: `dferc analyse --corpus {path.parent.name}`."
-    try:
-        analyses = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no readable JSON ({error}). {again}") from error
-    if not isinstance(analyses, dict) or analyses.get("schema") != SCHEMA:
-        raise InputError(f"{path}: expected analyses of schema {SCHEMA}, found another layout. {again}")
+    analyses = read_record(path, AnalysesRecord, again)
+    if analyses.pop("digest") != _digest(analyses):
+        raise InputError(f"{path} is not as it was written (its digest differs). {again}")
     if analyses["card"] != card:
         raise InputError(f"{path} is of protocol card {analyses['card']}, the runs are of {card}. {again}")
     return analyses if analyses["split"] == split else None

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dferc.core.errors import InputError
 from dferc.core.tables import read_numbers
 from dferc.results.compare import Ablation
 from dferc.results.figures.description import Axis, Figure, Panel, Sample, Series, View, counted
@@ -99,10 +98,8 @@ def _read_histories(folder: Path, seeds: Sequence[int]) -> dict[int, list[dict[s
     for seed in seeds:
         path = folder / f"train/seed-{seed}/history.csv"
         if path.exists():
-            try:
-                histories[seed] = read_numbers(path)
-            except (TypeError, ValueError) as error:
-                raise InputError(f"{path} is no table of epochs ({error}). Train {folder.name} again.") from error
+            needed = (f"{split}_{quantity}" for split in ("train", "validation") for quantity in CURVES)
+            histories[seed] = read_numbers(path, needed)
     return histories
 
 

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from rich.table import Table
+from rich.text import Text
 
 from dferc.core.console import console
 from dferc.core.problems import Problem
@@ -80,7 +81,7 @@ def print_counts(release: Release, protocol: protocols.Protocol) -> None:
     """Print the labelled turns of each session and class beside the published ones."""
     table = Table("", "turns", title="IEMOCAP (where they differ: found / published)")
     for name, count, published in _counts(release, protocol):
-        table.add_row(name, str(count) if count == published else f"[bold red]{count} / {published}[/]")
+        table.add_row(name, str(count) if count == published else Text(f"{count} / {published}", "bold red"))
     console.print(table)
 
 

@@ -20,8 +20,8 @@ import dferc.core.console
 import dferc.training.display
 from dferc.cli.main import main
 from dferc.core.tables import read_numbers
-from dferc.core.yaml import read_yaml
 from dferc.settings.sections import DEFAULT_ABLATION, DEFAULTS, Ablate, Train
+from dferc.settings.yaml import read_yaml
 from dferc.store.card import card_hash
 from dferc.store.hdf5 import read_utterances, write_utterances
 from dferc.store.rows import Note

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,39 @@ def test_what_is_no_regular_file_is_refused_by_name_and_not_opened(tmp_path, nam
 def test_a_path_without_a_file_is_refused(tmp_path, name):
     with pytest.raises(InputError, match="expected a file"):
         files.regular_file(tmp_path / name)
+
+
+PLACES = ["/dev/null", "/dev/full", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/2", "/dev/new.csv"]
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_device_is_refused(name):
+    with pytest.raises(InputError, match="nothing was written"):
+        files.refuse_device(name)  # never a write: a fault would replace the machine's own
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_not_replaced(tmp_path, make):
+    make(tmp_path / "table.csv")
+    before = os.lstat(tmp_path / "table.csv")
+    with pytest.raises(InputError, match="nothing was written"):
+        files.write_atomically(tmp_path / "table.csv", lambda temporary: temporary.write_bytes(b"table"))
+    assert os.lstat(tmp_path / "table.csv") == before and os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_shared_memory_is_a_folder_like_any_other(tmp_path):
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK):
+        pytest.skip("no /dev/shm")
+    path = folder / f"dferc-{os.getpid()}.csv"
+    files.write_atomically(path, lambda temporary: temporary.write_bytes(b"table"))
+    assert path.read_bytes() == b"table"
+    path.unlink()
+
+
+def test_link_is_replaced_and_the_file_behind_it_is_kept(tmp_path):
+    """DVC links outputs into its cache, which must never change."""
+    (tmp_path / "cache").write_text("old")
+    (tmp_path / "table.csv").symlink_to(tmp_path / "cache")
+    files.write_atomically(tmp_path / "table.csv", lambda temporary: temporary.write_text("new"))
+    assert (tmp_path / "cache").read_text() == "old" and (tmp_path / "table.csv").read_text() == "new"

@@ -306,3 +306,18 @@ def test_a_model_of_synthetic_data_says_so_wherever_it_is_shown(root, mine, tmp_
 def test_a_model_of_recordings_says_nothing_of_synthetic_data():
     record = {"protocol": "MELD, 7 emotions", "features": {"text": {"extractor": "transformers 5"}, "audio": {}}}
     assert list(simulations(record)) == []
+
+
+def test_suffix_of_out_chooses_the_format(root, mine, tmp_path):
+    for name in ("table.csv", "table.json", "TABLE.JSON"):
+        assert predict_command(root, mine, tmp_path / name).exit_code == 0
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [row["utterance_id"] for row in rows] == [row["utterance_id"] for row in read_table(tmp_path / "table.csv")]
+    assert (tmp_path / "TABLE.JSON").read_bytes() == (tmp_path / "table.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["table.xlsx", "table", "table.csv.gz", ".csv"])
+def test_other_suffixes_are_refused_before_any_work(root, mine, tmp_path, name):
+    result = predict_command(root, mine, tmp_path / name)
+    assert result.exit_code == 1 and name in result.stderr and ".csv or .json" in result.stderr
+    assert not (tmp_path / name).exists()

@@ -216,7 +216,7 @@ def test_command_writes_every_part_of_the_schema(root):
     found = read_analyses(root)
     parts = {"contributions", "context", "dialogues", "calibration", "geometry", "missing"}
     head = {"schema", "corpus", "split", "card", "protocol", "simulated", "classes", "modalities", "utterances"}
-    assert set(found) == parts | head | {"labelled", "dialogue_count", "support", "runs", "run", "notes"}
+    assert set(found) == parts | head | {"labelled", "dialogue_count", "support", "runs", "run", "notes", "digest"}
     assert found["schema"] == SCHEMA and found["simulated"][0].startswith("the corpus is no recording: synthetic")
     assert all({"how", "statements"} <= set(found[part]) for part in parts)
     assert list(found["runs"]) == ["full", "t", "majority"] and found["runs"]["full"]["seeds"] == [0, 1]

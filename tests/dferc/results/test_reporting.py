@@ -245,6 +245,25 @@ def test_analyses_that_were_not_made_are_a_sentence_with_the_command(root, tmp_p
     assert "<code>dferc analyse --corpus demo --split validation</code>" in (tmp_path / "index.html").read_text()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found.pop("geometry"),
+        lambda found: found.pop("digest"),
+        lambda found: found["contributions"].update(statements=7),
+        lambda found: found["support"].update(dict.fromkeys(found["support"], 1)),
+    ],
+)
+def test_analyses_that_were_changed_are_refused(root, tmp_path, change):
+    path = write_analyses(tmp_path, make_analyses(root))
+    found = json.loads(path.read_text())
+    change(found)
+    path.write_text(json.dumps(found))
+    with pytest.raises(InputError, match="Make it again: `dferc analyse") as caught:
+        read_analyses(path, "test", found["card"])
+    assert str(path) in str(caught.value) and "digest" in str(caught.value)
+
+
 def test_analyses_of_another_protocol_version_or_split_are_not_shown(root, tmp_path):
     found = make_analyses(root)
     path = write_analyses(tmp_path, found)
@@ -253,7 +272,7 @@ def test_analyses_of_another_protocol_version_or_split_are_not_shown(root, tmp_p
     with pytest.raises(InputError, match="protocol card"):
         read_analyses(path, "test", "0123")
     write_analyses(tmp_path, found | {"schema": 99})
-    with pytest.raises(InputError, match="another layout"):
+    with pytest.raises(InputError, match="schema is 99; it should be"):
         read_analyses(path, "test", found["card"])
     path.write_text("{")
     with pytest.raises(InputError, match="no readable JSON"):

@@ -102,7 +102,9 @@ def test_folder_of_runs_names_the_runs_below(folder):
         read_run(folder.parent)
 
 
-@pytest.mark.parametrize("text, message", [("{", "is no readable JSON"), ("[]", "lacks card, seeds")])
+@pytest.mark.parametrize(
+    "text, message", [("{", "is no readable JSON"), ("[]", "should be an object"), ("{}", "card is missing")]
+)
 def test_damaged_metrics_are_refused(folder, text, message):
     (folder / "metrics.json").write_text(text)
     with pytest.raises(InputError, match=message):
@@ -135,7 +137,7 @@ def test_predictions_of_another_evaluation_are_refused(folder, rows, tmp_path):
     with pytest.raises(InputError, match="they are of two evaluations"):
         read_run(folder)
     (other / "evaluate/protocol.json").write_text((folder / "evaluate/protocol.json").read_text().replace("card", "c"))
-    with pytest.raises(InputError, match="lacks card"):
+    with pytest.raises(InputError, match="card is missing"):
         read_run(other)
 
 

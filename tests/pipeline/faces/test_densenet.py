@@ -88,10 +88,14 @@ def test_checkpoint_bytes_do_not_depend_on_the_memory_format(net, saved, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "schema is 2, expected 1"),
-        ({"width": 512}, "width is 512, expected 342"),
-        ({"classes": ["neutral"]}, "classes is ['neutral'], expected"),
+        ({"schema": 2}, "schema is 2; it should be 1"),
+        ({"width": 512}, "width is 512; it should be 342"),
+        ({"classes": ["neutral"]}, "classes is ['neutral']; it should be neutral, happiness"),
         ({"image_size": None}, "image_size is None"),
+        ({"image_size": "64"}, "image_size is '64'"),
+        ({"image_size": 20_000}, "image_size is 20000; it should be less than or equal to 128"),
+        ({"image_size": -16}, "image_size is -16"),
+        ({"image_size": 16.0}, "image_size is 16.0"),
     ],
 )
 def test_load_refuses_another_description(saved, changes, message):
@@ -105,12 +109,33 @@ def test_load_names_the_tensors_that_differ(saved):
     del weights["mean"]
     weights["extra"] = torch.zeros(1)
     weights["classifier.bias"] = torch.zeros(7)
-    weights["std"] = torch.tensor(float("nan"))
     save_file(weights, saved)
-    with pytest.raises(InputError, match="4 fault") as caught:
+    with pytest.raises(InputError, match="3 weight") as caught:
         load_face_net(saved)
-    assert "classifier.bias has shape (7,), expected (8,)" in str(caught.value)
+    assert "classifier.bias is F32 of shape (7,), expected F32 of shape (8,)" in str(caught.value)
     assert "extra is not known here" in str(caught.value) and "mean is missing" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("std", 0.0), ("std", -1.0), ("std", float("inf")), ("mean", float("nan")),
+        ("body.norm5.running_var", -1.0), ("body.conv0.weight", float("nan")),
+    ],
+)  # fmt: skip
+def test_load_refuses_numbers_that_would_make_every_feature_meaningless(saved, name, value):
+    weights = load_file(saved)
+    weights[name] = torch.full_like(weights[name], value)
+    save_file(weights, saved)
+    with pytest.raises(InputError, match=re.escape(str(saved))):
+        load_face_net(saved)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64, torch.complex64, torch.int32])
+def test_load_refuses_weights_of_another_type(saved, kind):
+    save_file({name: value.to(kind) for name, value in load_file(saved).items()}, saved)
+    with pytest.raises(InputError, match="expected F32"):
+        load_face_net(saved)
 
 
 def test_load_says_what_is_missing_or_broken(saved):
@@ -122,10 +147,10 @@ def test_load_says_what_is_missing_or_broken(saved):
     with pytest.raises(InputError, match="only its description"):
         load_face_net(saved)
     saved.with_suffix(".json").write_text("[]")
-    with pytest.raises(InputError, match="expected an object, found list"):
+    with pytest.raises(InputError, match="should be an object"):
         load_face_net(saved)
     saved.with_suffix(".json").write_text("{")
-    with pytest.raises(InputError, match="not readable JSON"):
+    with pytest.raises(InputError, match="is no readable JSON"):
         load_face_net(saved)
     saved.with_suffix(".json").unlink()
     with pytest.raises(InputError, match=re.escape("face.json is missing")):
