@@ -8,7 +8,6 @@ Exit status: 0 = done, 1 = the input or the run is at fault (one readable messag
 Output for programs goes to stdout; everything here goes to stderr.
 """
 
-import contextlib
 import datetime
 import functools
 import json
@@ -16,11 +15,10 @@ import os
 import re
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -30,10 +28,12 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
 
 from dferc.core.errors import InputError
 from dferc.core.files import CORPUS_NAME
+from dferc.core.interrupts import interruptible
 
 LINE_EVERY_S = 30.0  # seconds between the lines that replace a progress bar in a log
 MOST_LINES, MOST_CHARACTERS = 60, 2000  # of a printed error, and of each of its lines
@@ -56,6 +56,11 @@ class PlainConsole(Console):
     def render_str(self, text: str, **options) -> Text:
         """Return the text as it is, with control characters as escapes."""
         return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of anything printed; no text has control characters, wherever it comes from."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 console = PlainConsole(stderr=True, soft_wrap=True)
@@ -130,19 +135,19 @@ class _ProgressLines(Progress):
 def readable_errors(command: Callable) -> Callable:
     """Decorate a click command: `InputError` becomes one message and exit status 1; `--debug` shows the traceback.
 
-    SIGTERM ends the command as Ctrl-C does, by a `KeyboardInterrupt` in it; its message, or a general one, is printed.
+    SIGTERM ends the command as Ctrl-C does (`dferc.core.interrupts`); the `KeyboardInterrupt` has the message, if any.
     """
 
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
     def wrapped(*args, debug: bool, **kwargs):
-        with _sigterm_as_interrupt() as received:
+        with interruptible() as received:
             try:
                 return command(*args, **kwargs)
             except KeyboardInterrupt as interruption:
                 kept = "interrupted; finished work is kept: the same command goes on from there"
                 console.print(str(interruption) or kept)
-                sys.exit(128 + (signal.SIGTERM if received else signal.SIGINT))
+                sys.exit(128 + (received or [signal.SIGINT])[-1])
             except (InputError, OSError) as error:
                 if debug or "DFERC_DEBUG" in os.environ:
                     raise
@@ -150,23 +155,3 @@ def readable_errors(command: Callable) -> Callable:
                 sys.exit(1)
 
     return wrapped
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[list[int]]:
-    """Let SIGTERM raise `KeyboardInterrupt`; yield a list that holds the signal once it has arrived."""
-    received = []
-
-    def interrupt(number: int, _) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the saving
-        received.append(number)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers there only
-        yield received
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -17,11 +17,11 @@ from pydantic import Field
 from dferc.core.errors import InputError, brief, did_you_mean
 from dferc.core.files import regular_file
 from dferc.core.metrics import Scores
-from dferc.core.records import Count, Names, Score, StoredRecord, Text, read_record
+from dferc.core.records import Score, StoredRecord, Text, read_record
 from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
+from dferc.store.records import ProtocolRecord, TrainedFeatures
 from dferc.store.vocabulary import MODALITIES
-from dferc.training.checkpoint import AGAIN, TrainedFeatures
 
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
 
@@ -43,34 +43,6 @@ class RunMetrics(StoredRecord):
     seeds: Annotated[int, Field(ge=1)]
     validation: SplitScores | None = None
     test: SplitScores | None = None
-
-
-class SplitCounts(StoredRecord):
-    """Counts of a split in protocol.json."""
-
-    dialogues: Count
-    utterances: Count
-    labelled: Count
-    most_speakers: Count
-    classes: dict[str, Count]
-
-
-class CardSplits(StoredRecord):
-    """Counts of the three splits in protocol.json."""
-
-    train: SplitCounts
-    validation: SplitCounts
-    test: SplitCounts
-
-
-class ProtocolRecord(StoredRecord):
-    """Schema of evaluate/protocol.json, the protocol card."""
-
-    card: Text
-    corpus: Text
-    protocol: str
-    classes: Names
-    splits: CardSplits
 
 
 ROW_COLUMNS = ("utterance_id_T", "dialogue_id_T", "speaker_T", "actual_T")
@@ -343,7 +315,7 @@ def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     features = {}
     for run in runs.values():
         for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
-            features |= read_record(path, TrainedFeatures, AGAIN)["features"]
+            features |= read_record(path, TrainedFeatures, f"Train {run.folder.name} again.")["features"]
     for name in MODALITIES:
         if _is_simulated(json.dumps(features.get(name))):
             yield f"{name} features are simulated: {features[name].get('extractor', 'so their identity says')}"

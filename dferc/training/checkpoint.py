@@ -15,15 +15,16 @@ import torch
 from pydantic import Field, model_validator
 from safetensors.torch import save
 
+from dferc.core.device import open_weights, read_weights
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
-from dferc.core.records import Count, Finite, Names, StoredRecord, Text, check_record, differences, read_record
-from dferc.core.weights import open_weights, read_weights
+from dferc.core.records import Count, Finite, Names, Text, check_record, differences, read_record
 from dferc.model.dferc import build_model
 from dferc.model.variants import get_variant
 from dferc.settings.sections import Train, VariantName
 from dferc.settings.types import LARGEST
 from dferc.store.card import card_hash
+from dferc.store.records import TrainedFeatures
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES
 from dferc.training.data import Normalisation
@@ -35,12 +36,6 @@ WEIGHTS, RECORD, HISTORY = "model.safetensors", "settings.json", "history.csv"
 
 
 AGAIN = "Was it written by another version of dferc, or changed? Train again."
-
-
-class TrainedFeatures(StoredRecord):
-    """Part of a training's record: identities of its features."""
-
-    features: dict[Literal[MODALITIES], dict[str, Any]]
 
 
 class TrainingRecord(TrainedFeatures):
