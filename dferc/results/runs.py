@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from dferc.core.errors import InputError, brief, did_you_mean
-from dferc.core.files import regular_file
+from dferc.core.files import file_hash, regular_file
 from dferc.core.metrics import Scores
 from dferc.core.records import Score, StoredRecord, Text, read_record
 from dferc.model.variants import VARIANTS
@@ -177,6 +177,8 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     if abs(kept - computed) > ROUNDING:
         scores = f"metrics.json has weighted F1 {kept} on {split}, its predictions give {computed:.6f}"
         raise _fault(folder, f"{folder}: {scores}: they are of two evaluations")
+    if card.get("predictions") not in (None, file_hash(path)):  # older runs have none
+        raise _fault(folder, f"{path} is not as it was written (its hash differs)")
     return run
 
 

@@ -38,3 +38,4 @@ class ProtocolRecord(StoredRecord):
     protocol: str
     classes: Names
     splits: CardSplits
+    predictions: str | None = None  # hash of predictions.csv
