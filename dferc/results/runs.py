@@ -238,7 +238,7 @@ def _read_predictions(
                 if by_seed.setdefault(int(cells["seed"]), {}).setdefault(cells["utterance_id"], row) is not row:
                     raise InputError(f"{cells['utterance_id']} is there twice for seed {cells['seed']}")
         except (KeyError, TypeError, ValueError, csv.Error) as error:
-            fault = str(error) if isinstance(error, InputError) else f"no row of predictions ({error!r})"
+            fault = str(error) if isinstance(error, InputError) else f"no row of predictions ({brief(error)})"
             raise _fault(folder, f"{path}, line {reader.line_num}: {fault}") from error
     return modalities, dict(sorted(by_seed.items()))
 

@@ -37,7 +37,7 @@ SCHEMA = 3
 WEIGHTS, RECORD, HISTORY = "model.safetensors", "settings.json", "history.csv"
 
 
-AGAIN = "Was it written by another version of dferc, or changed? Train again."
+AGAIN = "Was it written by another version of dferc, or changed? Train again (`--fresh`)."
 
 
 class TrainingRecord(TrainedFeatures):
@@ -120,6 +120,7 @@ def holds_run(folder: Path, key: str) -> bool:
         settings = read_record(folder / RECORD, TrainingRecord, AGAIN)
         with open_weights(folder / WEIGHTS, AGAIN) as file:
             record = _record_of(file, folder / WEIGHTS)
+        _verify_digest(folder)
     except (OSError, InputError):  # damaged: the run is trained again
         return False
     # A kill between the two files leaves records that differ.
@@ -163,8 +164,8 @@ def _verify_digest(folder: Path) -> None:
         expected = read_record(folder / RECORD, TrainingRecord, AGAIN).get("weights")  # older ones have none
         if expected not in (None, file_hash(folder / WEIGHTS)):
             raise InputError(
-                f"{folder / WEIGHTS} is not the file that {RECORD} beside it describes: was it copied there, or changed? "
-                "Bring back both files of one training, or train again."
+                f"{folder / WEIGHTS} is not the file that {RECORD} beside it describes: was it copied there or "
+                "changed? Bring back both files of one training, or train again."
             )
 
 
