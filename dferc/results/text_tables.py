@@ -24,7 +24,7 @@ def markdown(title: str, tables: Sequence[TextTable], notes: Sequence[str]) -> s
     parts = [f"**{title}**"]
     for table in tables:
         lines = [table.header, ["---"] + ["---:"] * (len(table.header) - 1), *table.rows]
-        cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+        cells = ([" ".join(cell.replace("|", "\\|").splitlines()) for cell in line] for line in lines)
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in cells))
     return "\n\n".join([*parts, *notes]) + "\n"
 

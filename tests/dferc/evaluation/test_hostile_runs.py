@@ -61,7 +61,7 @@ def predictions(run: Path, corpus) -> list:
 
 
 def alike(found: list, expected: list) -> bool:
-    """Compare predictions to 5 digits: the length of a file's header moves the weights in memory, and so the last bits."""
+    """Compare to 5 digits: the length of a file's header moves the weights in memory, and so the last bits."""
     return len(found) == len(expected) and all(one == pytest.approx(two, abs=1e-5) for one, two in zip(found, expected))
 
 
