@@ -31,7 +31,7 @@ from rich.progress import (
 from rich.segment import Segment
 from rich.text import Text
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, brief
 from dferc.core.files import CORPUS_NAME
 from dferc.core.interrupts import interruptible
 
@@ -152,6 +152,13 @@ def readable_errors(command: Callable) -> Callable:
                 if debug or "DFERC_DEBUG" in os.environ:
                     raise
                 print_note(shorten(str(error)), "error:", "bold red")
+                sys.exit(1)
+            except (MemoryError, RuntimeError) as error:
+                # PyTorch's own errors of memory, of the CPU and of CUDA, are RuntimeErrors.
+                if debug or not (isinstance(error, MemoryError) or "memory" in str(error)):
+                    raise
+                reason = f"the memory is too small ({brief(str(error))[1:-1]})"
+                print_note(f"{reason}. Close other programs, or choose smaller settings.", "error:", "bold red")
                 sys.exit(1)
 
     return wrapped

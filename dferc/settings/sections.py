@@ -15,6 +15,7 @@ from dferc.settings.types import (
     Section,
     Threads,
     Unique,
+    Width,
 )
 
 Pair = Annotated[tuple[Rate, Rate], FromList]
@@ -34,8 +35,8 @@ VariantName = Literal[
 class Train(Section):
     """The DF-ERC model, its losses and its optimiser; comments give the symbols of docs/method.md."""
 
-    hidden: Positive  # H
-    align: Positive  # width of z
+    hidden: Width  # H
+    align: Width  # width of z
     dropout: Rate
     context_dropout: Rate
     recurrent_dropout: Rate
