@@ -11,9 +11,12 @@ Light by design: PyTorch, h5py and a few small packages, none of the media libra
 import importlib
 
 from dferc.core import VERSION as __version__  # noqa: N811 - the usual name
+from dferc.core.interrupts import watch_startup
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
 __all__ = ["MODALITIES", "SPLITS", "__version__", "load"]
+
+watch_startup()  # before a command imports anything that takes time
 
 
 def __getattr__(name: str):

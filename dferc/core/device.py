@@ -1,14 +1,22 @@
-"""Device and precision of networks, in both stages."""
+"""Networks of both stages: their device and precision, and their weights in safetensors files."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError, safe_open
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, brief
+from dferc.core.files import regular_file
 
 DEVICES = ("auto", "cpu", "cuda")
+
+_NAMES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
+"""Names of types in safetensors; networks of ours have no others."""
+
+_SHOWN = 3  # faults of a file of weights that a message lists
 
 
 class Device(NamedTuple):
@@ -56,3 +64,53 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def open_weights(path: Path, remedy: str) -> Iterator[Any]:
+    """Open a safetensors file; an error of the library becomes an InputError."""
+    try:
+        with safe_open(regular_file(path), framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        reason = brief(str(error))
+        raise InputError(f"{path} is not a readable safetensors file (truncated?): {reason}. {remedy}") from None
+
+
+def read_weights(file: Any, expected: Mapping[str, torch.Tensor], where: Path, remedy: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file from `open_weights` by name, once all are known to fit.
+
+    Args:
+        file: the open file.
+        expected: tensors of these names, types and shapes, on any device.
+        where: the file's path, for messages.
+        remedy: last sentence of a message.
+
+    Raises:
+        InputError: names, types or shapes differ, or a value is not finite.
+    """
+    found = {name: (file.get_slice(name).get_dtype(), file.get_slice(name).get_shape()) for name in file.keys()}
+    kinds = {name: (_NAMES[tensor.dtype], list(tensor.shape)) for name, tensor in expected.items()}
+    faults = [f"{name} is missing" for name in kinds.keys() - found.keys()]
+    faults += [f"{brief(name)[1:-1]} is not known here" for name in found.keys() - kinds.keys()]
+    faults += [
+        f"{name} is {_describe(found[name])}, expected {_describe(kinds[name])}"
+        for name in kinds.keys() & found.keys()
+        if found[name] != kinds[name]
+    ]
+    if not faults:  # only now is anything read: a file may claim any size
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        faults = [f"{name} has values that are not finite" for name in tensors if not _is_finite(tensors[name])]
+        if not faults:
+            return tensors
+    more = f" and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
+    listed = "; ".join(sorted(faults)[:_SHOWN])
+    raise InputError(f"{where}: {len(faults):,} weight(s) do not fit the model: {listed}{more}. {remedy}")
+
+
+def _describe(kind: tuple[str, list[int]]) -> str:
+    return f"{kind[0]} of shape {brief(tuple(kind[1]))}"
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())

@@ -51,7 +51,7 @@ def refuse_device(path: str | Path) -> None:
         InputError: it is a device, named pipe, socket or folder, or lies in /dev or /proc.
     """
     path = Path(path)
-    folder = path.absolute().parent.resolve()
+    folder = Path(os.path.realpath(path.absolute().parent))  # Path.resolve raises where links run in a circle
     if (path.exists() and not path.is_file()) or folder == Path("/dev") or Path("/proc") in (folder, *folder.parents):
         found = "a folder" if path.is_dir() else "no regular file, but a device, a pipe or the like"
         raise InputError(f"{path} is {found}; nothing was written. Name a file in a folder of yours.")

@@ -45,7 +45,10 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
     def shorten(value: object) -> object:
         return f"{value:.6g}" if isinstance(value, float) else value
 
-    _write(path, columns, ({name: shorten(row[name]) for name in columns} for row in rows), csv.QUOTE_MINIMAL)
+    shortened = [{name: shorten(row[name]) for name in columns} for row in rows]
+    # csv.writer before Python 3.13 leaves a lone carriage return bare, which breaks the row.
+    bare = any("\r" in str(cell) for row in ({name: name for name in columns}, *shortened) for cell in row.values())
+    _write(path, columns, shortened, csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL)
 
 
 def write_table(path: str | Path, rows: Iterable, kind: type) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dferc.core.console import console, print_note, print_table, warn_of_simulation
-from dferc.core.files import write_atomically
+from dferc.core.files import file_hash, write_atomically
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
 from dferc.store.card import protocol_card, simulations
@@ -35,7 +35,8 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
     write_csv(tables / "predictions.csv", list(predictions[0]), map(with_milliseconds, predictions))
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
-    _write_json(tables / "protocol.json", protocol_card(corpus.utterances))
+    digest = {"predictions": file_hash(tables / "predictions.csv")}
+    _write_json(tables / "protocol.json", protocol_card(corpus.utterances) | digest)
     _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
     return metrics
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError, brief, did_you_mean
-from dferc.core.files import regular_file
+from dferc.core.files import file_hash, regular_file
 from dferc.core.metrics import Scores
-from dferc.core.records import Count, Names, Score, StoredRecord, Text, read_record
+from dferc.core.records import Count, Score, StoredRecord, Text, read_record
 from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
 from dferc.store.card import simulated_modalities, simulations
+from dferc.store.records import ProtocolRecord, TrainedFeatures
 from dferc.store.vocabulary import MODALITIES
-from dferc.training.checkpoint import AGAIN, TrainedFeatures
 
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
 
@@ -42,34 +42,6 @@ class RunMetrics(StoredRecord):
     absent: Text | None = None
     validation: SplitScores | None = None
     test: SplitScores | None = None
-
-
-class SplitCounts(StoredRecord):
-    """Counts of a split in protocol.json."""
-
-    dialogues: Count
-    utterances: Count
-    labelled: Count
-    most_speakers: Count
-    classes: dict[str, Count]
-
-
-class CardSplits(StoredRecord):
-    """Counts of the three splits in protocol.json."""
-
-    train: SplitCounts
-    validation: SplitCounts
-    test: SplitCounts
-
-
-class ProtocolRecord(StoredRecord):
-    """Schema of evaluate/protocol.json, the protocol card."""
-
-    card: Text
-    corpus: Text
-    protocol: str
-    classes: Names
-    splits: CardSplits
 
 
 ROW_COLUMNS = ("utterance_id_T", "dialogue_id_T", "speaker_T", "actual_T")
@@ -204,6 +176,8 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     if abs(kept - computed) > ROUNDING:
         scores = f"metrics.json has weighted F1 {kept} on {split}, its predictions give {computed:.6f}"
         raise _fault(folder, f"{folder}: {scores}: they are of two evaluations")
+    if card.get("predictions") not in (None, file_hash(path)):  # older runs have none
+        raise _fault(folder, f"{path} is not as it was written (its hash differs)")
     return run
 
 
@@ -263,7 +237,7 @@ def _read_predictions(
                 if by_seed.setdefault(int(cells["seed"]), {}).setdefault(cells["utterance_id"], row) is not row:
                     raise InputError(f"{cells['utterance_id']} is there twice for seed {cells['seed']}")
         except (KeyError, TypeError, ValueError, csv.Error) as error:
-            fault = str(error) if isinstance(error, InputError) else f"no row of predictions ({error!r})"
+            fault = str(error) if isinstance(error, InputError) else f"no row of predictions ({brief(error)})"
             raise _fault(folder, f"{path}, line {reader.line_num}: {fault}") from error
     return modalities, dict(sorted(by_seed.items()))
 
@@ -374,5 +348,5 @@ def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     features = {}
     for run in runs.values():
         for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
-            features |= read_record(path, TrainedFeatures, AGAIN)["features"]
+            features |= read_record(path, TrainedFeatures, f"Train {run.folder.name} again.")["features"]
     yield from simulated_modalities(features)

@@ -16,6 +16,7 @@ from dferc.settings.types import (
     Section,
     Threads,
     Unique,
+    Width,
 )
 
 Pair = Annotated[tuple[Rate, Rate], FromList]
@@ -35,8 +36,8 @@ VariantName = Literal[
 class Train(Section):
     """The DF-ERC model, its losses and its optimiser; comments give the symbols of docs/method.md."""
 
-    hidden: Positive  # H
-    align: Positive  # width of z
+    hidden: Width  # H
+    align: Width  # width of z
     dropout: Rate
     context_dropout: Rate
     recurrent_dropout: Rate

@@ -19,6 +19,7 @@ LARGEST = 2**31 - 1  # of whole numbers: beyond, libraries overflow in ways of t
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 FaceSide = Annotated[int, Field(ge=16, le=128, multiple_of=4)]  # pixels; FER+ has 48, and 32 faces of 128 take 1 GB
+Width = Annotated[int, Field(ge=1, le=8192)]  # of a layer; the paper's are 300 and 500, and memory grows by its square
 Threads = Annotated[int, Field(ge=1, le=1024)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

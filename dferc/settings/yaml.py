@@ -1,8 +1,10 @@
 """The one YAML parser of the project: bounded, and each key once."""
 
+import warnings
 from typing import Any
 
 from ruamel.yaml import YAML, MappingNode, Node, ScalarNode, YAMLError
+from ruamel.yaml.composer import ReusedAnchorWarning
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.scanner import Scanner, ScannerError
 
@@ -49,7 +51,11 @@ def read_yaml(text: str) -> Any:
     yaml = YAML(typ="safe", pure=True)
     yaml.Scanner, yaml.Constructor = _BoundedScanner, _CheckedConstructor
     try:
-        return yaml.load(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ReusedAnchorWarning)
+            return yaml.load(text)
+    except ReusedAnchorWarning:
+        raise YAMLError("two anchors (`&name`) have the same name; keep one of them") from None
     except RecursionError:
         raise YAMLError(f"it is nested more than {MOST_DEPTH} levels deep") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of odd tags and numbers

@@ -2,9 +2,11 @@
 
 model.safetensors is whole by itself: weights, normalisation and the record (settings, classes, widths, identities of
 the features, scores) in its metadata, so that a kill between two files cannot pair new weights with an old record.
-settings.json is the record again, for reading, with the run's key and the versions of the software beside it.
+settings.json is the record again, for reading, with the run's key, the versions of the software and the hash of the
+weights beside it.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,15 +17,16 @@ import torch
 from pydantic import BeforeValidator, Field, model_validator
 from safetensors.torch import save
 
+from dferc.core.device import open_weights, read_weights
 from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
-from dferc.core.records import Count, Finite, Names, StoredRecord, Text, check_record, differences, read_record
-from dferc.core.weights import open_weights, read_weights
+from dferc.core.files import file_hash, write_atomically
+from dferc.core.records import Count, Finite, Names, Text, check_record, differences, read_record
 from dferc.model.dferc import build_model
 from dferc.model.variants import get_variant
 from dferc.settings.sections import Train, VariantName, complete_settings
 from dferc.settings.types import LARGEST
 from dferc.store.card import card_hash
+from dferc.store.records import TrainedFeatures
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES
 from dferc.training.data import Normalisation
@@ -34,13 +37,7 @@ SCHEMA = 3
 WEIGHTS, RECORD, HISTORY = "model.safetensors", "settings.json", "history.csv"
 
 
-AGAIN = "Was it written by another version of dferc, or changed? Train again."
-
-
-class TrainedFeatures(StoredRecord):
-    """Part of a training's record: identities of its features."""
-
-    features: dict[Literal[MODALITIES], dict[str, Any]]
+AGAIN = "Was it written by another version of dferc, or changed? Train again (`--fresh`)."
 
 
 def _complete(settings: Any) -> Any:
@@ -112,7 +109,8 @@ def save_checkpoint(
     metadata = {"dferc": json.dumps(record, ensure_ascii=False)}
     content = save(tensors, metadata)  # in memory first: a full disk is then an OSError like any other
     write_atomically(folder / WEIGHTS, lambda path: path.write_bytes(content))
-    text = json.dumps(record | remarks, indent=2, ensure_ascii=False) + "\n"
+    digest = {"weights": hashlib.sha256(content).hexdigest()}
+    text = json.dumps(record | remarks | digest, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
 
 
@@ -125,6 +123,7 @@ def holds_run(folder: Path, key: str) -> bool:
     """
     try:
         settings, record = read_training_record(folder / RECORD), record_of_weights(folder)
+        _verify_digest(folder)
     except (OSError, InputError):  # damaged: the run is trained again
         return False
     # A kill between the two files leaves records that differ.
@@ -136,7 +135,8 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
     """Rebuild a trained model in evaluation mode.
 
     Raises:
-        InputError: missing, truncated, of another schema, or its weights are not of the model its record describes.
+        InputError: missing, truncated, changed, of another schema, or the weights are not of the model that its record
+            describes.
     """
     path = folder / WEIGHTS
     if not path.exists():
@@ -152,6 +152,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
             for name, value in Normalisation(statistics, statistics).state().items():
                 expected[f"normalisation.{name}"] = value
         tensors = read_weights(file, expected, path, AGAIN)
+    _verify_digest(folder)
     normalisation = Normalisation.from_state(_under("normalisation.", tensors))
     flat = [modality for modality, scale_D in normalisation.scale.items() if not (scale_D > 0).all()]
     if flat:
@@ -171,6 +172,17 @@ def read_training_record(path: Path) -> dict:
 
 def _completed(record: dict) -> dict:
     return record | {"settings": complete_settings(record["settings"])}
+
+
+def _verify_digest(folder: Path) -> None:
+    """Refuse weights other than those that settings.json beside them describes; without one, they are accepted."""
+    if (folder / RECORD).exists():
+        expected = read_record(folder / RECORD, TrainingRecord, AGAIN).get("weights")  # older ones have none
+        if expected not in (None, file_hash(folder / WEIGHTS)):
+            raise InputError(
+                f"{folder / WEIGHTS} is not the file that {RECORD} beside it describes: was it copied there or "
+                "changed? Bring back both files of one training, or train again."
+            )
 
 
 def _record_of(file: Any, path: Path) -> dict:

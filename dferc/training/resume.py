@@ -12,6 +12,8 @@ import json
 import pickle
 import shutil
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +22,9 @@ from pathlib import Path
 import torch
 
 from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
+from dferc.core.files import regular_file, write_atomically
+
+_DAMAGED = (OSError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError)
 
 KEPT_DAYS = 30
 """Days that the state of a run is kept after it was last written."""
@@ -113,8 +117,11 @@ def load_progress(path: Path, notify: Callable[[str], None] = lambda message: No
     if not path.exists():
         return Progress()
     try:
+        with zipfile.ZipFile(regular_file(path)) as parts:  # as torch.save writes it; torch.load reads no checksums
+            if damaged := parts.testzip():
+                raise ValueError(f"the checksum of {damaged} differs")
         return Progress(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, LookupError, ValueError) as error:
+    except (*_DAMAGED, RuntimeError, EOFError, TypeError, LookupError, ValueError) as error:
         reason = str(error) or type(error).__name__
         notify(f"{path}: the run's state is damaged ({reason}); the run starts again")
         return Progress()

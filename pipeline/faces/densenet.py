@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import DenseNet
 
+from dferc.core.device import open_weights, read_weights
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 from dferc.core.records import StoredRecord, read_record
-from dferc.core.weights import open_weights, read_weights
 from dferc.settings.types import FaceSide
 
 WEIGHTS = "face.safetensors"  # name of the weights in the folder of train_face, beside face.json

@@ -84,3 +84,23 @@ def test_progress_takes_names_as_text(monkeypatch):
     with progress_bar() as bar:
         list(bar.track(range(2), description="[/] clips"))
     assert "[/] clips" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")])
+def test_too_little_memory_is_one_message(error):
+    @click.command()
+    @readable_errors
+    def command():
+        raise error
+
+    result = CliRunner().invoke(command)
+    assert result.exit_code == 1 and result.stderr.startswith("error: the memory is too small (")
+
+
+def test_fault_of_the_program_keeps_its_traceback():
+    @click.command()
+    @readable_errors
+    def command():
+        raise RuntimeError("a fault")
+
+    assert isinstance(CliRunner().invoke(command).exception, RuntimeError)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
+from dferc.core.files import file_hash
 from dferc.core.metrics import score_labels
 from dferc.evaluation.evaluate import evaluate, summarise, zero_f1
 from dferc.evaluation.files import show_evaluation, write_evaluation
@@ -153,7 +154,9 @@ def test_every_result_names_the_protocol_card(report, capsys):
     card = card_hash(rows)
     metrics = json.loads((report / "metrics.json").read_text())
     assert (metrics["card"], metrics["protocol"]) == (card, "synthetic")
-    assert json.loads((report / "evaluate/protocol.json").read_text()) == protocol_card(rows)
+    assert json.loads((report / "evaluate/protocol.json").read_text()) == protocol_card(rows) | {
+        "predictions": file_hash(report / "evaluate/predictions.csv")
+    }
     assert [evaluation.record["card"] for evaluation in evaluations] == [card] * len(SEEDS)
     show_evaluation(report, metrics, evaluations)
     assert f"protocol card {card}: synthetic" in capsys.readouterr().err
@@ -211,6 +214,9 @@ def test_evaluate_refuses_features_made_otherwise(root, tmp_path):
 def test_evaluate_refuses_a_checkpoint_copied_over_another_seeds(root, tmp_path):
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     shutil.copy(root / "train/seed-0/model.safetensors", tmp_path / "train/seed-1/model.safetensors")
+    with pytest.raises(InputError, match=r"seed-1/model.safetensors is not the file .* was it copied there"):
+        evaluated(tmp_path)
+    shutil.copy(root / "train/seed-0/settings.json", tmp_path / "train/seed-1/settings.json")
     with pytest.raises(InputError, match=r"train/seed-1 holds a checkpoint of seed 0: was it copied there\?"):
         evaluated(tmp_path)
 
@@ -276,6 +282,7 @@ def test_settings_json_is_the_record_and_names_the_versions(root):
     settings = json.loads((root / "train/seed-0/settings.json").read_text())
     assert settings.pop("versions")["torch"] == torch.__version__
     assert len(settings.pop("run")) == 16  # dferc.training.resume.run_key
+    assert settings.pop("weights") == file_hash(root / "train/seed-0/model.safetensors")
     assert settings == record
     assert (record["corpus"], record["seed"], record["widths"]) == ("demo", 0, WIDTHS)
 
