@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError, did_you_mean
+from dferc.core.files import digest
 from dferc.core.metrics import Scores
 from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
@@ -117,8 +118,19 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     """Read a run that `dferc train`, `evaluate` or `baselines` finished.
 
     Raises:
-        InputError: a file is missing, damaged or from another evaluation than the others, or the split has no label.
+        InputError: a file is missing, damaged, changed or from another evaluation than the others, or the split has no
+            label.
     """
+    try:
+        return _read_run(folder, split)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        fault = f"metrics.json or evaluate/protocol.json has a value of another kind than expected ({error!r:.200})"
+        raise _fault(folder, f"{folder}: {fault}") from error
+
+
+def _read_run(folder: Path, split: str) -> FinishedRun:
     metrics = _read_json(folder / "metrics.json", folder, "card", "seeds")
     card = _read_json(folder / "evaluate/protocol.json", folder, "card", "protocol", "classes", "splits")
     path = folder / "evaluate/predictions.csv"
@@ -150,6 +162,9 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     if abs(kept - computed) > ROUNDING:
         scores = f"metrics.json has weighted F1 {kept} on {split}, its predictions give {computed:.6f}"
         raise _fault(folder, f"{folder}: {scores}: they are of two evaluations")
+    # Older files have no digest. What only it notices: swapped rows, rounded probabilities, an edited card.
+    if metrics.get("files", found := digest(folder / "evaluate")) != found:
+        raise _fault(folder, f"{path} or protocol.json beside it is not as it was written with metrics.json")
     return run
 
 
@@ -208,7 +223,7 @@ def _read_predictions(
                 if by_seed.setdefault(int(cells["seed"]), {}).setdefault(cells["utterance_id"], row) is not row:
                     raise InputError(f"{cells['utterance_id']} is there twice for seed {cells['seed']}")
         except (KeyError, TypeError, ValueError, csv.Error) as error:
-            fault = str(error) if isinstance(error, InputError) else f"no row of predictions ({error!r})"
+            fault = str(error) if isinstance(error, InputError) else f"no row of predictions ({error!r:.200})"
             raise _fault(folder, f"{path}, line {reader.line_num}: {fault}") from error
     return modalities, dict(sorted(by_seed.items()))
 

@@ -84,8 +84,8 @@ def test_table_has_a_row_per_utterance_of_every_split(root, mine, tmp_path):
     assert list(table[0]) == [
         *("utterance_id", "dialogue_id", "position", "speaker", "text", "emotion", "predicted"),
         *("p_neutral", "p_joy", "p_anger"),
-        *("contribution_text", "contribution_audio", "contribution_visual", "context_weight", "agreement"),
         *("start_s", "end_s", "media"),
+        *("contribution_text", "contribution_audio", "contribution_visual", "context_weight", "agreement"),
     ]
     for row in table:
         chances = {name: float(row[f"p_{name}"]) for name in CLASSES}
