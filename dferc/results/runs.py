@@ -18,7 +18,7 @@ from dferc.core.metrics import Scores
 from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
 from dferc.store.card import simulated_modalities, simulations
-from dferc.store.vocabulary import MODALITIES
+from dferc.store.vocabulary import MODALITIES, SPLITS
 
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
 ROW_COLUMNS = ("utterance_id_T", "dialogue_id_T", "speaker_T", "actual_T")
@@ -266,7 +266,15 @@ def read_metrics(folder: Path) -> tuple[dict[str, dict], list[str]]:
     metrics, notes = {}, []
     for name in _run_names(folder):
         try:
-            metrics[name] = _read_json(folder / name / "metrics.json", folder / name, "card", "seeds")
+            path = folder / name / "metrics.json"
+            of_run = _read_json(path, folder / name, "card", "seeds")
+            for split in {*SPLITS} & {*of_run}:
+                score, spread = of_run[split].get("weighted_f1"), of_run[split].get("weighted_f1_std", 0.0)
+                if not isinstance(score, float) or not isinstance(spread, float):
+                    raise TypeError(f"weighted_f1 of {split} is {score!r} ± {spread!r}")
+            metrics[name] = of_run
+        except (AttributeError, TypeError) as error:
+            notes.append(f"{name} is left out: {path} holds no scores ({error!r:.200}). Score it again.")
         except InputError as error:
             notes.append(f"{name} is left out: {error}")
     return metrics, notes

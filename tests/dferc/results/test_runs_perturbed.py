@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.results.runs import FinishedRun, read_run
 from tests.helpers.common import make_utterances
@@ -233,3 +235,13 @@ def same(one: object, two: object) -> bool:
         return bool(np.allclose(one, two, atol=1e-6, equal_nan=True))
     except (TypeError, ValueError):
         return one == two
+
+
+def test_scores_of_perturbed_runs_are_shown_or_left_out(whole, tmp_path):
+    for number in range(COUNT // 10):
+        folder = tmp_path / str(number)
+        shutil.copytree(whole, folder / "demo/full")
+        change_json(folder / "demo/full", np.random.default_rng(number))
+        done = CliRunner().invoke(main, ["scores", "--corpus=demo", f"--runs={folder}"])
+        assert done.exit_code == 0, (number, done.exception)
+        assert " full " in done.stderr or "note: full is left out" in done.stderr
