@@ -34,8 +34,8 @@ test: setup ## run all tests
 test-fast: setup ## run the tests that are not slow
 	$(TESTS) -m "not slow"
 
-test-long: setup ## run all tests, and kill the extraction at 30 random moments instead of a few (CI does not)
-	DFERC_KILLS=30 $(TESTS)
+test-long: setup ## run all tests, with 30 kills of the extraction and 3,000 perturbed inputs instead of a few (CI does not)
+	DFERC_KILLS=30 DFERC_PERTURBATIONS=3000 $(TESTS)
 
 lint: setup ## run the linters of CI and pre-commit
 	ruff check .
