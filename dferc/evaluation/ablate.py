@@ -5,12 +5,13 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from dferc.core.console import console
+from dferc.core.console import console, warn_of_simulation
 from dferc.core.device import choose_device
 from dferc.core.files import verify_writable
 from dferc.engine import Workers
 from dferc.evaluation.evaluate import evaluate, zero_f1
 from dferc.evaluation.files import show_scores, write_absence, write_evaluation
+from dferc.store.card import simulations
 from dferc.store.hdf5 import read_corpus
 from dferc.training.display import SweepTable, show_settings, show_sweep
 from dferc.training.resume import remove_abandoned
@@ -65,6 +66,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     remove_abandoned(sweep.scratch, lambda message: console.print(message, markup=False))
     if metrics:
         show_scores({variant: metrics[variant] for variant in wanted if variant in metrics})
+        warn_of_simulation(simulations(describe_run(corpus, sweep.variants[0], sweep.settings)))
         more = f"differences, intervals and tests: dferc table --corpus {sweep.corpus}"
         console.print(f"in {sweep.folder}; {more}", markup=False)
     for note in left_out:
