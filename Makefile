@@ -34,8 +34,8 @@ test: setup ## run all tests
 test-fast: setup ## run the tests that are not slow
 	$(TESTS) -m "not slow"
 
-test-long: setup ## run all tests, kill the extraction at 30 random moments, and try every text encoder of transformers (CI does not)
-	DFERC_KILLS=30 DFERC_LONG=1 $(TESTS)
+test-long: setup ## run all tests, with 30 kills, 3,000 perturbed inputs a way in, and every text encoder of transformers (CI does not)
+	DFERC_KILLS=30 DFERC_PERTURBATIONS=3000 DFERC_LONG=1 $(TESTS)
 
 lint: setup ## run the linters of CI and pre-commit
 	ruff check .

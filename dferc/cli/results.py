@@ -26,13 +26,19 @@ def scores(corpora, params, runs, reports) -> None:
 
     for corpus in corpora:
         metrics, notes = read_metrics(runs / corpus)
-        show_scores(metrics, f"{corpus}, weighted F1: mean ± standard deviation over the seeds")
+        if metrics:
+            show_scores(metrics, f"{corpus}, weighted F1: mean ± standard deviation over the seeds")
+        else:
+            notes.append(
+                f"{corpus} has no finished run in {runs / corpus}. Make some: `dferc ablate --corpus {corpus}`"
+            )
         warn_of_simulation(dict.fromkeys(each for of_run in metrics.values() for each in simulations(of_run)))
         notes += [f"{name} is absent: {of_run['absent']}" for name, of_run in metrics.items() if "absent" in of_run]
         for note in notes:
             print_note(note)
         page = reports / corpus / "index.html"
-        console.print(f"report: {page}" if page.exists() else f"no report yet: `dferc report --corpus {corpus}`")
+        made = f"report: {page}" if page.exists() else f"no report yet: `dferc report --corpus {corpus}`"
+        console.print(made, markup=False)
 
 
 @click.command()

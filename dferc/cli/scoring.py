@@ -54,7 +54,8 @@ def predict(run, features, out, seeds, device) -> None:
 
     write = writer_of(out)
     table = load(run, seeds, device).predict(features)
-    warn_of_simulation((f"the model was trained on it: {each}" for each in table.synthetic), "these predictions")
+    if table.synthetic:
+        warn_of_simulation(["the model was trained on it", *table.synthetic], "these predictions")
     for note in table.notes:
         print_note(note)
     write(table, out)

@@ -151,15 +151,15 @@ def _table(lines: Sequence[Sequence[Text]]) -> Table:
 
 
 def warn_of_simulation(sentences: Iterable[str], what: str = "these scores") -> None:
-    """Print what is synthetic or simulated so that nobody overlooks it.
+    """Print what is synthetic or simulated in one line that nobody overlooks; nothing where there is no sentence.
 
     Args:
         sentences: from `dferc.store.card.simulations`.
         what: the numbers that rest on it.
     """
-    for sentence in sentences:
-        warning = Text.assemble((" SYNTHETIC DATA ", "bold white on red"), f" {sentence}")
-        console.print(Text.assemble(warning, f"; {what} say nothing about real conversations."))
+    if what_is := "; ".join(sentences):
+        warning = (" SYNTHETIC DATA ", "bold white on red")
+        console.print(Text.assemble(warning, f" {what_is}; {what} say nothing about real conversations."))
 
 
 def progress_bar() -> Progress:

@@ -8,7 +8,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dferc.core.errors import InputError
@@ -98,6 +98,14 @@ def verify_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(f"{folder} cannot be written to ({error}). Is {existing} a folder that is yours?") from error
+
+
+def digest(folder: Path, names: Iterable[str] = ("predictions.csv", "protocol.json")) -> str:
+    """Return 16 hex digits of the contents of files in a folder, by default those of a scored run."""
+    whole = hashlib.sha256()
+    for name in names:
+        whole.update((folder / name).read_bytes())
+    return whole.hexdigest()[:16]
 
 
 def file_hash(path: str | Path) -> str:

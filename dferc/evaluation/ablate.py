@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dferc.core.console import console, print_note
+from dferc.core.console import console, print_note, warn_of_simulation
 from dferc.core.device import choose_device
 from dferc.core.files import verify_writable
 from dferc.engine import Workers
 from dferc.evaluation.evaluate import evaluate, zero_f1
 from dferc.evaluation.files import show_scores, write_absence, write_evaluation
+from dferc.store.card import simulations
 from dferc.store.hdf5 import read_corpus
 from dferc.training.display import SweepTable, show_settings, show_sweep, show_unvarying
 from dferc.training.resume import remove_abandoned
@@ -64,6 +65,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     remove_abandoned(sweep.scratch, lambda message: console.print(message, markup=False))
     if metrics:
         show_scores({variant: metrics[variant] for variant in wanted if variant in metrics})
+        warn_of_simulation(simulations(describe_run(corpus, sweep.variants[0], sweep.settings)))
         more = f"differences, intervals and tests: dferc table --corpus {sweep.corpus}"
         console.print(f"in {sweep.folder}; {more}", markup=False)
     for note in left_out:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dferc.core.console import console, print_note, print_table, warn_of_simulation
-from dferc.core.files import file_hash, write_atomically
+from dferc.core.files import digest, write_atomically
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
 from dferc.store.card import protocol_card, simulations
@@ -19,13 +19,7 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     metrics, tables = summarise(evaluations), folder / "evaluate"
     per_seed = list(_per_seed(evaluations))
     predictions = [
-        {
-            "seed": record["seed"],
-            **identify(corpus.utterances, row),
-            "split": split,
-            **columns,
-            **locate(corpus.utterances, row),
-        }
+        {"seed": record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
         for _, record, of_seed, _ in evaluations
         for split, predicted in of_seed.items()
         for row, columns in prediction_columns(corpus.utterances, predicted, record)
@@ -35,8 +29,8 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
     write_csv(tables / "predictions.csv", list(predictions[0]), map(with_milliseconds, predictions))
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
-    digest = {"predictions": file_hash(tables / "predictions.csv")}
-    _write_json(tables / "protocol.json", protocol_card(corpus.utterances) | digest)
+    _write_json(tables / "protocol.json", protocol_card(corpus.utterances))
+    metrics["files"] = digest(tables)
     _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
     return metrics
 
@@ -105,6 +99,7 @@ def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping
             "emotion": rows.classes[rows.emotion[row]] if rows.emotion[row] >= 0 else "",
             "predicted": classes[probability_C.argmax()],
             **{f"p_{name}": float(value) for name, value in zip(classes, probability_C, strict=True)},
+            **locate(rows, row),
             **{f"contribution_{name}": float(value) for name, value in contributions},
             "context_weight": float(predicted.context_weight_N[index]),
             "agreement": float(predicted.agreement_N[index]),

@@ -25,7 +25,7 @@ from dferc.core.metrics import Scores, score_labels
 from dferc.core.records import differences
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import Predictions, predict
-from dferc.evaluation.files import identify, locate, prediction_columns, with_milliseconds
+from dferc.evaluation.files import identify, prediction_columns, with_milliseconds
 from dferc.store.card import card_hash, simulations
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus, Features
@@ -45,8 +45,8 @@ class PredictionTable:
     classes: tuple[str, ...]  # those that the model knows
     rows: list[dict[str, object]]
     """By column: utterance_id, dialogue_id, position, speaker, text, emotion (the corpus' own label, or empty),
-    predicted, p_<class>, contribution_<modality>, context_weight, agreement; start_s, end_s and
-    media (the file, relative to the raw corpus), empty where unknown."""
+    predicted, p_<class>, start_s, end_s, media (relative to the raw corpus; these three empty where unknown),
+    contribution_<modality>, context_weight, agreement."""
     models: int  # number of models (seeds) whose mean this is
     notes: tuple[str, ...] = ()  # sentences: absent modalities, other versions of tools
     synthetic: tuple[str, ...] = ()  # sentences: synthetic or simulated data that the model was trained on
@@ -108,8 +108,7 @@ class Predictor(NamedTuple):
         predictions, utterances = predict_corpus(self.checkpoints, fitted, self.device), corpus.utterances
         columns_of_rows = prediction_columns(utterances, predictions, record)
         rows = [
-            identify(utterances, row) | {"text": utterances.text[row]} | columns | locate(utterances, row)
-            for row, columns in columns_of_rows
+            identify(utterances, row) | {"text": utterances.text[row]} | columns for row, columns in columns_of_rows
         ]
         return PredictionTable(
             corpus=utterances.corpus,

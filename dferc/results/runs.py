@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError, brief, did_you_mean
-from dferc.core.files import file_hash, regular_file
+from dferc.core.files import digest, regular_file
 from dferc.core.metrics import Scores
 from dferc.core.records import Count, Score, StoredRecord, Text, read_record
 from dferc.model.variants import VARIANTS
@@ -28,6 +28,7 @@ class SplitScores(StoredRecord):
     """Scores of a split in metrics.json."""
 
     weighted_f1: Score
+    weighted_f1_std: Score | None = None  # of one seed there is none
     macro_f1: Score
     accuracy: Score
     f1: dict[str, Score]
@@ -141,7 +142,8 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     """Read a run that `dferc train`, `evaluate` or `baselines` finished.
 
     Raises:
-        InputError: a file is missing, damaged or from another evaluation than the others, or the split has no label.
+        InputError: a file is missing, damaged, changed or from another evaluation than the others, or the split has no
+            label.
     """
     metrics = _read_json(folder / "metrics.json", folder, RunMetrics)
     card = _read_json(folder / "evaluate/protocol.json", folder, ProtocolRecord)
@@ -176,8 +178,9 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     if abs(kept - computed) > ROUNDING:
         scores = f"metrics.json has weighted F1 {kept} on {split}, its predictions give {computed:.6f}"
         raise _fault(folder, f"{folder}: {scores}: they are of two evaluations")
-    if card.get("predictions") not in (None, file_hash(path)):  # older runs have none
-        raise _fault(folder, f"{path} is not as it was written (its hash differs)")
+    # Older files have no digest. What only it notices: swapped rows, rounded probabilities, an edited card.
+    if metrics.get("files", found := digest(folder / "evaluate")) != found:
+        raise _fault(folder, f"{path} or protocol.json beside it is not as it was written with metrics.json")
     return run
 
 

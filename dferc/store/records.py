@@ -38,4 +38,3 @@ class ProtocolRecord(StoredRecord):
     protocol: str
     classes: Names
     splits: CardSplits
-    predictions: str | None = None  # hash of predictions.csv

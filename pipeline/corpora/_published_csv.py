@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from rich.table import Table
 from rich.text import Text
 
-from dferc.core.console import console, print_note
+from dferc.core.console import print_note, print_table
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.core.problems import Problem
@@ -174,6 +173,11 @@ def count_labels(
     return counts
 
 
+def found_and_published(count: int, published: int) -> str | Text:
+    """Return a count as a cell; beside the published one, in red, where they differ."""
+    return str(count) if count == published else Text(f"{count} / {published}", style="bold red")
+
+
 def compare_counts(
     corpus: str,
     counts: SplitCounts,
@@ -182,14 +186,12 @@ def compare_counts(
     further: Mapping[str, Sequence[object]],
 ) -> tuple[str, list[Problem]]:
     """Print the counts beside the published ones; return the splits for the protocol, and the counts that differ."""
-    table = Table("", *counts, title=f"{corpus} (where they differ: found / published)")
+    rows = []
     for name in counts["train"]:  # counts that nobody published are not compared
         pairs = [(of_split[name], published[split].get(name, of_split[name])) for split, of_split in counts.items()]
-        cells = (str(count) if count == known else Text(f"{count} / {known}", "bold red") for count, known in pairs)
-        table.add_row(name, *cells)
-    for name, cells in further.items():
-        table.add_row(name, *map(str, cells))
-    console.print(table)
+        rows.append([name, *(found_and_published(*pair) for pair in pairs)])
+    rows += [[name, *map(str, cells)] for name, cells in further.items()]
+    print_table(["", *counts], rows, f"{corpus} (where they differ: found / published)")
     kept = "kept as found; scores are not comparable with published ones"
     problems = [
         Problem(split, files[split], f"count differs: {name} {counts[split][name]}, published {count}", kept)

@@ -3,12 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from rich.table import Table
-from rich.text import Text
-
-from dferc.core.console import console
+from dferc.core.console import print_table
 from dferc.core.problems import Problem
 from dferc.store.rows import Note
+from pipeline.corpora._published_csv import found_and_published
 from pipeline.corpora.iemocap import protocol as protocols
 from pipeline.corpora.iemocap.release import SESSIONS, Release, Turn
 from pipeline.settings import IemocapOptions
@@ -79,10 +77,8 @@ def notes(release: Release, protocol: protocols.Protocol, options: IemocapOption
 
 def print_counts(release: Release, protocol: protocols.Protocol) -> None:
     """Print the labelled turns of each session and class beside the published ones."""
-    table = Table("", "turns", title="IEMOCAP (where they differ: found / published)")
-    for name, count, published in _counts(release, protocol):
-        table.add_row(name, str(count) if count == published else Text(f"{count} / {published}", "bold red"))
-    console.print(table)
+    rows = [[name, found_and_published(*counts)] for name, *counts in _counts(release, protocol)]
+    print_table(["", "turns"], rows, "IEMOCAP (where they differ: found / published)")
 
 
 def _counts(release: Release, protocol: protocols.Protocol) -> Iterator[tuple[str, int, int]]:

@@ -412,6 +412,7 @@ def test_metrics_cover_all_trained_seeds_of_the_run(copy, command):
     """Seed 0 is there; seed 5 alone is trained now: the scores are those of both, as `dferc evaluate` gives them."""
     done = run_train(copy, "--seed=5") if command == "train" else run_ablate(copy, "--variant=full", "--seed=5")
     assert done.exit_code == 0, done.output
+    assert "SYNTHETIC DATA" in done.stderr
     found = metrics_of(copy)
     assert found["seeds"] == 2
     assert {row["seeds"] for row in read_numbers(copy / "runs/demo/full/train/curves.csv")} == {2.0}
@@ -548,6 +549,7 @@ def test_scores_end_with_the_report(root, tmp_path):
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo/index.html").write_text("")
     assert dferc_command(*common, "--corpus=demo").stderr.rstrip().endswith(f"report: {tmp_path / 'demo/index.html'}")
+    assert "note: meld has no finished run in" in dferc_command(*common, "--corpus=meld").stderr
     (root / "runs/demo/half").mkdir()
     shown = dferc_command(*common)
     (root / "runs/demo/half").rmdir()

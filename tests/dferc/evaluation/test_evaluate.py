@@ -143,7 +143,7 @@ def test_report_confusion_and_scores_follow_from_the_predictions(report):
 
 def test_report_metrics_is_nested_json_of_numbers(report):
     metrics = json.loads((report / "metrics.json").read_text())
-    assert set(metrics) == {"card", "protocol", "seeds", "validation", "test"}
+    assert set(metrics) == {"card", "protocol", "seeds", "files", "validation", "test"}
     assert set(metrics["test"]) == {
         *("weighted_f1", "weighted_f1_std", "macro_f1", "macro_f1_std", "accuracy", "accuracy_std", "f1")
     }
@@ -179,7 +179,7 @@ def test_report_without_a_test_split(tmp_path):
     features = write_features_folder(tmp_path / "demo", dialogues={"train": 6, "validation": 6})
     trained(tmp_path, features, seeds=(0,), epochs=1)
     assert set(write_evaluation(tmp_path, read_corpus(features), evaluated(tmp_path))) == {
-        *("card", "protocol", "seeds", "validation")
+        *("card", "protocol", "seeds", "files", "validation")
     }
 
 

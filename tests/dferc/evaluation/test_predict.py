@@ -84,8 +84,8 @@ def test_table_has_a_row_per_utterance_of_every_split(root, mine, tmp_path):
     assert list(table[0]) == [
         *("utterance_id", "dialogue_id", "position", "speaker", "text", "emotion", "predicted"),
         *("p_neutral", "p_joy", "p_anger"),
-        *("contribution_text", "contribution_audio", "contribution_visual", "context_weight", "agreement"),
         *("start_s", "end_s", "media"),
+        *("contribution_text", "contribution_audio", "contribution_visual", "context_weight", "agreement"),
     ]
     for row in table:
         chances = {name: float(row[f"p_{name}"]) for name in CLASSES}
@@ -280,9 +280,9 @@ def test_a_model_of_synthetic_data_says_so_wherever_it_is_shown(root, mine, tmp_
     result = predict_command(root, mine, tmp_path / "p.csv")
     shown = " ".join(result.stderr.split())
     assert (
-        "SYNTHETIC DATA the model was trained on it: the corpus is no recording: synthetic; these predictions" in shown
+        "SYNTHETIC DATA the model was trained on it; the corpus is no recording: synthetic; text features are" in shown
     )
-    assert "SYNTHETIC DATA the model was trained on it: audio features are simulated: synthetic-0; these" in shown
+    assert "visual features are simulated: synthetic-0; these predictions say nothing about real conversations" in shown
     table = load(root / "run", device="cpu").predict(mine)
     assert len(table.synthetic) == 4 and "SYNTHETIC DATA" in repr(table) and "10 utterances" in repr(table)
     table.to_json(tmp_path / "p.json")

@@ -163,13 +163,20 @@ def test_a_run_that_is_there_needs_no_state(features, tmp_path, trained):
 # ---------------------------------------------------------------------------------------------------- failures, kills
 
 
-def test_a_failing_variant_is_reported_at_the_end_and_the_others_finish(tmp_path):
-    folder = write_features_folder(tmp_path / "features/demo", widths={"text": 8})
-    result = ablate(folder.parent, tmp_path, "--variant=a", "--variant=t", "--seed=0", "--seed=1")
+def test_a_failing_variant_is_reported_at_the_end_and_the_others_finish(features, tmp_path, monkeypatch):
+    real = dferc.training.sweep.make_task
+
+    def fail(corpus, variant, *rest):
+        if variant == "a":
+            raise InputError("the variant 'a' is at fault")
+        return real(corpus, variant, *rest)
+
+    monkeypatch.setattr(dferc.training.sweep, "make_task", fail)
+    result = ablate(features, tmp_path, "--variant=a", "--variant=t", "--seed=0", "--seed=1")
     assert result.exit_code == 1 and "Traceback" not in result.stderr
     message = " ".join(result.stderr.split())
     assert "a seed 0: FAILED (1 of 4 runs, 1 FAILED" in message
-    assert "2 of 4 runs failed: - a, seed 0, 1: the variant 'a' uses audio, and no training utterance" in message
+    assert "2 of 4 runs failed: - a, seed 0, 1: the variant 'a' is at fault" in message
     assert (tmp_path / "runs/demo/t/metrics.json").exists() and not (tmp_path / "runs/demo/a/metrics.json").exists()
 
 
