@@ -1,7 +1,9 @@
 """Errors for people: the input or the run is at fault."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+LISTED = 10  # faults of a file that its error message lists; the others are counted
 
 
 class InputError(ValueError):
@@ -12,3 +14,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'full'?"` where a known name is close to `name`, else an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def listed(names: Iterable[object], most: int = 12) -> str:
+    """Return names joined by commas, the first `most` of them."""
+    names = [f"{name!s:.60}" for name in names]
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+
+
+def refuse(where: object, faults: Sequence[str], remedy: str = "") -> None:
+    """Raise InputError with the first faults of a file or folder, if there are any."""
+    if faults:
+        more = f"\n  … and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
+        remedy = f"\n{remedy}" if remedy else ""
+        raise InputError(f"{where}: {len(faults)} fault(s)\n  " + "\n  ".join(faults[:LISTED]) + more + remedy)

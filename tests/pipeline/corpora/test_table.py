@@ -125,7 +125,9 @@ def test_validation_is_taken_from_train_where_the_table_has_none(tmp_path):
 
 def test_classes_of_the_settings_keep_their_order(tmp_path):
     write(tmp_path, "utterances.csv", HEADER + EIGHT)
-    assert read_own(tmp_path, classes=["neutral", "joy", "anger"]).classes == ("neutral", "joy", "anger")
+    assert read_own(tmp_path, classes=["joy", "anger"]).classes == ("joy", "anger")
+    phantom = ["no row has the class neutral, which prepare.options.classes names", "found anger, joy"]
+    expect_refusal(tmp_path, *phantom, classes=["neutral", "joy", "anger"])
 
 
 def test_doubtful_rows_are_problems_with_a_consequence(tmp_path):
@@ -186,7 +188,7 @@ def test_test_split_without_labels_is_reported(tmp_path):
             ["line 4: the utterance_id 'u' is that of utterances.csv, line 2 already"],
         ),
         ("dialogue_id,text,emotion\na,hi,joy\nb,ho,joy\n", ["has the emotion 'joy' (2 rows); two classes are needed"]),
-        ("dialogue_id,text,emotion\na,hi,joy\nb,ho,Joy\n", ["the emotions Joy and joy differ in case only"]),
+        ("dialogue_id,text,emotion\na,hi,joy\nb,ho,Joy\n", ["has the emotion 'Joy' (2 rows); two classes are needed"]),
         ("dialogue_id,text,emotion\na,hi,joy\na,ho,anger\n", ["1 dialogue(s) have labels, too few to make 3 splits"]),
         (
             "dialogue_id,text,emotion,split\na,hi,joy,train\na,x,anger,train\nb,ho,,dev\n",
@@ -219,7 +221,7 @@ def test_label_that_is_no_class_is_refused_with_the_nearest(tmp_path):
     write(tmp_path, "utterances.csv", HEADER + EIGHT.replace("anger", "angre"))
     expect_refusal(
         tmp_path,
-        "line 3: emotion 'angre', expected one of joy, anger",
+        "line 3 and 3 more: the label is 'angre'; expected one of joy, anger",
         "Did you mean 'anger'?",
         classes=["joy", "anger"],
     )
