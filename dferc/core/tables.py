@@ -48,7 +48,7 @@ def swallowed_rows(fields: Iterable[str], columns: int, delimiter: str) -> str:
         separators = field.count(delimiter)
         if columns > 1 and separators >= columns - 1 and ("\n" in field or "\r" in field):
             return (
-                f"a field holds line breaks and {separators} separators, as if a quote were not closed: {field[:60]!r}. "
+                f"a field holds line breaks and {separators} separators, as if a quote is not closed: {field[:50]!r}. "
                 "Correct the quotes, or write the text on one line"
             )
     return ""

@@ -194,7 +194,8 @@ def _unknown(
         ambiguous = " Is it -1, kept as an unsigned number?"
     expected = f"one of {listed(known, 30)} (or its number, 0 to {len(known) - 1})" if known else "a number from 0"
     nearest = did_you_mean(text, known) if number is None else ""
-    return f"{_place(rows, where)}: the label is {text!r:.60}; expected {expected}, or nothing.{nearest}{ambiguous}"
+    shown = text if number is not None else f"{text!r:.60}"
+    return f"{_place(rows, where)}: the label is {shown}; expected {expected}, or nothing.{nearest}{ambiguous}"
 
 
 def _remedy(counts: Counter, option: str) -> str:

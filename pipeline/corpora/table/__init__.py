@@ -10,7 +10,7 @@ from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from dferc.store.labels import Labels, read_labels
 from dferc.store.rows import Note
-from dferc.store.vocabulary import SPLITS
+from dferc.store.vocabulary import SPLIT_NAMES, SPLITS
 from pipeline.corpora import RawCorpus, refuse
 from pipeline.corpora._dialogue_splits import split_dialogues
 from pipeline.corpora._own_tables import TableRow, read_table
@@ -18,13 +18,6 @@ from pipeline.corpora.table.subtitles import EMPTY_CUE
 from pipeline.corpora.table.videos import read_videos
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare, TableOptions
-
-_SPLIT_NAMES = {
-    **{name: name for name in SPLITS},
-    **{"training": "train", "testing": "test", "eval": "test"},
-    **dict.fromkeys(("dev", "val", "valid"), "validation"),
-}
-"""Splits as people write them, and ours."""
 
 Dialogues = dict[str, list[TableRow]]
 
@@ -182,7 +175,7 @@ def _named_splits(raw: Path, dialogues: Dialogues) -> dict[str, str]:
     for dialogue, rows in dialogues.items():
         with_split = [row for row in rows if row.split]
         for row in with_split:
-            split = _SPLIT_NAMES.get(row.split.lower())
+            split = SPLIT_NAMES.get(row.split.lower())
             if split is None:
                 faults.append(f"{row.where}: split {row.split!r}, expected {', '.join(SPLITS)}")
             elif splits.setdefault(dialogue, split) != split:
