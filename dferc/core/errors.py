@@ -16,10 +16,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def listed(names: Iterable[object], most: int = 12) -> str:
-    """Return names joined by commas, the first `most` of them."""
-    names = [f"{name!s:.60}" for name in names]
-    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+def listed(items: Iterable[object], most: int = 20) -> str:
+    """Return items separated by commas, at most `most` of them, then how many there are in all."""
+    items = [f"{item!s:.60}" for item in items]
+    return ", ".join(items[:most]) + (f", … ({len(items)} in all)" if len(items) > most else "")
 
 
 def refuse(where: object, faults: Sequence[str], remedy: str = "") -> None:

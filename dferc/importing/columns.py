@@ -7,6 +7,7 @@ import numpy as np
 
 from dferc.core.errors import InputError, did_you_mean, listed, refuse
 from dferc.importing.corpora import CORPORA, MELD, MELD_NAMES, compare_counts, natural
+from dferc.importing.readers.parquet import ROW_BYTES
 from dferc.importing.source import About, Source, clean_text, kind, verify_growth
 from dferc.store import vocabulary
 from dferc.store.cells import LOST_DIGITS, NULLS, fold, near_duplicates, number_of, plain, storage_fault, whole_ids
@@ -30,9 +31,6 @@ MODALITY_NAMES = {
     "?": ("features",),
 }
 """Columns of one vector per utterance."""
-
-ROW_BYTES = 128
-"""Memory that a row of a table takes while it is read, at least: a file of few bytes may announce billions of rows."""
 
 UNLABELLED_THEN = "context only: in no loss and no score"
 
@@ -154,7 +152,9 @@ def _verify_texts(columns: Mapping[str, list], about: About) -> None:
         texts = [cell for cell in cells if isinstance(cell, str)]
         verify_growth(about, sum(map(len, texts)), f"its column {name}")
         wrong = {text: fault for text in set(texts) if (fault := storage_fault(text))}
-        faults += [f"row {row}: {name} holds {wrong[cell]}" for row, cell in enumerate(cells) if wrong and cell in wrong]
+        faults += [
+            f"row {row}: {name} holds {wrong[cell]}" for row, cell in enumerate(cells) if wrong and cell in wrong
+        ]
     refuse(about.path, faults)
 
 

@@ -9,8 +9,9 @@ from dferc.importing.columns import read_columns
 from dferc.importing.corpora import CORPORA
 from dferc.importing.frames import has_frames, read_frames
 from dferc.importing.layouts import recognise
+from dferc.importing.readers.parquet import read_parquet
 from dferc.importing.readers.pickles import read_pickle
-from dferc.importing.readers.tables import read_hdf5, read_npz, read_parquet
+from dferc.importing.readers.tables import read_hdf5, read_npz
 from dferc.importing.source import Source, about_file
 
 TABLES = {b"PK\x03\x04": ("npz", read_npz), b"\x89HDF": ("HDF5", read_hdf5), b"PAR1": ("Parquet", read_parquet)}

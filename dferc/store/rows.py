@@ -74,6 +74,9 @@ class Utterances:
             raise InputError(f"columns of another type than int64 (position, emotion) and float64 (times): {kinds}")
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"duplicate classes: {', '.join(self.classes)}")
+        wrong_names = [name for name in self.classes if not name.strip() or not name.isprintable()]
+        if wrong_names:  # tables of scores have a line or a column per class
+            raise InputError(f"the class {wrong_names[0]!r:.60} is empty, or has a line break or a control character")
         ids, counts = np.unique(self.utterance_id.astype(str), return_counts=True)
         if (counts > 1).any():
             raise InputError(f"duplicate utterance ids: {', '.join(ids[counts > 1][:5])}")

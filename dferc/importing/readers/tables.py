@@ -1,4 +1,4 @@
-"""Tables as columns: .npz, plain HDF5 and Parquet. No code of the file is run."""
+"""Tables as columns: .npz and plain HDF5. No code of the file is run."""
 
 import contextlib
 import io
@@ -27,6 +27,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         if not members:
             inside = ", ".join(archive.namelist()[:3]) or "nothing"
             raise InputError(f"{path} is a zip of something else than .npy ({inside}). {_A_TABLE}")
+        names = [info.filename for info in members]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{path}: the array {twice!r:.60} is there twice. Save it again by `numpy.savez`.")
         verify_inflation(path, sum(info.file_size for info in members))
         return {
             info.filename.removesuffix(".npy"): _read_npy(archive.read(info), f"{path}, {info.filename}")
@@ -81,41 +85,11 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         if any(dataset.external or dataset.is_virtual for dataset in datasets.values()):
             raise InputError(f"{path}: its values lie in other files; expected them in the file itself.")
         return {
-            name: np.asarray(dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()])
+            name: np.asarray(
+                dataset.asstr(errors="surrogateescape")[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
+            )
             for name, dataset in datasets.items()
         }
-
-
-def read_parquet(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a Parquet file; a column of lists of numbers, all of one length, becomes [N, D]."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise InputError(
-            f"{path} is a Parquet file, which needs pyarrow: `pip install 'dferc[parquet]'`, or save it as .npz."
-        ) from None
-    try:
-        file = parquet.ParquetFile(path)
-        groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
-        verify_inflation(path, sum(group.total_byte_size for group in groups))
-        table = file.read()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not readable Parquet (truncated?): {error}. Make it anew.") from None
-    if len(set(table.column_names)) < table.num_columns:
-        raise InputError(f"{path}: columns of one name: {', '.join(table.column_names)}. Name each once.")
-    columns = {}
-    for name in table.column_names:
-        column = table[name].combine_chunks()
-        if not (pyarrow.types.is_list(column.type) or pyarrow.types.is_fixed_size_list(column.type)):
-            columns[name] = np.array(column.to_pylist())
-            continue
-        lengths = set(column.value_lengths().to_pylist())
-        if len(lengths) != 1 or None in lengths:
-            listed = ", ".join(map(str, sorted(lengths, key=str)[:5]))
-            raise InputError(f"{path}: the lists in its column {name} have the lengths {listed}; expected one width.")
-        columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    return columns
 
 
 def verify_inflation(path: Path, needed: int) -> None:
