@@ -4,6 +4,7 @@ Missing values in any spelling are unlabelled. 1, 1.0 and "1" are one class, and
 spaces or Unicode's form. Whatever was taken for something else is a problem of the list, never silent.
 """
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from typing import NamedTuple
 from dferc.core.errors import InputError, did_you_mean, listed, refuse
 from dferc.store.cells import MISSING_LABELS, fold, number_of, plain, storage_fault, tidy
 from dferc.store.rows import UNLABELLED, Note
+
+RARE = 5  # rows of a class, at most, whose name may be a slip
 
 _SCORES = re.compile(r"[\[({](?=.*[\d,:]).*[\])}]|[\d.eE+-]+(?:[\s,;|]+[\d.eE+-]+)+", re.DOTALL)
 _SEVERAL = re.compile(r"\s*[;|,/+&]\s*")
@@ -89,6 +92,8 @@ def read_labels(
     taken = f" Taken for missing: {spelled}; name it in {option} if it is a class." if spelled else ""
     _verify_counts(file, counts, index, known, declared, option, problems, as_numbers, taken)
     problems += _spelling_problems(rows, given, numbers)
+    if not (as_numbers or declared or published):
+        problems += _rare_lookalikes(counts, known, index)
     if numbers and not as_numbers and len(numbers) < len(counts):
         problems.append((f"numbers among the names of classes: {listed(sorted(numbers))}", "each is a class"))
     respelled = (
@@ -236,6 +241,18 @@ def _verify_counts(
         )
     if without:
         problems.append((f"classes without a row: {listed(without)}", "kept, as published; never learned"))
+
+
+def _rare_lookalikes(counts: Counter, known: Sequence[str], index: dict[str, int]) -> list[tuple[str, str]]:
+    """Return a problem per class of few rows whose name resembles a more frequent one's: `jyo` beside `joy`."""
+    problems = []
+    for key, count in counts.items():
+        frequent = [other for other in counts if counts[other] >= 10 * count or count == 1 < counts[other]]
+        if count <= RARE and (near := difflib.get_close_matches(key, frequent, n=1)):
+            name, like = known[index[key]], known[index[near[0]]]
+            problem = f"rare class that resembles another: {name!r} {count}, {like!r} {counts[near[0]]}"
+            problems.append((problem, "kept as a class of its own; correct it, if it is a slip"))
+    return problems
 
 
 def _spelling_problems(

@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dferc.core.errors import InputError, did_you_mean
@@ -268,11 +268,26 @@ def read_table(path: Path) -> tuple[list[TableRow], list[Problem]]:
         except ValueError as error:
             faults.append(f"line {line}: {error}")
     refuse(path, faults)
+    repeated = _repeated(rows)
+    if repeated:
+        problem = f"row repeated word by word: {len(repeated)}, first {repeated[0].where}"
+        problems.append(Problem(path.name, path.name, problem, "kept; remove it, if it was spoken once"))
     for column in ("dialogue_id", "speaker"):
         for names in near_duplicates(getattr(row, column) for row in rows):
             problem = f"{column} in several spellings: {', '.join(map(repr, names[:6]))}"
             problems.append(Problem(path.name, path.name, problem, f"kept as {len(names)}"))
     return rows, problems
+
+
+def _repeated(rows: Sequence[TableRow]) -> list[TableRow]:
+    """Return rows with a text that equal an earlier one in every column; with ids there are none."""
+    seen, repeated = set(), []
+    for row in rows:
+        cells = replace(row, where="")
+        if row.text and cells in seen:
+            repeated.append(row)
+        seen.add(cells)
+    return repeated
 
 
 def _seconds(name: str, value: str) -> float | None:
