@@ -20,6 +20,7 @@ from dferc.core.problems import Problem
 from dferc.core.tables import write_table
 from dferc.engine import Workers
 from dferc.engine.options import engine_options
+from dferc.store.cells import storage_fault
 from dferc.store.hdf5 import write_utterances
 from dferc.store.rows import TEXT_COLUMNS, UNLABELLED, Note, Utterances
 from dferc.store.summary import show_summary
@@ -74,6 +75,8 @@ def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCor
         for row, name in itertools.product(raw_corpus.utterances, TEXT_COLUMNS):
             if not isinstance(getattr(row, name), str):
                 raise InputError(f"{row.utterance_id}: {name} is {getattr(row, name)!r}, expected text")
+            if fault := storage_fault(getattr(row, name)):
+                raise InputError(f"{row.utterance_id!a}: {name} holds {fault}")
         to_store(corpus, raw_corpus, raw_corpus.utterances)
     except (InputError, TypeError, ValueError) as error:
         raise InputError(

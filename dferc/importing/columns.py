@@ -10,7 +10,7 @@ from dferc.importing.corpora import CORPORA, MELD, MELD_NAMES, compare_counts, n
 from dferc.importing.readers.parquet import ROW_BYTES
 from dferc.importing.source import About, Source, clean_text, kind, verify_growth
 from dferc.store import vocabulary
-from dferc.store.cells import LOST_DIGITS, NULLS, fold, near_duplicates, number_of, plain, storage_fault, whole_ids
+from dferc.store.cells import LOST_DIGITS, NULLS, fold, near_duplicates, plain, speaker_names, storage_fault, whole_ids
 from dferc.store.labels import read_labels
 from dferc.store.vocabulary import SPLIT_NAMES
 
@@ -67,8 +67,12 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         if found.missing:
             problems.append(("labels", found.missing_label(f"row {labels.index(-1)}"), UNLABELLED_THEN))
     groups = _group(columns, splits, about)
-    speakers = _speakers(columns.get("speaker", []), problems)
-    for column, names in (("dialogue", groups), ("speaker", speakers)):
+    speakers, missing = speaker_names(columns.get("speaker", []))
+    if missing:
+        spelled = listed((f"{name!r} {count}" for name, count in missing.most_common()), 6)
+        problems.append(("speaker", f"missing values of speaker: {spelled}", "taken for empty"))
+    utterances = map(str, columns.get("utterance", []))
+    for column, names in (("dialogue", groups), ("utterance", utterances), ("speaker", speakers)):
         for several in near_duplicates(names):
             problem = f"{column} in several spellings: {listed(map(repr, several), 6)}"
             problems.append((column, problem, f"kept as {len(several)}"))
@@ -153,7 +157,9 @@ def _verify_texts(columns: Mapping[str, list], about: About) -> None:
         verify_growth(about, sum(map(len, texts)), f"its column {name}")
         wrong = {text: fault for text in set(texts) if (fault := storage_fault(text))}
         faults += [
-            f"row {row}: {name} holds {wrong[cell]}" for row, cell in enumerate(cells) if wrong and cell in wrong
+            f"row {row}: {name} holds {wrong[cell]}"
+            for row, cell in enumerate(cells)
+            if isinstance(cell, str) and cell in wrong
         ]
     refuse(about.path, faults)
 
@@ -217,22 +223,6 @@ def _splits(cells: Sequence[object], about: About) -> list[str]:
             f"{about.path}, row {row}: the split is {cells[row]!r:.40}; expected {', '.join(SPLIT_NAMES)}."
         )
     return splits
-
-
-def _speakers(cells: Sequence[object], problems: list) -> list[str]:
-    """Return names, numbers as text; a missing one in any spelling is empty."""
-    numeric = all(cell is None or number_of(cell) is not None for cell in cells)
-    names, missing = [], Counter()
-    for cell in cells:
-        name = "" if cell is None else str(number_of(cell) if isinstance(cell, float) else cell)
-        if name in NULLS or numeric and name == "-1":
-            missing[name] += 1
-            name = ""
-        names.append(name)
-    if missing:
-        spelled = ", ".join(f"{name!r} {count}" for name, count in missing.most_common(6))
-        problems.append(("speaker", f"missing values of speaker: {spelled}", "taken for empty"))
-    return names
 
 
 def _is_meld(columns: Mapping[str, list], splits: list[str]) -> bool:

@@ -44,6 +44,8 @@ def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
         if lacking:
             has = ", ".join(names) or "an empty file"
             raise InputError(f"{path}: no column {', '.join(lacking)}; found {has}. MELD's own names are expected.")
+        if len(set(names)) < len(names):
+            raise InputError(f"{path}: columns of one name: {', '.join(names)}. Name each once.")
         for row in reader:
             if None in row or None in row.values():
                 fewer = "more" if None in row else "fewer"

@@ -6,7 +6,7 @@ Every way in (`prepare` and `dferc import`; CSV, JSONL, npz, HDF5, Parquet) read
 import math
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -94,6 +94,23 @@ def whole_ids(values: Sequence[str]) -> tuple[list[str], str]:
     floats = [value for value in given if _FLOAT_ID.fullmatch(value)]
     problem = f"whole numbers written as floats: {len(floats)}, first {floats[0]}" if floats else ""
     return [match[1] if (match := _FLOAT_ID.fullmatch(value)) else value for value in values], problem
+
+
+def speaker_names(values: Sequence[object]) -> tuple[list[str], Counter]:
+    """Return names, empty where there is none, and the spellings of missing ones with their counts.
+
+    In a column of numbers, 1, 1.0 and "1.0" are one speaker, and -1 is none.
+    """
+    texts = ["" if value is None else str(value) for value in values]
+    numbers = {text: number_of(text) for text in set(texts) - NULLS - {""}}
+    as_numbers = None not in numbers.values()
+    missing = NULLS | {text for text, number in numbers.items() if as_numbers and number == -1}
+    names = {
+        text: str(number) if as_numbers and isinstance(number, int) and not text.isdigit() else text  # 007 stays 007
+        for text, number in numbers.items()
+    }
+    counts = Counter(text for text in texts if text in missing)
+    return ["" if text in missing else names.get(text, "") for text in texts], counts
 
 
 def near_duplicates(names: Iterable[str]) -> list[list[str]]:

@@ -20,7 +20,16 @@ from pathlib import Path
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.problems import Problem
 from dferc.core.tables import swallowed_rows
-from dferc.store.cells import NULLS, fold, is_formula, near_duplicates, number_of, storage_fault, whole_ids
+from dferc.store.cells import (
+    NULLS,
+    fold,
+    is_formula,
+    near_duplicates,
+    number_of,
+    speaker_names,
+    storage_fault,
+    whole_ids,
+)
 from pipeline.corpora import refuse
 
 TextRow = dict[str, str]  # one row by column name; "" where the table has no value
@@ -132,7 +141,8 @@ def _verify_no_scores(path: Path, unknown: Sequence[str], rows: Sequence[tuple[i
 def _mend(path: Path, rows: Sequence[tuple[int, TextRow]], known: Sequence[str]) -> Iterator[Problem]:
     """Empty missing values of names and mend ids that were kept as floats, in place; yield what was found."""
     for column in known:
-        spelled = [(line, row) for line, row in rows if row[column] in NULLS]
+        missing = NULLS | set(speaker_names([row[column] for _, row in rows])[1] if column == "speaker" else ())
+        spelled = [(line, row) for line, row in rows if row[column] in missing]
         if spelled and column in (
             "speaker",
             "text",
@@ -272,7 +282,7 @@ def read_table(path: Path) -> tuple[list[TableRow], list[Problem]]:
     if repeated:
         problem = f"row repeated word by word: {len(repeated)}, first {repeated[0].where}"
         problems.append(Problem(path.name, path.name, problem, "kept; remove it, if it was spoken once"))
-    for column in ("dialogue_id", "speaker"):
+    for column in ("dialogue_id", "utterance_id", "speaker"):
         for names in near_duplicates(getattr(row, column) for row in rows):
             problem = f"{column} in several spellings: {', '.join(map(repr, names[:6]))}"
             problems.append(Problem(path.name, path.name, problem, f"kept as {len(names)}"))

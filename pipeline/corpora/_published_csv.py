@@ -80,6 +80,8 @@ def read_published(
         if missing:
             header = ", ".join(reader.fieldnames or ()) or "an empty file"
             raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; found {header}.")
+        if twice := [name for name, count in Counter(reader.fieldnames).items() if name and count > 1]:
+            raise InputError(f"{path}, line 1: the column {twice[0]!r:.60} is there twice. Rename or remove one.")
         for row in reader:
             fault = "more or fewer fields than the header has" if None in row or None in row.values() else None
             fault = fault or swallowed_rows(row.values(), len(row), ",") or number_fault(row, key) or fault_of(row)

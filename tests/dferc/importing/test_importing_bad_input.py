@@ -122,6 +122,18 @@ def test_faulty_pickle_is_refused_with_its_place(tmp_path, fault):
     assert "meld.pkl" in message and expected in message
 
 
+@pytest.mark.parametrize("mark", ["a\0b", "a\ud800"])
+@pytest.mark.parametrize(("part", "column"), [(1, "speaker"), (6, "text")])
+def test_text_of_a_pickle_that_no_file_can_hold_is_refused_with_its_place(tmp_path, mark, part, column):
+    parts = made.layout("meld", MELD_10)
+    parts[1] = {key: ["Ann"] * len(rows) for key, rows in parts[1].items()}
+    parts[part][61][2] = mark
+    (tmp_path / "meld.pkl").write_bytes(pickle.dumps(tuple(parts)))
+    message = refused(tmp_path, tmp_path / "meld.pkl")
+    assert f"meld.pkl, dialogue 'train_61', utterance 2: the {column} holds" in message
+    assert ("a NUL character" if "\0" in mark else "half of a character") in message
+
+
 def test_files_of_different_corpora_are_refused(tmp_path):
     iemocap = made.write_layout(tmp_path / "iemocap.pkl", "iemocap-9")
     message = refused(tmp_path, f"--text={meld(tmp_path)}", f"--audio={iemocap}")
@@ -196,6 +208,12 @@ TRANSCRIPTS = {
     "renamed": (CSV.replace("Emotion", "Emotions"), "no column Emotion; found Sr No., Utterance, Speaker, Emotions"),
     "empty": ("", "no column Utterance, Speaker, Emotion, Dialogue_ID, Utterance_ID; found an empty file"),
     "cut off": (CSV.replace(",0,0", ""), "line 2: fewer fields than the header has"),
+    "more": (CSV.replace(",0,0", ",0,0,9"), "line 2: more fields than the header has"),
+    "twice": (CSV.replace("Sr No.", "Speaker"), "columns of one name: Speaker, Utterance, Speaker"),
+    "quote": (
+        CSV + '2,"Hi,Ann,joy,0,1\n3,Ho",Ann,joy,0,2\n',
+        "line 4: a field holds line breaks and 5 separators, as if a quote is not closed",
+    ),
     "label": (CSV.replace("joy", "glee"), "line 2: dialogue '0', utterance '0', emotion 'glee'; expected"),
 }
 

@@ -139,8 +139,9 @@ def missing_id(table):
 
 def whole_dialogues(table):
     write = table.chance.choice([int, float, np.uint64, np.float32])
-    numbers = [write(name.removeprefix("d")) for name in table.columns["dialogue"] if isinstance(name, str)]
-    if len(numbers) == len(table.columns["dialogue"]):
+    digits = [str(name).removeprefix("d") for name in table.columns["dialogue"]]
+    if all(text.isdecimal() for text in digits):
+        numbers = [write(text) for text in digits]
         table.columns["dialogue"] = np.array(numbers)
         for row, number in enumerate(numbers):
             split = {"train": "train", "validation": "dev", "test": "test"}[str(table.columns["split"][row]).lower()]
@@ -373,7 +374,8 @@ def damaged(kind, seed):
     chance = random.Random(f"{kind} {seed}")
     table = Damaged(chance)
     ways = [chance.choice(LABELS)] if chance.random() < 0.6 else []
-    ways += sorted(chance.sample(OTHERS, chance.choice([0, 1, 2]) if ways else 1), key=OTHERS.index)
+    ways += chance.sample(OTHERS, chance.choice([0, 1, 2]) if ways else 1)
+    ways.sort(key=[dropped_row, shuffled, *LABELS, *OTHERS].index)
     for way in ways:
         way(table)
     return table, ", ".join(way.__name__ for way in ways)
