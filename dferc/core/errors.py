@@ -10,9 +10,9 @@ class InputError(ValueError):
     """A fault of the input or the run: what was found, what was expected, where, and the remedy."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `" Did you mean 'full'?"` where a known name is close to `name`, else an empty string."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return `" Did you mean 'full'?"` where a known name is close to `name` (1: equal), else an empty string."""
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

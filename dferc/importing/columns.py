@@ -12,6 +12,7 @@ from dferc.importing.source import About, Source, clean_text, kind, verify_growt
 from dferc.store import vocabulary
 from dferc.store.cells import LOST_DIGITS, NULLS, fold, near_duplicates, plain, speaker_names, storage_fault, whole_ids
 from dferc.store.labels import read_labels
+from dferc.store.rows import UNLABELLED
 from dferc.store.vocabulary import SPLIT_NAMES
 
 NAMES = {
@@ -31,8 +32,6 @@ MODALITY_NAMES = {
     "?": ("features",),
 }
 """Columns of one vector per utterance."""
-
-UNLABELLED_THEN = "context only: in no loss and no score"
 
 
 def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, classes: tuple[str, ...]) -> Source:
@@ -65,7 +64,7 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         labels, classes, notes = found.ids, found.classes, found.notes
         problems += [("labels", *problem) for problem in found.problems]
         if found.missing:
-            problems.append(("labels", found.missing_label(f"row {labels.index(-1)}"), UNLABELLED_THEN))
+            problems.append(("labels", found.missing_label(f"row {labels.index(UNLABELLED)}"), found.missing_then))
     groups = _group(columns, splits, about)
     speakers, missing = speaker_names(columns.get("speaker", []))
     if missing:
@@ -126,7 +125,7 @@ def _sort_columns(
             expected = expected or ("one name or number per row" if written in _FLAT_NAMES else "numbers [N, D]")
             scores = "one-hot or soft scores, " if written in NAMES["emotion"] and array.ndim == 2 else ""
             faults.append(f"{name} is {kind(array)}: {scores}expected {expected}")
-        elif nearest := did_you_mean(written, absent):
+        elif nearest := did_you_mean(written, absent, cutoff=0.8):
             faults.append(f"unknown column {name!r:.60}.{nearest} Rename or remove it")
     refuse(about.path, faults)
     return flat, matrices, unused

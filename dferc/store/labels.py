@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dferc.core.errors import InputError, did_you_mean, listed, refuse
+from dferc.core.errors import LISTED, InputError, did_you_mean, listed, refuse
 from dferc.store.cells import MISSING_LABELS, fold, number_of, plain, storage_fault, tidy
 from dferc.store.rows import UNLABELLED, Note
 
+MANY = 100  # classes, from which on labels are taken for texts or ids unless each has several rows
 RARE = 5  # rows of a class, at most, whose name may be a slip
 
 _SCORES = re.compile(r"[\[({](?=.*[\d,:]).*[\])}]|[\d.eE+-]+(?:[\s,;|]+[\d.eE+-]+)+", re.DOTALL)
@@ -33,6 +34,12 @@ class Labels(NamedTuple):
     def names(self) -> list[str]:
         """Return the class name of each row; empty = unlabelled."""
         return [(*self.classes, "")[number] for number in self.ids]
+
+    @property
+    def missing_then(self) -> str:
+        """The consequence of a missing label."""
+        named = "; a class of this name must be declared" if any(self.missing.keys() - {""}) else ""
+        return f"context only: in no loss and no score{named}"
 
     def missing_label(self, first: str) -> str:
         """Return the problem of the rows without a label, the first of which is `first`; empty if there are none."""
@@ -74,7 +81,8 @@ def read_labels(
     keys = {spelling: _key(spelling) for spelling in rows}
     missing = {text for text, key in keys.items() if key in MISSING_LABELS and key not in index}
     given = {text: key for text, key in keys.items() if text not in missing}
-    refuse(file, [f"{_place(rows[text], where)}: {fault}" for text in given if (fault := _no_class(text, given))])
+    names = set(given.values())
+    refuse(file, [f"{_place(rows[text], where)}: {fault}" for text in given if (fault := _no_class(text, names))])
     counts = Counter()
     for text, key in given.items():
         counts[key] += len(rows[text])
@@ -87,12 +95,13 @@ def read_labels(
         known, index = _name_classes(rows, given)
     unknown = [text for text, key in given.items() if key not in index]
     if unknown:
-        refuse(file, [_unknown(text, rows[text], where, known, problems) for text in unknown], _remedy(counts, option))
+        faults = [_unknown(text, rows[text], where, known, problems) for text in unknown[:LISTED]]
+        refuse(file, faults + [""] * (len(unknown) - len(faults)), _remedy(counts, option))
     spelled = listed(sorted(text for text in missing if text))
     taken = f" Taken for missing: {spelled}; name it in {option} if it is a class." if spelled else ""
     _verify_counts(file, counts, index, known, declared, option, problems, as_numbers, taken)
     problems += _spelling_problems(rows, given, numbers)
-    if not (as_numbers or declared or published):
+    if not (as_numbers or declared or published) and len(known) <= MANY:
         problems += _rare_lookalikes(counts, known, index)
     if numbers and not as_numbers and len(numbers) < len(counts):
         problems.append((f"numbers among the names of classes: {listed(sorted(numbers))}", "each is a class"))
@@ -128,7 +137,7 @@ def _place(rows: Sequence[int], where: Callable[[int], str]) -> str:
     return where(rows[0]) + (f" and {len(rows) - 1} more" if rows[1:] else "")
 
 
-def _no_class(text: str, given: dict[str, str]) -> str:
+def _no_class(text: str, names: set[str]) -> str:
     """Return why a text cannot name one class; empty where it can."""
     fault = storage_fault(text)
     if fault:
@@ -138,7 +147,7 @@ def _no_class(text: str, given: dict[str, str]) -> str:
         kind = "a score" if number is not None else "one-hot or soft scores"
         return f"the label is {text!r:.60}: {kind}, expected one class. Write the class of the highest score"
     parts = [part for part in _SEVERAL.split(text) if part]
-    if number is None and len(parts) > 1 and {_key(part) for part in parts} <= set(given.values()):
+    if number is None and len(parts) > 1 and {_key(part) for part in parts} <= names:
         return f"the label {text!r:.60} names {len(parts)} classes, expected one"
     return ""
 
@@ -232,6 +241,11 @@ def _verify_counts(
             f"{file}: every labelled row has the emotion {only!r} ({counts.total()} rows); two classes are needed to "
             "learn anything. Is it the right column? Leave it empty for predictions of a model trained elsewhere."
             f"{taken}"
+        )
+    if len(known) > MANY and 4 * len(known) > counts.total() and not declared:
+        raise InputError(
+            f"{file}: {len(known)} different labels in {counts.total()} rows, such as {listed(known, 3)}. Is it the "
+            f"right column? If they are classes, name them in {option}."
         )
     if without and declared:
         numbered = " Are the labels numbered from 0, in the order of the classes?" if as_numbers else ""

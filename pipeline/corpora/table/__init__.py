@@ -192,7 +192,7 @@ def _label_problems(labels: Labels, utterances: Sequence[Utterance], source: str
     unlabelled = [row for row in utterances if not row.emotion]
     if unlabelled:
         problem = labels.missing_label(unlabelled[0].utterance_id)
-        yield Problem(source, "", problem, "context only: in no loss and no score")
+        yield Problem(source, "", problem, labels.missing_then)
     for problem in labels.problems:
         yield Problem(source, source, *problem)
     tested = [row for row in utterances if row.split == "test"]

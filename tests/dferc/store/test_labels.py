@@ -3,6 +3,7 @@
 The same rules hold in `prepare` and in `dferc import`; tests of both stand where those are tested.
 """
 
+import time
 import unicodedata
 
 import numpy as np
@@ -173,6 +174,11 @@ REFUSED = {
     "64 bits": ([0, 1, (1 << 64) - 1], {}, "Is it -1, kept as an unsigned number?"),
     "unknown": (["joy", "angre"], {"declared": ["joy", "anger"]}, "Did you mean 'anger'?"),
     "unknown number": ([0, 7], {"declared": ["a", "b"]}, "numbers are 0 to 7: --classes must name a class for each"),
+    "texts": (
+        [f"a text {row}" for row in range(150)],
+        {},
+        "150 different labels in 150 rows, such as a text 0, a text 1",
+    ),
     "NUL": (["jo\0y", "anger"], {}, "row 0: the label holds a NUL character"),
     "surrogate": (["joy", "ang\ud800er"], {}, "row 1: the label holds half of a character"),
     "not UTF-8": ([b"joy", b"caf\xe9"], {}, "row 1: the label holds half of a character"),
@@ -188,6 +194,20 @@ def test_labels_that_are_no_classes_are_refused(fault):
         read(values, **names)
     assert str(refused.value).startswith("mine.csv: ") and expected in str(refused.value)
     str(refused.value).encode()  # can be printed
+
+
+def test_rare_class_that_resembles_another_is_listed():
+    labels = read(["joy"] * 12 + ["jyo", "anger", "anger"])
+    assert kinds(labels) == ["rare class that resembles another"] and "'jyo' 1, 'joy' 12" in labels.problems[0][0]
+    assert not read(["joy"] * 12 + ["sadness", "anger", "anger"]).problems
+
+
+def test_a_hundred_thousand_different_labels_are_refused_in_no_time():
+    began = time.process_time()
+    for names in ({}, {"declared": ["joy", "anger"]}):
+        with pytest.raises(InputError):
+            read([f"label {row}" for row in range(100_000)], **names)
+    assert time.process_time() - began < 20
 
 
 def test_many_labels_that_are_no_class_make_a_short_message():
