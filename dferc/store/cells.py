@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 import numpy as np
 
@@ -62,6 +63,8 @@ def plain(value: object) -> object:
     """Return a cell as None (missing), bool, int, float, str or, if it is none of these, as it is; bytes are UTF-8."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, Decimal):
+        value = float(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")  # a byte that is not UTF-8 is refused as half a character
     if value is None or isinstance(value, str | int | list | dict):

@@ -5,6 +5,7 @@ spaces or Unicode's form. Whatever was taken for something else is a problem of 
 """
 
 import difflib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ MANY = 100  # classes, from which on labels are taken for texts or ids unless ea
 RARE = 5  # rows of a class, at most, whose name may be a slip
 
 _SCORES = re.compile(r"[\[({](?=.*[\d,:]).*[\])}]|[\d.eE+-]+(?:[\s,;|]+[\d.eE+-]+)+", re.DOTALL)
+_OTHER, _SCORE_TYPES = re.compile(r"\[[A-Za-z]\w*: "), re.compile(r"\[(list|dict|ndarray): ")  # see `_spelling`
 _SEVERAL = re.compile(r"\s*[;|,/+&]\s*")
 _WRAPPED = frozenset((1 << bits) - 1 for bits in (8, 16, 32, 64))  # -1 as an unsigned number
 
@@ -118,13 +120,15 @@ def read_labels(
 
 
 def _spelling(value: object) -> str:
-    """Return the label as text; scores of any container become a text that shows brackets."""
+    """Return the label as text; of anything that cannot name a class, its type and the beginning of its content."""
     value = plain(value)
     if value is None:
         return ""
     if isinstance(value, str):
         return tidy(value)
-    return str(value) if isinstance(value, int | float) else f"[{type(value).__name__}: {value!s:.50}]"
+    if isinstance(value, int) or isinstance(value, float) and math.isfinite(value):
+        return str(value)
+    return f"[{type(value).__name__}: {value!s:.50}]"
 
 
 def _key(spelling: str) -> str:
@@ -143,6 +147,8 @@ def _no_class(text: str, names: set[str]) -> str:
     if fault:
         return f"the label holds {fault}"
     number = number_of(text)
+    if _OTHER.match(text) and not _SCORE_TYPES.match(text):
+        return f"the label is {text!r:.60}; expected a name or a whole number"
     if isinstance(number, float) or number is None and _SCORES.fullmatch(text):
         kind = "a score" if number is not None else "one-hot or soft scores"
         return f"the label is {text!r:.60}: {kind}, expected one class. Write the class of the highest score"

@@ -3,8 +3,10 @@
 The same rules hold in `prepare` and in `dferc import`; tests of both stand where those are tested.
 """
 
+import datetime
 import time
 import unicodedata
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -94,6 +96,7 @@ def test_names_that_begin_as_a_missing_value_are_classes():
         [0.0, 1.0, float("nan"), 1.0],
         ["0", "1.0", "", 1],
         ["0,0", "1,0", "NA", "1.000000e+00"],
+        [Decimal("0"), Decimal("1.00"), None, Decimal("1")],
         [np.uint8(0), np.float16(1), None, np.int64(1)],
         [b"0", b"1", b"", b"1"],
     ],
@@ -179,6 +182,9 @@ REFUSED = {
         {},
         "150 different labels in 150 rows, such as a text 0, a text 1",
     ),
+    "infinity": ([0.0, 1.0, float("inf")], {}, "row 2: the label is '[float: inf]'; expected a name or a whole number"),
+    "dates": ([datetime.date(2026, 1, 1)] * 2, {}, "'[date: 2026-01-01]'; expected a name or a whole number"),
+    "complex": ([1j, 2j], {}, "expected a name or a whole number"),
     "NUL": (["jo\0y", "anger"], {}, "row 0: the label holds a NUL character"),
     "surrogate": (["joy", "ang\ud800er"], {}, "row 1: the label holds half of a character"),
     "not UTF-8": ([b"joy", b"caf\xe9"], {}, "row 1: the label holds half of a character"),
