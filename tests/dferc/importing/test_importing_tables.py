@@ -164,7 +164,8 @@ def test_texts_that_hdf5_holds_in_another_encoding_are_refused_with_their_row(tm
         texts = np.array([b"fine"] * 8 + [b"caf\xe9"], dtype=object)
         file.create_dataset("sentence", data=texts, dtype=h5py.string_dtype())
     result = CliRunner().invoke(main, ["import", str(tmp_path / "table"), "--corpus=mine", f"--features={tmp_path}"])
-    assert result.exit_code == 1 and "row 8: sentence holds half of a character" in " ".join(result.stderr.split())
+    message = " ".join(result.stderr.split())
+    assert result.exit_code == 1 and "row 8" in message and "sentence" in message and "UTF-8" in message
 
 
 def test_unknown_columns_and_unused_files_are_listed(tmp_path):
