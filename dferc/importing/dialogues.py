@@ -7,17 +7,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.importing import corpora
 from dferc.importing.corpora import CORPORA, IEMOCAP, M3ED, MELD, is_iemocap_dialogue, meld_dialogue
-from dferc.importing.source import (
-    About,
-    Source,
-    clean_text,
-    is_cp1252,
-    kind,
-    rows_of,
-    to_matrices,
-    vector_of,
-    verify_growth,
-)
+from dferc.importing.source import About, Source, clean_text, is_cp1252, kind, rows_of, to_matrices, vector_of
 from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 
@@ -46,7 +36,6 @@ def read_parts(corpus: str, parts: dict[str, object], about: About, layer: str) 
         for key, names in speakers.items():
             speakers[key] = [key[:5] + name if name in ("F", "M") else name for name in names]
     moved = sum(given[name] != split for name, split in splits.items())
-    texts = _texts(columns["sentences"], about)
     repaired = sum(is_cp1252(sentence) for rows in columns["sentences"].values() for sentence in rows)
     notes = (
         Note(action="repaired", what="dialogues put into the true split", count=moved, why="elsewhere in the file"),
@@ -61,7 +50,7 @@ def read_parts(corpus: str, parts: dict[str, object], about: About, layer: str) 
         labels=_each(columns["labels"], class_id, about, "label"),
         utterances=_utterances(columns.get("ids", {})),
         speakers=speakers,
-        texts=texts,
+        texts=_each(columns["sentences"], clean_text, about, "sentence"),
         features=_features(columns, about, layer),
         problems=tuple((name, "in no split list of the file", "left out") for name in left_out),
         notes=tuple(note for note in notes if note.count),
@@ -208,24 +197,6 @@ def _each(column: dict[str, list], read: Callable, about: About, what: str) -> d
                 f"{expected.get(what, 'text')}."
             )
     return values
-
-
-def _texts(column: dict[str, list], about: About) -> dict[str, list[str]]:
-    """Return the transcripts; a text that the file names again and again is cleaned once, and counted each time."""
-    known: dict[str | bytes, str | None] = {}
-    total = 0
-
-    def clean(value: object) -> str | None:
-        nonlocal total
-        if not isinstance(value, str | bytes):
-            return clean_text(value)
-        total += len(value)
-        verify_growth(about, total, "its sentences")
-        if value not in known:
-            known[value] = clean_text(value)
-        return known[value]
-
-    return _each(column, clean, about, "sentence")
 
 
 def _speaker(value: object) -> str | None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +141,6 @@ def to_matrices(values: Mapping[str, object], about: About, what: str) -> dict[s
 
 _CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
 _CP1252[0xA0] = " "
-_CP1252_MARK = re.compile("[\x80-\xa0]")
 
 
 def text_of(value: object) -> str | None:
@@ -162,4 +160,4 @@ def clean_text(value: object) -> str | None:
 def is_cp1252(value: object) -> bool:
     """Return whether a transcript has cp1252's punctuation read as something else, which `clean_text` repairs."""
     text = text_of(value)
-    return text is not None and _CP1252_MARK.search(text) is not None
+    return text is not None and any(mark in _CP1252 for mark in map(ord, text))
