@@ -7,23 +7,23 @@ Writes `data/<corpus>/utterances.csv` (for the extractors), `data/<corpus>/probl
 """
 
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
-from rich.table import Table
 
-from dferc.core.console import CorpusName, console, print_note, readable_errors
+from dferc.core.console import CorpusName, print_note, readable_errors
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from dferc.core.tables import write_table
 from dferc.engine import Workers
 from dferc.engine.options import engine_options
+from dferc.store.cells import storage_fault
 from dferc.store.hdf5 import write_utterances
 from dferc.store.rows import TEXT_COLUMNS, UNLABELLED, Note, Utterances
-from dferc.store.vocabulary import SPLITS
+from dferc.store.summary import show_summary
 from pipeline import corpora
 from pipeline.rows.duplicates import identical_clips, identical_files, identical_note, media_groups
 from pipeline.rows.measure import Faulty, check_share, check_spans, complete, file_problems, measure_clips
@@ -61,34 +61,13 @@ def media_notes(problems: list[Problem]) -> list[Note]:
     return [Note(action="kept", what=f"utterances: {kind}", count=kinds[kind], why=first[kind]) for kind in kinds]
 
 
-def report(corpus: str, classes: tuple[str, ...], utterances: list[Utterance], problems: list[Problem]) -> None:
-    """Print the counts of the corpus per split and class, and the problems by kind."""
-    counts = {}
-    for split in SPLITS:
-        rows, positions = [row for row in utterances if row.split == split], defaultdict(list)
-        for row in rows:
-            positions[row.dialogue_id].append(row.position)
-        emotions = Counter(row.emotion for row in rows)
-        counts[split] = {
-            "dialogues": len(positions),
-            "  of one utterance": sum(len(places) == 1 for places in positions.values()),
-            "  with gaps in positions": sum(places != list(range(len(places))) for places in positions.values()),
-            "utterances": len(rows),
-            **{f"  {name}": emotions[name] for name in classes},
-            "  unlabelled": emotions[""],
-            "with sound": sum(row.has_audio for row in rows),
-            "with a picture": sum(row.has_video for row in rows),
-        }
-    table = Table("", *SPLITS, title=f"{corpus}: utterances")
-    for name in counts[SPLITS[0]]:
-        table.add_row(name, *(str(counts[split][name]) for split in SPLITS))
-    console.print(table)
-    if problems:
-        first = {problem.kind: f"{problem.where}: {problem.consequence}" for problem in reversed(problems)}
-        table = Table("problem", "count", "first", title=f"{corpus}: problems")
-        for kind, count in Counter(problem.kind for problem in problems).most_common():
-            table.add_row(kind, str(count), first[kind])
-        console.print(table)
+def report(rows: Utterances, utterances: list[Utterance], problems: list[Problem]) -> None:
+    """Print what became of the corpus's rows, on one screen."""
+    words = {"rows", "cues", "turns", "utterances"}
+    dropped = (note.count for note in rows.notes if note.action == "dropped" and words & set(note.what.split()))
+    signals = {"with sound": "has_audio", "with a picture": "has_video"}
+    present = {name: np.array([getattr(row, flag) for row in utterances]) for name, flag in signals.items()}
+    show_summary(rows, problems, rows_read=len(rows) + sum(dropped), signals=present)
 
 
 def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCorpus) -> None:
@@ -97,6 +76,8 @@ def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCor
         for row, name in itertools.product(raw_corpus.utterances, TEXT_COLUMNS):
             if not isinstance(getattr(row, name), str):
                 raise InputError(f"{row.utterance_id}: {name} is {getattr(row, name)!r}, expected text")
+            if fault := storage_fault(getattr(row, name)):
+                raise InputError(f"{row.utterance_id!a}: {name} holds {fault}")
         to_store(corpus, raw_corpus, raw_corpus.utterances)
     except (InputError, TypeError, ValueError) as error:
         raise InputError(
@@ -147,7 +128,7 @@ def main(
     )
     problems_csv = problems_csv or Path("data", corpus, "problems.csv")
     write_table(problems_csv, problems, Problem)  # also where the stage then fails
-    report(corpus, raw_corpus.classes, utterances, problems)
+    report(rows, utterances, problems)
     check_share(corpus, measured, section.max_unreadable, problems_csv)
     check_spans(corpus, utterances, problems, section.max_unreadable)
     write_table(utterances_csv or Path("data", corpus, "utterances.csv"), utterances, Utterance)

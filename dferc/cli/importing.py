@@ -90,24 +90,22 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
 
 
 def _report(folder: Path, imported) -> None:
-    """Print what was recognised, the imported folder, and a line for each kind of problem."""
+    """Print what was recognised, and what became of the rows, on one screen."""
+    from dferc.store.card import card_hash
     from dferc.store.hdf5 import IMPORT_PROBLEMS
-    from dferc.store.inspection import inspect_folder, show_inspection
+    from dferc.store.summary import show_summary
 
     for use, source in imported.sources.items():
         known = f"; known as {source.about.known_as}" if source.about.known_as else ""
         console.print(f"{use}: {source.path}: {source.about.layout}{known}", markup=False)
-    show_inspection(inspect_folder(folder))
-    kinds: dict[tuple[str, str], list] = {}
-    for problem in imported.problems:
-        kinds.setdefault((problem.kind, problem.consequence), []).append(problem)
-    for (kind, consequence), problems in sorted(kinds.items(), key=lambda item: -len(item[1]))[:12]:
-        detail = problems[0].problem.removeprefix(kind).removeprefix(": ")
-        first = f"{problems[0].where}: {detail}" if detail else problems[0].where
-        listed = f"{len(problems)} x {kind} ({'first ' if problems[1:] else ''}{first}): {consequence}"
-        console.print(listed, markup=False)
+    rows = imported.corpus.utterances
+    present = {
+        f"{name} present (width {features.width})": features.present
+        for name, features in imported.corpus.modalities.items()
+    }
+    read = sum(map(len, imported.sources["labels"].labels.values()))
+    show_summary(rows, imported.problems, rows_read=read, signals=present)
     if imported.problems:
         console.print(f"{len(imported.problems)} problem(s) in all: {folder / IMPORT_PROBLEMS}", markup=False)
-    console.print(
-        f"done: dferc train --corpus {imported.corpus.utterances.corpus} --features {folder.parent}", markup=False
-    )
+    console.print(f"protocol card {card_hash(rows)}: {rows.protocol} (`dferc inspect {folder}` shows it)", markup=False)
+    console.print(f"done: dferc train --corpus {rows.corpus} --features {folder.parent}", markup=False)

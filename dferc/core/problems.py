@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+NOT_USED = "not used"  # consequence of a problem that lists files which nothing was taken from
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -64,3 +64,19 @@ def _write(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str,
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline=""))
+
+
+def swallowed_rows(fields: Iterable[str], columns: int, delimiter: str) -> str:
+    """Describe a field that holds at least one further row, as after a quote that is not closed; empty without one.
+
+    A field that swallowed the end of its own row, a line break and the beginning of another holds at least as many
+    separators as a row.
+    """
+    for field in fields:
+        separators = field.count(delimiter)
+        if columns > 1 and separators >= columns - 1 and ("\n" in field or "\r" in field):
+            return (
+                f"a field holds line breaks and {separators} separators, as if a quote is not closed: {field[:50]!r}. "
+                "Correct the quotes, or write the text on one line"
+            )
+    return ""

@@ -28,11 +28,11 @@ import h5py
 import numpy as np
 
 from dferc.core.errors import InputError, listed
-from dferc.importing.columns import SPLITS
 from dferc.importing.corpora import IEMOCAP, MELD, MELD_NAMES, is_iemocap_dialogue
 from dferc.importing.source import About, Source, clean_text, kind, rows_of, text_of, to_matrices, vector_of
 from dferc.store.closed import ClosedHdf5
 from dferc.store.rows import UNLABELLED, Note
+from dferc.store.vocabulary import SPLIT_NAMES
 
 MMIN = {130: "audio", 342: "visual", 1024: "text"}  # by width: comparE, denseface, bert_large
 MELD_WIDTHS = {1611: "audio", 1422: "audio"}  # of openSMILE, selected for emotion and for sentiment
@@ -145,7 +145,7 @@ def by_split(content: object) -> dict[str, dict] | None:
         content = dict(zip(("train", "validation", "test"), content))
     if not isinstance(content, dict) or not content or not all(isinstance(part, dict) for part in content.values()):
         return None
-    names = [SPLITS.get(str(clean_text(key)).lower()) for key in content]
+    names = [SPLIT_NAMES.get(str(clean_text(key)).lower()) for key in content]
     return dict(zip(names, content.values())) if set(names) == {"train", "validation", "test"} == {*names} else None
 
 
@@ -227,7 +227,7 @@ def read_meld_data(content: Sequence, about: About) -> Source:
         lacks = sorted(_MELD_KEYS - row.keys())
         if lacks:
             raise InputError(f"{where}: without {', '.join(lacks)}; expected them in every row.")
-        split, label = SPLITS.get(str(clean_text(row["split"]))), str(clean_text(row["y"])).lower()
+        split, label = SPLIT_NAMES.get(str(clean_text(row["split"]))), str(clean_text(row["y"])).lower()
         numbers = _meld_numbers(f"{_number(row['dialog'])}_{_number(row['utterance'])}")
         if split is None or numbers is None or label not in MELD.classes:
             raise InputError(

@@ -1,15 +1,19 @@
 """A table's columns, by the names people give them, as the dialogues of a `Source`."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, did_you_mean, listed, refuse
 from dferc.importing.corpora import CORPORA, MELD, MELD_NAMES, compare_counts, natural
-from dferc.importing.source import About, Source, clean_text, kind
+from dferc.importing.readers.parquet import ROW_BYTES
+from dferc.importing.source import About, Source, clean_text, kind, verify_growth
 from dferc.store import vocabulary
+from dferc.store.cells import LOST_DIGITS, NULLS, fold, near_duplicates, plain, speaker_names, storage_fault, whole_ids
+from dferc.store.labels import read_labels
 from dferc.store.rows import UNLABELLED
+from dferc.store.vocabulary import SPLIT_NAMES
 
 NAMES = {
     "dialogue": ("dialogue", "dialogue_id", "conversation", "conversation_id"),
@@ -29,67 +33,134 @@ MODALITY_NAMES = {
 }
 """Columns of one vector per utterance."""
 
-SPLITS = {"train": "train"} | dict.fromkeys(("dev", "val", "valid", "validation"), "validation") | {"test": "test"}
-
 
 def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, classes: tuple[str, ...]) -> Source:
     """Sort a table's rows, as arrays by column name, into dialogues.
 
     Without the name of a corpus, MELD is recognised by its counts. Without class names in order, they are the corpus's,
-    else the names in the table, sorted.
+    else the names in the table, sorted. Cells are read by the rules of `dferc.store.cells` and `dferc.store.labels`.
     """
-    lower = {name.lower(): _plain(column) for name, column in table.items()}
-    if len(lower) < len(table):
-        raise InputError(f"{about.path}: columns whose names differ in case only: {', '.join(sorted(table))}.")
-    flat, matrices = {}, {}
-    for columns, names_of, dimensions in ((flat, NAMES, 1), (matrices, MODALITY_NAMES, 2)):
-        for column, names in names_of.items():
-            present = [name for name in names if name in lower and lower[name].ndim == dimensions]
-            if present:
-                columns[column] = lower[present[0]]
+    flat, matrices, unused = _sort_columns(table, about)
+    problems = [("columns", f"unknown column: {listed(map(repr, unused))}", "column not used")] if unused else []
     _check(flat, matrices, table, about)
-    splits = [str(clean_text(value)).lower() for value in flat.get("split", np.array([])).tolist()]
-    row = next((row for row, name in enumerate(splits) if name not in SPLITS), None)
-    if row is not None:
-        raise InputError(f"{about.path}, row {row}: the split is {splits[row]!r:.40}; expected {', '.join(SPLITS)}.")
-    splits = [SPLITS[name] for name in splits]
-    if not corpus and _is_meld(flat, splits):
+    columns = {name: _cells(column) for name, column in flat.items()}
+    _verify_texts(columns, about)
+    for name in {"dialogue", "utterance"} & set(columns):
+        columns[name] = _ids(name, columns[name], flat[name], about, problems)
+    splits = _splits(columns.get("split", []), about)
+    if not corpus and _is_meld(columns, splits):
         corpus = MELD.name
-    labels, classes = _labels(flat, about, corpus, classes)
-    groups = _group(flat, splits, about)
+    labels, notes = [], []
+    if "emotion" in columns:
+        published = CORPORA[corpus].classes if corpus in CORPORA and not classes else ()
+        found = read_labels(
+            columns["emotion"],
+            lambda row: f"row {row}",
+            file=about.path,
+            option="--classes",
+            declared=classes,
+            published=published,
+        )
+        labels, classes, notes = found.ids, found.classes, found.notes
+        problems += [("labels", *problem) for problem in found.problems]
+        if found.missing:
+            problems.append(("labels", found.missing_label(f"row {labels.index(UNLABELLED)}"), found.missing_then))
+    groups = _group(columns, splits, about)
+    speakers, missing = speaker_names(columns.get("speaker", []))
+    if missing:
+        spelled = listed((f"{name!r} {count}" for name, count in missing.most_common()), 6)
+        problems.append(("speaker", f"missing values of speaker: {spelled}", "taken for empty"))
+    utterances = map(str, columns.get("utterance", []))
+    for column, names in (("dialogue", groups), ("utterance", utterances), ("speaker", speakers)):
+        for several in near_duplicates(names):
+            problem = f"{column} in several spellings: {listed(map(repr, several), 6)}"
+            problems.append((column, problem, f"kept as {len(several)}"))
 
-    def by_dialogue(values: list) -> dict[str, list]:
+    def by_dialogue(values: Sequence) -> dict[str, list]:
         return {name: [values[row] for row in rows] for name, rows in groups.items()} if values else {}
 
-    columns = {name: flat[name].tolist() if name in flat else [] for name in ("utterance", "speaker", "sentence")}
     return Source(
         about=about,
         corpus=corpus,
         classes=classes,
         splits={name: splits[rows[0]] for name, rows in groups.items()} if splits else {},
         labels=by_dialogue(labels),
-        utterances=by_dialogue(columns["utterance"]),
-        speakers=by_dialogue([str(clean_text(value) or "") for value in columns["speaker"]]),
-        texts=by_dialogue([str(clean_text(value) or "") for value in columns["sentence"]]),
+        utterances=by_dialogue(columns.get("utterance", [])),
+        speakers=by_dialogue(speakers),
+        texts=by_dialogue(["" if text is None else str(text) for text in columns.get("sentence", [])]),
         features={
             modality: {name: matrix[rows].astype(np.float32) for name, rows in groups.items()}
             for modality, matrix in matrices.items()
         },
+        problems=tuple(problems),
+        notes=tuple(notes),
     )
 
 
-def _plain(column: np.ndarray) -> np.ndarray:
-    """Return a column of Python objects or of floats as whole numbers or text, and others as they are."""
-    if column.ndim != 1 or column.dtype.kind not in "fO":
-        return column
-    values = column.tolist()
-    if column.dtype.kind == "f":  # as pandas keeps whole numbers beside a missing one
-        whole = np.isnan(column) | (np.trunc(column) == column)
-        return np.where(np.isnan(column), UNLABELLED, column).astype(np.int64) if whole.all() else column
-    if all(type(value) is int for value in values):
-        return np.array(values, dtype=np.int64)
-    texts = [clean_text("" if value is None else value) for value in values]
-    return np.array([kind(value) if text is None else text for text, value in zip(texts, values)], dtype=object)
+def _sort_columns(
+    table: Mapping[str, np.ndarray], about: About
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[str]]:
+    """Return columns of one value per row and of one vector per row, by our names, and the names of all others."""
+    lower = {fold(name).replace(" ", "_").replace("-", "_"): name for name in table}
+    if len(lower) < len(table):
+        raise InputError(f"{about.path}: columns whose names differ in case only: {', '.join(sorted(table))}.")
+    flat, matrices, used = {}, {}, set()
+    for columns, names_of, dimensions in ((flat, NAMES, 1), (matrices, MODALITY_NAMES, 2)):
+        for column, names in names_of.items():
+            for name in (lower[name] for name in names if name in lower):
+                array = np.asarray(table[name])
+                if dimensions == 1 and array.ndim == 2 and array.shape[1] == 1 and column != "sentence":
+                    array = array[:, 0]  # as MATLAB and scikit-learn keep a column
+                if array.ndim == dimensions and column not in columns:
+                    columns[column] = array
+                    used.add(name)
+    unused = [name for name in table if name not in used]
+    roles = NAMES | MODALITY_NAMES
+    absent = [name for column, names in roles.items() if column not in flat | matrices for name in names]
+    faults = []
+    for name in unused:
+        written, array = fold(name).replace(" ", "_").replace("-", "_"), np.asarray(table[name])
+        if written in absent:
+            expected = "one class per row; write the class of the highest score" if written in NAMES["emotion"] else ""
+            expected = expected or ("one name or number per row" if written in _FLAT_NAMES else "numbers [N, D]")
+            scores = "one-hot or soft scores, " if written in NAMES["emotion"] and array.ndim == 2 else ""
+            faults.append(f"{name} is {kind(array)}: {scores}expected {expected}")
+        elif nearest := did_you_mean(written, absent, cutoff=0.8):
+            faults.append(f"unknown column {name!r:.60}.{nearest} Rename or remove it")
+    refuse(about.path, faults)
+    return flat, matrices, unused
+
+
+_FLAT_NAMES = {name for names in NAMES.values() for name in names} - {"text"}
+
+
+def _cells(column: np.ndarray) -> list:
+    """Return a column's cells as None, bool, int, float or str; equal texts are cleaned once and shared."""
+    texts: dict[str | bytes, str | None] = {}
+    cells = column.tolist()
+    for row, value in enumerate(cells):
+        if isinstance(value, str | bytes):
+            if value not in texts:
+                texts[value] = clean_text(value)
+            cells[row] = texts[value]
+        else:
+            cells[row] = plain(value)
+    return cells
+
+
+def _verify_texts(columns: Mapping[str, list], about: About) -> None:
+    """Check that the texts of a table can be stored, and are not far longer than the file."""
+    faults = []
+    for name, cells in columns.items():
+        texts = [cell for cell in cells if isinstance(cell, str)]
+        verify_growth(about, sum(map(len, texts)), f"its column {name}")
+        wrong = {text: fault for text in set(texts) if (fault := storage_fault(text))}
+        faults += [
+            f"row {row}: {name} holds {wrong[cell]}"
+            for row, cell in enumerate(cells)
+            if isinstance(cell, str) and cell in wrong
+        ]
+    refuse(about.path, faults)
 
 
 def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: About) -> None:
@@ -105,58 +176,68 @@ def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: A
         raise InputError(f"{about.path}: its columns have different lengths: {seen}. Each needs one row per utterance.")
     if 0 in lengths:
         raise InputError(f"{about.path}: has no rows.")
+    verify_growth(about, ROW_BYTES * lengths.pop(), "its rows")
     for name, matrix in matrices.items():
         if matrix.dtype.kind not in "biuf" or matrix.shape[1] == 0:
             raise InputError(f"{about.path}: {name} is {kind(matrix)}; expected numbers [N, D].")
-    for name in {"dialogue", "utterance"} & set(flat):
-        if flat[name].dtype.kind not in "iuUSO":
-            raise InputError(f"{about.path}: {name} is {kind(flat[name])}; expected names, or whole numbers.")
 
 
-def _labels(flat: dict, about: About, corpus: str, classes: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
-    """Return class ids by row, and the class names; an empty label or -1 is unlabelled."""
-    if "emotion" not in flat:
-        return [], classes
-    known = classes or (CORPORA[corpus].classes if corpus in CORPORA else ())
-    column = flat["emotion"]
-    if column.dtype.kind not in "iuUSO":
-        raise InputError(f"{about.path}: the labels are {kind(column)}; expected names, or whole numbers from 0.")
-    if column.dtype.kind in "iu":
-        ids = column.tolist()
-        known = known or tuple(str(number) for number in range(max(ids, default=0) + 1)[:1000])
-        remedy = f"Its numbers are {min(ids)} to {max(ids)}: --classes must name a class for each, from 0."
-    else:
-        labels = [clean_text(value) or "" for value in column.tolist()]
-        names = sorted(set(labels) - {""})
-        known = known or tuple(names)
-        index = {name.lower(): number for number, name in enumerate(known)} | {"": UNLABELLED}
-        ids = [index.get(label.lower(), len(known)) for label in labels]
-        listed = f"{', '.join(names[:12])}{', …' if names[12:] else ''}"
-        remedy = f"Its labels are {listed}: {'' if classes else 'correct them, or '}name all of them with --classes."
-    wrong = next((row for row, number in enumerate(ids) if not UNLABELLED <= number < len(known)), None)
-    if wrong is not None:
-        raise InputError(
-            f"{about.path}, row {wrong}: the label is {column[wrong]!s:.40}; expected one of {', '.join(known)} "
-            f"(or its number, 0 to {len(known) - 1}), or -1 or nothing for none. {remedy}"
+def _ids(name: str, cells: list, column: np.ndarray, about: About, problems: list) -> list:
+    """Return dialogues or utterances as whole numbers, or all as names."""
+
+    def fault(row: int, found: object) -> InputError:
+        return InputError(
+            f"{about.path}, row {row}: {name} is {found}, of {kind(column)}; expected names, or whole numbers."
         )
-    return ids, known
+
+    for row, cell in enumerate(cells):
+        if isinstance(cell, float):
+            if not cell.is_integer():
+                raise fault(row, cell)
+            if abs(cell) >= LOST_DIGITS:
+                raise fault(row, f"{cell}, a float that may have lost digits")
+            cells[row] = int(cell)
+        elif cell is None or cell in ("", *NULLS):
+            raise fault(row, "missing" if cell is None else f"{cell!r}, a missing value")
+        elif isinstance(cell, bool) or not isinstance(cell, int | str):
+            raise fault(row, f"{cell!r:.60}")
+        elif isinstance(cell, int) and abs(cell) >> 63:
+            raise fault(row, f"{cell}, beyond 64 bits with a sign")
+    if all(isinstance(cell, int) for cell in cells):
+        return cells
+    try:
+        cells, problem = whole_ids([str(cell) for cell in cells])
+    except InputError as error:
+        raise InputError(f"{about.path}: {name}: {error}.") from None
+    problems += [(name, problem, "the fraction .0 left out")] if problem else []
+    return cells
 
 
-def _is_meld(flat: dict, splits: list[str]) -> bool:
+def _splits(cells: Sequence[object], about: About) -> list[str]:
+    """Return our split of each row."""
+    splits = [SPLIT_NAMES.get(fold(str(cell))) for cell in cells]
+    if None in splits:
+        row = splits.index(None)
+        raise InputError(
+            f"{about.path}, row {row}: the split is {cells[row]!r:.40}; expected {', '.join(SPLIT_NAMES)}."
+        )
+    return splits
+
+
+def _is_meld(columns: Mapping[str, list], splits: list[str]) -> bool:
     """Return whether these are all of MELD's utterances: the published number of dialogues and of each class."""
-    if not splits or "emotion" not in flat or flat["dialogue"].dtype.kind not in "iu":
+    if not splits or "emotion" not in columns or not isinstance(columns["dialogue"][0], int):
         return False
-    dialogues = Counter(split for split, _ in set(zip(splits, flat["dialogue"].tolist())))
-    emotions = Counter(zip(splits, map(clean_text, flat["emotion"].tolist())))
+    dialogues = Counter(split for split, _ in set(zip(splits, columns["dialogue"])))
+    emotions = Counter(zip(splits, map(str, columns["emotion"])))
     counts = {split: (dialogues[split], [emotions[split, name] for name in MELD.classes]) for split in MELD.published}
     return not compare_counts(MELD, counts)
 
 
-def _group(flat: dict, splits: list[str], about: About) -> dict[str, list[int]]:
+def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict[str, list[int]]:
     """Return rows by dialogue id: splits in order, dialogues sorted, utterances by their number where they have one."""
-    dialogues, utterances = flat["dialogue"], flat.get("utterance")
-    names = [str(value if isinstance(value, int) else clean_text(value)) for value in dialogues.tolist()]
-    if splits and dialogues.dtype.kind in "iu":  # numbers begin anew in each split of MELD, and may elsewhere
+    names, utterances = list(map(str, columns["dialogue"])), columns.get("utterance")
+    if splits and isinstance(columns["dialogue"][0], int):  # numbers begin anew in each split of MELD
         names = [f"{MELD_NAMES[split]}_{name}" for split, name in zip(splits, names)]
     groups: dict[str, list[int]] = {}
     for row, name in enumerate(names):
@@ -167,7 +248,15 @@ def _group(flat: dict, splits: list[str], about: About) -> dict[str, list[int]]:
                 f"{about.path}, row {row}: the dialogue {name} is in {splits[row]}, and from row {rows[0]} in "
                 f"{splits[rows[0]]}; a dialogue lies in one split."
             )
-    if utterances is not None and utterances.dtype.kind in "iu":
-        groups = {name: sorted(rows, key=utterances.__getitem__) for name, rows in groups.items()}
+    if utterances is not None:
+        numbered, first, faults = isinstance(utterances[0], int), {}, []
+        for row, name in enumerate(names):
+            key = (name, utterances[row]) if numbered else utterances[row]
+            if key in first:
+                faults.append(f"row {row}: the utterance {utterances[row]!r:.60} of row {first[key]} again")
+            first.setdefault(key, row)
+        refuse(about.path, faults, "An utterance's name is unique in the table, its number in the dialogue.")
+        if numbered:
+            groups = {name: sorted(rows, key=utterances.__getitem__) for name, rows in groups.items()}
     order = {name: vocabulary.SPLITS.index(splits[rows[0]]) if splits else 0 for name, rows in groups.items()}
     return dict(sorted(groups.items(), key=lambda item: (order[item[0]], natural(item[0]))))

@@ -15,6 +15,7 @@ from dferc.importing.columns import MODALITY_NAMES, NAMES, read_columns
 from dferc.importing.corpora import CORPORA
 from dferc.importing.layouts import recognise
 from dferc.importing.readers import foreign, tables
+from dferc.importing.readers.parquet import read_parquet
 from dferc.importing.readers.pickles import read_pickle
 from dferc.importing.source import About, Source, about_file
 from dferc.store.closed import open_hdf5
@@ -41,7 +42,7 @@ def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ..
     if start.startswith(b"PK\x03\x04"):
         return _from_table("npz", tables.read_npz(path), about_file(path), corpus, classes)
     if start.startswith(b"PAR1"):
-        return _from_table("Parquet", tables.read_parquet(path), about_file(path), corpus, classes)
+        return _from_table("Parquet", read_parquet(path), about_file(path), corpus, classes)
     if start.startswith(b"\x89HDF") or h5py.is_hdf5(path):  # which may have a user block before it
         with tables.refuse_damage(path, "readable HDF5"), open_hdf5(path) as opened:
             if has_frames(opened):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dferc.core.errors import InputError
-from dferc.core.problems import Problem
+from dferc.core.problems import NOT_USED, Problem
 from dferc.core.tables import write_table
 from dferc.importing.features import place_features
 from dferc.importing.source import Source
@@ -43,7 +43,10 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
                 f"{source.path} is of {source.corpus}, {base.path} of {base.corpus}: features of different corpora "
                 "cannot be joined. Give files of one corpus."
             )
-    problems = [Problem(where, str(base.path), *what) for where, *what in base.problems]
+    others = [source for source in (*sources, *guides) if source is not base]
+    problems = [
+        Problem(where, str(source.path), *what) for source in (base, *others) for where, *what in source.problems
+    ]
     utterances = base.rows or name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
     taken = _choose(sources, chosen)
     if not taken:
@@ -51,6 +54,10 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
     features = {
         modality: place_features(base, source, modality, utterances, problems) for modality, source in taken.items()
     }
+    for source in sources:
+        used = any(source is one for one in (base, *taken.values()))
+        if not (used or source.utterances or source.speakers or source.texts):
+            problems.append(Problem(source.path.name, str(source.path), f"file unused: {source.path.name}", NOT_USED))
     corpus = CachedCorpus(utterances=utterances, modalities=features)
     return Imported(corpus=corpus, sources={"labels": base} | taken, problems=problems)
 

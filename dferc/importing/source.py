@@ -110,17 +110,22 @@ def vector_of(value: object) -> np.ndarray | None:
         return np.asarray(value, dtype=np.float32)
 
 
+def verify_growth(about: About, needed: int, what: str) -> None:
+    """Check that the values read from a file do not fill far more memory than the file's size explains."""
+    allowed = SPARE_BYTES + MAX_GROWTH * about.bytes
+    if needed > allowed:
+        raise InputError(
+            f"{about.path}: {what} would fill {needed >> 20} MiB, at most {allowed >> 20} are expected of a file of "
+            f"{about.bytes} bytes: it repeats the same values by reference. Save each utterance's own."
+        )
+
+
 def to_matrices(values: Mapping[str, object], about: About, what: str) -> dict[str, np.ndarray]:
     """Return features [n, D] float32 by dialogue, of one width, not far larger than the file."""
     rows = {key: rows_of(value, f"{about.path}, {what} of dialogue {key}") for key, value in values.items()}
     first = next((vector_of(row) for utterances in rows.values() for row in utterances), None)
     width = 0 if first is None else len(first)
-    needed, allowed = 4 * width * sum(map(len, rows.values())), SPARE_BYTES + MAX_GROWTH * about.bytes
-    if needed > allowed:
-        raise InputError(
-            f"{about.path}: its {what} would fill {needed >> 20} MiB, at most {allowed >> 20} are expected of "
-            f"a file of {about.bytes} bytes: it repeats the same values by reference. Save each utterance's own."
-        )
+    verify_growth(about, 4 * width * sum(map(len, rows.values())), f"its {what}")
     matrices = {key: np.empty((len(utterances), width), dtype=np.float32) for key, utterances in rows.items()}
     for key, matrix in matrices.items():
         for place, row in enumerate(rows[key]):

@@ -1,10 +1,12 @@
 """Files that list the corpus's own utterances: MELD's CSVs, IEMOCAP's utterance ids, or utterances.h5 of `prepare`."""
 
 import csv
+import io
 from pathlib import Path
 
 from dferc.core.errors import InputError
 from dferc.core.files import regular_file
+from dferc.core.tables import swallowed_rows
 from dferc.importing.corpora import CORPORA, IEMOCAP, MELD, MELD_SPLITS
 from dferc.importing.readers.tables import read_npz
 from dferc.importing.source import About, Source, about_file, clean_text
@@ -37,16 +39,21 @@ def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
     data = regular_file(path).read_bytes().removeprefix(b"\xef\xbb\xbf")
     text = "\n".join(str(clean_text(line)) for line in data.replace(b"\r\n", b"\n").split(b"\n"))
     rows = []
-    reader = csv.DictReader(text.split("\n"))
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
         names = reader.fieldnames or ()
         lacking = [column for column in _COLUMNS if column not in names]
         if lacking:
             has = ", ".join(names) or "an empty file"
             raise InputError(f"{path}: no column {', '.join(lacking)}; found {has}. MELD's own names are expected.")
+        if len(set(names)) < len(names):
+            raise InputError(f"{path}: columns of one name: {', '.join(names)}. Name each once.")
         for row in reader:
-            if any(row[column] is None for column in _COLUMNS):
-                raise InputError(f"{path}, line {reader.line_num}: fewer fields than the header has; cut off?")
+            if None in row or None in row.values():
+                fewer = "more" if None in row else "fewer"
+                raise InputError(f"{path}, line {reader.line_num}: {fewer} fields than the header has; cut off?")
+            if swallowed := swallowed_rows((row[column] for column in _COLUMNS), len(names), ","):
+                raise InputError(f"{path}, line {reader.line_num}: {swallowed}.")
             row = {column: row[column].strip() for column in _COLUMNS}
             row["Emotion"] = row["Emotion"].lower()
             numbers = row["Dialogue_ID"], row["Utterance_ID"]

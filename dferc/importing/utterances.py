@@ -8,6 +8,7 @@ from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
 from dferc.importing.source import Source
+from dferc.store.cells import storage_fault
 from dferc.store.rows import UNLABELLED, Utterances
 from dferc.store.vocabulary import SPLITS
 
@@ -19,12 +20,15 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
     columns: dict[str, list] = {column: [] for column in ("utterance_id", "position", "speaker", "text")}
     for dialogue in base.splits:
         ids, positions = _ids(dialogue, base, namers, problems)
+        _verify_storable(base, dialogue, "utterance id", ids)
         columns["utterance_id"] += ids
         columns["position"] += positions
         count = len(base.labels[dialogue])
         for column, part in (("speaker", "speakers"), ("text", "texts")):
-            given = (getattr(source, part).get(dialogue, ()) for source in namers)
-            columns[column] += next((words for words in given if len(words) == count), [""] * count)
+            given = ((source, getattr(source, part).get(dialogue, ())) for source in namers)
+            source, words = next((pair for pair in given if len(pair[1]) == count), (base, [""] * count))
+            _verify_storable(source, dialogue, column, words)
+            columns[column] += words
     lengths = [len(base.labels[dialogue]) for dialogue in base.splits]
     emotion = [label for dialogue in base.splits for label in base.labels[dialogue]]
     position = np.array(columns.pop("position"), dtype=np.int64)
@@ -42,6 +46,14 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
         end_s=np.full(len(emotion), np.nan),
         **{column: np.array(values, dtype=object) for column, values in columns.items()},
     )
+
+
+def _verify_storable(source: Source, dialogue: str, column: str, words: Sequence[str]) -> None:
+    """Check that no text of a dialogue, nor its name, has a character that no file of ours can hold."""
+    for place, text in enumerate((dialogue, *words), start=-1):
+        if fault := storage_fault(text):
+            where = f"utterance {place}: the {column}" if place >= 0 else "its name"
+            raise InputError(f"{source.path}, dialogue {dialogue!r:.60}, {where} holds {fault}. Correct it there.")
 
 
 def _ids(dialogue: str, base: Source, namers: Sequence[Source], problems: list[Problem]) -> tuple[list[str], list[int]]:

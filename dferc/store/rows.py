@@ -4,6 +4,7 @@ N utterances, D feature width. Dialogues are contiguous, utterances in order. `d
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from dferc.store.vocabulary import MODALITIES, SPLITS
 UNLABELLED = -1  # `emotion` of an utterance without a label: context only, never in a loss or a score
 TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 NUMBER_COLUMNS = {"position": np.int64, "emotion": np.int64, "start_s": np.float64, "end_s": np.float64}
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # control characters and line breaks
 
 Action = Literal["dropped", "promoted", "merged", "repaired", "kept"]
 
@@ -77,6 +80,9 @@ class Utterances:
             raise InputError(f"columns of another type than int64 (position, emotion) and float64 (times): {kinds}")
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"duplicate classes: {', '.join(self.classes)}")
+        wrong_names = [name for name in self.classes if not name.strip() or _CONTROL.search(name)]
+        if wrong_names:  # tables of scores have a line or a column per class
+            raise InputError(f"the class {wrong_names[0]!r:.60} is empty, or has a line break or a control character")
         ids, counts = np.unique(self.utterance_id.astype(str), return_counts=True)
         if (counts > 1).any():
             raise InputError(f"duplicate utterance ids: {', '.join(ids[counts > 1][:5])}")

@@ -9,17 +9,15 @@ import csv
 import importlib
 import pkgutil
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dferc.core.errors import InputError, did_you_mean
+from dferc.core.errors import refuse as refuse  # offered to the adapters
 from dferc.core.problems import Problem
 from dferc.store.rows import Note
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare
-
-_LISTED = 10  # faults of a file that its error message lists; the others are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +77,3 @@ def verify_adapter(adapter: str) -> None:
             f"{', '.join(known)}.{did_you_mean(adapter, known)} Correct it in params.yaml, or write one (see "
             "CONTRIBUTING.md)."
         )
-
-
-def refuse(where: object, faults: Sequence[str]) -> None:
-    """Raise InputError with the first faults of a file or folder, if there are any."""
-    if faults:
-        more = f"\n  … and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
-        raise InputError(f"{where}: {len(faults)} fault(s)\n  " + "\n  ".join(faults[:_LISTED]) + more)

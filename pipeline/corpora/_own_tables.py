@@ -1,7 +1,8 @@
 """Tables that people write: .csv, .tsv or .jsonl with named columns -> checked rows, each with its line.
 
-Nothing is guessed: a column that resembles a missing one, a byte that is not UTF-8 and a value of the wrong type are
-errors with file and line. Other unknown columns are ignored, and listed as a problem.
+Nothing is guessed: a column that resembles a missing one, a byte that is not of the encoding and a value of the wrong
+type are errors with file and line. Other unknown columns are ignored, and listed as a problem. Missing values are
+empty in whatever way they are spelled; `dferc.store.cells` has the rules, which hold for `dferc import` too.
 """
 
 import codecs
@@ -10,23 +11,44 @@ import io
 import json
 import math
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.problems import Problem
+from dferc.core.tables import swallowed_rows
+from dferc.store.cells import (
+    NULLS,
+    fold,
+    is_formula,
+    near_duplicates,
+    number_of,
+    speaker_names,
+    storage_fault,
+    whole_ids,
+)
 from pipeline.corpora import refuse
 
 TextRow = dict[str, str]  # one row by column name; "" where the table has no value
 _ALIASES = {"start_s": "start", "end_s": "end"}  # other names of our columns: those of data/<corpus>/utterances.csv
+_MEANT = {
+    **dict.fromkeys(("dialogue", "dialog", "conversation", "conversation_id"), "dialogue_id"),
+    **dict.fromkeys(("label", "labels", "class", "sentiment"), "emotion"),
+    **dict.fromkeys(("sentence", "transcript", "utterance"), "text"),
+}
+"""Names that others give our columns: refused where our own is absent, since every row would lack the value."""
+
+_BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+_BOMS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after those of UTF-32, which begin alike
 
 _BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 _BOMS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after those of UTF-32, which begin alike
 
 _CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d+)?)")
-_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")  # characters that no later file could hold
-_EXCEL = re.compile(r"sep=([,;\t])\s*")  # Excel's line above the header, which names the separator
+_EXCEL = re.compile(r"sep=([,;\t|])\s*")  # Excel's line above the header, which names the separator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,24 +111,75 @@ def read_text_rows(
         raise InputError(f"{path} has no rows.")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
     names, problems = _match_columns(path, columns, known, required)
-    faults = []
-    for line, column, value in ((line, *cell) for line, row in rows for cell in row.items()):
-        if _UNSTORABLE.search(value):
-            character = "a NUL character" if "\0" in value else "half of a character (a lone surrogate)"
-            faults.append(f"line {line}: {column} holds {character}: {value!r}")
+    cells = ((line, column, value) for line, row in rows for column, value in row.items())
+    faults = [
+        f"line {line}: {column} holds {fault}" for line, column, value in cells if (fault := storage_fault(value))
+    ]
     refuse(path, faults)
+    if "emotion" in known and "emotion" not in names.values():
+        _verify_no_scores(path, [name for name in columns if name not in names], rows)
     blank = dict.fromkeys(known, "")
-    return [
+    tidied = [
         (line, blank | {names[name]: " ".join(value.split()) for name, value in row.items() if name in names})
         for line, row in rows
-    ], problems
+    ]
+    return tidied, problems + list(_mend(path, tidied, known))
+
+
+def _verify_no_scores(path: Path, unknown: Sequence[str], rows: Sequence[tuple[int, TextRow]]) -> None:
+    """Refuse labels that are a column of numbers per class, which would leave every row unlabelled."""
+
+    def is_scores(name: str) -> bool:
+        numbers = {number_of(row.get(name, "")) for _, row in rows}
+        return None not in numbers and all(0 <= number <= 1 for number in numbers) and len(numbers) > 1
+
+    scores = [name for name in unknown if is_scores(name)]
+    if len(scores) > 1:
+        raise InputError(
+            f"{path}: no column emotion; {', '.join(scores[:12])} hold one-hot or soft scores. Write the class of each "
+            "row, that of the highest score, into a column `emotion`; or remove these columns."
+        )
+
+
+def _mend(path: Path, rows: Sequence[tuple[int, TextRow]], known: Sequence[str]) -> Iterator[Problem]:
+    """Empty missing values of names and mend ids that were kept as floats, in place; yield what was found."""
+    for column in known:
+        missing = NULLS | set(speaker_names([row[column] for _, row in rows])[1] if column == "speaker" else ())
+        spelled = [(line, row) for line, row in rows if row[column] in missing]
+        if spelled and column in (
+            "speaker",
+            "text",
+            "split",
+            "media",
+            "utterance_id",
+        ):  # others have rules of their own
+            counts = Counter(row[column] for _, row in spelled)
+            listed = ", ".join(f"{spelling!r} {count}" for spelling, count in counts.most_common(6))
+            problem = f"missing values of {column}: {listed}, first line {spelled[0][0]}"
+            yield Problem(path.name, path.name, problem, "words kept" if column == "text" else "taken for empty")
+            if column != "text":  # "None" can be all that was spoken
+                for _, row in spelled:
+                    row[column] = ""
+        if column in ("dialogue_id", "utterance_id", "speaker"):
+            try:
+                ids, problem = whole_ids([row[column] for _, row in rows])
+            except InputError as error:
+                raise InputError(f"{path}: {column}: {error}.") from None
+            if problem:
+                yield Problem(path.name, path.name, f"{column}: {problem}", "the fraction .0 left out")
+                for (_, row), name in zip(rows, ids, strict=True):
+                    row[column] = name
+        if formulas := [line for line, row in rows if is_formula(row[column])]:
+            problem = f"like a formula of a spreadsheet: {column} of {len(formulas)} rows, first line {formulas[0]}"
+            yield Problem(path.name, path.name, problem, "kept as text; open our CSVs as text in a spreadsheet")
 
 
 def _read_csv(path: Path, text: str, suffix: str) -> Iterator[tuple[int, TextRow]]:
     """Yield (line on which it begins, row) per row that is not empty; blank lines above the header are skipped."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     separator = _EXCEL.fullmatch(header)
-    delimiter = separator[1] if separator else "\t" if suffix == ".tsv" else max(",;\t", key=header.count)
+    likely = "\t,;|" if suffix == ".tsv" else ",;\t|"
+    delimiter = separator[1] if separator else max(likely, key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns, following = [], 1
     try:
@@ -123,7 +196,8 @@ def _read_csv(path: Path, text: str, suffix: str) -> Iterator[tuple[int, TextRow
             if twice:
                 raise InputError(f"{path}, line {line}: the column {twice!r} is there twice. Rename or remove one.")
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from None
+        begun = "" if following > reader.line_num else f" The row begins on line {following}: is a quote not closed?"
+        raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.{begun}") from None
 
 
 def _verify_fields(path: Path, line: int, fields: Sequence[str], columns: Sequence[str], delimiter: str) -> None:
@@ -133,6 +207,8 @@ def _verify_fields(path: Path, line: int, fields: Sequence[str], columns: Sequen
             f"{path}, line {line}: {len(fields)} fields, the header has {len(columns)} "
             f"(separated by {delimiter!r}). A text that holds the separator must stand in quotes."
         )
+    if swallowed := swallowed_rows(fields, len(columns), delimiter):
+        raise InputError(f"{path}, line {line}: {swallowed}.")
     for number, (name, field) in enumerate(zip(columns, fields), start=1):
         if not name and field.strip():
             raise InputError(
@@ -146,34 +222,44 @@ def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, TextRow]]:
         if not content.strip():
             continue
         try:
-            row = json.loads(content)
-        except (json.JSONDecodeError, RecursionError) as error:
+            row = json.loads(content, object_pairs_hook=_unique_keys)
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {line}: not readable as JSON: {error}.") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {line}: expected an object {{…}}, found {type(row).__name__}.")
         for name, value in row.items():
-            if isinstance(value, (bool, list, dict)):
-                raise InputError(f"{path}, line {line}: {name} is {value!r}; expected a text, a number or null.")
-        yield line, {name.strip(): "" if value is None else str(value) for name, value in row.items()}
+            if isinstance(value, (list, dict)) or isinstance(value, bool) and fold(name) not in ("emotion", "label"):
+                raise InputError(f"{path}, line {line}: {name} is {value!r:.60}; expected a text, a number or null.")
+        yield line, {name.strip(): "" if value is None or value != value else str(value) for name, value in row.items()}
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of JSON; a key that is there twice is an error, where Python would take the last."""
+    names = [name.strip() for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.60} is there twice")
+    return dict(pairs)
 
 
 def _match_columns(
     path: Path, columns: Sequence[str], known: Sequence[str], required: Sequence[str]
 ) -> tuple[dict[str, str], list[Problem]]:
     """Return our name of each known column of the file (in any case), and a problem that lists the other columns."""
-    names = {name: _ALIASES.get(name.lower(), name.lower()) for name in columns}
-    names = {name: ours for name, ours in names.items() if ours in known}
+    names = {name: re.sub(r"[\s-]", "_", fold(name)) for name in columns}
+    meant = {name: _MEANT.get(written, "") for name, written in names.items()}
+    names = {name: ours for name, written in names.items() if (ours := _ALIASES.get(written, written)) in known}
     absent = [name for name in known if name not in names.values()]
     faults = [f"the column {ours!r} is there twice" for ours in known if list(names.values()).count(ours) > 1]
     unknown = [name for name in columns if name not in names]
     for name in unknown:
-        if nearest := did_you_mean(name.lower(), absent):
+        nearest = f" Did you mean {meant[name]!r}?" if meant[name] in absent else did_you_mean(name.lower(), absent)
+        if nearest:
             faults.append(f"unknown column {name!r}.{nearest} Rename or remove it")
     missing = [name for name in required if name in absent]
     if missing:
         faults.append(f"no column {', '.join(missing)}; found {', '.join(columns)}; expected of {', '.join(known)}")
     refuse(path, faults)
-    ignored = Problem(path.name, path.name, f"unknown column: {', '.join(map(repr, unknown))}", "not used")
+    ignored = Problem(path.name, path.name, f"unknown column: {', '.join(map(repr, unknown))}", "column not used")
     return names, [ignored] if unknown else []
 
 
@@ -186,14 +272,35 @@ def read_table(path: Path) -> tuple[list[TableRow], list[Problem]]:
     rows, faults = [], []
     for line, row in text_rows:
         try:
-            if not row["dialogue_id"]:
-                raise ValueError("dialogue_id is empty; expected the name of the conversation")
+            if row["dialogue_id"] in ("", *NULLS):
+                found = repr(row["dialogue_id"]) if row["dialogue_id"] else "empty"
+                raise ValueError(f"dialogue_id is {found}; expected the name of the conversation")
+            row |= {name: unicodedata.normalize("NFC", row[name]) for name in ("dialogue_id", "speaker")}
             times = {f"{name}_s": _seconds(name, row.pop(name)) for name in ("start", "end")}
             rows.append(TableRow(where=f"{path.name}, line {line}", **row, **times))
         except ValueError as error:
             faults.append(f"line {line}: {error}")
     refuse(path, faults)
+    repeated = _repeated(rows)
+    if repeated:
+        problem = f"row repeated word by word: {len(repeated)}, first {repeated[0].where}"
+        problems.append(Problem(path.name, path.name, problem, "kept; remove it, if it was spoken once"))
+    for column in ("dialogue_id", "utterance_id", "speaker"):
+        for names in near_duplicates(getattr(row, column) for row in rows):
+            problem = f"{column} in several spellings: {', '.join(map(repr, names[:6]))}"
+            problems.append(Problem(path.name, path.name, problem, f"kept as {len(names)}"))
     return rows, problems
+
+
+def _repeated(rows: Sequence[TableRow]) -> list[TableRow]:
+    """Return rows with a text that equal an earlier one in every column; with ids there are none."""
+    seen, repeated = set(), []
+    for row in rows:
+        cells = replace(row, where="")
+        if row.text and cells in seen:
+            repeated.append(row)
+        seen.add(cells)
+    return repeated
 
 
 def _seconds(name: str, value: str) -> float | None:

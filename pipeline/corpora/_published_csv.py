@@ -15,6 +15,7 @@ from dferc.core.console import print_note, print_table
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.core.problems import Problem
+from dferc.core.tables import swallowed_rows
 from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import refuse
@@ -79,9 +80,11 @@ def read_published(
         if missing:
             header = ", ".join(reader.fieldnames or ()) or "an empty file"
             raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; found {header}.")
+        if twice := [name for name, count in Counter(reader.fieldnames).items() if name and count > 1]:
+            raise InputError(f"{path}, line 1: the column {twice[0]!r:.60} is there twice. Rename or remove one.")
         for row in reader:
             fault = "more or fewer fields than the header has" if None in row or None in row.values() else None
-            fault = fault or number_fault(row, key) or fault_of(row)
+            fault = fault or swallowed_rows(row.values(), len(row), ",") or number_fault(row, key) or fault_of(row)
             numbers = None if fault else tuple(int(row[column]) for column in key)
             if numbers in rows:
                 fault = f"{', '.join(f'{column} {row[column]}' for column in key)} is there twice"

@@ -158,6 +158,12 @@ def test_report_shows_the_counts_of_the_corpus(prepared):
         assert f" {line}" in printed, line
 
 
+def test_summary_shows_rows_speakers_and_files(prepared):
+    printed = _flat(prepared[0].stderr)
+    assert "rows: 8 read, 8 used, 0 of them unlabelled" in printed
+    assert "speakers: 1, rows without one: 0; Joey 8" in printed and "files unused: " in printed
+
+
 def test_too_many_unreadable_clips_fail_but_are_all_listed(tmp_path, raw):
     """Three of eight clips are unusable: 37.5 %."""
     result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.37))
@@ -346,6 +352,10 @@ def _run_own_adapter(tmp_path, monkeypatch, lines):
         ("", "own_corpus.py: its read() gave list; expected a RawCorpus"),
         ("u|0|train|Hi\nu|1|train|Ho", "{raw}: duplicate utterance ids: u. These rows come from the adapter pipeline"),
         ("u|0|dev|Hi", "{raw}: unknown split(s) 'dev'; expected train, validation, test. These rows come from"),
+        (
+            "u|0|train|H\0",
+            "{raw}: 'u': text holds a NUL character: 'H\\x00'. These rows come from the adapter pipeline",
+        ),
         ("u|0|train|", "{raw}: u: text is None, expected text. These rows come from the adapter pipeline/corpora/own"),
     ],
 )

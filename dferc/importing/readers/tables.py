@@ -1,4 +1,4 @@
-"""Tables as columns: .npz, plain HDF5, safetensors and Parquet. No code of the file is run."""
+"""Tables as columns: .npz, plain HDF5 and safetensors. No code of the file is run."""
 
 import contextlib
 import io
@@ -161,36 +161,3 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
             limit.charge_array(tuple(part.get_shape()), np.dtype("f4"), where)
             tensors[name] = file.get_tensor(name)
         return tensors
-
-
-def read_parquet(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a Parquet file; a column of lists of numbers, all of one length, becomes [N, D]."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise InputError(
-            f"{path} is a Parquet file, which needs pyarrow: `pip install 'dferc[parquet]'`, or save it as .npz."
-        ) from None
-    try:
-        file = parquet.ParquetFile(path)
-        groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
-        MemoryLimit(path).charge_rows(file.metadata.num_rows, str(path))
-        MemoryLimit(path).charge(sum(group.total_byte_size for group in groups), str(path))
-        table = file.read()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not readable Parquet (truncated?): {error}. Make it anew.") from None
-    if len(set(table.column_names)) < table.num_columns:
-        raise InputError(f"{path}: columns of one name: {', '.join(table.column_names)}. Name each once.")
-    columns = {}
-    for name in table.column_names:
-        column = table[name].combine_chunks()
-        if not (pyarrow.types.is_list(column.type) or pyarrow.types.is_fixed_size_list(column.type)):
-            columns[name] = np.array(column.to_pylist())
-            continue
-        lengths = set(column.value_lengths().to_pylist())
-        if len(lengths) != 1 or None in lengths:
-            listed = ", ".join(map(str, sorted(lengths, key=str)[:5]))
-            raise InputError(f"{path}: the lists in its column {name} have the lengths {listed}; expected one width.")
-        columns[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    return columns

@@ -3,12 +3,14 @@
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from dferc.core.errors import InputError, did_you_mean
+from dferc.core.errors import InputError
 from dferc.core.problems import Problem
+from dferc.store.labels import Labels, read_labels
 from dferc.store.rows import Note
-from dferc.store.vocabulary import SPLITS
+from dferc.store.vocabulary import SPLIT_NAMES, SPLITS
 from pipeline.corpora import RawCorpus, refuse
 from pipeline.corpora._dialogue_splits import split_dialogues
 from pipeline.corpora._own_tables import TableRow, read_table
@@ -16,13 +18,6 @@ from pipeline.corpora.table.subtitles import EMPTY_CUE
 from pipeline.corpora.table.videos import read_videos
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare, TableOptions
-
-_SPLIT_NAMES = {
-    **{name: name for name in SPLITS},
-    **{"training": "train", "testing": "test", "eval": "test"},
-    **dict.fromkeys(("dev", "val", "valid"), "validation"),
-}
-"""Splits as people write them, and ours."""
 
 Dialogues = dict[str, list[TableRow]]
 
@@ -35,7 +30,15 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     from_subtitles = options.table == "subtitles"
     rows, problems = read_videos(raw, options) if from_subtitles else read_table(raw / options.table)
     refuse(raw, list(_media_faults(raw, rows)))
-    classes = _classes(raw, rows, options)
+    labels = read_labels(
+        [row.emotion for row in rows],
+        lambda number: rows[number].where,
+        file=raw,
+        option="prepare.options.classes",
+        declared=options.classes,
+    )
+    classes = labels.classes
+    rows = [replace(row, emotion=name) for row, name in zip(rows, labels.names(), strict=True)]
     dialogues = defaultdict(list)  # in order of first appearance: a table may be sorted by anything else
     for row in rows:
         dialogues[row.dialogue_id].append(row)
@@ -43,7 +46,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     utterances = _utterances(raw, dialogues, splits)
     problems += itertools.chain.from_iterable(map(_row_problems, dialogues.values()))
     problems += _label_problems(
-        utterances, options.labels if from_subtitles and options.labels != "none" else options.table
+        labels, utterances, options.labels if from_subtitles and options.labels != "none" else options.table
     )
     source = options.table if from_subtitles else "table"
     return RawCorpus(
@@ -51,7 +54,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         protocol=f"own {source}, {len(classes)} classes, {origin}" if classes else f"own {source}, unlabelled",
         utterances=utterances,
         problems=problems,
-        notes=list(_notes(problems, utterances)),
+        notes=[*_notes(problems, utterances), *labels.notes],
     )
 
 
@@ -131,28 +134,6 @@ def _row_problems(rows: Sequence[TableRow]) -> Iterator[Problem]:
         previous[row.media] = row
 
 
-def _classes(raw: Path, rows: Sequence[TableRow], options: TableOptions) -> tuple[str, ...]:
-    """Return the class names in order; none in a corpus without labels."""
-    counts = Counter(row.emotion for row in rows if row.emotion)
-    classes = tuple(options.classes)
-    expected = f"expected one of {', '.join(classes)} (prepare.options.classes), or nothing"
-    unknown = [row for row in rows if classes and row.emotion not in ("", *classes)]
-    nearest = {row.emotion: did_you_mean(row.emotion, classes) for row in unknown}
-    refuse(raw, [f"{row.where}: emotion {row.emotion!r}, {expected}.{nearest[row.emotion]}" for row in unknown])
-    folded = defaultdict(list)
-    for name in sorted(counts):
-        folded[name.casefold()].append(name)
-    clashes = [f"the emotions {' and '.join(names)} differ in case only" for names in folded.values() if names[1:]]
-    refuse(raw, clashes)
-    if len(counts) == 1:
-        [(only, count)] = counts.items()
-        raise InputError(
-            f"{raw}: every labelled row has the emotion {only!r} ({count} rows); two classes are needed to learn "
-            "anything. Is it the right column? Leave it empty for predictions of a model trained elsewhere."
-        )
-    return classes or tuple(sorted(counts))
-
-
 def _splits(raw: Path, dialogues: Dialogues, options: TableOptions) -> tuple[dict[str, str], str]:
     """Return the split of each dialogue, and their origin for the protocol."""
     counts = {name: Counter(row.emotion for row in rows) for name, rows in dialogues.items()}
@@ -194,7 +175,7 @@ def _named_splits(raw: Path, dialogues: Dialogues) -> dict[str, str]:
     for dialogue, rows in dialogues.items():
         with_split = [row for row in rows if row.split]
         for row in with_split:
-            split = _SPLIT_NAMES.get(row.split.lower())
+            split = SPLIT_NAMES.get(row.split.lower())
             if split is None:
                 faults.append(f"{row.where}: split {row.split!r}, expected {', '.join(SPLITS)}")
             elif splits.setdefault(dialogue, split) != split:
@@ -206,12 +187,14 @@ def _named_splits(raw: Path, dialogues: Dialogues) -> dict[str, str]:
     return splits
 
 
-def _label_problems(utterances: Sequence[Utterance], source: str) -> Iterator[Problem]:
-    """Yield one problem for all utterances without an emotion, and one for a test split that cannot be scored."""
+def _label_problems(labels: Labels, utterances: Sequence[Utterance], source: str) -> Iterator[Problem]:
+    """Yield what was decided about the labels, the utterances without one, and splits that lack labels."""
     unlabelled = [row for row in utterances if not row.emotion]
     if unlabelled:
-        problem = f"no emotion label: {len(unlabelled)} of {len(utterances)}, first {unlabelled[0].utterance_id}"
-        yield Problem(source, "", problem, "context only: in no loss and no score")
+        problem = labels.missing_label(unlabelled[0].utterance_id)
+        yield Problem(source, "", problem, labels.missing_then)
+    for problem in labels.problems:
+        yield Problem(source, source, *problem)
     tested = [row for row in utterances if row.split == "test"]
     if tested and not any(row.emotion for row in tested) and len(unlabelled) < len(utterances):
         yield Problem(source, "", f"test split unlabelled: {len(tested)} utterances", "predicted, not scored")

@@ -122,6 +122,18 @@ def test_faulty_pickle_is_refused_with_its_place(tmp_path, fault):
     assert "meld.pkl" in message and expected in message
 
 
+@pytest.mark.parametrize("mark", ["a\0b", "a\ud800"])
+@pytest.mark.parametrize(("part", "column"), [(1, "speaker"), (6, "text")])
+def test_text_of_a_pickle_that_no_file_can_hold_is_refused_with_its_place(tmp_path, mark, part, column):
+    parts = made.layout("meld", MELD_10)
+    parts[1] = {key: ["Ann"] * len(rows) for key, rows in parts[1].items()}
+    parts[part][61][2] = mark
+    (tmp_path / "meld.pkl").write_bytes(pickle.dumps(tuple(parts)))
+    message = refused(tmp_path, tmp_path / "meld.pkl")
+    assert f"meld.pkl, dialogue 'train_61', utterance 2: the {column} holds" in message
+    assert ("a NUL character" if "\0" in mark else "half of a character") in message
+
+
 def test_files_of_different_corpora_are_refused(tmp_path):
     iemocap = made.write_layout(tmp_path / "iemocap.pkl", "iemocap-9")
     message = refused(tmp_path, f"--text={meld(tmp_path)}", f"--audio={iemocap}")
@@ -196,6 +208,12 @@ TRANSCRIPTS = {
     "renamed": (CSV.replace("Emotion", "Emotions"), "no column Emotion; found Sr No., Utterance, Speaker, Emotions"),
     "empty": ("", "no column Utterance, Speaker, Emotion, Dialogue_ID, Utterance_ID; found an empty file"),
     "cut off": (CSV.replace(",0,0", ""), "line 2: fewer fields than the header has"),
+    "more": (CSV.replace(",0,0", ",0,0,9"), "line 2: more fields than the header has"),
+    "twice": (CSV.replace("Sr No.", "Speaker"), "columns of one name: Speaker, Utterance, Speaker"),
+    "quote": (
+        CSV + '2,"Hi,Ann,joy,0,1\n3,Ho",Ann,joy,0,2\n',
+        "line 4: a field holds line breaks and 5 separators, as if a quote is not closed",
+    ),
     "label": (CSV.replace("joy", "glee"), "line 2: dialogue '0', utterance '0', emotion 'glee'; expected"),
 }
 
@@ -273,9 +291,8 @@ def test_label_without_a_class_says_which_labels_there_are(tmp_path, how):
     columns = made.table() | {"emotion": np.array(["joy", "anger", "", "joy", "rage", "joy", "joy", "anger", "joy"])}
     np.savez(tmp_path / "mine.npz", **columns)
     message = refused(tmp_path, tmp_path / "mine.npz", *dict.fromkeys(("--corpus=mine", how)))
-    assert ("row 1: the label is anger" if "fear" in how else "row 4: the label is rage") in message
-    end = "name all of them with --classes." if "fear" in how else "correct them, or name all of them with --classes."
-    assert message.endswith(f"Its labels are anger, joy, rage: {end}")
+    assert ("row 1 and 1 more: the label is 'anger'" if "fear" in how else "row 4: the label is 'rage'") in message
+    assert message.endswith("Its labels are anger, joy, rage: correct them, or name all of them in --classes.")
 
 
 def test_numbers_kept_as_floats_are_whole_numbers_and_nan_is_no_label(tmp_path):
@@ -288,7 +305,7 @@ def test_numbers_kept_as_floats_are_whole_numbers_and_nan_is_no_label(tmp_path):
         assert file["emotion"][()].tolist() == [0, 1, -1, 0, 1, 1, 1, 0, 1]
         assert file["dialogue_id"].asstr()[0] == "train_0"
     np.savez(tmp_path / "half.npz", **columns | {"dialogue": np.arange(9) / 2})
-    assert "dialogue is an array (9,) of float64; expected names" in " ".join(
+    assert "row 1: dialogue is 0.5, of an array (9,) of float64; expected names" in " ".join(
         run_import(tmp_path, tmp_path / "half.npz", "--corpus=half").stderr.split()
     )
 

@@ -1,5 +1,7 @@
 """`dferc import` of tables: .npz, HDF5 and Parquet, one row per utterance."""
 
+import time
+
 import h5py
 import numpy as np
 import pyarrow
@@ -8,6 +10,8 @@ from click.testing import CliRunner
 from pyarrow import parquet
 
 from dferc.cli.main import main
+from dferc.core.errors import InputError
+from dferc.importing.readers.parquet import read_parquet
 from dferc.store.hdf5 import read_corpus
 from tests.dferc.importing.test_importing_layouts import train_one_epoch
 from tests.helpers import feature_files as made
@@ -69,3 +73,138 @@ def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path):
     parquet.write_table(pyarrow.Table.from_arrays(columns, names=["dialogue", "text", "text"]), tmp_path / "x.parquet")
     result = CliRunner().invoke(main, ["import", str(tmp_path / "x.parquet"), "--corpus=mine"])
     assert result.exit_code == 1 and "x.parquet: columns of one name: dialogue, text, text" in result.stderr
+
+
+def imported(tmp_path, write, changes, *options):
+    """Import a table with other columns; return the message and the rows, None where it is refused."""
+    path = tmp_path / "table.npz"  # numpy adds the suffix; file types are recognised by content
+    write(path, {name: column for name, column in (made.table() | changes).items() if column is not None})
+    arguments = ["import", str(path), "--corpus=mine", f"--features={tmp_path}", "--replace", *options]
+    result = CliRunner().invoke(main, arguments)
+    message = " ".join(result.stderr.split())
+    return message, read_corpus(tmp_path / "mine").utterances if result.exit_code == 0 else None
+
+
+NULLABLE = [None, 1, 1, 0, 0, None, 1, 0, 1]  # what pandas' Int64 becomes
+
+
+@pytest.mark.parametrize("write", [write_npz, write_parquet])
+@pytest.mark.parametrize("kind", [int, float, str, lambda number: f"{number}.0"])
+def test_nullable_numbers_are_classes_and_missing_labels_are_counted(tmp_path, write, kind):
+    cells = np.array([None if cell is None else kind(cell) for cell in NULLABLE], dtype=object)
+    message, rows = imported(tmp_path, write, {"emotion": cells})
+    assert rows.classes == ("0", "1")
+    assert rows.emotion.tolist() == [-1, 1, 1, 0, 0, -1, 1, 0, 1]
+    assert "no emotion label" in message and "2 of 9" in message and "2 of them unlabelled" in message
+
+
+def test_categories_of_parquet_are_names(tmp_path):
+    names = pyarrow.array(["joy", None, "anger", "joy", "NA", "joy", "anger", "joy", "joy"]).dictionary_encode()
+    table = {name: list(column) if column.ndim == 2 else column for name, column in made.table().items()}
+    parquet.write_table(pyarrow.table(table | {"emotion": names}), tmp_path / "t.parquet")
+    arguments = ["import", str(tmp_path / "t.parquet"), "--corpus=mine", f"--features={tmp_path}"]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    rows = read_corpus(tmp_path / "mine").utterances
+    assert rows.classes == ("anger", "joy") and rows.emotion.tolist() == [1, -1, 0, 1, -1, 1, 0, 1, 1]
+
+
+def test_numbers_of_speakers_are_names(tmp_path):
+    message, rows = imported(tmp_path, write_npz, {"speaker": np.array([0, 1, -1, 1, 0, 1, 0, 1, 0])})
+    assert rows.speaker.tolist() == ["0", "1", "", "1", "0", "1", "0", "1", "0"]
+    assert "missing values of speaker" in message
+
+
+@pytest.mark.parametrize("write", [write_npz, write_hdf5])
+def test_column_of_one_value_wide_arrays_is_a_column(tmp_path, write):
+    message, rows = imported(tmp_path, write, {"emotion": np.array([[0, 1, 0, 1, 0, 1, 0, 1, 0]]).T})
+    assert rows.classes == ("0", "1"), message
+
+
+def test_numbering_from_one_makes_no_class_without_rows(tmp_path):
+    numbers = {"emotion": np.array([1, 2, 2, 1, 2, 1, 1, 2, 1])}
+    message, rows = imported(tmp_path, write_npz, numbers)
+    assert rows.classes == ("1", "2") and "labels numbered from 1" in message
+    message, rows = imported(tmp_path, write_npz, numbers, "--classes=joy,anger")
+    assert rows.classes == ("joy", "anger") and rows.emotion[:2].tolist() == [0, 1]
+    message, _ = imported(tmp_path, write_npz, numbers, "--classes=joy,anger,fear")
+    assert "counted from 0 or from 1?" in message
+
+
+REFUSED = {
+    "one-hot": ({"emotion": np.eye(3)[[0, 1, 2] * 3]}, "emotion is an array (9, 3) of float64: one-hot or soft scores"),
+    "scores": ({"emotion": np.linspace(0.1, 0.9, 9)}, "row 0: the label is '0.1': a score, expected one class"),
+    "unsigned -1": ({"emotion": np.array([0, 1, 0, 1, 255] + [0] * 4, np.uint8)}, "row 4: the label is 255; expected"),
+    "phantom": ({"emotion": np.array([0, 1] * 4 + [0])}, "no row has the class fear, which --classes names"),
+    "typo": ({"emotion": None, "emotoin": np.array(["a"] * 9)}, "unknown column 'emotoin'. Did you mean 'emotion'?"),
+    "frames": ({"audio": np.ones((9, 2, 3))}, "audio is an array (9, 2, 3) of float64: expected numbers [N, D]"),
+    "NUL": ({"sentence": np.array(["a"] * 8 + ["b\0c"])}, "row 8: sentence holds a NUL character"),
+    "surrogate": ({"speaker": np.array(["a"] * 8 + ["\ud800"])}, "row 8: speaker holds half of a character"),
+    "64 bits": (
+        {"utterance": np.array([0, 2, 0, 1, 2, 0, 0, 1, 1 << 63], np.uint64)},
+        "row 8: utterance is 9223372036",
+    ),
+    "lost digits": ({"dialogue": made.table()["dialogue"] + 2.0**60}, "a float that may have lost digits"),
+    "no dialogue": ({"dialogue": np.array([0, 0, np.nan, 1, 1, 2, 0, 0, 1])}, "row 2: dialogue is missing"),
+    "utterance twice": ({"utterance": np.array([0, 0, 0, 1, 2, 0, 0, 1, 0])}, "row 1: the utterance 0 of row 0 again"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_faulty_cells_are_refused_with_their_row(tmp_path, fault):
+    changes, expected = REFUSED[fault]
+    classes = ["--classes=joy,anger,fear"] if fault == "phantom" else []
+    message, _ = imported(tmp_path, write_npz, changes, *classes)
+    assert message.startswith("error:") and "table" in message and expected in message, message
+
+
+def test_texts_that_hdf5_holds_in_another_encoding_are_refused_with_their_row(tmp_path):
+    write_hdf5(tmp_path / "table", made.table())
+    with h5py.File(tmp_path / "table", "a") as file:
+        del file["sentence"]
+        texts = np.array([b"fine"] * 8 + [b"caf\xe9"], dtype=object)
+        file.create_dataset("sentence", data=texts, dtype=h5py.string_dtype())
+    result = CliRunner().invoke(main, ["import", str(tmp_path / "table"), "--corpus=mine", f"--features={tmp_path}"])
+    message = " ".join(result.stderr.split())
+    assert result.exit_code == 1 and "row 8" in message and "sentence" in message and "UTF-8" in message
+
+
+def test_unknown_columns_and_unused_files_are_listed(tmp_path):
+    write_npz(tmp_path / "table", made.table() | {"valence": np.arange(9)})
+    write_npz(tmp_path / "further", {name: made.table()[name] for name in ("dialogue", "text")})
+    (tmp_path / "further.npz").rename(tmp_path / "further")
+    (tmp_path / "table.npz").rename(tmp_path / "table")
+    files = [str(tmp_path / name) for name in ("table", "further")]
+    options = ["--corpus=mine", f"--features={tmp_path}", f"--text={files[0]}"]
+    result = CliRunner().invoke(main, ["import", *files, *options])
+    printed = result.stderr
+    assert result.exit_code == 0, printed
+    assert "unknown column" in printed and "'valence'" in printed
+    assert "files unused: file unused: further" in printed
+    assert printed.index("rows: 9 read, 9 used, 1 of them unlabelled") < printed.index("done:")
+
+
+@pytest.mark.parametrize("bomb", ["texts", "rows", "widths"])
+def test_parquet_that_names_its_values_over_and_over_is_refused_while_it_is_read(tmp_path, bomb):
+    def vectors(rows, width):
+        return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(np.zeros(rows * width, np.float32)), width)
+
+    rows = {"texts": 50_000, "rows": 2_000_000, "widths": 200}[bomb]
+    table = {"dialogue": pyarrow.array(["d"]).take(pyarrow.array(np.zeros(rows, np.int32)))}
+    table["text"] = vectors(rows, 200_000 if bomb == "widths" else 1)
+    if bomb == "texts":
+        table["sentence"] = pyarrow.DictionaryArray.from_arrays(
+            np.zeros(rows, np.int32), pyarrow.array(["x" * 100_000])
+        )
+    parquet.write_table(pyarrow.table(table), tmp_path / "bomb.parquet", compression="zstd")
+    assert (tmp_path / "bomb.parquet").stat().st_size < 1 << 20
+    began = time.process_time()
+    with pytest.raises(InputError, match="would fill [0-9]+ MiB, at most [0-9]+ are expected of a file of"):
+        read_parquet(tmp_path / "bomb.parquet")
+    assert time.process_time() - began < 2
+
+
+def test_equal_texts_of_parquet_are_one_object(tmp_path):
+    texts = pyarrow.array(["again" * 100, None, "other"] * 100)
+    parquet.write_table(pyarrow.table({"sentence": texts}), tmp_path / "t.parquet")
+    read = read_parquet(tmp_path / "t.parquet")["sentence"]
+    assert read.tolist() == texts.to_pylist() and len({id(text) for text in read}) == 3

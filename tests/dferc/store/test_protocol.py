@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from dferc.store import card
 from dferc.store.card import card_hash, check_leaks, protocol_card, shared
 from dferc.store.rows import UNLABELLED, Note, Utterances
 from dferc.store.vocabulary import SPLITS
@@ -254,3 +257,34 @@ def test_many_instances_are_counted_and_five_named():
     found = checks(make_rows(("d", "train", speakers), ("e", "test", speakers)))["speakers"]
 
     assert len(found.examples) == 5 and found.detail.startswith("9 of 9 test speakers")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_shared_media_are_found_as_by_comparing_all_pairs(seed):
+    """The search is linear; this is the definition."""
+    chance = np.random.default_rng(seed)
+    n = int(chance.integers(2, 25))
+    split = chance.choice(["train", "validation", "test"], n)
+    start = chance.integers(0, 12, n).astype(float)
+    end = start + chance.integers(0, 4, n)
+    start[chance.random(n) < 0.1] = np.nan
+    rows = SimpleNamespace(start_s=start, end_s=end, split=split.astype(object))
+    overlap = (start[:, None] < end) & (start < end[:, None]) & (split[:, None] != split)
+    expected = tuple(np.argwhere(overlap)[0]) if overlap.any() else None
+    assert card._first_overlap(rows, list(range(n))) == expected
+
+
+def test_many_rows_of_one_medium_are_searched_in_no_time():
+    n = 40_000
+    rows = SimpleNamespace(
+        utterance_id=np.arange(n).astype(str).astype(object),
+        media_group=np.zeros(n, dtype=np.int64),
+        start_s=np.arange(n, dtype=float),
+        end_s=np.arange(n, dtype=float) + 1,
+        split=np.array(["train"] * (n // 2) + ["test"] * (n // 2), dtype=object),
+    )
+    began = time.process_time()
+    assert card._media(rows).verdict == "none"
+    rows.start_s[-1] = 3.5
+    assert card._media(rows).examples == ["3 = 39999 (train, test)"]
+    assert time.process_time() - began < 3

@@ -186,6 +186,8 @@ def test_contradicting_rows_are_refused(column, values, message):
         ({"position": np.zeros(5, dtype=np.int64)}, "columns of different lengths: utterance_id (6,), {"),
         ({"emotion": np.zeros(6)}, "columns of another type than int64"),
         ({"classes": ("joy", "joy", "anger")}, "duplicate classes: joy, joy, anger"),
+        ({"classes": ("joy", "a\nb", "anger")}, "the class 'a\\nb' is empty, or has a line break or a control"),
+        ({"classes": ("joy", " ", "anger")}, "the class ' ' is empty, or has a line break or a control character"),
         ({"media_group": np.zeros(5, dtype=np.int64)}, "media_group is int64 of shape (5,); expected int64 of (6,)"),
         ({"media_group": np.zeros(6)}, "media_group is float64 of shape (6,)"),
     ],

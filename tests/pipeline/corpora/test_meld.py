@@ -429,6 +429,11 @@ TWICE = csv_text([*ROWS["dev"], (0, 1, "joy", "Again")])
         (GOOD + "9,Bye,Joey\r\n", "line 4: more or fewer fields than the header has"),
         (GOOD.replace("What?", "What, now?"), "line 2: more or fewer fields than the header has"),
         (GOOD.replace("What?", '"What?'), "line 2: not readable as CSV: "),
+        (
+            re.sub(r'"(.:..:..),..."', r"\1", GOOD).replace("What?", '"What?').replace("Nothing.", 'Nothing."'),
+            "line 3: a field holds line breaks and 10 separators, as if a quote is not closed",
+        ),
+        (GOOD.replace("Sr No.", "Speaker"), "line 1: the column 'Speaker' is there twice"),
         (GOOD.replace("anger", "rage").replace(",0,1,1,2,", ",0,x,1,2,"), "2 fault(s)\n  line 2: unknown emotion"),
     ],
 )

@@ -125,7 +125,9 @@ def test_validation_is_taken_from_train_where_the_table_has_none(tmp_path):
 
 def test_classes_of_the_settings_keep_their_order(tmp_path):
     write(tmp_path, "utterances.csv", HEADER + EIGHT)
-    assert read_own(tmp_path, classes=["neutral", "joy", "anger"]).classes == ("neutral", "joy", "anger")
+    assert read_own(tmp_path, classes=["joy", "anger"]).classes == ("joy", "anger")
+    phantom = ["no row has the class neutral, which prepare.options.classes names", "found anger, joy"]
+    expect_refusal(tmp_path, *phantom, classes=["neutral", "joy", "anger"])
 
 
 def test_doubtful_rows_are_problems_with_a_consequence(tmp_path):
@@ -153,6 +155,131 @@ def test_doubtful_rows_are_problems_with_a_consequence(tmp_path):
 def test_test_split_without_labels_is_reported(tmp_path):
     write(tmp_path, "utterances.csv", HEADER + "a,,x,joy,,,,train\nb,,x,anger,,,,dev\nc,,x,,,,,test\n")
     assert kinds(read_own(tmp_path)) == ["no emotion label", "test split unlabelled"]
+
+
+SIX = "".join(f"d{n},{who},line {n},{label}\n" for n in range(3) for who, label in (("Ann", "joy"), ("Bo", "anger")))
+"""Three dialogues of two utterances: dialogue, speaker, text, emotion."""
+
+
+def labelled(tmp_path, *changes, suffix="csv", **options):
+    """Read six rows in which one text after the other is replaced."""
+    text = "dialogue_id,speaker,text,emotion\n" + SIX
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    write(tmp_path, f"t.{suffix}", text)
+    return read_own(tmp_path, table=f"t.{suffix}", validation_share=0.0, test_share=0.0, **options)
+
+
+@pytest.mark.parametrize("spelling", ["NA", "nan", "None", "null", "N/A", "-1", "?", "<NA>", "#N/A", "n/a", ""])
+def test_missing_label_is_unlabelled_in_any_spelling_and_counted(tmp_path, spelling):
+    corpus = labelled(tmp_path, ("line 1,joy", f"line 1,{spelling}"))
+    assert corpus.classes == ("anger", "joy")
+    assert [row.emotion for row in corpus.utterances] == ["joy", "anger", "", "anger", "joy", "anger"]
+    how = f" (spelled {spelling!r} 1)" if spelling else ""
+    assert [each.problem for each in corpus.problems] == [f"no emotion label: 1 of 6{how}, first d1_0"]
+
+
+def test_missing_values_of_r_and_pandas_are_no_speakers(tmp_path):
+    corpus = labelled(tmp_path, ("d1,Ann", "d1,NA"), ("d2,Bo", "d2,nan"))
+    assert [row.speaker for row in corpus.utterances] == ["Ann", "Bo", "", "Bo", "Ann", ""]
+    assert corpus.problems[0].problem == "missing values of speaker: 'NA' 1, 'nan' 1, first line 4"
+    assert labelled(tmp_path, ("d1,Ann", "d1,Na")).utterances[2].speaker == "Na"  # a name
+
+
+def test_null_and_nan_of_json_are_missing(tmp_path):
+    rows = [
+        {"dialogue_id": 1.0, "text": "hi", "emotion": label} for label in ("joy", None, float("nan"), "anger", "NaN")
+    ]
+    write(tmp_path, "t.jsonl", "\n".join(map(json.dumps, rows)))
+    corpus = read_own(tmp_path, table="t.jsonl", validation_share=0.0, test_share=0.0)
+    assert [row.emotion for row in corpus.utterances] == ["joy", "", "", "anger", ""]
+    assert {row.dialogue_id for row in corpus.utterances} == {"1"}
+    assert "dialogue_id: whole numbers written as floats" in corpus.problems[0].problem
+
+
+def test_spellings_of_a_class_are_merged_and_reported(tmp_path):
+    corpus = labelled(tmp_path, ("line 1,joy", "line 1,JOY "), ("line 2,joy", "line 2,\uff4aoy"))
+    assert corpus.classes == ("JOY", "anger")  # the first of the spellings, all as frequent
+    assert kinds(corpus) == ["one class in several spellings"] and corpus.notes[0].action == "merged"
+    declared = labelled(tmp_path, ("line 1,joy", "line 1,JOY "), classes=["anger", "Joy"])
+    assert declared.classes == ("anger", "Joy") and {row.emotion for row in declared.utterances} == {"anger", "Joy"}
+
+
+def test_numbers_of_any_form_name_the_classes_of_the_settings(tmp_path):
+    numbers = [("line 0,joy", "line 0,1.0"), ("line 1,joy", "line 1,1"), ("line 2,joy", 'line 2,"1,0"'), ("anger", "2")]
+    corpus = labelled(tmp_path, *numbers, classes=["joy", "anger"])
+    assert [row.emotion for row in corpus.utterances] == ["joy", "anger"] * 3
+    assert kinds(corpus) == ["labels numbered from 1", "one number in several spellings"]
+
+
+def test_scores_per_class_in_place_of_labels_are_named(tmp_path):
+    write(tmp_path, "utterances.csv", "dialogue_id,text,joy,anger\na,hi,1,0\na,ho,0,1\n")
+    expect_refusal(tmp_path, "no column emotion; joy, anger hold one-hot or soft scores")
+    write(tmp_path, "utterances.csv", 'dialogue_id,text,emotion\na,hi,"[0.1, 0.9]"\na,ho,"[0.6, 0.4]"\n')
+    expect_refusal(tmp_path, "line 2: the label is '[0.1, 0.9]': one-hot or soft scores")
+
+
+def test_rows_that_a_quote_swallowed_are_found(tmp_path):
+    swallowed = [("d0,Bo,line 0,anger", 'd0,"Bo,line 0,anger'), ("d1,Ann", 'd1,Ann"')]
+    with pytest.raises(InputError, match="t.csv, line 3: a field holds line breaks and 3 separators, as if a quote is"):
+        labelled(tmp_path, *swallowed)
+    with pytest.raises(InputError, match="The row begins on line 3: is a quote not closed?"):
+        labelled(tmp_path, swallowed[0])
+    text = labelled(tmp_path, ("line 0,joy", '"Well, I\nsee",joy')).utterances[0].text
+    assert text == "Well, I see"  # a text of two lines with a comma is no row
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_encodings_with_a_byte_order_mark_are_read(tmp_path, encoding, separator):
+    text = ("dialogue_id,speaker,text,emotion\n" + SIX).replace("Ann", "Zoë").replace(",", separator)
+    write(tmp_path, "utterances.csv", text.encode(encoding))
+    assert read_own(tmp_path, test_share=0.0).utterances[0].speaker == "Zoë"
+    if encoding == "utf-16":
+        write(tmp_path, "utterances.csv", text.encode(encoding)[:-1])
+        expect_refusal(tmp_path, "not readable as UTF-16, which its first bytes announce")
+
+
+def test_names_that_differ_in_case_only_are_listed(tmp_path):
+    corpus = labelled(tmp_path, ("d1,Bo", "D1,ann"))
+    assert [each.problem for each in corpus.problems] == [
+        "dialogue_id in several spellings: 'd1', 'D1'",
+        "speaker in several spellings: 'Ann', 'ann'",
+    ]
+
+
+def test_ids_that_a_spreadsheet_rounded_are_refused(tmp_path):
+    with pytest.raises(InputError, match="dialogue_id: '1.23E\\+15' is a number that lost digits"):
+        labelled(tmp_path, *((f"d{n}", "1.23E+15") for n in range(3)))
+    assert {row.dialogue_id for row in labelled(tmp_path, *((f"d{n}", f"{n}.0") for n in range(3))).utterances} == set(
+        "012"
+    )
+    versions = labelled(tmp_path, ("d1", "1.0"))  # a name among names
+    assert "1.0" in {row.dialogue_id for row in versions.utterances} and not versions.problems
+
+
+def test_rare_class_that_resembles_another_and_repeated_rows_are_listed(tmp_path):
+    corpus = labelled(tmp_path, ("line 1,joy", "line 1,jyo"), ("d2,Bo,line 2,anger", "d2,Ann,line 2,joy"))
+    assert [each.problem for each in corpus.problems] == [
+        "row repeated word by word: 1, first t.csv, line 7",
+        "rare class that resembles another: 'jyo' 1, 'joy' 3",
+    ]
+
+
+def test_formulas_of_a_spreadsheet_are_text_and_listed(tmp_path):
+    formula = '"=HYPERLINK(""http://x"",""y"")"'
+    corpus = labelled(tmp_path, ("line 0,joy", f"{formula},joy"))
+    assert corpus.utterances[0].text == '=HYPERLINK("http://x","y")'
+    assert kinds(corpus) == ["like a formula of a spreadsheet"]
+
+
+@pytest.mark.parametrize(
+    ("column", "name"), [("emotion", "label"), ("text", "sentence"), ("dialogue_id", "conversation")]
+)
+def test_column_that_others_name_otherwise_is_refused_with_our_name(tmp_path, column, name):
+    with pytest.raises(InputError, match=f"unknown column '{name}'. Did you mean '{column}'?"):
+        labelled(tmp_path, (column, name))
 
 
 # ---------------------------------------------------------------------------------------------------- refusals
@@ -186,7 +313,7 @@ def test_test_split_without_labels_is_reported(tmp_path):
             ["line 4: the utterance_id 'u' is that of utterances.csv, line 2 already"],
         ),
         ("dialogue_id,text,emotion\na,hi,joy\nb,ho,joy\n", ["has the emotion 'joy' (2 rows); two classes are needed"]),
-        ("dialogue_id,text,emotion\na,hi,joy\nb,ho,Joy\n", ["the emotions Joy and joy differ in case only"]),
+        ("dialogue_id,text,emotion\na,hi,joy\nb,ho,Joy\n", ["has the emotion 'Joy' (2 rows); two classes are needed"]),
         ("dialogue_id,text,emotion\na,hi,joy\na,ho,anger\n", ["1 dialogue(s) have labels, too few to make 3 splits"]),
         (
             "dialogue_id,text,emotion,split\na,hi,joy,train\na,x,anger,train\nb,ho,,dev\n",
@@ -208,6 +335,11 @@ def test_faulty_table_is_refused_with_file_and_line(tmp_path, content, parts):
         ('{"dialogue_id": "a", "text": "\\ud800"}', ["line 1: text holds half of a character"]),
         ('{"dialogue_id": "a", "text": "\\u0000"}', ["line 1: text holds a NUL character"]),
         ("[" * 100_000, ["t.jsonl, line 1: not readable as JSON"]),
+        (
+            '{"dialogue_id": "a", "text": "hi", "text": "ho"}',
+            ["line 1: not readable as JSON: the key 'text' is there twice"],
+        ),
+        ('{"dialogue_id": "a", "text": "hi", "emotion": [0, 1]}', ["line 1: emotion is [0, 1]; expected a text"]),
     ],
 )
 def test_faulty_jsonl_is_refused_with_file_and_line(tmp_path, content, parts):
@@ -219,7 +351,7 @@ def test_label_that_is_no_class_is_refused_with_the_nearest(tmp_path):
     write(tmp_path, "utterances.csv", HEADER + EIGHT.replace("anger", "angre"))
     expect_refusal(
         tmp_path,
-        "line 3: emotion 'angre', expected one of joy, anger",
+        "line 3 and 3 more: the label is 'angre'; expected one of joy, anger",
         "Did you mean 'anger'?",
         classes=["joy", "anger"],
     )

@@ -1,0 +1,129 @@
+"""Cells of tables that other people wrote: missing values, whole numbers, spellings, characters that nothing can store.
+
+Every way in (`prepare` and `dferc import`; CSV, JSONL, npz, HDF5, Parquet) reads its cells by these rules.
+"""
+
+import math
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+import numpy as np
+
+from dferc.core.errors import InputError
+
+NULLS = frozenset(
+    "NA N/A n/a #N/A #NA #NULL! NaN nan -nan <NA> NaT None null NULL nil \\N ? 1.#QNAN -1.#IND".split()
+)  # fmt: skip
+"""Spellings by which pandas, R, SQL and spreadsheets write a missing value, letter by letter: `Na` is a name."""
+
+MISSING_LABELS = frozenset(
+    {"", "n.a.", "na_character_", ".", "-", "--", "–", "—", "??", "missing", "undefined", "unlabelled", "unlabeled"}
+    | {"no label", "not available", "-1"}
+    | {spelling.casefold() for spelling in NULLS}
+)
+"""Folded spellings of a label that is missing, unless the setting of the classes names one of them."""
+
+LOST_DIGITS = 1 << 53  # from here on a float does not hold every whole number
+
+_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
+_INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF))  # soft hyphen, zero width, marks
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
+_FLOAT_ID = re.compile(r"(-?\d+)[.,]0+")
+_SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+")
+_FORMULA = re.compile(r"\s*(?:=|[+@-]\s*[A-Za-z]\w*\()")
+
+
+def tidy(text: str) -> str:
+    """Return a name in composed Unicode (NFC), with single spaces and without invisible characters."""
+    return " ".join(unicodedata.normalize("NFC", text.translate(_INVISIBLE)).split())
+
+
+def fold(text: str) -> str:
+    """Return the form in which names are compared: case, spaces, width and composition of letters do not count."""
+    text = unicodedata.normalize("NFKC", text.translate(_INVISIBLE)).casefold().replace("\N{MINUS SIGN}", "-")
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+def number_of(value: object) -> float | int | None:
+    """Return the number that a cell holds or spells (`1`, `1.0`, `1,0`, `1e0`), whole ones as int; None for others."""
+    if isinstance(value, str):
+        text = value.strip().replace("\N{MINUS SIGN}", "-")
+        if len(text) > 40 or not _NUMBER.fullmatch(text):
+            return None
+        value = int(text) if text.lstrip("+-").isdigit() else float(text.replace(",", "."))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) else value
+
+
+def plain(value: object) -> object:
+    """Return a cell as None (missing), bool, int, float, str or, if it is none of these, as it is; bytes are UTF-8."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")  # a byte that is not UTF-8 is refused as half a character
+    if value is None or isinstance(value, str | int | list | dict):
+        return value
+    is_missing = math.isnan(value) if isinstance(value, float) else type(value).__name__ in ("NAType", "NaTType")
+    return None if is_missing else value
+
+
+def storage_fault(text: str) -> str:
+    """Describe the character of a text that no file of ours can hold; empty where there is none."""
+    found = _UNSTORABLE.search(text)
+    if found is None:
+        return ""
+    character = "a NUL character" if found[0] == "\0" else "half of a character (a lone surrogate, or not UTF-8)"
+    return f"{character}: {text[max(0, found.start() - 20) : found.end() + 20]!r}"
+
+
+def whole_ids(values: Sequence[str]) -> tuple[list[str], str]:
+    """Return ids without the `.0` of a column of whole numbers that was kept as floats, and a problem if there were.
+
+    Raises:
+        InputError: A number lost digits (`1.23E+15`), so that different ids may have become one.
+    """
+    given = [value for value in values if value]
+    if not given or not all(_NUMBER.fullmatch(value) for value in set(given)):
+        return list(values), ""
+    lost = next((value for value in given if _SHORTENED.fullmatch(value)), "")
+    if lost:
+        raise InputError(f"{lost!r} is a number that lost digits (a spreadsheet's). Export the column as text")
+    floats = [value for value in given if _FLOAT_ID.fullmatch(value)]
+    problem = f"whole numbers written as floats: {len(floats)}, first {floats[0]}" if floats else ""
+    return [match[1] if (match := _FLOAT_ID.fullmatch(value)) else value for value in values], problem
+
+
+def speaker_names(values: Sequence[object]) -> tuple[list[str], Counter]:
+    """Return names, empty where there is none, and the spellings of missing ones with their counts.
+
+    In a column of numbers, 1, 1.0 and "1.0" are one speaker, and -1 is none.
+    """
+    texts = ["" if value is None else str(value) for value in values]
+    numbers = {text: number_of(text) for text in set(texts) - NULLS - {""}}
+    as_numbers = None not in numbers.values()
+    missing = NULLS | {text for text, number in numbers.items() if as_numbers and number == -1}
+    names = {
+        text: str(number) if as_numbers and isinstance(number, int) and not text.isdigit() else text  # 007 stays 007
+        for text, number in numbers.items()
+    }
+    counts = Counter(text for text in texts if text in missing)
+    return ["" if text in missing else names.get(text, "") for text in texts], counts
+
+
+def near_duplicates(names: Iterable[str]) -> list[list[str]]:
+    """Group different names that are the same but for case, spaces or Unicode's form."""
+    groups = defaultdict(list)
+    for name in dict.fromkeys(names):
+        groups[fold(name)].append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def is_formula(text: str) -> bool:
+    """Return whether a spreadsheet would run this text (`=HYPERLINK(…)`) where it opens a table that holds it."""
+    return _FORMULA.match(text) is not None
