@@ -186,7 +186,7 @@ def _loose_text(
             continue
         place = "before the first cue" if start < before.stop else "outside of a cue"
         yield Problem(where, name, f"text {place}: {' '.join(block)[:60]!r}", "left out")
-    yield from counted(name, notes, "comment (NOTE)", "not used")
+    yield from counted(name, notes, "comment (NOTE)", "left out")
 
 
 def _blocks(lines: Sequence[str], ranges: Iterable[range]) -> Iterable[tuple[int, list[str]]]:

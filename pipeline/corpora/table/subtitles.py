@@ -1,11 +1,13 @@
 """Cues of an .srt or .vtt file as rows, each with its number, line, times, speaker and text."""
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from pipeline.corpora._own_tables import TableRow
 from pipeline.corpora.table.cues import Cue, parse_cues
@@ -13,7 +15,8 @@ from pipeline.corpora.table.markup import remove_markup, remove_tags
 from pipeline.corpora.table.rolling import show_once
 from pipeline.corpora.table.speakers import DASH, Speakers, Turn, find_speakers, split_turns
 
-EMPTY_CUE = "empty cue"  # kind of problem of a cue that is left out
+EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of problems
+_UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Subtitles(NamedTuple):
@@ -30,6 +33,8 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence
     `name` and `media` are the paths of the file and its video below the raw folder. `speaker_prefix` takes the speaker
     from "NAME: text", where NAME repeats or is one of those listed; VTT's `<v NAME>` counts in any case.
     """
+    if _UNSTORABLE.search(name):
+        raise InputError(f"{name!a}: a file name with control characters, or that is not UTF-8. Rename the file.")
     dialogue = name[: -len(path.suffix)]
     in_file, problems = parse_cues(path, name)
     ids, number_problems, absent = _ids(in_file, dialogue, name)
@@ -63,7 +68,7 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence
             names = [f"{ids[cue.line]}.{part}" for part in range(1, len(turns) + 1)]
             absent[ids[cue.line]] = f"its cue is split by speaker into {', '.join(names)}"
             listed_names = ", ".join(turn.speaker or "?" for turn in turns)
-            several = f"several speakers in one cue: {listed_names}"
+            several = f"{SPLIT_CUE}: {listed_names}"
             problems.append(Problem(where, name, several, "split; times divided by the lengths of the texts"))
         elif any(map(DASH.match, cue.lines[1:])):
             dash = "line that begins with a dash: another speaker?"
