@@ -13,7 +13,7 @@ from pipeline.corpora._own_tables import TableRow
 from pipeline.corpora.table.cues import Cue, parse_cues
 from pipeline.corpora.table.markup import remove_markup, remove_tags
 from pipeline.corpora.table.rolling import show_once
-from pipeline.corpora.table.speakers import DASH, Speakers, Turn, find_speakers, split_turns
+from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, find_speakers, split_turns
 
 EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of problems
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -59,7 +59,7 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence
             problems.append(Problem(where, name, f"text beside a speaker's name: {piece!r}", "left out"))
         for tag in itertools.chain.from_iterable(tags for *_, tags in cleaned):
             problems.append(Problem(where, name, f"unknown tag: {tag[:60]!r}", "left out"))
-        turns = [Turn(speaker, text) for speaker, text, _ in cleaned if text]
+        turns = [CueTurn(speaker, text) for speaker, text, _ in cleaned if text]
         if not turns:
             problems.append(Problem(where, name, f"{EMPTY_CUE}: {ids[cue.line]}", "left out"))
             absent[ids[cue.line]] = "its cue has no text"
@@ -113,7 +113,7 @@ def _ids(cues: Sequence[Cue], dialogue: str, name: str) -> tuple[dict[int, str],
     return {cue.line: f"{dialogue}_{cue.number}" for cue in cues}, problems, {}
 
 
-def _spans(cue: Cue, turns: Sequence[Turn]) -> Iterator[tuple[float, float]]:
+def _spans(cue: Cue, turns: Sequence[CueTurn]) -> Iterator[tuple[float, float]]:
     """Yield the times of each turn: the cue's, divided by the lengths of the texts."""
     total, done, start_s = sum(len(turn.text) for turn in turns), 0, cue.start_s
     for turn in turns:

@@ -88,6 +88,7 @@ def test_sounds_in_brackets_are_no_speakers(tmp_path):
         ("<v Anna>Hi.</v>\n<v Bo>Hello.</v>", [("ANNA", "Hi."), ("BO", "Hello.")]),
         ("<v Cem>Hi. <v Dan>Hello.", [("Cem", "Hi."), ("Dan", "Hello.")]),
         ("[Cem]: Hi.\n[Dan]: Hello.", [("Cem", "Hi."), ("Dan", "Hello.")]),
+        ("≫Hi.≫Hello.", [("", "Hi."), ("", "Hello.")]),
         ("李雷：你好。王芳：你好！", [("李雷", "你好。"), ("王芳", "你好！")]),
     ],
 )
