@@ -15,7 +15,7 @@ _LONGEST = 90  # characters of a name, with what is in brackets beside it
 
 _COLONS = ":：﹕︓"
 _OPEN, _CLOSE = f"[(【（{TAG_OPEN}", rf"\])】）{TAG_CLOSE}"
-_LETTERS = f'[^{re.escape(_OPEN)}{_CLOSE}?!;"“”„«»。？！；\n]'
+_LETTERS = rf"[^{re.escape(_OPEN)}{_CLOSE}?!;。？！；\n]"
 _HEAD = re.compile(
     rf"(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
     rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
@@ -168,12 +168,10 @@ def _opening(line: str, more: bool) -> Opening | None:
         pronouns = bool(head["aside"] and _PRONOUNS.fullmatch(head["aside"]))
         return Opening(head["name"].strip(), text, head["aside"] or "", sure=bool(head["open"]) or pronouns)
     match = _BRACKETS.fullmatch(line)
-    name = next(filter(None, match.groups()[:5])).strip() if match else ""
-    return (
-        Opening(name, match[6], bare=True)
-        if _is_name(name) and any(map(str.isalpha, name)) and (match[6] or more)
-        else None
-    )
+    if not match or not (match[6] or more):
+        return None
+    name = next(filter(None, match.groups()[:5])).strip()
+    return Opening(name, match[6], bare=True) if _is_name(name) and any(map(str.isalpha, name)) else None
 
 
 def _is_name(name: str) -> bool:

@@ -165,7 +165,7 @@ def test_odd_cues_are_reported_and_kept_where_they_have_a_text(tmp_path):
         ("a_4", 4, 7.0, 6.0),
     ]
     assert [(each.where, each.problem) for each in corpus.problems[:4]] == [
-        ("a.srt, line 17", "cues out of order: 1, first in line 17"),
+        ("a.srt, line 17", "cue that begins before the one above it: 1 time(s)"),
         ("a.srt, line 17", "several speakers in one cue: ?, ?"),
         ("a.srt, line 10", "empty cue: a_3"),
         ("a.srt, line 6", "overlap: begins 0.500 s before the end of a.srt, line 2"),
