@@ -126,7 +126,8 @@ def _time_faults(lines: Sequence[str], timings: Sequence[int]) -> Iterable[str]:
             malformed = [lines[number].strip()]
         if malformed:
             expected = f"expected 00:00:01,000 {_ARROW} 00:00:02,500"
-            yield f"line {number + 1}: found the time(s) {', '.join(f'{time[:60]!r}' for time in malformed)}; {expected}"
+            found = ", ".join(f"{time[:60]!r}" for time in malformed)
+            yield f"line {number + 1}: found the time(s) {found}; {expected}"
 
 
 def _seconds(time: str) -> float:
