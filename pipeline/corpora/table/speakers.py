@@ -85,12 +85,13 @@ def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) 
     bare = {key for key, opening, _ in openings if opening.bare} - sure
     repeated = {key for key, count in counts.items() if count > 1}
     names = sure | (repeated - bare) | set(map(_key, declared))
+    doubtful = set(counts) - bare | repeated
     if 2 * len({line for _, opening, line in openings if opening.bare}) >= len(cues):
         names |= repeated
+        doubtful = set(counts)
     if repeated - bare - sure and all(_in_capitals(spellings[key][0]) for key in repeated - bare - sure):
         names |= {key for key in set(counts) - bare if all(map(_in_capitals, spellings[key]))}
-    open_questions = (set(counts) - bare | repeated) - names
-    undecided = {spellings[key][0]: first[key] for key in counts if key in open_questions}
+    undecided = {spellings[key][0]: first[key] for key in counts if key in doubtful - names}
     for voice in (voice for cue in cues for voice in cue.voices if voice):
         names.add(_key(voice))
         spellings[_key(voice)].append(voice)
