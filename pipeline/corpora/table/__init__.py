@@ -14,7 +14,8 @@ from dferc.store.vocabulary import SPLIT_NAMES, SPLITS
 from pipeline.corpora import RawCorpus, refuse
 from pipeline.corpora._dialogue_splits import split_dialogues
 from pipeline.corpora._own_tables import TableRow, read_table
-from pipeline.corpora.table.subtitles import EMPTY_CUE
+from pipeline.corpora.table.rolling import DUPLICATE_CUE, MERGED_CUE
+from pipeline.corpora.table.subtitles import EMPTY_CUE, SPLIT_CUE
 from pipeline.corpora.table.videos import read_videos
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare, TableOptions
@@ -88,8 +89,16 @@ def _notes(problems: Sequence[Problem], utterances: Sequence[Utterance]) -> Iter
     """Yield the problems that belong on the protocol card."""
     counts = Counter(problem.kind for problem in problems)
     unlabelled = sum(not row.emotion for row in utterances)
-    if counts[EMPTY_CUE]:
-        yield Note(action="dropped", what="cues", count=counts[EMPTY_CUE], why="without a text")
+    left_out = {
+        EMPTY_CUE: "without a text",
+        DUPLICATE_CUE: "duplicates",
+        MERGED_CUE: "rolling captions: each text once",
+    }
+    for kind, why in left_out.items():
+        if counts[kind]:
+            yield Note(action="dropped", what="cues", count=counts[kind], why=why)
+    if counts[SPLIT_CUE]:
+        yield Note(action="repaired", what="cues of several speakers", count=counts[SPLIT_CUE], why="split by speaker")
     if counts["overlap"]:
         yield Note(action="kept", what="utterances", count=counts["overlap"], why="overlap with the one before")
     if 0 < unlabelled < len(utterances):

@@ -126,7 +126,8 @@ def _time_faults(lines: Sequence[str], timings: Sequence[int]) -> Iterable[str]:
             malformed = [lines[number].strip()]
         if malformed:
             expected = f"expected 00:00:01,000 {_ARROW} 00:00:02,500"
-            yield f"line {number + 1}: found the time(s) {', '.join(map(repr, malformed))}; {expected}"
+            found = ", ".join(f"{time[:60]!r}" for time in malformed)
+            yield f"line {number + 1}: found the time(s) {found}; {expected}"
 
 
 def _seconds(time: str) -> float:
@@ -186,7 +187,7 @@ def _loose_text(
             continue
         place = "before the first cue" if start < before.stop else "outside of a cue"
         yield Problem(where, name, f"text {place}: {' '.join(block)[:60]!r}", "left out")
-    yield from counted(name, notes, "comment (NOTE)", "not used")
+    yield from counted(name, notes, "comment (NOTE)", "left out")
 
 
 def _blocks(lines: Sequence[str], ranges: Iterable[range]) -> Iterable[tuple[int, list[str]]]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from dferc.core.problems import Problem
 from pipeline.corpora.table.cues import Cue, counted
 
+DUPLICATE_CUE, MERGED_CUE = "duplicate cue", "merged cue"  # kinds of problems of cues that are left out
 _FLASH_S = 0.05  # longest cue that only holds a caption until the next (YouTube's last 10 ms)
 _MOST_LINES, _MOST_WORDS = 10, 100  # of a cue that are compared with the next
 _GAP_S = 1.0  # longest pause between cues of which one may roll into the other
@@ -34,7 +35,7 @@ def show_once(cues: Sequence[Cue], name: str) -> tuple[list[Cue], list[Problem],
         first = unique.setdefault((cue.start_s, cue.end_s, cue.lines, cue.voices) if cue.lines else (cue.line,), cue)
         if first is not cue:
             merged[cue.line] = first.line
-            same = f"duplicate cue: times and text of the cue in line {first.line}"
+            same = f"{DUPLICATE_CUE}: times and text of the cue in line {first.line}"
             problems.append(Problem(f"{name}, line {cue.line}", name, same, "left out"))
     spoken = [cue for cue in unique.values() if cue.lines]
     kept = [cue for cue in unique.values() if not cue.lines]
@@ -55,6 +56,8 @@ def show_once(cues: Sequence[Cue], name: str) -> tuple[list[Cue], list[Problem],
                 lines = (overlap.rest, *lines)
             if not lines:
                 merged[cue.line] = kept[-1].line
+                again = f"{MERGED_CUE}: shows again what the cue in line {kept[-1].line} shows"
+                problems.append(Problem(f"{name}, line {cue.line}", name, again, "left out"))
                 continue
             cue = replace(cue, lines=lines, voices=cue.voices[-len(lines) :])
         elif overlap:
@@ -63,7 +66,7 @@ def show_once(cues: Sequence[Cue], name: str) -> tuple[list[Cue], list[Problem],
         texts += 1
     if rolling or texts < len(spoken):
         found = f"rolling captions: {len(spoken)} cues show {texts} texts"
-        problems.append(Problem(f"{name}, line {spoken[0].line}", name, found, "merged: each text once"))
+        problems.insert(0, Problem(f"{name}, line {spoken[0].line}", name, found, "merged: each text once"))
     problems += counted(name, repeated, "cue that repeats lines of the cue before", "kept")
     return sorted(kept, key=lambda cue: cue.start_s), problems, merged
 

@@ -15,14 +15,14 @@ _LONGEST = 90  # characters of a name, with what is in brackets beside it
 
 _COLONS = ":：﹕︓"
 _OPEN, _CLOSE = f"[(【（{TAG_OPEN}", rf"\])】）{TAG_CLOSE}"
-_LETTERS = f'[^{re.escape(_OPEN)}{_CLOSE}?!;"“”„«»。？！；\n]'
+_LETTERS = rf"[^{re.escape(_OPEN)}{_CLOSE}?!;。？！；\n]"
 _HEAD = re.compile(
     rf"(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
     rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
 )
 _SIGNS = re.compile(rf"[{_COLONS}|{re.escape(_OPEN)}]")
 _BRACKETS = re.compile(
-    r"(?:\[([^\[\]]{1,40})\]|\(([^()]{1,40})\)|【([^【】]{1,40})】"
+    r"(?:\[([^\[\]]{1,40})\]|\(([^()]{1,40})\)|【([^【】]{1,40})】|（([^（）]{1,40})）"
     rf"|{TAG_OPEN}([^/{TAG_OPEN}{TAG_CLOSE}]{{1,40}}){TAG_CLOSE})\s*(.*)"
 )
 _MACHINE = re.compile(
@@ -34,7 +34,7 @@ _PRONOUNS = re.compile(r"\W\s*\w{1,6}\s*/\s*\w{1,6}(?:\s*/\s*\w{1,6})?\s*\W")
 _SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s")  # no abbreviation, such as "Capt. Ross"
 DASH = re.compile(r"[-‐‑–—]{1,3}(?!\d)\s*")
 _SENTENCES = re.compile(r"(?<=[.?!…。？！\"”])\s*(?=\S)")
-_TURN = re.compile(r"\s*(?:>{2,}|\[SPEAKER[_ ]TURN\])\s*", re.IGNORECASE)
+_TURN = re.compile(r"\s*(?:[>＞]{2,}|≫|\[SPEAKER[_ ]TURN\])\s*", re.IGNORECASE)
 
 
 class Opening(NamedTuple):
@@ -47,7 +47,7 @@ class Opening(NamedTuple):
     bare: bool = False  # a name in brackets, without a colon: the form of a sound, too
 
 
-class Turn(NamedTuple):
+class CueTurn(NamedTuple):
     """What one speaker says in a cue."""
 
     speaker: str
@@ -85,12 +85,13 @@ def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) 
     bare = {key for key, opening, _ in openings if opening.bare} - sure
     repeated = {key for key, count in counts.items() if count > 1}
     names = sure | (repeated - bare) | set(map(_key, declared))
+    doubtful = set(counts) - bare | repeated
     if 2 * len({line for _, opening, line in openings if opening.bare}) >= len(cues):
         names |= repeated
+        doubtful = set(counts)
     if repeated - bare - sure and all(_in_capitals(spellings[key][0]) for key in repeated - bare - sure):
         names |= {key for key in set(counts) - bare if all(map(_in_capitals, spellings[key]))}
-    open_questions = (set(counts) - bare | repeated) - names
-    undecided = {spellings[key][0]: first[key] for key in counts if key in open_questions}
+    undecided = {spellings[key][0]: first[key] for key in counts if key in doubtful - names}
     for voice in (voice for cue in cues for voice in cue.voices if voice):
         names.add(_key(voice))
         spellings[_key(voice)].append(voice)
@@ -98,7 +99,7 @@ def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) 
     return Speakers(known, undecided, prefixes)
 
 
-def split_turns(cue: Cue, speakers: Speakers) -> tuple[list[Turn], list[str]]:
+def split_turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]:
     """Return what each speaker says in a cue, and what was left out beside the names.
 
     A new turn begins at another speaker's name or voice, at `>>`, and at a dash where two lines have one.
@@ -119,10 +120,10 @@ def split_turns(cue: Cue, speakers: Speakers) -> tuple[list[Turn], list[str]]:
                 turns.append((name, []))
             if text:
                 turns[-1][1].append(text)
-    spoken = [Turn(name, " ".join(texts)) for name, texts in turns if texts]
+    spoken = [CueTurn(name, " ".join(texts)) for name, texts in turns if texts]
     silent = [name for name, texts in turns if not texts and name]
     if silent and not spoken:  # a name alone is no one's speech, but it is all there is
-        return [Turn("", " ".join(cue.lines))], []
+        return [CueTurn("", " ".join(cue.lines))], []
     return spoken, asides + silent
 
 
@@ -168,8 +169,10 @@ def _opening(line: str, more: bool) -> Opening | None:
         pronouns = bool(head["aside"] and _PRONOUNS.fullmatch(head["aside"]))
         return Opening(head["name"].strip(), text, head["aside"] or "", sure=bool(head["open"]) or pronouns)
     match = _BRACKETS.fullmatch(line)
-    name = next(filter(None, match.groups()[:4])).strip() if match else ""
-    return Opening(name, match[5], bare=True) if _is_name(name) and (match[5] or more) else None
+    if not match or not (match[6] or more):
+        return None
+    name = next(filter(None, match.groups()[:5])).strip()
+    return Opening(name, match[6], bare=True) if _is_name(name) and any(map(str.isalpha, name)) else None
 
 
 def _is_name(name: str) -> bool:

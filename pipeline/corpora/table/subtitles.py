@@ -1,19 +1,22 @@
 """Cues of an .srt or .vtt file as rows, each with its number, line, times, speaker and text."""
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from pipeline.corpora._own_tables import TableRow
-from pipeline.corpora.table.cues import Cue, parse_cues
+from pipeline.corpora.table.cues import Cue, counted, parse_cues
 from pipeline.corpora.table.markup import remove_markup, remove_tags
 from pipeline.corpora.table.rolling import show_once
-from pipeline.corpora.table.speakers import DASH, Speakers, Turn, find_speakers, split_turns
+from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, find_speakers, split_turns
 
-EMPTY_CUE = "empty cue"  # kind of problem of a cue that is left out
+EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of problems
+_UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Subtitles(NamedTuple):
@@ -30,15 +33,15 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence
     `name` and `media` are the paths of the file and its video below the raw folder. `speaker_prefix` takes the speaker
     from "NAME: text", where NAME repeats or is one of those listed; VTT's `<v NAME>` counts in any case.
     """
+    if _UNSTORABLE.search(name):
+        raise InputError(f"{name!a}: a file name with control characters, or that is not UTF-8. Rename the file.")
     dialogue = name[: -len(path.suffix)]
     in_file, problems = parse_cues(path, name)
     ids, number_problems, absent = _ids(in_file, dialogue, name)
     plain = [remove_markup(cue, name) for cue in in_file]
     problems += [*number_problems, *itertools.chain.from_iterable(found for _, found in plain)]
-    starts = [cue.start_s for cue in in_file]
-    if back := [cue.line for cue, before, now in zip(in_file[1:], starts, starts[1:], strict=False) if now < before]:
-        unordered = f"cues out of order: {len(back)}, first in line {back[0]}"
-        problems.append(Problem(f"{name}, line {back[0]}", name, unordered, "sorted by time"))
+    back = [cue.line for before, cue in itertools.pairwise(in_file) if cue.start_s < before.start_s]
+    problems += counted(name, back, "cue that begins before the one above it", "sorted by time")
     cues, merge_problems, merged = show_once([cue for cue, _ in plain], name)
     problems += merge_problems
     absent |= {ids[line]: f"its cue is merged into {ids[other]}" for line, other in merged.items()}
@@ -48,31 +51,37 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence
     rows: list[TableRow] = []
     for cue in cues:
         where = f"{name}, line {cue.line}"
-        turns, left_out = split_turns(cue, speakers) if cue.lines else ([], [])
-        cleaned = [(turn.speaker, *remove_tags(turn.text)) for turn in turns]
-        for piece in left_out:
-            problems.append(Problem(where, name, f"text beside a speaker's name: {piece!r}", "left out"))
-        for tag in itertools.chain.from_iterable(tags for *_, tags in cleaned):
-            problems.append(Problem(where, name, f"unknown tag: {tag[:60]!r}", "left out"))
-        turns = [Turn(speaker, text) for speaker, text, _ in cleaned if text]
+        turns, found = _turns(cue, speakers)
+        utterance_ids = [ids[cue.line]]
         if not turns:
-            problems.append(Problem(where, name, f"{EMPTY_CUE}: {ids[cue.line]}", "left out"))
+            found.append((f"{EMPTY_CUE}: {ids[cue.line]}", "left out"))
             absent[ids[cue.line]] = "its cue has no text"
-        names = [ids[cue.line]]
         if len(turns) > 1:
-            names = [f"{ids[cue.line]}.{part}" for part in range(1, len(turns) + 1)]
-            absent[ids[cue.line]] = f"its cue is split by speaker into {', '.join(names)}"
-            listed_names = ", ".join(turn.speaker or "?" for turn in turns)
-            several = f"several speakers in one cue: {listed_names}"
-            problems.append(Problem(where, name, several, "split; times divided by the lengths of the texts"))
-        elif any(map(DASH.match, cue.lines[1:])):
-            dash = "line that begins with a dash: another speaker?"
-            problems.append(Problem(where, name, dash, "kept as one utterance"))
-        for utterance_id, turn, (start_s, end_s) in zip(names, turns, _spans(cue, turns), strict=False):
+            utterance_ids = [f"{ids[cue.line]}.{part}" for part in range(1, len(turns) + 1)]
+            absent[ids[cue.line]] = f"its cue is split by speaker into {', '.join(utterance_ids)}"
+        problems += [Problem(where, name, problem, consequence) for problem, consequence in found]
+        for utterance_id, turn, (start_s, end_s) in zip(utterance_ids, turns, _spans(cue, turns), strict=False):
             utterance = {"dialogue_id": dialogue, "utterance_id": utterance_id, **turn._asdict()}
             rows.append(TableRow(where=where, **utterance, media=media, start_s=start_s, end_s=end_s))
     problems += _speaker_problems(rows, speakers, name)
     return Subtitles(rows, problems, absent)
+
+
+def _turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[tuple[str, str]]]:
+    """Return what is said in a cue, and problems with their consequences."""
+    named, left_out = split_turns(cue, speakers)
+    problems = [(f"text beside a speaker's name: {piece!r}", "left out") for piece in left_out]
+    turns = []
+    for turn in named:
+        text, tags = remove_tags(turn.text)
+        problems += [(f"unknown tag: {tag[:60]!r}", "left out") for tag in tags]
+        turns += [turn._replace(text=text)] * bool(text)
+    if len(turns) > 1:
+        several = ", ".join(turn.speaker or "?" for turn in turns)
+        problems.append((f"{SPLIT_CUE}: {several}", "split; times divided by the lengths of the texts"))
+    elif any(map(DASH.match, cue.lines[1:])):
+        problems.append(("line that begins with a dash: another speaker?", "kept as one utterance"))
+    return turns, problems
 
 
 def _ids(cues: Sequence[Cue], dialogue: str, name: str) -> tuple[dict[int, str], list[Problem], dict[str, str]]:
@@ -93,11 +102,8 @@ def _ids(cues: Sequence[Cue], dialogue: str, name: str) -> tuple[dict[int, str],
         where = f"{name}, line {odd.line}"
         problem = Problem(where, name, f"cue numbers unusable: {fault}", f"cues are called by line: {ids[odd.line]}")
         reason = f"{fault} ({where}); use ids such as {ids[odd.line]}, or number the cues anew"
-        return (
-            ids,
-            [problem],
-            {f"{dialogue}_{number}": reason for number in {*counts, *range(1, len(cues) + 1)} - {None}},
-        )
+        ambiguous = {*counts, *range(1, len(cues) + 1)} - {None}
+        return ids, [problem], {f"{dialogue}_{number}": reason for number in ambiguous}
     problems = []
     for place, (cue, expected) in enumerate(zip(cues, [1, *(number + 1 for number in numbers)], strict=False)):
         if cue.number != expected:
@@ -108,7 +114,7 @@ def _ids(cues: Sequence[Cue], dialogue: str, name: str) -> tuple[dict[int, str],
     return {cue.line: f"{dialogue}_{cue.number}" for cue in cues}, problems, {}
 
 
-def _spans(cue: Cue, turns: Sequence[Turn]) -> Iterator[tuple[float, float]]:
+def _spans(cue: Cue, turns: Sequence[CueTurn]) -> Iterator[tuple[float, float]]:
     """Yield the times of each turn: the cue's, divided by the lengths of the texts."""
     total, done, start_s = sum(len(turn.text) for turn in turns), 0, cue.start_s
     for turn in turns:

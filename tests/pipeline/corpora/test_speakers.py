@@ -34,6 +34,13 @@ def test_names_are_told_from_sentences_by_repetition(tmp_path):
     ]
 
 
+def test_names_in_brackets_are_speakers_where_half_of_the_cues_have_one(tmp_path):
+    write(tmp_path, "a.srt", cues("[Anna] Yes.", "[Bo] No.", "Why?", "[Anna] So.", "Well."))
+    corpus = read_subtitles(tmp_path)
+    assert spoken(corpus)[:2] == [("Anna", "Yes."), ("", "[Bo] No.")]
+    assert problems_of(corpus, ONCE)[0].startswith(f"a.srt: {ONCE}: 'Bo' (line 6); kept as text")
+
+
 def test_a_name_may_be_declared(tmp_path):
     write(tmp_path, "a.srt", cues("Bo: yes", "Listen: no", "[Cem] well", "李雷：好"))
     declared = read_subtitles(tmp_path, speaker_prefix=["bo", "Cem", "李雷", "Nobody"])
@@ -88,6 +95,7 @@ def test_sounds_in_brackets_are_no_speakers(tmp_path):
         ("<v Anna>Hi.</v>\n<v Bo>Hello.</v>", [("ANNA", "Hi."), ("BO", "Hello.")]),
         ("<v Cem>Hi. <v Dan>Hello.", [("Cem", "Hi."), ("Dan", "Hello.")]),
         ("[Cem]: Hi.\n[Dan]: Hello.", [("Cem", "Hi."), ("Dan", "Hello.")]),
+        ("≫Hi.≫Hello.", [("", "Hi."), ("", "Hello.")]),
         ("李雷：你好。王芳：你好！", [("李雷", "你好。"), ("王芳", "你好！")]),
     ],
 )

@@ -1,5 +1,6 @@
 """Subtitles beside videos: cues become utterances; faults are reported with their line."""
 
+import os
 import re
 
 import pytest
@@ -116,6 +117,9 @@ def test_speaker_prefix_is_a_setting(tmp_path):
         ("[SPEAKER_00] no", "SPEAKER_00", "no"),
         ("(speaker 0) no", "speaker 0", "no"),
         ("[Anna] no", "Anna", "no"),
+        ("（アンナ）いや", "アンナ", "いや"),
+        ('Dwayne "The Rock" Johnson: no', 'Dwayne "The Rock" Johnson', "no"),
+        ("[12:30] no", "", "[12:30] no"),
         ("(Anna)\nno", "Anna", "no"),
         ("<Спикер №1>нет", "Спикер №1", "нет"),
         ("<v Anna>no</v>", "Anna", "no"),
@@ -161,13 +165,14 @@ def test_odd_cues_are_reported_and_kept_where_they_have_a_text(tmp_path):
         ("a_4", 4, 7.0, 6.0),
     ]
     assert [(each.where, each.problem) for each in corpus.problems[:4]] == [
-        ("a.srt, line 17", "cues out of order: 1, first in line 17"),
+        ("a.srt, line 17", "cue that begins before the one above it: 1 time(s)"),
         ("a.srt, line 17", "several speakers in one cue: ?, ?"),
         ("a.srt, line 10", "empty cue: a_3"),
         ("a.srt, line 6", "overlap: begins 0.500 s before the end of a.srt, line 2"),
     ]
     assert [(note.action, note.count, note.why) for note in corpus.notes] == [
         ("dropped", 1, "without a text"),
+        ("repaired", 1, "split by speaker"),
         ("kept", 1, "overlap with the one before"),
     ]
     # Spans that begin before the file or end before they begin are `prepare`'s to tell: it knows the file.
@@ -213,6 +218,8 @@ def test_youtubes_rolling_captions_become_one_utterance_a_line(tmp_path):
         assert problems_of(corpus, "rolling captions") == [
             f"{name}, line {line}: rolling captions: 10 cues show 5 texts; merged: each text once"
         ]
+        assert len(problems_of(corpus, "merged cue")) == 5
+        assert [(note.action, note.what, note.count) for note in corpus.notes] == [("dropped", "cues", 5)]
         path.unlink()
 
 
@@ -453,6 +460,13 @@ def test_text_after_an_empty_line_within_a_cue_is_reported(tmp_path):
     assert problems_of(corpus, "empty line within a cue") == [
         "a.srt, line 2: empty line within a cue: 1 time(s); the text after it belongs to the cue, as in players"
     ]
+
+
+@pytest.mark.parametrize("name", [b"a\xff.srt", b"a\x1b[31m.srt", b"a\nb.srt"])
+def test_file_name_that_no_table_can_hold_is_refused(tmp_path, name):
+    with open(os.path.join(os.fsencode(tmp_path), name), "w", encoding="utf-8") as file:
+        file.write(SRT)
+    expect_refusal(tmp_path, "a file name with control characters, or that is not UTF-8. Rename the file.")
 
 
 def test_webvtt_under_another_suffix_is_read_as_webvtt(tmp_path):
