@@ -20,6 +20,7 @@ STAGES = {
 }
 FILES_NAMED = ("prepare.options", "finetune_text.encoder", "train_face.source", "extract_audio.feature_set")
 SECTION = {
+    "check": None,
     "link_files": (*FILES_NAMED, "extract_visual.finder"),
     "evaluate": None,
     "baselines": "train",
