@@ -58,6 +58,7 @@ _BACKWARDS = 3.0  # a training step against a forward pass
 @readable_errors
 def main(params: str, out: Path | None) -> None:
     """Check what the corpora that `dvc repro` would run need, and print the expected times."""
+    _unlink_missing(Path("data"))
     settings = load_settings(params)
     blocks = {corpus: settings.corpus(corpus) for corpus in settings.corpora}
     check_corpora(blocks)
@@ -181,6 +182,13 @@ def expected_times(settings: StageSettings, params: Params, raw: Path, speed: fl
         "extract_visual": seen * media_s / (_PICTURE_S * parallel),
         "train": utterances * _EPOCH_S * settings.train.epochs * runs / parallel,
     }
+
+
+def _unlink_missing(data: Path) -> None:
+    """Remove links of `pipeline.link_files` to files that are gone, at which DVC ends with an unexpected error."""
+    for path in data.glob("*/files/*/*"):
+        if path.is_symlink() and not path.exists() and not path.parent.is_symlink():
+            path.unlink()
 
 
 def _files(raw: Path) -> Iterator[Path]:
