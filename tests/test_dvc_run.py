@@ -227,10 +227,10 @@ def test_experiments_elsewhere_and_clones_without_media(project, tmp_path):
     shutil.copy(REPOSITORY / ".gitignore", project)
     dvc(project, "add", "data/raw/demo", "data/faces/demo")
     git(project, "add", "-A")
-    git(project, "commit", "-qm", "raw data by DVC")
+    git(project, "commit", "--allow-empty", "-qm", "raw data by DVC")
     assert {"data/raw/demo.dvc", "data/faces/demo.dvc"} <= set(git(project, "ls-files").split())
     dvc(project, "repro", "evaluate@demo-t")
-    git(project, "commit", "-qam", "before")
+    git(project, "commit", "--allow-empty", "-qam", "before")
     dvc(project, "exp", "run", "--temp", "-n", "elsewhere", "-S", "demo.train.hidden=4", "evaluate@demo-t")
     assert "elsewhere" in dvc(project, "exp", "list", "--name-only")
     assert "epochs: 2" in (project / "params.yaml").read_text(encoding="utf-8")
@@ -240,7 +240,7 @@ def test_experiments_elsewhere_and_clones_without_media(project, tmp_path):
     dvc(project, "repro", *features)
     dvc(project, "push", *features)
     git(project, "add", "-A")
-    git(project, "commit", "-qm", "remote")
+    git(project, "commit", "--allow-empty", "-qm", "remote")
     clone = tmp_path / "clone"
     git(project, "clone", "-q", str(project), str(clone))
     dvc(clone, "pull", *features)
@@ -264,7 +264,7 @@ def test_corpus_that_is_misspelt_and_a_folder_without_git_are_told(tmp_path):
 
 def test_trials_are_listed_with_their_settings_and_scores(project):
     git(project, "add", "-A", "--", "dvc.yaml", "dvc.lock", "params.yaml", "dferc", "pipeline", ".dvc", ".dvcignore")
-    git(project, "commit", "-qm", "before the trial")
+    git(project, "commit", "--allow-empty", "-qm", "before the trial")
     dvc(project, "exp", "run", "-n", "narrow", "-S", "demo.train.hidden=4", "evaluate@demo-t")
     rows = list(csv.DictReader(io.StringIO(dvc(project, "exp", "show", "--csv"))))
     (trial,) = [row for row in rows if row["Experiment"] == "narrow"]

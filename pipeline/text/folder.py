@@ -56,7 +56,7 @@ def refuse_files(folder: Path) -> None:
             "merge_and_unload() and save_pretrained(), and give that folder."
         )
     pickled = [path.name for path in sorted(folder.glob("pytorch_model*.bin"))]
-    if pickled and not any(folder.glob("*.safetensors")):
+    if pickled and not any(folder.glob("model*.safetensors")):
         raise InputError(
             f"{folder}: the weights are pickled ({', '.join(pickled[:3])}), and a pickle may hold any program. "
             f"Expected model.safetensors; `python -m pipeline.text.convert {folder}` writes it from them, without "
