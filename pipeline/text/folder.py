@@ -17,6 +17,7 @@ _PACKAGES = ("sentencepiece", "tiktoken", "protobuf", "sacremoses", "jieba", "fu
 """Packages that tokenizers of transformers ask for, by their names on the package registry."""
 
 _SENTENCEPIECE = ("spm.model", "spiece.model", "tokenizer.model", "*.bpe.model", "*.spm")
+_MOST_LAYERS, _LARGEST_SIZE = 1000, 1 << 24  # beyond any encoder; building such a model would not end
 _ATTENTION = (None, "eager", "sdpa")  # implementations that are PyTorch's own; others may be code from a hub
 
 _MEND = (
@@ -38,6 +39,11 @@ def refuse_description(name: str, config: Mapping[str, object], tokenizer: Mappi
             raise InputError(
                 f"{name}: config.json asks for the attention {value!r}, whose code is not PyTorch's own. "
                 f"Remove {key} from config.json."
+            )
+        most = _MOST_LAYERS if "layers" in key else _LARGEST_SIZE
+        if isinstance(value, int | float) and value > most and "theta" not in key:
+            raise InputError(
+                f"{name}: {key} in config.json is {value}, expected at most {most:,}. Copy the file again."
             )
     if config.get("quantization_config"):
         raise InputError(

@@ -245,6 +245,12 @@ def test_model_that_reads_only_forwards_is_refused(folder, changes):
     assert "reads in both directions" in refusal(folder)
 
 
+@pytest.mark.parametrize("key", ["num_hidden_layers", "max_position_embeddings", "vocab_size", "hidden_size"])
+def test_sizes_beyond_any_encoder_are_refused_before_a_model_is_built(folder, key):
+    change(folder / "config.json", **{key: 10**9})
+    assert f"{key} in config.json is 1000000000" in refusal(folder)
+
+
 def test_encoder_with_padding_in_its_states_is_refused(tmp_path):
     from transformers import FNetConfig, FNetModel
 
@@ -313,7 +319,7 @@ def perturb(folder: Path, randoms: random.Random) -> str:
 def test_perturbed_folders_work_or_are_refused(good, tmp_path):
     """Never another exception, nor states of another kind than those of tokens."""
     randoms = random.Random(int(os.environ.get("DFERC_SEED", 0)))
-    for number in range(int(os.environ.get("DFERC_PERTURBATIONS", 60))):
+    for number in range(int(os.environ.get("DFERC_PERTURBATIONS", 200))):
         folder = Path(shutil.copytree(good, tmp_path / str(number)))
         done = perturb(folder, randoms)
         try:
