@@ -104,7 +104,8 @@ def check_classes(corpus: str, settings: StageSettings, classes: tuple[str, ...]
 
 def check_repository(root: Path) -> Iterator[str]:
     """Yield the fault that `dvc repro` would stop at where the project is no git repository, such as a ZIP."""
-    if any((folder / ".git").exists() for folder in (root.absolute(), *root.absolute().parents)):
+    folders = (root.absolute(), *root.absolute().parents)
+    if not (root / ".dvc").is_dir() or any((folder / ".git").exists() for folder in folders):
         return
     options = configparser.ConfigParser()
     options.read([root / ".dvc/config", root / ".dvc/config.local"])
@@ -119,7 +120,8 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
     """Yield what the stages of a corpus would miss: media, FER+, the text encoder, room on the disk."""
     raw, faces = root / "data/raw" / corpus, root / "data/faces" / corpus
     made = settings.prepare.adapter == "demo"  # make_demo writes both folders
-    if not made and not any(_files(raw)) and not raw.with_name(f"{raw.name}.dvc").exists():
+    content = (path for path in raw.rglob("*") if path.is_file() and path.name != "README.md")
+    if not made and not any(content) and not raw.with_name(f"{raw.name}.dvc").exists():
         yield f"{corpus}: {raw} is missing or empty. Put the raw corpus there, or `dvc pull` it."
     source, missing = settings.train_face.source, missing_files(faces)
     if not made and source == FERPLUS and missing and any(info.has_video for info in _sample(raw)):
@@ -173,7 +175,7 @@ def expected_times(settings: StageSettings, params: Params, raw: Path, speed: fl
     size = (face.image_size / 64) ** 2
     trained = face.source == FERPLUS and seen > 0
     runs = len(params.ablate.variants) * len(params.ablate.seeds)
-    return {
+    times = {
         "prepare": media_s / (_DECODED_S * parallel),
         "finetune_text": encode_s * _BACKWARDS * text.epochs * (1 + text.folds),
         "extract_text": encode_s,
@@ -182,6 +184,7 @@ def expected_times(settings: StageSettings, params: Params, raw: Path, speed: fl
         "extract_visual": seen * media_s / (_PICTURE_S * parallel),
         "train": utterances * _EPOCH_S * settings.train.epochs * runs / parallel,
     }
+    return {stage: seconds for stage, seconds in times.items() if seconds}
 
 
 def _unlink_missing(data: Path) -> None:

@@ -132,6 +132,14 @@ def test_corpus_without_pictures_needs_no_faces(project):
     assert needs(project, "scratch", "ferplus") == []
 
 
+def test_transcripts_alone_are_a_corpus_and_a_readme_is_none(project):
+    shutil.rmtree(project / "data/raw/mine/deep")
+    (project / "data/raw/mine/a.mp4").rename(project / "data/raw/mine/README.md")
+    assert "missing or empty" in needs(project)[0]
+    (project / "data/raw/mine/lines.csv").write_text("dialogue_id,text\n", encoding="utf-8")
+    assert needs(project, "scratch", "ferplus") == []
+
+
 def test_full_disk_is_seen_before_the_run(project, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
     (fault,) = needs(project)
@@ -141,7 +149,8 @@ def test_full_disk_is_seen_before_the_run(project, monkeypatch):
 def test_every_slow_stage_has_an_expected_time(project):
     params = load_settings(REPOSITORY / "params.yaml")
     times = expected_times(mine(source="ferplus"), params, project / "data/raw/mine", speed=1.0)
-    assert all(seconds > 0 for seconds in times.values())
+    stages = {"prepare", "finetune_text", "extract_text", "train_face", "extract_audio", "extract_visual", "train"}
+    assert set(times) == stages and all(seconds > 0 for seconds in times.values())
     twice = expected_times(mine(source="ferplus"), params, project / "data/raw/mine", speed=2.0)
     assert all(twice[stage] == pytest.approx(seconds / 2) for stage, seconds in times.items())
     assert expected_times(mine(), params, project / "nowhere", speed=1.0) == {}
@@ -155,7 +164,7 @@ def test_folder_without_git_is_told_how_to_do_without(tmp_path):
     assert list(check_repository(tmp_path)) == []
     (tmp_path / ".dvc/config.local").unlink()
     (tmp_path / ".git").touch()  # a file, in a worktree
-    assert list(check_repository(tmp_path / ".dvc")) == []
+    assert list(check_repository(tmp_path)) == []
 
 
 def test_corpus_without_a_block_is_refused_with_the_nearest_name(tmp_path):
