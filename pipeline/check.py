@@ -1,34 +1,76 @@
-"""Check of stage 1's settings before anything runs: adapters, feature sets, face finders, face models.
+"""Check of what stage 1 needs before anything runs, with the expected time of each stage.
 
-`dferc check` checks types and ranges; this checks that the named adapters, feature sets and files exist. `make repro`
-runs both, and `prepare`, a corpus' first stage, checks its own block for those who call DVC directly.
+`dferc check` checks types and ranges; this checks that the named adapters, feature sets, finders and face models exist,
+and that media, FER+, the text encoder and room on the disk are there. `make repro` and the first stage of `dvc repro`
+run it; `prepare` checks the settings of its own block, for those who call it directly.
 
     python -m pipeline.check
 """
 
-from collections.abc import Mapping
+import configparser
+import datetime
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
+import torch
+from rich.table import Table
 
 from dferc.core.console import console, readable_errors
 from dferc.core.errors import InputError
+from dferc.core.files import write_atomically
 from dferc.settings.class_weights import class_weights
+from dferc.settings.document import Params
 from pipeline import corpora
 from pipeline.audio import functionals
 from pipeline.faces import finder
 from pipeline.faces.densenet import FERPLUS, NONE, find_weights
+from pipeline.faces.ferplus import missing_files
+from pipeline.media.files import MediaError, probe
 from pipeline.settings import StageSettings, load_settings
+
+SCRATCH_ENCODER = "scratch"
+
+_SAMPLE = 20  # files that are opened to see whether a corpus has pictures, and how long its clips are
+_BYTES_OF_UTTERANCE = 13_000  # of all features: docs/scale.md
+_HUB_ENCODER_BYTES = 1 << 30 | 1 << 29  # of an encoder that is not here yet: roberta-large
+
+# Rates of one core at `_CORE_FLOPS`: docs/scale.md, docs/measured.md.
+_CORE_FLOPS = 95e9
+_SOUND_S, _PICTURE_S = 45.0, 1.2  # seconds of media per second
+_DECODED_S = 40.0  # `prepare` decodes what the extractors decode
+_TEXT_FLOPS = 248 * 2 * 22e6  # utterances per second, by two operations per weight
+_FACE_S = 0.07  # per face of 64 px, forwards
+_EPOCH_S = 17.0 / 13_708  # per utterance, at the paper's sizes
+_UTTERANCE_S = 3.6  # seconds of an utterance of MELD
+_FERPLUS_FACES = 28_709
+_BACKWARDS = 3.0  # a training step against a forward pass
 
 
 @click.command()
 @click.option("--params", type=click.Path(dir_okay=False), default="params.yaml", show_default=True, help="Settings.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write when all is well, for DVC.")
 @readable_errors
-def main(params: str) -> None:
-    """Check the stage 1 settings of the corpora that `dvc repro` would run."""
+def main(params: str, out: Path | None) -> None:
+    """Check what the corpora that `dvc repro` would run need, and print the expected times."""
+    _unlink_missing(Path("data"))
     settings = load_settings(params)
-    check_corpora({corpus: settings.corpus(corpus) for corpus in settings.corpora})
-    console.print(f"{params}: adapters, feature sets and face finders of {', '.join(settings.corpora)} are there.")
+    blocks = {corpus: settings.corpus(corpus) for corpus in settings.corpora}
+    check_corpora(blocks)
+    root = Path()
+    faults = [*check_repository(root), *(fault for name in blocks for fault in check_needs(name, blocks[name], root))]
+    if faults:
+        raise InputError(f"{len(faults)} thing(s) that the run needs are missing:\n  - " + "\n  - ".join(faults))
+    for corpus, block in blocks.items():
+        print_times(corpus, block, settings, root)
+    console.print(f"{params}: adapters, feature sets and face finders of {', '.join(blocks)} are there.", markup=False)
+    if out:
+        write_atomically(out, lambda temporary: temporary.write_text("checked\n", encoding="utf-8"))
 
 
 def check_corpora(blocks: Mapping[str, StageSettings]) -> None:
@@ -58,6 +100,182 @@ def check_classes(corpus: str, settings: StageSettings, classes: tuple[str, ...]
         class_weights(settings.train.class_weights, classes, labels=range(len(classes)))
     except InputError as error:
         raise InputError(f"{corpus}.{error}") from None
+
+
+def check_repository(root: Path) -> Iterator[str]:
+    """Yield the fault that `dvc repro` would stop at where the project is no git repository, such as a ZIP."""
+    folders = (root.absolute(), *root.absolute().parents)
+    if not (root / ".dvc").is_dir() or any((folder / ".git").exists() for folder in folders):
+        return
+    options = configparser.ConfigParser()
+    options.read([root / ".dvc/config", root / ".dvc/config.local"])
+    if options.get("core", "no_scm", fallback="").strip().lower() != "true":
+        yield (
+            f"{root.absolute()} is no git repository, which DVC expects. To go without git, run `dvc config --local "
+            "core.no_scm true` (in a new folder `dvc init --no-scm`); to have experiments, run `git init`."
+        )
+
+
+def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[str]:
+    """Yield what the stages of a corpus would miss: media, FER+, the text encoder, room on the disk."""
+    raw, faces = root / "data/raw" / corpus, root / "data/faces" / corpus
+    made = settings.prepare.adapter == "demo"  # make_demo writes both folders
+    content = (path for path in raw.rglob("*") if path.is_file() and path.name != "README.md")
+    if not made and not any(content) and not raw.with_name(f"{raw.name}.dvc").exists():
+        yield f"{corpus}: {raw} is missing or empty. Put the raw corpus there, or `dvc pull` it."
+    source, missing = settings.train_face.source, missing_files(faces)
+    if not made and source == FERPLUS and missing and any(info.has_video for info in _sample(raw)):
+        yield (
+            f"{corpus}: {' and '.join(missing)} not found in {faces}, and the clips have pictures. Put FER+ there "
+            "(data/faces/meld/README.md), or set train_face.source to none, or to the path of a trained network."
+        )
+    name = settings.finetune_text.encoder
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        yield f"{corpus}: the folder {name} (finetune_text.encoder) has no config.json: it holds no encoder."
+    elif name != SCRATCH_ENCODER and not folder.is_dir() and not _is_cached(name) and (fault := _unreachable()):
+        yield (
+            f"{corpus}: the text encoder {name!r} (finetune_text.encoder) is no folder and not in the hub's local "
+            f"cache, and {fault}. Copy a folder with it here (`hf download {name} --local-dir FOLDER`); set its path."
+        )
+    needed, free = _needed_bytes(settings, root, corpus), shutil.disk_usage(root).free
+    if free < needed:
+        amounts = f"about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+        yield f"{corpus}: the disk of {root.absolute()} is too small: {amounts}. Remove files, or move the project."
+
+
+def print_times(corpus: str, settings: StageSettings, params: Params, root: Path) -> None:
+    """Print the expected time of each stage on the CPUs of this machine; nothing for a corpus without media here."""
+    times = expected_times(settings, params, root / "data/raw" / corpus, _core_flops() / _CORE_FLOPS)
+    if not times:
+        return
+    table = Table("stage", "about", title=f"{corpus}: expected time on {_cores()} CPU core(s), the first time")
+    for stage, seconds in times.items():
+        table.add_row(stage, _rounded(seconds))
+    console.print(table)
+    if torch.cuda.is_available():
+        console.print("A GPU is here: text, train_face and train take a fraction of this.")
+
+
+def expected_times(settings: StageSettings, params: Params, raw: Path, speed: float) -> dict[str, float]:
+    """Return seconds by stage, from the lengths of some files; empty without media.
+
+    `speed` is that of a core, against the one on which docs/scale.md was measured. Right within a factor of about two
+    for pictures of 640x360 and utterances of the length of MELD's.
+    """
+    sample, count = _sample(raw), sum(1 for _ in _files(raw))
+    if not sample:
+        return {}
+    mean_s = sum(info.duration_s for info in sample) / len(sample)
+    seen = sum(info.has_video for info in sample) / len(sample)
+    media_s = mean_s * count
+    utterances, parallel = max(count, media_s / _UTTERANCE_S), speed * _cores()
+    text, face = settings.finetune_text, settings.train_face
+    encode_s = utterances * 2 * _weights(text.encoder) / (_TEXT_FLOPS * parallel)
+    size = (face.image_size / 64) ** 2
+    trained = face.source == FERPLUS and seen > 0
+    runs = len(params.ablate.variants) * len(params.ablate.seeds)
+    times = {
+        "prepare": media_s / (_DECODED_S * parallel),
+        "finetune_text": encode_s * _BACKWARDS * text.epochs * (1 + text.folds),
+        "extract_text": encode_s,
+        "extract_audio": media_s / (_SOUND_S * parallel),
+        "train_face": _FERPLUS_FACES * _FACE_S * size * _BACKWARDS * face.epochs / parallel if trained else 0.0,
+        "extract_visual": seen * media_s / (_PICTURE_S * parallel),
+        "train": utterances * _EPOCH_S * settings.train.epochs * runs / parallel,
+    }
+    return {stage: seconds for stage, seconds in times.items() if seconds}
+
+
+def _unlink_missing(data: Path) -> None:
+    """Remove links of `pipeline.link_files` to files that are gone, at which DVC ends with an unexpected error."""
+    for path in data.glob("*/files/*/*"):
+        if path.is_symlink() and not path.exists() and not path.parent.is_symlink():
+            path.unlink()
+
+
+def _files(raw: Path) -> Iterator[Path]:
+    """Yield the files of a raw corpus that may be media."""
+    text = (".csv", ".tsv", ".json", ".jsonl", ".srt", ".vtt", ".txt", ".md", ".dvc", ".pdf", ".lab")
+    return (path for path in raw.rglob("*") if path.suffix.lower() not in text and path.is_file())
+
+
+def _sample(raw: Path) -> list:
+    """Return the measurements of some files that decode, spread over a corpus."""
+    files, infos = sorted(_files(raw)), []
+    for path in files[:: max(1, len(files) // _SAMPLE)][:_SAMPLE]:
+        try:
+            infos.append(probe(path))
+        except MediaError:
+            continue  # `prepare` lists it
+    return infos
+
+
+def _is_cached(name: str) -> bool:
+    """Return whether the hub's local cache has a model."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:
+        return False
+
+
+def _unreachable() -> str:
+    """Return why the hub cannot be asked, or an empty text."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return "HF_HUB_OFFLINE forbids to ask the hub"
+    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")):
+        return ""  # a proxy answers for the hub
+    try:
+        with socket.create_connection((address.hostname, address.port or 443), timeout=5):
+            return ""
+    except OSError as error:
+        return f"{address.hostname} does not answer ({error})"
+
+
+def _encoder_bytes(name: str) -> int:
+    if name == SCRATCH_ENCODER:
+        return 0
+    folder = Path(name)
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else _HUB_ENCODER_BYTES
+
+
+def _weights(name: str) -> float:
+    """Return about how many weights of an encoder multiply each token."""
+    return _encoder_bytes(name) / 4 or 1e6
+
+
+def _needed_bytes(settings: StageSettings, root: Path, corpus: str) -> int:
+    """Return about how much the stages write: fine-tuned encoders (kept, and in DVC's cache) and features."""
+    encoders = 2 * (1 + settings.finetune_text.folds) * _encoder_bytes(settings.finetune_text.encoder)
+    utterances = sum(1 for _ in _files(root / "data/raw" / corpus))
+    return encoders + 3 * utterances * _BYTES_OF_UTTERANCE + (100 << 20)
+
+
+def _core_flops() -> float:
+    """Return the float operations per second of one core, from a product of matrices."""
+    threads, side = torch.get_num_threads(), 1024
+    torch.set_num_threads(1)
+    try:
+        matrix = torch.ones(side, side)
+        matrix @ matrix
+        began = time.perf_counter()
+        for _ in range(3):
+            matrix @ matrix
+        return 3 * 2 * side**3 / (time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _rounded(seconds: float) -> str:
+    return "under a minute" if seconds < 60 else str(datetime.timedelta(minutes=round(seconds / 60)))[:-3] + " h"
 
 
 if __name__ == "__main__":

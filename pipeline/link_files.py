@@ -3,9 +3,9 @@
     python -m pipeline.link_files --corpus meld
 
 dvc.yaml cannot name a file that params.yaml names: it may be a name of the hub, or nothing. So each stage that reads
-such files depends on its links: a link to the folder of a text encoder; a folder of links to an openSMILE .conf and its
-includes, a face checkpoint, a YuNet model, or tables outside of the raw folder; and else a folder with a note. DVC
-hashes what a link leads to, so that `dvc status` reports an edited file, and `dvc repro` runs what depends on it.
+such files depends on data/<corpus>/files/<stage>: a link to the one file or folder (an encoder, a YuNet model), a
+folder of links to several files (an openSMILE .conf and its includes), or a folder with a note. DVC hashes what a link
+leads to, so that `dvc status` reports an edited file, and `dvc repro` runs what depends on it.
 """
 
 import shutil
@@ -55,13 +55,13 @@ def files_of(settings: StageSettings, raw: Path) -> dict[str, list[Path]]:
 
 
 def link(files: list[Path], out: Path) -> None:
-    """Replace `out` by a link to the one folder in `files`, or by a folder with a link to each of them, or a note."""
+    """Replace `out` by a link to the one path in `files`, or by a folder with a link to each of them, or a note."""
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_symlink():
         out.unlink()  # never what it leads to
     elif out.exists():
         shutil.rmtree(out)
-    if len(files) == 1 and files[0].is_dir():
+    if len(files) == 1:
         out.symlink_to(files[0].resolve())
         return
     out.mkdir()

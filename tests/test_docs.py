@@ -29,7 +29,7 @@ PAGES = sorted(
     if path.name != "LOG.md"  # a log is not rewritten when files move
 )
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
-OTHERS = "apt-get awk cat cd cp export mkdir ray sed source tar touch .venv/bin/pre-commit".split()
+OTHERS = "apt-get awk cat cd cp export git mkdir ray sed source tar touch .venv/bin/pre-commit".split()
 EXTRAS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 STAGES = {
     name

@@ -2,10 +2,12 @@
 
 import ast
 import inspect
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from dvc.scm import Git
 
 from dferc.cli.main import main as dferc_commands
 from dferc.core.sources import find_source, imported_modules
@@ -20,6 +22,7 @@ STAGES = {
 }
 FILES_NAMED = ("prepare.options", "finetune_text.encoder", "train_face.source", "extract_audio.feature_set")
 SECTION = {
+    "check": None,
     "link_files": (*FILES_NAMED, "extract_visual.finder"),
     "evaluate": None,
     "baselines": "train",
@@ -112,6 +115,25 @@ def test_stage_of_a_setting_that_may_name_files_depends_on_their_links(setting):
     links = f"data/${{item}}/files/{stage}"
     assert links in STAGES[stage]["deps"]
     assert {links: {"cache": False}} in STAGES["link_files"]["outs"]  # the user's files, not ours to keep or to restore
+
+
+def test_git_keeps_the_dvc_files_of_raw_data_and_dvc_finds_them(tmp_path):
+    """DVC asks dulwich, which would not enter a folder whose content `folder/*` ignores."""
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    scm = Git(str(tmp_path))
+    kept = ["data/raw/mine.dvc", "data/faces/mine.dvc", "data/raw/meld/train_splits.dvc", "data/raw/meld/README.md"]
+    ignored = ["data/raw/mine/a.mp4", "data/mine/utterances.csv", "data/raw/meld/a.mp4", "dvc_plots/index.html"]
+    for name in (*kept, *ignored):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    untracked = ["git", "status", "--porcelain", "--untracked-files=all"]
+    shown = subprocess.run(untracked, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert {line[3:] for line in shown.splitlines()} == {".gitignore", *kept}
+    for name in kept:
+        folders = [*(tmp_path / name).relative_to(tmp_path).parents][:-1]
+        assert not any(scm.is_ignored(f"{tmp_path / folder}/") for folder in folders), name
+        assert not scm.is_ignored(str(tmp_path / name))
 
 
 def test_the_index_stays_readable():

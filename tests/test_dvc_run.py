@@ -4,7 +4,9 @@ import contextlib
 import csv
 import io
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -162,9 +164,111 @@ def test_a_variant_or_a_seed_more_trains_only_that(project):
     assert ran(dvc(project, "repro", "--single-item", "train@demo-full")) == []
 
 
+MAIN = """[componentInstances:cComponentManager]
+instance[dataMemory].type=cDataMemory
+instance[energy].type=cEnergy
+instance[framer].type=cFramer
+instance[functionals].type=cFunctionals
+\\{\\cm[source{?}:include external source]}
+\\{parts.inc}
+\\{\\cm[sink{?}:include external sink]}
+"""
+PARTS = """[framer:cFramer]
+reader.dmLevel=wave
+writer.dmLevel=frames
+frameSize=0.025
+frameStep=0.010
+[energy:cEnergy]
+reader.dmLevel=frames
+writer.dmLevel=lld
+[functionals:cFunctionals]
+reader.dmLevel=lld
+writer.dmLevel=func
+frameMode=full
+frameSize=0
+frameStep=0
+functionalsEnabled=Means
+"""
+
+
+def test_edited_file_that_a_setting_names_is_seen_and_its_stage_runs(project):
+    (project / "conf").mkdir()
+    (project / "conf/mine.conf").write_text(MAIN, encoding="utf-8")
+    (project / "conf/parts.inc").write_text(PARTS, encoding="utf-8")
+    dvc(project, "repro", "finetune_text@demo")
+    shutil.copytree(project / "models/demo/text", project / "encoder")
+    before = (project / "params.yaml").read_text(encoding="utf-8")
+
+    def name_files(params):
+        params["demo"]["extract_audio"]["feature_set"] = "conf/mine.conf"
+        params["demo"]["finetune_text"].update(encoder="encoder", epochs=0)
+
+    edit(project / "params.yaml", name_files)
+    targets = ("extract_audio@demo", "finetune_text@demo")
+    dvc(project, "repro", *targets)
+    assert "up to date" in dvc(project, "status", *targets)
+
+    (project / "conf/parts.inc").write_text(PARTS.replace("[framer:", "; a remark\n[framer:"), encoding="utf-8")
+    status = read_yaml(dvc(project, "status", "--json", "--with-deps", *targets))
+    assert {"extract_audio@demo"} < set(status) and "finetune_text@demo" not in status
+    assert {"link_files@demo", "extract_audio@demo"} == set(ran(dvc(project, "repro", *targets)))
+
+    (project / "encoder/notes.txt").write_text("a new file")
+    assert {"link_files@demo", "finetune_text@demo"} == set(ran(dvc(project, "repro", *targets)))
+    assert (project / "encoder/model.safetensors").is_file()  # DVC removed the link, never what it leads to
+    (project / "conf/parts.inc").unlink()
+    with pytest.raises(AssertionError, match=r"extract_audio/1-parts\.inc"):
+        dvc(project, "status", *targets)
+    check = [sys.executable, "-m", "pipeline.check"]  # as `make repro` does; it refuses, and DVC can go on
+    assert subprocess.run(check, cwd=project, env=os.environ | {"PYTHONPATH": str(project)}).returncode == 1
+    assert "link_files@demo" in read_yaml(dvc(project, "status", "--json", "--with-deps", *targets))
+    (project / "params.yaml").write_text(before, encoding="utf-8")
+    dvc(project, "repro", *targets)
+
+
+def test_experiments_elsewhere_and_clones_without_media(project, tmp_path):
+    """`dvc add` of raw data, `exp run --temp`, a remote, and a clone that has features alone: docs/dvc.md."""
+    shutil.copy(REPOSITORY / ".gitignore", project)
+    dvc(project, "add", "data/raw/demo", "data/faces/demo")
+    git(project, "add", "-A")
+    git(project, "commit", "--allow-empty", "-qm", "raw data by DVC")
+    assert {"data/raw/demo.dvc", "data/faces/demo.dvc"} <= set(git(project, "ls-files").split())
+    dvc(project, "repro", "evaluate@demo-t")
+    git(project, "commit", "--allow-empty", "-qam", "before")
+    dvc(project, "exp", "run", "--temp", "-n", "elsewhere", "-S", "demo.train.hidden=4", "evaluate@demo-t")
+    assert "elsewhere" in dvc(project, "exp", "list", "--name-only")
+    assert "epochs: 2" in (project / "params.yaml").read_text(encoding="utf-8")
+
+    dvc(project, "remote", "add", "--default", "store", str(tmp_path / "remote"))
+    features = [f"{stage}@demo" for stage in ("prepare", "extract_text", "extract_audio", "extract_visual")]
+    dvc(project, "repro", *features)
+    dvc(project, "push", *features)
+    git(project, "add", "-A")
+    git(project, "commit", "--allow-empty", "-qm", "remote")
+    clone = tmp_path / "clone"
+    git(project, "clone", "-q", str(project), str(clone))
+    dvc(clone, "pull", *features)
+    edit(clone / "params.yaml", set_train(hidden=6))
+    stages = ran(dvc(clone, "repro", "--allow-missing", "evaluate@demo-t"))
+    assert stages == ["train@demo-t", "evaluate@demo-t"] and not (clone / "data/raw/demo").exists()
+
+
+def test_corpus_that_is_misspelt_and_a_folder_without_git_are_told(tmp_path):
+    project = copy_project(tmp_path / "project")
+    (project / "pipeline/dvc.yaml").unlink()
+    edit(project / "params.yaml", lambda params: params.update(corpora=["mled"]))
+    with pytest.raises(AssertionError, match="meld"):
+        dvc(project, "repro")
+    shutil.rmtree(project / ".git")
+    with pytest.raises(AssertionError, match="not a git repository"):
+        dvc(project, "repro", "--dry")
+    dvc(project, "config", "--local", "core.no_scm", "true")
+    dvc(project, "repro", "--dry", "check")
+
+
 def test_trials_are_listed_with_their_settings_and_scores(project):
     git(project, "add", "-A", "--", "dvc.yaml", "dvc.lock", "params.yaml", "dferc", "pipeline", ".dvc", ".dvcignore")
-    git(project, "commit", "-qm", "before the trial")
+    git(project, "commit", "--allow-empty", "-qm", "before the trial")
     dvc(project, "exp", "run", "-n", "narrow", "-S", "demo.train.hidden=4", "evaluate@demo-t")
     rows = list(csv.DictReader(io.StringIO(dvc(project, "exp", "show", "--csv"))))
     (trial,) = [row for row in rows if row["Experiment"] == "narrow"]
@@ -172,10 +276,12 @@ def test_trials_are_listed_with_their_settings_and_scores(project):
     assert 0 <= float(trial["runs/demo/t/metrics.json:test.weighted_f1"]) <= 1
 
 
-def git(project: Path, *arguments: str) -> None:
-    """Run git with an author, whoever runs the tests."""
+def git(project: Path, *arguments: str) -> str:
+    """Run git with an author, whoever runs the tests; return what it prints."""
     author = {f"GIT_{who}_{what}": f"test@{who}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    subprocess.run(["git", *arguments], cwd=project, env=os.environ | author, check=True)
+    return subprocess.run(
+        ["git", *arguments], cwd=project, env=os.environ | author, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 @pytest.mark.parametrize(("corpus", "made"), [("demo", ["pipeline/dvc.yaml:make_demo"]), ("meld", [])])

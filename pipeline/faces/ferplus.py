@@ -149,12 +149,17 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
     """Yield the rows of a CSV with their line numbers."""
     if not path.exists():
         raise InputError(f"{path} is missing. {_WHERE_FROM}")
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            raise InputError(f"{path}: no column {', '.join(missing)}; it has {reader.fieldnames}. {_WHERE_FROM}")
-        for row in reader:
-            if None in row.values():
-                raise InputError(f"{path}, line {reader.line_num}: fewer values than columns (truncated file?).")
-            yield reader.line_num, row
+    reader = None
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}: no column {', '.join(missing)}; it has {reader.fieldnames}. {_WHERE_FROM}")
+            for row in reader:
+                if None in row.values():
+                    raise InputError(f"{path}, line {reader.line_num}: fewer values than columns (truncated file?).")
+                yield reader.line_num, row
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        line = f", line {reader.line_num + 1}" if reader else ""
+        raise InputError(f"{path}{line}: expected a CSV of UTF-8 text ({error}). {_WHERE_FROM}") from None

@@ -97,7 +97,15 @@ def make_finder(name: str, min_face: float) -> Finder:
     """Return the finder of a setting `extract_visual.finder`: haar, whole_frame, or the path of a YuNet .onnx."""
     if name == WHOLE_FRAME:
         return WholeFrame()
-    return Haar(min_face) if name == HAAR else YuNet(name, min_face)
+    if name == HAAR:
+        return Haar(min_face)
+    finder = YuNet(name, min_face)
+    try:
+        finder.find(np.zeros((320, 320, 3), np.uint8))
+    except (cv2.error, IndexError, ValueError) as error:  # another network, which fails only when it runs
+        line = str(error).strip().splitlines()[0]
+        raise InputError(f"extract_visual.finder: {name} finds no faces: it is no YuNet .onnx ({line})") from None
+    return finder
 
 
 def finder_identity(name: str) -> dict[str, object]:

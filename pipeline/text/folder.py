@@ -17,6 +17,7 @@ _PACKAGES = ("sentencepiece", "tiktoken", "protobuf", "sacremoses", "jieba", "fu
 """Packages that tokenizers of transformers ask for, by their names on the package registry."""
 
 _SENTENCEPIECE = ("spm.model", "spiece.model", "tokenizer.model", "*.bpe.model", "*.spm")
+_MOST_LAYERS, _LARGEST_SIZE = 1000, 1 << 24  # beyond any encoder; building such a model would not end
 _ATTENTION = (None, "eager", "sdpa")  # implementations that are PyTorch's own; others may be code from a hub
 
 _MEND = (
@@ -39,6 +40,11 @@ def refuse_description(name: str, config: Mapping[str, object], tokenizer: Mappi
                 f"{name}: config.json asks for the attention {value!r}, whose code is not PyTorch's own. "
                 f"Remove {key} from config.json."
             )
+        most = _MOST_LAYERS if "layers" in key else _LARGEST_SIZE
+        if isinstance(value, int | float) and value > most and "theta" not in key:
+            raise InputError(
+                f"{name}: {key} in config.json is {value}, expected at most {most:,}. Copy the file again."
+            )
     if config.get("quantization_config"):
         raise InputError(
             f"{name}: the weights are quantised (quantization_config in config.json), and features are computed in "
@@ -56,7 +62,7 @@ def refuse_files(folder: Path) -> None:
             "merge_and_unload() and save_pretrained(), and give that folder."
         )
     pickled = [path.name for path in sorted(folder.glob("pytorch_model*.bin"))]
-    if pickled and not any(folder.glob("*.safetensors")):
+    if pickled and not any(folder.glob("model*.safetensors")):
         raise InputError(
             f"{folder}: the weights are pickled ({', '.join(pickled[:3])}), and a pickle may hold any program. "
             f"Expected model.safetensors; `python -m pipeline.text.convert {folder}` writes it from them, without "

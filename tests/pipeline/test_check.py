@@ -1,13 +1,16 @@
 """What params.yaml asks of stage 1 is checked before anything runs."""
 
 import re
+import shutil
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from dferc.core.errors import InputError
-from pipeline.check import check_classes, check_corpora, main
+from pipeline.check import check_classes, check_corpora, check_needs, check_repository, expected_times, main
 from pipeline.settings import load_settings
+from tests.helpers.clips import tone, write_clip
 from tests.helpers.common import REPOSITORY
 
 PARAMS = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
@@ -69,3 +72,104 @@ def test_class_weights_of_a_class_that_is_none_are_refused():
         InputError, match=r"demo\.train\.class_weights: not a class: neutral; .* The classes are calm, joy"
     ):
         check_classes("demo", block, ("calm", "joy"))
+
+
+# ---------------------------------------------------------------------------------------------------- needs
+
+
+def mine(encoder="scratch", source="none"):
+    """Return the settings of a corpus of one's own."""
+    block = load_settings(REPOSITORY / "params.yaml").corpus("mine")
+    text = block.finetune_text.model_copy(update={"encoder": str(encoder)})
+    face = block.train_face.model_copy(update={"source": source})
+    return block.model_copy(update={"finetune_text": text, "train_face": face})
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with two clips of one second with pictures and sound."""
+    for name in ("a.mp4", "deep/b.mp4"):
+        path = tmp_path / "data/raw/mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_clip(path, pictures=[np.zeros((32, 32), np.uint8)] * 10, sound=tone(1))
+    monkeypatch.setattr("socket.create_connection", no_network)
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def no_network(*_, **__):
+    raise OSError("no route")
+
+
+def needs(project, *arguments):
+    return list(check_needs("mine", mine(*arguments), project))
+
+
+def test_nothing_is_missing_of_a_run_that_can_be_done(project):
+    assert needs(project) == []
+
+
+def test_missing_faces_media_and_encoder_are_named_with_the_remedy(project):
+    (fault,) = needs(project, "scratch", "ferplus")
+    assert "fer2013.csv and fer2013new.csv not found" in fault and "train_face.source to none" in fault
+    (fault,) = needs(project, "someone/no-such-model")
+    assert "does not answer (no route)" in fault and "hf download someone/no-such-model" in fault
+    (project / "empty").mkdir()
+    (fault,) = needs(project, project / "empty")
+    assert "no config.json" in fault
+    shutil.rmtree(project / "data/raw/mine")
+    (fault,) = needs(project)
+    assert "data/raw/mine is missing or empty" in fault and "dvc pull" in fault
+    (project / "data/raw/mine.dvc").touch()
+    assert needs(project) == []  # DVC can bring it
+
+
+def test_corpus_without_pictures_needs_no_faces(project):
+    for path in list((project / "data/raw/mine").rglob("*.mp4")):
+        write_clip(path.with_suffix(".wav"), sound=tone(1))
+        path.unlink()
+    assert needs(project, "scratch", "ferplus") == []
+
+
+def test_transcripts_alone_are_a_corpus_and_a_readme_is_none(project):
+    shutil.rmtree(project / "data/raw/mine/deep")
+    (project / "data/raw/mine/a.mp4").rename(project / "data/raw/mine/README.md")
+    assert "missing or empty" in needs(project)[0]
+    (project / "data/raw/mine/lines.csv").write_text("dialogue_id,text\n", encoding="utf-8")
+    assert needs(project, "scratch", "ferplus") == []
+
+
+def test_full_disk_is_seen_before_the_run(project, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
+    (fault,) = needs(project)
+    assert "GB are needed, 0.0 GB are free" in fault
+
+
+def test_every_slow_stage_has_an_expected_time(project):
+    params = load_settings(REPOSITORY / "params.yaml")
+    times = expected_times(mine(source="ferplus"), params, project / "data/raw/mine", speed=1.0)
+    stages = {"prepare", "finetune_text", "extract_text", "train_face", "extract_audio", "extract_visual", "train"}
+    assert set(times) == stages and all(seconds > 0 for seconds in times.values())
+    twice = expected_times(mine(source="ferplus"), params, project / "data/raw/mine", speed=2.0)
+    assert all(twice[stage] == pytest.approx(seconds / 2) for stage, seconds in times.items())
+    assert expected_times(mine(), params, project / "nowhere", speed=1.0) == {}
+
+
+def test_folder_without_git_is_told_how_to_do_without(tmp_path):
+    (tmp_path / ".dvc").mkdir()
+    (fault,) = check_repository(tmp_path)
+    assert "dvc config --local core.no_scm true" in fault and "dvc init --no-scm" in fault
+    (tmp_path / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    assert list(check_repository(tmp_path)) == []
+    (tmp_path / ".dvc/config.local").unlink()
+    (tmp_path / ".git").touch()  # a file, in a worktree
+    assert list(check_repository(tmp_path)) == []
+
+
+def test_corpus_without_a_block_is_refused_with_the_nearest_name(tmp_path):
+    text = PARAMS.replace("corpora: [demo]", "corpora: [mled]")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(main, [f"--params={tmp_path / 'params.yaml'}", f"--out={tmp_path / 'out'}"])
+    assert result.exit_code == 1 and "mled" in result.stderr and "meld" in result.stderr
+    assert not (tmp_path / "out").exists()

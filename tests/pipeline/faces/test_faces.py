@@ -76,6 +76,25 @@ def test_make_finder_knows_names_and_refuses_other_files(tmp_path):
         make_finder(str(broken), 0.1)
 
 
+def field(number: int, value: int | bytes | str) -> bytes:
+    """Encode a short field of a protobuf message, as ONNX files are."""
+    if isinstance(value, int):
+        return bytes([number << 3, value])
+    value = value.encode() if isinstance(value, str) else value
+    assert len(value) < 128
+    return bytes([number << 3 | 2, len(value)]) + value
+
+
+def test_network_that_is_no_yunet_is_refused_before_a_run(tmp_path):
+    dims = b"".join(field(1, field(1, size)) for size in (1, 3, 8, 8))
+    tensor = field(2, field(1, field(1, 1) + field(2, dims)))
+    node = field(1, "x") + field(2, "y") + field(4, "Relu")
+    graph = field(1, node) + field(2, "g") + field(11, field(1, "x") + tensor) + field(12, field(1, "y") + tensor)
+    (tmp_path / "relu.onnx").write_bytes(field(1, 8) + field(7, graph) + field(8, field(2, 13)))
+    with pytest.raises(InputError, match=r"relu\.onnx .*no.* YuNet"):
+        make_finder(str(tmp_path / "relu.onnx"), 0.1)
+
+
 def test_yunet_takes_the_faces_that_are_large_enough(monkeypatch, tmp_path):
     """15 columns: box, five landmarks, score. Of shorter side 100, min_face 0.2 wants 20 pixels."""
 

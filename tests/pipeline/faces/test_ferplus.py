@@ -155,3 +155,17 @@ def test_read_votes_refuses_an_empty_table(tmp_path):
     write_ferplus(tmp_path, {})
     with pytest.raises(InputError, match="has no rows"):
         read_votes(tmp_path / "fer2013new.csv")
+
+
+@pytest.mark.parametrize("name", ["fer2013.csv", "fer2013new.csv"])
+@pytest.mark.parametrize("junk", [b"\xff\xfe\0", b"x" * 200_000, b'"' + b"y," * 90_000])
+def test_file_that_is_no_utf8_csv_is_refused_with_its_line(tmp_path, name, junk):
+    write_ferplus(tmp_path, COUNTS)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content + junk)
+    with pytest.raises(InputError, match=rf"{name}, line \d+"):
+        read_ferplus(tmp_path, 16)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=name):
+        read_ferplus(tmp_path, 16)

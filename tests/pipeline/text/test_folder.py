@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import pickle
+import random
 import shutil
 from pathlib import Path
 
@@ -243,6 +245,12 @@ def test_model_that_reads_only_forwards_is_refused(folder, changes):
     assert "reads in both directions" in refusal(folder)
 
 
+@pytest.mark.parametrize("key", ["num_hidden_layers", "max_position_embeddings", "vocab_size", "hidden_size"])
+def test_sizes_beyond_any_encoder_are_refused_before_a_model_is_built(folder, key):
+    change(folder / "config.json", **{key: 10**9})
+    assert f"{key} in config.json is 1000000000" in refusal(folder)
+
+
 def test_encoder_with_padding_in_its_states_is_refused(tmp_path):
     from transformers import FNetConfig, FNetModel
 
@@ -267,3 +275,60 @@ def test_trial_of_an_encoder_draws_no_random_number(folder, monkeypatch):
     expected = drawn_after_load()
     monkeypatch.setattr("pipeline.text.encoder._try_out", lambda *_: None)
     assert torch.equal(drawn_after_load(), expected)
+
+
+# ---------------------------------------------------------------------------------------------------- perturbations
+
+ODD = (None, True, -1, 0, 10**9, 1.5, "", "\0", "nonsense", [], ["a"], {}, {"a": 1}, [[1]], float("nan"))
+
+
+def perturb(folder: Path, randoms: random.Random) -> str:
+    """Damage one file of an encoder's folder; return what was done."""
+    path = randoms.choice(sorted(folder.iterdir()))
+    content = path.read_bytes()
+    kind = randoms.choice(["drop", "cut", "flip", "encode", "swap", "value", "value", "value", "key", "double"])
+    if kind in ("value", "key") and path.suffix != ".json":
+        kind = "cut"
+    if kind == "drop":
+        path.unlink()
+    elif kind == "cut":
+        path.write_bytes(content[: randoms.randrange(len(content))])
+    elif kind == "flip":
+        at = randoms.randrange(min(len(content), 3000))
+        path.write_bytes(content[:at] + bytes([randoms.randrange(256)]) + content[at + 1 :])
+    elif kind == "encode":
+        path.write_bytes(content.decode("latin-1").encode(randoms.choice(["utf-16", "utf-8-sig"])))
+    elif kind == "swap":
+        path.write_bytes(randoms.choice(sorted(folder.iterdir())).read_bytes())
+    elif kind == "double":
+        path.write_bytes(content * 2)
+    else:
+        entries = json.loads(content)
+        name = randoms.choice(sorted(entries) or [""])
+        nested = entries.get(name)
+        if isinstance(nested, dict) and nested and randoms.random() < 0.8:
+            entries, name, whole = nested, randoms.choice(sorted(nested)), entries
+        else:
+            whole = entries
+        entries.pop(name, None) if kind == "key" else entries.update({name: randoms.choice(ODD)})
+        path.write_text(json.dumps(whole))
+        kind = f"{kind} {name} = {entries.get(name)!r}"
+    return f"{path.name}: {kind}"
+
+
+def test_perturbed_folders_work_or_are_refused(good, tmp_path):
+    """Never another exception, nor states of another kind than those of tokens."""
+    randoms = random.Random(int(os.environ.get("DFERC_SEED", 0)))
+    for number in range(int(os.environ.get("DFERC_PERTURBATIONS", 200))):
+        folder = Path(shutil.copytree(good, tmp_path / str(number)))
+        done = perturb(folder, randoms)
+        try:
+            encoder = load_encoder(folder, 48)
+            windows, _ = dialogue_windows(ROWS, encoder.tokenizer, 48)
+            vectors = naive_vectors(encoder, windows)
+            assert {vector.shape for vector in vectors.values()} <= {(encoder.width,)}
+        except InputError as error:
+            assert len(str(error)) < 1000, done
+        except Exception as error:
+            raise AssertionError(f"{done}: {type(error).__name__}: {error}") from error
+        shutil.rmtree(folder)
