@@ -132,8 +132,9 @@ class SoundFile(MediaFile):
         if not self._untouched:
             self._reopen()
         self._untouched = False
-        if target_s > 0:
-            seek(self._container, self._stream, target_s)
+        if target_s > 0 and not seek(self._container, self._stream, target_s):
+            self._reopen()  # the seek has lost the packets that were read to recognise the format
+            self._untouched = False
         return self._stream.codec_context
 
     def _open(self) -> None:
@@ -178,9 +179,8 @@ def is_silent(samples_T: np.ndarray) -> bool:
     power = np.square(samples_T, dtype=np.float64).sum()
     if np.square(np.diff(samples_T), dtype=np.float64).sum() > 1e-3 * power:
         return False  # cheaper than a spectrum, and enough for nearly every sound
-    edge = np.hanning(round(2 * _CLICK_S * SAMPLE_RATE_HZ))[
-        : min(round(_CLICK_S * SAMPLE_RATE_HZ), len(samples_T) // 4)
-    ]
+    length = min(round(_CLICK_S * SAMPLE_RATE_HZ), len(samples_T) // 4)
+    edge = np.hanning(2 * length)[:length]
     window_T = np.concatenate([edge, np.ones(len(samples_T) - 2 * len(edge)), edge[::-1]])
     spectrum = np.square(np.abs(np.fft.rfft(samples_T * window_T)))
     audible = np.fft.rfftfreq(len(samples_T), 1 / SAMPLE_RATE_HZ) > _AUDIBLE_HZ

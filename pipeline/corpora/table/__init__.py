@@ -12,6 +12,7 @@ from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import RawCorpus, refuse
 from pipeline.corpora._dialogue_splits import split_dialogues
 from pipeline.corpora._own_tables import TableRow, read_table
+from pipeline.corpora.table.files import unused_files
 from pipeline.corpora.table.subtitles import EMPTY_CUE
 from pipeline.corpora.table.videos import read_videos
 from pipeline.rows.utterances import Utterance
@@ -35,6 +36,8 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     from_subtitles = options.table == "subtitles"
     rows, problems = read_videos(raw, options) if from_subtitles else read_table(raw / options.table)
     refuse(raw, list(_media_faults(raw, rows)))
+    if not from_subtitles:
+        problems += unused_files(raw, [raw / options.table, *(raw / row.media for row in rows)], "in no row")
     classes = _classes(raw, rows, options)
     dialogues = defaultdict(list)  # in order of first appearance: a table may be sorted by anything else
     for row in rows:
