@@ -52,13 +52,15 @@ _INDEXED_WHILE_READING = {"matroska", "webm", "mp3", "aac", "flac"}
 _INDEXED = {"mov", "avi", "wav"}
 """Formats with an index in the file, in which no clock restarts."""
 
-_MAX_PIXELS = 1 << 26  # of a picture, twice 8K; FFmpeg itself would take 4 GB for one
+_MAX_PIXELS = 36_000_000  # of a picture: 8K has 33 million; FFmpeg itself would take 4 GB for one
 _RATES_HZ = range(1000, 768_001)  # sampling rates that are read: the resampler's memory grows with them
 _MAX_CHANNELS = 64
 _MEMORY_BYTES, _MEMORY_SHARE = 1 << 30, 20  # for opening a file: a gigabyte, and this many times its size
 _ADDRESS_SPACE = resource.getrlimit(resource.RLIMIT_AS)  # before it was bounded here
 _PATIENCE_S = 600.0  # longest time of reading on from one place: far above any real file, below a night
 _ROUNDING_S = 0.1  # by which a file's length may differ from its header's: containers round to a frame
+_UNREAD = 0.05  # share of a file behind its last packet above which it may hold another recording
+_SEARCHED_BYTES = 1 << 26  # how far it is searched for
 _RESTART_S = 0.5  # step back of a stream's clock that is no rounding
 _JUMP_S = 10.0  # step forward that no pause of a recording explains: FFmpeg's own threshold
 
@@ -133,19 +135,20 @@ def probe(path: str | Path) -> MediaInfo:
 
     MediaError is raised if the file is missing or nothing decodes.
     """
-    kinds, end_s, odd_clock = set(), None, []
+    kinds, end_s, end_bytes, odd_clock = set(), None, 0, []
     with decoding(path), open_media(path) as container, _bounded(path):
         streams = [stream for kind in ("audio", "video") if (stream := _used(container, kind)) is not None]
         for packet in packets(container, *streams, odd_clock=odd_clock):
             if packet.pts is not None and not packet.is_discard:
                 end_s = max(end_s or 0.0, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            end_bytes = max(end_bytes, (packet.pos or 0) + packet.size)
             if packet.stream.type not in kinds and _decode(packet):
                 kinds.add(packet.stream.type)
         claimed_s = None if container.duration is None else container.duration / av.time_base
-        measured_s = (claimed_s or 0.0) if end_s is None else end_s - origin_s(container)
+        measured_s = (claimed_s or 0.0) if end_s is None else max(0.0, end_s - origin_s(container))
         rates = [stream.average_rate for stream in streams if stream.type == "video" and stream.average_rate]
         rounding_s = max(_ROUNDING_S, *(float(2 / rate) for rate in rates), 0.0)
-        remarks = [*_track_remarks(container), *odd_clock, *_riff_remarks(path)]
+        remarks = [*_track_remarks(container), *odd_clock, *_size_remarks(path, end_bytes)]
         restarted = [problem for problem, _ in odd_clock if problem.startswith(_RESTARTS)]
         if restarted and _is_indexed(container):
             raise MediaError(path, f"unreadable: {restarted[0]}, which this format excludes; write it anew as .mkv")
@@ -341,18 +344,23 @@ def _track_remarks(container: av.container.InputContainer) -> Iterator[tuple[str
             yield f"several {name} tracks: number {number} of {len(tracks)} ({why})", "the other tracks are not used"
 
 
-def _riff_remarks(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Yield where a .wav or .avi is cut off, or has another behind it: FFmpeg corrects its claims without a word."""
+def _size_remarks(path: str | Path, read_bytes: int) -> Iterator[tuple[str, str]]:
+    """Yield where a file is shorter than its header claims, or another is behind it: FFmpeg reports neither.
+
+    `read_bytes` is the end of the last packet, 0 where the format has no such places.
+    """
     with open(path, "rb") as file:
-        mark, size, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-        file.seek(size + 8)
-        behind, length = file.read(12), os.stat(path).st_size
-    if mark != b"RIFF" or size in (0, 0xFFFFFFFF):  # a recorder that was stopped writes either
-        return
-    if size + 8 > length + 1:
+        head, length = file.read(16).ljust(16, b"\0"), file.seek(0, os.SEEK_END)
+        file.seek(read_bytes)
+        behind = file.read(_SEARCHED_BYTES) if 0 < read_bytes < (1 - _UNREAD) * length else b""
+    mark, size = struct.unpack("<4sI", head[:8])
+    # A recorder that was stopped writes none or the largest size; others count the header in or out.
+    if mark == b"RIFF" and length + 64 < size < 0xFFFFFFFF:
         yield f"cut off: its header claims {size + 8} bytes, it has {length}", "what is left is used"
-    if behind[:4] == b"RIFF" and behind[8:] == form:
-        yield f"another recording behind its end: {length - size - 8} bytes", "not used; split the file"
+    first = 8 if mark == b"RIFF" else 4 if head[4:8] == b"ftyp" else 0  # what comes before is a size
+    if head[first : first + 8] in behind:
+        another = f"another recording behind its end: in the last {length - read_bytes} of {length} bytes"
+        yield another, "not used; split the file"
 
 
 def packets(

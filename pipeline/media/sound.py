@@ -98,18 +98,15 @@ class SoundFile(MediaFile):
                 continue
             if time_s >= end_s or reached_s >= end_s:
                 break
-            channels = _channels(frame)
-            if chunks and len(channels) != len(chunks[0]):
-                was, now = len(chunks[0]), len(channels)
-                raise MediaError(self.path, f"number of channels changes: {was}, then {now}")
-            chunks.append(channels)
+            chunks.append(_channels(frame))
             length += frame.samples
         if first_s is None:
             return None
         # np.mean takes twice as long on one frame
         means = [channels.sum(axis=0, dtype=np.float32) / np.float32(len(channels)) for channels in chunks]
-        empty = np.zeros((1, 0), np.float32)
-        return np.concatenate([empty[0], *means]), np.concatenate(chunks or [empty], axis=1), first_s, rate_hz
+        mono_T = np.concatenate([np.zeros(0, np.float32), *means])
+        alike = len({len(channels) for channels in chunks}) == 1  # a broadcast changes them between programmes
+        return mono_T, np.concatenate(chunks, axis=1) if alike else mono_T[None], first_s, rate_hz
 
     def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
         """Decode the track with a new decoder, from some time before a span on."""
