@@ -64,6 +64,7 @@ _SEARCHED_BYTES = 1 << 26  # how far it is searched for
 _RESTART_S = 0.5  # step back of a stream's clock that is no rounding
 _JUMP_S = 10.0  # step forward that no pause of a recording explains: FFmpeg's own threshold
 
+_LISTED = 6  # places with an odd clock that are listed; the others are counted
 _RESTARTS = "clock restarts"  # kind of problem
 
 _NO_FILE = {
@@ -148,7 +149,9 @@ def probe(path: str | Path) -> MediaInfo:
         measured_s = (claimed_s or 0.0) if end_s is None else max(0.0, end_s - origin_s(container))
         rates = [stream.average_rate for stream in streams if stream.type == "video" and stream.average_rate]
         rounding_s = max(_ROUNDING_S, *(float(2 / rate) for rate in rates), 0.0)
-        remarks = [*_track_remarks(container), *odd_clock, *_size_remarks(path, end_bytes)]
+        remarks = [*_track_remarks(container), *odd_clock[:_LISTED], *_size_remarks(path, end_bytes)]
+        if len(odd_clock) > _LISTED:
+            remarks.append((f"clock is odd: at {len(odd_clock) - _LISTED} more places", "as at the first ones"))
         restarted = [problem for problem, _ in odd_clock if problem.startswith(_RESTARTS)]
         if restarted and _is_indexed(container):
             raise MediaError(path, f"unreadable: {restarted[0]}, which this format excludes; write it anew as .mkv")

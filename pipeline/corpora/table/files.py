@@ -1,7 +1,7 @@
 """Files below a raw folder: which are media, and which are not used."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dferc.core.problems import Problem
@@ -33,8 +33,16 @@ def files_below(raw: Path) -> list[Path]:
 
 def is_media(path: Path) -> bool:
     """Return whether a file is media: by its suffix in any case of letters, else by what it holds."""
-    suffix = path.suffix.lower()
-    return suffix in _MEDIA or suffix not in _OTHERS and holds_media(path)
+    return _has_media_suffix(path) or path.suffix.lower() not in _OTHERS and holds_media(path)
+
+
+def media_among(files: Sequence[Path]) -> list[Path]:
+    """Return the files with a suffix of media; if none has one, those that hold media."""
+    return list(filter(_has_media_suffix, files)) or list(filter(is_media, files))
+
+
+def _has_media_suffix(path: Path) -> bool:
+    return path.suffix.lower() in _MEDIA
 
 
 def unused_files(raw: Path, used: Iterable[Path], reason: str) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from dferc.core.errors import InputError, did_you_mean
 from dferc.core.problems import Problem
 from pipeline.corpora import refuse
 from pipeline.corpora._own_tables import TableRow, read_text_rows
-from pipeline.corpora.table.files import files_below, is_media, unused_files
+from pipeline.corpora.table.files import files_below, is_media, media_among, unused_files
 from pipeline.corpora.table.subtitles import read_cues
 from pipeline.settings import TableOptions
 
@@ -60,10 +60,7 @@ def _pair(subtitles: list[Path], files: list[Path]) -> dict[Path, Path]:
     videos, subtitle_of = {}, {}
     for path in subtitles:
         stem = path.with_suffix("")
-        same, same_but_language = (
-            [file for file in named.get(name, []) if is_media(file)] for name in (stem, stem.with_suffix(""))
-        )
-        candidates = same or same_but_language
+        candidates = media_among(named.get(stem, [])) or media_among(named.get(stem.with_suffix(""), []))
         if len(candidates) > 1:
             names = ", ".join(video.name for video in candidates)
             raise InputError(f"{path}: {names} have its name. Leave the one that the times are of.")

@@ -142,6 +142,14 @@ def test_clock_that_restarts_where_seeks_need_one_is_refused(tmp_path):
     assert isinstance(found, Faulty) and "clock restarts" in found.problem and ".mkv" in found.problem
 
 
+def test_clock_that_restarts_often_is_listed_in_a_few_lines(tmp_path):
+    content = write_clip(tmp_path / "a.ts", sound=tone(1)).read_bytes()
+    (tmp_path / "a.ts").write_bytes(content * 40)
+    info = measure(tmp_path / "a.ts")
+    assert info.duration_s == pytest.approx(40, abs=4) and len(info.remarks) < 10
+    assert "clock is odd: at 33 more places" in {problem for problem, _ in info.remarks}
+
+
 def test_clock_that_jumps_is_reported(tmp_path):
     stamps = [*range(20), *range(400, 420)]
     info = measure(write_clip(tmp_path / "a.ts", pictures=GREYS, stamps=stamps, picture_codec="mpeg2video"))
