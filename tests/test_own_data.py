@@ -21,15 +21,13 @@ from dferc.store.vocabulary import MODALITIES
 from pipeline.corpora import read
 from pipeline.media.files import probe
 from pipeline.settings import load_settings
-from tests.helpers.clips import SHARED, tone, write_clip
+from tests.helpers.clips import tone, write_clip
 from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import draw_scene, write_ferplus
 from tests.helpers.projects import edit
 
 GUIDE = (REPOSITORY / "docs/own-data.md").read_text(encoding="utf-8")
 STAGES = read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-FILMED = SHARED / "media/WolfgangLanger_Pexels.mp4"
-"""20 s of a person with sound; without it, a drawn face is used."""
 
 
 def blocks(language: str) -> list[str]:
@@ -38,7 +36,7 @@ def blocks(language: str) -> list[str]:
 
 
 def drawn_video(path: Path) -> Path:
-    """Write 18 s of a drawn face and a tone."""
+    """Write 18 s of a drawn face and a tone: the film in $DFERC_SHARED has digital silence, which is no sound."""
     return write_clip(path, sound=tone(18), pictures=[draw_scene()[0]] * 180)
 
 
@@ -46,7 +44,7 @@ def drawn_video(path: Path) -> Path:
 def project(tmp_path_factory) -> Path:
     """Return a folder with the files that the guide makes from a video, and with its settings in params.yaml."""
     folder = tmp_path_factory.mktemp("project")
-    video = FILMED if FILMED.exists() else drawn_video(folder / "video.mp4")
+    video = drawn_video(folder / "video.mp4")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for block in blocks("bash"):
         if "cat > data/" in block:

@@ -65,6 +65,8 @@ class AudioWorker:
         length_s = len(samples) / sound.SAMPLE_RATE_HZ
         if length_s < min_s or not len(samples):
             return Record(problem=f"too short: {length_s:.3f} s of sound, functionals need {min_s} s")
+        if not np.isfinite(samples).all():
+            return Record(problem=f"samples not finite: {np.sum(~np.isfinite(samples))} of {len(samples)}")
         if sound.is_silent(samples):
             return Record(problem=f"silent: {length_s:.3f} s of digital silence or of a constant level")
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # "Segment too short": listed below

@@ -9,6 +9,7 @@ import datetime
 import importlib.metadata
 import itertools
 import json
+import os
 import platform
 import time
 from collections import defaultdict
@@ -110,6 +111,8 @@ def media_content(
 
     def content(row: Utterance) -> object:
         file, *within = part(row)
+        if os.path.exists(raw / file) and not os.path.isfile(raw / file):  # a FIFO would never end
+            raise MediaError(raw / file, "unreadable: expected a regular file")
         try:
             return [scratch.media_hash(raw / file), *within]
         except OSError as error:

@@ -12,7 +12,9 @@ content alone and has no way of opening another file.
 import abc
 import contextlib
 import os
+import resource
 import stat
+import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -50,14 +52,19 @@ _INDEXED_WHILE_READING = {"matroska", "webm", "mp3", "aac", "flac"}
 _INDEXED = {"mov", "avi", "wav"}
 """Formats with an index in the file, in which no clock restarts."""
 
-_MAX_PIXELS = 1 << 26  # of a picture, twice 8K; FFmpeg itself would take 4 GB for one
+_MAX_PIXELS = 36_000_000  # of a picture: 8K has 33 million; FFmpeg itself would take 4 GB for one
 _RATES_HZ = range(1000, 768_001)  # sampling rates that are read: the resampler's memory grows with them
 _MAX_CHANNELS = 64
+_MEMORY_BYTES, _MEMORY_SHARE = 1 << 30, 20  # for opening a file: a gigabyte, and this many times its size
+_ADDRESS_SPACE = resource.getrlimit(resource.RLIMIT_AS)  # before it was bounded here
 _PATIENCE_S = 600.0  # longest time of reading on from one place: far above any real file, below a night
 _ROUNDING_S = 0.1  # by which a file's length may differ from its header's: containers round to a frame
+_UNREAD = 0.05  # share of a file behind its last packet above which it may hold another recording
+_SEARCHED_BYTES = 1 << 26  # how far it is searched for
 _RESTART_S = 0.5  # step back of a stream's clock that is no rounding
 _JUMP_S = 10.0  # step forward that no pause of a recording explains: FFmpeg's own threshold
 
+_LISTED = 6  # places with an odd clock that are listed; the others are counted
 _RESTARTS = "clock restarts"  # kind of problem
 
 _NO_FILE = {
@@ -103,24 +110,48 @@ def decoding(path: str | Path) -> Iterator[None]:
         raise MediaError(path, f"unreadable: {type(error).__name__}: {error}") from error
 
 
+@contextlib.contextmanager
+def _bounded(path: str | Path) -> Iterator[None]:
+    """Bound the memory that a `with` block takes by the size of a file: some claim gigabytes in a few bytes.
+
+    An allocation beyond it fails, as on a machine with little memory. Linux alone has such a bound.
+    """
+    pages = Path("/proc/self/statm")
+    if not pages.exists():
+        yield
+        return
+    used = int(pages.read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    most = used + _MEMORY_BYTES + _MEMORY_SHARE * os.stat(path).st_size
+    soft, hard = _ADDRESS_SPACE
+    try:
+        if soft == resource.RLIM_INFINITY or most < soft:
+            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, _ADDRESS_SPACE)
+
+
 def probe(path: str | Path) -> MediaInfo:
     """Read a file through and decode the first frame of each used stream.
 
     MediaError is raised if the file is missing or nothing decodes.
     """
-    kinds, end_s, odd_clock = set(), None, []
-    with decoding(path), open_media(path) as container:
+    kinds, end_s, end_bytes, odd_clock = set(), None, 0, []
+    with decoding(path), open_media(path) as container, _bounded(path):
         streams = [stream for kind in ("audio", "video") if (stream := _used(container, kind)) is not None]
         for packet in packets(container, *streams, odd_clock=odd_clock):
             if packet.pts is not None and not packet.is_discard:
                 end_s = max(end_s or 0.0, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            end_bytes = max(end_bytes, (packet.pos or 0) + packet.size)
             if packet.stream.type not in kinds and _decode(packet):
                 kinds.add(packet.stream.type)
         claimed_s = None if container.duration is None else container.duration / av.time_base
-        measured_s = (claimed_s or 0.0) if end_s is None else end_s - origin_s(container)
+        measured_s = (claimed_s or 0.0) if end_s is None else max(0.0, end_s - origin_s(container))
         rates = [stream.average_rate for stream in streams if stream.type == "video" and stream.average_rate]
         rounding_s = max(_ROUNDING_S, *(float(2 / rate) for rate in rates), 0.0)
-        remarks = [*_track_remarks(container), *odd_clock]
+        remarks = [*_track_remarks(container), *odd_clock[:_LISTED], *_size_remarks(path, end_bytes)]
+        if len(odd_clock) > _LISTED:
+            remarks.append((f"clock is odd: at {len(odd_clock) - _LISTED} more places", "as at the first ones"))
         restarted = [problem for problem, _ in odd_clock if problem.startswith(_RESTARTS)]
         if restarted and _is_indexed(container):
             raise MediaError(path, f"unreadable: {restarted[0]}, which this format excludes; write it anew as .mkv")
@@ -146,6 +177,16 @@ def _decode(packet: av.Packet) -> list:
         return []  # a damaged packet; the next keyframe mends the stream
 
 
+def holds_media(path: str | Path) -> bool:
+    """Return whether a file is sound or moving pictures by its content, of which it decodes nothing."""
+    try:
+        with open_media(path) as container:
+            still = container.format.name.endswith("_pipe")  # a photograph is no clip
+            return not still and any(_tracks(container, kind) for kind in ("audio", "video"))
+    except MediaError:
+        return False
+
+
 def open_media(path: str | Path, hwaccel: str | None = None) -> av.container.InputContainer:
     """Open a media file; raise MediaError if it is missing, unreadable, or no regular file.
 
@@ -158,7 +199,8 @@ def open_media(path: str | Path, hwaccel: str | None = None) -> av.container.Inp
             raise MediaError(path, f"unreadable: {_NO_FILE.get(stat.S_IFMT(mode), 'no file')}, expected a regular file")
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        with decoding(path):
+        # CUDA reserves far more addresses than it uses
+        with decoding(path), _bounded(path) if device is None else contextlib.nullcontext():
             container = av.open(
                 "fd:",
                 hwaccel=device,
@@ -305,6 +347,25 @@ def _track_remarks(container: av.container.InputContainer) -> Iterator[tuple[str
             yield f"several {name} tracks: number {number} of {len(tracks)} ({why})", "the other tracks are not used"
 
 
+def _size_remarks(path: str | Path, read_bytes: int) -> Iterator[tuple[str, str]]:
+    """Yield where a file is shorter than its header claims, or another is behind it: FFmpeg reports neither.
+
+    `read_bytes` is the end of the last packet, 0 where the format has no such places.
+    """
+    with open(path, "rb") as file:
+        head, length = file.read(16).ljust(16, b"\0"), file.seek(0, os.SEEK_END)
+        file.seek(read_bytes)
+        behind = file.read(_SEARCHED_BYTES) if 0 < read_bytes < (1 - _UNREAD) * length else b""
+    mark, size = struct.unpack("<4sI", head[:8])
+    # A recorder that was stopped writes none or the largest size; others count the header in or out.
+    if mark == b"RIFF" and length + 64 < size < 0xFFFFFFFF:
+        yield f"cut off: its header claims {size + 8} bytes, it has {length}", "what is left is used"
+    first = 8 if mark == b"RIFF" else 4 if head[4:8] == b"ftyp" else 0  # what comes before is a size
+    if head[first : first + 8] in behind:
+        another = f"another recording behind its end: in the last {length - read_bytes} of {length} bytes"
+        yield another, "not used; split the file"
+
+
 def packets(
     container: av.container.InputContainer,
     *streams: av.stream.Stream,
@@ -392,9 +453,11 @@ def _is_indexed(container: av.container.InputContainer) -> bool:
 
 def seek(container: av.container.InputContainer, stream: av.stream.Stream, time_s: float) -> bool:
     """Seek to a keyframe at or before a time of the file, else to the first; return False if the file cannot seek."""
-    for target_s in (time_s, 0.0):  # some containers refuse a time before their first keyframe
+    # Some containers refuse a time before their first keyframe, and some the start of the file if it is before it.
+    for target_s, backward in ((time_s, True), (0.0, True), (0.0, False)):
         try:
-            container.seek(int((origin_s(container) + target_s) / stream.time_base), stream=stream)
+            target = int((origin_s(container) + target_s) / stream.time_base)
+            container.seek(target, stream=stream, backward=backward)
         except av.FFmpegError:
             continue
         return True

@@ -72,7 +72,7 @@ class PictureFile(MediaFile):
             within a span, interleaved for spans that overlap.
         """
         with decoding(self.path):
-            if not self._seeks or len(self._stream.index_entries) != self._index:
+            if len(self._stream.index_entries) != self._index:
                 self._reopen()  # FFmpeg's index has changed: the next seek would lead elsewhere
             self._decoder.flush_buffers()  # an earlier call may have been left in the middle
             middles = [_middles(span, frames_per_s, max_frames) for span in spans]
@@ -86,7 +86,7 @@ class PictureFile(MediaFile):
         self._decoder, self._origin_s = self._stream.codec_context, origin_s(self._container)
         if not self._restarts:
             complete_index(container, self._stream)
-        self._index, self._seeks = len(self._stream.index_entries), True
+        self._index = len(self._stream.index_entries)
 
     def _sample_run(
         self, wanted: dict[int, tuple[Span, np.ndarray]], decode_all: bool = False
@@ -128,10 +128,8 @@ class PictureFile(MediaFile):
         """
         back_s = _MARGIN_S
         while True:
-            if self._restarts:
-                self._reopen()
-            else:
-                self._seeks &= seek(self._container, self._stream, start_s - back_s)
+            if self._restarts or not seek(self._container, self._stream, start_s - back_s):
+                self._reopen()  # a seek that failed has lost the packets that were read to recognise the format
             read, first = [], None
             for packet in packets(self._container, self._stream):
                 stamp = packet.dts if packet.pts is None else packet.pts

@@ -98,18 +98,15 @@ class SoundFile(MediaFile):
                 continue
             if time_s >= end_s or reached_s >= end_s:
                 break
-            channels = _channels(frame)
-            if chunks and len(channels) != len(chunks[0]):
-                was, now = len(chunks[0]), len(channels)
-                raise MediaError(self.path, f"number of channels changes: {was}, then {now}")
-            chunks.append(channels)
+            chunks.append(_channels(frame))
             length += frame.samples
         if first_s is None:
             return None
         # np.mean takes twice as long on one frame
         means = [channels.sum(axis=0, dtype=np.float32) / np.float32(len(channels)) for channels in chunks]
-        empty = np.zeros((1, 0), np.float32)
-        return np.concatenate([empty[0], *means]), np.concatenate(chunks or [empty], axis=1), first_s, rate_hz
+        mono_T = np.concatenate([np.zeros(0, np.float32), *means])
+        alike = len({len(channels) for channels in chunks}) == 1  # a broadcast changes them between programmes
+        return mono_T, np.concatenate(chunks, axis=1) if alike else mono_T[None], first_s, rate_hz
 
     def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
         """Decode the track with a new decoder, from some time before a span on."""
@@ -132,8 +129,9 @@ class SoundFile(MediaFile):
         if not self._untouched:
             self._reopen()
         self._untouched = False
-        if target_s > 0:
-            seek(self._container, self._stream, target_s)
+        if target_s > 0 and not seek(self._container, self._stream, target_s):
+            self._reopen()  # the seek has lost the packets that were read to recognise the format
+            self._untouched = False
         return self._stream.codec_context
 
     def _open(self) -> None:
@@ -178,9 +176,8 @@ def is_silent(samples_T: np.ndarray) -> bool:
     power = np.square(samples_T, dtype=np.float64).sum()
     if np.square(np.diff(samples_T), dtype=np.float64).sum() > 1e-3 * power:
         return False  # cheaper than a spectrum, and enough for nearly every sound
-    edge = np.hanning(round(2 * _CLICK_S * SAMPLE_RATE_HZ))[
-        : min(round(_CLICK_S * SAMPLE_RATE_HZ), len(samples_T) // 4)
-    ]
+    length = min(round(_CLICK_S * SAMPLE_RATE_HZ), len(samples_T) // 4)
+    edge = np.hanning(2 * length)[:length]
     window_T = np.concatenate([edge, np.ones(len(samples_T) - 2 * len(edge)), edge[::-1]])
     spectrum = np.square(np.abs(np.fft.rfft(samples_T * window_T)))
     audible = np.fft.rfftfreq(len(samples_T), 1 / SAMPLE_RATE_HZ) > _AUDIBLE_HZ

@@ -43,6 +43,7 @@ def write_clip(
     gop: int = 5,
     rotation: int = 0,
     options: dict[str, str] | None = None,
+    format: str | None = None,
 ) -> Path:
     """Write a media file of the kind its suffix says.
 
@@ -61,11 +62,12 @@ def write_clip(
         gop: frames from one keyframe to the next, at most.
         rotation: counter-clockwise turn in degrees that the file asks of a player.
         options: of the container.
+        format: of the file, where its suffix does not say.
 
     Returns:
         The path.
     """
-    with av.open(str(path), "w", options=options or {}) as container:
+    with av.open(str(path), "w", format=format, options=options or {}) as container:
         encoded = []
         if pictures is not None:
             pictures = iter(pictures)  # ten minutes of them would not fit into the memory

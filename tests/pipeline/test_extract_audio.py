@@ -106,6 +106,14 @@ def test_sound_without_a_signal_is_absent_and_listed(tmp_path, level, name):
     assert not made.present.any() and problem[2].startswith("silent: ") and problem[3] == "audio not present"
 
 
+def test_samples_that_are_no_numbers_are_absent_and_listed(tmp_path):
+    sound = tone(1)
+    sound[0, 8000] = np.nan
+    write_clip(tmp_path / "a.wav", sound=sound, sound_codec="pcm_f32le")
+    made, [problem] = extract(tmp_path, [make_row("a", "a.wav", 1.0)])
+    assert not made.present.any() and problem[2].startswith("samples not finite: 1 of ")
+
+
 def test_audio_that_gives_no_values_is_absent_and_listed(tmp_path):
     write_clip(tmp_path / "tiny.wav", sound=tone(0.05))
     settings = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """prepare: what is measured in the clips becomes rows and problems; a corpus without its media is refused."""
 
 import itertools
+import os
 import re
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from pipeline.rows.utterances import Utterance, read_utterances_csv
 from tests.helpers.clips import SHARED, tone, truncate, write_clip
 from tests.helpers.common import REPOSITORY
 from tests.helpers.meld_files import ROWS, read_csv, write_csvs
+from tests.helpers.odd_media import LISTS, write_tracks
 
 PICTURES = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
 """One second at 10 frames per second."""
@@ -257,6 +259,28 @@ def test_unknown_corpus_and_missing_folder_are_one_line(tmp_path):
 ROW = Utterance(
     utterance_id="u", dialogue_id="d", position=0, speaker="", emotion="", split="train", text="t", media="c"
 )
+
+
+def test_odd_media_are_listed_once_and_never_end_the_corpus(tmp_path):
+    raw = write_csvs(tmp_path / "raw")
+    clip = write_clip_in(raw)
+    clip("train/dia0_utt0", pictures=PICTURES, sound=tone(1))
+    tracks = write_tracks(tmp_path / "tracks.mkv", [tone(1), tone(1)], 1)
+    tracks.rename(raw / "train/dia0_utt1.mp4")
+    (raw / "train/dia2_utt0.mp4").write_text(LISTS["HLS, naming itself"], encoding="utf-8")
+    os.mkfifo(raw / "train/dia0_utt3.mp4")
+
+    result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=1.0))
+    assert result.exit_code == 0, result.output
+    table = read_csv(out / "problems.csv")
+    problems = {row["file"]: row["problem"] for row in table if row["file"].startswith("train/")}
+    assert "train/dia0_utt0.mp4" not in problems
+    assert problems["train/dia2_utt0.mp4"].startswith("unreadable: HLS")
+    assert problems["train/dia0_utt3.mp4"].startswith("unreadable: a FIFO")
+    listed = [row for row in table if row["problem"].startswith("several sound tracks")]
+    assert [(row["where"], row["consequence"]) for row in listed] == [
+        ("train/dia0_utt1.mp4", "the other tracks are not used")
+    ]
 
 
 def test_identical_clips_of_a_corpus_are_in_its_problems_table(tmp_path):

@@ -14,6 +14,7 @@ from dferc.store.vocabulary import SPLIT_NAMES, SPLITS
 from pipeline.corpora import RawCorpus, refuse
 from pipeline.corpora._dialogue_splits import split_dialogues
 from pipeline.corpora._own_tables import TableRow, read_table
+from pipeline.corpora.table.files import unused_files
 from pipeline.corpora.table.rolling import DUPLICATE_CUE, MERGED_CUE
 from pipeline.corpora.table.subtitles import EMPTY_CUE, SPLIT_CUE
 from pipeline.corpora.table.videos import read_videos
@@ -31,6 +32,8 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     from_subtitles = options.table == "subtitles"
     rows, problems = read_videos(raw, options) if from_subtitles else read_table(raw / options.table)
     refuse(raw, list(_media_faults(raw, rows)))
+    if not from_subtitles:
+        problems += unused_files(raw, [raw / options.table, *(raw / row.media for row in rows)], "in no row")
     labels = read_labels(
         [row.emotion for row in rows],
         lambda number: rows[number].where,

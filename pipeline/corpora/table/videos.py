@@ -1,6 +1,5 @@
 """One video per dialogue with a subtitle file beside it -> rows, one per cue."""
 
-import os
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -9,32 +8,28 @@ from dferc.core.errors import InputError, did_you_mean
 from dferc.core.problems import Problem
 from pipeline.corpora import refuse
 from pipeline.corpora._own_tables import TableRow, read_text_rows
+from pipeline.corpora.table.files import files_below, is_media, media_among, unused_files
 from pipeline.corpora.table.subtitles import read_cues
 from pipeline.settings import TableOptions
 
 SUBTITLES = (".srt", ".vtt")
-MEDIA = (
-    ".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts",
-    ".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".aac",
-)  # fmt: skip
-"""Suffixes that a subtitle file's video may have."""
 
 
 def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[Problem]]:
     """Read the cues of every subtitle file below a folder, in order of time, and the table of labels, if there is one.
 
-    A dialogue is named after its subtitle file, an utterance after dialogue and cue: `talks/monday_12`. macOS's `._*`
-    files are left out.
+    A dialogue is named after its subtitle file, an utterance after dialogue and cue: `talks/monday_12`. Hidden files
+    are left out; all other files that are not used are listed.
     """
-    files = [Path(folder, name) for folder, _, names in os.walk(raw) for name in names if not name.startswith("._")]
-    subtitles = sorted(path for path in files if path.suffix.lower() in SUBTITLES)
-    media = sorted(path for path in files if path.suffix.lower() in MEDIA)
+    files = [path for path in files_below(raw) if path.is_file()]
+    subtitles = [path for path in files if path.suffix.lower() in SUBTITLES]
     if not subtitles:
-        present = f"{len(media)} media file(s)" if media else "nothing of use"
+        media = sum(map(is_media, files))
+        present = f"{media} media file(s)" if media else "nothing of use"
         raise InputError(
             f"{raw}: no .srt or .vtt file below it, found {present}. Put one beside each video: a.mp4, a.srt."
         )
-    videos = _pair(subtitles, media)
+    videos = _pair(subtitles, files)
     rows, problems, absent = [], [], {}
     for path in subtitles:
         name = path.relative_to(raw).as_posix()
@@ -45,10 +40,7 @@ def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[
         absent |= found.absent
         if not video:
             problems.append(Problem(name, name, "no video beside it", "text only"))
-    unused = sorted(path.relative_to(raw).as_posix() for path in set(media) - set(videos.values()))
-    if unused:
-        listed = ", ".join(unused[:20])
-        problems.append(Problem("videos", unused[0], f"no subtitles: {len(unused)} ({listed})", "not used"))
+    problems += unused_files(raw, [*subtitles, *videos.values(), raw / options.labels], "no subtitles")
     if not rows:
         raise InputError(f"{raw}: no cue of {len(subtitles)} subtitle file(s) has a text, first {subtitles[0].name}.")
     if options.labels != "none":
@@ -57,15 +49,19 @@ def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[
     return rows, problems
 
 
-def _pair(subtitles: list[Path], media: list[Path]) -> dict[Path, Path]:
-    """Return the video of each subtitle file: the same name (`a.srt`), or with a language after it (`a.en.srt`)."""
+def _pair(subtitles: list[Path], files: list[Path]) -> dict[Path, Path]:
+    """Return the video of each subtitle file: the same name (`a.srt`), or with a language after it (`a.en.srt`).
+
+    A video may have any suffix, or none.
+    """
     named = defaultdict(list)
-    for path in media:
-        named[path.with_suffix("")].append(path)
+    for path in files:
+        for stem in {path, path.with_suffix("")}:
+            named[stem].append(path)
     videos, subtitle_of = {}, {}
     for path in subtitles:
         stem = path.with_suffix("")
-        candidates = named.get(stem) or named.get(stem.with_suffix(""), [])
+        candidates = media_among(named.get(stem, [])) or media_among(named.get(stem.with_suffix(""), []))
         if len(candidates) > 1:
             names = ", ".join(video.name for video in candidates)
             raise InputError(f"{path}: {names} have its name. Leave the one that the times are of.")

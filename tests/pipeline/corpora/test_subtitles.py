@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dferc.core.errors import InputError
 from tests.helpers.own_files import cues, kinds, problems_of, read_subtitles, spoken, write
+from tests.helpers.clips import tone, write_clip
 from tests.helpers.own_files import expect_refusal as refuse
 
 SRT = """1
@@ -504,6 +505,42 @@ def test_videos_and_subtitles_without_each_other_are_reported(tmp_path):
     assert {u.dialogue_id: u.media for u in corpus.utterances} == {"a.en": "a.mp4", "c": ""}
     assert {"no video beside it", "no subtitles"} <= set(kinds(corpus))
     assert "no subtitles: 1 (b.mp4)" in [problem.problem for problem in corpus.problems]
+
+
+@pytest.mark.parametrize("name", ["a.MTS", "a.m2ts", "a.wmv", "a.3gp", "a.flv", "a.ogv", "a.MOV", "a", "a.dat", "a.x1"])
+def test_video_has_any_suffix(tmp_path, name):
+    """A known suffix is taken as it is, so that damage is reported; any other file is opened."""
+    write(tmp_path, "a.srt", SRT)
+    write_clip(tmp_path / name, sound=tone(1), format="mpegts")
+    corpus = read_subtitles(tmp_path)
+    assert {row.media for row in corpus.utterances} == {name}
+    assert not {"no video beside it", "no subtitles", "files not used"} & set(kinds(corpus))
+
+
+def test_every_other_file_is_listed_as_not_used(tmp_path):
+    write(tmp_path, "a.srt", SRT)
+    write_clip(tmp_path / "a.mp4", sound=tone(1))
+    write_clip(tmp_path / "more.unknown", sound=tone(1), format="matroska")
+    (tmp_path / "deep").mkdir()
+    for name in ("a.jpg", "deep/notes.docx", "a.nfo", "deep/b.MP4", ".DS_Store"):
+        write(tmp_path, name, b"no media")
+    os.mkfifo(tmp_path / "b.mp4")
+    (tmp_path / "c.mp4").mkdir()
+    corpus = read_subtitles(tmp_path)
+    assert {row.media for row in corpus.utterances} == {"a.mp4"}
+    unused = {problem.kind: problem.problem.partition(": ")[2] for problem in corpus.problems}
+    assert unused["no subtitles"] == "2 (deep/b.MP4, more.unknown)"
+    assert unused["no regular file"] == "1 (b.mp4)"
+    assert unused["files not used"] == "3 (a.jpg, a.nfo, deep/notes.docx)"
+
+
+def test_fifo_beside_subtitles_is_no_video_and_never_waits(tmp_path):
+    write(tmp_path, "a.srt", SRT)
+    os.mkfifo(tmp_path / "a.mp4")
+    os.mkfifo(tmp_path / "b.srt")
+    corpus = read_subtitles(tmp_path)
+    assert {row.media for row in corpus.utterances} == {""}
+    assert {"no video beside it", "no regular file"} <= set(kinds(corpus))
 
 
 @pytest.mark.parametrize(

@@ -68,13 +68,24 @@ def test_text_with_line_breaks_counts_from_the_line_on_which_its_row_begins(tmp_
     assert [row.text for row in read_own(tmp_path).utterances] == ["one two"]
 
 
+def test_files_of_no_row_are_listed(tmp_path):
+    write(tmp_path, "utterances.csv", HEADER + EIGHT)
+    for name in ("clips/forgotten.MOV", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path, name, "")
+    listed = {problem.kind: problem.file for problem in read_own(tmp_path).problems}
+    assert (listed["in no row"], listed["files not used"]) == ("clips/forgotten.MOV", "notes.txt")
+
+
 def test_jsonl_says_the_same_as_csv(tmp_path):
     write(tmp_path, "utterances.csv", HEADER + EIGHT)
     fields = HEADER.strip().split(",")
     rows = [dict(zip(fields, line.split(","), strict=True)) for line in EIGHT.splitlines()]
     rows[0] |= {"start": None, "speaker": "Ann"}
+    expected = read_own(tmp_path)
+    (tmp_path / "utterances.csv").unlink()
     write(tmp_path, "utterances.jsonl", "\n\n".join(map(json.dumps, rows)))
-    assert read_own(tmp_path, table="utterances.jsonl") == read_own(tmp_path)
+    assert read_own(tmp_path, table="utterances.jsonl") == expected
 
 
 def test_jsonl_numbers_are_read_as_written(tmp_path):

@@ -1,0 +1,53 @@
+"""Media as they come from the world: several tracks, joined recordings, cut downloads, lists of other files."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.stream import Disposition
+
+from tests.helpers.clips import tone, write_clip
+
+LISTS = {
+    "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:4,\nother.ts\n#EXT-X-ENDLIST\n",
+    "HLS, naming itself": "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nclip.mp4\n",
+    "HLS, live": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:4,\nother.ts\n",
+    "ffconcat": "ffconcat version 1.0\nfile other.ts\n",
+    "DASH": '<?xml version="1.0"?>\n<MPD type="static"><Period><BaseURL>other.ts</BaseURL></Period></MPD>\n',
+    "SDP": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 96\n",
+    "PLS": "[playlist]\nFile1=other.ts\n",
+}
+"""Contents of files that name `other.ts`, by their format."""
+
+
+def write_tracks(path: Path, sounds: list[np.ndarray], default: int | None = None) -> Path:
+    """Write a file of several sound tracks, [channels, samples] at 16 kHz; mark one as default, or none."""
+    with av.open(str(path), "w", options={"default_mode": "passthrough"}) as container:
+        streams = [container.add_stream("flac", rate=16000, layout="mono") for _ in sounds]
+        for number, stream in enumerate(streams):
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+        for stream, sound in zip(streams, sounds, strict=True):
+            frame = av.AudioFrame.from_ndarray(
+                np.round(sound * 32767).astype(np.int16), format="s16", layout=stream.layout.name
+            )
+            frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), 0
+            resampler = av.AudioResampler("s16", "mono", 16000, frame_size=stream.frame_size or 4096)
+            frames = [*resampler.resample(frame), *resampler.resample(None), None]
+            container.mux([packet for part in frames for packet in stream.encode(part)])
+    return path
+
+
+def join(path: Path, *, heights_hz: tuple[float, ...], **options: object) -> Path:
+    """Write recordings of 4 s one behind the other, as `cat` does, each with a tone and greys of its own.
+
+    Recording n has the grey level 20 + 100 n, and 20 more a second later.
+    """
+    content = b""
+    for number, hz in enumerate(heights_hz):
+        greys = [np.full((64, 96), 20 + 100 * number + 2 * frame, np.uint8) for frame in range(40)]
+        part = write_clip(path.with_name(f"part{number}{path.suffix}"), sound=tone(4, hz=hz), pictures=greys, **options)
+        content += part.read_bytes()
+        part.unlink()
+    path.write_bytes(content)
+    return path

@@ -1,0 +1,227 @@
+"""Media from the world that are no ordinary clip, yet not damaged: lengths, clocks, tracks, channels."""
+
+import struct
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.audio.functionals import AudioWorker
+from pipeline.faces.speaker_face import FaceWorker, UtteranceMedia
+from pipeline.media.sound import SoundFile
+from pipeline.rows.measure import Faulty, file_problems, measure
+from pipeline.settings import load_settings
+from tests.helpers.clips import read_audio, read_frames, tone, truncate, write_clip
+from tests.helpers.common import REPOSITORY
+from tests.helpers.drawn_faces import draw_scene
+from tests.helpers.odd_media import join, write_tracks
+
+GREYS = [np.full((32, 48), 5 * number, np.uint8) for number in range(40)]
+BURST = np.concatenate([np.random.default_rng(0).normal(scale=0.2, size=16000), np.zeros(7 * 16000)])[None]
+"""A second of noise and seven of silence: a bit rate measured at its start says little about its length."""
+
+
+def kinds(info):
+    return [problem.partition(": ")[0] for problem, _ in info.remarks]
+
+
+def loudest_hz(samples):
+    power = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return np.fft.rfftfreq(len(samples), 1 / 16000)[power.argmax()]
+
+
+# ---------------------------------------------------------------------------------------------------- lengths
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.aac", {}), ("a.mp3", {"sound_codec": "libmp3lame", "options": {"write_xing": "0"}})],
+)
+def test_length_of_a_stream_without_a_header_is_what_decodes(tmp_path, name, options):
+    clip = write_clip(tmp_path / name, sound=BURST.astype(np.float32), **options)
+    with av.open(str(clip)) as container:
+        claimed_s = container.duration / av.time_base
+    info = measure(clip)
+    assert info.duration_s == pytest.approx(8, abs=0.1)
+    assert kinds(info) == (["length claimed wrongly"] if abs(claimed_s - 8) > 0.2 else [])
+    assert len(read_audio(clip, 0, info.duration_s)) == pytest.approx(8 * 16000, abs=1600)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.mp4", {"options": {"movflags": "faststart"}}), ("a.mkv", {}), ("a.avi", {}), ("a.wav", {}), ("a.flac", {})],
+)
+def test_length_of_a_broken_download_is_what_is_left(tmp_path, name, options):
+    pictures = GREYS if name in ("a.mp4", "a.mkv", "a.avi") else None
+    codec = "flac" if name == "a.flac" else None
+    clip = truncate(write_clip(tmp_path / name, sound=tone(4), pictures=pictures, sound_codec=codec, **options), 0.6)
+    info = measure(clip)
+    assert 1.5 < info.duration_s < 3.5
+    riff = name in ("a.avi", "a.wav")
+    assert "length claimed wrongly" in kinds(info) or name == "a.wav"
+    problems = file_problems({name: info})
+    assert any(("cut off" if riff else "4.0") in problem.problem for problem in problems)
+    assert {problem.file for problem in problems} == {name}
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp4", "a.flv"])
+def test_recording_behind_the_end_of_another_is_reported(tmp_path, name):
+    """FFmpeg reads on in some formats, whose length is then that of both, and not in these."""
+    options = {"pictures": GREYS} if name == "a.mp4" else {}
+    content = write_clip(tmp_path / name, sound=tone(4), **options).read_bytes()
+    (tmp_path / name).write_bytes(content * 2)
+    info = measure(tmp_path / name)
+    assert info.duration_s == pytest.approx(4, abs=0.1) and kinds(info) == ["another recording behind its end"]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp3", "libmp3lame"), ("a.aac", None), ("a.ogg", "libopus")])
+def test_sounds_one_behind_the_other_are_one(tmp_path, name, codec):
+    content = b"".join(
+        write_clip(tmp_path / name, sound=tone(4, hz=hz), sound_codec=codec).read_bytes() for hz in (300, 700)
+    )
+    (tmp_path / name).write_bytes(content)
+    assert measure(tmp_path / name).duration_s == pytest.approx(8, abs=0.3)
+    for start_s, hz in [(1.0, 300), (5.0, 700)]:
+        assert loudest_hz(read_audio(tmp_path / name, start_s, start_s + 1)) == pytest.approx(hz, abs=5)
+
+
+def test_number_of_channels_may_change_on_the_way(tmp_path):
+    """As in a broadcast, from one programme to the next."""
+    content = b"".join(
+        write_clip(tmp_path / "a.ts", sound=tone(2, channels=count), layout=layout).read_bytes()
+        for count, layout in [(1, "mono"), (2, "stereo")]
+    )
+    (tmp_path / "a.ts").write_bytes(content)
+    assert len(read_audio(tmp_path / "a.ts", 0, 4)) == pytest.approx(4 * 16000, abs=3200)
+
+
+@pytest.mark.parametrize("claimed", [0, 0xFFFFFFFF, 1000], ids=["none", "endless", "a fraction"])
+def test_recording_that_was_still_growing_has_what_it_holds(tmp_path, claimed):
+    """A recorder writes the length of a .wav when it stops."""
+    content = bytearray(write_clip(tmp_path / "a.wav", sound=tone(2)).read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = struct.pack("<I", claimed)
+    (tmp_path / "a.wav").write_bytes(content)
+    info = measure(tmp_path / "a.wav")
+    expected_s = 1000 / 32000 if claimed == 1000 else 2  # what follows the data chunk may be anything
+    assert info.duration_s == pytest.approx(expected_s, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov", "a.avi", "a.wav", "a.ts"])
+def test_ordinary_clip_keeps_the_length_of_its_header(tmp_path, name):
+    clip = write_clip(tmp_path / name, sound=tone(4), pictures=None if name == "a.wav" else GREYS)
+    with av.open(str(clip)) as container:
+        assert measure(clip).duration_s == container.duration / av.time_base
+    assert measure(clip).remarks == ()
+
+
+# ---------------------------------------------------------------------------------------------------- clocks
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv", "a.MTS"])
+def test_recordings_one_behind_the_other_have_one_clock(tmp_path, name):
+    options = {"format": "mpegts"} if name == "a.MTS" else {}
+    clip = join(tmp_path / name, heights_hz=(300, 700), **options)
+    info = measure(clip)
+    assert info.duration_s == pytest.approx(8, abs=0.3) and "clock restarts" in kinds(info)
+    with SoundFile(clip) as file:
+        for start_s, hz in [(5.0, 700), (1.0, 300), (6.5, 700)]:
+            samples = file.read(start_s, start_s + 0.8)
+            assert (loudest_hz(samples), len(samples)) == (pytest.approx(hz, abs=5), 12800)
+    for start_s, level in [(1.0, 20), (5.0, 100)]:
+        sampled = list(read_frames(clip, start_s, start_s + 1, 4, 9))
+        assert len(sampled) == 4
+        assert all(
+            grey.mean() == pytest.approx(level + 20 * time_s - (level > 20) * 60, abs=8) for time_s, grey in sampled
+        )
+
+
+def test_clock_that_restarts_where_seeks_need_one_is_refused(tmp_path):
+    clip = join(tmp_path / "a.mp4", heights_hz=(300, 700), options={"movflags": "frag_keyframe+empty_moov"})
+    found = measure(clip)
+    assert isinstance(found, Faulty) and "clock restarts" in found.problem and ".mkv" in found.problem
+
+
+def test_clock_that_restarts_often_is_listed_in_a_few_lines(tmp_path):
+    content = write_clip(tmp_path / "a.ts", sound=tone(1)).read_bytes()
+    (tmp_path / "a.ts").write_bytes(content * 40)
+    info = measure(tmp_path / "a.ts")
+    assert info.duration_s == pytest.approx(40, abs=4) and len(info.remarks) < 10
+    assert "clock is odd: at 33 more places" in {problem for problem, _ in info.remarks}
+
+
+def test_clock_that_jumps_is_reported(tmp_path):
+    stamps = [*range(20), *range(400, 420)]
+    info = measure(write_clip(tmp_path / "a.ts", pictures=GREYS, stamps=stamps, picture_codec="mpeg2video"))
+    [(problem, consequence)] = info.remarks
+    assert problem.startswith("clock jumps: from 2.") and " to 40." in problem and consequence
+
+
+# ---------------------------------------------------------------------------------------------------- tracks
+
+
+@pytest.mark.parametrize(
+    ("default", "used", "why"), [(None, 0, "the first"), (1, 1, "marked as default"), (2, 2, "marked as default")]
+)
+def test_default_track_is_used_else_the_first(tmp_path, default, used, why):
+    pitches = (300, 500, 700)
+    clip = write_tracks(tmp_path / "a.mkv", [tone(2, hz=hz) for hz in pitches], default)
+    assert loudest_hz(read_audio(clip, 0.5, 1.5)) == pytest.approx(pitches[used], abs=3)
+    [(problem, consequence)] = measure(clip).remarks
+    assert problem == f"several sound tracks: number {used + 1} of 3 ({why})" and "not used" in consequence
+
+
+def test_track_without_a_decoder_is_no_track(tmp_path):
+    clip = write_tracks(tmp_path / "a.mkv", [tone(2, hz=300), tone(2, hz=700)], 0)
+    clip.write_bytes(clip.read_bytes().replace(b"A_FLAC", b"A_ZZZZ", 1))
+    assert measure(clip).has_audio and loudest_hz(read_audio(clip, 0.5, 1.5)) == pytest.approx(700, abs=3)
+
+
+# ---------------------------------------------------------------------------------------------------- channels
+
+
+def described(clip, seconds=2.0):
+    return AudioWorker("IS10")((str(clip), 0.0, seconds, 0.08)).result
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp4", "a.mkv"])
+@pytest.mark.parametrize(
+    ("channels", "layout", "remark"),
+    [
+        ([1, -1], "stereo", "channels of opposite phase: only channel 1"),
+        ([0.4, -1], "stereo", "channels of opposite phase: only channel 2"),
+        ([1, 0], "stereo", "one of two channels is silent: only channel 1"),
+        ([0, 1], "stereo", "one of two channels is silent: only channel 2"),
+        ([0, 0, 1, 0, -1, 0], "5.1", "channels of opposite phase: only channel"),
+    ],
+)
+def test_channel_is_taken_where_the_mean_would_lose_the_sound(tmp_path, name, channels, layout, remark):
+    sound = tone(2, 48000) * np.array(channels, np.float32)[:, None]
+    clip = write_clip(tmp_path / name, sound=sound, rate_hz=48000, layout=layout)
+    record, alone = described(clip), write_clip(tmp_path / f"alone{name}", sound=tone(2, 48000), rate_hz=48000)
+    assert record.problem.startswith(remark)
+    loudness = np.abs(read_audio(clip, 0.2, 1.8)).max()
+    assert loudness == pytest.approx(np.abs(read_audio(alone, 0.2, 1.8)).max(), rel=0.05)
+
+
+@pytest.mark.parametrize("channels", [[1, 1], [1, 0.2], [0.5, 0.9]])
+def test_ordinary_channels_are_averaged_and_nothing_is_reported(tmp_path, channels):
+    sound = tone(2) * np.array(channels, np.float32)[:, None]
+    clip = write_clip(tmp_path / "a.wav", sound=sound, layout="stereo")
+    assert described(clip).problem == ""
+    np.testing.assert_allclose(read_audio(clip, 0, 2), tone(2)[0] * np.mean(channels), atol=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264", "libvpx", "mpeg2video"])
+def test_picture_that_never_changes_is_reported_and_used(tmp_path, codec):
+    scene = draw_scene("joy")[0]
+    still = write_clip(tmp_path / "still.mkv", pictures=[scene] * 20, picture_codec=codec)
+    moving = [np.roll(scene, number, axis=1) for number in range(20)]
+    moves = write_clip(tmp_path / "moves.mkv", pictures=moving, picture_codec=codec)
+    cut_faces = FaceWorker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
+    [found], [other] = (cut_faces([UtteranceMedia(str(clip), 0.0, 2.0)]).result for clip in (still, moves))
+    assert found.remark.startswith("picture does not change: ") and len(found.faces) == found.frames > 1
+    assert other.remark == ""
