@@ -24,7 +24,8 @@ def place_features(
     if key in source.vectors:
         present = _place_by_id(values, source.vectors[key], base, source.path, modality, utterances, problems)
     else:
-        present = _place_by_dialogue(values, source.features[key], base, source.path, modality, problems)
+        ordered = _ordered_by_id(source.features[key], base, source, modality, utterances, problems)
+        present = _place_by_dialogue(values, ordered, base, source.path, modality, problems)
         _compare_labels(base, source, modality, problems)
     # Rows that are not finite are absent, and those of zeros alone, which is how the field writes "no face".
     finite = np.isfinite(values).all(axis=1)
@@ -45,6 +46,36 @@ def place_features(
         utterance_id=utterances.utterance_id,
         identity=identity | {"rows_hash": utterances.rows_hash},
     )
+
+
+def _ordered_by_id(
+    given: Mapping, base: Source, source: Source, modality: str, utterances: Utterances, problems: list[Problem]
+) -> dict:
+    """Return the features of each dialogue in the order of `utterances`, where both files know the utterances' ids.
+
+    Where the ids differ, features go by their place, which is listed; not so in a corpus that `prepare` has read, whose
+    ids are certain: there the dialogue's features are absent.
+    """
+    if source is base:
+        return dict(given)
+    ids, positions, row, ordered = utterances.utterance_id.tolist(), utterances.position.tolist(), 0, dict(given)
+    for dialogue in base.splits:
+        count, theirs = len(base.labels[dialogue]), source.utterances.get(dialogue)
+        start, row = row, row + count
+        if theirs is None or dialogue not in given or len(theirs) != count or len(given[dialogue]) != count:
+            continue  # without ids, or with another number of utterances, which is listed when it is placed
+        ours = positions[start:row] if all(isinstance(name, int) for name in theirs) else ids[start:row]
+        place = {name: number for number, name in enumerate(theirs)}
+        if set(place) == set(ours):
+            ordered[dialogue] = given[dialogue][[place[name] for name in ours]]
+            continue
+        first = next(name for name in ours if name not in place)
+        problem = f"other utterance ids than {base.path.name}: {first} is not there"
+        consequence = f"{modality} absent in this dialogue" if base.rows else f"{modality} joined by place"
+        problems.append(Problem(dialogue, str(source.path), problem, consequence))
+        if base.rows:
+            del ordered[dialogue]
+    return ordered
 
 
 def _place_by_dialogue(

@@ -315,6 +315,24 @@ def test_labels_of_the_file_itself_come_before_those_of_prepare(tmp_path):
     assert read_utterances(tmp_path / "mosi/utterances.h5").classes == ("negative", "neutral", "positive")
 
 
+def test_features_of_dialogues_are_joined_by_id_where_both_files_know_ids(tmp_path):
+    """A table without labels, its rows in another order than the utterances that `prepare` left."""
+    rows = make_utterances(corpus="mine")
+    write_utterances(tmp_path / "mine/utterances.h5", rows)
+    order = np.random.default_rng(0).permutation(len(rows))
+    text = np.arange(1.0, len(rows) + 1)[:, None]
+    columns = {"dialogue": rows.dialogue_id[order].astype(str), "utterance": rows.utterance_id[order].astype(str)}
+    np.savez(tmp_path / "x.npz", text=text[order], **columns)
+    corpus = imported(tmp_path / "mine", tmp_path / "x.npz", "--corpus=mine")
+    assert corpus.modalities["text"].features[:, 0].tolist() == text[:, 0].tolist()
+
+    columns["utterance"][0] = "another"
+    np.savez(tmp_path / "x.npz", text=text[order], **columns)
+    corpus = imported(tmp_path / "mine", tmp_path / "x.npz", "--corpus=mine", "--replace")
+    absent = set(corpus.utterances.dialogue_id[~corpus.modalities["text"].present])
+    assert absent == {rows.dialogue_id[order[0]]}
+
+
 def test_vectors_of_two_widths_are_refused(tmp_path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a": np.ones(4), "b": np.ones(5)}))
     assert "b: 5 values, expected 4 as in a" in refused(tmp_path, f"--text={tmp_path / 'x.pkl'}", "--corpus=mine")

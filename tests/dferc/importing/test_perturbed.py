@@ -283,6 +283,8 @@ def test_perturbed_files_give_the_same_rows_or_a_problem_or_a_refusal(tmp_path, 
         try:
             for _ in range(int(random.integers(1, 3))):
                 content = perturb(content, random)
+                if way == "table" and len(set(map(len, content.values()))) > 1:
+                    break  # a second change could restore the length, with values at other rows: no file shows that
             write(tmp_path / "file", content, random)
         except (TypeError, ValueError, KeyError, AttributeError, IndexError):
             continue  # no format of its kind can hold this, or two perturbations exclude each other
