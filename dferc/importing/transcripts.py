@@ -81,7 +81,7 @@ def read_ids(path: Path) -> Source:
 
 
 def read_prepared(folder: Path) -> Source | None:
-    """Read the utterances, labels and splits that `prepare`, or an import, left in features/<corpus>/; None: no list."""
+    """Read the utterances, labels and splits that `prepare` or an import left in features/<corpus>/; None: no list."""
     path = folder / "utterances.h5"
     if not path.exists():
         return None
