@@ -1,12 +1,13 @@
 """A file's features, put at their utterances; features that match no utterance are listed and absent, never shifted."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from dferc.core import VERSION
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, listed
 from dferc.core.problems import Problem
 from dferc.importing.source import Source
 from dferc.store.rows import Features, Utterances
@@ -94,7 +95,7 @@ def _place_by_dialogue(
             values[row : row + count], present[row : row + count] = matrix, True
         row += count
     if not present.any():
-        theirs, ours = (f"{next(iter(names))} and {len(names) - 1} more" for names in (base.labels, given))
+        theirs, ours = (listed(names, 1) or "no dialogue of the same ids" for names in (base.labels, given))
         raise InputError(
             f"{path}: its {modality} fits no dialogue of {base.path} ({theirs} there, {ours} here): files of different "
             "corpora, or of another selection of utterances."
@@ -143,10 +144,11 @@ def _place_by_id(
         )
     for row in np.flatnonzero(present):
         values[row] = given[utterances.utterance_id[row]]
-    for dialogue in dict.fromkeys(utterances.dialogue_id[~present]):
-        in_dialogue = utterances.dialogue_id == dialogue
-        names = utterances.utterance_id[in_dialogue & ~present]
-        problem = f"utterances not there: {len(names)} of {in_dialogue.sum()}, first {names[0]}"
+    counts, missing = Counter(utterances.dialogue_id), defaultdict(list)
+    for row in np.flatnonzero(~present):
+        missing[utterances.dialogue_id[row]].append(utterances.utterance_id[row])
+    for dialogue, names in missing.items():
+        problem = f"utterances not there: {len(names)} of {counts[dialogue]}, first {names[0]}"
         problems.append(Problem(dialogue, str(path), problem, f"{modality} absent there"))
     beyond = sorted(set(given) - set(utterances.utterance_id))
     if beyond:

@@ -116,15 +116,28 @@ def _media(rows: Utterances) -> Check:
     if rows.media_group is None:
         return Check(leak, "not checked", "the media were never compared", [])
     known = np.flatnonzero(rows.media_group >= 0)
-    pairs = {}
+    pairs, members = {}, defaultdict(list)
+    for row in known.tolist():
+        members[rows.media_group[row]].append(row)
     for group, where in shared(rows.media_group[known].tolist(), rows.split[known]).items():
-        members = known[rows.media_group[known] == group]
-        start, end, split = (column[members] for column in (rows.start_s, rows.end_s, rows.split))
-        overlap = (start[:, None] < end) & (start < end[:, None]) & (split[:, None] != split)
-        if overlap.any():
-            one, two = members[np.argwhere(overlap)[0]]
-            pairs[f"{rows.utterance_id[one]} = {rows.utterance_id[two]}"] = where
+        found = _overlap(rows, members[group])
+        if found:
+            pairs[f"{rows.utterance_id[found[0]]} = {rows.utterance_id[found[1]]}"] = where
     return _check(leak, pairs, f"{len(pairs)} file(s), compared byte by byte")
+
+
+def _overlap(rows: Utterances, members: list[int]) -> tuple[int, int] | None:
+    """Return two rows of different splits whose spans overlap, or None; in the order of their starts."""
+    latest: dict[str, tuple[float, int]] = {}  # by split, the span that ends last so far
+    for row in sorted(members, key=lambda row: (rows.start_s[row], row)):
+        start, end, split = rows.start_s[row], rows.end_s[row], rows.split[row]
+        if not end > start:  # unknown, or nothing
+            continue
+        for other, (other_end, other_row) in latest.items():
+            if other != split and other_end > start:
+                return min(row, other_row), max(row, other_row)
+        latest[split] = max(latest.get(split, (end, row)), (end, row))
+    return None
 
 
 def _check(leak: str, instances: dict, detail: str) -> Check:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError, listed
+from dferc.core.files import regular_file
 from dferc.importing.readers.foreign import describe_npy, refuse_zip
 from dferc.importing.readers.pickles import parse_pickle
 from dferc.store.closed import DAMAGE, ClosedHdf5, MemoryLimit
@@ -175,11 +176,21 @@ def read_parquet(path: Path) -> dict[str, np.ndarray]:
             f"{path} is a Parquet file, which needs pyarrow: `pip install 'dferc[parquet]'`, or save it as .npz."
         ) from None
     try:
-        file = parquet.ParquetFile(path)
-        groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
-        MemoryLimit(path).charge_rows(file.metadata.num_rows, str(path))
-        MemoryLimit(path).charge(sum(group.total_byte_size for group in groups), str(path))
-        table = file.read()
+        file, limit = parquet.ParquetFile(regular_file(path)), MemoryLimit(path)
+        limit.charge_rows(file.metadata.num_rows, str(path))
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        values = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
+        limit.charge(4 * values, str(path))
+        # In batches, as a text or number that is there once may stand in every row.
+        batches, step = [], max(1, min(file.metadata.num_rows, limit.left // limit.bytes))
+        for batch in file.iter_batches(batch_size=step):
+            plain = [
+                column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column
+                for column in batch.columns
+            ]
+            limit.charge(sum(column.nbytes for column in plain), str(path))
+            batches.append(pyarrow.RecordBatch.from_arrays(plain, names=batch.schema.names))
+        table = pyarrow.Table.from_batches(batches, schema=None if batches else file.schema_arrow)
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path} is not readable Parquet (truncated?): {error}. Make it anew.") from None
     if len(set(table.column_names)) < table.num_columns:
@@ -188,7 +199,9 @@ def read_parquet(path: Path) -> dict[str, np.ndarray]:
     for name in table.column_names:
         column = table[name].combine_chunks()
         if not (pyarrow.types.is_list(column.type) or pyarrow.types.is_fixed_size_list(column.type)):
-            columns[name] = np.array(column.to_pylist())
+            values = column.to_pylist()
+            is_text = any(isinstance(value, (str, bytes)) for value in values)
+            columns[name] = np.array(values, dtype=object if is_text else None)  # `U` would be as wide as the longest
             continue
         lengths = set(column.value_lengths().to_pylist())
         if len(lengths) != 1 or None in lengths:
