@@ -83,7 +83,7 @@ def perturb_table(columns: dict[str, np.ndarray], random: np.random.Generator) -
             lambda: {f"my_{key}" if key == name else key: column for key, column in columns.items()},
             lambda: columns | {name: columns[name].astype(object)},
             lambda: columns | {matrix: columns[matrix].astype(random.choice([">f4", "f2", "f8", ">f8"]))},
-            lambda: columns | {matrix: np.nan_to_num(columns[matrix]).astype("i4")},
+            lambda: columns | {matrix: np.nan_to_num(columns[matrix], neginf=0).astype("i4")},
             lambda: columns | {matrix: np.asfortranarray(columns[matrix])},
             lambda: columns | {matrix: columns[matrix].T},
             lambda: columns | {matrix: columns[matrix][:, :, None]},
