@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from dferc.core.errors import InputError, listed
-from dferc.importing.corpora import IEMOCAP, MELD, MELD_NAMES, is_iemocap_dialogue
+from dferc.importing.corpora import IEMOCAP, MELD, MELD_NAMES, is_iemocap_dialogue, natural
 from dferc.importing.source import About, Source, clean_text, kind, rows_of, text_of, to_matrices, vector_of
 from dferc.store.closed import ClosedHdf5
 from dferc.store.rows import UNLABELLED, Note
@@ -241,6 +241,8 @@ def read_meld_data(content: Sequence, about: About) -> Source:
         rows[name][numbers[1]] = (MELD.classes.index(label), str(clean_text(row.get("text", "")) or ""))
         splits[name] = split
     ordered = {name: sorted(utterances.items()) for name, utterances in rows.items()}
+    order = list(MELD_NAMES)
+    splits = dict(sorted(splits.items(), key=lambda item: (order.index(item[1]), natural(item[0]))))
     return Source(
         about=replace(about, layout="MELD's own data_emotion.p: labels, splits, transcripts"),
         corpus=MELD.name,

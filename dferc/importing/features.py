@@ -1,12 +1,13 @@
 """A file's features, put at their utterances; features that match no utterance are listed and absent, never shifted."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from dferc.core import VERSION
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, listed
 from dferc.core.problems import Problem
 from dferc.importing.source import Source
 from dferc.store.rows import Features, Utterances
@@ -24,7 +25,8 @@ def place_features(
     if key in source.vectors:
         present = _place_by_id(values, source.vectors[key], base, source.path, modality, utterances, problems)
     else:
-        present = _place_by_dialogue(values, source.features[key], base, source.path, modality, problems)
+        ordered = _ordered_by_id(source.features[key], base, source, modality, utterances, problems)
+        present = _place_by_dialogue(values, ordered, base, source.path, modality, problems)
         _compare_labels(base, source, modality, problems)
     # Rows that are not finite are absent, and those of zeros alone, which is how the field writes "no face".
     finite = np.isfinite(values).all(axis=1)
@@ -47,6 +49,36 @@ def place_features(
     )
 
 
+def _ordered_by_id(
+    given: Mapping, base: Source, source: Source, modality: str, utterances: Utterances, problems: list[Problem]
+) -> dict:
+    """Return the features of each dialogue in the order of `utterances`, where both files know the utterances' ids.
+
+    Where the ids differ, features go by their place, which is listed; not so in a corpus that `prepare` has read, whose
+    ids are certain: there the dialogue's features are absent.
+    """
+    if source is base:
+        return dict(given)
+    ids, positions, row, ordered = utterances.utterance_id.tolist(), utterances.position.tolist(), 0, dict(given)
+    for dialogue in base.splits:
+        count, theirs = len(base.labels[dialogue]), source.utterances.get(dialogue)
+        start, row = row, row + count
+        if theirs is None or dialogue not in given or len(theirs) != count or len(given[dialogue]) != count:
+            continue  # without ids, or with another number of utterances, which is listed when it is placed
+        ours = positions[start:row] if all(isinstance(name, int) for name in theirs) else ids[start:row]
+        place = {name: number for number, name in enumerate(theirs)}
+        if set(place) == set(ours):
+            ordered[dialogue] = given[dialogue][[place[name] for name in ours]]
+            continue
+        first = next(name for name in ours if name not in place)
+        problem = f"other utterance ids than {base.path.name}: {first} is not there"
+        consequence = f"{modality} absent in this dialogue" if base.rows else f"{modality} joined by place"
+        problems.append(Problem(dialogue, str(source.path), problem, consequence))
+        if base.rows:
+            del ordered[dialogue]
+    return ordered
+
+
 def _place_by_dialogue(
     values: np.ndarray, given: Mapping, base: Source, path: Path, modality: str, problems: list[Problem]
 ) -> np.ndarray:
@@ -63,7 +95,7 @@ def _place_by_dialogue(
             values[row : row + count], present[row : row + count] = matrix, True
         row += count
     if not present.any():
-        theirs, ours = (f"{next(iter(names))} and {len(names) - 1} more" for names in (base.labels, given))
+        theirs, ours = (listed(names, 1) or "no dialogue of the same ids" for names in (base.labels, given))
         raise InputError(
             f"{path}: its {modality} fits no dialogue of {base.path} ({theirs} there, {ours} here): files of different "
             "corpora, or of another selection of utterances."
@@ -112,10 +144,11 @@ def _place_by_id(
         )
     for row in np.flatnonzero(present):
         values[row] = given[utterances.utterance_id[row]]
-    for dialogue in dict.fromkeys(utterances.dialogue_id[~present]):
-        in_dialogue = utterances.dialogue_id == dialogue
-        names = utterances.utterance_id[in_dialogue & ~present]
-        problem = f"utterances not there: {len(names)} of {in_dialogue.sum()}, first {names[0]}"
+    counts, missing = Counter(utterances.dialogue_id), defaultdict(list)
+    for row in np.flatnonzero(~present):
+        missing[utterances.dialogue_id[row]].append(utterances.utterance_id[row])
+    for dialogue, names in missing.items():
+        problem = f"utterances not there: {len(names)} of {counts[dialogue]}, first {names[0]}"
         problems.append(Problem(dialogue, str(path), problem, f"{modality} absent there"))
     beyond = sorted(set(given) - set(utterances.utterance_id))
     if beyond:

@@ -17,7 +17,7 @@ from dferc.importing.layouts import recognise
 from dferc.importing.readers import foreign, tables
 from dferc.importing.readers.parquet import read_parquet
 from dferc.importing.readers.pickles import read_pickle
-from dferc.importing.source import About, Source, about_file
+from dferc.importing.source import About, Source, about_file, clean_text
 from dferc.store.closed import open_hdf5
 
 START_BYTES = 4096
@@ -74,4 +74,15 @@ def _from_table(
     known = {name for names in (*NAMES.values(), *MODALITY_NAMES.values()) for name in names}
     if not known & {name.lower() for name in table} and (vectors := vectors_by_id(table, about)):
         return read_vectors(vectors, replace(about, layout=f"{kind}, a vector by utterance id"))
+    table = {name: _decoded(column) for name, column in table.items()}
     return read_columns(table, replace(about, layout=f"{kind} table, one row per utterance"), corpus, classes)
+
+
+def _decoded(column: np.ndarray) -> np.ndarray:
+    """Return a column of byte strings as text: an id must not become `b'…'`."""
+    if column.ndim != 1 or column.dtype.kind not in "SO":
+        return column
+    values = [clean_text(value) if isinstance(value, bytes) else value for value in column.tolist()]
+    decoded = np.empty(len(values), dtype=object)
+    decoded[:] = values
+    return decoded

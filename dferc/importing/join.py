@@ -48,6 +48,12 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
         Problem(where, str(source.path), *what) for source in (base, *others) for where, *what in source.problems
     ]
     utterances = base.rows or name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
+    try:
+        utterances = base.rows or name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
+    except InputError as error:  # rows that contradict each other know no file
+        raise (
+            error if str(base.path) in str(error) else InputError(f"{base.path}: {error}. Correct it there.")
+        ) from None
     taken = _choose(sources, chosen)
     if not taken:
         raise InputError(f"{paths}: no features of text, sound or pictures.")

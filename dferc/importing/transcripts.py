@@ -10,7 +10,7 @@ from dferc.core.tables import swallowed_rows
 from dferc.importing.corpora import CORPORA, IEMOCAP, MELD, MELD_SPLITS
 from dferc.importing.readers.tables import read_npz
 from dferc.importing.source import About, Source, about_file, clean_text
-from dferc.store.hdf5 import IMPORT_PROBLEMS, read_utterances
+from dferc.store.hdf5 import read_utterances
 
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 
@@ -88,9 +88,9 @@ def read_ids(path: Path) -> Source:
 
 
 def read_prepared(folder: Path) -> Source | None:
-    """Read the utterances, labels and splits that `prepare` left in features/<corpus>/; None where it did not."""
+    """Read the utterances, labels and splits that `prepare` or an import left in features/<corpus>/; None: no list."""
     path = folder / "utterances.h5"
-    if not path.exists() or (folder / IMPORT_PROBLEMS).exists():  # of an earlier import
+    if not path.exists():
         return None
     rows = read_utterances(path)
     columns: dict[str, dict[str, list]] = {name: {} for name in ("labels", "utterances", "speakers", "texts")}
@@ -100,6 +100,6 @@ def read_prepared(folder: Path) -> Source | None:
         splits[dialogue] = split
         for column, value in zip(columns.values(), row):
             column.setdefault(dialogue, []).append(value)
-    about = About(path=path, bytes=0, sha256="", git_blob="", layout="utterances of `prepare`")
+    about = About(path=path, bytes=0, sha256="", git_blob="", layout="utterances of the features folder")
     name = rows.corpus if rows.corpus in CORPORA else ""
     return Source(about=about, corpus=name, classes=rows.classes, splits=splits, rows=rows, **columns)

@@ -49,6 +49,8 @@ class Scratch(contextlib.AbstractContextManager):
         rows = self._execute("SELECT content FROM records WHERE key = ?", (key,))
         try:
             with np.load(io.BytesIO(rows[0][0]), allow_pickle=False) as members:
+                if any(info.compress_type != zipfile.ZIP_STORED for info in members.zip.infolist()):
+                    return None  # not written by `put`; what is stored cannot fill more than it has
                 arrays = {name.removeprefix("array_"): members[name] for name in members if name != "problem"}
                 return Record(arrays, str(members["problem"]))
         except (IndexError, zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError):
@@ -114,7 +116,9 @@ class Scratch(contextlib.AbstractContextManager):
             return action()
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise InputError(f"{self.path}: the scratch cache failed ({error}). Is the disk full?") from error
+                full = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+                remedy = "Is the disk full?" if full else "May you write there, and does nothing else use it?"
+                raise InputError(f"{self.path}: the scratch cache failed ({error}). {remedy}") from error
             self._database.close()
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
             self.path.replace(aside)

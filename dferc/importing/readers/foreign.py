@@ -52,6 +52,7 @@ BY_START: tuple[tuple[bytes, str, str], ...] = (
 TEXTS: tuple[tuple[str, str, str], ...] = (
     (r"(?i)\s*(<!doctype|<html|<\?xml)", "a web page or XML, such as a server sends in place of a file", _NOT_THE_FILE),
     (r"(?i)(\s*%.*\n|\s*\n)*\s*@relation\b", "an ARFF file (Weka, openSMILE)", "`scipy.io.arff.loadarff` reads it"),
+    (r"\s*[\[{]\s*[\[{\"'\d\]}-]", "JSON", "`json.load` reads it"),
     (r"\S+ +\[[\s\d.eE+-]", "a Kaldi archive in text form", "`kaldiio.load_ark` reads it"),
     (r"\S+ \S+\.(ark|scp):\d+", "a list of places in Kaldi archives (.scp)", "`kaldiio.load_scp` reads it"),
     (r"(?s).{0,2000}(\bgaze_0_x\b|\bpose_Tx\b|\bAU\d\d_[rc]\b)", "a CSV of OpenFace, one row per frame",
@@ -59,7 +60,6 @@ TEXTS: tuple[tuple[str, str, str], ...] = (
     (r"(?s).{0,2000}\bVUV\b.{0,200}\bNAQ\b", "a table of COVAREP, one row per frame",
      "Average the frames of each utterance"),
     (r"(?i)['\"]?name['\"]?;", "a CSV of openSMILE", "`pandas.read_csv(…, sep=';')` reads it"),
-    (r"\s*[\[{]\s*[\[{\"'\d\]}-]", "JSON", "`json.load` reads it"),
 )  # fmt: skip
 """Pattern at the start of a text, what it is, and the way to convert it."""
 

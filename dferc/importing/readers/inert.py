@@ -119,6 +119,8 @@ def describe_pickle(file: BinaryIO) -> str:
 
 
 def _describe(value: object, top: bool = False) -> str:
+    if isinstance(value, type):
+        return getattr(value, "origin", "a class")
     if isinstance(value, InertObject):
         shape = _shape(value)
         items = value.items or (value.state if isinstance(value.state, dict) else {})

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ SAFETENSORS_DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U3
 """Those that numpy has."""
 
 _A_TABLE = "Expected a table with one row per utterance (see `dferc import --help`)."
-_DAMAGED = (*DAMAGE, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (*DAMAGE, struct.error, tokenize.TokenError, SyntaxError, zipfile.BadZipFile, zlib.error)  # numpy's too
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

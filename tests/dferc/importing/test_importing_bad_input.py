@@ -1,5 +1,7 @@
 """`dferc import` of what is wrong: every message says which file, where, what was found and what was expected."""
 
+import errno
+import os
 import pickle
 import subprocess
 import sys
@@ -246,6 +248,44 @@ def test_features_that_are_there_are_not_overwritten(tmp_path):
     assert result.exit_code == 1 and "`--replace`" in result.stderr
     assert run_import(tmp_path, file, "--replace").exit_code == 0
     assert (tmp_path / "features/meld/text.h5").read_bytes() == before  # the same input gives the same bytes
+
+
+@pytest.mark.parametrize("code, remedy", [(errno.ENOSPC, "Is the disk full?"), (errno.EROFS, "may you write there?")])
+@pytest.mark.parametrize("moment", [1, 2, 4, 5])
+def test_failing_write_at_any_file_changes_nothing_as_it_says(tmp_path, monkeypatch, moment, code, remedy):
+    file = meld(tmp_path)
+    assert run_import(tmp_path, file).exit_code == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("features/**/*") if path.is_file()}
+    calls, real = [], os.replace
+
+    def replace(source, target):
+        calls.append(target)
+        if len(calls) == moment:
+            raise OSError(code, os.strerror(code))
+        real(source, target)
+
+    monkeypatch.setattr("dferc.core.files.os.replace", replace)
+    meld(tmp_path, lambda parts: parts[3][0].__setitem__(0, np.ones(6, "f4")))
+    result = run_import(tmp_path, file, "--replace")
+
+    assert result.exit_code == 1 and "nothing was changed" in result.stderr and remedy in result.stderr
+    assert ("disk full" in result.stderr) == (code == errno.ENOSPC)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("features/**/*") if path.is_file()} == before
+
+
+def test_import_after_prepare_needs_no_replace(tmp_path):
+    assert run_import(tmp_path, meld(tmp_path)).exit_code == 0
+    for name in ("text.h5", "audio.h5", "visual.h5", "problems.csv"):
+        (tmp_path / "features/meld" / name).unlink()
+    assert run_import(tmp_path, meld(tmp_path)).exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["", "--audio=", "--ids="])
+def test_a_pipe_or_a_device_is_refused_at_once(tmp_path, option):
+    os.mkfifo(tmp_path / "pipe")
+    for path, found in ((tmp_path / "pipe", "a named pipe"), (Path("/dev/zero"), "a device")):
+        arguments = [meld(tmp_path), f"{option}{path}"]
+        assert f"{path} is {found}; expected a regular file" in refused(tmp_path, *arguments)
 
 
 def test_no_file_is_a_usage_error(tmp_path):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dferc.core.errors import InputError
-from tests.helpers.own_files import cues, kinds, problems_of, read_subtitles, spoken, write
 from tests.helpers.clips import tone, write_clip
+from tests.helpers.own_files import cues, kinds, problems_of, read_subtitles, spoken, write
 from tests.helpers.own_files import expect_refusal as refuse
 
 SRT = """1
