@@ -133,6 +133,19 @@ def test_every_page_is_in_the_site():
     assert sorted(listed) == sorted([*map(str, PAGES), "LOG.md"])
 
 
+def test_every_kind_of_input_is_held_by_a_test_that_its_row_names():
+    rows = [line for line in read(Path("docs/accepted.md")).splitlines() if line.startswith("| ")]
+    unheld = []
+    for row in (row for row in rows if not re.match(r"\| (kind |-)", row)):
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row.rstrip("| ").rpartition("|")[2])
+        if not named:
+            unheld.append(f"{row}: names no test")
+        for file, test in named:
+            if not (REPOSITORY / file).exists() or f"def {test}(" not in read(Path(file)):
+                unheld.append(f"{row}: no {file}::{test}")
+    assert rows and not unheld, "\n".join(unheld)
+
+
 def test_every_file_and_name_in_code_font_exists():
     """`dferc/model/ddm.py`, and of `dferc/model/ddm.py` (`Disentanglement`) the class as well."""
     missing = []

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError
+from dferc.core.files import regular_file
 from pipeline.faces.densenet import CLASSES, scale_face
 
 PIXELS_FILE, VOTES_FILE = "fer2013.csv", "fer2013new.csv"
@@ -151,7 +152,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
         raise InputError(f"{path} is missing. {_WHERE_FROM}")
     reader = None
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open(regular_file(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             missing = [column for column in columns if column not in (reader.fieldnames or ())]
             if missing:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dferc.core.errors import InputError
+from dferc.core.files import regular_file
 
 
 class Region(NamedTuple):
@@ -63,7 +64,7 @@ def read_utterances_csv(path: str | Path) -> list[Utterance]:
         raise InputError(f"{path} is missing. Make it with `python -m pipeline.prepare --corpus {path.parent.name}`.")
     expected = [field.name for field in fields(Utterance)]
     rows = []
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(regular_file(path), encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
             if reader.fieldnames != expected:

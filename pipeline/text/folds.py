@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError
+from dferc.core.files import regular_file
 from pipeline.rows.utterances import Utterance
 
 TABLE = "folds.csv"
@@ -56,7 +57,7 @@ def read_folds(encoder: Path) -> dict[str, int]:
     if not path.exists():
         return {}
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(regular_file(path), encoding="utf-8", newline="") as file:
             return {row["dialogue_id"]: int(row["fold"]) for row in csv.DictReader(file)}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
