@@ -176,8 +176,10 @@ def _open(path: str | Path, kind: str, command: str) -> Iterator[ClosedHdf5]:
     again = f"Make it again with {maker}."
     if not path.exists():
         raise InputError(f"{path} is missing. Make it with {maker}, or copy it here.")
+    fault = "is not a readable HDF5 file (truncated?)"
     try:
         with open_hdf5(path) as opened:
+            fault = "is damaged or of another layout"
             schema, stored = (
                 opened.attribute(name) if name in opened.file.attrs else None for name in ("schema", "kind")
             )
@@ -190,9 +192,6 @@ def _open(path: str | Path, kind: str, command: str) -> Iterator[ClosedHdf5]:
     except InputError as error:
         raise error if str(path) in str(error) else InputError(f"{path}: {error}") from None
     except DAMAGE as error:
-        fault = "is damaged or of another layout"
-        if not h5py.is_hdf5(path):
-            fault = "is not a readable HDF5 file (truncated?)"
         raise InputError(f"{path} {fault}: {error!s:.300}. {again}") from error
 
 

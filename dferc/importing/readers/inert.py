@@ -79,7 +79,7 @@ class InertUnpickler(pickle._Unpickler):
         """Return a new inert class, or `dict` for an ordered dictionary."""
         if (module, name) == ("collections", "OrderedDict"):
             return dict
-        return type("Inert", (InertObject,), {"origin": f"{module}.{name}"})
+        return type("Inert", (InertObject,), {"origin": f"{module:.60}.{name:.60}"})
 
     def persistent_load(self, pid: object) -> InertObject:
         """Return a stand-in for an object outside the pickle, such as a tensor's storage."""
