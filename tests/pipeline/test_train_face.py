@@ -182,7 +182,7 @@ def test_a_ready_checkpoint_that_is_none_is_refused(tmp_path):
         copy_checkpoint(Path("nowhere.safetensors"), tmp_path / "out")
     leave_untrained(tmp_path / "none", "none", "a test")
     (tmp_path / "none/face.safetensors").write_bytes(b"")
-    with pytest.raises(InputError, match="schema is None, expected 1"):
+    with pytest.raises(InputError, match="schema is missing"):
         copy_checkpoint(tmp_path / "none", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
