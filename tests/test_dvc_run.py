@@ -290,5 +290,6 @@ def test_demo_media_are_made_only_where_the_demo_is_asked_for(tmp_path, corpus, 
     edit(project / "params.yaml", lambda params: params.update(corpora=[corpus]))
     for folder in ("data/raw", "data/faces"):
         (project / folder / corpus).mkdir(parents=True)
+    (project / "data" / corpus / "files/prepare").mkdir(parents=True)  # of link_files, which is left out below
     edit(project / "dvc.yaml", lambda plan: plan.update(stages={"prepare": plan["stages"]["prepare"]}, plots=[]))
     assert ran(dvc(project, "repro", "--dry")) == [*made, f"prepare@{corpus}"]
