@@ -11,7 +11,7 @@ from dferc.store.hdf5 import write_features, write_utterances
 from dferc.store.rows import Note
 from tests.helpers.common import REPOSITORY, WIDTHS, make_features, make_utterances
 
-CLASSES = ("[/]", "[red]\r|joy\n", "\x1b[31manger\x9b")
+CLASSES = ("[/]", "[red]|joy", "[bold]anger")  # control characters are refused in names of classes
 SMALL = ("hidden=8", "align=8", "epochs=1", "batch_dialogues=3", "warmup_steps=2", "class_weights=balanced")
 TRAIN = [f"--set=train.{setting}" for setting in SMALL]
 
