@@ -2,15 +2,15 @@
 
 PyTorch's OpenMP threads spin at barriers, by default for some milliseconds. Beside other work on the same cores that
 can make a step many times slower: a small convolution net took 12.5 s a step with two threads on two busy cores, and
-0.6 s without spinning. Alone, never to spin costs 16 %, and to spin a sixth of the default 3 % at most. So it depends
-on what runs on this machine as a process starts.
+0.6 s without spinning. Alone, never to spin costs 16 %, and to spin for a thirtieth of the default 4 %. So it depends
+on what runs on this machine as a process starts, and is short in any case, since other work may come later.
 """
 
 import os
 from pathlib import Path
 
-SPINS = 50_000
-"""A sixth of libgomp's own default, which is 300,000."""
+SPINS = 10_000
+"""libgomp's own default is 300,000."""
 
 
 def all_cores_are_busy() -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from dferc.core.yaml import read_yaml
 
 from dferc.cli.main import main as dferc
+from dferc.settings.yaml import read_yaml
 from pipeline import extract_audio, extract_text, extract_visual, finetune_text, prepare, train_face
 from tests.helpers.common import REPOSITORY
 from tests.helpers.meld_files import csv_text
