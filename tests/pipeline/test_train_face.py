@@ -227,12 +227,14 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch
 
 def test_training_computes_with_the_threads_of_its_settings(tmp_path, monkeypatch):
     write_ferplus(tmp_path, {"Training": 6, "PublicTest": 3, "PrivateTest": 3})
-    seen, forward, before = [], FaceNet.forward, torch.get_num_threads()
+    seen, before = [], torch.get_num_threads()
 
-    def counting(self, faces):
+    def stop(self, faces):
+        """No step with three threads: on two cores beside other work oneDNN's own barriers make it take minutes."""
         seen.append(torch.get_num_threads())
-        return forward(self, faces)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(FaceNet, "forward", counting)
-    train(read_ferplus(tmp_path, 16), settings(epochs=1, threads=3), tmp_path / "out", CPU)
-    assert set(seen) == {3} and torch.get_num_threads() == before
+    monkeypatch.setattr(FaceNet, "forward", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(read_ferplus(tmp_path, 16), settings(epochs=1, threads=3), tmp_path / "out", CPU)
+    assert seen == [3] and torch.get_num_threads() == before
