@@ -145,7 +145,8 @@ def refusal(path: Path, what: str, remedy: str) -> InputError:
 
 
 def _torch(path: Path, words: str) -> InputError:
-    remedy = "Save its tensors: `numpy.savez('x.npz', **{key: tensor.numpy() for …})` of `torch.load(…, weights_only=True)`"
+    load = "torch.load(…, weights_only=True)"
+    remedy = f"Save its tensors: `numpy.savez('x.npz', **{{key: tensor.numpy() for …}})` of `{load}`"
     return refusal(path, f"a PyTorch file (torch.save){f' with {words}' if words else ''}", remedy)
 
 
