@@ -68,7 +68,7 @@ def main(params: str, out: Path | None) -> None:
         raise InputError(f"{len(faults)} thing(s) that the run needs are missing:\n  - " + "\n  - ".join(faults))
     for corpus, block in blocks.items():
         print_times(corpus, block, settings, root)
-    console.print(f"{params}: adapters, feature sets and face finders of {', '.join(blocks)} are there.", markup=False)
+    console.print(f"{params}: adapters, feature sets and face finders of {', '.join(blocks)} are there.")
     if out:
         write_atomically(out, lambda temporary: temporary.write_text("checked\n", encoding="utf-8"))
 

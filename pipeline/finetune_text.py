@@ -66,7 +66,7 @@ def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, d
             write_folds(part, fold_of)
 
     make_or_reuse(out, key, scratch, make)
-    console.print(str(out), markup=False)
+    console.print(str(out))
 
 
 if __name__ == "__main__":

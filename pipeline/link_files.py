@@ -37,7 +37,7 @@ def main(corpus: str, params: Path, raw: Path | None, out: Path | None) -> None:
     for stage, files in files_of(settings, raw or Path("data/raw", corpus)).items():
         link(files, (out or Path("data", corpus, "files")) / stage)
         for file in files:
-            console.print(f"{stage} depends on {file}", markup=False)
+            console.print(f"{stage} depends on {file}")
 
 
 def files_of(settings: StageSettings, raw: Path) -> dict[str, list[Path]]:

@@ -72,7 +72,7 @@ def main(corpus: str, params: Path, faces: Path | None, out: Path | None, device
             training.train(read_ferplus(faces, settings.image_size), settings, part, where, state)
 
         make_or_reuse(out, key, scratch, make)
-        console.print(str(out / WEIGHTS), markup=False)
+        console.print(str(out / WEIGHTS))
 
 
 def leave_untrained(out: Path, source: str, reason: str) -> None:

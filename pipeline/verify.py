@@ -94,7 +94,7 @@ def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extra
     differing = sorted(differences(identity, extractor.identity), key=lambda difference: difference[0])
     for name, in_file, current in differing:
         line = f"note: not made as it would be here: {name}: {in_file!r} in the file, {current!r} here"
-        console.print(line, style="yellow", markup=False)
+        console.print(line, style="yellow")
     if stored.width != extractor.width:
         raise InputError(f"{path} has {stored.width} features per utterance; here there would be {extractor.width}.")
     if stored.quality.keys() != set(extractor.quality):
@@ -120,7 +120,7 @@ def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extra
         )
     largest = max(compared, key=lambda one: one.largest, default=None)
     worst = f"; largest deviation: {largest}" if largest is not None and largest.largest else ", and equal to the bit"
-    console.print(f"{summary}; all within {TOLERANCE:g} standard deviations{worst}", markup=False)
+    console.print(f"{summary}; all within {TOLERANCE:g} standard deviations{worst}")
 
 
 _path = click.Path(path_type=Path)

@@ -97,7 +97,7 @@ def _report(folder: Path, imported) -> None:
 
     for use, source in imported.sources.items():
         known = f"; known as {source.about.known_as}" if source.about.known_as else ""
-        console.print(f"{use}: {source.path}: {source.about.layout}{known}", markup=False)
+        console.print(f"{use}: {source.path}: {source.about.layout}{known}")
     rows = imported.corpus.utterances
     present = {
         f"{name} present (width {features.width})": features.present
@@ -106,6 +106,6 @@ def _report(folder: Path, imported) -> None:
     read = sum(map(len, imported.sources["labels"].labels.values()))
     show_summary(rows, imported.problems, rows_read=read, signals=present)
     if imported.problems:
-        console.print(f"{len(imported.problems)} problem(s) in all: {folder / IMPORT_PROBLEMS}", markup=False)
-    console.print(f"protocol card {card_hash(rows)}: {rows.protocol} (`dferc inspect {folder}` shows it)", markup=False)
-    console.print(f"done: dferc train --corpus {rows.corpus} --features {folder.parent}", markup=False)
+        console.print(f"{len(imported.problems)} problem(s) in all: {folder / IMPORT_PROBLEMS}")
+    console.print(f"protocol card {card_hash(rows)}: {rows.protocol} (`dferc inspect {folder}` shows it)")
+    console.print(f"done: dferc train --corpus {rows.corpus} --features {folder.parent}")

@@ -38,7 +38,7 @@ def scores(corpora, params, runs, reports) -> None:
             print_note(note)
         page = reports / corpus / "index.html"
         made = f"report: {page}" if page.exists() else f"no report yet: `dferc report --corpus {corpus}`"
-        console.print(made, markup=False)
+        console.print(made)
 
 
 @click.command()
@@ -53,7 +53,7 @@ def table(corpus, runs, split, against, out) -> None:
 
     ablation = collect(runs / corpus, split, against)
     show_ablation(ablation)
-    console.print(f"written: {', '.join(map(str, write_tables(out / corpus, ablation)))}", markup=False)
+    console.print(f"written: {', '.join(map(str, write_tables(out / corpus, ablation)))}")
 
 
 @click.command()
@@ -93,11 +93,11 @@ def analyse(corpus, runs, features, split, device, run, figures, out) -> None:
         verify_matplotlib()
     analyses = analyse_runs(runs / corpus, features / corpus, split, run, choose_device(device, "float32").device)
     for note in analyses["notes"]:
-        console.print(f"note: {note}", markup=False)
-    console.print(f"written: {write_analyses(out / corpus, analyses)}", markup=False)
+        console.print(f"note: {note}")
+    console.print(f"written: {write_analyses(out / corpus, analyses)}")
     if figures:
         written = write_figures(out / corpus / "figures", analyses)
-        console.print(f"written: {len(written)} figures in {out / corpus / 'figures'}", markup=False)
+        console.print(f"written: {len(written)} figures in {out / corpus / 'figures'}")
 
 
 @click.command()
@@ -111,4 +111,4 @@ def report(corpus, features, runs, split, against, out) -> None:
 
     path = out / corpus / "index.html"
     write_page(path, features / corpus, runs / corpus, split=split, against=against)
-    console.print(f"written: {path}, {path.stat().st_size / 1e6:.1f} MB: open it in any browser", markup=False)
+    console.print(f"written: {path}, {path.stat().st_size / 1e6:.1f} MB: open it in any browser")

@@ -63,4 +63,4 @@ def predict(run, features, out, seeds, device) -> None:
         scores = f"weighted F1 {table.scores.weighted_f1:.4f}, accuracy {table.scores.accuracy:.4f}"
         console.print(f"on its {table.scores.actual_C.sum()} labelled utterances: {scores}")
         console.print(f"protocol card {table.card}; the model was trained on {table.trained_on}")
-    console.print(f"predicted: {out}, {len(table)} utterances, mean of {table.models} model(s)", markup=False)
+    console.print(f"predicted: {out}, {len(table)} utterances, mean of {table.models} model(s)")

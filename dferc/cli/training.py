@@ -1,6 +1,5 @@
 """Commands that train: `train`, `ablate`, `baselines`. Heavy imports are inside, so that --help answers at once."""
 
-import functools
 from pathlib import Path
 
 import click
@@ -9,8 +8,6 @@ from dferc.cli.options import CORPUS, DEVICE, FEATURES, FRESH, OUT, PARAMS, SCOR
 from dferc.cli.scoring import score_and_show
 from dferc.core.console import console, readable_errors
 from dferc.engine.options import engine_options
-
-print_message = functools.partial(console.print, markup=False)
 
 
 def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: Path) -> tuple:
@@ -33,7 +30,7 @@ def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: 
         unfit = sorted(set(weights) - {*classes, "other"}) if isinstance(weights, dict) else []
         whose = "the section `train` there" if params.exists() else "the paper's values"
         balanced = f", with balanced class weights, since it has no class {', '.join(unfit)}" if unfit else ""
-        print_message(f"note: {corpus} has no block in {params}: it trains with {whose}{balanced}.")
+        console.print(f"note: {corpus} has no block in {params}: it trains with {whose}{balanced}.")
         return section | ({"class_weights": "balanced"} if unfit else {})
 
     settings = load_params(params, overrides, corpus, default=default)
@@ -70,14 +67,14 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     verify_writable(folder / "train")
     show_task(task, seeds)
     with EpochTable(block.epochs, len(seeds)) as table:
-        callbacks = {"report": table.add, "notify": print_message, "track": table.track}
+        callbacks = {"report": table.add, "notify": console.print, "track": table.track}
         train_seeds(task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, **callbacks)
     checkpoints, left_out = finish_run(folder / "train", task.describe())
-    remove_abandoned(scratch, print_message)
+    remove_abandoned(scratch, console.print)
     for sentence in left_out:
-        print_message(f"note: {sentence}")
+        console.print(f"note: {sentence}")
     others = f", beside {len(checkpoints) - len(seeds)} trained earlier" if len(checkpoints) > len(seeds) else ""
-    print_message(f"trained: {folder / 'train'}, {len(seeds)} seed(s){others}")
+    console.print(f"trained: {folder / 'train'}, {len(seeds)} seed(s){others}")
     if evaluate:
         score_and_show(task.corpus, folder, checkpoints, task.device.device)
 

@@ -62,12 +62,12 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
                     evaluations = evaluate(corpus, folders, device.device)
                     metrics[run.variant] = write_evaluation(sweep.folder / run.variant, corpus, evaluations)
                     zeros += [f"{run.variant}, {sentence}" for sentence in zero_f1(evaluations)]
-    remove_abandoned(sweep.scratch, lambda message: console.print(message, markup=False))
+    remove_abandoned(sweep.scratch, lambda message: console.print(message))
     if metrics:
         show_scores({variant: metrics[variant] for variant in wanted if variant in metrics})
         warn_of_simulation(simulations(describe_run(corpus, sweep.variants[0], sweep.settings)))
         more = f"differences, intervals and tests: dferc table --corpus {sweep.corpus}"
-        console.print(f"in {sweep.folder}; {more}", markup=False)
+        console.print(f"in {sweep.folder}; {more}")
     for note in left_out:
         print_note(note)
     for sentence in zeros:

@@ -117,7 +117,7 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
     for emotion in evaluations[0].record["classes"]:
         rows.append([f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits)])
     print_table(["", *splits], rows, f"{folder}: mean of {metrics['seeds']} seed(s)")
-    console.print(f"protocol card {metrics['card']}: {metrics['protocol']}", markup=False)
+    console.print(f"protocol card {metrics['card']}: {metrics['protocol']}")
     warn_of_simulation(simulations(evaluations[0].record))
     for split in SCORED:
         if split not in splits:

@@ -50,7 +50,7 @@ def show_ablation(ablation: Ablation) -> None:
     for table in (main_table(ablation), class_table(ablation)):
         text_tables.show(caption(ablation), table)
     for note in notes(ablation):
-        console.print(note, markup=False)
+        console.print(note)
 
 
 def caption(ablation: Ablation) -> str:
@@ -154,11 +154,11 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
     dialogues, seeds, mcnemar = map(p_cell, comparison.p_values)
     over = f"weighted F1 over dialogues {dialogues}, over seeds {seeds}"
     console.print(f"p of no difference: {over}; accuracy by McNemar {mcnemar}")
-    console.print(f"protocol card {one.card['card']}: {one.card['protocol']}", markup=False)
-    console.print(f"{HOW} Intervals of single scores and classes are not corrected for their number.", markup=False)
+    console.print(f"protocol card {one.card['card']}: {one.card['protocol']}")
+    console.print(f"{HOW} Intervals of single scores and classes are not corrected for their number.")
     warn_of_simulation(simulated({str(run.folder): run for run in (one, two)}))
     for note in (*seed_notes(str(one.folder), one, two, comparison), *class_notes(two)):
-        console.print(as_note(note), markup=False)
+        console.print(as_note(note))
 
 
 def comparison_json(one: FinishedRun, two: FinishedRun, comparison: Comparison) -> dict:

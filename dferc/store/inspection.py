@@ -56,17 +56,17 @@ def show_inspection(inspection: dict) -> None:
         console.print("no features yet: the `extract` stages of `dvc repro` make them, `dferc import` reads others'")
     else:
         for modality in inspection["missing"]:
-            console.print(f"{modality}: there is no {modality}.h5; a model trained here does without it", markup=False)
+            console.print(f"{modality}: there is no {modality}.h5; a model trained here does without it")
     console.print("changes to the corpus:" if inspection["notes"] else "changes to the corpus: none are noted")
     for note in inspection["notes"]:
-        console.print(f"  {note['action']} {note['count']} {note['what']}: {note['why']}", markup=False)
+        console.print(f"  {note['action']} {note['count']} {note['what']}: {note['why']}")
     console.print("leaks looked for:")
     for check in inspection["checks"]:
         colour = {"none": "green", "found": "bold red"}.get(check["verdict"], "yellow")
         console.print(f"  {check['leak']}:", Text(check["verdict"], style=colour), f"({check['detail']})")
         for example in check["examples"]:
-            console.print(f"    {example}", markup=False)
+            console.print(f"    {example}")
     for modality, about in inspection["modalities"].items():
-        console.print(f"{modality} was made by:", markup=False)
+        console.print(f"{modality} was made by:")
         for key, value in about["identity"].items():
-            console.print(f"  {key}: {value}", markup=False)
+            console.print(f"  {key}: {value}")

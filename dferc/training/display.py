@@ -65,7 +65,7 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
 def show_unvarying(corpus: CachedCorpus, modalities: Sequence[str]) -> None:
     """Print which features do not vary in training, so that training ignores them."""
     for sentence in describe_unvarying(corpus, modalities):
-        console.print(sentence, markup=False)
+        console.print(sentence)
 
 
 def show_settings(settings: Train, device: Device) -> None:
@@ -74,7 +74,7 @@ def show_settings(settings: Train, device: Device) -> None:
     differ = {key: value for key, value in settings.model_dump(mode="json").items() if value != defaults[key]}
     values = ", ".join(f"{key} {value}" for key, value in differ.items()) or "none"
     lines = textwrap.indent("\n".join(textwrap.wrap(values, _WIDTH - 2)), "  ")
-    console.print(f"train settings that differ from the defaults (the paper's values):\n{lines}", markup=False)
+    console.print(f"train settings that differ from the defaults (the paper's values):\n{lines}")
     console.print(f"device: {device.device.type}, {str(device.dtype).removeprefix('torch.')}: {device.why}")
 
 
@@ -208,13 +208,13 @@ class SweepTable:
         if self._live is None:
             ending = f"{outcome.epochs} epochs, validation weighted F1 {outcome.score:.4f}"
             ending = "FAILED" if outcome.error else f"{'was finished, ' if outcome.was_finished else ''}{ending}"
-            console.print(f"{run}: {ending} ({self._total()})", markup=False)
+            console.print(f"{run}: {ending} ({self._total()})")
 
     def _print_now_and_then(self) -> None:
         while not self._ended.wait(LINE_EVERY_S):
             at_work = ", ".join(f"{run}: {self._progress(status)}" for run, status in self._under_way().items())
             idle = "starting" if len(self._outcomes) < len(self._runs) else "scoring"
-            console.print(f"{self._total()}; {at_work or idle}", markup=False)
+            console.print(f"{self._total()}; {at_work or idle}")
 
     def _under_way(self) -> dict[SeedRun, Mapping]:
         """Return the status of the runs that have begun and not ended."""

@@ -43,13 +43,13 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
         for folder in scratch.glob("*") if scratch.is_dir() else ():  # unused models, and what killed processes left
             if time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
                 shutil.rmtree(folder, ignore_errors=True)
-                console.print(f"removed {folder}: not used for {KEPT_DAYS} days", markup=False)
+                console.print(f"removed {folder}: not used for {KEPT_DAYS} days")
         waiting = f"{out}: another process is training this model; waiting for it to finish"
-        with claim(states / "state.pt", lambda: console.print(waiting, markup=False)):
+        with claim(states / "state.pt", lambda: console.print(waiting)):
             if not kept.is_dir():
                 _make(kept, states, make)
     else:
-        console.print(f"{out}: the same model was finished earlier; taken from {kept}", markup=False)
+        console.print(f"{out}: the same model was finished earlier; taken from {kept}")
         os.utime(kept)
     whole = out.with_name(f".{out.name}.part")
     shutil.rmtree(whole, ignore_errors=True)

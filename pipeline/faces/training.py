@@ -170,7 +170,7 @@ def train_net(
         )
 
     learner = FaceLearner(faces, validation, settings, device)
-    progress, save = open_progress(state, lambda message: console.print(f"train_face: {message}", markup=False))
+    progress, save = open_progress(state, lambda message: console.print(f"train_face: {message}"))
     # The global generator draws nothing here, but a resumed training restores it: outside, it stays as it is.
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         fit(learner, machinery, progress, epochs=epochs, patience=epochs, save=save, report=report)

@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
                 f"({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})"
             ) from error
     write_atomically(folder / WEIGHTS, lambda temporary: save_file(weights, temporary, metadata={"format": "pt"}))
-    console.print(f"{folder / WEIGHTS}: {len(weights)} tensors of {len(files)} file(s)", markup=False)
+    console.print(f"{folder / WEIGHTS}: {len(weights)} tensors of {len(files)} file(s)")
 
 
 if __name__ == "__main__":

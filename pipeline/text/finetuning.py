@@ -39,7 +39,7 @@ def fine_tune(
         torch.manual_seed(settings.seed)
         encoder = make_encoder(rows, settings)
         size = f"{encoder.model.num_parameters():,} parameters, width {encoder.width}"
-        console.print(f"{settings.encoder}: {size}; {where.device} ({where.why})", markup=False)
+        console.print(f"{settings.encoder}: {size}; {where.device} ({where.why})")
         if settings.epochs == 0:
             console.print("epochs: 0, the encoder stays as published")
             save(out, encoder, [], None)

@@ -171,7 +171,7 @@ def train_tagger(
         order=torch.Generator().manual_seed(settings.seed),
         clip=partial(nn.utils.clip_grad_norm_, max_norm=CLIP_NORM),
     )
-    progress, save = open_progress(state, lambda message: console.print(f"finetune_text: {message}", markup=False))
+    progress, save = open_progress(state, lambda message: console.print(f"finetune_text: {message}"))
     first, began = progress.epoch, time.perf_counter()
 
     def report(row: Mapping[str, float], is_best: bool) -> None:
