@@ -2,7 +2,7 @@
 
 import click
 
-from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, OUT, SEEDS, VARIANT, options
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, OUT, PATH, SEEDS, VARIANT, options
 from dferc.core.console import console, print_json, print_note, readable_errors, warn_of_simulation
 
 
@@ -43,7 +43,7 @@ def score_and_show(corpus, folder, checkpoints, device) -> dict:
 
 
 @click.command()
-@click.option("--run", type=FOLDER, required=True, help="A trained variant, such as runs/meld/full; or one seed of it.")
+@click.option("--run", type=PATH, required=True, help="A trained variant, such as runs/meld/full; a seed; or a bundle.")
 @click.option("--features", type=FOLDER, required=True, help="Of the corpus to predict, such as features/mine.")
 @click.option("--out", type=FILE, required=True, help="Table to write: .csv or .json.")
 @options(SEEDS, DEVICE)

@@ -30,6 +30,7 @@ from dferc.core.records import differences
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import Predictions, predict
 from dferc.evaluation.files import identify, prediction_columns, with_milliseconds
+from dferc.store.bundle import is_bundle, is_hub_id, open_bundle
 from dferc.store.card import card_hash, simulations
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus, Features
@@ -153,20 +154,28 @@ class Predictor(NamedTuple):
         )
 
 
-def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto") -> Predictor:
-    """Load the trained models of a run.
+def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto", revision: str | None = None) -> Predictor:
+    """Load the trained models of a run or of a bundle.
 
     Args:
-        run: runs/<corpus>/<variant>, or the folder of one seed.
+        run: runs/<corpus>/<variant>, or the folder of one seed; or a bundle: folder, .zip or `owner/name` of the hub.
         seeds: which seeds; all that are there if empty.
         device: auto (CUDA where there is one), cpu or cuda.
+        revision: of a bundle of the hub.
     """
     chosen = choose_device(device, "float32").device
-    return Predictor(load_run(find_run(Path(run), seeds), chosen), chosen)
+    return Predictor(load_run(find_run(run, seeds, revision), chosen), chosen)
 
 
-def find_run(run: Path, seeds: Sequence[int] = ()) -> list[Path]:
-    """Return the checkpoint folders of runs/<corpus>/<variant> (all seeds, or these), or `run` itself if it is one."""
+def find_run(run: str | Path, seeds: Sequence[int] = (), revision: str | None = None) -> list[Path]:
+    """Return the checkpoint folders of a run or a bundle (all seeds, or these), or `run` itself if it is one."""
+    if is_bundle(run) or is_hub_id(run):
+        bundle = open_bundle(run, revision)
+        if unknown := sorted(set(seeds) - set(bundle.manifest.seeds)):
+            known = ", ".join(map(str, bundle.manifest.seeds))
+            raise InputError(f"{run} has no seed {', '.join(map(str, unknown))}. Choose among {known}.")
+        return [head for head in bundle.heads if not seeds or head.name in {f"seed-{seed}" for seed in seeds}]
+    run = Path(run)
     if not run.is_dir():
         known = sorted(str(folder.parent) for folder in run.parent.glob("*/train"))
         there = f" Runs beside it: {', '.join(known)}." if known else ""
