@@ -56,7 +56,7 @@ class Calibration(StoredRecord):
 
 
 class BundleScores(StoredRecord):
-    """Scores of a split in bundle.json: means over the seeds, with the 95 % interval of the mean where there are two."""
+    """Scores of a split in bundle.json: means over the seeds, with the 95 % interval of the mean."""
 
     weighted_f1: Score
     macro_f1: Score

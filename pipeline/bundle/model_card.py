@@ -86,7 +86,7 @@ def _scores(manifest: Mapping) -> Iterator[str]:
     if not splits:
         yield "This model was never scored."
         return
-    yield f"Mean over {manifest['scored_seeds']} seed(s), with the 95 % interval of the mean over seeds (t distribution)."
+    yield f"Mean over {manifest['scored_seeds']} seed(s) [95 % interval of that mean, by the t distribution]."
     yield ""
     yield f"| | {' | '.join(splits)} |"
     yield f"| --- |{' --- |' * len(splits)}"
