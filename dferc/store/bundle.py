@@ -255,12 +255,14 @@ def _read_manifest(path: Path) -> BundleManifest:
         raise InputError(f"{path.parent} has no {MANIFEST}: it is no bundle, or not a whole one. {AGAIN}")
     with open(regular_file(path), "rb") as file:
         content = file.read(MOST_BYTES + 1)
-    with contextlib.suppress(ValueError, TypeError, AttributeError):
-        if (schema := parse_json(content).get("schema")) > BUNDLE_SCHEMA:
-            raise InputError(
-                f"{path} has the schema {brief(schema)}; this version of dferc reads {BUNDLE_SCHEMA}. Install a newer "
-                "version of dferc."
-            ) from None
+    schema = None
+    with contextlib.suppress(ValueError, AttributeError):  # reported below
+        schema = parse_json(content).get("schema")
+    if isinstance(schema, int) and schema > BUNDLE_SCHEMA:
+        raise InputError(
+            f"{path} has the schema {brief(schema)}; this version of dferc reads {BUNDLE_SCHEMA}. Install a newer "
+            "version of dferc."
+        )
     return BundleManifest.model_validate(check_record(content, BundleManifest, str(path), AGAIN))
 
 
@@ -276,7 +278,7 @@ def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
             faults.append(f"the settings have no {section}")
     for section, key in _FILE_SETTINGS.items():
         value = manifest.settings.get(section, {key: "none"}).get(key)
-        if value not in manifest.files and not re.fullmatch(r"\w+", str(value)):
+        if not isinstance(value, str) or (value not in manifest.files and not re.fullmatch(r"\w+", value)):
             faults.append(f"{section}.{key} is {brief(value)}, neither a name nor a file of the bundle")
     if faults:
         raise InputError(f"{folder}: {'; '.join(faults)}. {AGAIN}")
