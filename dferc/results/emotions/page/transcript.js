@@ -4,7 +4,8 @@
 const filters = document.getElementById("filters").elements;
 const follow = document.getElementById("follow");
 const box = document.getElementById("box");
-const LABELS = [...CLASSES, UNDECIDED].filter((name) => UTTERANCES.some((_, row) => labelOf(row) === name));
+let spoken = -1; // row of the playhead
+const LABELS = UTTERANCES.some(({ emotion }) => emotion === null) ? [...CLASSES, UNDECIDED] : CLASSES;
 
 const list = utteranceList({
   element: document.getElementById("utterances"),
@@ -68,6 +69,11 @@ function reveal(item) {
 
 function makeCurrent(row, focus) {
   list.select(row, focus);
+  showSpoken(row);
+}
+
+function showSpoken(row) {
+  spoken = row;
   showNow(row);
   if (typeof markBlock === "function") markBlock(row);
 }
@@ -75,7 +81,10 @@ function makeCurrent(row, focus) {
 /** Make a row the current one and go to its time. */
 function goTo(row) {
   makeCurrent(row, false);
-  if (UTTERANCES[row].start_s !== null) seek(UTTERANCES[row].start_s);
+  const { start_s } = UTTERANCES[row];
+  if (start_s === null) return;
+  spoken = rowAt(start_s); // of several that begin together, the chosen one stays the current one
+  seek(start_s);
 }
 
 function step(rows, direction) {
@@ -83,14 +92,13 @@ function step(rows, direction) {
   if (row !== undefined) makeCurrent(row, true);
 }
 
-let spoken = -1;
 watchers.push((time) => {
   const row = rowAt(time);
   if (row < 0 || row === spoken) return;
-  spoken = row;
-  if (!follow.checked && !document.hasFocus()) return;
-  makeCurrent(row, false);
-  if (follow.checked) reveal(list.itemOf(row));
+  showSpoken(row);
+  if (!follow.checked) return;
+  list.select(row, false);
+  reveal(list.itemOf(row));
 });
 
 function matches(row, wanted) {
