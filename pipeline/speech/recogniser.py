@@ -154,7 +154,7 @@ class SpeechRecogniser:
             segments = []
             for segment in found:
                 segments.append(segment)
-                report(piece.start_s + segment.end)
+                report(piece.start_s + float(segment.end))
             repetitive = [segment for segment in segments if segment.compression_ratio > _REPETITIVE]
             if not repetitive:
                 break
@@ -166,7 +166,9 @@ class SpeechRecogniser:
             problems = [(found, "left out: speech recognition invents such text over noise and music")]
         words = [
             SpokenWord(
-                start_s=round(piece.start_s + word.start, 3), end_s=round(piece.start_s + word.end, 3), text=word.word
+                start_s=round(piece.start_s + float(word.start), 3),
+                end_s=round(piece.start_s + float(word.end), 3),
+                text=word.word,
             )
             for segment in segments
             if segment.compression_ratio <= _REPETITIVE

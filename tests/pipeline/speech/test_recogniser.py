@@ -86,18 +86,22 @@ def test_progress_rises_to_the_end(recognised):
     assert shares == sorted(shares) and shares[-1] == 1.0 and any(0 < share < 1 for share in shares)
 
 
-def test_pieces_are_cut_at_silences_and_give_the_same_bytes_each_time(recognise, recognised, monkeypatch):
+def test_pieces_are_cut_at_silences(recognise, recognised, monkeypatch):
     transcript, truth, _, clip = recognised
-    monkeypatch.setattr(recogniser, "PIECE_S", 6.0)
+    monkeypatch.setattr(recogniser, "PIECE_S", 12.0)
     monkeypatch.setattr(sound, "READ_S", 3.0)
     length_s = probe(clip).duration_s
     pieces = list(recogniser._pieces(clip, length_s))
-    assert len(pieces) > 2 and abs(sum(len(piece.samples_T) for piece in pieces) - length_s * 16000) <= 1
+    assert len(pieces) == 2 and abs(sum(len(piece.samples_T) for piece in pieces) - length_s * 16000) <= 1
     assert all(np.abs(piece.samples_T[-160:]).max() < 0.02 for piece in pieces)
     again = recognise(clip)
     assert_boundaries(again.utterances, truth)
     assert_words(again.utterances, truth, errors=0.2)
-    assert recognise(clip) == again
+
+
+def test_the_same_sound_gives_the_same_words_on_any_number_of_threads(tiny, recognised):
+    transcript, _, _, clip = recognised
+    assert SpeechRecogniser(str(tiny), device="cpu", threads=2)(clip) == transcript
 
 
 def test_telephone_sound(recognise, spoken_lines, tmp_path):
