@@ -19,9 +19,8 @@ from urllib.parse import urlsplit
 
 import click
 import torch
-from rich.table import Table
 
-from dferc.core.console import console, readable_errors
+from dferc.core.console import console, print_table, readable_errors
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 from dferc.settings.class_weights import class_weights
@@ -146,13 +145,19 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
 
 def print_times(corpus: str, settings: StageSettings, params: Params, root: Path) -> None:
     """Print the expected time of each stage on the CPUs of this machine; nothing for a corpus without media here."""
-    times = expected_times(settings, params, root / "data/raw" / corpus, _core_flops() / _CORE_FLOPS)
+    flops = _core_flops()
+    times = expected_times(settings, params, root / "data/raw" / corpus, flops / _CORE_FLOPS)
     if not times:
         return
-    table = Table("stage", "about", title=f"{corpus}: expected time on {_cores()} CPU core(s), the first time")
-    for stage, seconds in times.items():
-        table.add_row(stage, _rounded(seconds))
-    console.print(table)
+    rows = [
+        [stage, "under a minute" if s < 60 else f"{datetime.timedelta(minutes=round(s / 60))}"[:-3] + " h"]
+        for stage, s in times.items()
+    ]
+    print_table(["stage", "about"], rows, f"{corpus}: expected time on {_cores()} CPU core(s), the first time")
+    console.print(
+        f"These are estimates, right within a factor of about two: from the lengths of at most {_SAMPLE} files, "
+        f"{flops / 1e9:.0f} GFLOP/s of a core as just measured, and the rates in docs/scale.md."
+    )
     if torch.cuda.is_available():
         console.print("A GPU is here: text, train_face and train take a fraction of this.")
 
@@ -272,10 +277,6 @@ def _core_flops() -> float:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _rounded(seconds: float) -> str:
-    return "under a minute" if seconds < 60 else str(datetime.timedelta(minutes=round(seconds / 60)))[:-3] + " h"
 
 
 if __name__ == "__main__":

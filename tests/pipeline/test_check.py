@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from dferc.core.errors import InputError
-from pipeline.check import check_classes, check_corpora, check_needs, check_repository, expected_times, main
+from pipeline.check import check_classes, check_corpora, check_needs, check_repository, expected_times, main, print_times
 from pipeline.settings import load_settings
 from tests.helpers.clips import tone, write_clip
 from tests.helpers.common import REPOSITORY
@@ -154,6 +154,13 @@ def test_every_slow_stage_has_an_expected_time(project):
     twice = expected_times(mine(source="ferplus"), params, project / "data/raw/mine", speed=2.0)
     assert all(twice[stage] == pytest.approx(seconds / 2) for stage, seconds in times.items())
     assert expected_times(mine(), params, project / "nowhere", speed=1.0) == {}
+
+
+def test_printed_times_are_called_estimates_with_their_grounds(project, capsys):
+    print_times("mine", mine(), load_settings(REPOSITORY / "params.yaml"), project)
+    printed = capsys.readouterr().err
+    assert "prepare" in printed and "under a minute" in printed
+    assert "estimates" in printed and "GFLOP/s" in printed and "docs/scale.md" in printed
 
 
 def test_folder_without_git_is_told_how_to_do_without(tmp_path):
