@@ -8,7 +8,15 @@ import pytest
 from click.testing import CliRunner
 
 from dferc.core.errors import InputError
-from pipeline.check import check_classes, check_corpora, check_needs, check_repository, expected_times, main, print_times
+from pipeline.check import (
+    check_classes,
+    check_corpora,
+    check_needs,
+    check_repository,
+    expected_times,
+    main,
+    print_times,
+)
 from pipeline.settings import load_settings
 from tests.helpers.clips import tone, write_clip
 from tests.helpers.common import REPOSITORY
