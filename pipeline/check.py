@@ -128,14 +128,13 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
             f"{corpus}: {' and '.join(missing)} not found in {faces}, and the clips have pictures. Put FER+ there "
             "(data/faces/meld/README.md), or set train_face.source to none, or to the path of a trained network."
         )
-    name = settings.finetune_text.encoder
-    folder = Path(name)
+    name, folder = settings.finetune_text.encoder, Path(settings.finetune_text.encoder)
     if folder.is_dir() and not (folder / "config.json").is_file():
         yield f"{corpus}: the folder {name} (finetune_text.encoder) has no config.json: it holds no encoder."
     elif name != SCRATCH_ENCODER and not folder.is_dir() and not _is_cached(name) and (fault := _unreachable()):
         yield (
             f"{corpus}: the text encoder {name!r} (finetune_text.encoder) is no folder and not in the hub's local "
-            f"cache, and {fault}. Copy a folder with it here (`hf download {name} --local-dir FOLDER`); set its path."
+            f"cache, and {fault}. Copy a folder with it here (`hf download {name.partition('@')[0]} --local-dir FOLDER`); set its path."
         )
     needed, free = _needed_bytes(settings, root, corpus), shutil.disk_usage(root).free
     if free < needed:
@@ -217,12 +216,13 @@ def _sample(raw: Path) -> list:
 
 
 def _is_cached(name: str) -> bool:
-    """Return whether the hub's local cache has a model."""
+    """Return whether the hub's local cache has a model, `name` or `name@revision`."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
+    model, _, revision = name.partition("@")
     try:
-        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+        return isinstance(try_to_load_from_cache(model, "config.json", revision=revision or None), str)
     except HFValidationError:
         return False
 
