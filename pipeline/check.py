@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import click
 import torch
 
-from dferc.core.console import console, print_table, readable_errors
+from dferc.core.console import console, print_note, print_table, readable_errors
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 from dferc.settings.class_weights import class_weights
@@ -34,6 +34,15 @@ from pipeline.media.files import MediaError, probe
 from pipeline.settings import StageSettings, load_settings
 
 SCRATCH_ENCODER = "scratch"
+
+LINKED = {
+    "prepare": "prepare.options",
+    "finetune_text": "finetune_text.encoder",
+    "train_face": "train_face.source",
+    "extract_audio": "extract_audio.feature_set",
+    "extract_visual": "extract_visual.finder",
+}
+"""Settings that name files, by the stage that reads them: see `pipeline.link_files`."""
 
 _SAMPLE = 20  # files that are opened to see whether a corpus has pictures, and how long its clips are
 _BYTES_OF_UTTERANCE = 13_000  # of all features: docs/scale.md
@@ -57,7 +66,7 @@ _BACKWARDS = 3.0  # a training step against a forward pass
 @readable_errors
 def main(params: str, out: Path | None) -> None:
     """Check what the corpora that `dvc repro` would run need, and print the expected times."""
-    _unlink_missing(Path("data"))
+    unlink_missing(Path("data"))
     settings = load_settings(params)
     blocks = {corpus: settings.corpus(corpus) for corpus in settings.corpora}
     check_corpora(blocks)
@@ -134,7 +143,8 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
     elif name != SCRATCH_ENCODER and not folder.is_dir() and not _is_cached(name) and (fault := _unreachable()):
         yield (
             f"{corpus}: the text encoder {name!r} (finetune_text.encoder) is no folder and not in the hub's local "
-            f"cache, and {fault}. Copy a folder with it here (`hf download {name.partition('@')[0]} --local-dir FOLDER`); set its path."
+            f"cache, and {fault}. Copy a folder with it here (`hf download {name.partition('@')[0]} --local-dir "
+            "FOLDER`); set its path."
         )
     needed, free = _needed_bytes(settings, root, corpus), shutil.disk_usage(root).free
     if free < needed:
@@ -191,11 +201,18 @@ def expected_times(settings: StageSettings, params: Params, raw: Path, speed: fl
     return {stage: seconds for stage, seconds in times.items() if seconds}
 
 
-def _unlink_missing(data: Path) -> None:
-    """Remove links of `pipeline.link_files` to files that are gone, at which DVC ends with an unexpected error."""
-    for path in data.glob("*/files/*/*"):
-        if path.is_symlink() and not path.exists() and not path.parent.is_symlink():
-            path.unlink()
+def unlink_missing(data: Path) -> None:
+    """Remove links of `pipeline.link_files` to what is gone, at which DVC ends with an unexpected error; name each."""
+    for files in data.glob("*/files"):
+        for stage, setting in LINKED.items():
+            link = files / stage
+            for path in [link] if link.is_symlink() else link.glob("*"):
+                if path.is_symlink() and not path.exists():
+                    print_note(
+                        f"{path.readlink()} is gone, which {files.parent.name}.{setting} in params.yaml named. "
+                        f"Put it back, or correct the setting. The link {path}, at which DVC would stop, is removed."
+                    )
+                    path.unlink()
 
 
 def _files(raw: Path) -> Iterator[Path]:

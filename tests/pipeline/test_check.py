@@ -16,6 +16,7 @@ from pipeline.check import (
     expected_times,
     main,
     print_times,
+    unlink_missing,
 )
 from pipeline.settings import load_settings
 from tests.helpers.clips import tone, write_clip
@@ -188,3 +189,19 @@ def test_corpus_without_a_block_is_refused_with_the_nearest_name(tmp_path):
     result = CliRunner().invoke(main, [f"--params={tmp_path / 'params.yaml'}", f"--out={tmp_path / 'out'}"])
     assert result.exit_code == 1 and "mled" in result.stderr and "meld" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_links_to_files_that_are_gone_are_removed_and_their_settings_named(tmp_path, capsys):
+    (tmp_path / "there").write_text("1")
+    encoder, table = tmp_path / "data/mine/files/finetune_text", tmp_path / "data/mine/files/prepare/0-labels.csv"
+    kept = table.with_name("1-there")
+    table.parent.mkdir(parents=True)
+    for path, target in ((encoder, "my encoder"), (table, "labels.csv"), (kept, "there")):
+        path.symlink_to(tmp_path / target)
+    unlink_missing(tmp_path / "data")
+    assert not encoder.is_symlink() and not table.is_symlink() and kept.read_text() == "1"
+    printed = capsys.readouterr().err
+    assert f"{tmp_path / 'my encoder'} is gone, which mine.finetune_text.encoder" in printed
+    assert (
+        f"{tmp_path / 'labels.csv'} is gone, which mine.prepare.options" in printed and "there is gone" not in printed
+    )
