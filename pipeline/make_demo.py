@@ -50,7 +50,7 @@ A score on it says that the software works, and nothing about emotions.
     "--faces", type=click.Path(path_type=Path), default="data/faces/demo", show_default=True, help="Face set."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another corpus.")
-@click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes; default: one for each core.")
+@click.option("--workers", type=click.IntRange(1, 4096), default=None, help="Processes; default: one for each core.")
 @readable_errors
 def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:
     """Generate the synthetic demo corpus (no download)."""
