@@ -13,7 +13,7 @@ import torch
 
 from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
-from dferc.core.metrics import Scores, score_labels
+from dferc.core.metrics import MAIN_FIRST, Scores, score_labels
 from dferc.store.rows import CachedCorpus
 from dferc.training.checkpoint import Checkpoint, load_checkpoint, verify_corpus
 from dferc.training.data import Dialogues
@@ -93,7 +93,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict:
     for split in evaluations[0].scores:
         scores = [evaluation.scores[split] for evaluation in evaluations]
         metrics[split] = {}
-        for name in ("weighted_f1", "macro_f1", "accuracy"):
+        for name in MAIN_FIRST:
             values = [float(getattr(of_seed, name)) for of_seed in scores]
             metrics[split][name] = round(fmean(values), 6)
             if len(values) > 1:
