@@ -33,17 +33,19 @@ from pipeline.text.folds import deal_folds, fold_folder, hold_out, write_folds
 @click.command()
 @click.option("--corpus", type=CorpusName(), required=True, help="Block of params.yaml.")
 @click.option("--params", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
-@click.option("--utterances", type=click.Path(path_type=Path), help="Default: data/CORPUS/utterances.csv")
+@click.option(  # --table is its name in the extractors
+    "--table", "--utterances", type=click.Path(path_type=Path), help="Default: data/CORPUS/utterances.csv"
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: models/CORPUS/text")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option(
     "--scratch", type=click.Path(path_type=Path), default=DEFAULT_PATH, show_default=True, help="Kept models."
 )
 @readable_errors
-def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, device: str, scratch: Path) -> None:
+def main(corpus: str, params: Path, table: Path | None, out: Path | None, device: str, scratch: Path) -> None:
     """Fine-tune the text encoder on the training split's emotions."""
     settings = load_settings(params).corpus(corpus).finetune_text
-    table = utterances or Path("data", corpus, "utterances.csv")
+    table = table or Path("data", corpus, "utterances.csv")
     rows = read_utterances_csv(table)
     out = out or Path("models", corpus, "text")
     where = choose_device(device, settings.precision)
