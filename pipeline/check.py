@@ -23,6 +23,7 @@ import torch
 from dferc.core.console import console, print_note, print_table, readable_errors
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
+from dferc.core.threads import usable_cpus
 from dferc.settings.class_weights import class_weights
 from dferc.settings.document import Params
 from pipeline import corpora
@@ -162,7 +163,7 @@ def print_times(corpus: str, settings: StageSettings, params: Params, root: Path
         [stage, "under a minute" if s < 60 else f"{datetime.timedelta(minutes=round(s / 60))}"[:-3] + " h"]
         for stage, s in times.items()
     ]
-    print_table(["stage", "about"], rows, f"{corpus}: expected time on {_cores()} CPU core(s), the first time")
+    print_table(["stage", "about"], rows, f"{corpus}: expected time on {usable_cpus()} CPU core(s), the first time")
     console.print(
         f"These are estimates, right within a factor of about two: from the lengths of at most {_SAMPLE} files, "
         f"{flops / 1e9:.0f} GFLOP/s of a core as just measured, and the rates in docs/scale.md."
@@ -183,9 +184,10 @@ def expected_times(settings: StageSettings, params: Params, raw: Path, speed: fl
     mean_s = sum(info.duration_s for info in sample) / len(sample)
     seen = sum(info.has_video for info in sample) / len(sample)
     media_s = mean_s * count
-    utterances, parallel = max(count, media_s / _UTTERANCE_S), speed * _cores()
+    utterances, parallel = max(count, media_s / _UTTERANCE_S), speed * usable_cpus()
     text, face = settings.finetune_text, settings.train_face
-    encode_s = utterances * 2 * _weights(text.encoder) / (_TEXT_FLOPS * parallel)
+    weights = _encoder_bytes(text.encoder) / 4 or 1e6  # about those that multiply each token
+    encode_s = utterances * 2 * weights / (_TEXT_FLOPS * parallel)
     size = (face.image_size / 64) ** 2
     trained = face.source == FERPLUS and seen > 0
     runs = len(params.ablate.variants) * len(params.ablate.seeds)
@@ -265,11 +267,6 @@ def _encoder_bytes(name: str) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else _HUB_ENCODER_BYTES
 
 
-def _weights(name: str) -> float:
-    """Return about how many weights of an encoder multiply each token."""
-    return _encoder_bytes(name) / 4 or 1e6
-
-
 def _needed_bytes(settings: StageSettings, root: Path, corpus: str) -> int:
     """Return about how much the stages write: fine-tuned encoders (kept, and in DVC's cache) and features."""
     encoders = 2 * (1 + settings.finetune_text.folds) * _encoder_bytes(settings.finetune_text.encoder)
@@ -290,10 +287,6 @@ def _core_flops() -> float:
         return 3 * 2 * side**3 / (time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":
