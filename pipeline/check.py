@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 
 import click
 import torch
-from rich.table import Table
 
-from dferc.core.console import console, readable_errors
+from dferc.core.console import console, print_note, print_table, readable_errors
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
+from dferc.core.threads import usable_cpus
 from dferc.settings.class_weights import class_weights
 from dferc.settings.document import Params
 from pipeline import corpora
@@ -35,6 +35,15 @@ from pipeline.media.files import MediaError, probe
 from pipeline.settings import StageSettings, load_settings
 
 SCRATCH_ENCODER = "scratch"
+
+LINKED = {
+    "prepare": "prepare.options",
+    "finetune_text": "finetune_text.encoder",
+    "train_face": "train_face.source",
+    "extract_audio": "extract_audio.feature_set",
+    "extract_visual": "extract_visual.finder",
+}
+"""Settings that name files, by the stage that reads them: see `pipeline.link_files`."""
 
 _SAMPLE = 20  # files that are opened to see whether a corpus has pictures, and how long its clips are
 _BYTES_OF_UTTERANCE = 13_000  # of all features: docs/scale.md
@@ -58,7 +67,7 @@ _BACKWARDS = 3.0  # a training step against a forward pass
 @readable_errors
 def main(params: str, out: Path | None) -> None:
     """Check what the corpora that `dvc repro` would run need, and print the expected times."""
-    _unlink_missing(Path("data"))
+    unlink_missing(Path("data"))
     settings = load_settings(params)
     blocks = {corpus: settings.corpus(corpus) for corpus in settings.corpora}
     check_corpora(blocks)
@@ -129,14 +138,14 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
             f"{corpus}: {' and '.join(missing)} not found in {faces}, and the clips have pictures. Put FER+ there "
             "(data/faces/meld/README.md), or set train_face.source to none, or to the path of a trained network."
         )
-    name = settings.finetune_text.encoder
-    folder = Path(name)
+    name, folder = settings.finetune_text.encoder, Path(settings.finetune_text.encoder)
     if folder.is_dir() and not (folder / "config.json").is_file():
         yield f"{corpus}: the folder {name} (finetune_text.encoder) has no config.json: it holds no encoder."
     elif name != SCRATCH_ENCODER and not folder.is_dir() and not _is_cached(name) and (fault := _unreachable()):
         yield (
             f"{corpus}: the text encoder {name!r} (finetune_text.encoder) is no folder and not in the hub's local "
-            f"cache, and {fault}. Copy a folder with it here (`hf download {name} --local-dir FOLDER`); set its path."
+            f"cache, and {fault}. Copy a folder with it here (`hf download {name.partition('@')[0]} --local-dir "
+            "FOLDER`); set its path."
         )
     needed, free = _needed_bytes(settings, root, corpus), shutil.disk_usage(root).free
     if free < needed:
@@ -146,13 +155,19 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
 
 def print_times(corpus: str, settings: StageSettings, params: Params, root: Path) -> None:
     """Print the expected time of each stage on the CPUs of this machine; nothing for a corpus without media here."""
-    times = expected_times(settings, params, root / "data/raw" / corpus, _core_flops() / _CORE_FLOPS)
+    flops = _core_flops()
+    times = expected_times(settings, params, root / "data/raw" / corpus, flops / _CORE_FLOPS)
     if not times:
         return
-    table = Table("stage", "about", title=f"{corpus}: expected time on {_cores()} CPU core(s), the first time")
-    for stage, seconds in times.items():
-        table.add_row(stage, _rounded(seconds))
-    console.print(table)
+    rows = [
+        [stage, "under a minute" if s < 60 else f"{datetime.timedelta(minutes=round(s / 60))}"[:-3] + " h"]
+        for stage, s in times.items()
+    ]
+    print_table(["stage", "about"], rows, f"{corpus}: expected time on {usable_cpus()} CPU core(s), the first time")
+    console.print(
+        f"These are estimates, right within a factor of about two: from the lengths of at most {_SAMPLE} files, "
+        f"{flops / 1e9:.0f} GFLOP/s of a core as just measured, and the rates in docs/scale.md."
+    )
     if torch.cuda.is_available():
         console.print("A GPU is here: text, train_face and train take a fraction of this.")
 
@@ -169,9 +184,10 @@ def expected_times(settings: StageSettings, params: Params, raw: Path, speed: fl
     mean_s = sum(info.duration_s for info in sample) / len(sample)
     seen = sum(info.has_video for info in sample) / len(sample)
     media_s = mean_s * count
-    utterances, parallel = max(count, media_s / _UTTERANCE_S), speed * _cores()
+    utterances, parallel = max(count, media_s / _UTTERANCE_S), speed * usable_cpus()
     text, face = settings.finetune_text, settings.train_face
-    encode_s = utterances * 2 * _weights(text.encoder) / (_TEXT_FLOPS * parallel)
+    weights = _encoder_bytes(text.encoder) / 4 or 1e6  # about those that multiply each token
+    encode_s = utterances * 2 * weights / (_TEXT_FLOPS * parallel)
     size = (face.image_size / 64) ** 2
     trained = face.source == FERPLUS and seen > 0
     runs = len(params.ablate.variants) * len(params.ablate.seeds)
@@ -187,11 +203,18 @@ def expected_times(settings: StageSettings, params: Params, raw: Path, speed: fl
     return {stage: seconds for stage, seconds in times.items() if seconds}
 
 
-def _unlink_missing(data: Path) -> None:
-    """Remove links of `pipeline.link_files` to files that are gone, at which DVC ends with an unexpected error."""
-    for path in data.glob("*/files/*/*"):
-        if path.is_symlink() and not path.exists() and not path.parent.is_symlink():
-            path.unlink()
+def unlink_missing(data: Path) -> None:
+    """Remove links of `pipeline.link_files` to what is gone, at which DVC ends with an unexpected error; name each."""
+    for files in data.glob("*/files"):
+        for stage, setting in LINKED.items():
+            link = files / stage
+            for path in [link] if link.is_symlink() else link.glob("*"):
+                if path.is_symlink() and not path.exists():
+                    print_note(
+                        f"{path.readlink()} is gone, which {files.parent.name}.{setting} in params.yaml named. "
+                        f"Put it back, or correct the setting. The link {path}, at which DVC would stop, is removed."
+                    )
+                    path.unlink()
 
 
 def _files(raw: Path) -> Iterator[Path]:
@@ -212,12 +235,13 @@ def _sample(raw: Path) -> list:
 
 
 def _is_cached(name: str) -> bool:
-    """Return whether the hub's local cache has a model."""
+    """Return whether the hub's local cache has a model, `name` or `name@revision`."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
+    model, _, revision = name.partition("@")
     try:
-        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+        return isinstance(try_to_load_from_cache(model, "config.json", revision=revision or None), str)
     except HFValidationError:
         return False
 
@@ -243,11 +267,6 @@ def _encoder_bytes(name: str) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else _HUB_ENCODER_BYTES
 
 
-def _weights(name: str) -> float:
-    """Return about how many weights of an encoder multiply each token."""
-    return _encoder_bytes(name) / 4 or 1e6
-
-
 def _needed_bytes(settings: StageSettings, root: Path, corpus: str) -> int:
     """Return about how much the stages write: fine-tuned encoders (kept, and in DVC's cache) and features."""
     encoders = 2 * (1 + settings.finetune_text.folds) * _encoder_bytes(settings.finetune_text.encoder)
@@ -268,14 +287,6 @@ def _core_flops() -> float:
         return 3 * 2 * side**3 / (time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _rounded(seconds: float) -> str:
-    return "under a minute" if seconds < 60 else str(datetime.timedelta(minutes=round(seconds / 60)))[:-3] + " h"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Fine-tuning of the text encoder on the training split's emotions.
 
 `python -m pipeline.finetune_text --corpus meld` writes models/meld/text/: encoder and tokenizer (for extract_text), the
-classifier that was trained with them, metrics.json and history.csv.
+classifier that was trained with them, metrics.json and history.csv; for an encoder of the hub also revision.json, with
+the commit that was loaded.
 
 A linear classifier on each utterance's vector (docs/method.md, §0: the vector of extract_text) is trained together with
 the encoder over whole-dialogue windows. The epoch with the best validation weighted F1 is kept; the test split is not
@@ -9,6 +10,7 @@ used. `epochs: 0` keeps the encoder as published. `folds: k` tunes k more encode
 (`pipeline.text.folds`).
 """
 
+import json
 from pathlib import Path
 
 import click
@@ -24,23 +26,26 @@ from pipeline.extraction.scratch import key_of
 from pipeline.rows.utterances import read_utterances_csv
 from pipeline.settings import load_settings
 from pipeline.text import finetuning, folds
+from pipeline.text.encoder import SCRATCH, hub_commit
 from pipeline.text.folds import deal_folds, fold_folder, hold_out, write_folds
 
 
 @click.command()
 @click.option("--corpus", type=CorpusName(), required=True, help="Block of params.yaml.")
 @click.option("--params", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
-@click.option("--utterances", type=click.Path(path_type=Path), help="Default: data/CORPUS/utterances.csv")
+@click.option(  # --table is its name in the extractors
+    "--table", "--utterances", type=click.Path(path_type=Path), help="Default: data/CORPUS/utterances.csv"
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: models/CORPUS/text")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option(
     "--scratch", type=click.Path(path_type=Path), default=DEFAULT_PATH, show_default=True, help="Kept models."
 )
 @readable_errors
-def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, device: str, scratch: Path) -> None:
+def main(corpus: str, params: Path, table: Path | None, out: Path | None, device: str, scratch: Path) -> None:
     """Fine-tune the text encoder on the training split's emotions."""
     settings = load_settings(params).corpus(corpus).finetune_text
-    table = utterances or Path("data", corpus, "utterances.csv")
+    table = table or Path("data", corpus, "utterances.csv")
     rows = read_utterances_csv(table)
     out = out or Path("models", corpus, "text")
     where = choose_device(device, settings.precision)
@@ -48,13 +53,17 @@ def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, d
 
     # Everything that decides the encoder; rounding depends on the device, the type, and on `threads`, a setting.
     folder = Path(settings.encoder)
+    commit = "" if settings.encoder == SCRATCH else hub_commit(settings.encoder)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     inputs = [file_hash(table), *([path.relative_to(folder).as_posix(), file_hash(path)] for path in files)]
+    inputs += [["commit", commit]] if commit else []
     arithmetic = [where.device.type, str(where.dtype)]
     versions = [torch.__version__, transformers.__version__]
     code = code_hash(finetuning.__name__, folds.__name__)
     key = key_of(settings.model_dump(mode="json"), arithmetic, versions, inputs, code)
     states = state_folder(scratch, key)
+    if commit:  # whatever is published meanwhile
+        settings = settings.model_copy(update={"encoder": f"{settings.encoder.partition('@')[0]}@{commit}"})
 
     def make(part: Path) -> None:
         finetuning.fine_tune(rows, settings, where, part, states / "text.pt")
@@ -64,6 +73,10 @@ def main(corpus: str, params: Path, utterances: Path | None, out: Path | None, d
             finetuning.fine_tune(hold_out(rows, fold_of, fold), settings, where, fold_folder(part, fold), state)
         if fold_of:
             write_folds(part, fold_of)
+        if commit:
+            model = settings.encoder.partition("@")[0]
+            text = json.dumps({"encoder": model, "commit": commit}, indent=2)
+            (part / "revision.json").write_text(f"{text}\n", encoding="utf-8")
 
     make_or_reuse(out, key, scratch, make)
     console.print(str(out))

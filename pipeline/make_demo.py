@@ -12,7 +12,6 @@ files with any number of workers.
 import csv
 import io
 import itertools
-import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -25,6 +24,7 @@ import cv2
 
 from dferc.core.console import console, progress_bar, readable_errors
 from dferc.core.files import write_atomically
+from dferc.core.threads import usable_cpus
 from dferc.store.vocabulary import MODALITIES
 from pipeline.demo.clip import make_clip
 from pipeline.demo.face_set import SIZES, VOTES, FaceImage, make_image
@@ -50,7 +50,7 @@ A score on it says that the software works, and nothing about emotions.
     "--faces", type=click.Path(path_type=Path), default="data/faces/demo", show_default=True, help="Face set."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another corpus.")
-@click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes; default: one for each core.")
+@click.option("--workers", type=click.IntRange(1, 4096), default=None, help="Processes; default: one for each core.")
 @readable_errors
 def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:
     """Generate the synthetic demo corpus (no download)."""
@@ -58,7 +58,7 @@ def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:
     planned = {out / row.clip for row in rows if row.awkward != MISSING}
     for clip in set((out / "clips").glob("d??_u??.mp4")) - planned:
         clip.unlink()  # of an earlier run with another seed
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or usable_cpus()
     spawn = partial(ProcessPoolExecutor, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
     usages = [usage for usage, size in SIZES.items() for _ in range(size)]
     with spawn(workers) if workers > 1 else nullcontext() as pool, progress_bar() as bar:

@@ -90,8 +90,12 @@ def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCor
 @click.option("--corpus", type=CorpusName(), required=True, help="A block of the params file.")
 @click.option("--params", type=click.Path(dir_okay=False), default="params.yaml", show_default=True, help="Settings.")
 @click.option("--raw", type=click.Path(path_type=Path), help="Raw corpus [data/raw/CORPUS].")
-@click.option(
-    "--utterances", "utterances_csv", type=click.Path(path_type=Path), help="Output [data/CORPUS/utterances.csv]."
+@click.option(  # --table is its name in the commands that read it
+    "--table",
+    "--utterances",
+    "utterances_csv",
+    type=click.Path(path_type=Path),
+    help="Output [data/CORPUS/utterances.csv].",
 )
 @click.option("--problems", "problems_csv", type=click.Path(path_type=Path), help="Output [data/CORPUS/problems.csv].")
 @click.option("--features", type=click.Path(path_type=Path), help="Output [features/CORPUS/utterances.h5].")

@@ -136,14 +136,17 @@ _path = click.Path(path_type=Path)
 @click.option("--params", type=_path, default="params.yaml", show_default=True, help="Settings.")
 @click.option("--raw", type=_path, help="Folder of the corpus as it came.  [default: data/raw/{corpus}]")
 @click.option("--table", type=_path, help="Utterances.  [default: data/{corpus}/utterances.csv]")
-@click.option("--features", type=_path, help="Folder of the file.  [default: features/{corpus}]")
+@click.option(
+    "--features", type=_path, help="Folder of the file, or of a folder per corpus.  [default: features/{corpus}]"
+)
 @click.option("--models", type=_path, help="Folder of text/ and face/.  [default: models/{corpus}]")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Device of the networks.")
 @engine_options
 @readable_errors
 def main(corpus, modality, sample, seed, params, raw, table, features, models, device, workers) -> None:
     """Compute a random sample of a features file again; exit status 1 where it differs."""
-    path = (features or Path("features", corpus)) / f"{modality}.h5"
+    folder = features or Path("features", corpus)
+    path = (folder / corpus if (folder / corpus).is_dir() else folder) / f"{modality}.h5"
     stored, settings = read_features(path, modality), load_settings(params).corpus(corpus)
     rows = read_utterances_csv(table or Path("data", corpus, "utterances.csv"))
     raw, models = raw or Path("data/raw", corpus), models or Path("models", corpus)

@@ -11,9 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from dferc.settings.yaml import read_yaml
 from dferc.store.vocabulary import SPLITS
+from pipeline.check import LINKED
+from pipeline.check import main as check
+from tests.helpers.clips import SHARED
 from tests.helpers.common import REPOSITORY
 from tests.helpers.projects import copy_project, dvc, dvc_messages, edit, ran
 
@@ -224,6 +228,42 @@ def test_edited_file_that_a_setting_names_is_seen_and_its_stage_runs(project):
     assert "link_files@demo" in read_yaml(dvc(project, "status", "--json", "--with-deps", *targets))
     (project / "params.yaml").write_text(before, encoding="utf-8")
     dvc(project, "repro", *targets)
+
+
+def test_face_model_finder_and_table_of_labels_are_seen_by_dvc(project, monkeypatch):
+    """Their edits are changes, and where they are gone, `check` names the settings; DVC then goes on."""
+    before = (project / "params.yaml").read_text(encoding="utf-8")
+    finder = SHARED / "media/face_detection_yunet_2026may.onnx"
+    changed = {"train_face": Path("face/face.json"), "prepare": Path("labels.csv")}
+    changed |= {"extract_visual": Path(finder.name)} if finder.is_file() else {}
+    shutil.copytree(project / "models/demo/face", project / "face")
+    (project / "data/raw/mine").mkdir(parents=True)
+    (project / "data/raw/mine/utterances.csv").write_text("dialogue_id,text\na,Hello\n", encoding="utf-8")
+    (project / "labels.csv").write_text("utterance_id,emotion\na_1,joy\n", encoding="utf-8")
+
+    def name_files(params):
+        params.update(corpora=["mine"])
+        params["mine"]["prepare"]["options"].update(table="utterances.csv", labels="../../../labels.csv")
+        params["mine"]["finetune_text"]["encoder"] = "scratch"
+        params["mine"]["train_face"]["source"] = "face"
+        if finder.is_file():
+            shutil.copy(finder, project)
+            params["mine"]["extract_visual"]["finder"] = finder.name
+
+    edit(project / "params.yaml", name_files)
+    dvc(project, "repro", "link_files@mine")
+    for path in changed.values():
+        with open(project / path, "ab") as file:
+            file.write(b" ")
+    status = str(read_yaml(dvc(project, "status", "--json", "link_files@mine")))
+    assert all(f"data/mine/files/{stage}" in status for stage in changed), status
+    for path in changed.values():
+        (project / path).unlink()
+    monkeypatch.chdir(project)
+    messages = CliRunner().invoke(check, []).stderr
+    assert all(f"{path} is gone, which mine.{LINKED[stage]}" in messages for stage, path in changed.items()), messages
+    assert "link_files@mine" in read_yaml(dvc(project, "status", "--json", "link_files@mine"))
+    (project / "params.yaml").write_text(before, encoding="utf-8")
 
 
 def test_experiments_elsewhere_and_clones_without_media(project, tmp_path):

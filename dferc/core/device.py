@@ -100,7 +100,8 @@ def read_weights(file: Any, expected: Mapping[str, torch.Tensor], where: Path, r
     ]
     if not faults:  # only now is anything read: a file may claim any size
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-        faults = [f"{name} has values that are not finite" for name in tensors if not _is_finite(tensors[name])]
+        odd = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+        faults = [f"{name} has values that are not finite" for name in odd]
         if not faults:
             return tensors
     more = f" and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
@@ -110,7 +111,3 @@ def read_weights(file: Any, expected: Mapping[str, torch.Tensor], where: Path, r
 
 def _describe(kind: tuple[str, list[int]]) -> str:
     return f"{kind[0]} of shape {brief(tuple(kind[1]))}"
-
-
-def _is_finite(tensor: torch.Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
+"""Properties of `Scores` for whole splits -> their headings, in the order of tables."""
+
+MAIN_FIRST = ("weighted_f1", "macro_f1", "accuracy")
+"""The same in the order of summaries: first the one by which epochs are selected."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:

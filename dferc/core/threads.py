@@ -1,4 +1,6 @@
-"""How long threads spin while they wait; imported by `dferc.core`, so before any module of ours imports torch.
+"""CPUs of this process, and how long its threads spin while they wait.
+
+Imported by `dferc.core`, so before any module of ours imports torch.
 
 PyTorch's OpenMP threads spin at barriers, by default for some milliseconds. Beside other work on the same cores that
 can make a step many times slower: a small convolution net took 12.5 s a step with two threads on two busy cores, and
@@ -13,12 +15,17 @@ SPINS = 10_000
 """libgomp's own default is 300,000."""
 
 
+def usable_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def all_cores_are_busy() -> bool:
     """Return whether other processes keep as many cores busy as this one may use; false where Linux cannot be asked."""
     try:
         running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
-        return running - 1 >= len(os.sched_getaffinity(0))
-    except (OSError, AttributeError, ValueError, IndexError):
+        return running - 1 >= usable_cpus()
+    except (OSError, ValueError, IndexError):
         return False
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dferc.core.errors import InputError
-from dferc.engine.common import HERE, WorkerDied, Workers, absolute, default_workers, stateless
+from dferc.core.threads import usable_cpus as default_workers
+from dferc.engine.common import HERE, WorkerDied, Workers, absolute, stateless
 from dferc.engine.dealing import Dealer
 from dferc.engine.local import ProcessCrew, run_here
 

@@ -30,7 +30,9 @@ class RayWorker:
 class RayCrew(Crew):
     """Actors that are replaced when they die, as many as the cluster has room for.
 
-    Ray's own retries are off: it counts a lost machine, a killed process and a lack of memory each in another way.
+    Ray's own retries (`max_task_retries`) are off: it charges each death to all items of the actor, so that the one
+    that waits behind a killer is given up with it; and it counts a lost machine and a lack of memory in another way.
+    `ray.util.ActorPool` gives an actor one item at a time, and neither replaces a dead one nor names what it had.
     """
 
     lost = (

@@ -19,7 +19,8 @@ from typing import Any
 
 from dferc.core.errors import InputError
 from dferc.core.sources import find_source, imported_modules
-from dferc.engine.common import Workers, default_workers
+from dferc.core.threads import usable_cpus
+from dferc.engine.common import Workers
 from dferc.engine.dealing import Dealer
 from dferc.engine.job import Job, defining_modules
 from dferc.engine.local import run_here
@@ -97,7 +98,7 @@ def _start(workers: Workers) -> None:
     try:
         ray.init(
             LOCAL,
-            num_cpus=max(default_workers(), workers.cpus) if workers.count is None else workers.count * workers.cpus,
+            num_cpus=max(usable_cpus(), workers.cpus) if workers.count is None else workers.count * workers.cpus,
             object_store_memory=_STORE_BYTES,
             include_dashboard=False,
             log_to_driver=False,

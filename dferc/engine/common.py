@@ -56,11 +56,6 @@ def absolute(setting: str) -> str:
     return str(Path(setting).absolute()) if Path(setting).is_file() else setting
 
 
-def default_workers() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def use_threads(count: int) -> None:
     """Limit the numeric libraries to `count` threads; a single one also holds for libraries that are loaded later."""
     threadpool_limits(count)

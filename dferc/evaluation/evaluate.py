@@ -13,7 +13,7 @@ import torch
 
 from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
-from dferc.core.metrics import Scores, score_labels
+from dferc.core.metrics import MAIN_FIRST, Scores, score_labels
 from dferc.model.calibration import calibration_error, temper
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import Checkpoint, load_checkpoint, verify_corpus
@@ -21,7 +21,6 @@ from dferc.training.data import Dialogues
 from dferc.training.seeds import verify_seeds
 
 SCORED = ("validation", "test")
-SCORES = ("weighted_f1", "macro_f1", "accuracy")
 BATCH_DIALOGUES = 32  # per forward pass, for speed only: a batch's composition does not change an utterance's logits
 
 
@@ -114,7 +113,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict:
     for split in evaluations[0].scores:
         scores = [evaluation.scores[split] for evaluation in evaluations]
         metrics[split] = {}
-        by_name = {name: [float(getattr(of_seed, name)) for of_seed in scores] for name in SCORES}
+        by_name = {name: [float(getattr(of_seed, name)) for of_seed in scores] for name in MAIN_FIRST}
         errors = [evaluation.calibration_errors[split] for evaluation in evaluations]
         by_name |= {name: [of_seed[name] for of_seed in errors] for name in errors[0] if all(name in e for e in errors)}
         for name, values in by_name.items():

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dferc.core.console import console, print_note, print_table, warn_of_simulation
 from dferc.core.files import digest, write_atomically
+from dferc.core.metrics import MAIN_FIRST, SCORES
 from dferc.core.tables import write_csv
-from dferc.evaluation.evaluate import SCORED, SCORES, Evaluation, Predictions, summarise, zero_f1
+from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
 from dferc.store.card import protocol_card, simulations
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import modalities_of
@@ -64,7 +65,7 @@ def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
         record = evaluation.record
         for split, scores in evaluation.scores.items():
             row = {"seed": record["seed"], "best_epoch": record["best_epoch"], "split": split}
-            row |= {name: float(getattr(scores, name)) for name in ("accuracy", "weighted_f1", "macro_f1")}
+            row |= {name: float(getattr(scores, name)) for name in SCORES}
             row |= evaluation.calibration_errors[split]
             per_class = {"precision": scores.precision_C, "recall": scores.recall_C, "f1": scores.f1_C}
             per_class["support"] = scores.actual_C
@@ -111,7 +112,7 @@ def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping
 def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) -> None:
     """Print the scores and their protocol, with a loud note for each class that is never recognised."""
     splits = [split for split in SCORED if split in metrics]
-    names = {name: name.replace("_", " ") for name in SCORES}
+    names = {name: name.replace("_", " ") for name in MAIN_FIRST}
     names |= {"ece": "calibration error (ECE)", "ece_calibrated": "  with the fitted temperature"}
     rows = [
         [shown, *(mean_and_spread(metrics[split], name) for split in splits)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dferc.core.metrics import Scores
+from dferc.core.metrics import SCORES, Scores
 from dferc.results import statistics
 from dferc.results.runs import FinishedRun, absent_runs, align, read_runs, reference_of, simulated, simulated_features
 from dferc.results.statistics import Interval, MeanScores, draw_dialogues, score_resamples
@@ -68,12 +68,12 @@ class Ablation(NamedTuple):
 
 
 def scores_of(run: FinishedRun, scores: Scores | MeanScores | None = None) -> dict[str, np.ndarray]:
-    """Return accuracy, weighted_f1, macro_f1 and f1_<class>, without classes that the split lacks.
+    """Return `SCORES` and f1_<class>, without classes that the split lacks.
 
     They are those of the run, [S] each, or `scores` of its resamples, [B] each.
     """
     scores = run.scores if scores is None else scores
-    named = {name: getattr(scores, name) for name in ("accuracy", "weighted_f1", "macro_f1")}
+    named = {name: getattr(scores, name) for name in SCORES}
     return named | {f"f1_{run.classes[index]}": scores.f1_C[..., index] for index in np.flatnonzero(run.support)}
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from dferc.core.metrics import SCORES
+
 TABLE = Path(__file__).with_name("published.csv")
 TEST_SPLITS = {
     "meld": ({"neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"}, 2610),
@@ -37,7 +39,6 @@ def published_scores(card: Mapping) -> tuple[Published, ...]:
     own = (set(card["classes"]), card["splits"]["test"]["labelled"])
     with open(TABLE, newline="", encoding="utf-8") as file:
         lines = [line for line in csv.DictReader(file) if TEST_SPLITS[line.pop("test_split")] == own]
-    scores = ("weighted_f1", "accuracy", "macro_f1")
     return tuple(
-        Published(**line | {name: float(line[name]) if line[name] else None for name in scores}) for line in lines
+        Published(**line | {name: float(line[name]) if line[name] else None for name in SCORES}) for line in lines
     )

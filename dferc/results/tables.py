@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dferc.core.console import console, warn_of_simulation
 from dferc.core.files import write_atomically
+from dferc.core.metrics import SCORES
 from dferc.core.tables import write_csv
 from dferc.results import text_tables
 from dferc.results.compare import Ablation, Comparison, class_notes, scores_of, seed_notes
@@ -25,9 +26,6 @@ HOW = (
     "together (utterances taken for independent: too sure where errors come in runs)."
 )
 HOLM = "Each p is Holm-corrected over the rows compared."
-
-SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
-"""Scores of whole splits -> their headings."""
 
 COMPARED = ("95 % over dialogues", "95 % over seeds", "p, dialogues", "p, seeds", "p, McNemar")
 """Headings of the columns that follow the difference."""

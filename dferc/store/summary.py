@@ -4,10 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.table import Column, Table
 from rich.text import Text
 
-from dferc.core.console import console
+from dferc.core.console import console, print_table
 from dferc.core.errors import listed
 from dferc.core.problems import NOT_USED, Problem
 from dferc.store.rows import UNLABELLED, Utterances
@@ -28,7 +27,7 @@ def show_summary(
         rows_read: Rows, cues or turns in the files.
         signals: Further rows to count, by what they have: [N] bool each.
     """
-    console.print(_counts(rows, signals or {}))
+    print_table(["", *SPLITS, "all"], _counts(rows, signals or {}), f"{rows.corpus}: utterances")
     named = Counter(rows.speaker[rows.speaker != ""])
     most = [f"{name} {count}" for name, count in named.most_common(MOST_SPEAKERS)]
     most += [f"{len(named) - MOST_SPEAKERS} more"] if len(named) > MOST_SPEAKERS else []
@@ -43,9 +42,9 @@ def show_summary(
     _show_problems(problems)
 
 
-def _counts(rows: Utterances, signals: Mapping[str, np.ndarray]) -> Table:
+def _counts(rows: Utterances, signals: Mapping[str, np.ndarray]) -> list[list[Text | str]]:
     """Return the counts per split: dialogues, rows, classes, and rows that have a signal."""
-    table = Table(*(Column(name, overflow="fold") for name in ("", *SPLITS, "all")), title=f"{rows.corpus}: utterances")
+    table = []
     positions = defaultdict(list)
     for dialogue, split, position in zip(rows.dialogue_id, rows.split, rows.position.tolist()):
         positions[split, dialogue].append(position)
@@ -56,7 +55,7 @@ def _counts(rows: Utterances, signals: Mapping[str, np.ndarray]) -> Table:
         return [*counts, sum(counts)]
 
     def add(name: str, counts: Sequence[int]) -> None:
-        table.add_row(_plain(name), *map(str, counts))
+        table.append([_plain(name), *map(str, counts)])
 
     def of_rows(mask_N: np.ndarray) -> list[int]:
         counts = [int((mask_N & (rows.split == split)).sum()) for split in SPLITS]
@@ -89,16 +88,15 @@ def _show_problems(problems: Sequence[Problem]) -> None:
     for problem in problems:
         kinds[problem.kind].append(problem)
     ordered = sorted(kinds.items(), key=lambda item: -len(item[1]))
-    table = Table(*(Column(name, overflow="fold") for name in ("problem", "count", "first")), title="problems")
+    console.print("problems:")
     for kind, of_kind in ordered[:MOST_KINDS]:
         first = of_kind[0]
         detail = first.problem.removeprefix(kind).removeprefix(": ")
         shown = f"{first.where}: {detail + '; ' if detail else ''}{first.consequence}"
-        table.add_row(_plain(kind), str(len(of_kind)), _plain(shown))
+        console.print(f"{len(of_kind):7}  ", _plain(kind), "; first: ", _plain(shown), sep="")
     if len(ordered) > MOST_KINDS:
         left = sum(len(of_kind) for _, of_kind in ordered[MOST_KINDS:])
-        table.add_row(f"{len(ordered) - MOST_KINDS} more kinds", str(left), "")
-    console.print(table)
+        console.print(f"{left:7}  problems of {len(ordered) - MOST_KINDS} more kinds")
 
 
 def _plain(text: str) -> Text:

@@ -13,8 +13,8 @@ from scipy import stats
 from dferc.core import VERSION
 from dferc.core.errors import InputError, brief
 from dferc.core.files import file_hash
+from dferc.core.metrics import MAIN_FIRST
 from dferc.core.records import differences, read_record
-from dferc.evaluation.evaluate import SCORES
 from dferc.evaluation.predict import find_run, load_run
 from dferc.results.runs import RunMetrics
 from dferc.store.bundle import FACE, FILES, HEADS, TEXT, is_bundle
@@ -221,7 +221,7 @@ def _scores(run: Path, checkpoints: Sequence[Checkpoint]) -> tuple[dict, list[st
         if metrics.get(split) is None:
             continue
         scores[split] = {**metrics[split]}
-        for name in SCORES:
+        for name in MAIN_FIRST:
             deviation = metrics[split].get(f"{name}_std")
             if deviation is not None:
                 half = float(stats.t.ppf(0.975, metrics["seeds"] - 1)) * deviation / metrics["seeds"] ** 0.5

@@ -64,30 +64,24 @@ def train(
         state: file of the training's state, from which it resumes; None = none is kept.
     """
     with cpu_threads(settings.threads):
-        _train(splits, settings, out, device, state)
-
-
-def _train(
-    splits: dict[str, LabelledFaces], settings: "TrainFace", out: Path, device: torch.device, state: Path | None
-) -> None:
-    started = time.monotonic()
-    sizes = ", ".join(f"{len(faces)} {split}" for split, faces in splits.items())
-    console.print(f"train_face: {sizes} faces of {settings.image_size} px, on {device}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        images = splits["train"].images
-        net = FaceNet(image_size=settings.image_size, mean=images.mean(), std=images.std() or 1.0)
-    net.to(device, memory_format=torch.channels_last)
-    epoch, validation = train_net(net, splits["train"], splits["validation"], settings, state)
-    scores = {"validation": asdict(validation), "test": asdict(score(net, splits["test"]))}
-    facts = {"trained": True, "source": FERPLUS, "settings": settings.model_dump(), "epoch": epoch, **scores}
-    save_face_net(out / WEIGHTS, net, facts)
-    metrics = {split: {"faces": len(faces)} | scores.get(split, {}) for split, faces in splits.items()}
-    write_json(out / "metrics.json", {"trained": True, "epoch": epoch, **metrics})
-    console.print(
-        f"train_face: epoch {epoch} kept, accuracy {scores['validation']['accuracy']:.3f} validation, "
-        f"{scores['test']['accuracy']:.3f} test; {time.monotonic() - started:.0f} s"
-    )
+        started = time.monotonic()
+        sizes = ", ".join(f"{len(faces)} {split}" for split, faces in splits.items())
+        console.print(f"train_face: {sizes} faces of {settings.image_size} px, on {device}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            images = splits["train"].images
+            net = FaceNet(image_size=settings.image_size, mean=images.mean(), std=images.std() or 1.0)
+        net.to(device, memory_format=torch.channels_last)
+        epoch, validation = train_net(net, splits["train"], splits["validation"], settings, state)
+        scores = {"validation": asdict(validation), "test": asdict(score(net, splits["test"]))}
+        facts = {"trained": True, "source": FERPLUS, "settings": settings.model_dump(), "epoch": epoch, **scores}
+        save_face_net(out / WEIGHTS, net, facts)
+        metrics = {split: {"faces": len(faces)} | scores.get(split, {}) for split, faces in splits.items()}
+        write_json(out / "metrics.json", {"trained": True, "epoch": epoch, **metrics})
+        console.print(
+            f"train_face: epoch {epoch} kept, accuracy {scores['validation']['accuracy']:.3f} validation, "
+            f"{scores['test']['accuracy']:.3f} test; {time.monotonic() - started:.0f} s"
+        )
 
 
 class FaceLearner:

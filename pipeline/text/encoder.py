@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 import transformers
+from huggingface_hub import hf_hub_download
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -30,6 +31,7 @@ from pipeline.text.windows import Window, special_tokens, tokenize_texts
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
     from pipeline.settings import FinetuneText
 
+SCRATCH = "scratch"  # the setting that builds an encoder from the corpus
 HEAD_WIDTH = 32  # width of one attention head of an encoder built from scratch
 
 _BOTH_DIRECTIONS = "an encoder that reads in both directions is needed, such as roberta-large."
@@ -94,9 +96,21 @@ def utterance_vectors(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     return (states_BLW[batch.window_U, batch.first_U] + states_BLW[batch.window_U, batch.last_U]) / 2
 
 
-def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
-    """Load an encoder for windows of `max_tokens` from a folder or by its name on the Hugging Face hub (or its cache).
+def hub_commit(name: str) -> str:
+    """Return the commit of `model` or `model@revision` on the hub, or in its cache without network; "" for a folder."""
+    if Path(name).is_dir():
+        return ""
+    model, _, revision = name.partition("@")
+    try:
+        return Path(hf_hub_download(model, "config.json", revision=revision or None)).parent.name
+    except Exception as error:  # of the network, the hub or the cache
+        raise explain(name, error) from error
 
+
+def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
+    """Load an encoder for windows of `max_tokens` from a folder, or by its name on the Hugging Face hub (or its cache).
+
+    `model@revision` names a commit, branch or tag of the hub; `model` alone is the newest commit of its main branch.
     Weights must be safetensors; code that comes with a model is never run. Raise InputError, with the cause and the
     remedy, whatever the files of a model make transformers do.
     """
@@ -110,16 +124,18 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
 
 
 def _load(name: str, max_tokens: int) -> Encoder:
-    raw, _ = PreTrainedConfig.get_config_dict(name)
-    refuse_description(name, raw, get_tokenizer_config(name))
-    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    model, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
+    options = {"revision": revision or "main", "trust_remote_code": False}
+    raw, _ = PreTrainedConfig.get_config_dict(model, revision=options["revision"])
+    refuse_description(name, raw, get_tokenizer_config(model, revision=options["revision"]))
+    config = AutoConfig.from_pretrained(model, **options)
     # A model that can fill in a masked word has read the words after it; one that generates text has not.
     if config.is_encoder_decoder or type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING:
         raise InputError(f"{name} is a {config.model_type}; {_BOTH_DIRECTIONS}")
     refuse_files(Path(name))
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(model, **options)
     model, report = AutoModel.from_pretrained(
-        name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+        model, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
     )
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:

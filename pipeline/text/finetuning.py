@@ -14,7 +14,7 @@ from dferc.core.device import Device, cpu_threads
 from dferc.core.errors import InputError
 from dferc.store.rows import UNLABELLED
 from pipeline.rows.utterances import Utterance
-from pipeline.text.encoder import Encoder, build_encoder, load_encoder
+from pipeline.text.encoder import SCRATCH, Encoder, build_encoder, load_encoder
 from pipeline.text.tagger import HISTORY, Tagger, TaggingData, train_tagger
 from pipeline.text.windows import dialogue_windows
 
@@ -59,7 +59,7 @@ def fine_tune(
 
 def make_encoder(rows: Sequence[Utterance], settings: "FinetuneText") -> Encoder:
     """Build the encoder from the training text, or load it from a folder or the hub."""
-    if settings.encoder != "scratch":
+    if settings.encoder != SCRATCH:
         return load_encoder(settings.encoder, settings.max_tokens)
     if settings.epochs == 0:
         raise InputError(

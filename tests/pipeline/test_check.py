@@ -8,7 +8,16 @@ import pytest
 from click.testing import CliRunner
 
 from dferc.core.errors import InputError
-from pipeline.check import check_classes, check_corpora, check_needs, check_repository, expected_times, main
+from pipeline.check import (
+    check_classes,
+    check_corpora,
+    check_needs,
+    check_repository,
+    expected_times,
+    main,
+    print_times,
+    unlink_missing,
+)
 from pipeline.settings import load_settings
 from tests.helpers.clips import tone, write_clip
 from tests.helpers.common import REPOSITORY
@@ -156,6 +165,13 @@ def test_every_slow_stage_has_an_expected_time(project):
     assert expected_times(mine(), params, project / "nowhere", speed=1.0) == {}
 
 
+def test_printed_times_are_called_estimates_with_their_grounds(project, capsys):
+    print_times("mine", mine(), load_settings(REPOSITORY / "params.yaml"), project)
+    printed = capsys.readouterr().err
+    assert "prepare" in printed and "under a minute" in printed
+    assert "estimates" in printed and "GFLOP/s" in printed and "docs/scale.md" in printed
+
+
 def test_folder_without_git_is_told_how_to_do_without(tmp_path):
     (tmp_path / ".dvc").mkdir()
     (fault,) = check_repository(tmp_path)
@@ -173,3 +189,19 @@ def test_corpus_without_a_block_is_refused_with_the_nearest_name(tmp_path):
     result = CliRunner().invoke(main, [f"--params={tmp_path / 'params.yaml'}", f"--out={tmp_path / 'out'}"])
     assert result.exit_code == 1 and "mled" in result.stderr and "meld" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_links_to_files_that_are_gone_are_removed_and_their_settings_named(tmp_path, capsys):
+    (tmp_path / "there").write_text("1")
+    encoder, table = tmp_path / "data/mine/files/finetune_text", tmp_path / "data/mine/files/prepare/0-labels.csv"
+    kept = table.with_name("1-there")
+    table.parent.mkdir(parents=True)
+    for path, target in ((encoder, "my encoder"), (table, "labels.csv"), (kept, "there")):
+        path.symlink_to(tmp_path / target)
+    unlink_missing(tmp_path / "data")
+    assert not encoder.is_symlink() and not table.is_symlink() and kept.read_text() == "1"
+    printed = capsys.readouterr().err
+    assert f"{tmp_path / 'my encoder'} is gone, which mine.finetune_text.encoder" in printed
+    assert (
+        f"{tmp_path / 'labels.csv'} is gone, which mine.prepare.options" in printed and "there is gone" not in printed
+    )

@@ -340,3 +340,56 @@ def test_cuda_asked_for_and_not_there_is_an_error(tmp_path):
     options = ["--utterances", str(tmp_path / "utterances.csv"), "--device", "cuda"]
     result = CliRunner().invoke(main, ["--corpus", "demo", *options])
     assert result.exit_code == 1 and "sees no CUDA device" in result.stderr
+
+
+# ---------------------------------------------------------------------------------------------------- the hub
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Publish commits of the model me/tiny in a cache of the hub, as its client lays it out; there is no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    cache = tmp_path / "hub"
+    for module in ("huggingface_hub.constants.HF_HUB_CACHE", "transformers.utils.hub.constants.HF_HUB_CACHE"):
+        monkeypatch.setattr(module, str(cache))
+    model = cache / "models--me--tiny"
+    (model / "refs").mkdir(parents=True)
+
+    def publish(commit: str, seed: int) -> None:
+        small_encoder(ROWS, seed).save(model / "snapshots" / commit)
+        (model / "refs/main").write_text(commit)
+
+    return publish
+
+
+def test_encoder_of_the_hub_is_one_commit_which_is_recorded_and_part_of_the_key(tmp_path, hub):
+    old, new = "a" * 40, "b" * 40
+    weights = {}
+    hub(old, seed=0)
+    for step, name in enumerate(["me/tiny", "me/tiny", f"me/tiny@{old}", "me/tiny@main"]):
+        if step == 1:
+            hub(new, seed=1)
+        result = run(tmp_path / "stage", encoder=name, epochs=0)
+        assert result.exit_code == 0, result.output
+        commit = old if step in (0, 2) else new
+        record = json.loads((tmp_path / "stage/model/revision.json").read_text())
+        assert record == {"encoder": "me/tiny", "commit": commit} and f"me/tiny@{commit}" in result.stderr
+        weights.setdefault(commit, set()).add(file_hash(tmp_path / "stage/model/model.safetensors"))
+    assert [len(hashes) for hashes in weights.values()] == [1, 1] and not set.intersection(*weights.values())
+    again = run(tmp_path / "stage", encoder="me/tiny", epochs=0)
+    assert "the same model was finished earlier" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["me/tiny@gone", "me/gone", "@", "me/tiny@", "../gone", "[/]@\x1b[31m"])
+def test_commit_that_cannot_be_had_is_refused(tmp_path, hub, name):
+    hub("a" * 40, seed=0)
+    if name == "me/tiny@":  # as without it
+        assert run(tmp_path / "stage", encoder=name, epochs=0).exit_code == 0
+    else:
+        refused(tmp_path / "stage", "could not be loaded", "hf download", encoder=name, epochs=0)
+
+
+def test_encoder_in_a_folder_has_no_commit(tmp_path):
+    small_encoder(ROWS).save(tmp_path / "mine@home")
+    assert run(tmp_path / "stage", encoder=str(tmp_path / "mine@home"), epochs=0).exit_code == 0
+    assert not (tmp_path / "stage/model/revision.json").exists()

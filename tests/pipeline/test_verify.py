@@ -177,6 +177,9 @@ def test_file_as_made_here_is_the_same(extracted, copied):
     assert outcome.exit_code == 0, outcome.stderr
     assert "3 of 4 utterances computed again; all within 0.001 standard deviations" in outcome.stderr
     assert "note:" not in outcome.stderr
+    (copied.parent / "features/demo").mkdir(parents=True)
+    moved = copied.rename(copied.parent / "features/demo/audio.h5")
+    assert run(extracted, moved, features=moved.parents[1], sample=1).exit_code == 0  # as other commands name it
 
 
 @pytest.mark.parametrize(("moved", "status"), [(1e-4, 0), (1e-2, 1)])

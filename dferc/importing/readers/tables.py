@@ -140,13 +140,11 @@ def read_hdf5(opened: ClosedHdf5) -> dict[str, np.ndarray]:
     if not names:
         has = listed(f"{name!r:.60} ({len(file[name])} in it)" for name in file if hasattr(file[name], "keys"))
         has = has or "nothing"
-        what = " (written by pandas: `pandas.read_hdf(…).to_parquet(…)` converts it)" if _is_pandas(file) else ""
+        groups = [file[name].attrs for name in list(file)[:5]]
+        pandas = "PYTABLES_FORMAT_VERSION" in file.attrs or any("pandas_type" in attrs for attrs in groups)
+        what = " (written by pandas: `pandas.read_hdf(…).to_parquet(…)` converts it)" if pandas else ""
         raise InputError(f"{path}: no datasets at its top, only {has}{what}. {_A_TABLE}")
     return {name: opened.read(name) for name in names}
-
-
-def _is_pandas(file) -> bool:
-    return "PYTABLES_FORMAT_VERSION" in file.attrs or any("pandas_type" in file[name].attrs for name in list(file)[:5])
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 from dferc.core import VERSION
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
+from dferc.core.metrics import MAIN_FIRST, SCORES
 from dferc.results.analyses.document import limits, read_analyses
 from dferc.results.compare import Ablation, collect, scores_of
 from dferc.results.figures.description import Sample, counted
@@ -18,7 +19,7 @@ from dferc.results.page import render as render_page
 from dferc.results.report.dialogues import browser
 from dferc.results.report.intervals import drawn_intervals
 from dferc.results.runs import FinishedRun, simulated
-from dferc.results.tables import SCORES, as_note, caption, class_table, main_table, method_notes
+from dferc.results.tables import as_note, caption, class_table, main_table, method_notes
 from dferc.results.text_tables import NONE, TextTable, mean_cell
 from dferc.store.hdf5 import read_corpus
 from dferc.store.inspection import inspect_corpus
@@ -98,7 +99,7 @@ def summary(ablation: Ablation, corpus: CachedCorpus, sample: Sample) -> dict:
         "runs": len(ablation.rows),
         "utterances": sample.utterances,
         "dialogues": sample.dialogues,
-        "headline": [(SCORES[name], mean_cell(scores[name])) for name in ("weighted_f1", "macro_f1", "accuracy")],
+        "headline": [(SCORES[name], mean_cell(scores[name])) for name in MAIN_FIRST],
         "simulated": sample.simulated,
         "warn": bool(sample.simulations),
         "card": card,

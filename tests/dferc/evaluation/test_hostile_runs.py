@@ -1,5 +1,6 @@
 """A run folder that was damaged or made by a stranger gives the same predictions, or one clear refusal."""
 
+import csv
 import json
 import os
 import random
@@ -17,7 +18,7 @@ import dferc
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.core.tables import read_numbers
+from dferc.core.tables import read_numbers, write_csv
 from dferc.evaluation.evaluate import evaluate
 from dferc.evaluation.files import write_evaluation
 from dferc.results.runs import FinishedRun, read_run, simulated_features
@@ -106,6 +107,35 @@ def perturb_weights(run: Path, chance: random.Random) -> str:
     }
     save_file(tensors | changed[kind], run / SEED / "model.safetensors", {"dferc": record})
     return f"{kind} {name}"
+
+
+def test_older_run_without_newer_fields_gives_the_same(root, corpus, run):
+    """No hashes, versions and newer settings in its records, no times and media in its predictions."""
+    newer = {"precision", "weight_average", "threads", "prototype_momentum"}
+
+    def drop(path, names, settings=()):
+        record = json.loads(path.read_text("utf-8"))
+        assert names <= set(record)
+        for name in names:
+            del record[name]
+        for name in settings:
+            del record["settings"][name]
+        path.write_text(json.dumps(record), "utf-8")
+
+    expected, table = predictions(root / "demo/full", corpus), run / "evaluate/predictions.csv"
+    tensors, record = weights_of(run)
+    kept = {name: value for name, value in json.loads(record)["settings"].items() if name not in newer}
+    save_file(tensors, run / SEED / "model.safetensors", {"dferc": json.dumps(json.loads(record) | {"settings": kept})})
+    drop(run / SEED / "settings.json", {"run", "versions", "weights"}, newer)
+    drop(run / "metrics.json", {"files"})
+    with open(table, encoding="utf-8", newline="") as file:
+        rows = [
+            {name: cell for name, cell in row.items() if name not in ("start_s", "end_s", "media")}
+            for row in csv.DictReader(file)
+        ]
+    write_csv(table, list(rows[0]), rows)
+    assert alike(predictions(run, corpus), expected)
+    assert same(read_run(run), read_run(root / "demo/full"))
 
 
 def test_weights_alone(root, corpus, run):
