@@ -31,7 +31,7 @@ LONGEST = (
 )
 """Files whose tests take a minute or more. They go first, or one process would be at work on them when others are done.
 
-Tests on Ray mostly wait; so four processes keep two cores at work.
+Tests on Ray mostly wait; so three processes keep two cores at work. Each more would import everything again.
 """
 
 

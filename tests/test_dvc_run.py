@@ -34,9 +34,10 @@ SMALL = {
 
 @pytest.fixture(scope="module", autouse=True)
 def commands() -> Iterator[None]:
-    """Put commands that start in a moment at the front of the path."""
+    """Put commands that start in a moment at the front of the path, and let them start no workers."""
     with forked_commands() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(folder), prepend=os.pathsep)
+        patch.setenv("DFERC_WORKERS", "0")
         yield
 
 
