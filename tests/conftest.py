@@ -2,12 +2,15 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before PyTorch is loaded: threads that wait for each other spin, and beside another process's they starve it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")  # tests run beside each other, whatever runs as they start
+# The commands `python`, `dvc` and `dferc` are this interpreter's, whoever starts the tests.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 import pytest
 
@@ -28,7 +31,7 @@ LONGEST = (
 )
 """Files whose tests take a minute or more. They go first, or one process would be at work on them when others are done.
 
-Tests on Ray mostly wait; so four processes keep two cores at work.
+Tests on Ray mostly wait; so three processes keep two cores at work. Each more would import everything again.
 """
 
 

@@ -1,4 +1,7 @@
-"""DVC itself, on a corpus of six synthetic dialogues: what runs after which change, and what is not computed again."""
+"""DVC itself, on a corpus of six synthetic dialogues: what runs after which change, and what is not computed again.
+
+DVC and its stages start as forks of a process that has loaded PyTorch and the like. `make repro` starts them as usual.
+"""
 
 import contextlib
 import csv
@@ -6,7 +9,6 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from pipeline.check import LINKED
 from pipeline.check import main as check
 from tests.helpers.clips import SHARED
 from tests.helpers.common import REPOSITORY
+from tests.helpers.forked import forked_commands
 from tests.helpers.projects import copy_project, dvc, dvc_messages, edit, ran
 
 pytestmark = pytest.mark.slow
@@ -31,6 +34,15 @@ SMALL = {
     "extract_visual": {"frames_per_s": 1.0},
     "train": {"hidden": 8, "align": 8, "epochs": 2},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def commands() -> Iterator[None]:
+    """Put commands that start in a moment at the front of the path, and let them start no workers."""
+    with forked_commands() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(folder), prepend=os.pathsep)
+        patch.setenv("DFERC_WORKERS", "0")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +235,7 @@ def test_edited_file_that_a_setting_names_is_seen_and_its_stage_runs(project):
     (project / "conf/parts.inc").unlink()
     with pytest.raises(AssertionError, match=r"extract_audio/1-parts\.inc"):
         dvc(project, "status", *targets)
-    check = [sys.executable, "-m", "pipeline.check"]  # as `make repro` does; it refuses, and DVC can go on
+    check = ["python", "-m", "pipeline.check"]  # as `make repro` does; it refuses, and DVC can go on
     assert subprocess.run(check, cwd=project, env=os.environ | {"PYTHONPATH": str(project)}).returncode == 1
     assert "link_files@demo" in read_yaml(dvc(project, "status", "--json", "--with-deps", *targets))
     (project / "params.yaml").write_text(before, encoding="utf-8")

@@ -13,14 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import cv2
-import numpy as np
 import torch
 from pydantic import AfterValidator, Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import DenseNet
 
 from dferc.core.device import open_weights, read_weights
 from dferc.core.errors import InputError
@@ -79,6 +76,8 @@ class FaceNet(nn.Module):
     def __init__(self, *, image_size: int, mean: float = 0.0, std: float = 1.0):
         super().__init__()
         self.image_size = image_size
+        from torchvision.models import DenseNet  # with PyTorch's compiler, seconds: not for those who build no network
+
         net = DenseNet(
             growth_rate=12, block_config=(16, 16, 16), num_init_features=24, bn_size=4, num_classes=len(CLASSES)
         )
@@ -97,12 +96,6 @@ class FaceNet(nn.Module):
         maps = F.relu(self.body(images.contiguous(memory_format=torch.channels_last)))  # [B, 342, S/4, S/4]
         features = maps.mean(dim=(2, 3))
         return FaceOutput(features=features, logits=self.classifier(features))
-
-
-def scale_face(face: np.ndarray, image_size: int) -> np.ndarray:
-    """Scale a square grey face to [S, S]: by area when it shrinks (no aliasing), bilinear when it grows."""
-    shrinks = face.shape[0] > image_size
-    return cv2.resize(face, (image_size, image_size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def description_path(weights: str | Path) -> Path:

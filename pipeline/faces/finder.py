@@ -13,7 +13,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
-from pipeline.faces.densenet import scale_face
+from pipeline.faces.scaling import scale_face
 from pipeline.rows.utterances import Region
 
 HAAR, WHOLE_FRAME = "haar", "whole_frame"

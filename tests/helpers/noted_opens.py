@@ -1,29 +1,24 @@
-"""Workers of the stages that note which media files they open: each process imports this, and with it the notes."""
+"""Media files that are opened, noted: a worker of a stage is made with `noting`, in whatever process it is made."""
 
+import functools
+import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.audio import functionals
-from pipeline.faces import speaker_face
 from pipeline.media import files as media
 from pipeline.media import pictures, sound
 
-_open_media = media.open_media
 
+def noting(module: str, worker: str, *arguments: object) -> Callable:
+    """Return a worker of a stage, whose process from now on notes in opened.txt beside a file that it opens it."""
 
-def _noting(path, *device):
-    descriptor = os.open(Path(path).parent / "opened.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(descriptor, f"{Path(path).name}\n".encode())
-    os.close(descriptor)
-    return _open_media(path, *device)
+    @functools.wraps(media.open_media)
+    def open_media(path, *device):
+        descriptor = os.open(Path(path).parent / "opened.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, f"{Path(path).name}\n".encode())
+        os.close(descriptor)
+        return media.open_media(path, *device)
 
-
-pictures.open_media = sound.open_media = _noting
-
-
-class AudioWorker(functionals.AudioWorker):
-    """The stage's own."""
-
-
-class FaceWorker(speaker_face.FaceWorker):
-    """The stage's own."""
+    pictures.open_media = sound.open_media = open_media
+    return getattr(importlib.import_module(module), worker)(*arguments)

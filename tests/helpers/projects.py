@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def copy_project(folder: Path) -> Path:
 
 
 def dvc(project: Path, *arguments: str) -> str:
-    """Run DVC in a project with this interpreter's commands on the path; return what it prints to stdout."""
+    """Run DVC in a project; return what it prints to stdout."""
     return _dvc(project, *arguments).stdout
 
 
@@ -39,11 +38,9 @@ def dvc_messages(project: Path, *arguments: str) -> str:
 
 
 def _dvc(project: Path, *arguments: str) -> subprocess.CompletedProcess:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(project)}
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=project, env=environment, capture_output=True, text=True
-    )
+    environment = os.environ | {"PYTHONPATH": str(project)}
+    command = ["python", "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"dvc {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done
 

@@ -19,68 +19,29 @@ from dferc.engine import WorkerDied, Workers, stateless
 from tests.helpers.clusters import STORE_BYTES, cluster_of, ray, ray_here
 from tests.helpers.common import REPOSITORY
 from tests.helpers.processes import is_alive
+from tests.helpers.ray_work import (
+    Squarer,
+    die,
+    fail,
+    file_and_worker,
+    hoard,
+    hold,
+    leave_mark,
+    marks,
+    meet,
+    process,
+    refuse,
+    wait,
+    wait_for_company,
+    wait_until,
+)
 
 HERE = Workers(2, cluster="local")
-
-
-class Squarer:
-    """Squares numbers, and returns what it was made with and its number of threads beside them."""
-
-    def __init__(self, value: str):
-        self.value = value
-
-    def __call__(self, number):
-        return self.value, number * number, os.environ["OMP_NUM_THREADS"]
-
-
-def fail(number):
-    raise ValueError(f"number {number}")
-
-
-def refuse(reason):
-    raise InputError(reason)
-
-
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def leave_mark(item):
-    """Note that this item was begun; negative ones kill, 99 finds no memory."""
-    number, folder = item
-    with open(folder / "begun", "a") as file:
-        file.write(f"{number}\n")
-    if number < 0:
-        die()
-    if number == 99:
-        raise MemoryError
-    return number
 
 
 def begun(folder):
     """Count how often each number was begun."""
     return Counter(map(int, (folder / "begun").read_text().split()))
-
-
-def hold(item):
-    """Leave a mark of this item, node and process, then wait for the file `go`."""
-    number, folder = item
-    (folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
-    while not (folder / "go").exists():
-        time.sleep(0.05)
-    return number
-
-
-def meet(item):
-    """Return the GPU of this worker, once another worker is at work as well."""
-    number, folder = item
-    [gpu] = ray.get_gpu_ids()
-    (folder / f"gpu{gpu}").touch()
-    while not ((folder / "gpu0").exists() and (folder / "gpu1").exists()):
-        time.sleep(0.05)
-    import torch
-
-    return gpu, os.environ["CUDA_VISIBLE_DEVICES"], torch.get_num_threads()
 
 
 @pytest.fixture(scope="module")
@@ -111,16 +72,6 @@ def test_ray_takes_items_only_as_it_goes(connected):
         next(results)
     results.close()
     assert len(taken) <= 10 + 2 * 2
-
-
-def file_and_worker(item):
-    """Return the file and this process, once another is at work as well."""
-    file, _, folder = item
-    (folder / str(os.getpid())).touch()
-    while len(os.listdir(folder)) < 2:
-        time.sleep(0.05)
-    time.sleep(0.01)
-    return file, os.getpid()
 
 
 def test_files_stay_with_one_ray_worker_each(connected, tmp_path):
@@ -184,7 +135,7 @@ def test_machine_without_the_media_is_named(connected, monkeypatch, tmp_path):
 
 def test_machine_with_other_versions_is_named(connected, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1")  # of this process only
-    with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* has .*psutil [0-9.]+, here 0.1; .*; ray "):
+    with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* has .*ray [0-9.]+, here 0.1; .*; torch "):
         list(engine.run(partial(Squarer, "begun"), [1], HERE))
 
 
@@ -209,24 +160,9 @@ def one_node(head, disconnected):
     return Workers(cluster=head.address)
 
 
-def process(_):
-    return os.getpid()
-
-
 def test_cluster_without_gpus_leaves_the_network_to_this_process(one_node):
     assert list(engine.run(stateless(process), [0], one_node.for_network())) == [(0, os.getpid())]
     assert list(engine.run(stateless(process), [0], one_node)) != [(0, os.getpid())]
-
-
-def marks(folder):
-    """Return (item, node, process id) of everything that was begun."""
-    return [mark.name.split("-") for mark in folder.iterdir() if mark.name != "go"]
-
-
-def wait_until(condition, patience_s=60):
-    deadline = time.monotonic() + patience_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
 
 
 def kill_once_at_work(folder, kill, doomed_node):
@@ -271,15 +207,6 @@ def test_items_of_a_killed_worker_or_node_run_elsewhere(head, one_node, tmp_path
     assert sorted(Counter(number for number, *_ in marks(tmp_path)).values()) == [1, 1, 1, 1, 1, 2]
 
 
-def wait_for_company(item):
-    """Leave a mark; all but the first item then wait until two nodes are at work."""
-    number, folder = item
-    (folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
-    if number:
-        wait_until(lambda: len({node for _, node, _ in marks(folder)}) == 2)
-    return number
-
-
 @pytest.mark.slow
 def test_machine_that_joins_at_work_is_used(head, one_node, tmp_path):
     items = ((number, tmp_path) for number in range(6))
@@ -304,10 +231,6 @@ def test_machine_with_other_code_of_ours_is_named(one_node, monkeypatch, tmp_pat
         list(engine.run(stateless(abs), [1], one_node))
 
 
-def wait():
-    time.sleep(60)
-
-
 @pytest.mark.slow
 def test_workers_that_ray_kills_for_want_of_memory_end_the_run(disconnected, monkeypatch):
     """Ray's own memory monitor does the killing: one hundredth of the memory is too much for it."""
@@ -315,17 +238,6 @@ def test_workers_that_ray_kills_for_want_of_memory_end_the_run(disconnected, mon
     with ray_here(num_cpus=1, _system_config={"memory_usage_threshold": 0.01, "memory_monitor_refresh_ms": 100}):
         with pytest.raises(InputError, match="2 workers in a row died as they began. Is the memory too small"):
             list(engine.run(wait, [1], Workers(1, cluster="local")))
-
-
-def hoard(item):
-    """99 takes more and more memory, 20 GiB at most; others take none."""
-    number, folder = item
-    leave_mark((number % 99, folder))
-    kept = []
-    while number == 99 and len(kept) < 80:
-        kept.append(b"\1" * (256 << 20))
-        time.sleep(0.05)
-    return number
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The stages on Ray: the bytes that one process makes, whatever the number of workers and who is first."""
+"""The stages on Ray: the bytes that one process makes (several make the same: test_kill.py), whoever is first."""
 
 import numpy as np
 import pytest
@@ -19,12 +19,8 @@ from tests.helpers.encoders import extract_settings, finetune_settings, small_en
 pytestmark = pytest.mark.slow
 
 RAY = {"engine": "ray"}
-WAYS = {
-    "one process": {"workers": 0},
-    "two workers": {"workers": 2},
-    "ray, one": {"workers": 1} | RAY,
-    "ray, two": RAY,
-}
+HERE = {"one process": {"workers": 0}}
+RAY_TWO = {"ray, two": RAY}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,7 +49,7 @@ def test_audio_is_the_same_bytes(tmp_path, monkeypatch):
     for number, row in enumerate(rows[:-1]):
         write_clip(tmp_path / row.media, sound=tone(0.3, hz=200 + 50 * number))
     write_rows(tmp_path, rows)
-    _, problems = same_bytes(extract_audio.main, tmp_path, WAYS)
+    _, problems = same_bytes(extract_audio.main, tmp_path, HERE | {"ray, one": {"workers": 1} | RAY} | RAY_TWO)
     assert b"gone.wav" in problems
 
 
@@ -63,7 +59,7 @@ def test_clip_that_kills_its_worker_is_listed_and_the_rest_goes_on(tmp_path, mon
     for number, row in enumerate(rows):
         write_clip(tmp_path / row.media, sound=tone(0.3, hz=200 + 50 * number))
     write_rows(tmp_path, rows)
-    same_bytes(extract_audio.main, tmp_path, {way: WAYS[way] for way in ("two workers", "ray, two")})
+    same_bytes(extract_audio.main, tmp_path, {"two workers": {"workers": 2}} | RAY_TWO)
     died = "worker died: 3 times on this item (a crash in a library, or out of memory)"
     listed = [(name, name, died, "audio not present") for name in ("crash.wav", "greedy.wav")]
     assert read_problems(tmp_path / "ray, two.problems") == listed
@@ -81,7 +77,7 @@ def test_visual_is_the_same_bytes(tmp_path, monkeypatch):
     torch.manual_seed(0)
     net = FaceNet(image_size=16, mean=110.0, std=55.0)
     save_face_net(tmp_path / "model" / "face.safetensors", net, {})
-    _, problems = same_bytes(extract_visual.main, tmp_path, WAYS, face=tmp_path / "model", device="cpu")
+    _, problems = same_bytes(extract_visual.main, tmp_path, HERE | RAY_TWO, face=tmp_path / "model", device="cpu")
     assert problems.count(b"no face") == 3
 
 
@@ -91,5 +87,5 @@ def test_text_is_the_same_bytes(tmp_path):
     write_params(tmp_path / "params.yaml", finetune_settings(), extract_settings())
     small_encoder(rows).save(tmp_path / "model")
     options = {"params": tmp_path / "params.yaml", "encoder": tmp_path / "model", "device": "cpu", "batch-tokens": 128}
-    _, problems = same_bytes(extract_text.main, tmp_path, {"one process": {}, "ray, two": RAY}, **options)
+    _, problems = same_bytes(extract_text.main, tmp_path, {"one process": {}} | RAY_TWO, **options)
     assert b"silent" in problems

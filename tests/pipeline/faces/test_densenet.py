@@ -1,14 +1,13 @@
 import json
 import re
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dferc.core.errors import InputError
-from pipeline.faces.densenet import CLASSES, WIDTH, FaceNet, load_face_net, save_face_net, scale_face
+from pipeline.faces.densenet import CLASSES, WIDTH, FaceNet, load_face_net, save_face_net
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +154,3 @@ def test_load_says_what_is_missing_or_broken(saved):
     saved.with_suffix(".json").unlink()
     with pytest.raises(InputError, match=re.escape("face.json is missing")):
         load_face_net(saved)
-
-
-def test_scale_face_averages_when_it_shrinks():
-    assert scale_face(np.array([[0, 40], [80, 120]], np.uint8), 1).tolist() == [[60]]
-    assert scale_face(np.full((3, 3), 9, np.uint8), 8).tolist() == [[9] * 8] * 8

@@ -7,6 +7,7 @@ import pytest
 
 from dferc.core.errors import InputError
 from pipeline.faces.finder import Box, Haar, WholeFrame, YuNet, cut, finder_identity, largest, make_finder, within
+from pipeline.faces.scaling import scale_face
 from pipeline.rows.utterances import Region
 from pipeline.settings import load_settings
 from tests.helpers.clips import SHARED, needs_media
@@ -172,3 +173,8 @@ def test_within_is_the_region_rounded_to_pixels():
     assert np.array_equal(within(image, region), image[112:368, 412:668])
     assert np.array_equal(within(image, WHOLE), image)
     assert within(np.zeros((4, 4, 3)), Region(1.0, 1.0, 1.0, 1.0)).shape == (1, 1, 3)
+
+
+def test_scale_face_averages_when_it_shrinks():
+    assert scale_face(np.array([[0, 40], [80, 120]], np.uint8), 1).tolist() == [[60]]
+    assert scale_face(np.full((3, 3), 9, np.uint8), 8).tolist() == [[9] * 8] * 8

@@ -1,0 +1,10 @@
+"""The size of a face, for the network; apart from it, since those who cut faces need no PyTorch."""
+
+import cv2
+import numpy as np
+
+
+def scale_face(face: np.ndarray, image_size: int) -> np.ndarray:
+    """Scale a square grey face to [S, S]: by area when it shrinks (no aliasing), bilinear when it grows."""
+    shrinks = face.shape[0] > image_size
+    return cv2.resize(face, (image_size, image_size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
