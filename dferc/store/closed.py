@@ -16,7 +16,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.core.files import regular_file
 
-MAX_INFLATION, SPARE_BYTES = 32, 32 << 20
+MAX_INFLATION, SPARE_BYTES = 32, 16 << 20
 """The values of a file may fill so many times its size, and this: features hardly compress, labels and zeros do."""
 
 DAMAGE = (
@@ -30,6 +30,8 @@ SPARE_ROWS, ROW_BYTES = 20_000, 16  # rows of a file: so many, and one for so ma
 TEXT_BYTES = 64  # least memory of a text in Python
 COLUMN_BYTES = 32  # memory of a number in a column, which becomes a Python object
 DEFLATE_MOST = 1032  # times that deflate can shrink anything, by its format
+
+_COPIES = 4  # of a chunk that HDF5 holds while it inflates it, at most
 
 _REFERENCE = np.dtype([("length", "<u4"), ("place", "V12")])  # of a text in the file
 _DEFLATE, _SHUFFLE, _FLETCHER, _LZF = (
@@ -152,10 +154,10 @@ class ClosedHdf5:
             raise InputError(
                 f"{where}: {count} chunks; at most {most} are expected of a file of {self.limit.bytes} bytes."
             )
-        if chunk_bytes > self.limit.left:
+        if chunk_bytes > self.limit.left // _COPIES:
             raise InputError(
                 f"{where}: a chunk of {chunk_bytes >> 20} MiB in a file of {self.limit.bytes} bytes; at most "
-                f"{self.limit.left >> 20} MiB are expected. Save it without compression."
+                f"{self.limit.left // _COPIES >> 20} MiB are expected. Save it without compression."
             )
         chunks = []
         dataset.id.chunk_iter(chunks.append)
