@@ -107,7 +107,7 @@ TABLES = {
     "one cell.csv": _filled("dialogue_id,text\na,", "b"),
     "quotes.csv": _filled('dialogue_id,text\na,"', '""', '"\n'),
     "open quote.csv": _filled('dialogue_id,text\na,"', "b\n"),
-    "cells of line breaks.csv": _filled('dialogue_id,text\n', 'a,"\n"\n'),
+    "cells of line breaks.csv": _filled("dialogue_id,text\n", 'a,"\n"\n'),
     "blank lines.csv": _filled("dialogue_id,text\n", "\n", "a,b\n"),
     "labels.csv": _rows("dialogue_id,text,emotion", "a,b,c{n}"),
     "labels alike.csv": _rows("dialogue_id,text,emotion", "a,b,xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{n}"),
