@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, listed
 from dferc.core.files import regular_file
 
 MAX_INFLATION, SPARE_BYTES = 32, 16 << 20
@@ -86,6 +86,8 @@ class ClosedHdf5:
     def read(self, name: str, group: h5py.Group | None = None) -> np.ndarray:
         """Return the numbers or texts (as `str` objects) of a dataset; a name without group is of the file's top.
 
+        A column [N] of an enumeration becomes the names of its numbers.
+
         Raises:
             InputError: it has another type, is too large for the file, or its texts are not UTF-8.
             KeyError, ValueError: there is no such dataset.
@@ -99,7 +101,9 @@ class ClosedHdf5:
         self._verify_chunks(dataset, where)
         self.limit.charge_array(dataset.shape, dataset.dtype, where)
         if not is_text:
-            return np.asarray(dataset[()])
+            values = np.asarray(dataset[()])
+            names = h5py.check_enum_dtype(dataset.dtype)
+            return _named(values, names, where) if names and values.ndim == 1 else values
         texts = np.empty(math.prod(dataset.shape), dtype=object)
         for start, block in self._text_blocks(dataset):
             for row, text in enumerate(block, start):
@@ -192,6 +196,18 @@ class ClosedHdf5:
         if offset is None or width != _REFERENCE.itemsize or offset + width * count > self.limit.bytes:
             return math.inf
         return float(np.fromfile(self.path, _REFERENCE, count, offset=offset)["length"].sum(dtype=np.float64))
+
+
+def _named(values_N: np.ndarray, names: dict[str, int], where: str) -> np.ndarray:
+    """Return the names of an enumeration's numbers [N], which are the labels that its author gave them."""
+    name_of = {number: name for name, number in names.items()}
+    unnamed = sorted(set(values_N.tolist()) - set(name_of))
+    if unnamed:
+        raise InputError(
+            f"{where}: the number {unnamed[0]} has no name in its enumeration; expected one of {listed(name_of, 10)}. "
+            "Correct it, or save the names as text."
+        )
+    return np.array([name_of[number] for number in values_N.tolist()], dtype=object)
 
 
 @contextlib.contextmanager

@@ -268,11 +268,8 @@ def _rare_lookalikes(counts: Counter, known: Sequence[str], index: dict[str, int
     """Return a problem per class of few rows whose name resembles a more frequent one's: `jyo` beside `joy`."""
     problems = []
     for key, count in counts.items():
-        frequent = [
-            other
-            for other in counts
-            if len(other) <= _LONGEST_SLIP and counts[other] >= 10 * count or count == 1 < counts[other]
-        ]
+        more = [other for other in counts if counts[other] >= 10 * count or count == 1 < counts[other]]
+        frequent = [other for other in more if len(other) <= _LONGEST_SLIP]
         if count <= RARE and len(key) <= _LONGEST_SLIP and (near := difflib.get_close_matches(key, frequent, n=1)):
             name, like = known[index[key]], known[index[near[0]]]
             problem = f"rare class that resembles another: {name!r} {count}, {like!r} {counts[near[0]]}"

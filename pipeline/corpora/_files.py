@@ -26,8 +26,7 @@ def remaining_files(raw: Path, used: Iterable[Path]) -> Iterator[Problem]:
         found += [path for name in names if (path := Path(folder, name)) not in used]
     if found:
         kinds = Counter("hidden" if path.name.startswith(".") else path.suffix.lower() or path.name for path in found)
-        counts = listed(
-            (f"{kind} {kinds[kind]}" for kind in sorted(kinds, key=lambda kind: (-kinds[kind], kind))), _SUFFIXES
-        )
+        ordered = sorted(kinds, key=lambda kind: (-kinds[kind], kind))
+        counts = listed([f"{kind} {kinds[kind]}" for kind in ordered], _SUFFIXES)
         where = min(found).relative_to(raw).as_posix()
         yield Problem(raw.name, where, f"files not used: {len(found)} ({counts})", NOT_USED)

@@ -117,8 +117,8 @@ def read_text_rows(
         )
     if len(rows) > _MANY and len(rows) * _SHORT > len(text):
         raise InputError(
-            f"{path}: {len(rows)} rows in {len(text)} characters; expected at least {_SHORT} for each. Is it a table of "
-            "utterances?"
+            f"{path}: {len(rows)} rows in {len(text)} characters; expected at least {_SHORT} for each. Is it a table "
+            "of utterances?"
         )
     names, problems = _match_columns(path, columns, known, required)
     cells = ((line, column, value) for line, row in rows for column, value in row.items())

@@ -500,16 +500,14 @@ def frames(container: av.container.InputContainer, *streams: av.stream.Stream) -
 
 
 def restarts(container: av.container.InputContainer, path: str | Path, kind: str) -> bool:
-    """Return whether the clock of a file's sound or picture restarts or begins below 0, so that no seek by time is possible.
+    """Return whether the clock of a file's sound or picture restarts or begins below 0: no seek by time is possible.
 
     Unless the format of the open file excludes it, the file is opened a second time and read through.
     """
     if _is_indexed(container):
         return False
-    if (
-        origin_s(container) < -_ROUNDING_S
-    ):  # an index of Matroska has no negative times: a seek would leave out what is before 0
-        return True
+    if origin_s(container) < -_ROUNDING_S:
+        return True  # an index of Matroska has no negative times: a seek would leave out what is before 0
     odd_clock: list[tuple[str, str]] = []
     with open_media(path) as other:
         for _ in packets(other, stream_of(other, path, kind), odd_clock=odd_clock):

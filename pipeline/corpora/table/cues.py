@@ -108,8 +108,8 @@ def verify_density(path: Path, count: int, what: str) -> None:
     size = path.stat().st_size
     if count > _MANY and count * _SHORT > size:
         raise InputError(
-            f"{path}: {count} {what} in {size} bytes; expected at least {_SHORT} bytes for each, with its times. Is it a "
-            "subtitle file?"
+            f"{path}: {count} {what} in {size} bytes; expected at least {_SHORT} bytes for each, with its times. Is it "
+            "a subtitle file?"
         )
 
 

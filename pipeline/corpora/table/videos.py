@@ -81,10 +81,8 @@ def _with_labels(path: Path, rows: list[TableRow], absent: dict[str, str]) -> tu
     for line, row in text_rows:
         name = row.pop("utterance_id")
         if name not in ids:
-            reason = (
-                absent.get(name)
-                or f"expected <subtitle file>_<cue's number>.{did_you_mean(name, ids if len(faults) < LISTED else ())}"
-            )
+            nearest = did_you_mean(name, ids) if len(faults) < LISTED else ""
+            reason = absent.get(name) or f"expected <subtitle file>_<cue's number>.{nearest}"
             faults.append(f"line {line}: no cue {name!r}; {reason}")
         elif name in labels:
             faults.append(f"line {line}: {name!r} is there twice")

@@ -334,7 +334,7 @@ def test_missing_clip_is_expected_beside_the_others(tmp_path):
 
 
 def test_files_that_are_no_clips_of_a_row_are_left_out_and_listed(tmp_path, capsys):
-    """Clips without a row, of no known split, found twice, with another name; all of them, and macOS's shadow files, are counted."""
+    """Clips without a row, of no known split, found twice, with another name; all are counted."""
     touch(
         write_csvs(tmp_path),
         *("train/dia0_utt0.mp4", "train/dia0_utt2.mp4", "train/dia99_utt0.mp4", "train/._dia0_utt1.mp4"),
@@ -574,11 +574,9 @@ def test_unknown_sentiment_is_refused(tmp_path):
 
 def test_files_that_no_row_uses_are_one_problem(tmp_path):
     write_csvs(tmp_path)
-    touch(
-        tmp_path, *(f"train/dia0_utt{n}.mp4" for n in (0, 1, 2)), "README.txt", ".DS_Store", "train/._a.mp4", "LICENSE"
-    )
+    clips = (f"train/dia0_utt{n}.mp4" for n in (0, 1, 2))
+    touch(tmp_path, *clips, "README.txt", ".DS_Store", "train/._a.mp4", "LICENSE")
     problems = corpora.read(tmp_path, prepare_settings("meld")).problems
     [found] = [problem for problem in problems if problem.kind == "files not used"]
-    assert (
-        found.problem == "files not used: 5 (hidden 2, .mp4 1, .txt 1, LICENSE 1)" and found.consequence == "not used"
-    )
+    assert found.problem == "files not used: 5 (hidden 2, .mp4 1, .txt 1, LICENSE 1)"
+    assert found.consequence == "not used"
