@@ -1,9 +1,11 @@
 """Errors for people: the input or the run is at fault."""
 
 import difflib
+import itertools
 import reprlib
 from collections.abc import Iterable, Sequence
 
+_COMPARED, _LONGEST = 2000, 100  # names, and characters of a name, that are compared for a suggestion
 LISTED = 10  # faults of a file that its error message lists; the others are counted
 
 
@@ -13,7 +15,8 @@ class InputError(ValueError):
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return `" Did you mean 'full'?"` where a known name is close to `name` (1: equal), else an empty string."""
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)
+    candidates = [known_name for known_name in itertools.islice(known, _COMPARED) if len(known_name) <= _LONGEST]
+    close = difflib.get_close_matches(str(name), candidates, n=1, cutoff=cutoff) if len(str(name)) <= _LONGEST else []
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

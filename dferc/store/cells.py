@@ -28,6 +28,8 @@ MISSING_LABELS = frozenset(
 
 LOST_DIGITS = 1 << 53  # from here on a float does not hold every whole number
 
+LONGEST_NAME = 1000  # characters that are normalised: the time grows with the square of a run of combining marks
+
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 _INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF))  # soft hyphen, zero width, marks
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
@@ -38,13 +40,18 @@ _FORMULA = re.compile(r"\s*(?:=|[+@-]\s*[A-Za-z]\w*\()")
 
 def tidy(text: str) -> str:
     """Return a name in composed Unicode (NFC), with single spaces and without invisible characters."""
-    return " ".join(unicodedata.normalize("NFC", text.translate(_INVISIBLE)).split())
+    return " ".join(normalise("NFC", text.translate(_INVISIBLE)).split())
 
 
 def fold(text: str) -> str:
     """Return the form in which names are compared: case, spaces, width and composition of letters do not count."""
-    text = unicodedata.normalize("NFKC", text.translate(_INVISIBLE)).casefold().replace("\N{MINUS SIGN}", "-")
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    text = normalise("NFKC", text.translate(_INVISIBLE)).casefold().replace("\N{MINUS SIGN}", "-")
+    return " ".join(normalise("NFKC", text).split())
+
+
+def normalise(form: str, text: str) -> str:
+    """Return a text in a normal form of Unicode, NFC or NFKC; one above `LONGEST_NAME` characters as it is."""
+    return unicodedata.normalize(form, text) if len(text) <= LONGEST_NAME else text
 
 
 def number_of(value: object) -> float | int | None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, listed
 from dferc.core.files import regular_file
 
-MAX_INFLATION, SPARE_BYTES = 32, 32 << 20
+MAX_INFLATION, SPARE_BYTES = 32, 16 << 20
 """The values of a file may fill so many times its size, and this: features hardly compress, labels and zeros do."""
 
 DAMAGE = (
@@ -30,6 +30,8 @@ SPARE_ROWS, ROW_BYTES = 20_000, 16  # rows of a file: so many, and one for so ma
 TEXT_BYTES = 64  # least memory of a text in Python
 COLUMN_BYTES = 32  # memory of a number in a column, which becomes a Python object
 DEFLATE_MOST = 1032  # times that deflate can shrink anything, by its format
+
+_COPIES = 4  # of a chunk that HDF5 holds while it inflates it, at most
 
 _REFERENCE = np.dtype([("length", "<u4"), ("place", "V12")])  # of a text in the file
 _DEFLATE, _SHUFFLE, _FLETCHER, _LZF = (
@@ -84,6 +86,8 @@ class ClosedHdf5:
     def read(self, name: str, group: h5py.Group | None = None) -> np.ndarray:
         """Return the numbers or texts (as `str` objects) of a dataset; a name without group is of the file's top.
 
+        A column [N] of an enumeration becomes the names of its numbers.
+
         Raises:
             InputError: it has another type, is too large for the file, or its texts are not UTF-8.
             KeyError, ValueError: there is no such dataset.
@@ -97,7 +101,9 @@ class ClosedHdf5:
         self._verify_chunks(dataset, where)
         self.limit.charge_array(dataset.shape, dataset.dtype, where)
         if not is_text:
-            return np.asarray(dataset[()])
+            values = np.asarray(dataset[()])
+            names = h5py.check_enum_dtype(dataset.dtype)
+            return _named(values, names, where) if names and values.ndim == 1 else values
         texts = np.empty(math.prod(dataset.shape), dtype=object)
         for start, block in self._text_blocks(dataset):
             for row, text in enumerate(block, start):
@@ -152,10 +158,10 @@ class ClosedHdf5:
             raise InputError(
                 f"{where}: {count} chunks; at most {most} are expected of a file of {self.limit.bytes} bytes."
             )
-        if chunk_bytes > self.limit.left:
+        if chunk_bytes > self.limit.left // _COPIES:
             raise InputError(
                 f"{where}: a chunk of {chunk_bytes >> 20} MiB in a file of {self.limit.bytes} bytes; at most "
-                f"{self.limit.left >> 20} MiB are expected. Save it without compression."
+                f"{self.limit.left // _COPIES >> 20} MiB are expected. Save it without compression."
             )
         chunks = []
         dataset.id.chunk_iter(chunks.append)
@@ -190,6 +196,18 @@ class ClosedHdf5:
         if offset is None or width != _REFERENCE.itemsize or offset + width * count > self.limit.bytes:
             return math.inf
         return float(np.fromfile(self.path, _REFERENCE, count, offset=offset)["length"].sum(dtype=np.float64))
+
+
+def _named(values_N: np.ndarray, names: dict[str, int], where: str) -> np.ndarray:
+    """Return the names of an enumeration's numbers [N], which are the labels that its author gave them."""
+    name_of = {number: name for name, number in names.items()}
+    unnamed = sorted(set(values_N.tolist()) - set(name_of))
+    if unnamed:
+        raise InputError(
+            f"{where}: the number {unnamed[0]} has no name in its enumeration; expected one of {listed(name_of, 10)}. "
+            "Correct it, or save the names as text."
+        )
+    return np.array([name_of[number] for number in values_N.tolist()], dtype=object)
 
 
 @contextlib.contextmanager

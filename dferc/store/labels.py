@@ -16,6 +16,7 @@ from dferc.store.cells import MISSING_LABELS, fold, number_of, plain, storage_fa
 from dferc.store.rows import UNLABELLED, Note
 
 MANY = 100  # classes, from which on labels are taken for texts or ids unless each has several rows
+_LONGEST_SLIP = 100  # characters of a name that is compared with others
 RARE = 5  # rows of a class, at most, whose name may be a slip
 
 _SCORES = re.compile(r"[\[({](?=.*[\d,:]).*[\])}]|[\d.eE+-]+(?:[\s,;|]+[\d.eE+-]+)+", re.DOTALL)
@@ -267,8 +268,9 @@ def _rare_lookalikes(counts: Counter, known: Sequence[str], index: dict[str, int
     """Return a problem per class of few rows whose name resembles a more frequent one's: `jyo` beside `joy`."""
     problems = []
     for key, count in counts.items():
-        frequent = [other for other in counts if counts[other] >= 10 * count or count == 1 < counts[other]]
-        if count <= RARE and (near := difflib.get_close_matches(key, frequent, n=1)):
+        more = [other for other in counts if counts[other] >= 10 * count or count == 1 < counts[other]]
+        frequent = [other for other in more if len(other) <= _LONGEST_SLIP]
+        if count <= RARE and len(key) <= _LONGEST_SLIP and (near := difflib.get_close_matches(key, frequent, n=1)):
             name, like = known[index[key]], known[index[near[0]]]
             problem = f"rare class that resembles another: {name!r} {count}, {like!r} {counts[near[0]]}"
             problems.append((problem, "kept as a class of its own; correct it, if it is a slip"))

@@ -20,6 +20,7 @@ TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 NUMBER_COLUMNS = {"position": np.int64, "emotion": np.int64, "start_s": np.float64, "end_s": np.float64}
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # control characters and line breaks
+_BLOCK = 1 << 20  # values that are checked at a time
 
 Action = Literal["dropped", "promoted", "merged", "repaired", "kept"]
 
@@ -165,14 +166,20 @@ class Features:
         misshapen = {name: column.shape for name, column in self.quality.items() if column.shape != (rows,)}
         if misshapen:
             raise InputError(f"{self.modality}: quality columns of shape {misshapen}; expected ({rows},)")
-        bad = np.flatnonzero(self.present & ~np.isfinite(self.features).all(axis=1))
+        step = max(1, _BLOCK // max(1, self.width))  # whole arrays of masks would double the memory
+        blocks = [self.features[start : start + step] for start in range(0, rows, step)]
+        finite, filled = (
+            np.concatenate([np.zeros(0, bool), *(check(block) for block in blocks)])
+            for check in (lambda block: np.isfinite(block).all(axis=1), lambda block: block.any(axis=1))
+        )
+        bad = np.flatnonzero(self.present & ~finite)
         if len(bad):
             raise InputError(
                 f"{self.modality}: {len(bad)} present utterance(s) have values that are not finite, "
                 f"first {ids[bad[0]]!r}; mark them not present"
             )
-        if self.features[~self.present].any():
-            row = (~self.present & self.features.any(axis=1)).argmax()
+        if (~self.present & filled).any():
+            row = (~self.present & filled).argmax()
             raise InputError(f"{self.modality}: {ids[row]!r} is not present but has values; expected zeros")
         if self.names and len(self.names) != self.width:
             raise InputError(f"{self.modality}: {len(self.names)} feature names for width {self.width}")

@@ -9,13 +9,15 @@ import csv
 import importlib
 import pkgutil
 import traceback
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.errors import refuse as refuse  # offered to the adapters
 from dferc.core.problems import Problem
 from dferc.store.rows import Note
+from pipeline.corpora._files import remaining_files
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare
 
@@ -38,6 +40,8 @@ class RawCorpus:
     # The protocol claims that no speaker of the test split occurs in another split; `speaker` must then name persons,
     # across the whole corpus ("Ses01F", not "F").
     speaker_independent: bool = False
+    # Tables that were read: `read` lists all other files below the raw folder that no row uses. None: the adapter does.
+    tables: Collection[Path] | None = None
 
 
 def read(raw: str | Path, settings: Prepare) -> RawCorpus:
@@ -59,7 +63,10 @@ def read(raw: str | Path, settings: Prepare) -> RawCorpus:
         raise InputError(
             f"{module.__file__}: its read() gave {type(corpus).__name__}; expected a RawCorpus (see CONTRIBUTING.md)."
         )
-    return corpus
+    if corpus.tables is None:
+        return corpus
+    media = {Path(raw, file) for row in corpus.utterances for file in (row.media, row.sound) if file}
+    return replace(corpus, problems=[*corpus.problems, *remaining_files(Path(raw), media.union(corpus.tables))])
 
 
 def verify_adapter(adapter: str) -> None:

@@ -30,7 +30,9 @@ def split_dialogues(dialogues: Mapping[str, EmotionCounts], shares: Mapping[str,
     order = sorted(dialogues)
     random.Random(seed).shuffle(order)
     order.sort(key=lambda name: -sum(dialogues[name].values()))
-    total = sum(map(Counter, dialogues.values()), Counter())
+    total = Counter()
+    for counts in dialogues.values():
+        total.update(counts)
     filled, split_of = {split: Counter() for split in shares}, {}
     for name in order:
         split_of[name] = min(shares, key=lambda split: _cost(dialogues[name], filled[split], total, shares[split]))

@@ -11,13 +11,12 @@ import io
 import json
 import math
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dferc.core.errors import InputError, did_you_mean
+from dferc.core.errors import InputError, did_you_mean, listed
 from dferc.core.problems import Problem
 from dferc.core.tables import swallowed_rows
 from dferc.store.cells import (
@@ -25,6 +24,7 @@ from dferc.store.cells import (
     fold,
     is_formula,
     near_duplicates,
+    normalise,
     number_of,
     speaker_names,
     storage_fault,
@@ -44,8 +44,8 @@ _MEANT = {
 _BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 _BOMS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after those of UTF-32, which begin alike
 
-_BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
-_BOMS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after those of UTF-32, which begin alike
+_MOST_COLUMNS = 10_000  # openSMILE's largest set has 6,373
+_MANY, _SHORT = 20_000, 20  # rows above which a table has at least so many characters for each
 
 _CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d+)?)")
 _EXCEL = re.compile(r"sep=([,;\t|])\s*")  # Excel's line above the header, which names the separator
@@ -73,8 +73,8 @@ def read_text(path: Path) -> str:
         if not path.parent.is_dir():
             raise InputError(f"{path}: no such file, nor such a folder.")
         files = sorted(file.name for file in path.parent.iterdir())
-        listed = ", ".join(files[:10]) or "nothing"
-        raise InputError(f"{path}: no such file. {path.parent} has {listed}.{did_you_mean(path.name, files)}")
+        present = listed(files, 10) or "nothing"
+        raise InputError(f"{path}: no such file. {path.parent} has {present}.{did_you_mean(path.name, files)}")
     content = path.read_bytes()
     for mark, encoding in _BOMS.items():
         if content.startswith(mark):
@@ -110,6 +110,16 @@ def read_text_rows(
     if not rows:
         raise InputError(f"{path} has no rows.")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
+    if len(columns) > _MOST_COLUMNS:
+        raise InputError(
+            f"{path}: {len(columns)} columns, such as {listed(columns, 3)}; expected at most {_MOST_COLUMNS}. Is it a "
+            "table with a row for each utterance?"
+        )
+    if len(rows) > _MANY and len(rows) * _SHORT > len(text):
+        raise InputError(
+            f"{path}: {len(rows)} rows in {len(text)} characters; expected at least {_SHORT} for each. Is it a table "
+            "of utterances?"
+        )
     names, problems = _match_columns(path, columns, known, required)
     cells = ((line, column, value) for line, row in rows for column, value in row.items())
     faults = [
@@ -154,8 +164,8 @@ def _mend(path: Path, rows: Sequence[tuple[int, TextRow]], known: Sequence[str])
             "utterance_id",
         ):  # others have rules of their own
             counts = Counter(row[column] for _, row in spelled)
-            listed = ", ".join(f"{spelling!r} {count}" for spelling, count in counts.most_common(6))
-            problem = f"missing values of {column}: {listed}, first line {spelled[0][0]}"
+            spelled_so = ", ".join(f"{spelling!r} {count}" for spelling, count in counts.most_common(6))
+            problem = f"missing values of {column}: {spelled_so}, first line {spelled[0][0]}"
             yield Problem(path.name, path.name, problem, "words kept" if column == "text" else "taken for empty")
             if column != "text":  # "None" can be all that was spoken
                 for _, row in spelled:
@@ -192,7 +202,8 @@ def _read_csv(path: Path, text: str, suffix: str) -> Iterator[tuple[int, TextRow
                 yield line, {name: field for name, field in zip(columns, fields) if name}
                 continue
             columns = [name.strip() for name in fields]  # "" for those that a spreadsheet keeps beyond the table
-            twice = min((name for name in columns if name and columns.count(name) > 1), default="")
+            counts = Counter(columns)
+            twice = min((name for name in columns if name and counts[name] > 1), default="")
             if twice:
                 raise InputError(f"{path}, line {line}: the column {twice!r} is there twice. Rename or remove one.")
     except csv.Error as error:
@@ -257,9 +268,9 @@ def _match_columns(
             faults.append(f"unknown column {name!r}.{nearest} Rename or remove it")
     missing = [name for name in required if name in absent]
     if missing:
-        faults.append(f"no column {', '.join(missing)}; found {', '.join(columns)}; expected of {', '.join(known)}")
+        faults.append(f"no column {', '.join(missing)}; found {listed(columns)}; expected of {', '.join(known)}")
     refuse(path, faults)
-    ignored = Problem(path.name, path.name, f"unknown column: {', '.join(map(repr, unknown))}", "column not used")
+    ignored = Problem(path.name, path.name, f"unknown column: {listed(map(repr, unknown))}", "column not used")
     return names, [ignored] if unknown else []
 
 
@@ -281,7 +292,7 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
             if row["dialogue_id"] in ("", *NULLS):
                 found = repr(row["dialogue_id"]) if row["dialogue_id"] else "empty"
                 raise ValueError(f"dialogue_id is {found}; expected the name of the conversation")
-            row |= {name: unicodedata.normalize("NFC", row[name]) for name in ("dialogue_id", "speaker")}
+            row |= {name: normalise("NFC", row[name]) for name in ("dialogue_id", "speaker")}
             times = {f"{name}_s": _seconds(name, row.pop(name)) for name in ("start", "end")}
             rows.append(TableRow(where=f"{path.name}, line {line}", **row, **times))
         except ValueError as error:

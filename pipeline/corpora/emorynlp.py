@@ -62,6 +62,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         protocol=f"EmoryNLP, 7 emotions, {splits}",
         utterances=utterances,
         problems=problems,
+        tables=paths.values(),
         notes=csvs.nonzero_notes(tables, len(unused), Note(action="merged", what=what, count=several, why=why)),
     )
 

@@ -11,11 +11,13 @@ content alone and has no way of opening another file.
 
 import abc
 import contextlib
+import math
 import os
 import resource
 import stat
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +67,7 @@ _RESTART_S = 0.5  # step back of a stream's clock that is no rounding
 _JUMP_S = 10.0  # step forward that no pause of a recording explains: FFmpeg's own threshold
 
 _LISTED = 6  # places with an odd clock that are listed; the others are counted
+_TAIL_PACKETS = {"audio": 16, "video": 600}  # that are kept to decode a stream's end; of pictures, from a keyframe on
 _RESTARTS = "clock restarts"  # kind of problem
 
 _NO_FILE = {
@@ -132,23 +135,25 @@ def _bounded(path: str | Path) -> Iterator[None]:
 
 
 def probe(path: str | Path) -> MediaInfo:
-    """Read a file through and decode the first frame of each used stream.
+    """Read a file through; decode the first frame of each used stream, and the last ones of that which ends last.
 
     MediaError is raised if the file is missing or nothing decodes.
     """
-    kinds, end_s, end_bytes, odd_clock = set(), None, 0, []
+    kinds, end_bytes, odd_clock = set(), 0, []
     with decoding(path), open_media(path) as container, _bounded(path):
         streams = [stream for kind in ("audio", "video") if (stream := _used(container, kind)) is not None]
+        tails = {stream.index: _Tail(stream) for stream in streams}
         for packet in packets(container, *streams, odd_clock=odd_clock):
-            if packet.pts is not None and not packet.is_discard:
-                end_s = max(end_s or 0.0, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream_index in tails:  # streams without a decoder come to their end, too
+                tails[packet.stream_index].add(packet)
             end_bytes = max(end_bytes, (packet.pos or 0) + packet.size)
             if packet.stream.type not in kinds and _decode(packet):
                 kinds.add(packet.stream.type)
-        claimed_s = None if container.duration is None else container.duration / av.time_base
-        measured_s = (claimed_s or 0.0) if end_s is None else max(0.0, end_s - origin_s(container))
         rates = [stream.average_rate for stream in streams if stream.type == "video" and stream.average_rate]
         rounding_s = max(_ROUNDING_S, *(float(2 / rate) for rate in rates), 0.0)
+        end_s = _decoded_end_s(path, list(tails.values()), rounding_s)
+        claimed_s = None if container.duration is None else container.duration / av.time_base
+        measured_s = (claimed_s or 0.0) if end_s is None else max(0.0, end_s - origin_s(container))
         remarks = [*_track_remarks(container), *odd_clock[:_LISTED], *_size_remarks(path, end_bytes)]
         if len(odd_clock) > _LISTED:
             remarks.append((f"clock is odd: at {len(odd_clock) - _LISTED} more places", "as at the first ones"))
@@ -168,6 +173,67 @@ def probe(path: str | Path) -> MediaInfo:
         has_video="video" in kinds,
         remarks=tuple(remarks),
     )
+
+
+class _Tail:
+    """End of a stream: what its packets claim, and the last of them, from which the end can be decoded."""
+
+    def __init__(self, stream: av.stream.Stream):
+        self.stream, self.end_s = stream, None
+        self._packets: deque[av.Packet] = deque(maxlen=_TAIL_PACKETS[stream.type])
+
+    def add(self, packet: av.Packet) -> None:
+        """Take the next packet of the stream."""
+        if packet.pts is not None and not packet.is_discard:
+            end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self.end_s = end_s if self.end_s is None else max(self.end_s, end_s)
+        if self.stream.type == "video" and packet.is_keyframe:
+            self._packets.clear()
+        self._packets.append(packet)
+
+    def decodes_to_s(self) -> float | None:
+        """Return the end of the last frame that decodes from the last packets; None if none does."""
+        self.stream.codec_context.flush_buffers()
+        return _frames_end_s(frame for packet in [*self._packets, None] for frame in self._decode(packet))
+
+    def _decode(self, packet: av.Packet | None) -> list[av.frame.Frame]:
+        try:
+            return self.stream.codec_context.decode(packet)
+        except av.FFmpegError:
+            return []
+
+
+def _frames_end_s(frames: Iterable[av.frame.Frame]) -> float | None:
+    """Return the end of the last of some frames in the file's own time; None where none has a time."""
+    end_s = None
+    for frame in frames:
+        if frame.pts is not None:
+            is_sound = isinstance(frame, av.AudioFrame)
+            length_s = frame.samples / frame.sample_rate if is_sound else float(frame.duration * frame.time_base)
+            end_s = max(-math.inf if end_s is None else end_s, float(frame.pts * frame.time_base) + length_s)
+    return end_s
+
+
+def _decoded_end_s(path: str | Path, tails: list[_Tail], rounding_s: float) -> float | None:
+    """Return the end of the content in the file's own time; None where no packet has a time.
+
+    The packets' times are believed where the frames at their end decode. Otherwise, as in a download whose end is
+    zeros, the stream is decoded as a whole. A stream that ends before another is not looked at.
+    """
+    reached_s = None
+    for tail in sorted((tail for tail in tails if tail.end_s is not None), key=lambda tail: tail.stream.type):
+        if reached_s is not None and tail.end_s <= reached_s + rounding_s:  # sound is first, as it decodes fastest
+            reached_s = max(reached_s, tail.end_s)
+            continue
+        end_s, decoded_s = tail.end_s, tail.decodes_to_s()
+        if decoded_s is None or decoded_s < end_s - rounding_s:
+            with open_media(path) as other:
+                decoded_s = _frames_end_s(frames(other, other.streams[tail.stream.index]))
+            if decoded_s is None:
+                continue
+            end_s = min(end_s, decoded_s) if decoded_s < end_s - rounding_s else end_s
+        reached_s = end_s if reached_s is None else max(reached_s, end_s)
+    return reached_s
 
 
 def _decode(packet: av.Packet) -> list:
@@ -434,12 +500,14 @@ def frames(container: av.container.InputContainer, *streams: av.stream.Stream) -
 
 
 def restarts(container: av.container.InputContainer, path: str | Path, kind: str) -> bool:
-    """Return whether the clock of a file's sound or picture restarts, so that no seek by time is possible.
+    """Return whether the clock of a file's sound or picture restarts or begins below 0: no seek by time is possible.
 
     Unless the format of the open file excludes it, the file is opened a second time and read through.
     """
     if _is_indexed(container):
         return False
+    if origin_s(container) < -_ROUNDING_S:
+        return True  # an index of Matroska has no negative times: a seek would leave out what is before 0
     odd_clock: list[tuple[str, str]] = []
     with open_media(path) as other:
         for _ in packets(other, stream_of(other, path, kind), odd_clock=odd_clock):

@@ -51,3 +51,29 @@ def join(path: Path, *, heights_hz: tuple[float, ...], **options: object) -> Pat
         part.unlink()
     path.write_bytes(content)
     return path
+
+
+def shift_matroska(path: Path, milliseconds: int) -> Path:
+    """Move all blocks of the clusters of a Matroska file in time, below 0 as well."""
+    content = bytearray(path.read_bytes())
+
+    def number(place: int, keep_mark: bool) -> tuple[int, int]:
+        length = 9 - content[place].bit_length()
+        value = int.from_bytes(content[place : place + length], "big")
+        return value if keep_mark else value & ((1 << 7 * length) - 1), place + length
+
+    def walk(place: int, end: int) -> None:
+        while place < end:
+            element, place = number(place, keep_mark=True)
+            size, place = number(place, keep_mark=False)
+            stop = min(place + size, end)
+            if element in (0x18538067, 0x1F43B675, 0xA0):  # segment, cluster, group of blocks
+                walk(place, stop)
+            elif element in (0xA1, 0xA3):  # block: track in one byte, time in two
+                time = int.from_bytes(content[place + 1 : place + 3], "big", signed=True) + milliseconds
+                content[place + 1 : place + 3] = time.to_bytes(2, "big", signed=True)
+            place = stop
+
+    walk(0, len(content))
+    path.write_bytes(content)
+    return path

@@ -56,6 +56,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         protocol=described,
         utterances=utterances,
         problems=problems,
+        tables=[raw / file for file in release.files],
         notes=list(notes(release, protocol, options)),
         speaker_independent=True,  # a session's two actors are in no other session
     )

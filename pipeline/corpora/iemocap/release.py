@@ -57,6 +57,7 @@ class Release:
 
     sessions: dict[int, Path]  # folder of each session, relative to the raw folder
     turns: dict[str, list[Turn]] = field(default_factory=dict)  # by dialogue, sorted by name; turns by time
+    files: list[Path] = field(default_factory=list)  # labels and transcripts that were read, relative to the raw folder
     overlaps: int = 0  # number of transcript lines where both talk (`_MXX…`), which have no label
     oddities: list[tuple[str, str]] = field(default_factory=list)  # ignored files (relative) and lines, described
 
@@ -84,6 +85,7 @@ def read_release(raw: Path) -> Release:
                 faults.append(f"{file}: the dialogue has no transcript; expected {missing}")
             elif turns := _read_dialogue(raw, path, transcripts[name], release, faults):
                 release.turns[name] = turns
+                release.files += [file, transcripts[name].relative_to(raw)]
             else:
                 release.oddities.append((str(file), "no label lines: ignored"))
         for name in sorted(set(transcripts) - set(labels)):

@@ -108,6 +108,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         protocol=f"{variant.name}, {len(classes)} {labels}s, {splits}",
         utterances=[row.utterance for row in rows],
         problems=problems + differing + row_problems,
+        tables=paths.values(),
         notes=csvs.nonzero_notes(tables, sum(map(len, unused.values())), *notes),
     )
 

@@ -24,6 +24,8 @@ _TIME = re.compile(r"(?P<sign>-?)(?:(?P<h>\d{1,6}):)?(?P<m>[0-5]?\d):(?P<s>[0-5]
 _CLOCK = r"-?\d+\s*:\s*\d{1,2}(?:\s*:\s*\d{1,2}(?:\s*[.,:;]\s*\d+)?|\s*[.,]\s*\d{2,3})"
 _BARE_TIMING = re.compile(rf"\s*{_CLOCK}\D{{1,12}}{_CLOCK}\D*|\s*\d+:\d\d:\d\d[.,]\d+\s*")
 """Times of a cue without the arrow that players ask for: they would pass as text."""
+_LONGEST_TIMING = 200  # characters of a line that may be times without an arrow
+_MANY, _SHORT = 20_000, 20  # cues, or lines, above which a file has at least so many bytes for each
 _SETTING = re.compile(r"(?:region|vertical|line|position|size|align|[XY][12]):\S*", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*(\d{1,9})\s*")
 
@@ -59,6 +61,7 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
     timings = [number for number, line in enumerate(lines) if has_times(line)]
     if not timings:
         raise InputError(f"{path} has no cue: no line such as 00:00:01,000 {_ARROW} 00:00:02,500.")
+    verify_density(path, len(timings), "cues")
     refuse(path, list(_time_faults(lines, timings)))
     numbers, digits = _number_lines(lines, timings, vtt)
     heads = [_head(lines, timing, numbers, vtt) for timing in timings]
@@ -100,6 +103,16 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
     return cues, problems
 
 
+def verify_density(path: Path, count: int, what: str) -> None:
+    """Refuse a file of far more cues, or lines of them, than its size explains: it would take minutes."""
+    size = path.stat().st_size
+    if count > _MANY and count * _SHORT > size:
+        raise InputError(
+            f"{path}: {count} {what} in {size} bytes; expected at least {_SHORT} bytes for each, with its times. Is it "
+            "a subtitle file?"
+        )
+
+
 def counted(name: str, lines: Sequence[int], problem: str, consequence: str) -> list[Problem]:
     """Return one problem for all lines of a file that have it, or none."""
     if not lines:
@@ -113,7 +126,9 @@ def has_times(line: str) -> bool:
     if arrow:  # "left --> right" is a text
         nearest = [*before.split()[-1:], *after.split()[:1]]
         return len(nearest) < 2 or any(map(str.isdigit, "".join(nearest)))
-    return any(colon in line for colon in ":：") and bool(_BARE_TIMING.fullmatch(unicodedata.normalize("NFKC", line)))
+    if len(line) > _LONGEST_TIMING or not any(colon in line for colon in ":："):
+        return False
+    return bool(_BARE_TIMING.fullmatch(unicodedata.normalize("NFKC", line)))
 
 
 def _time_faults(lines: Sequence[str], timings: Sequence[int]) -> Iterable[str]:

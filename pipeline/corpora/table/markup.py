@@ -7,17 +7,20 @@ from dataclasses import replace
 from dferc.core.problems import Problem
 from pipeline.corpora.table.cues import INVISIBLE, Cue
 
-_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?(?:\s+([^<>]*))?>", re.IGNORECASE)
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*+)?(?:\s++([^<>]*+))?>", re.IGNORECASE)
 _STYLE = re.compile(
-    r"</?(?:b|i|u|s|c|em|strong|tt|small|big|sup|sub|ruby|rt|q|p|a|span|div|font|lang|v)(?:\.[^<>]*)?\s*/?>"
-    r"|<(?:p|a|span|div|font|b|i|u|s)\s[^<>]*=[^<>]*>|<lang\s[^<>]*>"
+    r"</?(?:b|i|u|s|c|em|strong|tt|small|big|sup|sub|ruby|rt|q|p|a|span|div|font|lang|v)(?:\.[^<>]*+|\s*+/?)>"
+    r"|<(?:p|a|span|div|font|b|i|u|s)\s[^<>=]*+=[^<>]*+>|<lang\s[^<>]*+>"
     r"|<(?:\d+:)?\d+:\d+(?:\.\d+)?>"  # times of words
     r"|\{(?:\\[^{}]*|/?[biu]|[yc]:[\w,$]*)\}",  # ASS, and what players take from MicroDVD
     re.IGNORECASE,
 )
+# Possessive repetitions (*+) keep a megabyte without the closing bracket linear.
 _BREAK = re.compile(r"<[bB][rR]\s*/?>|\\N")
 _UNSPOKEN = re.compile(
-    r"<rt>.{0,99}?</rt>|\{(?:\\[^{}\\]*)*\\p[1-9]\d*(?:\\[^{}]*)?\}.*?(?:\{\\[^{}]*p0[^{}]*\}|\Z)", re.DOTALL
+    r"<rt>.{0,99}?</rt>"
+    r"|\{(?:(?!\\p[1-9]\d*+[\\}])\\[^{}\\]*+)*+\\p[1-9]\d*+(?:\\[^{}]*+)?\}.*?(?:\{\\(?:(?!p0)[^{}])*+p0[^{}]*+\}|\Z)",
+    re.DOTALL,
 )
 """Readings above a word (ruby), and drawings of ASS."""
 _UNKNOWN_TAG = re.compile(r"<(/?[^\W\d_][^<>]*)>")

@@ -1,12 +1,12 @@
 """Who speaks in a cue, decided over all cues of a file (docs/own-data.md has the table of what is recognised)."""
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dferc.store.cells import normalise
 from pipeline.corpora.table.cues import Cue
 from pipeline.corpora.table.markup import TAG_CLOSE, TAG_OPEN
 
@@ -91,12 +91,18 @@ def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) 
         doubtful = set(counts)
     if repeated - bare - sure and all(_in_capitals(spellings[key][0]) for key in repeated - bare - sure):
         names |= {key for key in set(counts) - bare if all(map(_in_capitals, spellings[key]))}
-    undecided = {spellings[key][0]: first[key] for key in counts if key in doubtful - names}
+    doubtful -= names
+    undecided = {spellings[key][0]: first[key] for key in counts if key in doubtful}
     for voice in (voice for cue in cues for voice in cue.voices if voice):
         names.add(_key(voice))
         spellings[_key(voice)].append(voice)
     known = {key: list(dict.fromkeys(spellings[key])) for key in sorted(names & set(spellings))}
     return Speakers(known, undecided, prefixes)
+
+
+def count_pieces(cue: Cue) -> int:
+    """Return how many turns a cue can have at most: its lines, and the marks of a new turn within them."""
+    return sum(len(_TURN.findall(line)) + 1 for line in cue.lines)
 
 
 def split_turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]:
@@ -186,4 +192,4 @@ def _in_capitals(name: str) -> bool:
 
 def _key(name: str) -> str:
     """Return a name as names are compared: without case, spaces and ways of composing a character."""
-    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+    return " ".join(normalise("NFC", name).casefold().split())

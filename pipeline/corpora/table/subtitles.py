@@ -11,12 +11,13 @@ from typing import NamedTuple
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from pipeline.corpora._own_tables import TableRow, read_text
-from pipeline.corpora.table.cues import INVISIBLE, Cue, counted, has_times, parse_cues
+from pipeline.corpora.table.cues import INVISIBLE, Cue, counted, has_times, parse_cues, verify_density
 from pipeline.corpora.table.markup import remove_markup, remove_tags
 from pipeline.corpora.table.rolling import show_once
-from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, find_speakers, split_turns
+from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, count_pieces, find_speakers, split_turns
 
 EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of problems
+_MOST_PIECES = 2000  # lines and turns of a cue: a page of text has a hundred
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -38,6 +39,7 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence
     in_file, problems = parse_cues(path, name)
     ids, number_problems, absent = _ids(in_file, dialogue, name)
     plain = [remove_markup(cue, name) for cue in in_file]
+    _verify_size(path, [cue for cue, _ in plain])
     problems += [*number_problems, *itertools.chain.from_iterable(found for _, found in plain)]
     back = [cue.line for before, cue in itertools.pairwise(in_file) if cue.start_s < before.start_s]
     problems += counted(name, back, "cue that begins before the one above it", "sorted by time")
@@ -64,6 +66,7 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: bool | Sequenc
         if line.strip()
     ]
     cues = [cue for cue, _ in plain]
+    _verify_size(path, cues)
     ids = {cue.line: f"{dialogue}_{place}" for place, cue in enumerate(cues, start=1)}
     rows, problems, absent = _rows(cues, ids, dialogue, name, media, speaker_prefix)
     rows = [replace(row, start_s=None, end_s=None) for row in rows]
@@ -107,6 +110,20 @@ def _rows(
             rows.append(TableRow(where=where, **utterance, media=media, start_s=start_s, end_s=end_s))
     problems += _speaker_problems(rows, speakers, name)
     return Subtitles(rows, problems, absent)
+
+
+def _verify_size(path: Path, cues: Sequence[Cue]) -> None:
+    """Refuse what no subtitles are and what would take minutes: cues of thousands of lines, or next to no text."""
+    total = 0
+    for cue in cues:
+        pieces = count_pieces(cue)
+        total += max(1, pieces)
+        if pieces > _MOST_PIECES:
+            raise InputError(
+                f"{path}, line {cue.line}: a cue of {pieces} lines and turns; expected at most {_MOST_PIECES}. Is it a "
+                "transcript without times? Divide it into cues."
+            )
+    verify_density(path, total, "lines and turns")
 
 
 def _turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[tuple[str, str]]]:

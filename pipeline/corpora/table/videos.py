@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from dferc.core.errors import InputError, did_you_mean
+from dferc.core.errors import LISTED, InputError, did_you_mean
 from dferc.core.problems import Problem
 from pipeline.corpora import refuse
 from pipeline.corpora._own_tables import TableRow, read_text_rows
@@ -81,7 +81,8 @@ def _with_labels(path: Path, rows: list[TableRow], absent: dict[str, str]) -> tu
     for line, row in text_rows:
         name = row.pop("utterance_id")
         if name not in ids:
-            reason = absent.get(name) or f"expected <subtitle file>_<cue's number>.{did_you_mean(name, ids)}"
+            nearest = did_you_mean(name, ids) if len(faults) < LISTED else ""
+            reason = absent.get(name) or f"expected <subtitle file>_<cue's number>.{nearest}"
             faults.append(f"line {line}: no cue {name!r}; {reason}")
         elif name in labels:
             faults.append(f"line {line}: {name!r} is there twice")

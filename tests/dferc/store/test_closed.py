@@ -209,3 +209,33 @@ def test_inspect_of_a_giant_features_folder_is_a_message(tmp_path):
     result = CliRunner().invoke(main, ["inspect", str(folder)])
 
     assert result.exit_code == 1 and "text.h5, features: 131072 rows in a file of" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_wide_features_of_a_small_file_take_little_memory(tmp_path, present):
+    """Sound features of zeros, read as `inspect` and `train` read them, take hardly more than they hold."""
+    folder = write_features_folder(tmp_path)
+    with h5py.File(folder / "text.h5", "a") as file:
+        count = len(file["utterance_id"])
+        width = (40 << 20) // 4 // count
+        del file["features"]
+        file.create_dataset("features", shape=(count, width), dtype="f4", chunks=(1, width), compression=9)
+        file["features"][:, :3000] = np.random.default_rng(0).normal(size=(count, 3000)) * present
+        file["present"][...], file.attrs["width"] = present, width
+        file["filling"] = np.random.default_rng(0).normal(size=120_000)
+    code = textwrap.dedent("""
+        import sys, tracemalloc
+        from dferc.store.hdf5 import read_corpus
+        tracemalloc.start()
+        read_corpus(sys.argv[1])
+        print(tracemalloc.get_traced_memory()[1] >> 20)
+    """)
+    run = subprocess.run([sys.executable, "-c", code, folder], cwd=REPOSITORY, capture_output=True, text=True)
+    assert run.returncode == 0 and int(run.stdout) < 60, run
+
+
+def test_chunk_that_hdf5_would_hold_several_times_is_refused(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("text", data=np.zeros((2, 2 << 20), "f4"), chunks=(2, 2 << 20), compression=9)
+    with open_hdf5(tmp_path / "x.h5") as opened, pytest.raises(InputError, match="a chunk of 16 MiB in a file of"):
+        opened.read("text")

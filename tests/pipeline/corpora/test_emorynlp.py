@@ -72,6 +72,7 @@ def test_clips_are_found_by_name_and_expected_in_their_split(tmp_path):
     assert problems == {
         "clip found twice": "clip found twice: 1 (sea1_ep10_sc2_utt3.mp4)",
         "no CSV row": "no CSV row: 1 (sea9_ep1_sc1_utt1.mp4)",
+        "files not used": "files not used: 3 (.mp4 2, hidden 1)",
     }
     assert ("dropped", "clips", 1) in {(note.action, note.what, note.count) for note in found.notes}
 
@@ -151,3 +152,10 @@ def test_missing_csv_and_folder_are_one_clear_error(tmp_path):
     (write_csvs(tmp_path / "raw") / "emorynlp_dev_final.csv").unlink()
     with pytest.raises(InputError, match="no emorynlp_dev_final.csv anywhere below it .*EmoryNLP's three CSVs are"):
         read(tmp_path / "raw")
+
+
+def test_files_that_no_row_uses_are_one_problem(tmp_path):
+    write_csvs(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    problems = corpora.read(tmp_path, prepare_settings("emorynlp")).problems
+    assert [found.problem for found in problems if found.kind == "files not used"] == ["files not used: 1 (.txt 1)"]

@@ -565,3 +565,12 @@ def test_sound_is_that_of_the_wav(prepared):
     file, start_s, end_s = rows["Ses01F_impro03_F000"].heard
 
     np.testing.assert_allclose(read_audio(folder / "raw" / file, start_s, end_s), tone(0.4, hz=200)[0], atol=1e-4)
+
+
+def test_files_that_no_turn_uses_are_one_problem(tmp_path):
+    write_wavs(write_release(tmp_path))
+    (tmp_path / "README.md").write_text("mine")
+    problems = corpora.read(tmp_path, prepare_settings("iemocap")).problems
+    [found] = [problem for problem in problems if problem.kind == "files not used"]
+    # Single raters in sub-folders, macOS's files, sound of turns that the protocol leaves out, the README.
+    assert found.problem == "files not used: 111 (hidden 53, .txt 48, .wav 9, .md 1)"

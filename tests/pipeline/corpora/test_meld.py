@@ -334,7 +334,7 @@ def test_missing_clip_is_expected_beside_the_others(tmp_path):
 
 
 def test_files_that_are_no_clips_of_a_row_are_left_out_and_listed(tmp_path, capsys):
-    """Clips without a row, of no known split, found twice, with another name; and macOS's shadow files, unlisted."""
+    """Clips without a row, of no known split, found twice, with another name; all are counted."""
     touch(
         write_csvs(tmp_path),
         *("train/dia0_utt0.mp4", "train/dia0_utt2.mp4", "train/dia99_utt0.mp4", "train/._dia0_utt1.mp4"),
@@ -349,6 +349,7 @@ def test_files_that_are_no_clips_of_a_row_are_left_out_and_listed(tmp_path, caps
         "clip found twice": "clip found twice: 1 (dia0_utt0.mp4)",
         "split unknown": "split unknown: 1 (dia0_utt3.mp4)",
         "name not MELD's": "name not MELD's: 1 (trailer.mp4)",
+        "files not used": "files not used: 7 (.mp4 5, hidden 2)",
     }
     assert _medias(found)["train_dia0_utt0"] == "train/dia0_utt0.mp4"
     assert re.search(r"clips without a row +2 ", capsys.readouterr().err)
@@ -512,6 +513,7 @@ def test_dyadic_rows_keep_the_clips_of_their_old_ids(tmp_path):
     problems = {problem.kind: problem.problem for problem in found.problems if problem.kind != "count differs"}
     assert problems == {
         "no CSV row": "no CSV row: 1 (dia0_utt1.mp4)",
+        "files not used": "files not used: 1 (.mp4 1)",
         "same times": "same times: as train_dya1_utt1",  # 5/2 and 5/3, though written with another zero
     }
     assert {(note.action, note.what, note.count) for note in found.notes} == {
@@ -568,3 +570,13 @@ def test_unknown_sentiment_is_refused(tmp_path):
 
     with pytest.raises(InputError, match="line 2: unknown sentiment 'mixed', expected one of neutral, positive, neg"):
         read(tmp_path, labels="sentiment")
+
+
+def test_files_that_no_row_uses_are_one_problem(tmp_path):
+    write_csvs(tmp_path)
+    clips = (f"train/dia0_utt{n}.mp4" for n in (0, 1, 2))
+    touch(tmp_path, *clips, "README.txt", ".DS_Store", "train/._a.mp4", "LICENSE")
+    problems = corpora.read(tmp_path, prepare_settings("meld")).problems
+    [found] = [problem for problem in problems if problem.kind == "files not used"]
+    assert found.problem == "files not used: 5 (hidden 2, .mp4 1, .txt 1, LICENSE 1)"
+    assert found.consequence == "not used"

@@ -14,7 +14,7 @@ from pipeline.settings import load_settings
 from tests.helpers.clips import read_audio, read_frames, tone, truncate, write_clip
 from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import draw_scene
-from tests.helpers.odd_media import join, write_tracks
+from tests.helpers.odd_media import join, shift_matroska, write_tracks
 
 GREYS = [np.full((32, 48), 5 * number, np.uint8) for number in range(40)]
 BURST = np.concatenate([np.random.default_rng(0).normal(scale=0.2, size=16000), np.zeros(7 * 16000)])[None]
@@ -155,6 +155,52 @@ def test_clock_that_jumps_is_reported(tmp_path):
     info = measure(write_clip(tmp_path / "a.ts", pictures=GREYS, stamps=stamps, picture_codec="mpeg2video"))
     [(problem, consequence)] = info.remarks
     assert problem.startswith("clock jumps: from 2.") and " to 40." in problem and consequence
+
+
+@pytest.mark.parametrize("codec", ["aac", "flac"])
+def test_matroska_that_begins_below_0_is_read_from_its_first_packet(tmp_path, codec):
+    """Its index has no negative times, so a seek would leave out what is before 0."""
+    sound = np.concatenate([tone(2, hz=300), tone(2, hz=700)], axis=1)
+    greys = [np.full((64, 96), 20 + 5 * number, np.uint8) for number in range(40)]
+    clip = write_clip(tmp_path / "a.mkv", sound=sound, pictures=greys, sound_codec=codec)
+    shift_matroska(clip, -1000)
+    assert measure(clip).duration_s == pytest.approx(4, abs=0.1)
+    with SoundFile(clip) as file:
+        for start_s, hz in [(2.6, 700), (0.6, 300), (1.2, 300)]:
+            samples = file.read(start_s, start_s + 0.4)
+            assert (loudest_hz(samples), len(samples)) == (pytest.approx(hz, abs=10), 6400)
+    for start_s in (0.3, 2.0):
+        levels = [grey.mean() - 50 * time_s for time_s, grey in read_frames(clip, start_s, start_s + 1, 4, 9)]
+        assert len(levels) == 4 and levels == pytest.approx([20] * 4, abs=5)
+
+
+# ---------------------------------------------------------------------------------------------------- damaged ends
+
+
+@pytest.mark.parametrize("damage", ["zeros", "noise", "cut"])
+@pytest.mark.parametrize("name", ["a.mp4", "silent.mp4", "a.mkv", "a.ts", "a.avi", "a.mp3", "a.flac", "a.aac"])
+def test_length_is_what_decodes(tmp_path, name, damage):
+    """The second half of a file is lost, though an index before it, as in MP4, still lists all packets."""
+    greys = np.random.default_rng(0).integers(0, 255, (40, 64, 96), dtype=np.uint8)
+    clip = write_clip(
+        tmp_path / name,
+        sound=None if name == "silent.mp4" else tone(4),
+        sound_codec={"a.mp3": "libmp3lame", "a.flac": "flac"}.get(name),
+        pictures=greys if name.endswith(("mp4", "mkv", "ts", "avi")) else None,
+        options={"movflags": "faststart"} if name.endswith("mp4") else None,
+    )
+    good = clip.read_bytes()
+    kept = good[: len(good) // 2]
+    lost = {"zeros": bytes(len(kept)), "noise": np.random.default_rng(0).bytes(len(kept)), "cut": b""}[damage]
+    clip.write_bytes(kept + lost)
+    info = measure(clip)
+    assert info.duration_s == pytest.approx(1.5 if name == "a.flac" else 2, abs=0.2)
+    assert info.remarks or name in ("a.ts", "a.aac")  # these claim no length
+
+
+def test_end_of_uncompressed_sound_is_measured_by_its_bytes(tmp_path):
+    clip = truncate(write_clip(tmp_path / "a.wav", sound=tone(4)), 0.5)
+    assert measure(clip).duration_s == pytest.approx(2, abs=0.01) and kinds(measure(clip)) == ["cut off"]
 
 
 # ---------------------------------------------------------------------------------------------------- tracks
