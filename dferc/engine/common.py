@@ -1,5 +1,7 @@
 """Common parts of the engines: the choice of workers, the result of a lost item, the behaviour of a worker process."""
 
+import concurrent.futures
+import contextlib
 import functools
 import os
 import sys
@@ -25,6 +27,27 @@ class WorkerDied:
         return f"worker died: {self.deaths} times on this item (a crash in a library, or out of memory)"
 
 
+class Standby(contextlib.AbstractContextManager):
+    """Worker processes of this machine that wait for the next run, for many short runs one after the other.
+
+    Starting a process takes seconds, most of them imports. The context manager ends the processes.
+    """
+
+    def __init__(self):
+        self.idle: list[concurrent.futures.ProcessPoolExecutor] = []  # each has one process
+        self.processes: set[object] = set()  # that it has started
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        for wait in (False, True):  # all end at once
+            for executor in self.idle:
+                executor.shutdown(wait, cancel_futures=True)
+        self.idle.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class Workers:
     """Place where items run, and how many at a time."""
@@ -33,6 +56,7 @@ class Workers:
     cluster: str | None = None  # None = this machine; else Ray: `local` starts it here, `auto` or host:port joins one
     cpus: int = 1  # CPUs of a cluster that each worker takes
     gpus: float = 0.0  # GPUs, or the share of one, that each worker takes where the cluster has any
+    standby: Standby | None = None  # where processes of this machine wait for the next run; None = they end
 
     def for_network(self) -> Self:
         """Return where a network computes while these workers decode: each GPU of a cluster, else this process."""

@@ -121,8 +121,17 @@ def media_content(
     return content
 
 
-def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch: Scratch) -> ExtractionTally:
-    """Make features/<corpus>/<modality>.h5 and the problems table."""
+def extract(
+    rows: list[Utterance],
+    extractor: Extractor,
+    places: Places,
+    scratch: Scratch,
+    progress: Callable[[float], None] | None = None,
+) -> ExtractionTally:
+    """Make features/<corpus>/<modality>.h5 and the problems table.
+
+    With `progress`, which receives the share of the work that is done, nothing is printed.
+    """
     utterances = read_utterances(places.utterances)
     if [row.utterance_id for row in rows] != list(utterances.utterance_id):
         raise InputError(
@@ -134,10 +143,10 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
     assembly = _Assembly(rows, extractor)
     wanted = [index for index, row in enumerate(rows) if extractor.wants(row)]
     with extractor.clock.step("hash and look up"):
-        unfinished = _look_up(wanted, scratch, assembly)
+        unfinished = _look_up(wanted, scratch, assembly, progress and (lambda share: None))
     reused = int(assembly.present.sum())
     started = time.monotonic()
-    _compute(unfinished, scratch, assembly, places.corpus)
+    _compute(unfinished, scratch, assembly, places.corpus, progress)
     done = int(assembly.present.sum()) - reused
     tally = ExtractionTally(
         done=done,
@@ -162,6 +171,8 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
         write_features(places.out, features)
     if unfinished or not places.log.exists():
         write_log(places.log, extractor.identity, len(unfinished), asdict(tally), extractor.clock)
+    if progress is not None:
+        return tally
     rate = f", {len(unfinished) / tally.seconds:.1f} utterances/s ({extractor.clock.shares()})" if unfinished else ""
     hint = f"; see {places.problems}" if tally.failed else ""
     console.print(
@@ -171,11 +182,13 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
     return tally
 
 
-def _look_up(wanted: list[int], scratch: Scratch, assembly: _Assembly) -> dict[int, str]:
+def _look_up(
+    wanted: list[int], scratch: Scratch, assembly: _Assembly, progress: Callable[[float], None] | None
+) -> dict[int, str]:
     """Add the finished records; return the keys of the other rows. A row with unreadable content becomes a problem."""
     extractor, code = assembly.extractor, code_hash(*assembly.extractor.code)
     unfinished = {}
-    with progress_bar() as bar:
+    with progress_bar(progress) as bar:
         for index in bar.track(wanted, description=f"{extractor.stage}: reading"):
             try:
                 key = key_of(dict(extractor.identity), code, extractor.content(assembly.rows[index]))
@@ -189,7 +202,13 @@ def _look_up(wanted: list[int], scratch: Scratch, assembly: _Assembly) -> dict[i
     return unfinished
 
 
-def _compute(unfinished: dict[int, str], scratch: Scratch, assembly: _Assembly, corpus: str) -> None:
+def _compute(
+    unfinished: dict[int, str],
+    scratch: Scratch,
+    assembly: _Assembly,
+    corpus: str,
+    progress: Callable[[float], None] | None,
+) -> None:
     """Compute and keep records, file by file. Rows with the same key (copies of a clip) are computed once."""
     extractor = assembly.extractor
     copies, by_file = defaultdict(list), defaultdict(list)
@@ -197,7 +216,7 @@ def _compute(unfinished: dict[int, str], scratch: Scratch, assembly: _Assembly, 
         copies[key].append(index)
     for index, *_ in copies.values():
         by_file[extractor.file(assembly.rows[index])].append(index)
-    with progress_bar() as bar:
+    with progress_bar(progress) as bar:
         task = bar.add_task(f"{extractor.stage} {corpus}", total=len(unfinished))
         for index, record in extractor.compute(list(itertools.chain(*by_file.values()))):
             key = unfinished[index]
