@@ -1,9 +1,14 @@
-"""Schemas of records that describe a corpus: the protocol card of a run, the features of a training."""
+"""Schemas of records: the protocol card of a run, the features of a training, its calibration, a bundle."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from dferc.core.records import Count, Names, StoredRecord, Text
 from dferc.store.vocabulary import MODALITIES
+
+BUNDLE_SCHEMA = 1
+"""Version of a bundle's layout; raised when older programs could misread newer bundles."""
 
 
 class TrainedFeatures(StoredRecord):
@@ -38,3 +43,35 @@ class ProtocolRecord(StoredRecord):
     protocol: str
     classes: Names
     splits: CardSplits
+
+
+class Calibration(StoredRecord):
+    """Temperature of one seed, fitted on the validation split; in settings.json beside its weights."""
+
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    utterances: Count  # labelled ones of the validation split
+    note: str = ""  # a sentence where the fit is degenerate
+
+
+class BundleManifest(StoredRecord):
+    """Schema of bundle.json: what a bundle holds, what it was trained on, and the hash of every other file."""
+
+    schema_: Literal[BUNDLE_SCHEMA] = Field(alias="schema")
+    corpus: Text  # of the training
+    protocol: str
+    card: Text  # hash of its protocol card
+    counts: dict[str, Any]  # protocol card: utterances per split and class; empty where the run was never scored
+    classes: Names
+    variant: Text
+    seeds: Annotated[list[Count], Field(min_length=1)]
+    modalities: Annotated[list[Literal[MODALITIES]], Field(min_length=1)]
+    settings: dict[Literal["extract_text", "extract_audio", "extract_visual"], dict[str, Any]]
+    """Sections of params.yaml by which the features were extracted, of the modalities above."""
+    identities: dict[Literal[MODALITIES], dict[str, Any]]
+    calibration: dict[str, Calibration]  # by seed; a seed of an older version has none
+    synthetic: list[Text]  # sentences: training data that is no recording of people
+    scores: dict[str, Any]  # by split: mean over the seeds, deviation and 95 % interval; empty where never scored
+    opensmile: bool  # whether it needs openSMILE, whose licence is non-commercial
+    licences: list[dict[str, str]]  # part, licence
+    versions: dict[str, Any]
+    files: dict[Text, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]  # SHA-256 by path within the bundle

@@ -1,0 +1,1 @@
+"""Predicted emotions of one medium: the document (`document.Emotions`), its other formats, and its page."""
