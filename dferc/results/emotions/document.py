@@ -7,7 +7,6 @@
 docs/emotions.md describes the formats, and docs/emotions.schema.json is the JSON Schema of the document.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -15,9 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from dferc.core import VERSION
-from dferc.core.errors import InputError, did_you_mean
-from dferc.core.files import regular_file, write_atomically
-from dferc.core.records import Count, Names, Score, StoredRecord, Text, read_record
+from dferc.core.records import Names, Score, StoredRecord, Text
 
 SCHEMA = 1  # of the document; a change that older readers would misread raises it
 REMEDY = "Write it again with `dferc-video`, or read it with the version of dferc that wrote it."

@@ -1,0 +1,151 @@
+"""Process that runs jobs: one loaded model, one job at a time, JSON lines on stdin and stdout.
+
+    in:  {"load": {options of Recogniser.load}}, then {"folder": …, "media": …, "name": …, …} for each job
+    out: {"ready": {…}}, then {"step": …, "share": …} during a job, and {"done": [file, …]} or {"failed": message}
+
+It ends with the server, however that ends: its stdin is closed then. Whatever a job does to it, others go on: the
+server starts another process.
+"""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dferc.core.console import shorten
+from dferc.core.errors import InputError
+from dferc.results.emotions.document import Emotions
+
+Load = Callable[..., Callable[..., Emotions]]
+"""`Recogniser.load`, or a stand-in of tests."""
+
+ARCHIVE = "results.zip"
+REPORTED_S = 0.2  # between two reports of progress
+PAGE = "page"  # folder of the page that the server shows; the page among the results refers to the user's own file
+
+
+def run_jobs(load: Load) -> None:
+    """Load a model, then run jobs until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no answer
+
+    def answer(**message: Any) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    requests = _requests()
+    options = next(requests)["load"]
+    try:
+        recognise = load(**options)
+        answer(ready=describe(recognise))
+    except InputError as error:
+        answer(failed=shorten(str(error)))
+        return
+    language = options.get("language")
+    for request in requests:
+        try:
+            if (request["language"] or options.get("language")) != language:
+                language = request["language"] or options.get("language")
+                recognise = load(**{**options, "language": language})
+            answer(done=run_job(recognise, request, _seldom(answer)))
+        except InputError as error:
+            answer(failed=_without_paths(shorten(str(error)), request))
+        except MemoryError:
+            answer(failed="the memory of this computer is too small for this file")
+        except Exception as error:
+            traceback.print_exc()
+            cause = f"{type(error).__name__}: {_without_paths(str(error), request)}"
+            answer(failed=f"a fault of the program ({shorten(cause)}); its terminal shows where. Please report it")
+        finally:
+            _empty(options.get("cache"))
+
+
+def run_job(recognise: Callable[..., Emotions], request: dict, progress: Callable[[str, float], None]) -> list[str]:
+    """Write the results of one job below its folder: every format, a zip of all, and the page to show.
+
+    Returns:
+        Names of the files in `results`.
+    """
+    folder, media = Path(request["folder"]), Path(request["media"])
+    transcript = Path(request["transcript"]) if request["transcript"] else None
+    emotions = named(recognise(media, transcript, progress), request)
+    results = folder / "results"
+    written = emotions.write(results, media=results / request["name"])
+    with zipfile.ZipFile(results / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in written:
+            archive.write(path, path.name)
+    emotions.to_html(folder / PAGE / "index.html", media=media)
+    return [*(path.name for path in written), ARCHIVE]
+
+
+def named(emotions: Emotions, request: dict) -> Emotions:
+    """Return a result with the user's names in place of those on this disk."""
+    return emotions.model_copy(update={"media": emotions.media.model_copy(update={"name": request["name"]})})
+
+
+def _seldom(answer: Callable[..., None]) -> Callable[[str, float], None]:
+    """Return a `progress` that reports the begin of each step, and its share a few times a second at most."""
+    last = ["", 0.0]
+
+    def progress(step: str, share: float) -> None:
+        now = time.monotonic()
+        if step != last[0] or now - last[1] >= REPORTED_S:
+            last[:] = step, now
+            answer(step=step, share=share)
+
+    return progress
+
+
+def describe(recognise: Any) -> dict:
+    """Return what the page shows of a loaded model."""
+    return recognise.facts.model_dump()
+
+
+def _without_paths(message: str, request: dict) -> str:
+    """Replace paths on this disk by the names that the user knows."""
+    for key, name in (("media", request["name"]), ("transcript", request["transcript_name"])):
+        if request[key]:
+            message = message.replace(request[key], name).replace(Path(request[key]).name, name)
+    return message
+
+
+def _empty(cache: str | None) -> None:
+    """Delete what a job left in the cache, such as its words: nothing of it stays."""
+    for path in Path(cache).iterdir() if cache and Path(cache).is_dir() else ():
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _requests() -> Iterator[dict]:
+    """Yield the requests on stdin; when it ends, this process and all that it started end at once."""
+    requests: queue.Queue[dict] = queue.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            requests.put(json.loads(line))
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield requests.get()
+
+
+def main() -> None:
+    """Run jobs with the real model."""
+    from pipeline.video.recogniser import Recogniser
+
+    run_jobs(Recogniser.load)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""A recogniser without a model, and the worker process that has it: what it does is written in the medium.
+
+python -m tests.helpers.stand_in_recogniser
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dferc.core.errors import InputError
+from dferc.results.emotions.document import (
+    EmotionalUtterance,
+    Emotions,
+    MediumFacts,
+    ModelFacts,
+    TranscriptFacts,
+)
+from pipeline.serve.worker import run_jobs
+
+COMMAND = (sys.executable, "-m", "tests.helpers.stand_in_recogniser")
+TEXT = "What a day! </script><script>alert(1)</script>"
+MANY = 3
+
+
+class StandIn:
+    """Recogniser of media that are commands: `wait`, `refuse`, `fail`, `die`, `language`; anything else is a video."""
+
+    facts = ModelFacts(
+        name="stand-in",
+        corpus="nobody's",
+        classes=["joy", "anger"],
+        modalities=["text"],
+        seeds=[0],
+        synthetic=["the corpus is synthetic"],
+    )
+
+    def __init__(self, cache: str, language: str | None = None, **_):
+        self.cache, self.language = Path(cache), language
+
+    @classmethod
+    def load(cls, source: str | None = None, **options) -> "StandIn":
+        if source == "missing":
+            raise InputError("missing: no such model. Name a bundle with --model.")
+        return cls(**options)
+
+    def __call__(self, media: Path, transcript: Path | None, progress: Callable[[str, float], None]) -> Emotions:
+        command = media.read_bytes()[:200].split(b"\n")[0].decode("latin-1")
+        assert not list(self.cache.iterdir())
+        (self.cache / "words").write_text(TEXT)
+        print("a library prints this")
+        progress("open", 1.0)
+        if command == "refuse":
+            raise InputError(f"{media}: this is text, no video. Choose a video; {transcript} does not matter.")
+        if command == "fail":
+            raise RuntimeError(f"odd: {media}")
+        if command == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if command == "wait":
+            for hundredths in range(100_000):
+                progress("audio", min(hundredths / 100, 0.99))
+                time.sleep(0.01)
+        for share in range(11):
+            progress("audio", share / 10)
+            time.sleep(0.02)
+        said = transcript.read_text() if transcript else TEXT
+        utterances = [
+            EmotionalUtterance(
+                id=f"{media.stem}_{number:04}",
+                start_s=number,
+                end_s=number + 0.8,
+                speaker="Ann",
+                text=said,
+                emotion="joy" if number % 2 else "anger",
+                probabilities={"joy": 0.75, "anger": 0.25} if number % 2 else {"joy": 0.25, "anger": 0.75},
+            )
+            for number in range(MANY)
+        ]
+        return Emotions(
+            media=MediumFacts(name=media.name, length_s=float(MANY), has_sound=True, has_picture=True),
+            model=self.facts,
+            transcript=TranscriptFacts(origin="stand-in", language=self.language or ""),
+            utterances=utterances,
+        )
+
+
+def _write(self, folder, media=None):  # TEMPORARY
+    folder.mkdir()
+    for name in ("emotions.json", "index.html"):
+        (folder / name).write_text(
+            self.model_dump_json(by_alias=True)
+            if name != "index.html"
+            else f"<script>1</script><video controls src='{media.name}'></video>"
+        )
+    return [folder / "emotions.json", folder / "index.html"]
+
+
+def _to_html(self, path, media):
+    path.parent.mkdir()
+    path.write_text(f"<script>window.ran = 1</script><video controls src='../upload/{media.name}'></video>")
+
+
+Emotions.write, Emotions.to_html = _write, _to_html  # TEMPORARY
+
+if __name__ == "__main__":
+    run_jobs(StandIn.load)
