@@ -8,7 +8,8 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -54,34 +55,30 @@ def main(model, host, port, allow_host, limit_mb, jobs, keep_minutes, **options)
         from pipeline.serve.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise InputError(f"dferc-serve needs {error.name}, which is not installed: pip install '.[serve]'") from None
-    with _listening(host, port) as listener, _own_folder() as folder:
-        queue = JobQueue(
-            folder,
-            {"source": model, **options},
-            slots=jobs or max(1, (os.cpu_count() or 1) // 2),
-            keep_s=60 * keep_minutes,
-        )
-        serve(queue, listener, host, int(1e6 * limit_mb), allow_host)
+    slots = jobs or max(1, (os.cpu_count() or 1) // 2)
+    make_queue = partial(JobQueue, options={"source": model, **options}, slots=slots, keep_s=60 * keep_minutes)
+    serve(make_queue, host, port, int(1e6 * limit_mb), allow_host)
 
 
-def serve(queue, listener: socket.socket, host: str, limit_bytes: int, names: Sequence[str] = ()) -> None:
+def serve(make_queue: Callable, host: str, port: int, limit_bytes: int, names: Sequence[str] = ()) -> None:
     """Load the model, then answer requests until a signal arrives.
 
     Args:
-        queue: a `JobQueue` that was not entered yet.
-        listener: socket that is bound.
-        host: as the user named it.
+        make_queue: makes the `JobQueue` of a folder.
+        host: address to listen on.
+        port: of it; 0 = any free one.
         limit_bytes: most bytes of an upload.
         names: further names of this server.
 
     Raises:
-        InputError: the model cannot be loaded.
+        InputError: the address is in use, or the model cannot be loaded.
         KeyboardInterrupt: a signal has ended it.
     """
-    try:
-        asyncio.run(_serve(queue, listener, host, limit_bytes, names))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("dferc-serve has ended; all uploads and results are deleted") from None
+    with _listening(host, port) as listener, _own_folder() as folder:
+        try:
+            asyncio.run(_serve(make_queue(folder), listener, host, limit_bytes, names))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("dferc-serve has ended; all uploads and results are deleted") from None
 
 
 async def _serve(queue, listener: socket.socket, host: str, limit_bytes: int, names: Sequence[str]) -> None:

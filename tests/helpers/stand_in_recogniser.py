@@ -92,7 +92,7 @@ def _write(self, folder, media=None):  # TEMPORARY
         (folder / name).write_text(
             self.model_dump_json(by_alias=True)
             if name != "index.html"
-            else f"<script>1</script><video controls src='{media.name}'></video>"
+            else f"<script>1</script><video controls src='{media.name.replace(chr(32), chr(37) + chr(50) + chr(48))}'></video>"
         )
     return [folder / "emotions.json", folder / "index.html"]
 
