@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-import dferc.results.report
+import dferc.results.page
 from pipeline.serve.guard import Guard
 from pipeline.serve.interface import ApiError, Health, QueueStatus, openapi
 from pipeline.serve.jobs import Job, JobQueue
@@ -26,7 +26,7 @@ from pipeline.serve.worker import PAGE
 
 HERE = Path(__file__).parent / "page"
 STATIC = {
-    "style.css": Path(dferc.results.report.__file__).parent / "page" / "style.css",
+    "base.css": Path(dferc.results.page.__file__).parent / "base.css",
     "serve.css": HERE / "serve.css",
     "serve.js": HERE / "serve.js",
 }

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from dferc.core import VERSION
-from dferc.results.emotions.document import Emotions
+from dferc.results.emotions import Emotions
 
 State = Literal["waiting", "running", "done", "failed"]
 

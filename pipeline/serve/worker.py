@@ -23,7 +23,7 @@ from typing import Any
 
 from dferc.core.console import shorten
 from dferc.core.errors import InputError
-from dferc.results.emotions.document import Emotions
+from dferc.results.emotions import Emotions
 
 Load = Callable[..., Callable[..., Emotions]]
 """`Recogniser.load`, or a stand-in of tests."""

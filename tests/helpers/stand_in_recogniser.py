@@ -11,13 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dferc.core.errors import InputError
-from dferc.results.emotions.document import (
-    EmotionalUtterance,
-    Emotions,
-    MediumFacts,
-    ModelFacts,
-    TranscriptFacts,
-)
+from dferc.results.emotions import EmotionalUtterance, Emotions, MediumFacts, ModelFacts, TranscriptFacts
 from pipeline.serve.worker import run_jobs
 
 COMMAND = (sys.executable, "-m", "tests.helpers.stand_in_recogniser")
@@ -65,14 +59,14 @@ class StandIn:
         for share in range(11):
             progress("audio", share / 10)
             time.sleep(0.02)
-        said = transcript.read_text() if transcript else TEXT
+        text = transcript.read_text() if transcript else TEXT
         utterances = [
             EmotionalUtterance(
                 id=f"{media.stem}_{number:04}",
                 start_s=number,
                 end_s=number + 0.8,
                 speaker="Ann",
-                text=said,
+                text=text,
                 emotion="joy" if number % 2 else "anger",
                 probabilities={"joy": 0.75, "anger": 0.25} if number % 2 else {"joy": 0.25, "anger": 0.75},
             )
@@ -85,24 +79,6 @@ class StandIn:
             utterances=utterances,
         )
 
-
-def _write(self, folder, media=None):  # TEMPORARY
-    folder.mkdir()
-    for name in ("emotions.json", "index.html"):
-        (folder / name).write_text(
-            self.model_dump_json(by_alias=True)
-            if name != "index.html"
-            else f"<script>1</script><video controls src='{media.name.replace(chr(32), chr(37) + chr(50) + chr(48))}'></video>"
-        )
-    return [folder / "emotions.json", folder / "index.html"]
-
-
-def _to_html(self, path, media):
-    path.parent.mkdir()
-    path.write_text(f"<script>window.ran = 1</script><video controls src='../upload/{media.name}'></video>")
-
-
-Emotions.write, Emotions.to_html = _write, _to_html  # TEMPORARY
 
 if __name__ == "__main__":
     run_jobs(StandIn.load)

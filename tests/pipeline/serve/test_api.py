@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import time
 import zipfile
 
 import pytest
@@ -197,9 +198,12 @@ def test_two_jobs_run_at_a_time_and_end_with_the_server(tmp_path):
 def test_a_job_is_deleted_when_its_time_is_over(tmp_path):
     with client(tmp_path, keep_s=0.5) as (one, queue):
         job = upload(one, b"\0video")
-        while one.get(f"/api/jobs/{job['id']}").status_code == 200:
-            pass
-        assert left(queue) == []
+        wait_for(one, job["id"], "done")
+        deadline = time.monotonic() + 30
+        while left(queue):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert one.get(f"/api/jobs/{job['id']}").status_code == 404
 
 
 @pytest.mark.parametrize(
