@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from dferc.core import VERSION
 from dferc.core.files import write_atomically
@@ -26,13 +26,21 @@ OPENSMILE_LICENCE = (
     "commercial products need a licence of audEERING."
 )
 
+
+def _encodable(text: str) -> str:
+    """Replace half characters, such as Python's of a file name that is not UTF-8: no file could hold them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+AnyText = Annotated[str, AfterValidator(_encodable)]
+Name = Annotated[AnyText, Field(min_length=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class MediumFacts(StoredRecord):
     """The medium that the emotions are of."""
 
-    name: Text = Field(description="file name without folders")
+    name: Name = Field(description="file name without folders")
     length_s: Seconds | None = Field(description="length in seconds; null for a transcript alone")
     has_sound: bool
     has_picture: bool
@@ -41,7 +49,7 @@ class MediumFacts(StoredRecord):
 class ModelFacts(StoredRecord):
     """The model that predicted."""
 
-    name: Text = Field(description="name of the bundle or run")
+    name: Name = Field(description="name of the bundle or run")
     corpus: Text = Field(description="corpus that the model was trained on")
     classes: Names = Field(description="emotions that the model knows, in the order of all probabilities")
     modalities: list[Text] = Field(description="modalities that the model was trained with")
@@ -56,27 +64,27 @@ class ModelFacts(StoredRecord):
 class TranscriptFacts(StoredRecord):
     """The origin of texts, times and speakers."""
 
-    origin: Text = Field(description="a file name, or the speech recognition")
+    origin: Name = Field(description="a file name, or the speech recognition")
     language: str = Field("", description="language code, or empty where unknown")
-    speakers_from: str = Field("", description="the transcript, a diarization model, or nothing: one speaker")
+    speakers_from: AnyText = Field("", description="the transcript, a diarization model, or nothing: one speaker")
 
 
 class EmotionProblem(StoredRecord):
     """A fault of the input and its consequence."""
 
-    where: str
-    problem: Text
-    consequence: str = ""
+    where: AnyText
+    problem: Name
+    consequence: AnyText = ""
 
 
 class EmotionalUtterance(StoredRecord):
     """An utterance and its predicted emotion."""
 
-    id: Text
+    id: Name
     start_s: Seconds | None = Field(description="begin in seconds; null where unknown, as in a text without times")
     end_s: Seconds | None = Field(description="end in seconds; null where the begin is")
-    speaker: str = Field(description="name, or empty where unknown")
-    text: str = Field(description="words, or empty where there is no transcript")
+    speaker: AnyText = Field(description="name, or empty where unknown")
+    text: AnyText = Field(description="words, or empty where there is no transcript")
     emotion: Text | None = Field(description="most probable class; null = undecided: less probable than `abstain`")
     probabilities: dict[str, Score] = Field(min_length=1, description="probability of each class, mean over the seeds")
     disagreement: Score | None = Field(
@@ -87,7 +95,7 @@ class EmotionalUtterance(StoredRecord):
     )
     context_weight: Finite | None = Field(None, description="how much of its neighbours the utterance lets in")
     face_share: Score | None = Field(None, description="share of the sampled frames that show the speaker's face")
-    absent: dict[str, str] = Field(default_factory=dict, description="absent modalities, each with the reason")
+    absent: dict[str, AnyText] = Field(default_factory=dict, description="absent modalities, each with the reason")
 
     @property
     def label(self) -> str:
@@ -124,7 +132,7 @@ class EmotionsRecord(StoredRecord):
     model: ModelFacts
     transcript: TranscriptFacts | None = Field(None, description="null where there are no words at all")
     abstain: Score = Field(0.0, description="probability below which an utterance is left undecided")
-    notes: list[Text] = Field(default_factory=list, description="what a reader should know of this result")
+    notes: list[Name] = Field(default_factory=list, description="what a reader should know of this result")
     problems: list[EmotionProblem] = Field(default_factory=list, description="faults of the input")
     notices: list[Text] = Field(default=[MEANING, EU_LAW], description="what the numbers mean, and the law")
     utterances: list[EmotionalUtterance]

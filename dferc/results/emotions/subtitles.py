@@ -1,12 +1,14 @@
-"""Emotions as subtitles, SubRip and WebVTT: `Anna [joy]: text`, or `[joy] text` where no speaker is known.
+"""Emotions as subtitles, SubRip and WebVTT: `Anna [joy]: text`, or `[joy]: text` where no speaker is known.
 
-The reader of subtitles (pipeline/corpora/table) takes the speaker from this form, and the text without the emotion.
-Text is written so that neither players nor readers take a part of it for mark-up, a time or the begin of another cue.
+The reader of subtitles (pipeline/corpora/table) takes the speaker from this form, and the text without the emotion. It
+takes a name that occurs once for text unless the name is in brackets, hence `[Anna [joy]]: text` then. Text is written
+so that neither players nor readers take a part of it for mark-up, a time or the begin of another cue.
 """
 
 import re
+from collections import Counter
 
-from dferc.results.emotions.schema import EmotionalUtterance, EmotionsRecord
+from dferc.results.emotions.schema import EmotionsRecord
 
 # Controls but white space; marks of direction, which can turn what follows around; zero-width characters; noncharacters
 UNPRINTED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufdd0-\ufdef\ufeff]")
@@ -18,11 +20,7 @@ _ESCAPES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "{": "&#123;", "\\": "&#92;"
 
 def as_srt(emotions: EmotionsRecord) -> str:
     """Return the utterances with times as SubRip."""
-    return "".join(
-        f"{number}\n{_clock(each.start_s, ',')} --> {_clock(_end_s(each), ',')}\n"
-        f"{_escaped(cue_text(each, emotions), _TAG)}\n\n"
-        for number, each in enumerate(emotions.timed, start=1)
-    )
+    return _cues(emotions, ",", _TAG)
 
 
 def as_vtt(emotions: EmotionsRecord) -> str:
@@ -30,34 +28,29 @@ def as_vtt(emotions: EmotionsRecord) -> str:
     warning = [f"SYNTHETIC TRAINING DATA: {sentence}" for sentence in emotions.model.synthetic]
     comments = [*warning, *emotions.notices, *emotions.model.licences]
     notes = "".join(f"NOTE {one_line(comment).replace('-->', '->')}\n\n" for comment in comments)
-    cues = "".join(
-        f"{number}\n{_clock(each.start_s, '.')} --> {_clock(_end_s(each), '.')}\n"
-        f"{_escaped(cue_text(each, emotions), re.compile('[<>&]'))}\n\n"
-        for number, each in enumerate(emotions.timed, start=1)
-    )
-    return f"WEBVTT\n\n{notes}{cues}"
+    return f"WEBVTT\n\n{notes}{_cues(emotions, '.', re.compile('[<>&]'))}"
 
 
-def cue_text(utterance: EmotionalUtterance, emotions: EmotionsRecord) -> str:
-    """Return speaker, emotion and text in one line; a model of synthetic data is marked in every cue."""
-    label = _NAME_SIGNS.sub(" ", utterance.label)
-    mark = f"[{label}, SYNTHETIC MODEL]" if emotions.model.synthetic else f"[{label}]"
-    speaker = one_line(_NAME_SIGNS.sub(" ", utterance.speaker))
-    return one_line(f"{speaker} {mark}: {utterance.text}" if speaker else f"{mark} {utterance.text}")
+def _cues(emotions: EmotionsRecord, point: str, markup: re.Pattern) -> str:
+    names = [one_line(_NAME_SIGNS.sub(" ", each.speaker)) for each in emotions.timed]
+    counts = Counter(name.casefold() for name in names)
+    cues = []
+    for number, (each, name) in enumerate(zip(emotions.timed, names), start=1):
+        label = one_line(_NAME_SIGNS.sub(" ", each.label))
+        mark = f"[{label}, SYNTHETIC MODEL]" if emotions.model.synthetic else f"[{label}]"
+        opening = f"{name} {mark}" if name else mark
+        if name and counts[name.casefold()] == 1:
+            opening = f"[{opening}]"
+        text = markup.sub(lambda found: _ESCAPES[found[0]], one_line(f"{opening}: {each.text}"))
+        text = _ASS.sub(lambda found: _ESCAPES[found[0]], text)
+        end_s = max(each.end_s, each.start_s + 0.001)  # players refuse a cue without length
+        cues.append(f"{number}\n{_clock(each.start_s, point)} --> {_clock(end_s, point)}\n{text}\n\n")
+    return "".join(cues)
 
 
 def one_line(text: str) -> str:
     """Return a text with single blanks for line breaks and white space, without characters that are not printed."""
     return " ".join(UNPRINTED.sub(" ", text).split())
-
-
-def _escaped(text: str, markup: re.Pattern) -> str:
-    marked = markup.sub(lambda found: _ESCAPES[found[0]], text)
-    return _ASS.sub(lambda found: _ESCAPES[found[0]], marked)
-
-
-def _end_s(utterance: EmotionalUtterance) -> float:
-    return max(utterance.end_s, utterance.start_s + 0.001)  # players refuse a cue without length
 
 
 def _clock(seconds: float, point: str) -> str:

@@ -80,14 +80,15 @@ def tiers(emotions: EmotionsRecord) -> Iterator[tuple[str, str, list[Annotation]
     """Yield name, speaker and annotations of each tier; no two have the same name, and no annotations overlap."""
     lanes: dict[str, list[list[EmotionalUtterance]]] = {}
     for utterance in emotions.timed:
-        of_speaker = lanes.setdefault(one_line(utterance.speaker) or "speaker", [])
+        of_speaker = lanes.setdefault(utterance.speaker, [])
         free = (lane for lane in of_speaker if _span(lane[-1])[1] <= _span(utterance)[0])
         lane = next(free, None)
         if lane is None:
             of_speaker.append(lane := [])
         lane.append(utterance)
     taken = {NOTICE}
-    for speaker, of_speaker in lanes.items():
+    for own_name, of_speaker in lanes.items():
+        speaker = one_line(own_name) or "speaker"
         for number, lane in enumerate(of_speaker, start=1):
             for kind in ("words", "emotion"):
                 name = f"{speaker}, {kind}" + (f" (overlapping {number})" if number > 1 else "")
