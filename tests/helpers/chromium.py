@@ -23,12 +23,13 @@ def launched() -> Iterator:
 
 
 @contextmanager
-def opened(browser, path: Path, **context) -> Iterator:
-    """Open a local file; afterwards, fail if the page requested anything or wrote to the console.
+def opened(browser, path: Path, media: Path | None = None, **context) -> Iterator:
+    """Open a local file; afterwards, fail if the page requested anything else or wrote to the console.
 
     Args:
         browser: result of `launched`.
         path: the file.
+        media: a file that the page may request; if it is missing, the browser may write so.
         context: options of playwright's `new_context`, such as `viewport` or `color_scheme`.
     """
     page = browser.new_context(**context).new_page()
@@ -39,5 +40,16 @@ def opened(browser, path: Path, **context) -> Iterator:
     page.goto(path.as_uri())
     yield page
     page.context.close()
+    if media and not media.exists():
+        messages = [message for message in messages if "ERR_FILE_NOT_FOUND" not in message]
     assert messages == []
-    assert [url for url in requests if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
+    addresses = {url for url in requests if not url.startswith(("data:", "blob:"))}
+    assert addresses == {each.as_uri() for each in (path, media) if each}
+
+
+def axe_faults(page) -> list[str]:
+    """Return what axe-core finds: rules of WCAG 2 and good practice, and the first element at fault."""
+    axe = pytest.importorskip("axe_playwright_python.base", reason="no axe-core here: pip install '.[dev]'")
+    page.evaluate(axe.AXE_FILE_PATH.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{fault['id']}: {fault['help']}: {fault['nodes'][0]['html'][:200]}" for fault in found]

@@ -14,6 +14,7 @@ from dferc.results.compare import Ablation, collect, scores_of
 from dferc.results.figures.description import Sample, counted
 from dferc.results.figures.of_analyses import analysis_figures
 from dferc.results.figures.of_runs import class_figure, confusion_figure, curve_figures
+from dferc.results.page import render as render_page
 from dferc.results.report.dialogues import browser
 from dferc.results.report.intervals import drawn_intervals
 from dferc.results.runs import FinishedRun, simulated
@@ -25,8 +26,6 @@ from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
 
 try:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 except ModuleNotFoundError as error:
     raise InputError(f"the report needs {error.name}, which is not installed: pip install '.[report]'") from None
@@ -119,11 +118,8 @@ def zero_f1(name: str, run: FinishedRun) -> str:
 
 
 def render(data: dict) -> str:
-    """Return the whole page; text is escaped, JSON so that no text can end its script element."""
-    environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    own = {path.name: Markup(path.read_text(encoding="utf-8")) for path in PAGE.iterdir() if path.suffix != ".html"}
-    return environment.get_template("page.html").render(data, files=own | {"plotly.js": Markup(get_plotlyjs())})
+    """Return the whole page."""
+    return render_page(PAGE, data, {"plotly.js": get_plotlyjs()})
 
 
 def splits_table(card: dict) -> TextTable:
