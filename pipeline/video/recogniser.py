@@ -17,10 +17,10 @@ from typing import Self
 from dferc import engine
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.core.files import regular_file
+from dferc.core.files import file_hash, regular_file
 from dferc.core.problems import Problem
 from dferc.evaluation.predict import PredictionTable, Predictor, load_run
-from dferc.results.emotions.document import (
+from dferc.results.emotions import (
     OPENSMILE_LICENCE,
     EmotionalUtterance,
     EmotionProblem,
@@ -29,11 +29,13 @@ from dferc.results.emotions.document import (
     ModelFacts,
     TranscriptFacts,
 )
-from dferc.store.bundle import Bundle, open_bundle
+from dferc.store.bundle import CARD, MANIFEST, Bundle, is_bundle, is_hub_id, open_bundle, write_bundle
 from dferc.store.rows import CachedCorpus
 from pipeline import extract_audio, extract_text, extract_visual
+from pipeline.bundle.collect import collect
+from pipeline.bundle.model_card import model_card
 from pipeline.extraction.loop import Extractor, extract_features
-from pipeline.extraction.scratch import Scratch
+from pipeline.extraction.scratch import Scratch, key_of
 from pipeline.media.files import MediaInfo
 from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual
 from pipeline.speech import Diarizer, SpeechRecogniser, Transcript, find_transcript, language_note, read_transcript
@@ -100,7 +102,12 @@ class Recogniser(contextlib.AbstractContextManager):
         Raises:
             InputError: the source is no usable model.
         """
-        return cls(open_bundle(source, revision, cache or user_cache()), str(source), cache=cache, **options)
+        cache = cache or user_cache()
+        if is_bundle(source) or is_hub_id(source) or not Path(source).is_dir():
+            bundle = open_bundle(source, revision, cache / "bundles")
+        else:
+            bundle = _bundle_of_run(Path(source), cache)
+        return cls(bundle, _plain(source), cache=cache, **options)
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -182,7 +189,7 @@ class Recogniser(contextlib.AbstractContextManager):
             problems = problems + [problem for problem in found if problem.where in odd]
         with _step(progress, "emotions"):
             corpus = CachedCorpus(utterances=rows.utterances, modalities=modalities)
-            table = self._predictor.predict(corpus)
+            table = self._predictor.predict(corpus, self.abstain)
             absent = [{name: why for name, why in of_row.items() if name in modalities} for of_row in absent]
             utterances = self._utterances(table, words, corpus, absent)
             return self._document(media, info, words, problems, table.notes, utterances)
@@ -222,9 +229,9 @@ class Recogniser(contextlib.AbstractContextManager):
                     end_s=None if spoken.end_s is None else round(max(0.0, spoken.end_s), 3),
                     speaker=spoken.speaker,
                     text=spoken.text,
-                    emotion=row["predicted"] if max(probabilities.values()) >= self.abstain else None,
+                    emotion=row["predicted"] or None,
                     probabilities=probabilities,
-                    disagreement=row.get("disagreement") if len(self.seeds) > 1 else None,
+                    disagreement=None if row["disagreement"] == "" else _share(row["disagreement"]),
                     contributions={name: _share(row[f"contribution_{name}"]) for name in corpus.modalities},
                     context_weight=round(row["context_weight"], 6),
                     face_share=_share(visual.quality["face_share"][number]) if sampled else None,
@@ -245,7 +252,8 @@ class Recogniser(contextlib.AbstractContextManager):
         manifest = self.bundle.manifest
         calibrations = [manifest.calibration.get(str(seed)) for seed in self.seeds]
         temperature = None if None in calibrations else fmean(fitted.temperature for fitted in calibrations)
-        licences = [f"{entry['part']}: {entry['licence']}" for entry in manifest.licences]
+        parts = (entry for entry in manifest.licences if entry["part"] != "openSMILE")  # has a sentence of its own
+        licences = [f"{entry['part']}: {entry['licence']}" for entry in parts]
         return Emotions(
             media=MediumFacts(
                 name=plain_name(media),
@@ -296,6 +304,29 @@ def _step(progress: Progress, step: str) -> Iterator[Callable[[float], None]]:
 def _share(value: float) -> float:
     """Return a share as JSON has it: six digits, and no rounding out of 0 to 1."""
     return round(min(1.0, max(0.0, float(value))), 6)
+
+
+def _plain(source: str | Path) -> str:
+    """Return the name of a model as results show it, without the folders of this machine."""
+    path = Path(source)
+    if not path.exists():
+        return str(source)
+    path = path.resolve()
+    return path.name if is_bundle(path) else f"{path.parent.name}/{path.name}"
+
+
+def _bundle_of_run(run: Path, cache: Path) -> Bundle:
+    """Pack a run into the cache, unless it lies there as it is now; its models are those of its project."""
+    place = run.absolute()
+    models = place.parents[2] / "models" / place.parent.name if len(place.parents) > 2 else place
+    text, face = (folder if folder.is_dir() else None for folder in (models / "text", models / "face"))
+    manifest, parts, _ = collect(run, (), text, face)
+    parts[CARD] = model_card(manifest).encode("utf-8")
+    content = {name: file_hash(part) if isinstance(part, Path) else part.decode() for name, part in parts.items()}
+    packed = cache / "runs" / key_of(str(place), manifest, content)[:32]
+    if not (packed / MANIFEST).exists():
+        write_bundle(packed, manifest, parts)
+    return open_bundle(packed)
 
 
 def _chosen(there: Sequence[int], wanted: Sequence[int], name: str) -> list[int]:
