@@ -1,7 +1,7 @@
 """Emotions of a video, a sound file or a transcript in one pass.
 
-    >>> from pipeline import Recogniser
-    >>> Recogniser.load("models/meld.dferc")("talk.mp4").to_json("talk.json")
+>>> from pipeline import Recogniser
+>>> Recogniser.load("models/meld.dferc")("talk.mp4").to_json("talk.json")
 
 The features are made by the very extractors of stage 1 (`pipeline.extract_text`, `extract_audio`, `extract_visual`), so
 they have the same bytes as those of the stages over the same utterances. The whole medium is one dialogue.

@@ -13,7 +13,9 @@ FRAMES_PER_S, RATE_HZ = 10, 16000  # of the demo's clips
 _PACKET = RATE_HZ // FRAMES_PER_S  # samples, so that stamps in milliseconds are exact
 
 
-def join_clips(raw: Path, rows: Sequence[Utterance], path: Path, pause_s: float, scene_s: float) -> list[tuple[float, float]]:
+def join_clips(
+    raw: Path, rows: Sequence[Utterance], path: Path, pause_s: float, scene_s: float
+) -> list[tuple[float, float]]:
     """Write the clips of utterances one after the other into a Matroska file, and an .srt beside it.
 
     Args:
