@@ -19,6 +19,7 @@ from dferc.core.console import readable_errors
 from dferc.core.device import DEVICES, Device, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
+from dferc.core.records import StoredRecord, Text, read_record
 from dferc.engine.options import network_options
 from pipeline.extraction.loop import ExtractionTally, Extractor, extract
 from pipeline.extraction.places import Places, stage_options
@@ -32,6 +33,15 @@ from pipeline.text.folds import TABLE, fold_folder, read_folds
 from pipeline.text.windows import Window, batches_by_length, dialogue_windows
 
 BATCH_TOKENS = 8192  # default number of tokens in a batch, padding included
+
+LEFT_OUT = "folds.json"
+"""File with the hashes of folds that are not there: a bundle predicts other dialogues, which need none of them."""
+
+
+class FoldHashes(StoredRecord):
+    """Schema of `LEFT_OUT`."""
+
+    hashes: list[Text]
 
 
 @click.command()
@@ -150,9 +160,17 @@ def _plan(
 def weights_hash(folder: Path) -> str:
     """Hash the configuration and weights of an encoder and its folds; the tokenizer's effect is in the windows."""
     files = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
-    files += [path for fold in sorted(folder.glob("fold-*")) for path in (fold / "config.json", *fold.glob("model*"))]
-    files += [path for path in [folder / TABLE] if path.exists()]
-    return hashlib.sha256("".join(file_hash(path) for path in files).encode()).hexdigest()
+    hashes = [*map(file_hash, files), *hashes_of_folds(folder)]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def hashes_of_folds(folder: Path) -> list[str]:
+    """Return the hashes of all that folds add to an encoder: their configurations, weights and table."""
+    if (folder / LEFT_OUT).exists():
+        return read_record(folder / LEFT_OUT, FoldHashes, "Make the bundle again.")["hashes"]
+    folds = sorted(folder.glob("fold-*"))
+    files = [path for fold in folds for path in (fold / "config.json", *fold.glob("model*"))]
+    return [file_hash(path) for path in (*files, *([folder / TABLE] if (folder / TABLE).exists() else ()))]
 
 
 def _contents(batch: Sequence[Window]) -> Iterator[tuple[int, list]]:

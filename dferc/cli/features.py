@@ -2,7 +2,7 @@
 
 import click
 
-from dferc.cli.options import CORPUS, FEATURES, FOLDER, JSON, PARAMS, options
+from dferc.cli.options import CORPUS, FEATURES, JSON, PARAMS, PATH, options
 from dferc.core.console import console, print_json, print_note, readable_errors
 
 
@@ -28,16 +28,20 @@ def check(params, as_json) -> None:
 
 
 @click.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("path", type=PATH)
 @JSON
 @readable_errors
-def inspect(folder, as_json) -> None:
-    """Verify a features folder and describe its content."""
-    from dferc.store.inspection import inspect_folder, show_inspection
+def inspect(path, as_json) -> None:
+    """Verify a features folder, or a bundle, and describe its content."""
+    from dferc.store.bundle import is_bundle, is_hub_id
+    from dferc.store.inspection import inspect_bundle, inspect_folder, show_bundle, show_inspection
 
-    inspection = inspect_folder(folder)
+    of_bundle = is_bundle(path) or is_hub_id(path)
+    inspection = inspect_bundle(path) if of_bundle else inspect_folder(path)
     if as_json:
         print_json(inspection, indent=2)
+    elif of_bundle:
+        show_bundle(inspection)
     else:
         show_inspection(inspection)
 

@@ -9,6 +9,7 @@ from dferc.core.console import CorpusName
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+PATH = click.Path(path_type=Path)
 CORPUS = click.option(
     "--corpus", type=CorpusName(), required=True, help="Its block in params.yaml; its folder in --features."
 )

@@ -2,7 +2,7 @@
 
 import click
 
-from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, OUT, SEEDS, VARIANT, options
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, OUT, PATH, SEEDS, VARIANT, options
 from dferc.core.console import console, print_json, print_note, readable_errors, warn_of_simulation
 
 
@@ -43,17 +43,27 @@ def score_and_show(corpus, folder, checkpoints, device) -> dict:
 
 
 @click.command()
-@click.option("--run", type=FOLDER, required=True, help="A trained variant, such as runs/meld/full; or one seed of it.")
+@click.option("--run", type=PATH, required=True, help="A trained variant, such as runs/meld/full; a seed; or a bundle.")
 @click.option("--features", type=FOLDER, required=True, help="Of the corpus to predict, such as features/mine.")
 @click.option("--out", type=FILE, required=True, help="Table to write: .csv or .json.")
 @options(SEEDS, DEVICE)
+@click.option(
+    "--abstain",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Leave `predicted` empty where the highest probability is below this.",
+)
 @readable_errors
-def predict(run, features, out, seeds, device) -> None:
-    """Predict the emotion of every utterance of a corpus, labelled or not (mean over the run's seeds)."""
+def predict(run, features, out, seeds, device, abstain) -> None:
+    """Predict the emotion of every utterance of a corpus, labelled or not (mean over the run's seeds).
+
+    Probabilities are calibrated by the temperature stored with each seed (docs/bundle.md).
+    """
     from dferc.evaluation.predict import load, writer_of
 
     write = writer_of(out)
-    table = load(run, seeds, device).predict(features)
+    table = load(run, seeds, device).predict(features, abstain)
     if table.synthetic:
         warn_of_simulation(["the model was trained on it", *table.synthetic], "these predictions")
     for note in table.notes:
@@ -63,4 +73,5 @@ def predict(run, features, out, seeds, device) -> None:
         scores = f"weighted F1 {table.scores.weighted_f1:.4f}, accuracy {table.scores.accuracy:.4f}"
         console.print(f"on its {table.scores.actual_C.sum()} labelled utterances: {scores}")
         console.print(f"protocol card {table.card}; the model was trained on {table.trained_on}")
-    console.print(f"predicted: {out}, {len(table)} utterances, mean of {table.models} model(s)")
+    left = f"; {table.undecided} undecided: their highest probability is below {abstain:g}" if abstain else ""
+    console.print(f"predicted: {out}, {len(table)} utterances, mean of {table.models} model(s){left}")

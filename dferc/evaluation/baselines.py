@@ -13,7 +13,7 @@ import numpy as np
 from dferc.core.console import progress_bar
 from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError, did_you_mean
-from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, score_predictions
+from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, make_evaluation
 from dferc.evaluation.files import write_evaluation
 from dferc.evaluation.floor import fit_floor
 from dferc.evaluation.recurrent import fit_recurrent, predict_recurrent
@@ -95,4 +95,4 @@ def _evaluate(
         if len(rows_N):
             none_N0, none_N = np.zeros((len(rows_N), 0)), np.full(len(rows_N), np.nan)
             predictions[split] = Predictions(rows_N, probabilities_NC[rows_N], none_N0, none_N, none_N)
-    return Evaluation(folder, record, predictions, score_predictions(task.corpus, predictions))
+    return make_evaluation(folder, record, predictions, rows)

@@ -13,18 +13,22 @@ import torch
 
 from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
-from dferc.core.metrics import Scores, score_labels
-from dferc.store.rows import CachedCorpus
+from dferc.core.metrics import Scores, calibration_error, score_labels, temper
+from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import Checkpoint, load_checkpoint, verify_corpus
 from dferc.training.data import Dialogues
 from dferc.training.seeds import verify_seeds
 
 SCORED = ("validation", "test")
+SCORES = ("weighted_f1", "macro_f1", "accuracy")
 BATCH_DIALOGUES = 32  # per forward pass, for speed only: a batch's composition does not change an utterance's logits
 
 
 class Predictions(NamedTuple):
-    """Outputs of one model for one split, aligned with `rows_N` (indices into the corpus' utterances)."""
+    """Outputs of one model for one split, aligned with `rows_N` (indices into the corpus' utterances).
+
+    The probabilities are the softmax of the logits, without the temperature of the checkpoint.
+    """
 
     rows_N: np.ndarray
     probabilities_NC: np.ndarray
@@ -40,6 +44,8 @@ class Evaluation(NamedTuple):
     record: dict  # record of the checkpoint
     predictions: dict[str, Predictions]
     scores: dict[str, Scores]
+    calibration_errors: dict[str, dict[str, float]]
+    """ECE of the scored splits: `ece`, and `ece_calibrated` where the record has a temperature."""
 
 
 def evaluate(corpus: CachedCorpus, folders: Sequence[Path], device: torch.device) -> list[Evaluation]:
@@ -53,8 +59,7 @@ def evaluate(corpus: CachedCorpus, folders: Sequence[Path], device: torch.device
         with cpu_threads(checkpoint.record["settings"]["threads"]):
             splits = [split for split in SCORED if (corpus.utterances.split == split).any()]
             predictions = {split: predict(checkpoint, corpus, split, device) for split in splits}
-        scores = score_predictions(corpus, predictions)
-        evaluations.append(Evaluation(checkpoint.folder, checkpoint.record, predictions, scores))
+        evaluations.append(make_evaluation(checkpoint.folder, checkpoint.record, predictions, corpus.utterances))
     return evaluations
 
 
@@ -76,25 +81,42 @@ def predict(checkpoint: Checkpoint, corpus: CachedCorpus, split: str, device: to
     return predictions
 
 
-def score_predictions(corpus: CachedCorpus, predictions: dict[str, Predictions]) -> dict[str, Scores]:
-    """Score the labelled utterances of each split that has any."""
-    rows, scores = corpus.utterances, {}
+def make_evaluation(folder: Path, record: dict, predictions: dict[str, Predictions], rows: Utterances) -> Evaluation:
+    """Score the labelled utterances of each split that has any, and the calibration of their probabilities."""
+    scores, errors = {}, {}
     for split, predicted in predictions.items():
-        actual_N = rows.emotion[predicted.rows_N]
-        if (actual_N >= 0).any():
-            scores[split] = score_labels(actual_N, predicted.probabilities_NC.argmax(axis=1), len(rows.classes))
-    return scores
+        actual_N, probabilities_NC = rows.emotion[predicted.rows_N], predicted.probabilities_NC
+        labelled_N, chosen_N = actual_N >= 0, probabilities_NC.argmax(axis=1)
+        if not labelled_N.any():
+            continue
+        scores[split] = score_labels(actual_N, chosen_N, len(rows.classes))
+        by_name, right_N = {"ece": probabilities_NC}, (chosen_N == actual_N)[labelled_N]
+        if calibration := record.get("calibration"):
+            by_name["ece_calibrated"] = temper(probabilities_NC, calibration["temperature"])
+        errors[split] = {
+            name: calibration_error(values_NC.max(axis=1)[labelled_N], right_N) for name, values_NC in by_name.items()
+        }
+    return Evaluation(folder, record, predictions, scores, errors)
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> dict:
-    """Return the content of metrics.json: protocol card, means and standard deviations over the seeds, F1 per class."""
+    """Return the content of metrics.json: protocol card, means and standard deviations over the seeds, F1 per class.
+
+    `ece` is the calibration error of the probabilities as the models give them, `ece_calibrated` that of those divided
+    by the `temperatures`, by seed; where a model has none, so has the file.
+    """
     record = evaluations[0].record
     metrics: dict = {"card": record["card"], "protocol": record["protocol"], "seeds": len(evaluations)}
+    of_seeds = {str(each.record["seed"]): each.record.get("calibration") for each in evaluations}
+    if all(of_seeds.values()):
+        metrics["temperatures"] = {seed: calibration["temperature"] for seed, calibration in of_seeds.items()}
     for split in evaluations[0].scores:
         scores = [evaluation.scores[split] for evaluation in evaluations]
         metrics[split] = {}
-        for name in ("weighted_f1", "macro_f1", "accuracy"):
-            values = [float(getattr(of_seed, name)) for of_seed in scores]
+        by_name = {name: [float(getattr(of_seed, name)) for of_seed in scores] for name in SCORES}
+        errors = [evaluation.calibration_errors[split] for evaluation in evaluations]
+        by_name |= {name: [of_seed[name] for of_seed in errors] for name in errors[0] if all(name in e for e in errors)}
+        for name, values in by_name.items():
             metrics[split][name] = round(fmean(values), 6)
             if len(values) > 1:
                 metrics[split][f"{name}_std"] = round(stdev(values), 6)

@@ -8,7 +8,7 @@ from pathlib import Path
 from dferc.core.console import console, print_note, print_table, warn_of_simulation
 from dferc.core.files import digest, write_atomically
 from dferc.core.tables import write_csv
-from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
+from dferc.evaluation.evaluate import SCORED, SCORES, Evaluation, Predictions, summarise, zero_f1
 from dferc.store.card import protocol_card, simulations
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import modalities_of
@@ -20,7 +20,7 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     per_seed = list(_per_seed(evaluations))
     predictions = [
         {"seed": record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
-        for _, record, of_seed, _ in evaluations
+        for _, record, of_seed, *_ in evaluations
         for split, predicted in of_seed.items()
         for row, columns in prediction_columns(corpus.utterances, predicted, record)
     ]
@@ -65,6 +65,7 @@ def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
         for split, scores in evaluation.scores.items():
             row = {"seed": record["seed"], "best_epoch": record["best_epoch"], "split": split}
             row |= {name: float(getattr(scores, name)) for name in ("accuracy", "weighted_f1", "macro_f1")}
+            row |= evaluation.calibration_errors[split]
             per_class = {"precision": scores.precision_C, "recall": scores.recall_C, "f1": scores.f1_C}
             per_class["support"] = scores.actual_C
             for index, emotion in enumerate(record["classes"]):
@@ -110,9 +111,12 @@ def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping
 def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) -> None:
     """Print the scores and their protocol, with a loud note for each class that is never recognised."""
     splits = [split for split in SCORED if split in metrics]
+    names = {name: name.replace("_", " ") for name in SCORES}
+    names |= {"ece": "calibration error (ECE)", "ece_calibrated": "  with the fitted temperature"}
     rows = [
-        [name.replace("_", " "), *(mean_and_spread(metrics[split], name) for split in splits)]
-        for name in ("weighted_f1", "macro_f1", "accuracy")
+        [shown, *(mean_and_spread(metrics[split], name) for split in splits)]
+        for name, shown in names.items()
+        if all(name in metrics[split] for split in splits)
     ]
     for emotion in evaluations[0].record["classes"]:
         rows.append([f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits)])
@@ -125,6 +129,8 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
     for evaluation in evaluations:
         if not evaluation.record["finished"]:
             print_note(f"{evaluation.folder} is of an interrupted training.")
+        if note := (evaluation.record.get("calibration") or {}).get("note"):
+            print_note(f"{evaluation.folder}, temperature {evaluation.record['calibration']['temperature']:g}: {note}.")
     for sentence in zero_f1(evaluations):
         print_note(sentence, "F1 = 0:", "bold red")
 
@@ -136,8 +142,11 @@ def show_scores(
     rows = []
     for name, of_run in metrics.items():
         scores = (mean_and_spread(of_run[split], "weighted_f1") if split in of_run else "–" for split in SCORED)
-        rows.append([name, "absent" if "absent" in of_run else str(of_run["seeds"]), *scores])
-    print_table(["run", "seeds", *SCORED], rows, title)
+        scored = of_run.get("test") or of_run.get("validation") or {}
+        errors = [f"{scored[key]:.3f}" for key in ("ece", "ece_calibrated") if key in scored]
+        row = [name, "absent" if "absent" in of_run else str(of_run["seeds"]), *scores, " → ".join(errors) or "–"]
+        rows.append(row)
+    print_table(["run", "seeds", *SCORED, "ECE → calibrated"], rows, title)
 
 
 def mean_and_spread(scores: Mapping, name: str) -> str:

@@ -6,7 +6,11 @@
 
 A model understands only features that were made as those it was trained on: by the same encoder and face network, with
 the same sampling and feature set. Other features are refused; other versions of the same tools are noted. A modality
-that the corpus lacks is absent, as it may be in any utterance. N utterances, M modalities, C classes.
+that the corpus lacks is absent, as it may be in any utterance.
+
+Probabilities are calibrated: softmax(logits / T) with the temperature T of each seed, fitted on its validation split.
+No T changes the class that one seed chooses. The mean over seeds may choose another class than it would without: seeds
+that are too sure weigh less in it. S seeds, N utterances, M modalities, C classes.
 """
 
 import json
@@ -21,11 +25,12 @@ import torch
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.files import refuse_device, write_atomically
-from dferc.core.metrics import Scores, score_labels
+from dferc.core.metrics import Scores, score_labels, temper
 from dferc.core.records import differences
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import Predictions, predict
 from dferc.evaluation.files import identify, prediction_columns, with_milliseconds
+from dferc.store.bundle import is_bundle, is_hub_id, open_bundle
 from dferc.store.card import card_hash, simulations
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus, Features
@@ -33,8 +38,11 @@ from dferc.store.vocabulary import SPLITS
 from dferc.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from dferc.training.seeds import find_checkpoints, verify_seeds
 
-_VERSIONED = ("computed_in", "decoder", "extractor")
+_VERSIONED = ("computed_in", "decoder", "extractor", "finder.opencv")
 """Parts of an identity that name the version of a tool: values differ by rounding, as a rule."""
+
+_FILES = {"params.feature_set": "model", "params.finder": "finder.yunet"}
+"""Settings that may be the path of a file, and where the identity has the hash of that file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +53,24 @@ class PredictionTable:
     classes: tuple[str, ...]  # those that the model knows
     rows: list[dict[str, object]]
     """By column: utterance_id, dialogue_id, position, speaker, text, emotion (the corpus' own label, or empty),
-    predicted, p_<class>, start_s, end_s, media (relative to the raw corpus; these three empty where unknown),
-    contribution_<modality>, context_weight, agreement."""
+    predicted (empty = undecided, see `undecided`), p_<class>, start_s, end_s, media (relative to the raw corpus; these
+    three empty where unknown), contribution_<modality>, context_weight, agreement, disagreement (standard deviation
+    over the seeds of the probability of the most probable class; empty for one seed), synthetic (`yes` or empty:
+    whether the model was trained on synthetic data)."""
     models: int  # number of models (seeds) whose mean this is
+    abstain: float = 0.0  # least probability of a prediction; rows below it are undecided
+    temperatures: tuple[float, ...] = ()  # one per model; 1 = as the model gives its probabilities
     notes: tuple[str, ...] = ()  # sentences: absent modalities, other versions of tools
     synthetic: tuple[str, ...] = ()  # sentences: synthetic or simulated data that the model was trained on
     card: str = ""  # protocol card of the corpus
     trained_on: str = ""  # protocol card of the model's training
     scores: Scores | None = field(default=None, repr=False)
     """Of the labelled utterances; None where there are none, or where the model has learnt them."""
+
+    @property
+    def undecided(self) -> int:
+        """Number of rows whose highest probability is below `abstain`."""
+        return sum(not row["predicted"] for row in self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,8 +89,9 @@ class PredictionTable:
         write_csv(Path(path), list(self.rows[0]), map(with_milliseconds, self.rows))
 
     def to_json(self, path: str | Path) -> None:
-        """Write the table as one JSON document: corpus, classes, models, notes, synthetic and rows."""
-        names = ("corpus", "classes", "models", "notes", "synthetic", "card", "trained_on", "rows")
+        """Write the table as one JSON document: what it is of, notes, synthetic, and rows."""
+        names = ("corpus", "classes", "models", "abstain", "temperatures", "notes", "synthetic", "card", "trained_on")
+        names += ("rows",)
         document = {name: getattr(self, name) for name in names}
         text = json.dumps(document, indent=1, ensure_ascii=False, default=lambda number: number.item()) + "\n"
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -99,44 +117,65 @@ class Predictor(NamedTuple):
     checkpoints: list[Checkpoint]
     device: torch.device
 
-    def predict(self, features: str | Path | CachedCorpus) -> PredictionTable:
-        """Predict the emotion of every utterance of a corpus, or of its folder, as the mean over the seeds."""
+    def predict(self, features: str | Path | CachedCorpus, abstain: float = 0.0) -> PredictionTable:
+        """Predict the emotion of every utterance of a corpus, as the mean over the seeds.
+
+        Args:
+            features: the corpus, or its folder.
+            abstain: probability from 0 to 1; utterances whose highest probability is below it stay undecided.
+        """
         corpus = features if isinstance(features, CachedCorpus) else read_corpus(features)
         record = self.checkpoints[0].record
         for checkpoint in self.checkpoints:
             fitted, notes = fit_to(checkpoint, corpus)
-        predictions, utterances = predict_corpus(self.checkpoints, fitted, self.device), corpus.utterances
-        columns_of_rows = prediction_columns(utterances, predictions, record)
-        rows = [
-            identify(utterances, row) | {"text": utterances.text[row]} | columns for row, columns in columns_of_rows
-        ]
+        notes += describe_calibration(self.checkpoints)
+        utterances, synthetic = corpus.utterances, tuple(simulations(record))
+        of_seeds = predict_seeds(self.checkpoints, fitted, self.device)
+        predictions, disagreement_N = average(of_seeds), disagreement(of_seeds)
+        rows = []
+        for number, (row, columns) in enumerate(prediction_columns(utterances, predictions, record)):
+            spread = "" if disagreement_N is None else float(disagreement_N[number])
+            rows.append(identify(utterances, row) | {"text": utterances.text[row]} | columns)
+            rows[-1] |= {"disagreement": spread, "synthetic": "yes" if synthetic else ""}
+            if predictions.probabilities_NC[number].max() < abstain:
+                rows[-1]["predicted"] = ""
         return PredictionTable(
             corpus=utterances.corpus,
             classes=tuple(record["classes"]),
             rows=rows,
             models=len(self.checkpoints),
+            abstain=abstain,
+            temperatures=tuple(checkpoint.temperature for checkpoint in self.checkpoints),
             notes=tuple(notes),
-            synthetic=tuple(simulations(record)),
+            synthetic=synthetic,
             card=card_hash(utterances),
             trained_on=record["card"],
             scores=score_labelled(record, fitted, predictions),
         )
 
 
-def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto") -> Predictor:
-    """Load the trained models of a run.
+def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto", revision: str | None = None) -> Predictor:
+    """Load the trained models of a run or of a bundle.
 
     Args:
-        run: runs/<corpus>/<variant>, or the folder of one seed.
+        run: runs/<corpus>/<variant>, or the folder of one seed; or a bundle: folder, .zip or `owner/name` of the hub.
         seeds: which seeds; all that are there if empty.
         device: auto (CUDA where there is one), cpu or cuda.
+        revision: of a bundle of the hub.
     """
     chosen = choose_device(device, "float32").device
-    return Predictor(load_run(find_run(Path(run), seeds), chosen), chosen)
+    return Predictor(load_run(find_run(run, seeds, revision), chosen), chosen)
 
 
-def find_run(run: Path, seeds: Sequence[int] = ()) -> list[Path]:
-    """Return the checkpoint folders of runs/<corpus>/<variant> (all seeds, or these), or `run` itself if it is one."""
+def find_run(run: str | Path, seeds: Sequence[int] = (), revision: str | None = None) -> list[Path]:
+    """Return the checkpoint folders of a run or a bundle (all seeds, or these), or `run` itself if it is one."""
+    if is_bundle(run) or is_hub_id(run):
+        bundle = open_bundle(run, revision)
+        if unknown := sorted(set(seeds) - set(bundle.manifest.seeds)):
+            known = ", ".join(map(str, bundle.manifest.seeds))
+            raise InputError(f"{run} has no seed {', '.join(map(str, unknown))}. Choose among {known}.")
+        return [head for head in bundle.heads if not seeds or head.name in {f"seed-{seed}" for seed in seeds}]
+    run = Path(run)
     if not run.is_dir():
         known = sorted(str(folder.parent) for folder in run.parent.glob("*/train"))
         there = f" Runs beside it: {', '.join(known)}." if known else ""
@@ -195,25 +234,69 @@ def _compare(record: Mapping, features: Features) -> Iterator[tuple[str, bool]]:
     name, width = features.modality, record["widths"][features.modality]
     if features.width != width:
         yield f"{name}, width: trained on {width}, found {features.width}", True
-    for key, trained, found in differences(record["features"][name], dict(features.identity)):
+    differing = {key: values for key, *values in differences(record["features"][name], dict(features.identity))}
+    for key, (trained, found) in differing.items():
         if key == "rows_hash":  # about the utterances, not about how their values were made
             continue
+        if key in _FILES and _FILES[key] not in differing and _is_there(features.identity, _FILES[key]):
+            continue  # the same file at another path
         # Versions may differ; an extractor's name, which is in front of its version, may not.
         one, two = (value.split()[:1] if isinstance(value, str) else value for value in (trained, found))
         is_fault = key not in _VERSIONED or (key == "extractor" and one != two)
         yield f"{name}, {key}: trained on {trained!r}, found {found!r}", is_fault
 
 
-def predict_corpus(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, device: torch.device) -> Predictions:
-    """Predict every utterance of a corpus (from `fit_to`) in its order, as the mean over the checkpoints of a run."""
+def _is_there(identity: Mapping, path: str) -> bool:
+    """Return whether an identity has a value at a dotted path."""
+    value: object = identity
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value is not None
+
+
+def describe_calibration(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """Return a sentence on the checkpoints that have no temperature, or none."""
+    seeds = [str(checkpoint.record["seed"]) for checkpoint in checkpoints if "calibration" not in checkpoint.record]
+    if not seeds:
+        return []
+    return [
+        f"no temperature is stored with the checkpoint of seed {', '.join(seeds)} (an older version trained it, or its "
+        "settings.json is not there): its probabilities are as the model gives them"
+    ]
+
+
+def predict_seeds(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, device: torch.device) -> list[Predictions]:
+    """Predict every utterance of a corpus (from `fit_to`) in its order, with each checkpoint of a run, calibrated."""
     splits = [split for split in SPLITS if (corpus.utterances.split == split).any()]
-    columns_of_models = []
+    of_seeds = []
     for checkpoint in checkpoints:
         parts = [predict(checkpoint, corpus, split, device) for split in splits]
         order = np.argsort(np.concatenate([part.rows_N for part in parts]))
-        columns_of_models.append([np.concatenate(column)[order] for column in zip(*parts, strict=True)])
-    rows_N, *columns = zip(*columns_of_models, strict=True)
+        whole = Predictions(*(np.concatenate(column)[order] for column in zip(*parts, strict=True)))
+        calibrated_NC = temper(whole.probabilities_NC, checkpoint.temperature)
+        of_seeds.append(whole._replace(probabilities_NC=calibrated_NC))
+    return of_seeds
+
+
+def average(of_seeds: Sequence[Predictions]) -> Predictions:
+    """Return the mean over the seeds of one corpus."""
+    rows_N, *columns = zip(*of_seeds, strict=True)
     return Predictions(rows_N[0], *(np.mean(column, axis=0) for column in columns))
+
+
+def disagreement(of_seeds: Sequence[Predictions]) -> np.ndarray | None:
+    """Return the standard deviation [N] over seeds of the probability of the most probable class; None for one seed."""
+    if len(of_seeds) < 2:
+        return None
+    probabilities_SNC = np.stack([predictions.probabilities_NC for predictions in of_seeds])
+    chosen_N = probabilities_SNC.mean(axis=0).argmax(axis=1)
+    chosen_SN = np.take_along_axis(probabilities_SNC, chosen_N[None, :, None], axis=2)[:, :, 0]
+    return chosen_SN.std(axis=0, ddof=1)
+
+
+def predict_corpus(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, device: torch.device) -> Predictions:
+    """Predict every utterance of a corpus (from `fit_to`) in its order, as the mean over the checkpoints of a run."""
+    return average(predict_seeds(checkpoints, corpus, device))
 
 
 def score_labelled(record: Mapping, corpus: CachedCorpus, predictions: Predictions) -> Scores | None:

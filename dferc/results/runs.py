@@ -32,6 +32,8 @@ class SplitScores(StoredRecord):
     macro_f1: Score
     accuracy: Score
     f1: dict[str, Score]
+    ece: Score | None = None  # calibration error; older files have none
+    ece_calibrated: Score | None = None
 
 
 class RunMetrics(StoredRecord):

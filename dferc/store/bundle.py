@@ -1,11 +1,45 @@
-"""Bundle: a trained model with all that a prediction from media needs, as a folder, one .zip, or a hub repository."""
+"""Bundle: a trained model with all that a prediction from media needs, as a folder, one .zip, or a hub repository.
 
+    bundle.json                    the manifest: what it is, and the SHA-256 of every other file
+    README.md                      a model card
+    heads/seed-0/…                 checkpoints, one folder per seed: model.safetensors, settings.json
+    text/…, face/…                 the text encoder and the face network, as stage 1 reads them
+    files/…                        files that its settings name: an openSMILE .conf, a YuNet .onnx
+
+It holds weights (safetensors), JSON and text, and no program: any other kind of file is refused, and so are links and
+names that lead out of the folder. The same content gives the same bytes, as a folder and as a .zip.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+import unicodedata
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from dferc.store.records import BundleManifest
+from dferc.core.errors import InputError, brief, listed
+from dferc.core.files import file_hash, regular_file, write_atomically
+from dferc.core.records import MOST_BYTES, check_record, parse_json
+from dferc.store.records import BUNDLE_SCHEMA, BundleManifest
 
-MANIFEST, CARD = "bundle.json", "README.md"
+MANIFEST, CARD, HEADS, TEXT, FACE, FILES = "bundle.json", "README.md", "heads", "text", "face", "files"
+AGAIN = "Get the bundle again, or make it anew with `dferc bundle`."
+
+_SUFFIXES = (".safetensors", ".json", ".txt", ".md", ".conf", ".inc", ".onnx", ".model")
+"""Kinds of files: weights, JSON, text (a tokenizer's, openSMILE's), and two that a setting or a tokenizer names: an
+ONNX network and a SentencePiece model. None of them is a program or a pickle; `_verify_kind` looks at their content."""
+
+_MOST_FILES, _MOST_PARTS = 1000, 8
+_NAME = re.compile(r"[^\x00-\x1f\x7f\\:*?\"<>|/]+")  # of a file or folder, also on Windows
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FILE_SETTINGS = {"extract_audio": "feature_set", "extract_visual": "finder"}  # settings that may name a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +58,11 @@ class Bundle:
     @property
     def settings(self) -> dict[str, dict[str, object]]:
         """Sections extract_text, extract_audio, extract_visual (those of the modalities), with paths to its files."""
-        raise NotImplementedError
+        sections = {name: dict(section) for name, section in self.manifest.settings.items()}
+        for name, key in _FILE_SETTINGS.items():
+            if name in sections and sections[name][key] in self.manifest.files:
+                sections[name][key] = str(self.folder / sections[name][key])
+        return sections
 
 
 def open_bundle(source: str | Path, revision: str | None = None, cache: Path | None = None) -> Bundle:
@@ -33,14 +71,308 @@ def open_bundle(source: str | Path, revision: str | None = None, cache: Path | N
     Args:
         source: a folder, a .zip of stored members, or the id of a repository of the Hugging Face hub (`owner/name`).
         revision: of the repository: branch, tag or commit.
-        cache: folder below which zips are unpacked; by default that of the user.
+        cache: folder below which zips are unpacked, by their hash; by default `dferc/bundles` in the user's cache.
 
     Raises:
         InputError: there is no such bundle, or a file of it is missing, changed, not listed or not allowed.
     """
-    raise NotImplementedError
+    path = Path(source)
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.exists() and is_hub_id(source):
+        snapshot = _download(str(source), revision)
+        return _open_folder(snapshot, links_within=snapshot.parent.parent)
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such bundle. Expected a folder or a .zip that `dferc bundle` wrote, or `owner/name`, a "
+            "repository of the Hugging Face hub."
+        )
+    return _open_zip(path, cache or _user_cache())
 
 
 def is_bundle(source: str | Path) -> bool:
-    """Return whether a path is a bundle: a .zip, or a folder with a manifest."""
-    raise NotImplementedError
+    """Return whether a path is a bundle: a file (a .zip), or a folder with a manifest."""
+    return Path(source).is_file() or (Path(source) / MANIFEST).exists()
+
+
+def is_hub_id(source: str | Path) -> bool:
+    """Return whether a name is `owner/name` of a hub's repository, and no path: there is no folder `owner`."""
+    text = Path(source).as_posix() if isinstance(source, Path) else source
+    is_path = text.endswith((".dferc", ".zip")) or text.startswith(".") or Path(text).parent.exists()
+    return bool(_HUB_ID.fullmatch(text)) and not is_path
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+def _open_folder(folder: Path, links_within: Path | None = None) -> Bundle:
+    """Verify a folder; `links_within` is where links may lead to (the hub's own cache keeps files behind links)."""
+    manifest = _read_manifest(folder / MANIFEST)
+    names = []
+    for entry in _walk(folder):
+        name = entry.relative_to(folder).as_posix()
+        if entry.is_symlink() and (links_within is None or not entry.resolve().is_relative_to(links_within.resolve())):
+            raise InputError(f"{folder}: {brief(name)} is a link; a bundle holds the files themselves. {AGAIN}")
+        regular_file(entry)
+        names.append(name)
+    _verify_names(names, folder)
+    _verify_listing(names, manifest, folder)
+    for name, expected in manifest.files.items():
+        found = file_hash(folder / name)
+        if found != expected:
+            raise InputError(
+                f"{folder}: {name} is not as it was bundled: its SHA-256 is {found[:16]}…, expected {expected[:16]}… "
+                f"(cut off, or changed). {AGAIN}"
+            )
+        _verify_kind(folder / name, folder)
+    return _assemble(folder, manifest)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield all that is no folder; hidden entries on top (.git, .cache, .DS_Store) are no part of a bundle."""
+    waiting, count = [folder], 0
+    while waiting:
+        current = waiting.pop()
+        for entry in sorted(current.iterdir()):
+            count += 1
+            if count > _MOST_FILES:
+                raise InputError(f"{folder}: more than {_MOST_FILES:,} files; a bundle has some ten. {AGAIN}")
+            if entry.is_dir() and not entry.is_symlink():
+                if current != folder or not entry.name.startswith("."):
+                    waiting.append(entry)
+            elif current != folder or not entry.name.startswith("."):
+                yield entry
+
+
+def _open_zip(path: Path, cache: Path) -> Bundle:
+    """Unpack a zip into the cache, unless it is there already, and verify what lies there."""
+    target = cache / file_hash(regular_file(path))[:32]
+    if target.is_dir():
+        with contextlib.suppress(InputError):  # changed since: it is unpacked again
+            return _open_folder(target)
+        shutil.rmtree(target, ignore_errors=True)
+    with _disk(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=cache) as temporary:
+            unpacked = Path(temporary) / "bundle"
+            _unpack(path, unpacked)
+            try:
+                manifest = _open_folder(unpacked).manifest
+            except InputError as error:
+                raise InputError(str(error).replace(str(unpacked), str(path))) from None
+            with contextlib.suppress(OSError):  # another process was quicker
+                unpacked.rename(target)
+                return _assemble(target, manifest)
+    return _open_folder(target)
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Unpack a zip of stored members whose names stay in the folder, and that fills no more than its own size."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            _verify_members(members, path)
+            for member in members:
+                out = folder / member.filename
+                out.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, open(out, "xb") as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is no readable .zip, or was cut off ({brief(str(error))[1:-1]}). {AGAIN}") from None
+
+
+def _verify_members(members: list[zipfile.ZipInfo], path: Path) -> None:
+    """Check the directory of a zip before anything is unpacked."""
+    if len(members) > _MOST_FILES:
+        raise InputError(f"{path}: {len(members):,} members; a bundle has some ten. {AGAIN}")
+    _verify_names([member.orig_filename for member in members], path)
+    for member in members:
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise InputError(f"{path}: {member.filename} is a link; a bundle holds the files themselves. {AGAIN}")
+        stored = member.compress_type == zipfile.ZIP_STORED and member.file_size == member.compress_size
+        if not stored or member.flag_bits & 0x1:
+            raise InputError(
+                f"{path}: {member.filename} is compressed or encrypted; expected stored members, which cannot fill "
+                f"more than the file's own size. {AGAIN}"
+            )
+    total, size = sum(member.file_size for member in members), path.stat().st_size
+    if total > size:
+        raise InputError(f"{path}: its members announce {total:,} bytes, and the file has {size:,}. {AGAIN}")
+
+
+def _verify_names(names: Iterable[str], where: Path) -> None:
+    """Refuse names that lead out of a folder, that some system cannot write or takes for another, or of other kinds."""
+    seen: dict[str, str] = {}
+    for name in names:
+        parts = name.split("/")
+        good = all(_NAME.fullmatch(part) and part.strip(" .") and part[-1] not in " ." for part in parts)
+        if not good or len(parts) > _MOST_PARTS:
+            raise InputError(
+                f"{where}: the name {brief(name)} leads out of the bundle, or is no name on every system. {AGAIN}"
+            )
+        if PurePosixPath(name).suffix not in _SUFFIXES:
+            raise InputError(
+                f"{where}: {brief(name)} is of no kind that a bundle may hold ({', '.join(_SUFFIXES)}): pickles and "
+                f"programs are refused. {AGAIN}"
+            )
+        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other is not name:
+            raise InputError(f"{where}: {brief(other)} and {brief(name)} are one file on some systems. {AGAIN}")
+
+
+def _verify_listing(names: Iterable[str], manifest: BundleManifest, where: Path) -> None:
+    """Check that the files that are there are those of the manifest."""
+    found, expected = set(names) - {MANIFEST}, set(manifest.files)
+    if unlisted := sorted(found - expected):
+        raise InputError(f"{where}: {listed(unlisted, 5)} is not listed in {MANIFEST}. Remove it. {AGAIN}")
+    if missing := sorted(expected - found):
+        raise InputError(f"{where}: {listed(missing, 5)} is missing, which {MANIFEST} lists. {AGAIN}")
+
+
+def _verify_kind(path: Path, where: Path) -> None:
+    """Check by the first bytes that a file is what its suffix says, since a pickle could hide behind any."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    suffix, size = path.suffix, path.stat().st_size
+    is_pickle = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    good = not is_pickle and not head.startswith(b"PK\x03\x04")
+    if suffix == ".safetensors":  # the length of a JSON header, 8 bytes, and the header
+        good = size > 8 and int.from_bytes(head[:8], "little") <= size - 8 and head[8:9] == b"{"
+    elif suffix == ".json":
+        good = head.lstrip()[:1] in (b"{", b"[")
+    elif suffix in (".onnx", ".model"):  # protocol buffers: ONNX begins with its version, SentencePiece with a piece
+        good = head[:1] == {".onnx": b"\x08", ".model": b"\x0a"}[suffix]
+    elif good:
+        good = b"\x00" not in head
+    if not good:
+        raise InputError(f"{where}: {path.name} is no {suffix} file by its content ({brief(head[:8])}). {AGAIN}")
+
+
+def _read_manifest(path: Path) -> BundleManifest:
+    if not path.exists():
+        raise InputError(f"{path.parent} has no {MANIFEST}: it is no bundle, or not a whole one. {AGAIN}")
+    with open(regular_file(path), "rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    schema = None
+    with contextlib.suppress(ValueError, AttributeError):  # reported below
+        schema = parse_json(content).get("schema")
+    if isinstance(schema, int) and schema > BUNDLE_SCHEMA:
+        raise InputError(
+            f"{path} has the schema {brief(schema)}; this version of dferc reads {BUNDLE_SCHEMA}. Install a newer "
+            "version of dferc."
+        )
+    return BundleManifest.model_validate(check_record(content, BundleManifest, str(path), AGAIN))
+
+
+def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
+    """Return the bundle once the parts that its manifest speaks of are there."""
+    heads = tuple(folder / HEADS / f"seed-{seed}" for seed in manifest.seeds)
+    needed = [f"{HEADS}/{head.name}/model.safetensors" for head in heads]
+    needed += [f"{TEXT}/config.json"] if "text" in manifest.modalities else []
+    needed += [f"{FACE}/face.json", f"{FACE}/face.safetensors"] if "visual" in manifest.modalities else []
+    faults = [f"{name} is missing" for name in needed if name not in manifest.files]
+    for name, section in {"text": "extract_text", "audio": "extract_audio", "visual": "extract_visual"}.items():
+        if name in manifest.modalities and section not in manifest.settings:
+            faults.append(f"the settings have no {section}")
+    for section, key in _FILE_SETTINGS.items():
+        value = manifest.settings.get(section, {key: "none"}).get(key)
+        if not isinstance(value, str) or (value not in manifest.files and not re.fullmatch(r"\w+", value)):
+            faults.append(f"{section}.{key} is {brief(value)}, neither a name nor a file of the bundle")
+    if faults:
+        raise InputError(f"{folder}: {'; '.join(faults)}. {AGAIN}")
+    return Bundle(
+        folder=folder,
+        manifest=manifest,
+        heads=heads,
+        text=folder / TEXT if "text" in manifest.modalities else None,
+        face=folder / FACE if "visual" in manifest.modalities else None,
+    )
+
+
+def _download(repository: str, revision: str | None) -> Path:
+    """Return the snapshot of a repository of the hub: the files of a bundle, and nothing else that is there."""
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise InputError(
+            f"{repository}: no such folder or file here. A bundle of the Hugging Face hub needs "
+            "`pip install huggingface_hub`."
+        ) from None
+    patterns = [MANIFEST, CARD, *(f"{part}/*" for part in (HEADS, TEXT, FACE, FILES))]
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # those of several HTTP libraries, of the hub and of the disk
+        reason = (str(error).strip().splitlines() or [""])[0]
+        at = f" at revision {revision!r}" if revision else ""
+        raise InputError(
+            f"{repository}: no such folder or file here, and it could not be had{at} from the Hugging Face hub "
+            f"({type(error).__name__}: {reason:.300}). Without internet, name a folder or a .zip."
+        ) from error
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "dferc" / "bundles"
+
+
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """Turn an error of the disk into one message."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "Is the disk full?" if full else "May you write there?"
+        raise InputError(
+            f"{folder} cannot be written to ({error}). {mend} Free space, or name another folder."
+        ) from error
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+
+
+def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, Path | bytes]) -> None:
+    """Write a bundle: one .zip if the name ends so, else a folder; an older bundle there is replaced.
+
+    Args:
+        out: folder or file to write.
+        manifest: content of bundle.json, without `schema` and `files`.
+        parts: a file or its content by name within the bundle.
+
+    Raises:
+        InputError: something else is there, a part may not be in a bundle, or the disk is full.
+    """
+    if out.exists() and (out.is_dir() == (out.suffix == ".zip") or not (is_bundle(out) or not any(out.iterdir()))):
+        raise InputError(f"{out} is there, and is no bundle. Remove it, or name another (--out).")
+    with _disk(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+            folder = Path(temporary) / "bundle"
+            for name, content in parts.items():
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _ = path.write_bytes(content) if isinstance(content, bytes) else shutil.copyfile(content, path)
+            hashes = {name: file_hash(folder / name) for name in sorted(parts)}
+            text = json.dumps({"schema": BUNDLE_SCHEMA, **manifest, "files": hashes}, indent=1, ensure_ascii=False)
+            write_atomically(folder / MANIFEST, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+            _open_folder(folder)  # whatever is refused later is refused now
+            if out.suffix == ".zip":
+                write_atomically(out, lambda path: _pack(folder, [MANIFEST, *hashes], path))
+                return
+            for path in (folder, *folder.rglob("*")):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            if out.exists():
+                out.rename(Path(temporary) / "old")
+            folder.rename(out)
+
+
+def _pack(folder: Path, names: Iterable[str], out: Path) -> None:
+    """Write a zip whose bytes depend on names and contents alone."""
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in names:
+            member = zipfile.ZipInfo(name)  # 1 January 1980
+            member.create_system, member.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+            member.file_size = (folder / name).stat().st_size
+            with open(folder / name, "rb") as source, archive.open(member, "w") as file:
+                shutil.copyfileobj(source, file, 1 << 20)

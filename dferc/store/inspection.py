@@ -1,10 +1,11 @@
-"""Content of a features folder and its protocol card, as data and as text: `dferc inspect features/meld`."""
+"""Content of a features folder with its protocol card, or of a bundle, as data and as text: `dferc inspect`."""
 
 from pathlib import Path
 
 from rich.text import Text
 
-from dferc.core.console import console, print_table
+from dferc.core.console import console, print_table, warn_of_simulation
+from dferc.store.bundle import open_bundle
 from dferc.store.card import protocol_card
 from dferc.store.hdf5 import read_corpus, read_utterances
 from dferc.store.rows import CachedCorpus
@@ -70,3 +71,43 @@ def show_inspection(inspection: dict) -> None:
         console.print(f"{modality} was made by:")
         for key, value in about["identity"].items():
             console.print(f"  {key}: {value}")
+
+
+def inspect_bundle(source: str | Path) -> dict:
+    """Open and verify a bundle; return its manifest and the folder where it lies."""
+    bundle = open_bundle(source)
+    return {"folder": str(bundle.folder), **bundle.manifest.model_dump(mode="json", by_alias=True, exclude_none=True)}
+
+
+def show_bundle(inspection: dict) -> None:
+    """Print what `inspect_bundle` returned, for people."""
+    seeds = ", ".join(map(str, inspection["seeds"]))
+    console.print(f"{inspection['folder']}: bundle, all {len(inspection['files'])} files as they were bundled")
+    console.print(f"trained on {inspection['corpus']}, variant {inspection['variant']}, seed {seeds}")
+    console.print(f"protocol card {inspection['card']}: {inspection['protocol']}")
+    console.print(f"classes: {', '.join(inspection['classes'])}")
+    warn_of_simulation(inspection["synthetic"], "its predictions")
+    splits = [split for split in SPLITS if split in inspection["scores"]]
+    if splits:
+        names = ("weighted_f1", "macro_f1", "accuracy", "ece", "ece_calibrated")
+        rows = [[name, *(_score(inspection["scores"][split], name) for split in splits)] for name in names]
+        print_table(["", *splits], rows, f"mean over {inspection['scored_seeds']} seed(s) [95 % interval]")
+    for seed in inspection["seeds"]:
+        fitted = inspection["calibration"].get(str(seed), {})
+        note = f" ({fitted['note']})" if fitted.get("note") else ""
+        console.print(f"seed {seed}: temperature {fitted.get('temperature', 'none')}{note}")
+    for name, identity in inspection["identities"].items():
+        console.print(f"{name}: {identity.get('extractor')}; {inspection['settings'].get(f'extract_{name}')}")
+    for licence in inspection["licences"]:
+        console.print(f"{licence.get('part')}: {licence.get('licence')}")
+    if not inspection["opensmile"]:
+        console.print("free of openSMILE: no audio feature is used, so its non-commercial licence does not apply")
+    for name, digest in inspection["files"].items():
+        console.print(f"  {digest[:16]}  {name}")
+
+
+def _score(scores: dict, name: str) -> str:
+    interval = scores.get(f"{name}_interval")
+    return (
+        f"{scores[name]:.4f}" + (" [{:.4f}, {:.4f}]".format(*interval) if interval else "") if name in scores else "–"
+    )

@@ -4,11 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dferc.core.records import Count, Names, StoredRecord, Text
+from dferc.core.records import Count, Names, Score, StoredRecord, Text
 from dferc.store.vocabulary import MODALITIES
 
 BUNDLE_SCHEMA = 1
 """Version of a bundle's layout; raised when older programs could misread newer bundles."""
+
+Ends = Annotated[list[Score], Field(min_length=2, max_length=2)]
 
 
 class TrainedFeatures(StoredRecord):
@@ -53,6 +55,20 @@ class Calibration(StoredRecord):
     note: str = ""  # a sentence where the fit is degenerate
 
 
+class BundleScores(StoredRecord):
+    """Scores of a split in bundle.json: means over the seeds, with the 95 % interval of the mean."""
+
+    weighted_f1: Score
+    macro_f1: Score
+    accuracy: Score
+    weighted_f1_interval: Ends | None = None
+    macro_f1_interval: Ends | None = None
+    accuracy_interval: Ends | None = None
+    ece: Score | None = None
+    ece_calibrated: Score | None = None
+    f1: dict[str, Score]
+
+
 class BundleManifest(StoredRecord):
     """Schema of bundle.json: what a bundle holds, what it was trained on, and the hash of every other file."""
 
@@ -60,7 +76,7 @@ class BundleManifest(StoredRecord):
     corpus: Text  # of the training
     protocol: str
     card: Text  # hash of its protocol card
-    counts: dict[str, Any]  # protocol card: utterances per split and class; empty where the run was never scored
+    counts: dict[str, SplitCounts]  # by split, of its protocol card; empty where the run was never scored
     classes: Names
     variant: Text
     seeds: Annotated[list[Count], Field(min_length=1)]
@@ -70,7 +86,8 @@ class BundleManifest(StoredRecord):
     identities: dict[Literal[MODALITIES], dict[str, Any]]
     calibration: dict[str, Calibration]  # by seed; a seed of an older version has none
     synthetic: list[Text]  # sentences: training data that is no recording of people
-    scores: dict[str, Any]  # by split: mean over the seeds, deviation and 95 % interval; empty where never scored
+    scores: dict[Literal["validation", "test"], BundleScores]  # empty where the run was never scored
+    scored_seeds: Count  # number of seeds of these scores
     opensmile: bool  # whether it needs openSMILE, whose licence is non-commercial
     licences: list[dict[str, str]]  # part, licence
     versions: dict[str, Any]

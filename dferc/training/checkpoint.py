@@ -2,8 +2,8 @@
 
 model.safetensors is whole by itself: weights, normalisation and the record (settings, classes, widths, identities of
 the features, scores) in its metadata, so that a kill between two files cannot pair new weights with an old record.
-settings.json is the record again, for reading, with the run's key, the versions of the software and the hash of the
-weights beside it.
+settings.json is the record again, for reading, with the run's key, the versions of the software, the hash of the
+weights and the calibration: the temperature by which `dferc.evaluation.predict` divides the logits.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from dferc.model.variants import get_variant
 from dferc.settings.sections import Train, VariantName, complete_settings
 from dferc.settings.types import LARGEST
 from dferc.store.card import card_hash
-from dferc.store.records import TrainedFeatures
+from dferc.store.records import Calibration, TrainedFeatures
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES
 from dferc.training.data import Normalisation
@@ -62,6 +62,7 @@ class TrainingRecord(TrainedFeatures):
     epochs: Count
     finished: bool
     scores: dict[str, Finite]
+    calibration: Calibration | None = None  # in settings.json; older ones have none
 
     @model_validator(mode="after")
     def _describe_each_modality(self) -> Self:
@@ -83,6 +84,11 @@ class Checkpoint(NamedTuple):
         """Modalities of the model, in its order."""
         return modalities_of(self.record)
 
+    @property
+    def temperature(self) -> float:
+        """Temperature of its probabilities; 1 where an older version trained it, or settings.json is not there."""
+        return (self.record.get("calibration") or {"temperature": 1.0})["temperature"]
+
 
 def save_checkpoint(
     folder: Path,
@@ -98,7 +104,7 @@ def save_checkpoint(
         weights: state of the model.
         normalisation: statistics of its training split.
         record: everything that decided the weights, and their scores.
-        remarks: versions and revision; in settings.json only, so that they change no weight file.
+        remarks: versions, revision and calibration; in settings.json only, so that they change no weight file.
     """
     tensors = {f"model.{name}": value for name, value in weights.items()}
     tensors |= {f"normalisation.{name}": value for name, value in normalisation.state().items()}
@@ -152,7 +158,9 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
             for name, value in Normalisation(statistics, statistics).state().items():
                 expected[f"normalisation.{name}"] = value
         tensors = read_weights(file, expected, path, AGAIN)
-    _verify_digest(folder)
+    beside = _verify_digest(folder)
+    if calibration := beside.get("calibration"):
+        record["calibration"] = calibration
     normalisation = Normalisation.from_state(_under("normalisation.", tensors))
     flat = [modality for modality, scale_D in normalisation.scale.items() if not (scale_D > 0).all()]
     if flat:
@@ -174,15 +182,17 @@ def _completed(record: dict) -> dict:
     return record | {"settings": complete_settings(record["settings"])}
 
 
-def _verify_digest(folder: Path) -> None:
-    """Refuse weights other than those that settings.json beside them describes; without one, they are accepted."""
-    if (folder / RECORD).exists():
-        expected = read_record(folder / RECORD, TrainingRecord, AGAIN).get("weights")  # older ones have none
-        if expected not in (None, file_hash(folder / WEIGHTS)):
-            raise InputError(
-                f"{folder / WEIGHTS} is not the file that {RECORD} beside it describes: was it copied there or "
-                "changed? Bring back both files of one training, or train again."
-            )
+def _verify_digest(folder: Path) -> dict:
+    """Return the settings.json beside some weights, {} without one; refuse one that describes other weights."""
+    if not (folder / RECORD).exists():
+        return {}
+    beside = read_record(folder / RECORD, TrainingRecord, AGAIN)
+    if beside.get("weights") not in (None, file_hash(folder / WEIGHTS)):  # older ones have none
+        raise InputError(
+            f"{folder / WEIGHTS} is not the file that {RECORD} beside it describes: was it copied there or "
+            "changed? Bring back both files of one training, or train again."
+        )
+    return beside
 
 
 def _record_of(file: Any, path: Path) -> dict:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dferc.core.errors import InputError
-from dferc.core.metrics import score_confusion
+from dferc.core.metrics import fit_temperature, score_confusion
 from dferc.model.losses import dferc_losses
 from dferc.store.vocabulary import SPLITS
 from dferc.training.data import Batch
@@ -144,3 +144,27 @@ def read_tallies(tallies: Iterable[EpochTally]) -> dict[str, float]:
         scores = score_confusion(confusion.view_as(tally.confusion_CC).numpy())
         row |= {f"{split}_accuracy": float(scores.accuracy), f"{split}_weighted_f1": float(scores.weighted_f1)}
     return row
+
+
+@torch.inference_mode()
+def calibrate(task: Task, weights: Mapping[str, Tensor]) -> dict:
+    """Fit the temperature of a trained model on the validation split, in float32 as predictions are.
+
+    Args:
+        task: data and settings.
+        weights: state of the model.
+
+    Returns:
+        `temperature`, the number of labelled `utterances` it was fitted on, and a `note` where it is no plain minimum.
+    """
+    with torch.device("meta"):  # no weights are drawn: the caller's random state stays as it is
+        model = task.new_model()
+    model.load_state_dict(weights, assign=True)
+    model = model.to(task.device.device).eval()
+    logits_NC, labels_N = [], []
+    for batch in task.validation.batches(task.settings.batch_dialogues):
+        logits_NC.append(model(batch.features, batch.present_MN, batch.layout).logits_NC)
+        labels_N.append(batch.labels_N)
+    labels_N = torch.cat(labels_N).cpu().numpy()
+    temperature, note = fit_temperature(torch.cat(logits_NC).cpu().numpy(), labels_N)
+    return {"temperature": temperature, "utterances": int((labels_N >= 0).sum())} | ({"note": note} if note else {})

@@ -22,7 +22,7 @@ from dferc.core.sources import code_hash
 from dferc.core.tables import write_csv
 from dferc.settings.sections import Train
 from dferc.training.checkpoint import HISTORY, RECORD, holds_run, read_training_record, save_checkpoint
-from dferc.training.learner import DialogueLearner, Objective, Track, dferc_objective
+from dferc.training.learner import DialogueLearner, Objective, Track, calibrate, dferc_objective
 from dferc.training.loop import fit
 from dferc.training.optimiser import make_machinery
 from dferc.training.resume import Progress, claim, load_progress, run_key, save_progress
@@ -205,7 +205,7 @@ def _reproducible(seed: int, task: Task) -> Iterator[None]:
 
 
 def _save(task: Task, seed: int, progress: Progress, folder: Path, key: str) -> None:
-    """Write the best weights so far, the record and the history."""
+    """Write the best weights so far, their calibration, the record and the history."""
     settings = task.settings
     record = task.describe() | {
         "seed": seed,
@@ -215,6 +215,8 @@ def _save(task: Task, seed: int, progress: Progress, folder: Path, key: str) -> 
         "scores": dict(progress.history[progress.best_epoch - 1]),
     }
     remarks = {"run": key, "versions": {"dferc": VERSION, "torch": torch.__version__, "revision": _revision()}}
+    with cpu_threads(settings.threads):
+        remarks["calibration"] = calibrate(task, progress.best)
     write_csv(folder / HISTORY, list(progress.history[0]), progress.history)
     save_checkpoint(folder, progress.best, task.normalisation, record, remarks)
 

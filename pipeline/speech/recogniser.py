@@ -1,9 +1,47 @@
-"""Speech recognition by faster-whisper (extra `video`): a medium's sound -> utterances."""
+"""Speech recognition by faster-whisper (extra `video`): a medium's sound -> utterances.
 
-from collections.abc import Callable
+The sound is decoded by `pipeline.media.sound`, as for the features, and recognised in pieces of at most ten minutes
+that end in a silence: a film of hours takes no more memory than one of minutes. Decoding is greedy or a beam search,
+never sampling, so that the same sound gives the same words.
+"""
+
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from pipeline.speech.transcript import Transcript
+import numpy as np
+
+from dferc.core.console import console
+from dferc.core.errors import InputError, did_you_mean
+from dferc.core.problems import Problem
+from pipeline.media.files import MediaError, open_media, origin_s, probe, stream_of
+from pipeline.media.sound import SAMPLE_RATE_HZ, SoundFile, is_silent
+from pipeline.speech.cutting import LONGEST_S, PAUSE_S, SHORT_SILENCE_S, Span, Words, cut_utterances
+from pipeline.speech.transcript import Spoken, SpokenWord, Transcript
+
+PIECE_S = 600.0  # longest sound that is recognised at once
+_READ_S = 60.0  # sound that is decoded at once: at its own rate and with all channels it takes far more memory
+_SEARCHED_S = 120.0  # end of a piece in which the longest silence is searched for
+_PAD_S = 0.2  # sound before and after speech that Whisper hears, too
+_REPETITIVE = 2.4  # compression ratio of a text above which Whisper repeats itself (OpenAI's own threshold)
+_NO_REPEATS = 3  # words of which no sequence may occur twice, where it did
+_SURE = 0.5  # probability of a language from which on it is not asked for again
+
+_FILES = ("model.bin", "config.json", "tokenizer.json")  # without the last, faster-whisper would ask the hub
+_INSTALL = "pip install '.[video]'"
+_FOLDER = (
+    "Where there is internet, `hf download Systran/faster-whisper-small --local-dir FOLDER` makes a folder to copy; "
+    "name it with --asr FOLDER."
+)
+
+
+class Piece(NamedTuple):
+    """A stretch of a medium's sound."""
+
+    start_s: float
+    samples_T: np.ndarray  # mono, 16 kHz
+    spans: list[Span]  # of speech, in seconds of the medium
 
 
 class SpeechRecogniser:
@@ -13,12 +51,12 @@ class SpeechRecogniser:
         model: faster-whisper's name of a model, an id on the hub, or a local folder with `model.bin`.
         language: code such as `en`; None = recognised.
         device: auto (CUDA where there is one), cpu or cuda.
-        threads: of the CPU; 0 = all cores that this process may use.
+        threads: of the CPU; 0 = OMP_NUM_THREADS, else four or as many as there are cores.
         pause_s: silence that ends an utterance, in seconds.
         longest_s: longest utterance, in seconds.
 
     Raises:
-        InputError: faster-whisper is not installed, or there is no such model.
+        InputError: faster-whisper is not installed, there is no such model, or it does not know the language.
     """
 
     def __init__(
@@ -28,10 +66,20 @@ class SpeechRecogniser:
         device: str = "auto",
         threads: int = 0,
         *,
-        pause_s: float = 0.4,
-        longest_s: float = 15.0,
+        pause_s: float = PAUSE_S,
+        longest_s: float = LONGEST_S,
     ):
-        raise NotImplementedError
+        self._whisper, on, in_ = _load(model, device, threads)
+        known = sorted(self._whisper.supported_languages)
+        if language and language not in known:
+            only = f"the model {model} knows {', '.join(known[:12])}{', …' if len(known) > 12 else ''} only"
+            raise InputError(
+                f"--language {language}: {only}.{did_you_mean(language, known)} Give the code of a language that it "
+                "knows, or another --asr model (those that end in .en know English alone)."
+            )
+        self._language, self._pause_s, self._longest_s = language, pause_s, longest_s
+        name = Path(model).name if Path(model).is_dir() else model
+        self._origin = f"speech recognition: faster-whisper {name} ({in_}, {on})"
 
     def __call__(self, media: Path, progress: Callable[[float], None] = lambda share: None) -> Transcript:
         """Recognise the speech of a medium; where there is none, the transcript is empty and a note says so.
@@ -41,6 +89,231 @@ class SpeechRecogniser:
             progress: called with the share of the sound that is done, 0 to 1. It may raise to stop the work.
 
         Raises:
-            MediaError: the medium has no sound, or cannot be read.
+            MediaError: the medium cannot be read.
+            InputError: it has no sound.
         """
-        raise NotImplementedError
+        length_s = probe(media).duration_s
+        language, probability, silent, done = self._language, 1.0 if self._language else 0.0, True, 0.0
+        utterances: list[Words] = []
+        problems: list[Problem] = []
+
+        def report(time_s: float) -> None:
+            nonlocal done
+            done = max(done, min(time_s / length_s, 1.0) if length_s else 1.0)
+            progress(done)
+
+        for piece in _pieces(media, length_s):
+            silent = silent and is_silent(piece.samples_T)
+            if piece.spans:
+                wanted = language if probability >= _SURE else None
+                words, found, sure, left_out = self._recognise(piece, wanted, report)
+                if wanted is None and sure > probability:
+                    language, probability = found, sure
+                problems += [Problem(media.name, media.name, *problem) for problem in left_out]
+                utterances += cut_utterances(words, piece.spans, self._pause_s, self._longest_s)
+            report(piece.start_s + len(piece.samples_T) / SAMPLE_RATE_HZ)
+        progress(1.0)
+        return Transcript(
+            utterances=tuple(
+                Spoken(
+                    utterance_id=f"{media.stem}_{number}",
+                    start_s=words[0].start_s,
+                    end_s=words[-1].end_s,
+                    speaker="",
+                    text="".join(word.text for word in words).strip(),
+                    words=tuple(words),
+                )
+                for number, words in enumerate(utterances, start=1)
+            ),
+            origin=self._origin,
+            language=(language or "") if utterances else self._language or "",
+            speakers_from="",
+            notes=tuple(_notes(length_s, bool(utterances), silent, self._language, language, probability)),
+            problems=tuple(problems),
+        )
+
+    def _recognise(
+        self, piece: Piece, language: str | None, report: Callable[[float], None]
+    ) -> tuple[list[SpokenWord], str, float, list[tuple[str, str]]]:
+        """Return the words of a piece, its language with the probability of it, and problems with consequences."""
+        from faster_whisper.vad import VadOptions
+
+        for no_repeats in (0, _NO_REPEATS):
+            found, info = self._whisper.transcribe(
+                piece.samples_T,
+                language=language,
+                temperature=0.0,
+                condition_on_previous_text=False,  # it makes one error the cause of the next
+                no_repeat_ngram_size=no_repeats,
+                word_timestamps=True,
+                vad_filter=True,
+                vad_parameters=VadOptions(min_silence_duration_ms=200, speech_pad_ms=round(1000 * _PAD_S)),
+            )
+            segments = []
+            for segment in found:
+                segments.append(segment)
+                report(piece.start_s + segment.end)
+            repetitive = [segment for segment in segments if segment.compression_ratio > _REPETITIVE]
+            if not repetitive:
+                break
+        problems = []
+        if repetitive:
+            first, last = repetitive[0], repetitive[-1]
+            between = f"{_clock(piece.start_s + first.start)} to {_clock(piece.start_s + last.end)}"
+            found = f"text that repeats itself: {len(repetitive)} part(s), {between}, first {first.text.strip()[:60]!r}"
+            problems = [(found, "left out: speech recognition invents such text over noise and music")]
+        words = [
+            SpokenWord(
+                start_s=round(piece.start_s + word.start, 3), end_s=round(piece.start_s + word.end, 3), text=word.word
+            )
+            for segment in segments
+            if segment.compression_ratio <= _REPETITIVE
+            for word in segment.words
+        ]
+        return words, info.language, info.language_probability, problems
+
+
+def _load(model: str, device: str, threads: int) -> tuple[Any, str, str]:
+    """Return the model, the device that it is on, and the type that it computes in."""
+    try:
+        import ctranslate2
+        import faster_whisper
+    except ImportError as error:
+        raise InputError(
+            f"Speech recognition needs faster-whisper, which is not installed ({error}): {_INSTALL}. Or put a "
+            "transcript beside the video: talk.mp4, talk.srt."
+        ) from None
+    available = ctranslate2.get_cuda_device_count() > 0
+    if device == "cuda" and not available:
+        raise InputError(
+            "--device cuda: faster-whisper sees no CUDA device. Is a GPU there (nvidia-smi)? --device cpu."
+        )
+    on = "cuda" if available and device != "cpu" else "cpu"
+    in_ = "float16" if on == "cuda" else "int8"
+    folder = _folder_of(model, faster_whisper)
+    try:
+        whisper = faster_whisper.WhisperModel(folder, device=on, compute_type=in_, cpu_threads=threads)
+    except Exception as error:  # CTranslate2 and tokenizers raise nearly anything on a damaged file
+        raise InputError(
+            f"{folder}: not loadable as a model of faster-whisper ({_first_line(error)}). Expected a model in "
+            f"the format of CTranslate2. {_FOLDER}"
+        ) from error
+    return whisper, on, in_
+
+
+def _folder_of(model: str, faster_whisper: Any) -> str:
+    """Return the folder of a model, which is fetched from the hub if it has a name there and is not in its cache."""
+    if os.path.isdir(model):
+        absent = [name for name in _FILES if not os.path.isfile(os.path.join(model, name))]
+        if absent:
+            present = ", ".join(sorted(os.listdir(model))[:10]) or "nothing"
+            raise InputError(
+                f"{model} is no model of faster-whisper: no {', '.join(absent)}; found {present}. Models in the format "
+                f"of transformers are converted by `ct2-transformers-converter`. {_FOLDER}"
+            )
+        return model
+    names = faster_whisper.available_models()
+    if model not in names and model.count("/") != 1:
+        raise InputError(
+            f"--asr {model}: no such folder, and no model of that name.{did_you_mean(model, names)} Expected a folder, "
+            f"an id on the hub such as Systran/faster-whisper-small, or one of {', '.join(names)}."
+        )
+    try:
+        return faster_whisper.download_model(model, local_files_only=True)
+    except Exception:  # not in the cache
+        pass
+    from huggingface_hub import constants
+
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise ConnectionError("it is not in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it")
+        console.print(f"fetching the speech recognition model {model} from the hub, once")
+        return faster_whisper.download_model(model)
+    except Exception as error:  # of the hub, of the network, of the disk
+        raise InputError(f"--asr {model}: the model could not be fetched ({_first_line(error)}). {_FOLDER}") from error
+
+
+def _pieces(media: Path, length_s: float) -> Iterator[Piece]:
+    """Yield the sound of a medium in pieces of at most `PIECE_S`, each with its speech, cut at silences."""
+    try:
+        sound = SoundFile(media)
+    except MediaError as error:
+        if not error.problem.startswith("no sound"):
+            raise
+        raise InputError(
+            f"{media}: no sound track, so there is no speech to recognise, and no transcript was found. Put one beside "
+            f"it, {media.stem}.srt, or name one with --transcript."
+        ) from None
+    with sound:
+        begin_s = _begin_s(media)
+        start_s = read_s = 0.0
+        samples_T = np.zeros(0, np.float32)
+        while read_s < length_s or len(samples_T):
+            while read_s < (most_s := min(start_s + PIECE_S, length_s)):
+                until_s = min(read_s + _READ_S, most_s)
+                samples_T = np.concatenate([samples_T, _read(sound, begin_s, read_s, until_s)])
+                read_s = until_s
+            spans = _speech(samples_T, start_s)
+            end = len(samples_T) if read_s >= length_s else _cut(spans, start_s, read_s)
+            end_s = start_s + end / SAMPLE_RATE_HZ
+            yield Piece(start_s, samples_T[:end], [(begin, min(stop, end_s)) for begin, stop in spans if begin < end_s])
+            samples_T, start_s = samples_T[end:], end_s
+
+
+def _begin_s(media: Path) -> float:
+    """Return the time of the file at which its sound track begins."""
+    with open_media(media) as container:
+        stream = stream_of(container, media, "audio")
+        return float((stream.start_time or 0) * stream.time_base) - origin_s(container)
+
+
+def _read(sound: SoundFile, begin_s: float, start_s: float, end_s: float) -> np.ndarray:
+    """Return the sound of a span, with silence where the track has none: [samples] float32."""
+    samples_T = sound.read(start_s, end_s)
+    count = round((end_s - start_s) * SAMPLE_RATE_HZ)
+    late = min(max(0, round((begin_s - start_s) * SAMPLE_RATE_HZ)), count - len(samples_T))
+    return np.pad(samples_T, (late, count - len(samples_T) - late))
+
+
+def _speech(samples_T: np.ndarray, start_s: float) -> list[Span]:
+    """Return the spans of speech in the medium's seconds."""
+    from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+    options = VadOptions(min_silence_duration_ms=round(1000 * SHORT_SILENCE_S), speech_pad_ms=0)
+    spans = get_speech_timestamps(samples_T, options)
+    return [tuple(round(start_s + span[edge] / SAMPLE_RATE_HZ, 3) for edge in ("start", "end")) for span in spans]
+
+
+def _cut(spans: list[Span], start_s: float, end_s: float) -> int:
+    """Return where to end a piece, in samples: in the middle of the longest silence near its end, else at its end."""
+    searched_s = max(end_s - _SEARCHED_S, (start_s + end_s) / 2)
+    edges = [start_s, *(time_s for span in spans for time_s in span), end_s]
+    silences = [
+        (begin_s, stop_s)
+        for begin_s, stop_s in zip(edges[::2], edges[1::2], strict=True)
+        if stop_s > max(searched_s, begin_s)
+    ]
+    begin_s, stop_s = max(silences, key=lambda silence: silence[1] - silence[0], default=(end_s, end_s))
+    return round(((begin_s + stop_s) / 2 - start_s) * SAMPLE_RATE_HZ)
+
+
+def _notes(
+    length_s: float, spoken: bool, silent: bool, asked: str | None, language: str | None, probability: float
+) -> Iterator[str]:
+    """Yield sentences for the reader of the results."""
+    if not spoken:
+        heard = "the sound is silent" if silent else "the sound is noise, music, or speech too faint to recognise"
+        yield f"No speech found in {length_s:.1f} s: {heard}."
+    elif not asked and probability < _SURE:
+        yield (
+            f"The language is uncertain: {language!r}, with a probability of {probability:.2f}. "
+            "Name it with --language."
+        )
+
+
+def _clock(time_s: float) -> str:
+    return f"{int(time_s // 60)}:{time_s % 60:04.1f}"
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"

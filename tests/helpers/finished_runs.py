@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dferc.core.metrics import score_labels
-from dferc.evaluation.evaluate import Evaluation, Predictions
+from dferc.evaluation.evaluate import Predictions, make_evaluation
 from dferc.evaluation.files import write_evaluation
 from dferc.store.card import card_hash
 from dferc.store.rows import CachedCorpus, Utterances
@@ -27,7 +26,7 @@ def write_run(
     record["widths"] = dict.fromkeys(modalities, 1)
     evaluations = []
     for seed, classes_N in predicted.items():
-        made, scores = {}, {}
+        made = {}
         of_seed = record | {"seed": seed, "best_epoch": 1}
         for split in ("validation", "test"):
             here = np.flatnonzero(rows.split == split)
@@ -37,9 +36,7 @@ def write_run(
             nothing = np.zeros(len(here))
             shares = np.random.default_rng(seed).dirichlet(np.ones(max(len(modalities), 1)), size=len(here))
             made[split] = Predictions(here, probabilities, shares[:, : len(modalities)], nothing, nothing)
-            if (rows.emotion[here] >= 0).any():
-                scores[split] = score_labels(rows.emotion[here], chosen, len(rows.classes))
-        evaluations.append(Evaluation(folder, of_seed, made, scores))
+        evaluations.append(make_evaluation(folder, of_seed, made, rows))
     write_evaluation(folder, CachedCorpus(utterances=rows, modalities={}), evaluations)
     return folder
 

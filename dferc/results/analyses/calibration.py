@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dferc.core.metrics import BINS, bins_of, calibration_error
 from dferc.results.analyses.numbers import mean_where, number
 from dferc.results.runs import FinishedRun
 
-BINS = 15  # bins of equal width over [0, 1], as in Guo et al. 2017 (arXiv 1706.04599)
-
 HOW = (
-    "Confidence is the probability of the chosen class, as the models give it (no temperature or other scaling). "
+    "Confidence is the probability of the chosen class, as the models give it, without the fitted temperature, which "
+    "metrics.json names with the ECE after it. "
     f"{BINS} bins of equal width, (low, high]; ECE is the mean over the bins of |accuracy - confidence|, weighted by "
     "their utterances, per seed. Bins are of each seed's own confidences; `share`: how many utterances lie there."
 )
@@ -31,9 +31,7 @@ def _calibration(run: FinishedRun) -> dict:
     right_ST = (run.predicted_ST == run.actual_T)[:, labelled_T].astype(float)
     bin_ST = bins_of(confidence_ST)
     all_ST = np.ones_like(right_ST, dtype=bool)
-    # The sum over bins of |sum of confidence - number right|, over T.
-    gaps = (np.bincount(bin_T, gap_T, BINS) for bin_T, gap_T in zip(bin_ST, confidence_ST - right_ST, strict=True))
-    ece_S = [np.abs(gap_B).sum() / labelled_T.sum() for gap_B in gaps]
+    ece_S = [calibration_error(*of_seed) for of_seed in zip(confidence_ST, right_ST, strict=True)]
     bins = [
         {
             "low": round(index / BINS, 6),
@@ -50,8 +48,3 @@ def _calibration(run: FinishedRun) -> dict:
         "accuracy": mean_where(right_ST, all_ST),
         "bins": bins,
     }
-
-
-def bins_of(confidence: np.ndarray) -> np.ndarray:
-    """Return bin numbers from 0; a confidence on an edge belongs to the bin below it."""
-    return np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)

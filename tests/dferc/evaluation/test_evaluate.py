@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
-from dferc.core.metrics import score_labels
+from dferc.core.metrics import calibration_error, score_labels
 from dferc.evaluation.evaluate import evaluate, summarise, zero_f1
 from dferc.evaluation.files import show_evaluation, write_evaluation
 from dferc.evaluation.floor import linear_floor
@@ -143,10 +143,37 @@ def test_report_confusion_and_scores_follow_from_the_predictions(report):
 
 def test_report_metrics_is_nested_json_of_numbers(report):
     metrics = json.loads((report / "metrics.json").read_text())
-    assert set(metrics) == {"card", "protocol", "seeds", "files", "validation", "test"}
-    assert set(metrics["test"]) == {
-        *("weighted_f1", "weighted_f1_std", "macro_f1", "macro_f1_std", "accuracy", "accuracy_std", "f1")
-    }
+    assert set(metrics) == {"card", "protocol", "seeds", "temperatures", "files", "validation", "test"}
+    scores = ("weighted_f1", "macro_f1", "accuracy", "ece", "ece_calibrated")
+    assert set(metrics["test"]) == {*scores, *(f"{name}_std" for name in scores), "f1"}
+
+
+def test_report_names_temperatures_and_the_calibration_error_they_leave(report, capsys):
+    """The temperature is that of the checkpoint; predictions.csv has the probabilities as the model gives them."""
+    metrics = json.loads((report / "metrics.json").read_text())
+    for seed in SEEDS:
+        settings = json.loads((report / f"train/seed-{seed}/settings.json").read_text())
+        temperature = settings["calibration"]["temperature"]
+        assert metrics["temperatures"][str(seed)] == temperature != 1
+        rows = [row for row in read_table(report / "evaluate/predictions.csv") if row["seed"] == str(seed)]
+        rows = [row for row in rows if row["split"] == "test" and row["emotion"]]
+        raw_NC = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
+        right_N = np.array([row["emotion"] == row["predicted"] for row in rows])
+        (scored,) = [
+            row
+            for row in read_table(report / "evaluate/per_seed.csv")
+            if (row["seed"], row["split"]) == (str(seed), "test")
+        ]
+        assert float(scored["ece"]) == pytest.approx(calibration_error(raw_NC.max(axis=1), right_N), abs=1e-4)
+        divided_NC = np.exp(np.log(raw_NC) / temperature)
+        divided_NC /= divided_NC.sum(axis=1, keepdims=True)
+        assert float(scored["ece_calibrated"]) == pytest.approx(
+            calibration_error(divided_NC.max(axis=1), right_N), abs=1e-4
+        )
+    show_evaluation(report, metrics, evaluated(report))
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"calibration error (ECE) {metrics['validation']['ece']:.4f}" in shown
+    assert f"with the fitted temperature {metrics['validation']['ece_calibrated']:.4f}" in shown
 
 
 def test_every_result_names_the_protocol_card(report, capsys):
@@ -177,7 +204,7 @@ def test_report_without_a_test_split(tmp_path):
     features = write_features_folder(tmp_path / "demo", dialogues={"train": 6, "validation": 6})
     trained(tmp_path, features, seeds=(0,), epochs=1)
     assert set(write_evaluation(tmp_path, read_corpus(features), evaluated(tmp_path))) == {
-        *("card", "protocol", "seeds", "files", "validation")
+        *("card", "protocol", "seeds", "temperatures", "files", "validation")
     }
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.evaluation.evaluate import Evaluation, evaluate
+from dferc.evaluation.evaluate import Evaluation, evaluate, predict
 from dferc.evaluation.files import write_evaluation
 from dferc.evaluation.predict import find_run, fit_to, load, predict_corpus, score_labelled
 from dferc.store.card import simulations
@@ -86,6 +86,7 @@ def test_table_has_a_row_per_utterance_of_every_split(root, mine, tmp_path):
         *("p_neutral", "p_joy", "p_anger"),
         *("start_s", "end_s", "media"),
         *("contribution_text", "contribution_audio", "contribution_visual", "context_weight", "agreement"),
+        *("disagreement", "synthetic"),
     ]
     for row in table:
         chances = {name: float(row[f"p_{name}"]) for name in CLASSES}
@@ -98,9 +99,72 @@ def test_one_seed_says_what_evaluate_says_of_the_same_utterances(root, tmp_path)
     predicted = {row["utterance_id"]: row for row in read_table(tmp_path / "p.csv")}
     corpus = read_corpus(root / "demo")
     write_evaluation(tmp_path, corpus, evaluate(corpus, [root / "run/train/seed-1"], CPU))
+    temperature = load_checkpoint(root / "run/train/seed-1", CPU).temperature
     for row in read_table(tmp_path / "evaluate/predictions.csv"):
-        both = predicted[row["utterance_id"]]
-        assert {name: row[name] for name in both if name != "text"} == {n: v for n, v in both.items() if n != "text"}
+        calibrated = predicted[row["utterance_id"]]
+        same = [name for name in calibrated if name in row and not name.startswith("p_")]
+        assert {name: row[name] for name in same} == {name: calibrated[name] for name in same} and len(same) == 14
+        powers = {name: float(row[f"p_{name}"]) ** (1 / temperature) for name in CLASSES}
+        for name in CLASSES:
+            assert float(calibrated[f"p_{name}"]) == pytest.approx(powers[name] / sum(powers.values()), abs=1e-5)
+    assert temperature != 1
+
+
+def test_disagreement_is_the_deviation_over_seeds_of_the_most_probable_class(root, mine, tmp_path):
+    tables = [load(root / "run", seeds=seeds, device="cpu").predict(mine) for seeds in ((0,), (1,), (0, 1))]
+    for zero, one, both in zip(*tables, strict=True):
+        chosen = f"p_{both['predicted']}"
+        assert both["disagreement"] == pytest.approx(np.std([zero[chosen], one[chosen]], ddof=1), rel=1e-6)
+        assert zero["disagreement"] == one["disagreement"] == ""
+    assert all(row["disagreement"] > 0 for row in tables[2])
+
+
+def test_abstain_leaves_the_less_probable_undecided_and_counts_them(root, mine, tmp_path):
+    sure = [max(row[f"p_{name}"] for name in CLASSES) for row in load(root / "run", device="cpu").predict(mine)]
+    abstain = sorted(sure)[4] - 1e-9  # the least of the six that stay
+    result = predict_command(root, mine, tmp_path / "p.csv", f"--abstain={abstain!r}")
+    assert result.exit_code == 0 and "4 undecided" in result.stderr, result.output
+    table = read_table(tmp_path / "p.csv")
+    assert [bool(row["predicted"]) for row in table] == [value >= abstain for value in sure]
+    assert all(row["p_joy"] for row in table)
+    assert predict_command(root, mine, tmp_path / "q.csv", "--abstain=50").exit_code == 2
+
+
+def test_checkpoint_without_a_temperature_predicts_as_it_is_and_is_named(root, mine, tmp_path):
+    shutil.copytree(root / "run/train", tmp_path / "train")
+    record = json.loads((tmp_path / "train/seed-0/settings.json").read_text())
+    del record["calibration"]  # an older version wrote none
+    (tmp_path / "train/seed-0/settings.json").write_text(json.dumps(record))
+    (tmp_path / "train/seed-1/settings.json").unlink()
+    table = load(tmp_path, device="cpu").predict(mine)
+    assert table.temperatures == (1, 1)
+    assert any("temperature" in note and "seed 0, 1" in note and "settings.json" in note for note in table.notes)
+    calibrated = load(root / "run", device="cpu").predict(mine)
+    assert 1 not in calibrated.temperatures and not any("temperature" in note for note in calibrated.notes)
+    corpus, _ = fit_to(load_checkpoint(root / "run/train/seed-0", CPU), read_corpus(mine))
+    raw = predict(load_checkpoint(root / "run/train/seed-0", CPU), corpus, "test", CPU).probabilities_NC
+    one = load(tmp_path, seeds=[0], device="cpu").predict(mine)
+    assert [row["p_joy"] for row in one] == raw[:, CLASSES.index("joy")].tolist()
+
+
+@pytest.mark.parametrize(("key", "part", "values"), [
+    ("feature_set", "model", {"model": "c0ffee"}),
+    ("finder", "finder", {"finder": {"yunet": "c0ffee", "opencv": "4"}}),
+])  # fmt: skip
+def test_a_file_of_the_settings_may_lie_elsewhere_if_its_hash_is_the_same(root, mine, key, part, values):
+    checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
+    name = "audio" if key == "feature_set" else "visual"
+    checkpoint.record["features"][name] |= {"params": {key: "mine/a"}, **values}
+    change(mine, name, {"params": {key: "/elsewhere/a"}, **values})
+    assert fit_to(checkpoint, read_corpus(mine))[1] == []
+    other = {"model": "f00d"} if part == "model" else {"finder": {"yunet": "f00d", "opencv": "4"}}
+    change(mine, name, other)
+    with pytest.raises(InputError, match=f"{name}, params.{key}"):
+        fit_to(checkpoint, read_corpus(mine))
+    checkpoint.record["features"][name] |= {"model": None, "finder": None}  # two names of sets, say
+    change(mine, name, {"model": None, "finder": None})
+    with pytest.raises(InputError, match=f"{name}, params.{key}"):
+        fit_to(checkpoint, read_corpus(mine))
 
 
 def test_several_seeds_are_averaged(root):
@@ -266,7 +330,7 @@ def evaluate_like(root: Path, corpus) -> list[Evaluation]:
     """Evaluate a run on a corpus that it was not trained on, as `write_evaluation` takes it."""
     checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
     predictions = predict_corpus([checkpoint], fit_to(checkpoint, corpus)[0], CPU)
-    return [Evaluation(checkpoint.folder, checkpoint.record, {"test": predictions}, {})]
+    return [Evaluation(checkpoint.folder, checkpoint.record, {"test": predictions}, {}, {})]
 
 
 def test_files_without_media_have_an_empty_column(root, mine, tmp_path):
@@ -283,6 +347,7 @@ def test_a_model_of_synthetic_data_says_so_wherever_it_is_shown(root, mine, tmp_
         "SYNTHETIC DATA the model was trained on it; the corpus is no recording: synthetic; text features are" in shown
     )
     assert "visual features are simulated: synthetic-0; these predictions say nothing about real conversations" in shown
+    assert {row["synthetic"] for row in read_table(tmp_path / "p.csv")} == {"yes"}
     table = load(root / "run", device="cpu").predict(mine)
     assert len(table.synthetic) == 4 and "SYNTHETIC DATA" in repr(table) and "10 utterances" in repr(table)
     table.to_json(tmp_path / "p.json")

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.evaluation.evaluate import predict, score_predictions
+from dferc.evaluation.evaluate import make_evaluation, predict
 from dferc.model.losses import Losses
 from dferc.store.hdf5 import read_corpus, read_features, write_features
 from dferc.training.checkpoint import load_checkpoint, save_checkpoint
@@ -53,7 +53,10 @@ def run(task, root: Path, seeds=(0,), **options) -> list[bytes]:
 
 def validation_f1(checkpoint, task) -> float:
     predictions = predict(checkpoint, task.corpus, "validation", CPU.device)
-    return float(score_predictions(task.corpus, {"validation": predictions})["validation"].weighted_f1)
+    evaluation = make_evaluation(
+        checkpoint.folder, checkpoint.record, {"validation": predictions}, task.corpus.utterances
+    )
+    return float(evaluation.scores["validation"].weighted_f1)
 
 
 def interrupt_after(seed: int, epoch: int):

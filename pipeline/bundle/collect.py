@@ -1,0 +1,250 @@
+"""Parts of a bundle, each proven to be what the features of the training were made with, and its manifest."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from pydantic import ValidationError
+from scipy import stats
+
+from dferc.core import VERSION
+from dferc.core.errors import InputError, brief
+from dferc.core.files import file_hash
+from dferc.core.records import differences, read_record
+from dferc.evaluation.evaluate import SCORES
+from dferc.evaluation.predict import find_run, load_run
+from dferc.results.runs import RunMetrics
+from dferc.store.bundle import FACE, FILES, HEADS, TEXT, is_bundle
+from dferc.store.card import simulations
+from dferc.store.records import ProtocolRecord
+from dferc.training.checkpoint import RECORD, WEIGHTS, Checkpoint
+from pipeline.faces.densenet import WEIGHTS as FACE_WEIGHTS
+from pipeline.faces.densenet import description_path
+from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual
+
+SECTIONS = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
+EXTRACTORS = {"text": "transformers", "audio": "opensmile", "visual": "densenet-bc-100-12"}
+"""By modality: the extractor of stage 1, as the identity of features begins."""
+
+_OF_TRAINING = ("metrics.json", "classifier.safetensors")  # in the folder of an encoder, and not needed to encode
+_OF_TOKENIZERS = (".json", ".txt", ".model", ".safetensors")
+
+
+class Collection(NamedTuple):
+    """Manifest and parts of a bundle, as `dferc.store.bundle.write_bundle` takes them, and notes for people."""
+
+    manifest: dict
+    parts: dict[str, Path | bytes]
+    notes: list[str]
+
+
+def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | None) -> Collection:
+    """Collect the parts of a bundle.
+
+    Args:
+        run: runs/<corpus>/<variant>, or the folder of one seed.
+        seeds: which seeds; all that are there if empty.
+        text: folder of the text encoder; by default models/<corpus>/text.
+        face: folder of the face network; by default models/<corpus>/face.
+
+    Raises:
+        InputError: a part is missing, or is not the one that the features of the training were made with.
+    """
+    if is_bundle(run):
+        raise InputError(f"{run} is a bundle already. Name the folder of a run, such as runs/meld/full.")
+    checkpoints = load_run(find_run(run, seeds), torch.device("cpu"))
+    record = checkpoints[0].record
+    _verify_features(checkpoints)
+    parts: dict[str, Path | bytes] = {}
+    for checkpoint in checkpoints:
+        files = [WEIGHTS] + ([RECORD] if (checkpoint.folder / RECORD).exists() else [])
+        parts |= {f"{HEADS}/seed-{checkpoint.record['seed']}/{name}": checkpoint.folder / name for name in files}
+    sections = {name: _section(name, record["features"][name], run) for name in checkpoints[0].modalities}
+    models = Path("models", record["corpus"])
+    if "text" in sections:
+        parts |= _text_parts(text or models / "text", record["features"]["text"]["model"], run)
+    if "visual" in sections:
+        parts |= _face_parts(face or models / "face", record["features"]["visual"], run)
+        parts |= _finder_parts(sections["visual"], record["features"]["visual"])
+    if "audio" in sections:
+        parts |= _audio_parts(sections["audio"], record["features"]["audio"])
+    scores, notes = _scores(run, checkpoints)
+    notes += [
+        f"seed {each.record['seed']} is of an interrupted training"
+        for each in checkpoints
+        if not each.record["finished"]
+    ]
+    calibration = {str(each.record["seed"]): each.record.get("calibration") for each in checkpoints}
+    if missing := [seed for seed, fitted in calibration.items() if not fitted]:
+        notes.append(f"seed {', '.join(missing)} has no temperature (an older version trained it): train it again")
+    manifest = {
+        **{name: record[name] for name in ("corpus", "protocol", "card", "classes", "variant")},
+        "seeds": [each.record["seed"] for each in checkpoints],
+        "modalities": list(checkpoints[0].modalities),
+        "settings": {f"extract_{name}": section for name, section in sections.items()},
+        "identities": {name: record["features"][name] for name in sections},
+        "calibration": {seed: fitted for seed, fitted in calibration.items() if fitted},
+        "synthetic": list(simulations(record)),
+        **scores,
+        "opensmile": "audio" in sections,
+        "licences": _licences(record["corpus"], sections, parts),
+        "versions": {"dferc": VERSION, "trained_with": _versions(checkpoints[0].folder)},
+    }
+    return Collection(manifest, parts, notes)
+
+
+def _verify_features(checkpoints: Sequence[Checkpoint]) -> None:
+    """Check that all seeds were trained on the same features of the same corpus."""
+    first, *others = checkpoints
+    keys = ("features", "corpus", "card")
+    for other in others:
+        pair = ({key: each.record[key] for key in keys} for each in (first, other))
+        if found := [f"{key} = {one!r} and {two!r}" for key, one, two in differences(*pair)]:
+            raise InputError(
+                f"{first.folder} and {other.folder} were trained on different features: {'; '.join(found)}. Train them "
+                "on the same, or name the seeds to bundle with --seed."
+            )
+
+
+def _section(name: str, identity: Mapping, run: Path) -> dict:
+    """Return the section extract_<name> of params.yaml by which features were made: their identity holds it."""
+    extractor = str(identity.get("extractor", ""))
+    if extractor.replace(",", " ").split()[:1] != [EXTRACTORS[name]]:
+        raise InputError(
+            f"{run}: its {name} features were made by {brief(extractor or 'an unknown extractor')}, which makes none "
+            f"from media here; expected {EXTRACTORS[name]}, of stage 1. Extract them with `python -m "
+            f"pipeline.extract_{name}` and train again, or bundle a variant without {name}."
+        )
+    values = dict(identity.get("params") or {})
+    if name == "text":
+        values.setdefault("context_share", 0.0)  # an identity has it where windows overlap, the only use of it
+    if name == "visual":
+        values["face"] = (identity.get("face") or {}).get("choice", "largest")
+    try:
+        return SECTIONS[name].model_validate(values).model_dump(mode="json")
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, fault["loc"])) for fault in error.errors()}))
+        raise InputError(
+            f"{run}: the settings of its {name} features are not those of this version (extract_{name}: {fields}). "
+            "Extract them and train again, or bundle it with the version that trained it."
+        ) from None
+
+
+def _text_parts(folder: Path, expected: str, run: Path) -> dict[str, Path | bytes]:
+    from pipeline.extract_text import LEFT_OUT, hashes_of_folds, weights_hash
+
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} holds no text encoder (config.json). Name the one of the training with --text.")
+    _verify_same(f"the text encoder {folder}", weights_hash(folder), expected, run, "--text")
+    parts: dict[str, Path | bytes] = {
+        f"{TEXT}/{path.name}": path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.suffix in _OF_TOKENIZERS and path.name not in _OF_TRAINING
+    }
+    if hashes := hashes_of_folds(folder):  # the folds themselves encode the training dialogues alone
+        parts[f"{TEXT}/{LEFT_OUT}"] = (json.dumps({"hashes": hashes}, indent=1) + "\n").encode()
+    return parts
+
+
+def _face_parts(folder: Path, identity: Mapping, run: Path) -> dict[str, Path]:
+    weights = folder / FACE_WEIGHTS
+    if not weights.is_file():
+        raise InputError(f"{folder} holds no face network ({FACE_WEIGHTS}). Name the one of the training with --face.")
+    _verify_same(f"the face network {folder}", file_hash(weights), str(identity["model"]), run, "--face")
+    return {f"{FACE}/{path.name}": path for path in (weights, description_path(weights))}
+
+
+def _finder_parts(section: dict, identity: Mapping) -> dict[str, Path]:
+    """Return the .onnx of a YuNet finder, and set its path in the section to that within the bundle."""
+    expected = (identity.get("finder") or {}).get("yunet")
+    if expected is None:
+        return {}
+    path = Path(section["finder"])
+    if not path.is_file():
+        raise InputError(f"{path}, the face finder of the training, is missing. Put it there (extract_visual.finder).")
+    _verify_same(f"the face finder {path}", file_hash(path), expected, path, "extract_visual.finder")
+    section["finder"] = f"{FILES}/{path.stem}.onnx"
+    return {section["finder"]: path}
+
+
+def _audio_parts(section: dict, identity: Mapping) -> dict[str, Path]:
+    """Return an openSMILE .conf of the user's own with its includes, laid out as they are."""
+    if identity.get("model") is None:
+        return {}
+    from pipeline.audio.configuration import configuration_files
+    from pipeline.extract_audio import configuration_hash
+
+    path = Path(section["feature_set"])
+    if not path.is_file():
+        raise InputError(f"{path}, the openSMILE configuration of the training, is missing. Put it there.")
+    _verify_same(f"the configuration {path}", configuration_hash(str(path)), identity["model"], path, "feature_set")
+    files = [file.absolute() for file in configuration_files(path)]
+    top = files[0].parent
+    outside = [str(file) for file in files if not file.is_relative_to(top)]
+    if outside:
+        raise InputError(
+            f"{path} includes {', '.join(outside)}, which would not be found from a bundle: its includes must lie in "
+            f"{top} or below. Move them there, extract audio again and train again."
+        )
+    section["feature_set"] = f"{FILES}/opensmile/{files[0].name}"
+    return {f"{FILES}/opensmile/{file.relative_to(top).as_posix()}": file for file in files}
+
+
+def _verify_same(what: str, found: str | None, expected: str, where: Path, option: str) -> None:
+    if found != expected:
+        raise InputError(
+            f"{what} has the hash {str(found)[:16]}…, and the features that {where} was trained on were made with "
+            f"{expected[:16]}…: it is another one. Name the one of the training ({option}), or extract the features "
+            "with this one and train again."
+        )
+
+
+def _scores(run: Path, checkpoints: Sequence[Checkpoint]) -> tuple[dict, list[str]]:
+    """Return scores over the seeds of the run with 95 % intervals and counts of its protocol card; and notes."""
+    remedy = "Score it again: `dferc evaluate`."
+    home = next((folder for folder in (run, *run.absolute().parents[:2]) if (folder / "metrics.json").exists()), None)
+    if home is None:
+        note = f"{run} was never scored: the card has no scores. Score it: `dferc evaluate`"
+        return {"scores": {}, "scored_seeds": 0, "counts": {}}, [note]
+    metrics = read_record(home / "metrics.json", RunMetrics, remedy)
+    card = read_record(home / "evaluate/protocol.json", ProtocolRecord, remedy)
+    fitted = {str(each.record["seed"]): each.temperature for each in checkpoints}
+    scored = metrics.get("temperatures") or fitted
+    differ = metrics["card"] != checkpoints[0].record["card"] or card["card"] != metrics["card"]
+    if differ or any(scored.get(seed) != temperature for seed, temperature in fitted.items()):
+        raise InputError(f"{home / 'metrics.json'} is of other models than those in {run}. {remedy}")
+    scores: dict = {}
+    for split in ("validation", "test"):
+        if metrics.get(split) is None:
+            continue
+        scores[split] = {**metrics[split]}
+        for name in SCORES:
+            deviation = metrics[split].get(f"{name}_std")
+            if deviation is not None:
+                half = float(stats.t.ppf(0.975, metrics["seeds"] - 1)) * deviation / metrics["seeds"] ** 0.5
+                mean = metrics[split][name]
+                scores[split][f"{name}_interval"] = [round(max(0.0, mean - half), 4), round(min(1.0, mean + half), 4)]
+    return {"scores": scores, "scored_seeds": metrics["seeds"], "counts": card["splits"]}, []
+
+
+def _licences(corpus: str, sections: Mapping, parts: Mapping) -> list[dict[str, str]]:
+    lines = {"heads": f"weights trained on {corpus}; the terms of that corpus apply to them"}
+    if "text" in sections:
+        lines["text"] = "weights; the licence of the encoder that it was fine-tuned from applies, and the corpus' terms"
+    if "visual" in sections:
+        lines["face"] = "weights; the terms of the pictures that it was trained on apply (FER+: its labels are MIT)"
+    if "audio" in sections:
+        lines["openSMILE"] = (
+            "not part of the bundle, and needed to use it: free for research and non-commercial use only (audEERING)"
+        )
+    if any(name.endswith(".onnx") for name in parts):
+        lines["face finder"] = "the licence of the .onnx applies (YuNet of opencv_zoo: MIT)"
+    return [{"part": part, "licence": licence} for part, licence in lines.items()]
+
+
+def _versions(head: Path) -> dict:
+    return (
+        json.loads((head / RECORD).read_text(encoding="utf-8")).get("versions", {}) if (head / RECORD).exists() else {}
+    )

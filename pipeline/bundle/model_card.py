@@ -1,0 +1,126 @@
+"""Model card of a bundle: README.md with the front matter of the Hugging Face hub, from the manifest alone."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from dferc.core.console import printable
+
+AI_ACT = (
+    "In the European Union, AI systems that infer emotions of people **at work and in education are prohibited** since "
+    "2 February 2025, but for medical and safety reasons (AI Act, Regulation (EU) 2024/1689, Art. 5(1)(f)). Other "
+    "emotion recognition is a high-risk use (Annex III), and the people concerned must be informed (Art. 50(3))."
+)
+
+
+def model_card(manifest: Mapping) -> str:
+    """Return the README.md of a bundle; the same manifest gives the same text."""
+    return "\n".join([*_front_matter(manifest), *_body(manifest)]) + "\n"
+
+
+def _front_matter(manifest: Mapping) -> Iterator[str]:
+    corpus = json.dumps(manifest["corpus"], ensure_ascii=False)  # a JSON string is a YAML string
+    yield from ("---", "library_name: dferc", "license: other", "license_name: see-licences-below")
+    yield from ("tags:", "- emotion-recognition", "- emotion-recognition-in-conversation", "- multimodal")
+    if manifest["synthetic"]:
+        yield "- synthetic-data"
+    test = manifest["scores"].get("test")
+    if test:
+        yield from ("model-index:", f"- name: {corpus}", "  results:", "  - task:", "      type: text-classification")
+        yield from ("      name: Emotion recognition in conversation", "    dataset:", f"      name: {corpus}")
+        yield from (f"      type: {corpus}", "      split: test", "    metrics:")
+        for name in ("weighted_f1", "accuracy"):
+            kind = "f1" if name == "weighted_f1" else name
+            yield from (f"    - type: {kind}", f"      name: {_words(name)}", f"      value: {test[name]}")
+    yield from ("---", "")
+
+
+def _body(manifest: Mapping) -> Iterator[str]:
+    corpus, modalities = _cell(manifest["corpus"]), ", ".join(manifest["modalities"])
+    yield f"# Emotions in conversation, trained on {corpus}"
+    yield ""
+    if manifest["synthetic"]:
+        yield "> **SYNTHETIC DATA.** This model was trained on data that is no recording of people:"
+        yield from (f"> {_cell(sentence)}." for sentence in manifest["synthetic"])
+        yield "> Its predictions say nothing about real conversations."
+        yield ""
+    yield (
+        f"A bundle of DF-ERC (variant `{_cell(manifest['variant'])}`): it predicts one of {len(manifest['classes'])} "
+        f"emotions for each utterance of a conversation, from {modalities}. Classes: "
+        f"{', '.join(map(_cell, manifest['classes']))}."
+    )
+    yield from ("", "```bash", "dferc-video talk.mp4 --model BUNDLE          # a video in, emotions out")
+    yield from ("dferc predict --run BUNDLE --features features/mine --out predictions.csv", "```", "")
+    yield from ("## Training", "")
+    yield f"- Corpus: {corpus}; {_cell(manifest['protocol'])}. Protocol card `{_cell(manifest['card'])}`."
+    for split, counts in manifest["counts"].items():
+        yield f"- {_cell(split)}: {counts['dialogues']} dialogues, {counts['utterances']} utterances, " + (
+            f"{counts['labelled']} labelled"
+        )
+    yield f"- Seeds: {', '.join(map(str, manifest['seeds']))}; a prediction is the mean over them."
+    for name, identity in manifest["identities"].items():
+        yield f"- {name}: {_cell(identity['extractor'])}"
+    yield from ("", "## Scores", "", *_scores(manifest), "")
+    yield from ("## What the probabilities mean", "", *_probabilities(manifest), "")
+    yield from (
+        "The probability of a class is an estimate of how often annotators of the training corpus would choose it for "
+        "such an utterance. It is no measurement of what a person feels. On other people, languages, recordings and "
+        "situations than those of the corpus it can be far off, and nothing in it says so.",
+        "",
+        "## Limits of use",
+        "",
+        AI_ACT,
+        "",
+        "## Licences",
+        "",
+        *(f"- {line['part']}: {line['licence']}." for line in manifest["licences"]),
+    )
+    if not manifest["opensmile"]:
+        yield "- **Free of openSMILE**: no audio feature is used, so its non-commercial licence does not apply."
+
+
+def _scores(manifest: Mapping) -> Iterator[str]:
+    """Yield a table: mean over the seeds, with the 95 % interval of the mean."""
+    scores = manifest["scores"]
+    splits = [split for split in ("validation", "test") if split in scores]
+    if not splits:
+        yield "This model was never scored."
+        return
+    yield f"Mean over {manifest['scored_seeds']} seed(s) [95 % interval of that mean, by the t distribution]."
+    yield ""
+    yield f"| | {' | '.join(splits)} |"
+    yield f"| --- |{' --- |' * len(splits)}"
+    for name in ("weighted_f1", "macro_f1", "accuracy", "ece", "ece_calibrated"):
+        if all(name in scores[split] for split in splits):
+            yield f"| {_words(name)} | {' | '.join(_score(scores[split], name) for split in splits)} |"
+    for emotion in scores[splits[0]]["f1"]:
+        cells = (f"{scores[split]['f1'].get(emotion, 0):.4f}" for split in splits)
+        yield f"| F1 {_cell(emotion)} | {' | '.join(cells)} |"
+
+
+def _probabilities(manifest: Mapping) -> Iterator[str]:
+    fitted = manifest["calibration"]
+    if not fitted:
+        yield "They are as the model gives them: no temperature was fitted."
+        return
+    shown = ", ".join(f"{each['temperature']:g} (seed {seed})" for seed, each in fitted.items())
+    yield (
+        f"They are calibrated: the logits of each seed are divided by a temperature fitted on the validation split: "
+        f"{shown}. ECE is the mean gap between confidence and accuracy over 15 bins."
+    )
+    yield from (f"Seed {seed}: {_cell(each['note'])}." for seed, each in fitted.items() if each.get("note"))
+
+
+def _score(scores: Mapping, name: str) -> str:
+    interval = scores.get(f"{name}_interval")
+    return f"{scores[name]:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+
+
+def _words(name: str) -> str:
+    words = {"weighted_f1": "weighted F1", "macro_f1": "macro F1", "ece": "calibration error (ECE), uncalibrated"}
+    return words.get(name, {"ece_calibrated": "calibration error (ECE), calibrated"}.get(name, name))
+
+
+def _cell(text: object) -> str:
+    """Return a text of others for Markdown: one line, without markup or HTML."""
+    return re.sub(r"([\\`*\[\]<>|#])", r"\\\1", printable(" ".join(str(text).split()))).replace("<", "&lt;")
