@@ -17,6 +17,7 @@ import click
 from dferc.core.console import console, print_note, printable, readable_errors, warn_of_simulation
 from dferc.core.device import DEVICES
 from dferc.core.errors import InputError
+from pipeline.video.command import default_model
 
 PREFIX = "dferc-serve-"  # of the folder for uploads, below the one for temporary files
 YOUNG_S = 10.0  # age of a folder whose server may not have locked it yet
@@ -24,7 +25,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @click.command()
-@click.option("--model", help="Model bundle (a folder, a .zip or an id on the hub), or a run such as runs/meld/full.")
+@click.option("--model", envvar="DFERC_MODEL", help="Bundle (folder, .zip or hub id) or run.  [default: params.yaml]")
+@click.option("--revision", help="Of a bundle on the hub: branch, tag or commit.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others can reach 0.0.0.0.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 = any free one.")
 @click.option("--allow-host", multiple=True, help="Further name of this server, as a proxy passes it on.  Repeatable.")
@@ -55,6 +57,7 @@ def main(model, host, port, allow_host, limit_mb, jobs, keep_minutes, **options)
         from pipeline.serve.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise InputError(f"dferc-serve needs {error.name}, which is not installed: pip install '.[serve]'") from None
+    model = model or default_model()
     slots = jobs or max(1, (os.cpu_count() or 1) // 2)
     make_queue = partial(JobQueue, options={"source": model, **options}, slots=slots, keep_s=60 * keep_minutes)
     serve(make_queue, host, port, int(1e6 * limit_mb), allow_host)

@@ -21,7 +21,7 @@ from typing import Self
 
 from dferc.core.errors import InputError
 from pipeline.serve.interface import JobStatus, StepStatus
-from pipeline.serve.uploads import Upload
+from pipeline.serve.uploads import FILES, Upload
 
 WORKER = (sys.executable, "-P", "-m", "pipeline.serve.worker")
 ROOT = Path(__file__).parents[2]  # of the package `pipeline`, which a worker imports
@@ -96,7 +96,8 @@ class RecogniserProcess:
         )
         Path(self._options["cache"]).mkdir(mode=0o700, exist_ok=True)
         try:
-            answer = await self._ask({"load": self._options})
+            workers = self._threads if self._threads > 1 else 0  # 0 = in the process itself
+            answer = await self._ask({"load": {**self._options, "workers": workers}})
         except WorkerLostError as error:
             raise InputError(f"the model could not be loaded: {error}. Its messages are above.") from None
         if "failed" in answer:
@@ -260,10 +261,11 @@ class JobQueue:
             job.task = asyncio.create_task(self._run(job, process))
 
     async def _run(self, job: Job, process: RecogniserProcess) -> None:
-        request = {"folder": str(job.folder), "name": job.name, "language": job.upload.fields.get("language") or None}
-        for name in ("media", "transcript"):
-            request[name] = str(job.upload.files[name]) if name in job.upload.files else None
-        request["transcript_name"] = job.upload.names.get("transcript", "")
+        upload = job.upload
+        request = {"folder": str(job.folder), "language": upload.fields.get("language") or None}
+        for key in FILES:
+            request[key] = str(upload.files[key]) if key in upload.files else None
+            request[f"{key}_name"] = upload.names.get(key)
         try:
             async for answer in process.run(request):
                 if "step" in answer:

@@ -1,12 +1,13 @@
 """Uploads: a body is streamed to a folder, counted while it is read, and refused before that where it says its length.
 
-The names that people give their files are kept for display. On the disk an upload is `media` or `transcript`, with the
-ending of its name if that is a plain one.
+The names that people give their files are kept for display. On the disk an upload has a random name, with the ending of
+the given one if that is plain; a result is free of it (`pipeline.serve.worker.renamed`).
 """
 
 import asyncio
 import errno
 import re
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -160,7 +161,7 @@ class _Form:
     def begin(self, name: str, given: str) -> None:
         """Open the file of a field."""
         self.upload.names[name] = shown_name(given, name)
-        path = self._folder / f"{name}{ending(given)}"
+        path = self._folder / f"{secrets.token_hex(8)}{ending(given)}"
         self.upload.files[name] = path
         self._file: BinaryIO | None = open(path, "xb")
 

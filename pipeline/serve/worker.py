@@ -1,6 +1,6 @@
 """Process that runs jobs: one loaded model, one job at a time, JSON lines on stdin and stdout.
 
-    in:  {"load": {options of Recogniser.load}}, then {"folder": …, "media": …, "name": …, …} for each job
+    in:  {"load": {options of Recogniser.load}}, then {"folder": …, "media": …, …} for each job
     out: {"ready": {…}}, then {"step": …, "share": …} during a job, and {"done": [file, …]} or {"failed": message}
 
 It ends with the server, however that ends: its stdin is closed then. Whatever a job does to it, others go on: the
@@ -26,7 +26,7 @@ from dferc.core.errors import InputError
 from dferc.results.emotions import Emotions
 
 Load = Callable[..., Callable[..., Emotions]]
-"""`Recogniser.load`, or a stand-in of tests."""
+"""`load_recogniser`, or a stand-in of tests."""
 
 ARCHIVE = "results.zip"
 REPORTED_S = 0.2  # between two reports of progress
@@ -58,12 +58,12 @@ def run_jobs(load: Load) -> None:
                 recognise = load(**{**options, "language": language})
             answer(done=run_job(recognise, request, _seldom(answer)))
         except InputError as error:
-            answer(failed=_without_paths(shorten(str(error)), request))
+            answer(failed=renamed(shorten(str(error)), request))
         except MemoryError:
             answer(failed="the memory of this computer is too small for this file")
         except Exception as error:
             traceback.print_exc()
-            cause = f"{type(error).__name__}: {_without_paths(str(error), request)}"
+            cause = f"{type(error).__name__}: {renamed(str(error), request)}"
             answer(failed=f"a fault of the program ({shorten(cause)}); its terminal shows where. Please report it")
         finally:
             _empty(options.get("cache"))
@@ -77,9 +77,10 @@ def run_job(recognise: Callable[..., Emotions], request: dict, progress: Callabl
     """
     folder, media = Path(request["folder"]), Path(request["media"])
     transcript = Path(request["transcript"]) if request["transcript"] else None
-    emotions = named(recognise(media, transcript, progress), request)
+    emotions = recognise(media, transcript, progress).model_dump_json(by_alias=True)
+    emotions = Emotions.model_validate_json(renamed(emotions, request, lambda name: json.dumps(name)[1:-1]))
     results = folder / "results"
-    written = emotions.write(results, media=results / request["name"])
+    written = emotions.write(results, media=results / request["media_name"])
     with zipfile.ZipFile(results / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in written:
             archive.write(path, path.name)
@@ -87,9 +88,14 @@ def run_job(recognise: Callable[..., Emotions], request: dict, progress: Callabl
     return [*(path.name for path in written), ARCHIVE]
 
 
-def named(emotions: Emotions, request: dict) -> Emotions:
-    """Return a result with the user's names in place of those on this disk."""
-    return emotions.model_copy(update={"media": emotions.media.model_copy(update={"name": request["name"]})})
+def renamed(text: str, request: dict, escape: Callable[[str], str] = str) -> str:
+    """Return a text with the user's names in place of the random ones of this disk."""
+    for key in ("media", "transcript"):
+        if request[key]:
+            path, name = Path(request[key]), request[f"{key}_name"]
+            for ours, theirs in ((str(path), name), (path.name, name), (path.stem, Path(name).stem)):
+                text = text.replace(ours, escape(theirs))
+    return text
 
 
 def _seldom(answer: Callable[..., None]) -> Callable[[str, float], None]:
@@ -107,15 +113,9 @@ def _seldom(answer: Callable[..., None]) -> Callable[[str, float], None]:
 
 def describe(recognise: Any) -> dict:
     """Return what the page shows of a loaded model."""
-    return recognise.facts.model_dump()
-
-
-def _without_paths(message: str, request: dict) -> str:
-    """Replace paths on this disk by the names that the user knows."""
-    for key, name in (("media", request["name"]), ("transcript", request["transcript_name"])):
-        if request[key]:
-            message = message.replace(request[key], name).replace(Path(request[key]).name, name)
-    return message
+    manifest = recognise.bundle.manifest
+    lists = {name: list(getattr(manifest, name)) for name in ("classes", "modalities", "synthetic")}
+    return {"name": recognise.name, "corpus": manifest.corpus, **lists}
 
 
 def _empty(cache: str | None) -> None:
@@ -140,12 +140,14 @@ def _requests() -> Iterator[dict]:
         yield requests.get()
 
 
-def main() -> None:
-    """Run jobs with the real model."""
+def load_recogniser(source: str, cache: str, **options: Any) -> Any:
+    """Load a model; what it keeps of uploads goes to `cache`, and what it unpacks of itself to the user's cache."""
     from pipeline.video.recogniser import Recogniser
 
-    run_jobs(Recogniser.load)
+    recogniser = Recogniser.load(source, **options)
+    recogniser.cache = Path(cache)
+    return recogniser
 
 
 if __name__ == "__main__":
-    main()
+    run_jobs(load_recogniser)

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 from dferc.core.errors import InputError
 from dferc.results.emotions import EmotionalUtterance, Emotions, MediumFacts, ModelFacts, TranscriptFacts
-from pipeline.serve.worker import run_jobs
+from pipeline.serve.worker import describe, run_jobs
 
 COMMAND = (sys.executable, "-m", "tests.helpers.stand_in_recogniser")
 TEXT = "What a day! </script><script>alert(1)</script>"
@@ -22,13 +23,11 @@ MANY = 3
 class StandIn:
     """Recogniser of media that are commands: `wait`, `refuse`, `fail`, `die`, `language`; anything else is a video."""
 
-    facts = ModelFacts(
-        name="stand-in",
-        corpus="nobody's",
-        classes=["joy", "anger"],
-        modalities=["text"],
-        seeds=[0],
-        synthetic=["the corpus is synthetic"],
+    name = "stand-in"
+    bundle = SimpleNamespace(
+        manifest=SimpleNamespace(
+            corpus="nobody's", classes=("joy", "anger"), modalities=("text",), synthetic=("the corpus is synthetic",)
+        )
     )
 
     def __init__(self, cache: str, language: str | None = None, **_):
@@ -74,7 +73,7 @@ class StandIn:
         ]
         return Emotions(
             media=MediumFacts(name=media.name, length_s=float(MANY), has_sound=True, has_picture=True),
-            model=self.facts,
+            model=ModelFacts(seeds=[0], **describe(self)),
             transcript=TranscriptFacts(origin="stand-in", language=self.language or ""),
             utterances=utterances,
         )

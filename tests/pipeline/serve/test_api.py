@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import re
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -64,7 +66,9 @@ def test_a_body_that_is_the_medium_itself_works_too(one):
 def test_the_medium_is_sent_in_ranges(one):
     job = upload(one, b"\0" + bytes(range(100)))
     wait_for(one, job["id"], "done")
-    part = one.get(f"/jobs/{job['id']}/upload/media.mp4", headers={"Range": "bytes=11-20"})
+    page = one.get(f"/jobs/{job['id']}/page/index.html").text
+    medium = f"/jobs/{job['id']}/" + re.search(r'src="../(upload/[0-9a-f]+.mp4)"', page)[1]
+    part = one.get(medium, headers={"Range": "bytes=11-20"})
     assert part.status_code == 206 and part.content == bytes(range(10, 20))
     assert part.headers["content-range"] == "bytes 11-20/101" and part.headers["content-type"] == "video/mp4"
     assert one.get(f"/jobs/{job['id']}/upload/lock").status_code == 404
@@ -224,8 +228,11 @@ def test_a_name_is_shown_and_never_a_path(served, name, shown):
     job = upload(one, b"\0video", name or " ")
     folder = queue.jobs[job["id"]].folder
     wait_for(one, job["id"], "done")
-    assert [path.name for path in (folder / "upload").iterdir()] in (["media.mp4"], ["media"])
-    assert one.get(f"/api/jobs/{job['id']}/emotions.json").status_code == 200
+    (path,) = (folder / "upload").iterdir()
+    assert re.fullmatch(r"[0-9a-f]{16}(\.mp4)?", path.name)
+    emotions = one.get(f"/api/jobs/{job['id']}/emotions.json").json()
+    assert emotions["media"]["name"] == shown and emotions["utterances"][2]["id"] == f"{Path(shown).stem}_0002"
+    assert path.stem not in json.dumps(emotions)
 
 
 @pytest.mark.parametrize(
