@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import socket
@@ -89,6 +90,13 @@ async def _serve(queue, listener: socket.socket, host: str, limit_bytes: int, na
 
     from pipeline.serve.application import make_app
 
+    class QuietServer(uvicorn.Server):
+        """Server that reports nothing of the requests that its end cuts off."""
+
+        async def shutdown(self, sockets=None) -> None:
+            logging.getLogger("uvicorn.error").disabled = True
+            await super().shutdown(sockets)
+
     console.print("loading the model …")
     async with queue:
         config = uvicorn.Config(
@@ -108,7 +116,7 @@ async def _serve(queue, listener: socket.socket, host: str, limit_bytes: int, na
                 "warning:",
             )
         console.print(f"{queue.model['name']}: http://{shown}:{listener.getsockname()[1]}  (Ctrl-C ends it)")
-        await uvicorn.Server(config).serve([listener])
+        await QuietServer(config).serve([listener])
 
 
 @contextlib.contextmanager
