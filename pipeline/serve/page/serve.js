@@ -20,6 +20,7 @@ const megabytes = (bytes) => (bytes < 1e6 ? `${number(bytes / 1e3, 1)} kB` : `${
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 let limit = Infinity; // bytes of an upload
+let order = []; // names of the steps of the model
 let media = null; // the chosen or recorded file
 let stopWork = null; // ends the upload or the job
 
@@ -128,7 +129,8 @@ function endWork(message = "", news = "") {
   element("page").removeAttribute("src");
   report(message);
   inform(news);
-  element("main").focus();
+  element("main").focus({ preventScroll: true });
+  window.scrollTo(0, 0);
 }
 
 function announce(text) { // announced by screen readers, so only where it changes
@@ -137,6 +139,7 @@ function announce(text) { // announced by screen readers, so only where it chang
 
 function drawSteps(steps) {
   const list = element("steps");
+  while (list.children.length > steps.length) list.lastChild.remove();
   steps.forEach((step, index) => {
     let line = list.children[index];
     if (!line) {
@@ -144,13 +147,13 @@ function drawSteps(steps) {
       const bar = document.createElement("progress");
       bar.max = 1;
       line.append(document.createElement("span"), bar, document.createElement("span"));
-      line.children[0].textContent = step.label;
       line.children[2].className = "time";
-      bar.setAttribute("aria-label", step.label);
       list.append(line);
     }
     if (step.share === null) line.children[1].removeAttribute("value");
     else line.children[1].value = step.share;
+    line.children[0].textContent = step.label;
+    line.children[1].setAttribute("aria-label", step.label);
     line.classList.toggle("next", step.seconds === null);
     line.children[2].textContent =
       step.seconds === null ? "" : step.share === 1 ? duration(step.seconds) : step.left === null ? "…" : `${duration(step.left)} left`;
@@ -206,14 +209,15 @@ async function watch(id, uploaded = null) {
     }
     const job = parse(await response.text());
     if (!response.ok) return endWork(job.error);
-    if (job.state === "failed") return endWork(`${job.name}: ${job.message}`);
+    if (job.state === "failed") return endWork(job.message.includes(job.name) ? job.message : `${job.name}: ${job.message}`);
     if (job.state === "done") return showResult(job);
     if (element("work").hidden) beginWork(job.name);
     const steps = job.steps.map((step) => ({ label: STEPS[step.name] || step.name, share: step.share, seconds: step.seconds, left: step.seconds_left }));
-    drawSteps([...(uploaded ? [uploaded] : []), ...steps]);
+    const next = order.slice(order.indexOf(job.steps.at(-1)?.name) + 1).map((name) => ({ label: STEPS[name], share: 0, seconds: null }));
+    drawSteps([...(uploaded ? [uploaded] : []), ...steps, ...next]);
     const current = steps.at(-1);
     if (job.state === "waiting") announce(job.position === 1 ? "Waiting: next in the queue" : `Waiting: number ${job.position} in the queue`);
-    else announce(current ? current.label : "Starting");
+    else announce(current ? `Step ${steps.length} of ${steps.length + next.length}: ${current.label}` : "Starting");
     document.title = `${current ? `${current.label} ${number(100 * current.share)} %` : "Waiting"}: ${job.name}`;
     await pause(POLL_MS);
   }
@@ -243,7 +247,7 @@ function showResult(job) {
     endWork("", "Deleted: the upload and its result.");
   };
   const until = new Date(Date.now() + 1000 * job.seconds_to_deletion);
-  element("until").textContent = `Deleted at ${until.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
+  element("until").textContent = `Will be deleted at ${until.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
   element("page").title = `Emotions of ${job.name}`;
   element("page").src = `/jobs/${job.id}/page/index.html`;
   show("start", false);
@@ -272,13 +276,14 @@ async function start() {
   element("record").addEventListener("click", record);
   show("record", Boolean(navigator.mediaDevices && window.MediaRecorder)); // absent without https, but on localhost
   window.addEventListener("popstate", () => location.reload());
-  const id = location.pathname.match(/^\/jobs\/([\w-]+)$/);
-  if (id) watch(id[1]);
   const health = await fetch("/health").then((response) => response.json()).catch(() => null);
   if (!health) return report("The server does not answer. Was it ended?");
+  order = ["open", "transcript", ...health.model.modalities, "emotions"];
+  const id = location.pathname.match(/^\/jobs\/([\w-]+)$/);
+  if (id) watch(id[1]);
   limit = health.limit_bytes;
   element("limit").textContent = `Up to ${megabytes(limit)}. Most formats of video and sound; also a transcript alone.`;
-  element("keep").textContent = duration(60 * health.keep_minutes);
+  element("keep").textContent = `${number(health.keep_minutes)} minutes`;
   element("model").textContent = ` · model ${health.model.name}, trained on ${health.model.corpus}`;
   const synthetic = health.model.synthetic || [];
   element("synthetic").querySelector("span").textContent = `${synthetic.join("; ")}. Emotions of this model say nothing about real conversations.`;
