@@ -1,6 +1,7 @@
 """A real headless Chromium, Debian's or another that is installed; without one, tests of pages are skipped."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,9 +48,17 @@ def opened(browser, path: Path, media: Path | None = None, **context) -> Iterato
     assert addresses == {each.as_uri() for each in (path, media) if each}
 
 
-def axe_faults(page) -> list[str]:
-    """Return what axe-core finds: rules of WCAG 2 and good practice, and the first element at fault."""
+def wait_until(page, expression: str, seconds: float = 20.0) -> None:
+    """Wait for an expression to become true; Playwright's own `wait_for_function` needs a policy that allows `eval`."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"never became true: {expression}"
+        page.wait_for_timeout(30)
+
+
+def axe_faults(page, within: str = "html") -> list[str]:
+    """Return what axe-core finds within an element: the rule of WCAG 2 or good practice, and the first at fault."""
     axe = pytest.importorskip("axe_playwright_python.base", reason="no axe-core here: pip install '.[dev]'")
     page.evaluate(axe.AXE_FILE_PATH.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run()")["violations"]
+    found = page.evaluate("(within) => axe.run(within)", within)["violations"]
     return [f"{fault['id']}: {fault['help']}: {fault['nodes'][0]['html'][:200]}" for fault in found]

@@ -17,6 +17,7 @@ def write_webm(path: Path, length_s: float = 6.0, picture: bool = True) -> Path:
         sound = container.add_stream("libopus", rate=rate, layout="mono")
         if film:
             film.width, film.height, film.pix_fmt = *size, "yuv420p"
+            film.options = {"deadline": "realtime", "cpu-used": "8"}
             film.codec_context.gop_size = 5  # seeks are exact to half a second without decoding
         for number in range(int(length_s * fps)):
             if film:

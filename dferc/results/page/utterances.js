@@ -30,7 +30,7 @@ function bar(name, percent, kind, note = "") {
 }
 
 function measures(title, bars) {
-  return [make("h4", {}, title), make("ul", { class: "measures" }, ...bars)];
+  return [make("p", { class: "title", "aria-hidden": "true" }, title), make("ul", { class: "measures", "aria-label": title }, ...bars)];
 }
 
 /** The shares of the modalities as one divided bar. */

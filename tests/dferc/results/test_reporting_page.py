@@ -10,7 +10,7 @@ from dferc.results.compare import collect
 from dferc.results.report.page import page_data, render
 from dferc.results.runs import read_run
 from dferc.store.hdf5 import read_corpus
-from tests.helpers.chromium import launched, needs_chromium, opened
+from tests.helpers.chromium import axe_faults, launched, needs_chromium, opened, wait_until
 from tests.helpers.reports import ROWS, write_inputs, write_report
 
 pytestmark = needs_chromium
@@ -104,7 +104,7 @@ def test_filters_count_what_matches(page):
     page.select_option("[name=actual]", "2")
     assert matches(page) == int((ROWS.emotion[TEST] == 2).sum())
     page.click("button[type=reset]")
-    page.wait_for_function("document.getElementById('matches').textContent.includes('are shown')")
+    wait_until(page, "document.getElementById('matches').textContent.includes('are shown')")
     assert matches(page) == everything
 
 
@@ -185,6 +185,12 @@ def test_colours_follow_the_scheme(browser, path, scheme):
     with opened(browser, path, color_scheme=scheme) as page:
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 22, 27)"}[scheme]
+
+
+def test_axe_finds_nothing_to_mend_in_the_dialogue_browser(page):
+    page.select_option("[name=verdict]", "wrong")
+    page.check("[name=details]")
+    assert axe_faults(page, "#dialogues") == []
 
 
 @pytest.mark.parametrize("width", [320, 360, 390])

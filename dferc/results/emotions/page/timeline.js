@@ -138,3 +138,4 @@ document.getElementById("wider").addEventListener("click", () => zoomBy(1 / 1.5)
 document.getElementById("whole").addEventListener("click", () => zoomBy(0));
 new ResizeObserver(fit).observe(view);
 watchers.push(moveHead);
+moveHead(0);
