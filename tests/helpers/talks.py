@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from tests.helpers.clips import tone, write_clip
 from tests.helpers.drawn_faces import Person, draw_people, draw_scene
 from tests.helpers.own_files import cues
@@ -14,16 +16,17 @@ def write_talk(
     *,
     spoken: tuple[str, ...] = SPOKEN,
     picture: bool = True,
-    sound: bool = True,
+    sound: bool | np.ndarray = True,
     subtitles: bool = True,
     people: tuple[Person, ...] = (),
     **clip,
 ) -> Path:
     """Write a talk of two seconds per cue; `clip` are arguments of `write_clip`. Return its path."""
     seconds = 2.0 * len(spoken) + 1.0
+    path.parent.mkdir(parents=True, exist_ok=True)
     drawn = draw_people(*people) if people else draw_scene("joy")[0]
     options = {
-        "sound": tone(seconds) if sound else None,
+        "sound": tone(seconds) if sound is True else None if sound is False else sound,
         "pictures": [drawn] * round(10 * seconds) if picture else None,
     }
     write_clip(path, **options | clip)
