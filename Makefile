@@ -63,7 +63,8 @@ docs: setup ## build the documentation as a web site in build/site; a broken lin
 	python docs/copy_pages.py
 	zensical build --clean --strict
 
-screenshot: setup ## draw docs/images/report.png from the demo's report (needs Chromium)
+screenshot: setup ## draw docs/images/report.png and video.png from the finished demo (needs Chromium)
+	python docs/demo_talk.py
 	python docs/screenshot.py
 
 constraints: setup ## write constraints.txt from the installed packages

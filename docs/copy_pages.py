@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build/docs"
-PATTERNS = ("*.md", "docs/**/*.md", "docs/images/*", "features/README.md", "data/*/*/README.md")
+PATTERNS = ("*.md", "docs/**/*.md", "docs/images/*", "docs/*.json", "features/README.md", "data/*/*/README.md")
 
 if __name__ == "__main__":
     shutil.rmtree(BUILD, ignore_errors=True)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import functools
+import multiprocessing.process
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any, Self
 from threadpoolctl import threadpool_limits
 
 _OUT_OF_MEMORY = 77  # exit status of a worker that could not have the memory it asked for
+
+_PATIENCE_S = 10.0  # longest wait for the end of a process that is to end
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
@@ -35,17 +38,19 @@ class Standby(contextlib.AbstractContextManager):
 
     def __init__(self):
         self.idle: list[concurrent.futures.ProcessPoolExecutor] = []  # each has one process
-        self.processes: set[object] = set()  # that it has started
+        self.processes: set[multiprocessing.process.BaseProcess] = set()  # that it has started
 
     def __exit__(self, *_) -> None:
         self.close()
 
     def close(self) -> None:
         """End the processes."""
-        for wait in (False, True):  # all end at once
-            for executor in self.idle:
-                executor.shutdown(wait, cancel_futures=True)
+        for executor in self.idle:  # all end at once
+            executor.shutdown(wait=False, cancel_futures=True)
+        for process in self.processes:
+            process.join(_PATIENCE_S)
         self.idle.clear()
+        self.processes.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ import torch
 
 from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
-from dferc.core.metrics import Scores, calibration_error, score_labels, temper
+from dferc.core.metrics import Scores, score_labels
+from dferc.model.calibration import calibration_error, temper
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import Checkpoint, load_checkpoint, verify_corpus
 from dferc.training.data import Dialogues

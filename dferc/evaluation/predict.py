@@ -25,11 +25,12 @@ import torch
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.files import refuse_device, write_atomically
-from dferc.core.metrics import Scores, score_labels, temper
+from dferc.core.metrics import Scores, score_labels
 from dferc.core.records import differences
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import Predictions, predict
 from dferc.evaluation.files import identify, prediction_columns, with_milliseconds
+from dferc.model.calibration import temper
 from dferc.store.bundle import is_bundle, is_hub_id, open_bundle
 from dferc.store.card import card_hash, simulations
 from dferc.store.hdf5 import read_corpus

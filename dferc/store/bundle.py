@@ -156,10 +156,8 @@ def _open_zip(path: Path, cache: Path) -> Bundle:
         with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=cache) as temporary:
             unpacked = Path(temporary) / "bundle"
             _unpack(path, unpacked)
-            try:
+            with _named(unpacked, path):
                 manifest = _open_folder(unpacked).manifest
-            except InputError as error:
-                raise InputError(str(error).replace(str(unpacked), str(path))) from None
             with contextlib.suppress(OSError):  # another process was quicker
                 unpacked.rename(target)
                 return _assemble(target, manifest)
@@ -317,6 +315,15 @@ def _user_cache() -> Path:
 
 
 @contextlib.contextmanager
+def _named(temporary: Path, name: Path) -> Iterator[None]:
+    """Let messages name the path that the user knows."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(temporary), str(name))) from None
+
+
+@contextlib.contextmanager
 def _disk(folder: Path) -> Iterator[None]:
     """Turn an error of the disk into one message."""
     try:
@@ -345,6 +352,7 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
     """
     if out.exists() and (out.is_dir() == (out.suffix == ".zip") or not (is_bundle(out) or not any(out.iterdir()))):
         raise InputError(f"{out} is there, and is no bundle. Remove it, or name another (--out).")
+    _verify_names(parts, out)
     with _disk(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
@@ -356,7 +364,8 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
             hashes = {name: file_hash(folder / name) for name in sorted(parts)}
             text = json.dumps({"schema": BUNDLE_SCHEMA, **manifest, "files": hashes}, indent=1, ensure_ascii=False)
             write_atomically(folder / MANIFEST, lambda path: path.write_text(text + "\n", encoding="utf-8"))
-            _open_folder(folder)  # whatever is refused later is refused now
+            with _named(folder, out):
+                _open_folder(folder)  # whatever is refused later is refused now
             if out.suffix == ".zip":
                 write_atomically(out, lambda path: _pack(folder, [MANIFEST, *hashes], path))
                 return

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dferc.core.errors import InputError
-from dferc.core.metrics import fit_temperature, score_confusion
+from dferc.core.metrics import score_confusion
+from dferc.model.calibration import fit_temperature
 from dferc.model.losses import dferc_losses
 from dferc.store.vocabulary import SPLITS
 from dferc.training.data import Batch

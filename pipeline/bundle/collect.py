@@ -1,6 +1,7 @@
 """Parts of a bundle, each proven to be what the features of the training were made with, and its manifest."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -180,7 +181,7 @@ def _audio_parts(section: dict, identity: Mapping) -> dict[str, Path]:
     if not path.is_file():
         raise InputError(f"{path}, the openSMILE configuration of the training, is missing. Put it there.")
     _verify_same(f"the configuration {path}", configuration_hash(str(path)), identity["model"], path, "feature_set")
-    files = [file.absolute() for file in configuration_files(path)]
+    files = [Path(os.path.abspath(file)) for file in configuration_files(path)]  # without `..`, and links kept
     top = files[0].parent
     outside = [str(file) for file in files if not file.is_relative_to(top)]
     if outside:

@@ -1,5 +1,6 @@
 """Model card of a bundle: README.md with the front matter of the Hugging Face hub, from the manifest alone."""
 
+import html
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -73,7 +74,7 @@ def _body(manifest: Mapping) -> Iterator[str]:
         "",
         "## Licences",
         "",
-        *(f"- {line['part']}: {line['licence']}." for line in manifest["licences"]),
+        *(f"- {line['part']}: {_cell(line['licence'])}." for line in manifest["licences"]),
     )
     if not manifest["opensmile"]:
         yield "- **Free of openSMILE**: no audio feature is used, so its non-commercial licence does not apply."
@@ -123,4 +124,4 @@ def _words(name: str) -> str:
 
 def _cell(text: object) -> str:
     """Return a text of others for Markdown: one line, without markup or HTML."""
-    return re.sub(r"([\\`*\[\]<>|#])", r"\\\1", printable(" ".join(str(text).split()))).replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]|#])", r"\\\1", html.escape(printable(" ".join(str(text).split())), quote=False))

@@ -263,14 +263,20 @@ def _match_columns(
     return names, [ignored] if unknown else []
 
 
-def read_table(path: Path) -> tuple[list[TableRow], list[Problem]]:
-    """Read a table of utterances (columns: the fields of `TableRow`, `start` and `end` in seconds or [h:]mm:ss)."""
-    known = ("utterance_id", "dialogue_id", "speaker", "text", "emotion", "media", "start", "end", "split")
-    text_rows, problems = read_text_rows(path, known, ["dialogue_id"])
+def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Problem]]:
+    """Read a table of utterances (columns: the fields of `TableRow`, `start` and `end` in seconds or [h:]mm:ss).
+
+    With `dialogue`, all rows are of that conversation, whatever the column `dialogue_id` holds, and labels and splits
+    are not read.
+    """
+    known = ("utterance_id", "dialogue_id", "speaker", "text", "media", "start", "end")
+    known += () if dialogue else ("emotion", "split")
+    text_rows, problems = read_text_rows(path, known, () if dialogue else ["dialogue_id"])
     if not any(row["text"] or row["media"] for _, row in text_rows):
         raise InputError(f"{path}: no row has a text or a media file; expected a column `text`, or `media`, or both.")
     rows, faults = [], []
     for line, row in text_rows:
+        row["dialogue_id"] = dialogue or row["dialogue_id"]
         try:
             if row["dialogue_id"] in ("", *NULLS):
                 found = repr(row["dialogue_id"]) if row["dialogue_id"] else "empty"

@@ -1,27 +1,61 @@
 """Transcripts that lie beside a medium: subtitles, a table, or plain lines of text."""
 
+import itertools
+import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.speech.transcript import Transcript
+from dferc.core.errors import InputError, listed, refuse
+from dferc.core.problems import Problem
+from pipeline.corpora._own_tables import TableRow, read_table
+from pipeline.corpora.table import row_problems
+from pipeline.corpora.table.subtitles import read_cues, read_lines
+from pipeline.speech.transcript import ONE_SPEAKER, Spoken, Transcript
+
+_SUBTITLES, _TABLES, _LINES = (".srt", ".vtt"), (".csv", ".tsv", ".jsonl"), (".txt",)
+TRANSCRIPTS = (*_SUBTITLES, *_TABLES, *_LINES)
+"""Suffixes of transcripts."""
+
+_LANGUAGE = re.compile(r"\.([a-z]{2,3})(?:[-_][A-Za-z]{2,4})?")  # `talk.en.srt`, `talk.pt-BR.srt`
+_OPTION = "; list speakers in prepare.options.speaker_prefix"  # advice for a corpus, which one medium is not
 
 
 def find_transcript(media: Path) -> Path | None:
     """Return the transcript beside a medium, the medium itself if it is a transcript, or None.
 
     `talk.mp4` has `talk.srt`, `.vtt`, `.csv`, `.tsv`, `.jsonl` or `.txt`; failing that `talk.mp4.srt` or `talk.en.srt`.
-    Results of ours are not taken.
 
     Raises:
         InputError: several files may be its transcript.
     """
-    raise NotImplementedError
+    if media.suffix.lower() in TRANSCRIPTS:
+        return media
+    beside = [path for path in sorted(media.parent.iterdir()) if path.suffix.lower() in TRANSCRIPTS and path.is_file()]
+    same = [path for path in beside if path.stem == media.stem]
+    others = [path for path in beside if path.stem == media.name or _language_of(path, media.stem)]
+    candidates = same or others
+    if len(candidates) > 1:
+        raise InputError(
+            f"{media}: {len(candidates)} files beside it may be its transcript: "
+            f"{listed(path.name for path in candidates)}. Name one with --transcript, or leave one."
+        )
+    return candidates[0] if candidates else None
+
+
+def _language_of(path: Path, stem: str) -> str:
+    """Return the language in the name of a transcript, such as `en` of `talk.en.srt`; "" if it has none."""
+    named = _LANGUAGE.fullmatch(path.stem.removeprefix(stem)) if path.stem.startswith(stem) else None
+    return named[1] if named else ""
 
 
 def read_transcript(
     path: Path, media: Path | None, length_s: float | None, speaker_prefix: bool | Sequence[str] = True
 ) -> Transcript:
     """Read a transcript by the rules of `pipeline.corpora.table` (docs/own-data.md).
+
+    Times are those of the file: what lies beyond the medium is listed where its span is measured.
 
     Args:
         path: subtitles (.srt, .vtt), a table (.csv, .tsv, .jsonl) or lines of text (.txt).
@@ -33,4 +67,85 @@ def read_transcript(
         InputError: the file cannot be read, has no utterance, or is of another medium: most utterances begin behind
             its end.
     """
-    raise NotImplementedError
+    suffix, name, medium = path.suffix.lower(), path.name, media.name if media else ""
+    if suffix in _SUBTITLES:
+        rows, problems, _ = read_cues(path, name, medium, speaker_prefix)
+    elif suffix in _LINES:
+        rows, problems, _ = read_lines(path, name, medium, speaker_prefix)
+    elif suffix in _TABLES:
+        rows, problems = _rows_of_table(path, medium)
+    else:
+        raise InputError(f"{path}: expected a transcript that ends in {', '.join(TRANSCRIPTS)}. Rename the file.")
+    if not rows:
+        raise InputError(f"{path}: no utterance has a text. Expected the words of {medium or 'a conversation'}.")
+    rows = _with_times(path, rows, length_s)
+    if length_s is not None:
+        _verify_length(path, rows, media, length_s)
+    problems += row_problems([replace(row, media=medium) for row in rows])
+    speakers = any(row.speaker for row in rows)
+    return Transcript(
+        utterances=tuple(
+            Spoken(
+                utterance_id=row.utterance_id or f"{path.stem}_{number}",
+                start_s=row.start_s,
+                end_s=row.end_s,
+                speaker=row.speaker,
+                text=row.text,
+            )
+            for number, row in enumerate(rows, start=1)
+        ),
+        origin=name,
+        language=_language_of(path, media.stem) if media else "",
+        speakers_from=name if speakers else "",
+        notes=() if speakers or len(rows) == 1 else (ONE_SPEAKER,),
+        problems=tuple(replace(problem, consequence=problem.consequence.removesuffix(_OPTION)) for problem in problems),
+    )
+
+
+def _rows_of_table(path: Path, medium: str) -> tuple[list[TableRow], list[Problem]]:
+    """Read a table; rows of other media than this one are left out."""
+    rows, problems = read_table(path, dialogue=path.stem)
+    others = {row for row in rows if medium and row.media and Path(row.media).name != medium}
+    if others:
+        if len(others) == len(rows):
+            names = listed(dict.fromkeys(row.media for row in rows), most=5)
+            raise InputError(f"{path}: no row is of {medium}; its column media names {names}. Name another transcript.")
+        first = next(row for row in rows if row in others)
+        counted = f"rows of other media: {len(others)} of {len(rows)}, first {first.media!r} ({first.where})"
+        problems.append(Problem(path.name, path.name, counted, "left out"))
+    rows = [row for row in rows if row not in others]
+    counts = Counter(row.utterance_id for row in rows if row.utterance_id)
+    refuse(path, [f"the utterance_id {name!r} is there {count} times" for name, count in counts.items() if count > 1])
+    return rows, problems
+
+
+def _with_times(path: Path, rows: Sequence[TableRow], length_s: float | None) -> list[TableRow]:
+    """Complete the times: an utterance without end lasts until the next, a single one without times the whole medium.
+
+    Any other utterance without times has none. InputError where there is an end and no begin.
+    """
+    faults = [
+        f"{row.where}: an end, {row.end_s:g} s, and no start" for row in rows if row.start_s is None and row.end_s
+    ]
+    refuse(path, faults, "Write both, or neither.")
+    if len(rows) == 1 and rows[0].start_s is None and length_s is not None:
+        return [replace(rows[0], start_s=0.0, end_s=length_s)]
+    completed = []
+    for row, after in itertools.zip_longest(rows, rows[1:]):
+        if row.start_s is not None and row.end_s is None:
+            end_s = after.start_s if after is not None and after.start_s is not None else length_s
+            row = replace(row, end_s=end_s) if end_s is not None else replace(row, start_s=None)
+        completed.append(row)
+    return completed
+
+
+def _verify_length(path: Path, rows: Sequence[TableRow], media: Path | None, length_s: float) -> None:
+    timed = [row for row in rows if row.start_s is not None]
+    beyond = [row for row in timed if row.start_s >= length_s]
+    if 2 * len(beyond) > len(timed):
+        first = beyond[0]
+        raise InputError(
+            f"{path}: {len(beyond)} of {len(timed)} utterances begin after the end of {media.name} ({length_s:.1f} s), "
+            f"the first at {first.start_s:g} s ({first.where}). Is it the transcript of another video? "
+            "Times in a table are seconds, not milliseconds."
+        )

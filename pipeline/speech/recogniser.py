@@ -15,13 +15,13 @@ import numpy as np
 from dferc.core.console import console
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.problems import Problem
-from pipeline.media.files import MediaError, open_media, origin_s, probe, stream_of
-from pipeline.media.sound import SAMPLE_RATE_HZ, SoundFile, is_silent
+from pipeline.media.files import probe
+from pipeline.media.sound import SAMPLE_RATE_HZ, is_silent
 from pipeline.speech.cutting import LONGEST_S, PAUSE_S, SHORT_SILENCE_S, Span, Words, cut_utterances
-from pipeline.speech.transcript import Spoken, SpokenWord, Transcript
+from pipeline.speech.sound import read_pieces
+from pipeline.speech.transcript import ONE_SPEAKER, Spoken, SpokenWord, Transcript
 
-PIECE_S = 600.0  # longest sound that is recognised at once
-_READ_S = 60.0  # sound that is decoded at once: at its own rate and with all channels it takes far more memory
+PIECE_S = 540.0  # sound that is recognised at once: this and at most what is read at once
 _SEARCHED_S = 120.0  # end of a piece in which the longest silence is searched for
 _PAD_S = 0.2  # sound before and after speech that Whisper hears, too
 _REPETITIVE = 2.4  # compression ratio of a text above which Whisper repeats itself (OpenAI's own threshold)
@@ -128,7 +128,7 @@ class SpeechRecogniser:
             origin=self._origin,
             language=(language or "") if utterances else self._language or "",
             speakers_from="",
-            notes=tuple(_notes(length_s, bool(utterances), silent, self._language, language, probability)),
+            notes=tuple(_notes(length_s, len(utterances), silent, self._language, language, probability)),
             problems=tuple(problems),
         )
 
@@ -234,45 +234,20 @@ def _folder_of(model: str, faster_whisper: Any) -> str:
 
 
 def _pieces(media: Path, length_s: float) -> Iterator[Piece]:
-    """Yield the sound of a medium in pieces of at most `PIECE_S`, each with its speech, cut at silences."""
-    try:
-        sound = SoundFile(media)
-    except MediaError as error:
-        if not error.problem.startswith("no sound"):
-            raise
-        raise InputError(
-            f"{media}: no sound track, so there is no speech to recognise, and no transcript was found. Put one beside "
-            f"it, {media.stem}.srt, or name one with --transcript."
-        ) from None
-    with sound:
-        begin_s = _begin_s(media)
-        start_s = read_s = 0.0
-        samples_T = np.zeros(0, np.float32)
-        while read_s < length_s or len(samples_T):
-            while read_s < (most_s := min(start_s + PIECE_S, length_s)):
-                until_s = min(read_s + _READ_S, most_s)
-                samples_T = np.concatenate([samples_T, _read(sound, begin_s, read_s, until_s)])
-                read_s = until_s
-            spans = _speech(samples_T, start_s)
-            end = len(samples_T) if read_s >= length_s else _cut(spans, start_s, read_s)
-            end_s = start_s + end / SAMPLE_RATE_HZ
-            yield Piece(start_s, samples_T[:end], [(begin, min(stop, end_s)) for begin, stop in spans if begin < end_s])
-            samples_T, start_s = samples_T[end:], end_s
-
-
-def _begin_s(media: Path) -> float:
-    """Return the time of the file at which its sound track begins."""
-    with open_media(media) as container:
-        stream = stream_of(container, media, "audio")
-        return float((stream.start_time or 0) * stream.time_base) - origin_s(container)
-
-
-def _read(sound: SoundFile, begin_s: float, start_s: float, end_s: float) -> np.ndarray:
-    """Return the sound of a span, with silence where the track has none: [samples] float32."""
-    samples_T = sound.read(start_s, end_s)
-    count = round((end_s - start_s) * SAMPLE_RATE_HZ)
-    late = min(max(0, round((begin_s - start_s) * SAMPLE_RATE_HZ)), count - len(samples_T))
-    return np.pad(samples_T, (late, count - len(samples_T) - late))
+    """Yield the sound of a medium in pieces of about `PIECE_S`, each with its speech, cut at silences."""
+    sound, first, samples_T = read_pieces(media, length_s), 0, np.zeros(0, np.float32)
+    ended = False
+    while not ended:
+        while not ended and len(samples_T) < PIECE_S * SAMPLE_RATE_HZ:
+            more_T = next(sound, None)
+            ended = more_T is None
+            samples_T = samples_T if ended else np.concatenate([samples_T, more_T])
+        start_s = first / SAMPLE_RATE_HZ
+        spans = _speech(samples_T, start_s) if len(samples_T) else []
+        count = len(samples_T) if ended else _cut(spans, start_s, start_s + len(samples_T) / SAMPLE_RATE_HZ)
+        end_s = (first + count) / SAMPLE_RATE_HZ
+        yield Piece(start_s, samples_T[:count], [(begin, min(stop, end_s)) for begin, stop in spans if begin < end_s])
+        samples_T, first = samples_T[count:], first + count
 
 
 def _speech(samples_T: np.ndarray, start_s: float) -> list[Span]:
@@ -298,10 +273,12 @@ def _cut(spans: list[Span], start_s: float, end_s: float) -> int:
 
 
 def _notes(
-    length_s: float, spoken: bool, silent: bool, asked: str | None, language: str | None, probability: float
+    length_s: float, utterances: int, silent: bool, asked: str | None, language: str | None, probability: float
 ) -> Iterator[str]:
     """Yield sentences for the reader of the results."""
-    if not spoken:
+    if utterances > 1:
+        yield ONE_SPEAKER
+    if not utterances:
         heard = "the sound is silent" if silent else "the sound is noise, music, or speech too faint to recognise"
         yield f"No speech found in {length_s:.1f} s: {heard}."
     elif not asked and probability < _SURE:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PARAMS = Path("params.yaml")
 FORMATS = ("json", "csv", "srt", "vtt", "eaf", "textgrid", "html")
+_COLUMNS = ("begin", "speaker", "emotion", "probability", "text")
 ROWS = 12  # utterances that are shown on the screen; the page has all
 
 _STEPS = {
@@ -91,7 +92,7 @@ def main(
     workers: engine.Workers,
     **options,
 ) -> None:
-    """Recognise the emotion of every utterance in MEDIA: videos, sound files, transcripts, or folders of them.
+    r"""Recognise the emotion of every utterance in MEDIA: videos, sound files, transcripts, or folders of them.
 
     \b
         dferc-video talk.mp4                           # talk.emotions/index.html: open it in a browser
@@ -132,7 +133,7 @@ def main(
         elif as_json:
             document = result.model_dump(by_alias=True)
             print_json(document, indent=None if len(media) > 1 else 2)
-    show([(path, emotions, folders.get(path)) for path, emotions in summary])
+    show([(path, emotions, folders.get(path)) for path, emotions in summary], short=as_json)
     if failed:
         if len(media) > 1:
             names = ", ".join(path.name for path in failed[:20])
@@ -218,8 +219,9 @@ def _on_cluster(
     """Yield each medium as it is finished by a worker of the cluster; a worker takes a medium at a time."""
     from dferc.results.emotions import Emotions
 
-    place = str(Path(source).absolute()) if Path(source).exists() else source
-    make_worker = functools.partial(MediumWorker, place, options, transcript and transcript.absolute())
+    named = {name: _absolute(options[name]) for name in ("asr", "diarize", "cache") if options[name]}
+    place = _absolute(source)
+    make_worker = functools.partial(MediumWorker, place, options | named, transcript and transcript.absolute())
     paths = [Path(place), *(path.absolute() for path in media[:1])]
     with progress_bar() as bar:
         task = bar.add_task("media", total=len(media))
@@ -230,6 +232,11 @@ def _on_cluster(
             elif isinstance(result, engine.WorkerDied):
                 result = f"{media[index]}: {result}"
             yield media[index], result
+
+
+def _absolute(place: str | Path) -> str | Path:
+    """Make the path of something that exists absolute, since workers may have another working folder."""
+    return type(place)(Path(place).absolute()) if Path(place).exists() else place
 
 
 class MediumWorker:
@@ -265,14 +272,17 @@ class _Steps:
             self._done = share * 100
 
 
-def show(results: Sequence[tuple[Path, "Emotions", Path | None]]) -> None:
-    """Print what was found: a row per utterance of a single medium, else a row per medium; and where the pages are."""
+def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = False) -> None:
+    """Print what was found: a row per utterance of a single medium, else a row per medium; and where the pages are.
+
+    `short` leaves the tables out.
+    """
     for path, emotions, _ in results:
         for note in emotions.notes:
             print_note(f"{path.name}: {note}" if len(results) > 1 else note)
-    if len(results) == 1:
+    if len(results) == 1 and not short:
         _show_utterances(results[0][1])
-    elif results:
+    elif results and not short:
         rows = []
         for path, emotions, folder in results:
             counts = Counter(each.label for each in emotions.utterances).most_common(3)
@@ -294,9 +304,11 @@ def _show_utterances(emotions: "Emotions") -> None:
     rows = []
     for each in emotions.utterances[:ROWS]:
         begin = "" if each.start_s is None else f"{int(each.start_s // 60)}:{each.start_s % 60:04.1f}"
-        text = each.text if len(each.text) <= 40 else f"{each.text[:39]}…"
-        rows.append([begin, each.speaker[:20], each.label, f"{each.confidence:.2f}", text])
+        rows.append([begin, each.speaker[:20], each.label, f"{each.confidence:.2f}", each.text])
     if rows:
-        print_table(["begin", "speaker", "emotion", "probability", "text"], rows, emotions.media.name)
+        used = sum(max(len(name), *(len(row[column]) for row in rows)) + 2 for column, name in enumerate(_COLUMNS[:-1]))
+        room = max(16, console.width - used - 2)
+        rows = [[*row, text if len(text) <= room else f"{text[: room - 1]}…"] for *row, text in rows]
+        print_table(_COLUMNS, rows, emotions.media.name)
     if len(emotions.utterances) > ROWS:
         console.print(f"… and {len(emotions.utterances) - ROWS} more")

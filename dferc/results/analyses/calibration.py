@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dferc.core.metrics import BINS, bins_of, calibration_error
+from dferc.model.calibration import BINS, bins_of, calibration_error
 from dferc.results.analyses.numbers import mean_where, number
 from dferc.results.runs import FinishedRun
 

@@ -48,7 +48,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         dialogues[row.dialogue_id].append(row)
     splits, origin = _splits(raw, dialogues, options)
     utterances = _utterances(raw, dialogues, splits)
-    problems += itertools.chain.from_iterable(map(_row_problems, dialogues.values()))
+    problems += itertools.chain.from_iterable(map(row_problems, dialogues.values()))
     problems += _label_problems(
         labels, utterances, options.labels if from_subtitles and options.labels != "none" else options.table
     )
@@ -125,7 +125,7 @@ def _ends_at_zero(row: TableRow) -> bool:
     return row.end_s is not None and row.end_s <= 0
 
 
-def _row_problems(rows: Sequence[TableRow]) -> Iterator[Problem]:
+def row_problems(rows: Sequence[TableRow]) -> Iterator[Problem]:
     """Yield doubtful rows of a dialogue: no text, spans that are empty, overlap or run backwards."""
     previous: dict[str, TableRow] = {}
     for row in rows:

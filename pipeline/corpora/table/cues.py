@@ -56,7 +56,7 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
         problems.append(Problem(f"{name}, line {top + 1}", name, "WEBVTT is not the first line", "read as WebVTT"))
     if vtt and path.suffix.lower() != ".vtt":
         problems.append(Problem(f"{name}, line {top + 1}", name, "WebVTT under another suffix", "read as WebVTT"))
-    timings = [number for number, line in enumerate(lines) if _has_times(line)]
+    timings = [number for number, line in enumerate(lines) if has_times(line)]
     if not timings:
         raise InputError(f"{path} has no cue: no line such as 00:00:01,000 {_ARROW} 00:00:02,500.")
     refuse(path, list(_time_faults(lines, timings)))
@@ -107,7 +107,7 @@ def counted(name: str, lines: Sequence[int], problem: str, consequence: str) -> 
     return [Problem(f"{name}, line {lines[0]}", name, f"{problem}: {len(lines)} time(s)", consequence)]
 
 
-def _has_times(line: str) -> bool:
+def has_times(line: str) -> bool:
     """Return whether a line has, or was to have, the times of a cue."""
     before, arrow, after = line.partition(_ARROW)
     if arrow:  # "left --> right" is a text

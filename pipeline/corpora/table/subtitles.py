@@ -3,14 +3,15 @@
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
-from pipeline.corpora._own_tables import TableRow
-from pipeline.corpora.table.cues import Cue, counted, parse_cues
+from pipeline.corpora._own_tables import TableRow, read_text
+from pipeline.corpora.table.cues import INVISIBLE, Cue, counted, has_times, parse_cues
 from pipeline.corpora.table.markup import remove_markup, remove_tags
 from pipeline.corpora.table.rolling import show_once
 from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, find_speakers, split_turns
@@ -33,9 +34,7 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence
     `name` and `media` are the paths of the file and its video below the raw folder. `speaker_prefix` takes the speaker
     from "NAME: text", where NAME repeats or is one of those listed; VTT's `<v NAME>` counts in any case.
     """
-    if _UNSTORABLE.search(name):
-        raise InputError(f"{name!a}: a file name with control characters, or that is not UTF-8. Rename the file.")
-    dialogue = name[: -len(path.suffix)]
+    dialogue = _dialogue_of(path, name)
     in_file, problems = parse_cues(path, name)
     ids, number_problems, absent = _ids(in_file, dialogue, name)
     plain = [remove_markup(cue, name) for cue in in_file]
@@ -45,10 +44,53 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence
     cues, merge_problems, merged = show_once([cue for cue, _ in plain], name)
     problems += merge_problems
     absent |= {ids[line]: f"its cue is merged into {ids[other]}" for line, other in merged.items()}
+    spoken = _rows(cues, ids, dialogue, name, media, speaker_prefix)
+    return Subtitles(spoken.rows, problems + spoken.problems, absent | spoken.absent)
+
+
+def read_lines(path: Path, name: str, media: str, speaker_prefix: bool | Sequence[str]) -> Subtitles:
+    """Read a file of plain text: each line that is not blank is an utterance without times, named by its place."""
+    dialogue = _dialogue_of(path, name)
+    lines = re.split(r"\r*\n|\r", INVISIBLE.sub("", read_text(path)))
+    timed = next((number for number, line in enumerate(lines, start=1) if has_times(line)), None)
+    if timed is not None:
+        raise InputError(
+            f"{path}, line {timed}: times of subtitles, {lines[timed - 1].strip()[:60]!r}, in a file of plain text. "
+            "Name the file .srt or .vtt."
+        )
+    plain = [
+        remove_markup(Cue(number, None, 0.0, 0.0, (line,)), name)
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    cues = [cue for cue, _ in plain]
+    ids = {cue.line: f"{dialogue}_{place}" for place, cue in enumerate(cues, start=1)}
+    rows, problems, absent = _rows(cues, ids, dialogue, name, media, speaker_prefix)
+    rows = [replace(row, start_s=None, end_s=None) for row in rows]
+    return Subtitles(rows, [*itertools.chain.from_iterable(found for _, found in plain), *problems], absent)
+
+
+def _dialogue_of(path: Path, name: str) -> str:
+    if _UNSTORABLE.search(name):
+        raise InputError(f"{name!a}: a file name with control characters, or that is not UTF-8. Rename the file.")
+    return name[: -len(path.suffix)]
+
+
+def _rows(
+    cues: Sequence[Cue],
+    ids: Mapping[int, str],
+    dialogue: str,
+    name: str,
+    media: str,
+    speaker_prefix: bool | Sequence[str],
+) -> Subtitles:
+    """Return what is spoken in plain cues; `ids` has the utterance id of each line of a cue."""
     listed = () if isinstance(speaker_prefix, bool) else speaker_prefix
     spoken = [cue for cue in cues if cue.lines]
     speakers = find_speakers(spoken, bool(speaker_prefix), listed)
     rows: list[TableRow] = []
+    problems: list[Problem] = []
+    absent: dict[str, str] = {}
     for cue in cues:
         where = f"{name}, line {cue.line}"
         turns, found = _turns(cue, speakers)

@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
-from dferc.core.metrics import calibration_error, score_labels
+from dferc.core.metrics import score_labels
 from dferc.evaluation.evaluate import evaluate, summarise, zero_f1
 from dferc.evaluation.files import show_evaluation, write_evaluation
 from dferc.evaluation.floor import linear_floor
+from dferc.model.calibration import calibration_error
 from dferc.store.card import card_hash, protocol_card
 from dferc.store.hdf5 import read_corpus, read_features, write_features
 from dferc.store.vocabulary import SPLITS

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dferc.core.metrics import BINS, bins_of
+from dferc.model.calibration import BINS, bins_of
 from dferc.results.analyses.calibration import analyse_calibration
 from dferc.results.analyses.context import analyse_context
 from dferc.results.analyses.contributions import analyse_contributions

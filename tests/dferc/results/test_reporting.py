@@ -331,7 +331,8 @@ def test_report_command_says_where_and_how_large(root, tmp_path):
 
 @pytest.mark.parametrize("library", ["jinja2", "plotly"])
 def test_report_command_names_the_extra_that_is_not_installed(library, monkeypatch):
-    monkeypatch.delitem(sys.modules, "dferc.results.report.page")
+    for name in ("dferc.results.report.page", "dferc.results.page"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     for name in [name for name in sys.modules if name.split(".")[0] == library]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, library, None)

@@ -174,9 +174,10 @@ def test_older_bundle_is_replaced_and_anything_else_is_not(folder, tmp_path):
 
 
 def test_a_part_that_would_be_refused_is_refused_when_the_bundle_is_made(tmp_path):
-    with pytest.raises(InputError, match=r"x\.pkl"):
-        write_bundle(tmp_path / "b.dferc", MANIFEST, PARTS | {"text/x.pkl": b"\x80\x04."})
-    assert os.listdir(tmp_path) == []
+    for name, data in {"text/x.pkl": b"\x80\x04.", "../x.json": b"{}", "text/x.json": b"\x80\x04."}.items():
+        with pytest.raises(InputError, match=r"b\.dferc: .*x\.(pkl|json)"):
+            write_bundle(tmp_path / "b.dferc", MANIFEST, PARTS | {name: data})
+        assert os.listdir(tmp_path) == []
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals

@@ -22,9 +22,28 @@ const LETTERS = new Map(
 );
 LETTERS.set(UNDECIDED, "?");
 
-/** Colours of base.css; grey is that of neutral, as of what stands back. */
-const HUES = new Map(CLASSES.filter((name) => name !== "neutral").map((name, at) => [name, `var(--c${(at % 7) + 1})`]));
-HUES.set("neutral", "var(--c8)").set(UNDECIDED, "var(--strong-line)");
+// Colours of base.css, the same for an emotion on every page; grey is that of neutral, as of what stands back.
+const USUAL = [
+  [/^(sad|sadness)$/, 1],
+  [/^(anger|angry|mad)$/, 2],
+  [/^(surprise|surprised|peaceful)$/, 3],
+  [/^(fear|fearful|scared)$/, 4],
+  [/^(joy|joyful|happy|happiness)$/, 5],
+  [/^(excited|excitement|powerful)$/, 6],
+  [/^(disgust|disgusted|frustrated|frustration)$/, 7],
+  [/^neutral$/, 8],
+];
+const HUES = new Map([[UNDECIDED, "var(--strong-line)"]]);
+const unused = new Set([1, 2, 3, 4, 5, 6, 7]);
+for (const known of [true, false]) {
+  for (const [at, name] of CLASSES.entries()) {
+    const usual = USUAL.find(([pattern]) => pattern.test(name.toLowerCase()))?.[1];
+    if (known !== (usual !== undefined)) continue;
+    const number = usual ?? [...unused][0] ?? (at % 7) + 1;
+    unused.delete(number);
+    HUES.set(name, `var(--c${number})`);
+  }
+}
 
 const labelOf = (row) => UTTERANCES[row].emotion ?? UNDECIDED;
 const percent = (share) => Math.round(100 * share);
