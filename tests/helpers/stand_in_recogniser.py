@@ -26,7 +26,7 @@ class StandIn:
     name = "stand-in"
     bundle = SimpleNamespace(
         manifest=SimpleNamespace(
-            corpus="nobody's", classes=("joy", "anger"), modalities=("text",), synthetic=("the corpus is synthetic",)
+            corpus="nobody's", classes=("joy", "anger"), modalities=("text", "audio"), synthetic=("the corpus is synthetic",)
         )
     )
 

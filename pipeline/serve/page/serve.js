@@ -11,12 +11,13 @@ const FILES = {
 };
 const ARCHIVE = "results.zip";
 const LANGUAGES = "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo zh";
+const NOTHING = "Drop a video or a sound file here";
 const POLL_MS = 400;
 
 const element = (id) => document.getElementById(id);
 const show = (id, visible = true) => { element(id).hidden = !visible; };
 const number = (value, digits = 0) => value.toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: digits });
-const megabytes = (bytes) => (bytes < 1e6 ? `${number(bytes / 1e3, 1)} kB` : `${number(bytes / 1e6, 1)} MB`);
+const megabytes = (bytes) => (bytes < 1e3 ? `${bytes} bytes` : bytes < 1e6 ? `${number(bytes / 1e3, 1)} kB` : `${number(bytes / 1e6, 1)} MB`);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 let limit = Infinity; // bytes of an upload
@@ -46,6 +47,7 @@ function inform(message) {
 function choose(file) {
   media = null;
   element("go").disabled = true;
+  element("chosen").textContent = NOTHING;
   if (!file) return;
   if (file.size === 0) return report(`${file.name} is empty. Choose another file.`);
   if (file.size > limit) return report(`${file.name} has ${megabytes(file.size)}; at most ${megabytes(limit)} are accepted.`);
@@ -213,7 +215,8 @@ async function watch(id, uploaded = null) {
     if (job.state === "done") return showResult(job);
     if (element("work").hidden) beginWork(job.name);
     const steps = job.steps.map((step) => ({ label: STEPS[step.name] || step.name, share: step.share, seconds: step.seconds, left: step.seconds_left }));
-    const next = order.slice(order.indexOf(job.steps.at(-1)?.name) + 1).map((name) => ({ label: STEPS[name], share: 0, seconds: null }));
+    const place = job.steps.length ? order.indexOf(job.steps.at(-1).name) : -1;
+    const next = (job.steps.length && place < 0 ? [] : order.slice(place + 1)).map((name) => ({ label: STEPS[name], share: 0, seconds: null }));
     drawSteps([...(uploaded ? [uploaded] : []), ...steps, ...next]);
     const current = steps.at(-1);
     if (job.state === "waiting") announce(job.position === 1 ? "Waiting: next in the queue" : `Waiting: number ${job.position} in the queue`);
@@ -244,7 +247,7 @@ function showResult(job) {
   element("fetch").onclick = () => awaitDeletion(job.id);
   element("delete").onclick = async () => {
     await fetch(`/api/jobs/${job.id}`, { method: "DELETE" }).catch(() => {});
-    endWork("", "Deleted: the upload and its result.");
+    endJob("Deleted: the upload and its result.");
   };
   const until = new Date(Date.now() + 1000 * job.seconds_to_deletion);
   element("until").textContent = `Will be deleted at ${until.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
@@ -255,11 +258,17 @@ function showResult(job) {
   element("result-name").focus();
 }
 
+function endJob(news) {
+  element("form").reset();
+  choose(null);
+  endWork("", news);
+}
+
 async function awaitDeletion(id) {
   for (let times = 0; times < 600; times++) {
     await pause(500);
     const response = await fetch(`/api/jobs/${id}`).catch(() => null);
-    if (response && response.status === 404) return endWork("", "Downloaded, and deleted from the server.");
+    if (response && response.status === 404) return endJob("Downloaded, and deleted from the server.");
   }
 }
 
