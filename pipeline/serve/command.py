@@ -108,7 +108,9 @@ async def _serve(queue, listener: socket.socket, host: str, limit_bytes: int, na
             timeout_graceful_shutdown=1,
         )
         shown = "127.0.0.1" if host in ("0.0.0.0", "localhost") else f"[{host}]" if ":" in host else host
-        warn_of_simulation(queue.model.get("synthetic", ()), "its emotions")
+        warn_of_simulation(queue.model["synthetic"], "its emotions")
+        if problem := queue.model["speech_problem"]:
+            print_note(f"{problem} Until then, every video needs a transcript.", "no speech recognition:")
         if host not in LOOPBACK:
             print_note(
                 f"--host {printable(host)}: whoever reaches this computer can upload, and the connection is not "

@@ -47,12 +47,25 @@ class QueueStatus(BaseModel):
     slots: int = Field(description="jobs that run at a time")
 
 
+class LoadedModel(BaseModel):
+    """The model of the server."""
+
+    name: str
+    corpus: str = Field(description="corpus that it was trained on")
+    classes: list[str]
+    modalities: list[str]
+    synthetic: list[str] = Field(
+        description="sentences on synthetic or simulated training data; empty where all is real"
+    )
+    speech_problem: str = Field(description="why there is no speech recognition; empty where there is")
+
+
 class Health(BaseModel):
     """State of the server, for people and for load balancers."""
 
     status: Literal["ok"] = "ok"
     version: str = VERSION
-    model: dict = Field(description="name, corpus, classes and warnings of the loaded model")
+    model: LoadedModel
     queue: QueueStatus
     limit_bytes: int = Field(description="most bytes of an upload")
     keep_minutes: float = Field(description="minutes after which a job that has ended is deleted")

@@ -53,9 +53,9 @@ def run_jobs(load: Load) -> None:
     language = options.get("language")
     for request in requests:
         try:
-            if (request["language"] or options.get("language")) != language:
-                language = request["language"] or options.get("language")
-                recognise = load(**{**options, "language": language})
+            wanted = language if request["transcript"] else request["language"] or options.get("language")
+            if wanted != language:  # of the speech that is to be recognised
+                recognise, language = load(**{**options, "language": wanted}), wanted
             answer(done=run_job(recognise, request, _seldom(answer)))
         except InputError as error:
             answer(failed=renamed(shorten(str(error)), request))
@@ -115,7 +115,7 @@ def describe(recognise: Any) -> dict:
     """Return what the page shows of a loaded model."""
     manifest = recognise.bundle.manifest
     lists = {name: list(getattr(manifest, name)) for name in ("classes", "modalities", "synthetic")}
-    return {"name": recognise.name, "corpus": manifest.corpus, **lists}
+    return {"name": recognise.name, "corpus": manifest.corpus, "speech_problem": recognise.speech_problem, **lists}
 
 
 def _empty(cache: str | None) -> None:
@@ -141,11 +141,22 @@ def _requests() -> Iterator[dict]:
 
 
 def load_recogniser(source: str, cache: str, **options: Any) -> Any:
-    """Load a model; what it keeps of uploads goes to `cache`, and what it unpacks of itself to the user's cache."""
+    """Load a model and its speech recognition, which may fetch weights; from then on, nothing is fetched.
+
+    What it keeps of uploads goes to `cache`; what it unpacks of itself goes to the user's cache.
+    """
+    from huggingface_hub import constants
+
     from pipeline.video.recogniser import Recogniser
 
     recogniser = Recogniser.load(source, **options)
     recogniser.cache = Path(cache)
+    recogniser.speech_problem = ""
+    try:
+        recogniser.load_speech()
+    except InputError as error:  # media with a transcript do without
+        recogniser.speech_problem = str(error)
+    constants.HF_HUB_OFFLINE = True
     return recogniser
 
 

@@ -159,6 +159,14 @@ class Recogniser(contextlib.AbstractContextManager):
             words = self._diarizer(media, words)
         return words
 
+    def load_speech(self) -> None:
+        """Load the speech recognition now, and not with the first medium that has no transcript.
+
+        Raises:
+            InputError: there is none.
+        """
+        self._speech  # noqa: B018 - a cached property
+
     @functools.cached_property
     def _speech(self) -> SpeechRecogniser:
         return SpeechRecogniser(self._asr, self._language, self._device)

@@ -24,9 +24,13 @@ class StandIn:
     """Recogniser of media that are commands: `wait`, `refuse`, `fail`, `die`, `language`; anything else is a video."""
 
     name = "stand-in"
+    speech_problem = "there is no speech recognition."
     bundle = SimpleNamespace(
         manifest=SimpleNamespace(
-            corpus="nobody's", classes=("joy", "anger"), modalities=("text", "audio"), synthetic=("the corpus is synthetic",)
+            corpus="nobody's",
+            classes=("joy", "anger"),
+            modalities=("text", "audio"),
+            synthetic=("the corpus is synthetic",),
         )
     )
 
@@ -71,9 +75,10 @@ class StandIn:
             )
             for number in range(MANY)
         ]
+        facts = {key: value for key, value in describe(self).items() if key != "speech_problem"}
         return Emotions(
             media=MediumFacts(name=media.name, length_s=float(MANY), has_sound=True, has_picture=True),
-            model=ModelFacts(seeds=[0], **describe(self)),
+            model=ModelFacts(seeds=[0], **facts),
             transcript=TranscriptFacts(origin="stand-in", language=self.language or ""),
             utterances=utterances,
         )

@@ -294,6 +294,7 @@ async function start() {
   element("limit").textContent = `Up to ${megabytes(limit)}. Most formats of video and sound; also a transcript alone.`;
   element("keep").textContent = `${number(health.keep_minutes)} minutes`;
   element("model").textContent = ` · model ${health.model.name}, trained on ${health.model.corpus}`;
+  show("speech", health.model.speech_problem !== "");
   const synthetic = health.model.synthetic || [];
   element("synthetic").querySelector("span").textContent = `${synthetic.join("; ")}. Emotions of this model say nothing about real conversations.`;
   show("synthetic", synthetic.length > 0);

@@ -38,13 +38,13 @@ def left(queue) -> list[str]:
 def test_an_upload_becomes_a_result_and_leaves_nothing_once_deleted(served):
     one, queue = served
     before = left(queue)
-    job = upload(one, b"\0video", "My talk.mp4", files={"transcript": ("s.srt", SUBTITLES)}, data={"language": "de"})
+    job = upload(one, b"\0video", "My talk.mp4", files={"transcript": ("s.srt", SUBTITLES)})
     status = wait_for(one, job["id"], "done", "failed")
     assert status["state"] == "done" and [step["name"] for step in status["steps"]] == ["open", "audio"]
     assert 0 < status["seconds_to_deletion"] <= 3600
     answer = one.get(status["files"]["emotions.json"])
     emotions = answer.json()
-    assert emotions["media"]["name"] == "My talk.mp4" and emotions["transcript"]["language"] == "de"
+    assert emotions["media"]["name"] == "My talk.mp4"
     assert [each["text"] for each in emotions["utterances"]] == [SUBTITLES.decode()] * MANY
     assert "My%20talk.emotions.json" in answer.headers["content-disposition"]
     archive = zipfile.ZipFile(io.BytesIO(one.get(status["files"]["results.zip"]).content))

@@ -130,13 +130,22 @@ def test_everything_works_by_keyboard(page, film, tmp_path):
     page.locator("#news", has_text="Deleted").wait_for()
 
 
-def test_transcript_and_language_go_with_the_file(page):
+def test_a_transcript_goes_with_the_file(page):
+    page.locator("#speech", has_text="needs a transcript").wait_for()
     choose(page, b"\0video")
     choose(page, b"1\n00:00:00,000 --> 00:00:01,000\nHallo\n", "s.srt", "#transcript")
-    page.select_option("#language", label="German")
     page.click("#go")
     assert "Hallo" in result_of(page).locator(".utterance").first.text_content()
     page.click("#delete")
+
+
+def test_the_language_goes_with_the_file(page):
+    choose(page, b"\0video")
+    page.select_option("#language", label="German")
+    page.click("#go")
+    result_of(page)
+    answer = httpx.get(page.url.replace("/jobs/", "/api/jobs/") + "/emotions.json")
+    assert answer.json()["transcript"]["language"] == "de"
 
 
 def test_progress_is_shown_and_a_job_is_cancelled(page):
