@@ -16,9 +16,7 @@ from pathlib import Path
 import click
 
 from dferc.core.console import console, print_note, printable, readable_errors, warn_of_simulation
-from dferc.core.device import DEVICES
 from dferc.core.errors import InputError
-from pipeline.video.command import default_model
 
 PREFIX = "dferc-serve-"  # of the folder for uploads, below the one for temporary files
 YOUNG_S = 10.0  # age of a folder whose server may not have locked it yet
@@ -46,7 +44,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--language", help="Language of the speech, where the page names none.  [default: recognised]")
 @click.option("--diarize", help="Model of pyannote.audio that tells speakers apart.  [default: one speaker]")
 @click.option("--abstain", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Least probability.")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Of the networks.")
+@click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Of the networks.")
 @readable_errors
 def main(model, host, port, allow_host, limit_mb, jobs, keep_minutes, **options) -> None:
     """Serve a page on which a video is dropped, and its emotions are seen; also as a JSON API.
@@ -58,7 +56,6 @@ def main(model, host, port, allow_host, limit_mb, jobs, keep_minutes, **options)
         from pipeline.serve.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise InputError(f"dferc-serve needs {error.name}, which is not installed: pip install '.[serve]'") from None
-    model = model or default_model()
     slots = jobs or max(1, (os.cpu_count() or 1) // 2)
     make_queue = partial(JobQueue, options={"source": model, **options}, slots=slots, keep_s=60 * keep_minutes)
     serve(make_queue, host, port, int(1e6 * limit_mb), allow_host)

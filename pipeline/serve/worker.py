@@ -140,16 +140,17 @@ def _requests() -> Iterator[dict]:
         yield requests.get()
 
 
-def load_recogniser(source: str, cache: str, **options: Any) -> Any:
+def load_recogniser(source: str | None, cache: str, **options: Any) -> Any:
     """Load a model and its speech recognition, which may fetch weights; from then on, nothing is fetched.
 
     What it keeps of uploads goes to `cache`; what it unpacks of itself goes to the user's cache.
     """
     from huggingface_hub import constants
 
+    from pipeline.video.command import default_model
     from pipeline.video.recogniser import Recogniser
 
-    recogniser = Recogniser.load(source, **options)
+    recogniser = Recogniser.load(source or default_model(), **options)
     recogniser.cache = Path(cache)
     recogniser.speech_problem = ""
     try:

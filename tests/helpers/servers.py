@@ -18,9 +18,9 @@ from dferc.core.console import readable_errors
 from pipeline.serve.application import make_app
 from pipeline.serve.command import serve
 from pipeline.serve.jobs import JobQueue
-from tests.helpers.common import REPOSITORY
 from tests.helpers.stand_in_recogniser import COMMAND
 
+REPOSITORY = Path(__file__).parents[2]  # not of `common`, which imports PyTorch
 LIMIT = 3_000_000  # bytes of an upload
 
 
