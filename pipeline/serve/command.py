@@ -44,7 +44,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--language", help="Language of the speech, where the page names none.  [default: recognised]")
 @click.option("--diarize", help="Model of pyannote.audio that tells speakers apart.  [default: one speaker]")
 @click.option("--abstain", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Least probability.")
-@click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Of the networks.")
+@click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Of the networks."
+)
 @readable_errors
 def main(model, host, port, allow_host, limit_mb, jobs, keep_minutes, **options) -> None:
     """Serve a page on which a video is dropped, and its emotions are seen; also as a JSON API.

@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 import signal
 import socket
+import subprocess
 import time
 import zipfile
 from pathlib import Path
@@ -16,7 +18,7 @@ from click.testing import CliRunner
 
 from pipeline.serve.command import PREFIX, _own_folder, main
 from tests.helpers.processes import all_end
-from tests.helpers.servers import LIMIT, running, upload, wait_for
+from tests.helpers.servers import LIMIT, REPOSITORY, running, upload, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,28 @@ def test_a_download_that_is_broken_off_deletes_nothing(server, one):
     assert one.get(f"/api/jobs/{job['id']}").status_code == 200
     assert len(one.get(f"{archive}?delete=true").content) == 50_000_000
     wait_until(lambda: not folders(server.temporary))
+
+
+def test_the_commands_of_the_guide(server, tmp_path):
+    (tmp_path / "talk.mp4").write_bytes(b"\0video")
+    (tmp_path / "talk.srt").write_text("Hello")
+    block = re.search(r"```bash\n(curl .*?)```", (REPOSITORY / "docs/serve.md").read_text(encoding="utf-8"), re.DOTALL)
+    job, answers = "", []
+    for line in block[1].replace("http://127.0.0.1:8765", server.url).splitlines():
+        command = line.partition(" #")[0].replace("/ID", f"/{job}")
+        deadline = time.monotonic() + 60
+        while "running" in (answer := subprocess.check_output(command, shell=True, cwd=tmp_path, text=True)):
+            if "/api/jobs/" not in command or time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        answers.append(answer)
+        job = job or json.loads(answer)["id"]
+    first, raw, status, saved, archive, deleted, health = answers
+    assert json.loads(raw)["name"] == "talk.mp4" and json.loads(status)["state"] == "done" and saved == archive == ""
+    assert json.loads((tmp_path / "talk.json").read_text())["utterances"][0]["text"] == "Hello"
+    assert "emotions.eaf" in zipfile.ZipFile(tmp_path / "talk.zip").namelist()
+    assert "no such job" in deleted and json.loads(health)["status"] == "ok" and first
+    httpx.delete(f"{server.url}/api/jobs/{json.loads(raw)['id']}")
 
 
 def test_two_videos_at_once(tmp_path):
