@@ -82,7 +82,7 @@ def main() -> None:
             classes=list(table.classes),
             modalities=modalities,
             seeds=[checkpoint.record["seed"] for checkpoint in predictor.checkpoints],
-            synthetic=[f"{sentence[0].upper()}{sentence[1:]}." for sentence in table.synthetic],
+            synthetic=list(table.synthetic),
         ),
         transcript=TranscriptFacts(origin="transcripts.csv", language="en", speakers_from="transcripts.csv"),
         utterances=[

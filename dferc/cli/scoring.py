@@ -71,7 +71,8 @@ def predict(run, features, out, seeds, device, abstain) -> None:
     write(table, out)
     if table.scores is not None:
         scores = f"weighted F1 {table.scores.weighted_f1:.4f}, accuracy {table.scores.accuracy:.4f}"
-        console.print(f"on its {table.scores.actual_C.sum()} labelled utterances: {scores}")
+        included = " (undecided ones included)" if table.undecided else ""
+        console.print(f"on its {table.scores.actual_C.sum()} labelled utterances{included}: {scores}")
         console.print(f"protocol card {table.card}; the model was trained on {table.trained_on}")
     left = f"; {table.undecided} undecided: their highest probability is below {abstain:g}" if abstain else ""
     console.print(f"predicted: {out}, {len(table)} utterances, mean of {table.models} model(s){left}")

@@ -182,7 +182,7 @@ def find_run(run: str | Path, seeds: Sequence[int] = (), revision: str | None = 
         there = f" Runs beside it: {', '.join(known)}." if known else ""
         raise InputError(
             f"{run} is not there, so it has no trained seed. Expected the folder of a trained variant, such as "
-            f"runs/meld/full, or of one seed.{did_you_mean(str(run), known)}{there}"
+            f"runs/meld/full, or of one seed, or a bundle.{did_you_mean(str(run), known)}{there}"
         )
     if (run / WEIGHTS).exists() and not seeds:
         return [run]

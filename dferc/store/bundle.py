@@ -18,6 +18,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dferc.core.errors import InputError, brief, listed
-from dferc.core.files import file_hash, regular_file, write_atomically
+from dferc.core.files import STALE_S, file_hash, regular_file, write_atomically
 from dferc.core.records import MOST_BYTES, check_record, parse_json
 from dferc.store.records import BUNDLE_SCHEMA, BundleManifest
 
@@ -153,6 +154,7 @@ def _open_zip(path: Path, cache: Path) -> Bundle:
         shutil.rmtree(target, ignore_errors=True)
     with _disk(cache):
         cache.mkdir(parents=True, exist_ok=True)
+        _tidy(cache, ".unpacking-")
         with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=cache) as temporary:
             unpacked = Path(temporary) / "bundle"
             _unpack(path, unpacked)
@@ -314,6 +316,13 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "dferc" / "bundles"
 
 
+def _tidy(folder: Path, prefix: str) -> None:
+    """Remove the temporary folders of writes that were killed."""
+    for path in folder.iterdir():
+        if path.name.startswith(prefix) and path.is_dir() and time.time() - path.stat().st_mtime > STALE_S:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def _named(temporary: Path, name: Path) -> Iterator[None]:
     """Let messages name the path that the user knows."""
@@ -355,6 +364,7 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
     _verify_names(parts, out)
     with _disk(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(out.parent, f".{out.name}.")
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
             folder = Path(temporary) / "bundle"
             for name, content in parts.items():

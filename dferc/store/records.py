@@ -50,7 +50,7 @@ class ProtocolRecord(StoredRecord):
 class Calibration(StoredRecord):
     """Temperature of one seed, fitted on the validation split; in settings.json beside its weights."""
 
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    temperature: Annotated[float, Field(ge=0.01, le=100)]  # beyond any fit; powers of probabilities stay finite
     utterances: Count  # labelled ones of the validation split
     note: str = ""  # a sentence where the fit is degenerate
 

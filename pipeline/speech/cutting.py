@@ -19,8 +19,8 @@ SHORT_SILENCE_S = 0.1  # shortest silence of the spans that `cut_utterances` is 
 _NEAR_S = 0.3  # distance between two words' boundary and the silence that is taken for it
 _JOINED_S = 0.8  # longest pause over which an utterance that is too short is joined to its neighbour
 
-_SENTENCE_END = re.compile(r"[.?!…。？！]+[\"'”’»)\]」』]*\s*")
-_CLAUSE_END = re.compile(r"[,;:、，；：—–-][\"'”’»)\]」』]*\s*")
+_SENTENCE_END = re.compile(r"[.?!…。？！]+[\"'”’»)\]」』]*\s*$")
+_CLAUSE_END = re.compile(r"[,;:、，；：—–-][\"'”’»)\]」』]*\s*$")
 _ABBREVIATION = re.compile(
     r"\W*(?:[A-Za-z]|(?:[A-Za-z]\.)+[A-Za-z]|mrs?|ms|dr|prof|st|jr|sr|vs|no)\.\s*", re.IGNORECASE
 )

@@ -130,9 +130,9 @@ def _cut_at_changes(spoken: Spoken, turns: Sequence[SpeakerTurn]) -> Iterator[Sp
     if len(spoken.words) < 2:
         yield spoken
         return
-    near = [
-        turn for turn in turns if turn.start_s < spoken.end_s + NEAREST_S and turn.end_s > spoken.start_s - NEAREST_S
-    ]
+    first_s, last_s = spoken.start_s - NEAREST_S, spoken.end_s + NEAREST_S
+    near = [turn for turn in turns if turn.start_s < last_s and turn.end_s > first_s]
+    near = [turn for turn in near if turn.end_s - turn.start_s >= SHORTEST_S]
     speakers = [_speaker_of(replace(spoken, start_s=word.start_s, end_s=word.end_s), near) for word in spoken.words]
     parts: list[list[SpokenWord]] = []
     last = ""

@@ -6,6 +6,7 @@ never sampling, so that the same sound gives the same words.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ _NO_REPEATS = 3  # words of which no sequence may occur twice, where it did
 _SURE = 0.5  # probability of a language from which on it is not asked for again
 
 _FILES = ("model.bin", "config.json", "tokenizer.json")  # without the last, faster-whisper would ask the hub
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _INSTALL = "pip install '.[video]'"
 _FOLDER = (
     "Where there is internet, `hf download Systran/faster-whisper-small --local-dir FOLDER` makes a folder to copy; "
@@ -152,7 +154,7 @@ class SpeechRecogniser:
             segments = []
             for segment in found:
                 segments.append(segment)
-                report(piece.start_s + segment.end)
+                report(piece.start_s + float(segment.end))
             repetitive = [segment for segment in segments if segment.compression_ratio > _REPETITIVE]
             if not repetitive:
                 break
@@ -164,7 +166,9 @@ class SpeechRecogniser:
             problems = [(found, "left out: speech recognition invents such text over noise and music")]
         words = [
             SpokenWord(
-                start_s=round(piece.start_s + word.start, 3), end_s=round(piece.start_s + word.end, 3), text=word.word
+                start_s=round(piece.start_s + float(word.start), 3),
+                end_s=round(piece.start_s + float(word.end), 3),
+                text=word.word,
             )
             for segment in segments
             if segment.compression_ratio <= _REPETITIVE
@@ -213,7 +217,7 @@ def _folder_of(model: str, faster_whisper: Any) -> str:
             )
         return model
     names = faster_whisper.available_models()
-    if model not in names and model.count("/") != 1:
+    if model not in names and not _HUB_ID.fullmatch(model):
         raise InputError(
             f"--asr {model}: no such folder, and no model of that name.{did_you_mean(model, names)} Expected a folder, "
             f"an id on the hub such as Systran/faster-whisper-small, or one of {', '.join(names)}."

@@ -200,7 +200,10 @@ class Recogniser(contextlib.AbstractContextManager):
             table = self._predictor.predict(corpus, self.abstain)
             absent = [{name: why for name, why in of_row.items() if name in modalities} for of_row in absent]
             utterances = self._utterances(table, words, corpus, absent)
-            return self._document(media, info, words, problems, table.notes, utterances)
+            # Of a medium without sound or picture `_notes` reports it.
+            known = [f"{name}: absent throughout" for name in modalities if not _has(info, name)]
+            notes = [note for note in table.notes if note not in known]
+            return self._document(media, info, words, problems, notes, utterances)
 
     def _extractor(
         self, modality: str, rows: MediumRows, raw: Path, info: MediaInfo | None, scratch: Scratch
@@ -291,10 +294,9 @@ class Recogniser(contextlib.AbstractContextManager):
 
     def _notes(self, info: MediaInfo | None, words: Transcript) -> Iterator[str]:
         yield from words.notes
-        if info is not None and not info.has_audio:
-            yield "The medium has no sound: audio is absent throughout."
-        if info is not None and not info.has_video:
-            yield "The medium has no picture: visual is absent throughout."
+        for modality, signal in (("audio", "sound"), ("visual", "picture")):
+            if modality in self.bundle.manifest.modalities and not _has(info, modality):
+                yield f"There is no {signal}: {modality} is absent throughout."
         if "text" in self.bundle.manifest.modalities:
             note = language_note(words.language, (spoken.text for spoken in words.utterances), str(self.bundle.text))
             if note:
@@ -307,6 +309,11 @@ def _step(progress: Progress, step: str) -> Iterator[Callable[[float], None]]:
     progress(step, 0.0)
     yield functools.partial(progress, step)
     progress(step, 1.0)
+
+
+def _has(info: MediaInfo | None, modality: str) -> bool:
+    """Return whether a medium can have a modality; text comes from its transcript."""
+    return modality == "text" or info is not None and (info.has_audio if modality == "audio" else info.has_video)
 
 
 def _share(value: float) -> float:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from dferc.core.errors import InputError
 from dferc.core.files import regular_file
-from dferc.results.emotions.schema import EmotionsRecord
+from dferc.results.emotions.schema import OPENSMILE_LICENCE, EmotionsRecord
 from dferc.results.page import render
 
 PAGE = Path(__file__).parent / "page"
@@ -30,6 +30,8 @@ def as_page(emotions: EmotionsRecord, path: Path, media: Path | None, embed: boo
     data = {
         "document": emotions.model_dump(by_alias=True),
         "timed": bool(emotions.timed),
+        "synthetic": " ".join(f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in emotions.model.synthetic),
+        "notices": [*emotions.notices, *(text for text in emotions.model.licences if text == OPENSMILE_LICENCE)],
         "player": None,
     }
     if media is not None and (emotions.media.has_picture or emotions.media.has_sound):

@@ -26,6 +26,14 @@ function utteranceList({ element, build, shown, allOpen = () => false, choose = 
       element.replaceChildren(...items.values());
     },
 
+    /** Show anew which items match, without making them again: enough where the list holds the same rows and marks. */
+    show() {
+      for (const [row, item] of items) {
+        item.classList.toggle("match", list.matching[row]);
+        item.classList.toggle("other", !list.matching[row]);
+      }
+    },
+
     /** Make a row of the list the current one. */
     select(row, focus = true) {
       for (const old of [list.row, row]) {

@@ -100,7 +100,7 @@ def test_analyses_report_and_scores_do_not_fail(root, tmp_path):
     page = (tmp_path / "demo/index.html").read_text()
     assert '<th scope="row">a</th>' in page and "<td>absent</td>" in page
     shown = dferc("scores", "--corpus=demo", f"--runs={root / 'runs'}", f"--reports={tmp_path}")
-    assert re.search(r"^ a +absent +– +– *$", shown.stderr, re.MULTILINE)
+    assert re.search(r"^ a +absent +– +– +– *$", shown.stderr, re.MULTILINE)
     assert shown.stderr.rstrip().endswith(f"report: {tmp_path / 'demo/index.html'}")
 
 

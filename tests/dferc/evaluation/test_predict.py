@@ -243,6 +243,16 @@ def test_other_versions_of_the_same_tool_are_told(root, mine):
     ]
 
 
+def test_another_version_of_opencv_is_told_and_another_cascade_is_refused(root, mine):
+    checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
+    checkpoint.record["features"]["visual"]["finder"] = {"opencv": "4.1", "cascade": "a.xml"}
+    change(mine, "visual", {"finder": {"opencv": "4.2", "cascade": "a.xml"}})
+    assert fit_to(checkpoint, read_corpus(mine))[1] == ["visual, finder.opencv: trained on '4.1', found '4.2'"]
+    change(mine, "visual", {"finder": {"opencv": "4.1", "cascade": "b.xml"}})
+    with pytest.raises(InputError, match=r"visual, finder\.cascade"):
+        fit_to(checkpoint, read_corpus(mine))
+
+
 def test_labelled_corpus_is_scored_whatever_the_order_of_its_classes(root, tmp_path):
     folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 6}, classes=("joy", "neutral"))
     checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)

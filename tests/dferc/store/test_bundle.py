@@ -180,6 +180,15 @@ def test_a_part_that_would_be_refused_is_refused_when_the_bundle_is_made(tmp_pat
         assert os.listdir(tmp_path) == []
 
 
+def test_what_a_kill_left_is_removed_by_the_next_write(folder, tmp_path):
+    for name in (".a.dferc.old", ".a.dferc.new", ".other.x"):
+        (tmp_path / name / "bundle").mkdir(parents=True)
+    for name in (".a.dferc.old", ".other.x"):
+        os.utime(tmp_path / name, (1, 1))
+    write_bundle(folder, MANIFEST, PARTS)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dferc", ".a.dferc.new", ".other.x"}
+
+
 # ------------------------------------------------------------------------------------------------------------- refusals
 
 

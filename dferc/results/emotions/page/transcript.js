@@ -5,6 +5,7 @@ const filters = document.getElementById("filters").elements;
 const follow = document.getElementById("follow");
 const box = document.getElementById("box");
 let spoken = -1; // row of the playhead
+let drawn = null; // the filters that the items themselves depend on, when they were last made
 const LABELS = UTTERANCES.some(({ emotion }) => emotion === null) ? [...CLASSES, UNDECIDED] : CLASSES;
 
 const list = utteranceList({
@@ -113,9 +114,12 @@ function matches(row, wanted) {
 
 function refresh() {
   const wanted = new Set(LABELS.filter((_, at) => document.getElementById(`chip-${at}`).checked));
+  const asked = `${filters.only.checked} ${filters.words.value}`;
   list.pattern = searchPattern(filters.words.value);
   list.matching = UTTERANCES.map((_, row) => matches(row, wanted));
-  list.draw();
+  if (asked === drawn && !filters.only.checked) list.show();
+  else list.draw();
+  drawn = asked;
   const count = list.matching.filter(Boolean).length;
   document.getElementById("least-shown").textContent = `${filters.least.value} %`;
   const all = UTTERANCES.length.toLocaleString("en");

@@ -1,0 +1,170 @@
+"""Transcripts beside a medium."""
+
+from pathlib import Path
+
+import pytest
+
+from dferc.core.errors import InputError
+from pipeline.speech import find_transcript, read_transcript
+from tests.helpers.own_files import cues, write
+
+VIDEO = Path("talk.mp4")
+
+
+def found(folder: Path, *names: str) -> str | None:
+    for name in ("talk.mp4", *names):
+        write(folder, name, "")
+    path = find_transcript(folder / "talk.mp4")
+    return path and path.name
+
+
+@pytest.mark.parametrize("suffix", ["srt", "VTT", "csv", "tsv", "jsonl", "txt"])
+def test_a_file_of_the_same_name_is_the_transcript(tmp_path, suffix):
+    assert found(tmp_path, f"talk.{suffix}", "talk2.srt", "other.srt", "talk.json", "talk.en.srt") == f"talk.{suffix}"
+
+
+@pytest.mark.parametrize("name", ["talk.en.srt", "talk.pt-BR.vtt", "talk.mp4.srt"])
+def test_a_name_with_a_language_or_the_suffix_is_the_next_best(tmp_path, name):
+    assert found(tmp_path, name, "talk.final.srt") == name
+
+
+def test_nothing_else_is(tmp_path):
+    assert found(tmp_path, "talking.srt", "talk.notes.txt", ".talk.srt") is None
+
+
+@pytest.mark.parametrize("names", [("talk.srt", "talk.vtt"), ("talk.en.srt", "talk.de.srt")])
+def test_several_are_refused_with_the_list(tmp_path, names):
+    with pytest.raises(InputError) as error:
+        found(tmp_path, *names)
+    assert all(part in str(error.value) for part in ("talk.mp4", *names, "--transcript"))
+
+
+def test_a_transcript_alone_is_its_own(tmp_path):
+    path = write(tmp_path, "talk.txt", "Hello.\nIs that so?\n")
+    assert find_transcript(path) == path
+    read = read_transcript(path, None, None)
+    assert [(each.utterance_id, each.text) for each in read.utterances] == [
+        ("talk_1", "Hello."),
+        ("talk_2", "Is that so?"),
+    ]
+    assert {(each.start_s, each.end_s, each.speaker) for each in read.utterances} == {(None, None, "")}
+
+
+def test_subtitles_are_read_by_the_rules_of_a_corpus(tmp_path):
+    path = write(tmp_path, "talk.en.srt", cues("ANNA: <b>Hello</b> <laughs>", "BO: Hi.", "ANNA: Tom &amp; Jo!"))
+    read = read_transcript(path, VIDEO, 60.0)
+    assert [(each.speaker, each.text) for each in read.utterances] == [
+        ("ANNA", "Hello"),
+        ("BO", "Hi."),
+        ("ANNA", "Tom & Jo!"),
+    ]
+    assert read.utterances[0].start_s == 1.0 and read.utterances[0].end_s > 1.0
+    assert (read.origin, read.speakers_from, read.language, read.notes) == ("talk.en.srt", "talk.en.srt", "en", ())
+    assert [problem.kind for problem in read.problems] == ["unknown tag"]
+    assert read_transcript(path, VIDEO, 60.0, speaker_prefix=False).utterances[1].text == "BO: Hi."
+
+
+def test_plain_lines_name_speakers_as_subtitles_do(tmp_path):
+    path = write(
+        tmp_path, "talk.txt", "\ufeffAnna: Good morning.\r\n\r\nBo: Is it?\r\nAnna: <i>Yes.</i>\r\nBo: Oh.\r\n"
+    )
+    read = read_transcript(path, VIDEO, 60.0)
+    assert [(each.speaker, each.text) for each in read.utterances] == [
+        ("Anna", "Good morning."),
+        ("Bo", "Is it?"),
+        ("Anna", "Yes."),
+        ("Bo", "Oh."),
+    ]
+    assert all(each.start_s is None for each in read.utterances)
+
+
+def test_a_single_line_is_of_the_whole_medium(tmp_path):
+    [spoken] = read_transcript(write(tmp_path, "talk.txt", "Is it?\n"), VIDEO, 2.5).utterances
+    assert (spoken.start_s, spoken.end_s) == (0.0, 2.5)
+
+
+def test_without_speakers_a_note_reports_it(tmp_path):
+    assert "one speaker" in read_transcript(write(tmp_path, "talk.txt", "Yes.\nNo.\n"), VIDEO, 9.0).notes[0]
+
+
+def test_subtitles_under_the_name_of_plain_text_are_refused(tmp_path):
+    path = write(tmp_path, "talk.txt", cues("Hello."))
+    with pytest.raises(InputError, match=r"talk\.txt, line 2.*00:00:01,000 --> .*\.srt or \.vtt"):
+        read_transcript(path, VIDEO, 60.0)
+
+
+TABLE = "start,end,speaker,text,emotion,p_joy,p_anger\n0.5,1.5,Ann,Hello,joy,0.1,0.9\n00:02,,Bo,Hi,,0.2,0.8\n"
+
+
+def test_a_table_needs_no_dialogue_and_its_labels_are_not_read(tmp_path):
+    read = read_transcript(write(tmp_path, "talk.csv", TABLE + "3,4,Ann,Well,x,0.3,0.7\n"), VIDEO, 60.0)
+    assert [(each.start_s, each.end_s, each.speaker, each.text) for each in read.utterances] == [
+        (0.5, 1.5, "Ann", "Hello"),
+        (2.0, 3.0, "Bo", "Hi"),  # until the next begins
+        (3.0, 4.0, "Ann", "Well"),
+    ]
+    assert "'emotion', 'p_joy', 'p_anger'" in read.problems[0].problem
+    last = read_transcript(write(tmp_path, "talk.csv", TABLE), VIDEO, 60.0).utterances[-1]
+    assert last.end_s == 60.0
+
+
+def test_a_table_of_several_media_gives_the_rows_of_this_one(tmp_path):
+    rows = "media,start,end,text\ntalk.mp4,0,1,Yes\nother.mp4,0,1,No\nclips/talk.mp4,1,2,Oh\n"
+    read = read_transcript(write(tmp_path, "all.csv", rows), VIDEO, 60.0)
+    assert [each.text for each in read.utterances] == ["Yes", "Oh"]
+    assert [problem.problem for problem in read.problems if "other.mp4" in problem.problem] == [
+        "rows of other media: 1 of 3, first 'other.mp4' (all.csv, line 3)"
+    ]
+    with pytest.raises(InputError, match=r"all\.csv: no row is of mine\.mp4.*other\.mp4"):
+        read_transcript(tmp_path / "all.csv", Path("mine.mp4"), 60.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "parts"),
+    [
+        ("start,end,text\n,3,Yes\n1,2,No\n", ("line 2", "3 s", "no start")),
+        ("start,text,utterance_id\n1,Yes,a\n2,No,a\n", ("'a'", "2 times")),
+        ("start,sentence\n1,Yes\n", ("'sentence'", "'text'")),
+        ("start,text\nsoon,Yes\n", ("line 2", "'soon'", "12.5")),
+    ],
+)
+def test_bad_tables_are_refused_with_the_line(tmp_path, rows, parts):
+    with pytest.raises(InputError) as error:
+        read_transcript(write(tmp_path, "talk.csv", rows), VIDEO, 60.0)
+    assert all(part in str(error.value) for part in ("talk.csv", *parts))
+
+
+def test_a_transcript_of_another_video_is_refused_with_counts(tmp_path):
+    path = write(tmp_path, "talk.srt", cues(*"abcdef"))  # one a second, from 1 s on
+    with pytest.raises(InputError) as error:
+        read_transcript(path, VIDEO, 2.6)
+    assert all(part in str(error.value) for part in ("talk.srt", "talk.mp4", "2.6 s", "of 6", "another video"))
+
+
+def test_single_cues_behind_the_end_are_kept_for_their_words(tmp_path):
+    path = write(tmp_path, "talk.srt", cues("Yes.", "No.", "Well."))
+    length_s = read_transcript(path, VIDEO, 60.0).utterances[-1].start_s
+    assert len(read_transcript(path, VIDEO, length_s).utterances) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("talk.srt", "1\n00:00:01,000 --> 00:00:02,000\n\n"), ("talk.txt", " \n")]
+)
+def test_a_transcript_without_a_word_is_refused(tmp_path, name, content):
+    with pytest.raises(InputError, match=r"no utterance has a text.*talk\.mp4"):
+        read_transcript(write(tmp_path, name, content), VIDEO, 60.0)
+
+
+def test_other_files_and_names_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"talk\.docx.*\.srt"):
+        read_transcript(write(tmp_path, "talk.docx", ""), VIDEO, 60.0)
+    with pytest.raises(InputError, match="no such file"):
+        read_transcript(tmp_path / "talk.srt", VIDEO, 60.0)
+    with pytest.raises(InputError, match="Rename"):
+        read_transcript(write(tmp_path, "a\nb.srt", cues("Hello.")), VIDEO, 60.0)
+
+
+def test_advice_on_a_corpus_is_left_out(tmp_path):
+    path = write(tmp_path, "talk.srt", cues("ANNA: Hello.", "ANNA: Oh.", "Listen: this is bad."))
+    [problem] = [each for each in read_transcript(path, VIDEO, 60.0).problems if "Listen" in each.problem]
+    assert problem.consequence == "kept as text"
