@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 import dferc.results.page
 from pipeline.serve.guard import Guard
 from pipeline.serve.interface import ApiError, Health, QueueStatus, openapi
-from pipeline.serve.jobs import Job, JobQueue
+from pipeline.serve.jobs import JobQueue, ServedJob
 from pipeline.serve.uploads import ending, receive
 from pipeline.serve.worker import PAGE
 
@@ -107,7 +107,7 @@ class _Pages:
         name, folder = self._jobs.new_folder()
         try:
             (folder / "upload").mkdir()
-            job = Job(name, folder, await receive(request, folder / "upload", self._limit))
+            job = ServedJob(name, folder, await receive(request, folder / "upload", self._limit))
         except BaseException:  # also a broken-off upload, and the end of the server
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -154,13 +154,13 @@ class _Pages:
         kind = kind if kind.startswith(("audio/", "video/")) else "application/octet-stream"
         return FileResponse(path, media_type=kind)
 
-    def _job(self, request: Request) -> Job:
+    def _job(self, request: Request) -> ServedJob:
         job = self._jobs.jobs.get(request.path_params["id"])
         if job is None:
             raise HTTPException(404, "no such job: it was deleted, or there never was one")
         return job
 
-    def _finished(self, request: Request) -> Job:
+    def _finished(self, request: Request) -> ServedJob:
         job = self._job(request)
         if job.state != "done":
             raise HTTPException(

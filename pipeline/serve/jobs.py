@@ -35,7 +35,7 @@ class WorkerLostError(Exception):
 
 
 @dataclass(eq=False)
-class Job:
+class ServedJob:
     """One medium on its way through the server."""
 
     id: str
@@ -169,7 +169,7 @@ class JobQueue:
             command: of a worker.
         """
         self.root, self.slots, self.keep_s, self.most_waiting = root, slots, keep_s, most_waiting
-        self.jobs: dict[str, Job] = {}
+        self.jobs: dict[str, ServedJob] = {}
         self.model: dict = {}
         threads = max(1, (os.cpu_count() or 1) // slots)
         self._idle = [
@@ -177,7 +177,7 @@ class JobQueue:
             for number in range(slots)
         ]
         self._processes = tuple(self._idle)
-        self._waiting: list[Job] = []
+        self._waiting: list[ServedJob] = []
         self._sweeper: asyncio.Task | None = None
 
     async def __aenter__(self) -> Self:
@@ -215,13 +215,13 @@ class JobQueue:
         folder.mkdir(mode=0o700)
         return name, folder
 
-    def add(self, job: Job) -> None:
+    def add(self, job: ServedJob) -> None:
         """Put a job at the end of the queue."""
         self.jobs[job.id] = job
         self._waiting.append(job)
         self._deal()
 
-    async def remove(self, job: Job) -> None:
+    async def remove(self, job: ServedJob) -> None:
         """Delete a job and its files, whatever its state; a running one ends."""
         self.jobs.pop(job.id, None)
         if job in self._waiting:
@@ -231,7 +231,7 @@ class JobQueue:
             await asyncio.wait([job.task])
         await asyncio.to_thread(shutil.rmtree, job.folder, ignore_errors=True)
 
-    def status(self, job: Job) -> JobStatus:
+    def status(self, job: ServedJob) -> JobStatus:
         """Return what the API says of a job."""
         steps, now = [], time.monotonic()
         for (name, begun, changed), following in zip(job.steps, [*job.steps[1:], None]):
@@ -260,7 +260,7 @@ class JobQueue:
             job.state = "running"
             job.task = asyncio.create_task(self._run(job, process))
 
-    async def _run(self, job: Job, process: RecogniserProcess) -> None:
+    async def _run(self, job: ServedJob, process: RecogniserProcess) -> None:
         upload = job.upload
         request = {"folder": str(job.folder), "language": upload.fields.get("language") or None}
         for key in FILES:

@@ -147,8 +147,8 @@ def load_recogniser(source: str | None, cache: str, **options: Any) -> Any:
     """
     from huggingface_hub import constants
 
-    from pipeline.video.command import default_model
-    from pipeline.video.recogniser import Recogniser
+    from pipeline import Recogniser
+    from pipeline.settings import default_model
 
     recogniser = Recogniser.load(source or default_model(), **options)
     recogniser.cache = Path(cache)

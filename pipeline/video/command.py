@@ -26,11 +26,11 @@ from dferc.core.device import DEVICES
 from dferc.core.errors import InputError
 from dferc.core.files import regular_file, verify_writable
 from dferc.engine.options import engine_options
+from pipeline.settings import default_model
 
 if TYPE_CHECKING:
     from dferc.results.emotions import Emotions
 
-PARAMS = Path("params.yaml")
 FORMATS = ("json", "csv", "srt", "vtt", "eaf", "textgrid", "html")
 _COLUMNS = ("begin", "speaker", "emotion", "probability", "text")
 ROWS = 12  # utterances that are shown on the screen; the page has all
@@ -139,28 +139,6 @@ def main(
             names = ", ".join(path.name for path in failed[:20])
             print_note(f"{len(failed)} of {len(media)} media failed: {names}", "error:", "bold red")
         sys.exit(1)
-
-
-def default_model() -> str:
-    """Return the model that params.yaml names.
-
-    Raises:
-        InputError: there is no such file, it names none, or there is no such model.
-    """
-    from pipeline.settings import load_settings
-
-    video = load_settings(PARAMS).video if PARAMS.exists() else None
-    if video is None:
-        raise InputError(
-            "no model: --model names none, and params.yaml of this folder has no `video: {model: …}`. Name a bundle "
-            "that `dferc bundle` wrote, or a run such as runs/meld/full."
-        )
-    if video.model.startswith("runs/") and not Path(video.model).exists():
-        raise InputError(
-            f"params.yaml, video.model: {video.model} is not there. `make repro` trains the demo's; or name a bundle "
-            "or a run with --model."
-        )
-    return video.model
 
 
 def _expanded(media: Sequence[Path]) -> list[Path]:
