@@ -20,6 +20,7 @@ from dferc.core.errors import InputError
 
 PREFIX = "dferc-serve-"  # of the folder for uploads, below the one for temporary files
 YOUNG_S = 10.0  # age of a folder whose server may not have locked it yet
+SLOT_BYTES = 2_000_000_000  # memory of one job with its models, roughly
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -32,7 +33,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option(
     "--limit-mb", type=click.FloatRange(min=0, min_open=True), default=2000, show_default=True, help="Largest upload."
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Videos worked on at a time.  [default: half the cores]")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Videos at a time; they share the cores.  [default: one per core]"
+)
 @click.option(
     "--keep-minutes",
     type=click.FloatRange(min=0, min_open=True),
@@ -58,9 +61,15 @@ def main(model, host, port, allow_host, limit_mb, jobs, keep_minutes, **options)
         from pipeline.serve.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise InputError(f"dferc-serve needs {error.name}, which is not installed: pip install '.[serve]'") from None
-    slots = jobs or max(1, (os.cpu_count() or 1) // 2)
+    slots = jobs or default_slots()
     make_queue = partial(JobQueue, options={"source": model, **options}, slots=slots, keep_s=60 * keep_minutes)
     serve(make_queue, host, port, int(1e6 * limit_mb), allow_host)
+
+
+def default_slots() -> int:
+    """Return the number of jobs at a time: one per core, as far as the memory goes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(os.cpu_count() or 1, memory // SLOT_BYTES))
 
 
 def serve(make_queue: Callable, host: str, port: int, limit_bytes: int, names: Sequence[str] = ()) -> None:
