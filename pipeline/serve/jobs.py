@@ -90,7 +90,7 @@ class RecogniserProcess:
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the server, which ends its workers; and it ends theirs with them
+            start_new_session=True,  # Ctrl-C is the server's alone; and the group ends with all that a job has started
             limit=_MOST_LINE,
             env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)},
         )
@@ -112,7 +112,8 @@ class RecogniserProcess:
             InputError: the model cannot be loaded.
             WorkerLostError: the process died.
         """
-        if self._process is None:
+        if self._process is None or self._process.returncode is not None:  # not started yet, or died while idle
+            await self.stop()
             await self.start()
         answer = await self._ask(request)
         while True:

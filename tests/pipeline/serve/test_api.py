@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import signal
 import time
 import zipfile
 from pathlib import Path
@@ -120,6 +121,16 @@ def test_a_faulty_file_fails_its_own_job_with_a_message_that_names_no_path_of_th
     assert status["message"] in one.get(f"/api/jobs/{status['id']}/emotions.json").json()["error"]
     after = upload(one, b"\0video")
     assert wait_for(one, after["id"], "done", "failed")["state"] == "done"
+
+
+def test_a_worker_that_died_while_idle_costs_no_job(served):
+    one, queue = served
+    wait_for(one, upload(one, b"\0video")["id"], "done")
+    (process,) = queue._processes
+    os.kill(process._process.pid, signal.SIGKILL)
+    while process._process.returncode is None:
+        time.sleep(0.01)
+    assert wait_for(one, upload(one, b"\0video")["id"], "done")
 
 
 def chunks(size: int):
