@@ -89,7 +89,7 @@ def running(temporary: Path, slots: int = 1, limit: int = LIMIT, keep_s: float =
         yield ServerProcess(process, url, temporary)
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=30)
 
 
 if __name__ == "__main__":

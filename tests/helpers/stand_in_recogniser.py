@@ -5,6 +5,7 @@ python -m tests.helpers.stand_in_recogniser
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -56,6 +57,8 @@ class StandIn:
         if command == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if command == "wait":
+            null = subprocess.DEVNULL
+            subprocess.Popen(["sleep", "60"], stdin=null, stdout=null, stderr=null)  # as the processes that decode
             for hundredths in range(100_000):
                 progress("audio", min(hundredths / 100, 0.99))
                 time.sleep(0.01)

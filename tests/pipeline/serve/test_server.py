@@ -45,6 +45,18 @@ def wait_until(holds, within_s: float = 30.0) -> None:
         time.sleep(0.02)
 
 
+def descendants(server) -> list[int]:
+    """Return the worker and the process that its job has started, once both run."""
+    found = []
+
+    def both_run() -> bool:
+        found[:] = [child.pid for child in psutil.Process(server.process.pid).children(recursive=True)]
+        return len(found) >= 2
+
+    wait_until(both_run)
+    return found
+
+
 def send(server, head: str, body: bytes = b"") -> socket.socket:
     """Send the begin of a request."""
     address = urlsplit(server.url)
@@ -129,19 +141,19 @@ def test_a_signal_ends_it_with_all_jobs_uploads_and_processes(tmp_path, number, 
         wait_for(one, upload(one, b"wait")["id"], "running")
         uploading = send(server, f"POST /api/jobs HTTP/1.1\r\nContent-Length: {LIMIT}", bytes(1000))
         wait_until(lambda: len(folders(server.temporary)) == 3)
-        children = [child.pid for child in psutil.Process(server.process.pid).children(recursive=True)]
+        children = descendants(server)
         code, printed = server.end(number)
         assert code == status and "deleted" in printed and "Traceback" not in printed
-        assert children and all_end(children) and list(server.temporary.iterdir()) == []
+        assert all_end(children, within_s=20) and list(server.temporary.iterdir()) == []
         uploading.close()
 
 
 def test_what_a_killed_server_leaves_is_deleted_by_the_next_one(tmp_path, monkeypatch):
     with running(tmp_path / "tmp") as server, httpx.Client(base_url=server.url, timeout=30) as one:
         wait_for(one, upload(one, b"wait")["id"], "running")
-        children = [child.pid for child in psutil.Process(server.process.pid).children(recursive=True)]
+        children = descendants(server)
         server.end(signal.SIGKILL)
-        assert all_end(children)  # a worker ends with its server
+        assert all_end(children, within_s=20)  # a worker ends with its server
         (left,) = server.temporary.iterdir()
         monkeypatch.setattr("pipeline.serve.command.YOUNG_S", -1.0)
         monkeypatch.setattr("tempfile.tempdir", str(server.temporary))
