@@ -63,10 +63,14 @@ if (player) {
     tellWatchers();
   };
   for (const event of ["timeupdate", "seeking"]) player.addEventListener(event, update);
+  let drawing = 0; // the next frame, if there is one
   const frame = () => {
+    drawing = 0;
     if (player.paused || STILL.matches) return;
     update();
-    requestAnimationFrame(frame);
+    drawing = requestAnimationFrame(frame);
   };
-  player.addEventListener("playing", () => requestAnimationFrame(frame));
+  player.addEventListener("playing", () => {
+    drawing ||= requestAnimationFrame(frame);
+  });
 }

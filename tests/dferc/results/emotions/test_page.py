@@ -84,6 +84,15 @@ def test_the_transcript_follows_the_player_until_it_is_asked_not_to(page):
     assert page.evaluate("list.row") == 11
 
 
+def test_with_reduced_motion_the_playhead_moves_by_the_players_own_events(browser, folder):
+    with opened(browser, folder / "out/index.html", folder / ODD, reduced_motion="reduce") as page:
+        counting = "(act) => { asked += 1; return own(act); }"
+        page.evaluate(f"window.own = requestAnimationFrame; window.asked = 0; requestAnimationFrame = {counting}; null")
+        page.evaluate("player.muted = true; player.play()")
+        wait_until(page, "parseFloat(document.getElementById('playhead').style.left) > 2")
+        assert page.evaluate("asked") < 5, "no frame asks for the next"
+
+
 def test_the_keyboard_reads_seeks_plays_and_zooms(page):
     page.locator("#utterances [tabindex='0']").focus()
     for key in ("j", "ArrowDown", "j", "k"):
