@@ -17,7 +17,7 @@ setup: .venv/.installed ## create .venv with everything installed; the other tar
 	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "setting up .venv (PyTorch is large: about 7.2 GB in all, some minutes) ..."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,report,serve,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,video,report,serve,dev]'
 	@touch $@
 
 repro: setup ## run media to scores: `dvc repro` for the corpora in params.yaml (demo: minutes)
@@ -58,6 +58,7 @@ bench: setup ## measure speed, as ratios and as shares of this machine's measure
 	python -m benchmarks.engines
 	python -m benchmarks.memory
 	python -m benchmarks.shared_machine
+	python -m benchmarks.video
 
 docs: setup ## build the documentation as a web site in build/site; a broken link fails
 	python docs/copy_pages.py

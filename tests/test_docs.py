@@ -19,6 +19,7 @@ from dferc.model.variants import VARIANTS
 from dferc.settings.document import load_params
 from dferc.settings.yaml import read_yaml
 from pipeline.prepare import verify_rows
+from pipeline.video.command import main as dferc_video
 from tests.helpers.common import REPOSITORY, write_features_folder
 from tests.helpers.projects import edit
 
@@ -186,6 +187,8 @@ def verify(command: list[str]) -> None:
             verify_dferc(words)
         case ["dferc-train" | "dferc-ablate" as name, *words]:
             verify_dferc([name.removeprefix("dferc-"), *words])
+        case ["dferc-video" | ".venv/bin/dferc-video", *words]:
+            verify_click(dferc_video, words)
         case ["dferc-serve", *words]:
             verify_click(importlib.import_module("pipeline.serve.command").main, words)
         case ["python", "-m", module, *words]:

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import cv2
-import numpy as np
 import torch
 from pydantic import AfterValidator, Field
 from safetensors.torch import save_file
@@ -97,12 +95,6 @@ class FaceNet(nn.Module):
         maps = F.relu(self.body(images.contiguous(memory_format=torch.channels_last)))  # [B, 342, S/4, S/4]
         features = maps.mean(dim=(2, 3))
         return FaceOutput(features=features, logits=self.classifier(features))
-
-
-def scale_face(face: np.ndarray, image_size: int) -> np.ndarray:
-    """Scale a square grey face to [S, S]: by area when it shrinks (no aliasing), bilinear when it grows."""
-    shrinks = face.shape[0] > image_size
-    return cv2.resize(face, (image_size, image_size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def description_path(weights: str | Path) -> Path:

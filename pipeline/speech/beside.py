@@ -32,7 +32,8 @@ def find_transcript(media: Path) -> Path | None:
     """
     if media.suffix.lower() in TRANSCRIPTS:
         return media
-    beside = [path for path in sorted(media.parent.iterdir()) if path.suffix.lower() in TRANSCRIPTS and path.is_file()]
+    files = sorted(media.parent.iterdir()) if media.parent.is_dir() else []
+    beside = [path for path in files if path.suffix.lower() in TRANSCRIPTS and path.is_file()]
     same = [path for path in beside if path.stem == media.stem]
     others = [path for path in beside if path.stem == media.name or _language_of(path, media.stem)]
     candidates = same or others

@@ -21,9 +21,7 @@ _JOINED_S = 0.8  # longest pause over which an utterance that is too short is jo
 
 _SENTENCE_END = re.compile(r"[.?!…。？！]+[\"'”’»)\]」』]*\s*$")
 _CLAUSE_END = re.compile(r"[,;:、，；：—–-][\"'”’»)\]」』]*\s*$")
-_ABBREVIATION = re.compile(
-    r"\W*(?:[A-Za-z]|(?:[A-Za-z]\.)+[A-Za-z]|mrs?|ms|dr|prof|st|jr|sr|vs|no)\.\s*", re.IGNORECASE
-)
+_ABBREVIATION = re.compile(r"\W*(?:[A-Za-z]|(?:[A-Za-z]\.)+[A-Za-z]|mrs?|ms|dr|prof|st|jr|sr|vs)\.\s*", re.IGNORECASE)
 
 Span = tuple[float, float]
 Words = list[SpokenWord]

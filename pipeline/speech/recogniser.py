@@ -29,6 +29,7 @@ _REPETITIVE = 2.4  # compression ratio of a text above which Whisper repeats its
 _NO_REPEATS = 3  # words of which no sequence may occur twice, where it did
 _SURE = 0.5  # probability of a language from which on it is not asked for again
 
+_COMPUTED_IN = {"cuda": "float16", "cpu": "int8"}  # in order of preference
 _FILES = ("model.bin", "config.json", "tokenizer.json")  # without the last, faster-whisper would ask the hub
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _INSTALL = "pip install '.[video]'"
@@ -192,17 +193,25 @@ def _load(model: str, device: str, threads: int) -> tuple[Any, str, str]:
         raise InputError(
             "--device cuda: faster-whisper sees no CUDA device. Is a GPU there (nvidia-smi)? --device cpu."
         )
-    on = "cuda" if available and device != "cpu" else "cpu"
-    in_ = "float16" if on == "cuda" else "int8"
     folder = _folder_of(model, faster_whisper)
-    try:
-        whisper = faster_whisper.WhisperModel(folder, device=on, compute_type=in_, cpu_threads=threads)
-    except Exception as error:  # CTranslate2 and tokenizers raise nearly anything on a damaged file
-        raise InputError(
-            f"{folder}: not loadable as a model of faster-whisper ({_first_line(error)}). Expected a model in "
-            f"the format of CTranslate2. {_FOLDER}"
-        ) from error
-    return whisper, on, in_
+    for on, in_ in _COMPUTED_IN.items():
+        if on == "cuda" and (device == "cpu" or not available):
+            continue
+        try:
+            whisper = faster_whisper.WhisperModel(folder, device=on, compute_type=in_, cpu_threads=threads)
+            if on == "cuda":  # its libraries are loaded by the first use alone
+                list(whisper.transcribe(np.zeros(SAMPLE_RATE_HZ, np.float32), language="en")[0])
+            return whisper, on, in_
+        except Exception as error:  # CTranslate2 and tokenizers raise nearly anything on a damaged file
+            if on == "cuda" and device == "auto":
+                console.print(f"speech recognition runs on the CPU: CUDA does not work here ({_first_line(error)})")
+                continue
+            where = "" if on == "cpu" else " on CUDA, which --device cpu avoids"
+            raise InputError(
+                f"{folder}: not loadable as a model of faster-whisper{where} ({_first_line(error)}). Expected a model "
+                f"in the format of CTranslate2. {_FOLDER}"
+            ) from error
+    raise AssertionError("the CPU is always tried")
 
 
 def _folder_of(model: str, faster_whisper: Any) -> str:
@@ -222,11 +231,14 @@ def _folder_of(model: str, faster_whisper: Any) -> str:
             f"--asr {model}: no such folder, and no model of that name.{did_you_mean(model, names)} Expected a folder, "
             f"an id on the hub such as Systran/faster-whisper-small, or one of {', '.join(names)}."
         )
-    try:
-        return faster_whisper.download_model(model, local_files_only=True)
-    except Exception:  # not in the cache
-        pass
     from huggingface_hub import constants
+
+    try:
+        cached = faster_whisper.download_model(model, local_files_only=True)
+    except Exception:  # of the hub: it is not in the cache
+        cached = ""
+    if os.path.isfile(os.path.join(cached, "model.bin")):  # no part of an earlier fetch
+        return cached
 
     try:
         if constants.HF_HUB_OFFLINE:

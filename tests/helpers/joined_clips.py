@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 from pipeline.rows.utterances import Utterance
+from tests.helpers.own_files import clock
 
 FRAMES_PER_S, RATE_HZ = 10, 16000  # of the demo's clips
 _PACKET = RATE_HZ // FRAMES_PER_S  # samples, so that stamps in milliseconds are exact
@@ -44,7 +45,7 @@ def join_clips(
         frame += -int(-max(row.end_s, row.sound_end_s) * FRAMES_PER_S // 1)
     _write(path, pictures, sounds, frame)
     cues = [
-        f"{number}\n{_stamp(start)} --> {_stamp(end)}\n{row.speaker}: {row.text}\n"
+        f"{number}\n{clock(start)} --> {clock(end)}\n{row.speaker}: {row.text}\n"
         for number, (row, start, end) in enumerate(zip(rows, starts, ends, strict=True), start=1)
     ]
     path.with_suffix(".srt").write_text("\n".join(cues), encoding="utf-8")
@@ -78,9 +79,3 @@ def _write(path: Path, pictures: dict[int, av.VideoFrame], sounds: dict[int, np.
             sound.sample_rate, sound.pts, sound.time_base = RATE_HZ, number * _PACKET, Fraction(1, RATE_HZ)
             container.mux(audio.encode(sound))
         container.mux([*video.encode(None), *audio.encode(None)])
-
-
-def _stamp(time_s: float) -> str:
-    milliseconds = round(time_s * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"00:{minutes:02d}:{rest // 1000:02d},{rest % 1000:03d}"

@@ -292,6 +292,7 @@ def test_newer_schema_asks_for_a_newer_version(folder):
         ({"seeds": [7]}, "heads/seed-7/model.safetensors is missing"),
         ({"classes": ["joy", "joy"]}, "classes"),
         ({"calibration": {"0": {"temperature": 0, "utterances": 1}}}, "temperature"),
+        ({"calibration": {"0": {"temperature": 1e300, "utterances": 1}}}, "temperature"),
         ({"scores": {"test": "good"}}, "scores"),
         ({"files": {"README.md": "0"}}, "files"),
         ({"settings": {}}, "no extract_text"),

@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dferc.core.errors import InputError
-from pipeline.faces.densenet import CLASSES, WIDTH, FaceNet, load_face_net, save_face_net, scale_face
+from pipeline.faces.densenet import CLASSES, WIDTH, FaceNet, load_face_net, save_face_net
+from pipeline.faces.finder import scale_face
 
 
 @pytest.fixture(scope="module")

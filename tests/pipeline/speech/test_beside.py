@@ -84,7 +84,8 @@ def test_a_single_line_is_of_the_whole_medium(tmp_path):
 
 
 def test_without_speakers_a_note_reports_it(tmp_path):
-    assert "one speaker" in read_transcript(write(tmp_path, "talk.txt", "Yes.\nNo.\n"), VIDEO, 9.0).notes[0]
+    read = read_transcript(write(tmp_path, "talk.txt", "Yes.\nNo.\n"), VIDEO, 9.0)
+    assert "one speaker" in read.notes[0] and read.speakers_from == ""
 
 
 def test_subtitles_under_the_name_of_plain_text_are_refused(tmp_path):

@@ -51,7 +51,7 @@ def test_an_abbreviation_ends_no_sentence(word):
     assert not ends_sentence(word)
 
 
-@pytest.mark.parametrize("word", [" end.", " what?!", ' so."', " 吗？", " well…"])
+@pytest.mark.parametrize("word", [" end.", " what?!", " No.", ' so."', " 吗？", " well…"])
 def test_marks_that_end_a_sentence(word):
     assert ends_sentence(word)
 
@@ -81,4 +81,7 @@ def test_no_word_is_lost_or_runs_backwards_whatever_the_times():
     assert sum(map(len, utterances)) == 4
     edges = [time_s for each in utterances for word in each for time_s in (word.start_s, word.end_s)]
     assert edges == sorted(edges)
+    near_one_silence = words_of(("a", 0.0, 0.5), ("b", 0.5, 0.6), ("c", 0.6, 1.2))
+    [each] = cut_utterances(near_one_silence, [(0.0, 0.5), (0.7, 1.2)])
+    assert [time_s for word in each for time_s in (word.start_s, word.end_s)] == [0.0, 0.5, 0.7, 0.7, 0.7, 1.2]
     assert cut_utterances([], [(1.0, 2.0)]) == cut_utterances(words, []) == []

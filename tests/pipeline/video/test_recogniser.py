@@ -1,26 +1,25 @@
 """One pass over a medium: the bytes of stage 1, the absence of modalities with its reasons, and finished work kept."""
 
 import dataclasses
-import shutil
+import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from ruamel.yaml import YAML
 
 import dferc
 from dferc.core.errors import InputError
 from dferc.store.hdf5 import read_features
-from pipeline import Recogniser, extract_audio, extract_text, extract_visual, prepare
+from pipeline import Recogniser
 from pipeline.speech import Spoken, Transcript
 from pipeline.video import recogniser as module
 from pipeline.video.medium import rows_of
 from tests.helpers.clips import tone, write_clip
-from tests.helpers.common import REPOSITORY
 from tests.helpers.encoders import extract_settings
 from tests.helpers.own_files import cues
 from tests.helpers.small_models import write_model
+from tests.helpers.staged_talks import stage_commands
 from tests.helpers.talks import SPOKEN, write_talk
 
 
@@ -62,37 +61,12 @@ def extracted(monkeypatch) -> dict:
 def staged(project, talk, tmp_path_factory) -> Path:
     """The features folder that the stages of stage 1 make of the talk, with its subtitles as the corpus."""
     root = tmp_path_factory.mktemp("stages")
-    raw = root / "raw"
-    raw.mkdir()
-    for path in (talk, talk.with_suffix(".srt")):
-        shutil.copy(path, raw)
-    yaml = YAML(typ="safe", pure=True)
-    document = yaml.load(REPOSITORY / "params.yaml")
-    own = document["mine"]["prepare"] | {"options": document["mine"]["prepare"]["options"] | {"table": "subtitles"}}
-    document["mine"] = document["demo"] | {"prepare": own, "extract_text": extract_settings().model_dump()}
-    document["mine"]["train"] = document["mine"]["train"] | {"class_weights": "balanced"}
-    yaml.dump(document, root / "params.yaml")
-    shared = ["--corpus", "mine", "--params", root / "params.yaml"]
-    tables = ["--utterances", root / "features/utterances.h5"]
-    stage = ["--raw", raw, "--table", root / "rows.csv", *tables, "--scratch", root / "scratch.sqlite"]
-    run(
-        prepare.main,
-        *[*shared, "--raw", raw, "--utterances", root / "rows.csv", "--problems", root / "problems.csv"],
-        *["--features", root / "features/utterances.h5", "--workers", "0"],
-    )
-    for main, modality, options in (
-        (extract_text.main, "text", ["--encoder", project / "models/demo/text", "--device", "cpu"]),
-        (extract_audio.main, "audio", ["--workers", "0"]),
-        (extract_visual.main, "visual", ["--face", project / "models/demo/face", "--device", "cpu", "--workers", "0"]),
-    ):
-        places = ["--out", root / f"features/{modality}.h5", "--problems", root / "p.csv", "--log", root / "l.json"]
-        run(main, *shared, *stage, *places, *options)
+    for name, arguments in stage_commands(root, project, talk, extract_settings().model_dump()):
+        here = [] if name == "extract_text" else ["--workers", "0"]
+        main = importlib.import_module(f"pipeline.{name}").main
+        result = CliRunner().invoke(main, [*arguments, *here], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
     return root / "features"
-
-
-def run(command, *arguments) -> None:
-    result = CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
 
 
 def test_features_are_those_of_stage_1_to_the_byte(staged, project, talk, extracted):
