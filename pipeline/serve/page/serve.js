@@ -214,14 +214,14 @@ async function watch(id, uploaded = null) {
     if (job.state === "failed") return endWork(job.message.includes(job.name) ? job.message : `${job.name}: ${job.message}`);
     if (job.state === "done") return showResult(job);
     if (element("work").hidden) beginWork(job.name);
-    const steps = job.steps.map((step) => ({ label: STEPS[step.name] || step.name, share: step.share, seconds: step.seconds, left: step.seconds_left }));
+    const steps = job.steps.map((step) => ({ label: STEPS[step.name] || step.name, share: step.seconds_left === null ? null : step.share, seconds: step.seconds, left: step.seconds_left }));
     const place = job.steps.length ? order.indexOf(job.steps.at(-1).name) : -1;
     const next = (job.steps.length && place < 0 ? [] : order.slice(place + 1)).map((name) => ({ label: STEPS[name], share: 0, seconds: null }));
     drawSteps([...(uploaded ? [uploaded] : []), ...steps, ...next]);
     const current = steps.at(-1);
     if (job.state === "waiting") announce(job.position === 1 ? "Waiting: next in the queue" : `Waiting: number ${job.position} in the queue`);
     else announce(current ? `Step ${steps.length} of ${steps.length + next.length}: ${current.label}` : "Starting");
-    document.title = `${current ? `${current.label} ${number(100 * current.share)} %` : "Waiting"}: ${job.name}`;
+    document.title = `${current ? `${current.label} ${number(100 * (current.share ?? 0))} %` : "Waiting"}: ${job.name}`;
     await pause(POLL_MS);
   }
 }
@@ -295,8 +295,9 @@ async function start() {
   element("keep").textContent = `${number(health.keep_minutes)} minutes`;
   element("model").textContent = ` · model ${health.model.name}, trained on ${health.model.corpus}`;
   show("speech", health.model.speech_problem !== "");
-  const synthetic = health.model.synthetic || [];
-  element("synthetic").querySelector("span").textContent = `${synthetic.join("; ")}. Emotions of this model say nothing about real conversations.`;
+  const synthetic = health.model.synthetic;
+  const sentences = synthetic.join("; ");
+  element("synthetic").querySelector("span").textContent = `${sentences.charAt(0).toUpperCase()}${sentences.slice(1)}. Emotions of this model say nothing about real conversations.`;
   show("synthetic", synthetic.length > 0);
 }
 
