@@ -113,7 +113,7 @@ def main(
     if transcript is not None:
         regular_file(transcript)
     folders = _folders(media, out) if out or not as_json else {}
-    for folder in dict.fromkeys(folder.parent for folder in folders.values()):
+    for folder in folders.values():
         verify_writable(folder)
     options |= {"revision": revision, "cache": cache}
     source = model or default_model()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dferc.core.errors import InputError
 from dferc.store.hdf5 import read_features
 from pipeline import Recogniser
 from pipeline.speech import Spoken, Transcript
+from pipeline.text.encoder import load_encoder
 from pipeline.video import recogniser as module
 from pipeline.video.medium import rows_of
 from tests.helpers.clips import tone, write_clip
@@ -246,6 +248,17 @@ def test_run_that_was_stopped_pays_only_for_the_rest(project, talk, tmp_path, ex
     recogniser(talk)
 
     assert {name: found.computed for name, found in extracted.items()} == {"text": 0, "audio": 0, "visual": 2}
+
+
+def test_models_are_loaded_once_for_several_media(project, talk, tmp_path, monkeypatch):
+    loads = []
+    monkeypatch.setattr(module, "load_encoder", lambda *given: loads.append(given) or load_encoder(*given))
+    recogniser = Recogniser.load(project / "runs/demo/full", device="cpu", cache=tmp_path)
+    for name in ("one.srt", "two.srt"):
+        shutil.copy(talk.with_suffix(".srt"), tmp_path / name)
+        recogniser(tmp_path / name)
+
+    assert len(loads) == 1
 
 
 def test_progress_names_each_step_in_order_from_0_to_1(loaded, talk):

@@ -1,6 +1,7 @@
 """dferc-video: results beside the medium, one clear message for each bad input, and media that fail alone."""
 
 import json
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from dferc import engine
 from dferc.results.emotions import Emotions
 from pipeline.video import command
 from pipeline.video.command import main
@@ -122,6 +124,33 @@ def test_folder_of_media_and_names_that_differ_in_the_suffix_alone(video, tmp_pa
 
     assert result.exit_code == 0, result.output
     assert {path.name for path in talks.glob("*.emotions")} == {"talk.wav.emotions", "talk.m4a.emotions"}
+
+
+def test_media_on_a_cluster(model, talk, tmp_path, monkeypatch):
+    """Here without Ray: what travels to a worker is pickled, and finds everything from another folder."""
+
+    within = engine.run
+
+    def run(make_worker, items, workers, paths=(), **options):
+        if workers.cluster is None:
+            yield from within(make_worker, items, workers, paths, **options)
+            return
+        assert workers.cluster == "local" and all(path.is_absolute() for path in paths)
+        worker = pickle.loads(pickle.dumps(make_worker))()
+        monkeypatch.chdir("/")
+        for number, item in enumerate(pickle.loads(pickle.dumps(items))):
+            yield number, engine.WorkerDied(3) if item.name == "odd.mp4" else worker(item)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command.engine, "run", run)
+    shutil.copy(talk, "odd.mp4")
+    Path("cache").mkdir()
+    options = ["--model", model, "--device", "cpu", "--engine", "ray", "--cache", "cache"]
+    result = CliRunner().invoke(main, list(map(str, [talk, tmp_path / "odd.mp4", tmp_path / "none.mp4", *options])))
+
+    assert result.exit_code == 1 and "2 of 3 media failed: odd.mp4, none.mp4" in " ".join(result.stderr.split())
+    assert "odd.mp4: worker died: 3 times" in " ".join(result.stderr.split())
+    assert len(read(tmp_path / "talk.emotions").utterances) == 4 and (tmp_path / "cache/features.sqlite").exists()
 
 
 @pytest.mark.parametrize(
