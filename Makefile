@@ -18,7 +18,7 @@ setup: .venv/.installed ## create .venv with everything installed; the other tar
 	@echo "setting up .venv (PyTorch is large: about 7.2 GB in all, some minutes) ..."
 	$(PYTHON) -m venv .venv
 	@# --no-compile: of 24,000 files, a run imports some thousand; Python compiles them as it imports them.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[pipeline,report,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[pipeline,video,report,serve,dev]'
 	@touch $@
 
 repro: setup ## run media to scores: `dvc repro` for the corpora in params.yaml (demo: minutes)
@@ -59,6 +59,7 @@ bench: setup ## measure speed, as ratios and as shares of this machine's measure
 	python -m benchmarks.engines
 	python -m benchmarks.memory
 	python -m benchmarks.shared_machine
+	python -m benchmarks.video
 
 docs: setup ## build the documentation as a web site in build/site; a broken link fails
 	python docs/copy_pages.py

@@ -8,7 +8,7 @@ the last batch of each length only.
 
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -28,7 +28,7 @@ from pipeline.extraction.scratch import Scratch
 from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import ExtractText, load_settings
 from pipeline.text import encoding
-from pipeline.text.encoder import load_encoder
+from pipeline.text.encoder import Encoder, load_encoder
 from pipeline.text.folds import TABLE, fold_folder, read_folds
 from pipeline.text.windows import Window, batches_by_length, dialogue_windows
 
@@ -80,9 +80,13 @@ def make_extractor(
     where: Device,
     batch_tokens: int = BATCH_TOKENS,
     workers: engine.Workers = engine.HERE,
+    load: Callable[[str | Path, int], Encoder] = load_encoder,
 ) -> Extractor:
-    """Make the text extractor of a corpus; raise InputError if `folder` holds no usable encoder."""
-    width, batches, problems = _plan(rows, settings, folder, batch_tokens)
+    """Make the text extractor of a corpus; raise InputError if `folder` holds no usable encoder.
+
+    `load` may keep an encoder in memory for several corpora; on a cluster it must be picklable.
+    """
+    width, batches, problems = _plan(rows, settings, folder, batch_tokens, load)
     clock = Clock()
     contents = {row: content for _, batch in batches for row, content in _contents(batch)}
 
@@ -96,7 +100,9 @@ def make_extractor(
             for encoder, batch in batches
             if not wanted.isdisjoint(_rows(batch))
         ]
-        make_worker = functools.partial(encoding.TextWorker, settings.max_tokens, where.device.type, settings.precision)
+        make_worker = functools.partial(
+            encoding.TextWorker, settings.max_tokens, where.device.type, settings.precision, load
+        )
         results = engine.run(make_worker, items, workers.for_network(), (folder,))
         for number, records in clock.unpacked(results):
             if isinstance(records, engine.WorkerDied):
@@ -122,7 +128,11 @@ def make_extractor(
 
 
 def _plan(
-    rows: Sequence[Utterance], settings: ExtractText, folder: Path, batch_tokens: int
+    rows: Sequence[Utterance],
+    settings: ExtractText,
+    folder: Path,
+    batch_tokens: int,
+    load: Callable[[str | Path, int], Encoder],
 ) -> tuple[int, list[tuple[Path, list[Window]]], dict[int, str]]:
     """Assign each dialogue to an encoder: a fold's encodes what it was tuned without, the main one all others.
 
@@ -134,7 +144,7 @@ def _plan(
     batches, problems = [], {}
     for fold in (None, *sorted(set(fold_of.values()))):
         encoder_folder = folder if fold is None else fold_folder(folder, fold)
-        encoder = load_encoder(encoder_folder, settings.max_tokens)
+        encoder = load(encoder_folder, settings.max_tokens)
         if fold is None:
             width = encoder.width
         windows, strange = dialogue_windows(

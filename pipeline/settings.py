@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from dferc.core.errors import InputError
 from dferc.settings.document import Params, load_params
 from dferc.settings.sections import Train
 from dferc.settings.types import (
@@ -215,3 +216,23 @@ class StageSettings(Section):
 def load_settings(path: str | Path = "params.yaml", overrides: Iterable[str] = (), corpus: str | None = None) -> Params:
     """Read and check the whole of params.yaml, both stages' sections; see `dferc.settings.document.load_params`."""
     return load_params(path, overrides, corpus, block=StageSettings)
+
+
+def default_model() -> str:
+    """Return the model that params.yaml names.
+
+    Raises:
+        InputError: there is no such file, it names none, or there is no such model.
+    """
+    video = load_settings().video if Path("params.yaml").exists() else None
+    if video is None:
+        raise InputError(
+            "no model: --model names none, and params.yaml of this folder has no `video: {model: …}`. Name a bundle "
+            "that `dferc bundle` wrote, or a run such as runs/meld/full."
+        )
+    if video.model.startswith("runs/") and not Path(video.model).exists():
+        raise InputError(
+            f"params.yaml, video.model: {video.model} is not there. `make repro` trains the demo's; or name a bundle "
+            "or a run with --model."
+        )
+    return video.model

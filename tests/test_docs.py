@@ -19,6 +19,7 @@ from dferc.model.variants import VARIANTS
 from dferc.settings.document import load_params
 from dferc.settings.yaml import read_yaml
 from pipeline.prepare import verify_rows
+from pipeline.video.command import main as dferc_video
 from tests.helpers.common import REPOSITORY, write_features_folder
 from tests.helpers.projects import edit
 
@@ -29,7 +30,7 @@ PAGES = sorted(
     if path.name != "LOG.md"  # a log is not rewritten when files move
 )
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
-OTHERS = "apt-get awk cat cd cp export git mkdir ray sed source tar touch .venv/bin/pre-commit".split()
+OTHERS = "apt-get awk cat cd cp curl export git mkdir ray sed source tar touch .venv/bin/pre-commit".split()
 EXTRAS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 STAGES = {
     name
@@ -186,6 +187,10 @@ def verify(command: list[str]) -> None:
             verify_dferc(words)
         case ["dferc-train" | "dferc-ablate" as name, *words]:
             verify_dferc([name.removeprefix("dferc-"), *words])
+        case ["dferc-video" | ".venv/bin/dferc-video", *words]:
+            verify_click(dferc_video, words)
+        case ["dferc-serve", *words]:
+            verify_click(importlib.import_module("pipeline.serve.command").main, words)
         case ["python", "-m", module, *words]:
             main = importlib.import_module(module).main
             if isinstance(main, click.Command):

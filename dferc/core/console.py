@@ -162,12 +162,30 @@ def warn_of_simulation(sentences: Iterable[str], what: str = "these scores") -> 
         console.print(Text.assemble(warning, f" {what_is}; {what} say nothing about real conversations."))
 
 
-def progress_bar() -> Progress:
-    """Return progress on stderr: a bar on a terminal; elsewhere (a log, CI) a line every `LINE_EVERY_S` seconds."""
+def progress_bar(report: Callable[[float], None] | None = None) -> Progress:
+    """Return progress on stderr: a bar on a terminal; elsewhere (a log, CI) a line every `LINE_EVERY_S` seconds.
+
+    With `report`, nothing is printed: it receives the share of the work that is done, 0 to 1.
+    """
+    if report is not None:
+        return _ProgressCalls(report, console=console, auto_refresh=False, disable=True)
     if not console.is_terminal:
         return _ProgressLines(console=console, auto_refresh=False, disable=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+
+class _ProgressCalls(Progress):
+    """Calls of a function with the share that is done."""
+
+    def __init__(self, report: Callable[[float], None], **options):
+        super().__init__(**options)
+        self._report = report
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        task = self._tasks[task_id]
+        self._report(task.completed / task.total)
 
 
 class _ProgressLines(Progress):

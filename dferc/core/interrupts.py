@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-COMMANDS = ("dferc", "dferc-train", "dferc-ablate")
+COMMANDS = ("dferc", "dferc-train", "dferc-ablate", "dferc-video", "dferc-serve")
 """Names of the installed scripts."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -11,11 +11,11 @@ from typing import Any
 
 from dferc.core.errors import InputError
 from dferc.core.threads import usable_cpus as default_workers
-from dferc.engine.common import HERE, WorkerDied, Workers, absolute, stateless
+from dferc.engine.common import HERE, Standby, WorkerDied, Workers, absolute, stateless
 from dferc.engine.dealing import Dealer
 from dferc.engine.local import ProcessCrew, run_here
 
-__all__ = ["HERE", "WorkerDied", "Workers", "absolute", "default_workers", "run", "stateless"]
+__all__ = ["HERE", "Standby", "WorkerDied", "Workers", "absolute", "default_workers", "run", "stateless"]
 
 _MAX_LOST_IN_A_ROW = 10
 """Items given up one after the other, without a result between: then the machine is at fault, not the items."""
@@ -54,7 +54,7 @@ def run(
 
         results = cluster.run_on_cluster(make_worker, items, workers, paths, together)
     elif count := default_workers() if workers.count is None else workers.count:
-        results = ProcessCrew(make_worker, Dealer(items, together), count).results()
+        results = ProcessCrew(make_worker, Dealer(items, together), count, workers.standby).results()
     else:
         results = run_here(make_worker, items)
     lost_in_a_row = 0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from dferc.engine.common import call, use_threads
+from dferc.engine.common import Standby, call, use_threads
 from dferc.engine.crew import Crew, CrewMember
 from dferc.engine.dealing import Dealer
 
@@ -28,28 +28,37 @@ class ProcessCrew(Crew):
 
     lost = (BrokenProcessPool,)
 
-    def __init__(self, make_worker: Callable[[], Callable[[Any], Any]], dealer: Dealer, count: int):
+    def __init__(
+        self,
+        make_worker: Callable[[], Callable[[Any], Any]],
+        dealer: Dealer,
+        count: int,
+        standby: Standby | None = None,
+    ):
         super().__init__(dealer)
-        self.make_worker, self.count = pickle.dumps(make_worker), count
+        self.make_worker, self.count, self.keep = pickle.dumps(make_worker), count, standby is not None
+        self.standby = standby or Standby()
 
     def results(self) -> Iterator[tuple[int, Any]]:
         """Run everything; see `engine.run`."""
-        others = set(multiprocessing.active_children())
+        others = set(multiprocessing.active_children()) - self.standby.processes
         try:
             yield from super().results()
         finally:
-            if any(member.held for member in self.members):  # left early: an item under way may take hours
-                for process in set(multiprocessing.active_children()) - others:
-                    process.terminate()
-            for wait in (False, True):  # all end at once
-                for member in self.members:
-                    member.handle.shutdown(wait, cancel_futures=True)
+            left_early = any(member.held for member in self.members)
+            self.standby.processes = set(multiprocessing.active_children()) - others
+            for process in self.standby.processes if left_early else ():  # an item under way may take hours
+                process.terminate()
+            self.standby.idle += (member.handle for member in self.members if not member.dead)
+            if left_early or not self.keep:
+                self.standby.close()
 
     def _replenish(self) -> None:
         # Spawned, not forked: a forked copy of a process with threads (torch, HDF5, SQLite) can hang.
-        context = multiprocessing.get_context("spawn")
+        context, idle = multiprocessing.get_context("spawn"), self.standby.idle
         while len(self.members) < self.count:
-            self.members.append(CrewMember(concurrent.futures.ProcessPoolExecutor(1, context, _start)))
+            waiting = idle.pop() if idle else concurrent.futures.ProcessPoolExecutor(1, context, _start)
+            self.members.append(CrewMember(waiting))
 
     def _submit(self, member: CrewMember, item: Any) -> concurrent.futures.Future:
         return member.handle.submit(_work, self.make_worker, item)

@@ -16,7 +16,7 @@ from ruamel.yaml import YAMLError
 
 from dferc.core.errors import InputError, brief, did_you_mean
 from dferc.core.files import regular_file
-from dferc.settings.sections import DEFAULT_ABLATION, DEFAULTS, Ablate, Train
+from dferc.settings.sections import DEFAULT_ABLATION, DEFAULTS, Ablate, Train, Video
 from dferc.settings.types import CorpusName, Name, Section, Unique
 from dferc.settings.yaml import MOST_CHARACTERS, read_yaml
 
@@ -39,6 +39,7 @@ class Params(Section):
 
     corpora: list[Name]  # those that `dvc repro` runs
     ablate: Ablate
+    video: Video | None  # an older file has none
     blocks: dict[str, Any]  # settings of each corpus
 
     def corpus(self, name: str) -> Any:
@@ -85,6 +86,7 @@ def load_params(
         __base__=block,
         corpora=(Annotated[list[Name], Field(min_length=1), Unique], ...),
         ablate=(Ablate, ...),
+        video=(Video | None, None),
         blocks=(dict[CorpusName, block], ...),
     )
     try:
@@ -100,7 +102,7 @@ def load_params(
         ]
     if faults:
         raise InputError(_list_faults(path, faults, [f"{corpus}.{text.partition('=')[0]}" for text in overrides]))
-    return Params(corpora=checked.corpora, ablate=checked.ablate, blocks=checked.blocks)
+    return Params(corpora=checked.corpora, ablate=checked.ablate, video=checked.video, blocks=checked.blocks)
 
 
 def _read(path: Path) -> dict:
@@ -121,10 +123,10 @@ def _read(path: Path) -> dict:
 
 def _gather_blocks(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
     """Gather the blocks (the keys without a fixed meaning) under one key; return also misspellings of missing keys."""
-    fixed = ("corpora", "ablate", *block.model_fields)
+    fixed = ("corpora", "ablate", "video", *block.model_fields)
     document, blocks, faults = {}, {}, []
     for key, value in raw.items():
-        nearest = did_you_mean(key, [name for name in fixed if name not in raw])
+        nearest = did_you_mean(key, [name for name in fixed if name not in raw and name != "video"])
         if key in fixed:
             document[key] = value
         elif nearest:

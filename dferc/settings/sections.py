@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag
 from dferc.settings.types import (
     Count,
     FromList,
+    Name,
     NonNegative,
     Positive,
     PositiveFloat,
@@ -70,6 +71,12 @@ class Ablate(Section):
 
     variants: Annotated[list[VariantName], Field(min_length=1), Unique]
     seeds: Annotated[list[Count], Field(min_length=1), Unique]
+
+
+class Video(Section):
+    """What `dferc-video` and `dferc-serve` use where no option says otherwise; no stage reads it."""
+
+    model: Name
 
 
 DEFAULTS = Train(

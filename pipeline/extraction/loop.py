@@ -13,9 +13,10 @@ import os
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from dferc.core.problems import Problem
 from dferc.core.sources import code_hash
 from dferc.core.tables import write_table
 from dferc.store.hdf5 import read_utterances, write_features
-from dferc.store.rows import Features
+from dferc.store.rows import Features, Utterances
 from pipeline.extraction.places import Places
 from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch, key_of
@@ -84,7 +85,7 @@ class ExtractionTally:
 class _Assembly:
     """Features file and problems table in the making, filled record by record."""
 
-    def __init__(self, rows: list[Utterance], extractor: Extractor):
+    def __init__(self, rows: Sequence[Utterance], extractor: Extractor):
         self.rows, self.extractor = rows, extractor
         self.features = np.zeros((len(rows), extractor.width), np.float32)
         self.present = np.zeros(len(rows), bool)
@@ -121,6 +122,15 @@ def media_content(
     return content
 
 
+class Extraction(NamedTuple):
+    """Result of an extractor for the utterances of a corpus."""
+
+    features: Features
+    problems: list[Problem]  # in the corpus' order
+    tally: ExtractionTally
+    computed: int  # utterances that were computed now
+
+
 def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch: Scratch) -> ExtractionTally:
     """Make features/<corpus>/<modality>.h5 and the problems table."""
     utterances = read_utterances(places.utterances)
@@ -131,13 +141,44 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
         )
     if utterances.corpus != places.corpus:
         raise InputError(f"{places.utterances} is of the corpus {utterances.corpus!r}, expected {places.corpus!r}.")
+    features, problems, tally, computed = extract_features(rows, extractor, utterances, scratch)
+    with extractor.clock.step("write"):
+        write_table(places.problems, problems, Problem)
+        write_features(places.out, features)
+    if computed or not places.log.exists():
+        write_log(places.log, extractor.identity, computed, asdict(tally), extractor.clock)
+    rate = f", {computed / tally.seconds:.1f} utterances/s ({extractor.clock.shares()})" if computed else ""
+    hint = f"; see {places.problems}" if tally.failed else ""
+    console.print(
+        f"{extractor.stage} {places.corpus}: {len(rows)} utterances: {tally.done} done, {tally.reused} reused, "
+        f"{tally.failed} failed, {tally.absent} absent{rate}{hint}"
+    )
+    return tally
+
+
+def extract_features(
+    rows: Sequence[Utterance],
+    extractor: Extractor,
+    utterances: Utterances,
+    scratch: Scratch,
+    progress: Callable[[float], None] | None = None,
+) -> Extraction:
+    """Look up finished records, compute and keep the others, and put them into the order of the corpus.
+
+    Args:
+        rows: rows of stage 1.
+        extractor: one modality.
+        utterances: the same rows as the trainer reads them.
+        scratch: cache of finished records.
+        progress: receives the share of the work that is done, 0 to 1; None = a bar is shown.
+    """
     assembly = _Assembly(rows, extractor)
     wanted = [index for index, row in enumerate(rows) if extractor.wants(row)]
     with extractor.clock.step("hash and look up"):
-        unfinished = _look_up(wanted, scratch, assembly)
+        unfinished = _look_up(wanted, scratch, assembly, progress and (lambda share: None))
     reused = int(assembly.present.sum())
     started = time.monotonic()
-    _compute(unfinished, scratch, assembly, places.corpus)
+    _compute(unfinished, scratch, assembly, utterances.corpus, progress)
     done = int(assembly.present.sum()) - reused
     tally = ExtractionTally(
         done=done,
@@ -157,25 +198,17 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
         names=extractor.names,
         quality=assembly.quality,
     )
-    with extractor.clock.step("write"):
-        write_table(places.problems, [problem for _, problem in sorted(assembly.problems.items())], Problem)
-        write_features(places.out, features)
-    if unfinished or not places.log.exists():
-        write_log(places.log, extractor.identity, len(unfinished), asdict(tally), extractor.clock)
-    rate = f", {len(unfinished) / tally.seconds:.1f} utterances/s ({extractor.clock.shares()})" if unfinished else ""
-    hint = f"; see {places.problems}" if tally.failed else ""
-    console.print(
-        f"{extractor.stage} {places.corpus}: {len(rows)} utterances: {tally.done} done, {tally.reused} reused, "
-        f"{tally.failed} failed, {tally.absent} absent{rate}{hint}"
-    )
-    return tally
+    problems = [problem for _, problem in sorted(assembly.problems.items())]
+    return Extraction(features, problems, tally, len(unfinished))
 
 
-def _look_up(wanted: list[int], scratch: Scratch, assembly: _Assembly) -> dict[int, str]:
+def _look_up(
+    wanted: list[int], scratch: Scratch, assembly: _Assembly, progress: Callable[[float], None] | None
+) -> dict[int, str]:
     """Add the finished records; return the keys of the other rows. A row with unreadable content becomes a problem."""
     extractor, code = assembly.extractor, code_hash(*assembly.extractor.code)
     unfinished = {}
-    with progress_bar() as bar:
+    with progress_bar(progress) as bar:
         for index in bar.track(wanted, description=f"{extractor.stage}: reading"):
             try:
                 key = key_of(dict(extractor.identity), code, extractor.content(assembly.rows[index]))
@@ -189,7 +222,13 @@ def _look_up(wanted: list[int], scratch: Scratch, assembly: _Assembly) -> dict[i
     return unfinished
 
 
-def _compute(unfinished: dict[int, str], scratch: Scratch, assembly: _Assembly, corpus: str) -> None:
+def _compute(
+    unfinished: dict[int, str],
+    scratch: Scratch,
+    assembly: _Assembly,
+    corpus: str,
+    progress: Callable[[float], None] | None,
+) -> None:
     """Compute and keep records, file by file. Rows with the same key (copies of a clip) are computed once."""
     extractor = assembly.extractor
     copies, by_file = defaultdict(list), defaultdict(list)
@@ -197,7 +236,7 @@ def _compute(unfinished: dict[int, str], scratch: Scratch, assembly: _Assembly, 
         copies[key].append(index)
     for index, *_ in copies.values():
         by_file[extractor.file(assembly.rows[index])].append(index)
-    with progress_bar() as bar:
+    with progress_bar(progress) as bar:
         task = bar.add_task(f"{extractor.stage} {corpus}", total=len(unfinished))
         for index, record in extractor.compute(list(itertools.chain(*by_file.values()))):
             key = unfinished[index]

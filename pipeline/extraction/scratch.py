@@ -67,7 +67,8 @@ class Scratch(contextlib.AbstractContextManager):
         """Return the SHA-256 of a file's content, cached as long as its size and modification time stay."""
         path = Path(path).resolve()
         status = path.stat()
-        file = (str(path), status.st_size, status.st_mtime_ns)
+        name = str(path).encode("utf-8", "backslashreplace").decode()  # SQLite holds no name that is not UTF-8
+        file = (name, status.st_size, status.st_mtime_ns)
         rows = self._execute("SELECT hash FROM media WHERE path = ? AND size = ? AND mtime_ns = ?", file)
         if rows:
             return rows[0][0]

@@ -1,6 +1,6 @@
 """One vector per utterance from a batch of windows, computed in a worker process; letters as in `encoder`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -11,10 +11,15 @@ from pipeline.text.windows import Window
 
 
 class TextWorker:
-    """Encodes batches of windows of `max_tokens`; it keeps one encoder, since two need not fit into memory."""
+    """Encodes batches of windows of `max_tokens`; it keeps one encoder, since two need not fit into memory.
 
-    def __init__(self, max_tokens: int, device: str, precision: str):
-        self._max_tokens, self._where = max_tokens, choose_device(device, precision)
+    `load` returns the encoder of a folder and `max_tokens`, perhaps one that is in memory already.
+    """
+
+    def __init__(
+        self, max_tokens: int, device: str, precision: str, load: Callable[[str, int], Encoder] = load_encoder
+    ):
+        self._max_tokens, self._load, self._where = max_tokens, load, choose_device(device, precision)
         self._folder: str | None = None
         self._encoder: Encoder | None = None
 
@@ -23,7 +28,7 @@ class TextWorker:
         folder, batch, problems = item
         if self._folder != folder:
             self._folder = self._encoder = None  # the memory is free before the next one is loaded
-            encoder = load_encoder(folder, self._max_tokens)
+            encoder = self._load(folder, self._max_tokens)
             encoder.model.to(self._where.device).eval()
             self._folder, self._encoder = folder, encoder
         clock = Clock()

@@ -13,12 +13,12 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: 
 
 
 @contextmanager
-def launched() -> Iterator:
-    """Launch a browser, for as many pages as wanted."""
+def launched(*arguments: str) -> Iterator:
+    """Launch a browser with further arguments, for as many pages as wanted."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])
         yield browser
         browser.close()
 

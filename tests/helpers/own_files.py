@@ -53,6 +53,12 @@ def cues(*texts: str, numbers: list[int] | None = None, first_s: float = 1) -> s
     return "\n".join(blocks)
 
 
+def clock(time_s: float) -> str:
+    """Return a time as an .srt has it."""
+    seconds, milliseconds = divmod(round(time_s * 1000), 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{milliseconds:03d}"
+
+
 def spoken(corpus: RawCorpus) -> list[tuple[str, str]]:
     """Return speaker and text of each utterance."""
     return [(row.speaker, row.text) for row in corpus.utterances]

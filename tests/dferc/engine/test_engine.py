@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -158,6 +159,31 @@ def keep_running():
 
 def worker_pid(_):
     return os.getpid()
+
+
+def nap(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def test_processes_on_standby_serve_the_next_run_and_end_with_it():
+    with engine.Standby() as standby:
+        workers = Workers(1, standby=standby)
+        pids = {next(engine.run(stateless(worker_pid), [0], workers))[1] for _ in range(2)}
+        assert dict(engine.run(partial(Squarer, 0), [2], workers)) == {0: (4, 1)}
+        assert len(pids) == 1 and is_alive(*pids)
+    assert all_end(list(pids))
+
+
+def test_standby_after_a_run_that_is_left_early_or_a_death(tmp_path):
+    with engine.Standby() as standby:
+        workers = Workers(1, standby=standby)
+        left = engine.run(stateless(nap), [0, 60], replace(workers, count=2))
+        pid = next(left)[1]
+        left.close()
+        assert all_end([pid]) and not standby.idle and not standby.processes  # an item under way may take hours
+        assert dict(engine.run(stateless(die_once), [(3, tmp_path / "m")], workers)) == {0: 3}
+        assert len(standby.idle) == 1  # not the dead one
 
 
 def test_code_of_a_worker_is_found_from_what_makes_it(tmp_path):

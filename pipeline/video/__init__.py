@@ -1,0 +1,1 @@
+"""A video in, emotions out: `dferc-video`, and `Recogniser` for Python."""

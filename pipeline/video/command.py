@@ -1,0 +1,292 @@
+"""`dferc-video`: videos, sound files or transcripts in; emotions, subtitles and a page out."""
+
+import functools
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import Progress as Bar
+
+from dferc import engine
+from dferc.core.console import (
+    console,
+    print_json,
+    print_note,
+    print_table,
+    progress_bar,
+    readable_errors,
+    shorten,
+    warn_of_simulation,
+)
+from dferc.core.device import DEVICES
+from dferc.core.errors import InputError
+from dferc.core.files import regular_file, verify_writable
+from dferc.engine.options import engine_options
+from pipeline.settings import default_model
+
+if TYPE_CHECKING:
+    from dferc.results.emotions import Emotions
+
+FORMATS = ("json", "csv", "srt", "vtt", "eaf", "textgrid", "html")
+_COLUMNS = ("begin", "speaker", "emotion", "probability", "text")
+ROWS = 12  # utterances that are shown on the screen; the page has all
+
+_STEPS = {
+    "open": "reading",
+    "transcript": "transcript",
+    "text": "words",
+    "audio": "voice",
+    "visual": "faces",
+    "emotions": "emotions",
+}
+
+
+@click.command()
+@click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", envvar="DFERC_MODEL", help="Bundle (folder, .zip or hub id) or run.  [default: params.yaml]")
+@click.option("--revision", help="Of a bundle on the hub: branch, tag or commit.")
+@click.option("--transcript", type=click.Path(path_type=Path), help="Of one medium: .srt, .vtt, a table or text.")
+@click.option(
+    "--asr", default="small", show_default=True, help="Speech recognition: faster-whisper's name, or a folder."
+)
+@click.option("--language", help="Of the speech, such as en.  [default: recognised]")
+@click.option("--diarize", metavar="MODEL", help="Tell speakers apart by pyannote.audio: hub id or folder.")
+@click.option(
+    "--scene-gap",
+    "scene_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Silence in seconds that begins a new dialogue.  [default: the whole medium is one]",
+)
+@click.option(
+    "--abstain",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Leave utterances below this probability undecided.",
+)
+@click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.  [default: all]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: MEDIUM.emotions beside it]"
+)
+@click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Repeatable.  [default: all]")
+@click.option("--embed", is_flag=True, help="Put the medium into the page, which is then one file to send.")
+@click.option("--json", "as_json", is_flag=True, help="Print the document to stdout; files only with --out.")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option("--cache", type=click.Path(path_type=Path), help="Finished work.  [default: ~/.cache/dferc]")
+@engine_options
+@readable_errors
+def main(
+    media: tuple[Path, ...],
+    model: str | None,
+    revision: str | None,
+    transcript: Path | None,
+    out: Path | None,
+    formats: tuple[str, ...],
+    embed: bool,
+    as_json: bool,
+    cache: Path | None,
+    workers: engine.Workers,
+    **options,
+) -> None:
+    r"""Recognise the emotion of every utterance in MEDIA: videos, sound files, transcripts, or folders of them.
+
+    \b
+        dferc-video talk.mp4                           # talk.emotions/index.html: open it in a browser
+        dferc-video talk.mp4 --model meld.dferc --abstain 0.5
+        dferc-video talks/ --engine ray                # a folder, spread over a cluster
+        dferc-video talk.srt                           # words alone
+
+    The transcript is the one beside the medium (talk.srt, .vtt, .csv, .tsv, .jsonl, .txt); without one, the speech is
+    recognised. Finished work is kept: after a kill, the same command pays only for the rest. A medium that fails does
+    not stop the others; the exit status is then 1.
+
+    A probability is the model's estimate of how annotators would have labelled the utterance, no measurement of what a
+    person feels. In the EU, emotion recognition at work and in education is prohibited (AI Act, Art. 5(1)(f)).
+    """
+    media = _expanded(media)
+    if transcript is not None and len(media) > 1:
+        raise click.UsageError(f"--transcript is of one medium, and there are {len(media)}. Name them one by one.")
+    if transcript is not None:
+        regular_file(transcript)
+    folders = _folders(media, out) if out or not as_json else {}
+    for folder in folders.values():
+        verify_writable(folder)
+    options |= {"revision": revision, "cache": cache}
+    source = model or default_model()
+    results = _on_cluster if workers.cluster else _one_by_one
+    failed, summary = [], []
+    for path, result in results(source, options, media, transcript, workers):
+        if not isinstance(result, str):
+            try:
+                if folders:
+                    result.write(folders[path], path, formats or FORMATS, embed)
+                summary.append((path, result))
+            except InputError as error:
+                result = str(error)
+        if isinstance(result, str):
+            failed.append(path)
+            print_note(shorten(result), "error:", "bold red")
+        elif as_json:
+            document = result.model_dump(by_alias=True)
+            print_json(document, indent=None if len(media) > 1 else 2)
+    show([(path, emotions, folders.get(path)) for path, emotions in summary], short=as_json)
+    if failed:
+        if len(media) > 1:
+            names = ", ".join(path.name for path in failed[:20])
+            print_note(f"{len(failed)} of {len(media)} media failed: {names}", "error:", "bold red")
+        sys.exit(1)
+
+
+def _expanded(media: Sequence[Path]) -> list[Path]:
+    """Return the media, with those in folders, each once and in order."""
+    from pipeline.corpora.table.files import is_media
+
+    found = []
+    for path in media:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [file for file in sorted(path.iterdir()) if not file.name.startswith(".") and file.is_file()]
+        inside = [file for file in inside if is_media(file)]
+        if not inside:
+            raise InputError(f"{path} is a folder without video or sound. Name a file, or a folder with some.")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def _folders(media: Sequence[Path], out: Path | None) -> dict[Path, Path]:
+    """Return the folder of each medium's results; media of one name keep their suffix to tell them apart."""
+    if out is not None and len(media) == 1:
+        return {media[0]: out}
+    places = {path: (out or path.parent) / f"{path.stem}.emotions" for path in media}
+    taken = Counter(places.values())
+    places = {
+        path: folder if taken[folder] == 1 else folder.with_name(f"{path.name}.emotions")
+        for path, folder in places.items()
+    }
+    for folder, count in Counter(places.values()).items():
+        if count > 1:
+            raise InputError(f"{count} media would write to {folder}. Run them one by one, each with its own --out.")
+    return places
+
+
+def _one_by_one(
+    source: str, options: dict, media: Sequence[Path], transcript: Path | None, workers: engine.Workers
+) -> Iterator[tuple[Path, "Emotions | str"]]:
+    """Yield each medium with its emotions, or with the error; one model serves them all."""
+    from pipeline.video.recogniser import Recogniser
+
+    with Recogniser.load(source, workers=workers.count, **options) as recogniser:
+        for number, path in enumerate(media, start=1):
+            of_all = f"{number} of {len(media)}, " if len(media) > 1 else ""
+            try:
+                with progress_bar() as bar:
+                    result = recogniser(path, transcript, _Steps(bar, f"{of_all}{path.name}"))
+            except (InputError, OSError) as error:
+                result = str(error)
+            yield path, result
+
+
+def _on_cluster(
+    source: str, options: dict, media: Sequence[Path], transcript: Path | None, workers: engine.Workers
+) -> Iterator[tuple[Path, "Emotions | str"]]:
+    """Yield each medium as it is finished by a worker of the cluster; a worker takes a medium at a time."""
+    from dferc.results.emotions import Emotions
+
+    named = {name: _absolute(options[name]) for name in ("asr", "diarize", "cache") if options[name]}
+    place = _absolute(source)
+    make_worker = functools.partial(MediumWorker, place, options | named, transcript and transcript.absolute())
+    paths = [Path(place), *(path.absolute() for path in media[:1])]
+    with progress_bar() as bar:
+        task = bar.add_task("media", total=len(media))
+        for index, result in engine.run(make_worker, [path.absolute() for path in media], workers, paths):
+            bar.advance(task)
+            if isinstance(result, dict):
+                result = Emotions.model_validate(result)
+            elif isinstance(result, engine.WorkerDied):
+                result = f"{media[index]}: {result}"
+            yield media[index], result
+
+
+def _absolute(place: str | Path) -> str | Path:
+    """Make the path of something that exists absolute, since workers may have another working folder."""
+    return type(place)(Path(place).absolute()) if Path(place).exists() else place
+
+
+class MediumWorker:
+    """Recognises one medium after another on a machine of a cluster."""
+
+    def __init__(self, source: str, options: dict, transcript: Path | None):
+        from pipeline.video.recogniser import Recogniser
+
+        self._recogniser, self._transcript = Recogniser.load(source, workers=0, **options), transcript
+
+    def __call__(self, path: Path) -> dict | str:
+        """Return the document, or the error."""
+        try:
+            return json.loads(self._recogniser(path, self._transcript).model_dump_json(by_alias=True))
+        except (InputError, OSError) as error:
+            return str(error)
+
+
+class _Steps:
+    """Progress of one medium: a bar with the time left for each step."""
+
+    def __init__(self, bar: Bar, name: str):
+        self._bar, self._name, self._step, self._task, self._done = bar, name, "", None, 0.0
+
+    def __call__(self, step: str, share: float) -> None:
+        if step != self._step:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(f"{self._name}: {_STEPS[step]}", total=100)
+            self._step, self._done = step, 0.0
+        if share * 100 > self._done:
+            self._bar.advance(self._task, share * 100 - self._done)
+            self._done = share * 100
+
+
+def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = False) -> None:
+    """Print what was found: a row per utterance of a single medium, else a row per medium; and where the pages are.
+
+    `short` leaves the tables out.
+    """
+    for path, emotions, _ in results:
+        for note in emotions.notes:
+            print_note(f"{path.name}: {note}" if len(results) > 1 else note)
+    if len(results) == 1 and not short:
+        _show_utterances(results[0][1])
+    elif results and not short:
+        rows = []
+        for path, emotions, folder in results:
+            counts = Counter(each.label for each in emotions.utterances).most_common(3)
+            common = ", ".join(f"{name} {count}" for name, count in counts) or "no utterance"
+            rows.append([path.name, str(len(emotions.utterances)), common, str(folder or "")])
+        print_table(["medium", "utterances", "most frequent", "results"], rows)
+    for _, emotions, _ in results[:1]:
+        warn_of_simulation(
+            ["the model was trained on it", *emotions.model.synthetic] * bool(emotions.model.synthetic),
+            "these emotions",
+        )
+    for _, emotions, folder in results[:1] if len(results) == 1 else ():
+        if folder is not None:
+            page = folder / "index.html"
+            console.print(f"{len(emotions.utterances)} utterances: {page if page.exists() else folder}")
+
+
+def _show_utterances(emotions: "Emotions") -> None:
+    rows = []
+    for each in emotions.utterances[:ROWS]:
+        begin = "" if each.start_s is None else f"{int(each.start_s // 60)}:{each.start_s % 60:04.1f}"
+        rows.append([begin, each.speaker[:20], each.label, f"{each.confidence:.2f}", each.text])
+    if rows:
+        used = sum(max(len(name), *(len(row[column]) for row in rows)) + 2 for column, name in enumerate(_COLUMNS[:-1]))
+        room = max(16, console.width - used - 2)
+        rows = [[*row, text if len(text) <= room else f"{text[: room - 1]}…"] for *row, text in rows]
+        print_table(_COLUMNS, rows, emotions.media.name)
+    if len(emotions.utterances) > ROWS:
+        console.print(f"… and {len(emotions.utterances) - ROWS} more")

@@ -1,0 +1,353 @@
+"""Emotions of a video, a sound file or a transcript in one pass.
+
+>>> from pipeline import Recogniser
+>>> Recogniser.load("models/meld.dferc")("talk.mp4").to_json("talk.json")
+
+The features are made by the very extractors of stage 1 (`pipeline.extract_text`, `extract_audio`, `extract_visual`), so
+they have the same bytes as those of the stages over the same utterances. The whole medium is one dialogue.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Self
+
+from dferc import engine
+from dferc.core.device import choose_device
+from dferc.core.errors import InputError
+from dferc.core.files import file_hash, regular_file
+from dferc.core.problems import Problem
+from dferc.evaluation.predict import PredictionTable, Predictor, load_run
+from dferc.results.emotions import (
+    OPENSMILE_LICENCE,
+    EmotionalUtterance,
+    EmotionProblem,
+    Emotions,
+    MediumFacts,
+    ModelFacts,
+    TranscriptFacts,
+)
+from dferc.store.bundle import CARD, MANIFEST, Bundle, is_bundle, is_hub_id, open_bundle, write_bundle
+from dferc.store.rows import CachedCorpus
+from pipeline import extract_audio, extract_text, extract_visual
+from pipeline.bundle.collect import collect
+from pipeline.bundle.model_card import model_card
+from pipeline.extraction.loop import Extractor, extract_features
+from pipeline.extraction.scratch import Scratch, key_of
+from pipeline.media.files import MediaInfo
+from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual
+from pipeline.speech import Diarizer, SpeechRecogniser, Transcript, find_transcript, language_note, read_transcript
+from pipeline.text.encoder import Encoder, load_encoder
+from pipeline.video.kept import FEATURES, kept_transcript, user_cache
+from pipeline.video.medium import MediumRows, measure_medium, plain_name, rows_of, with_extracted
+
+STEPS = ("open", "transcript", "text", "audio", "visual", "emotions")
+"""Steps of one medium, in order, as `progress` receives them."""
+
+Progress = Callable[[str, float], None]
+"""Receives the name of a step of `STEPS`, and the share of it that is done, 0 to 1. It may raise to stop the work."""
+
+_SHORT_S = 60.0  # a shorter medium is worked on in this process: worker processes take seconds to start
+
+
+class Recogniser(contextlib.AbstractContextManager):
+    """A model bundle, loaded and ready for several media; see `load`. As a context manager it ends its processes."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        name: str,
+        *,
+        device: str = "auto",
+        abstain: float = 0.0,
+        asr: str = "small",
+        language: str | None = None,
+        diarize: str | None = None,
+        cache: Path | None = None,
+        seeds: Sequence[int] = (),
+        scene_s: float | None = None,
+        workers: int | None = 0,
+    ):
+        self.bundle, self.name, self.abstain, self.cache = bundle, name, abstain, cache or user_cache()
+        self._device, self._asr, self._language, self._workers = device, asr, language, workers
+        self._scene_s = scene_s
+        self._standby = engine.Standby()
+        self.seeds = _chosen(bundle.manifest.seeds, seeds, name)
+        of_network = choose_device(device, "float32").device
+        heads = [head for head, seed in zip(bundle.heads, bundle.manifest.seeds, strict=True) if seed in self.seeds]
+        self._predictor = Predictor(load_run(heads, of_network), of_network)
+        self._diarizer = Diarizer(diarize, device) if diarize else None
+        settings = bundle.settings
+        sections = {"extract_text": ExtractText, "extract_audio": ExtractAudio, "extract_visual": ExtractVisual}
+        self._settings = {name: sections[name].model_validate(section) for name, section in settings.items()}
+
+    @classmethod
+    def load(cls, source: str | Path, *, revision: str | None = None, cache: Path | None = None, **options) -> Self:
+        """Load a model.
+
+        Args:
+            source: model bundle (a folder, a .zip, or an id on the hub), or a run such as runs/meld/full.
+            revision: of a bundle on the hub.
+            cache: folder of finished work.  [default: dferc in $XDG_CACHE_HOME or ~/.cache]
+            options: `device` (auto, cpu or cuda); `abstain`, the probability below which an utterance is left undecided
+                (0 = none); `asr`, the model of faster-whisper for media without a transcript, by name or folder
+                (small); `language` of the speech, such as `en` (None = recognised); `diarize`, the model of
+                pyannote.audio that tells speakers apart (None = one speaker); `seeds` of the bundle to use (() = all);
+                `scene_s`, the silence in seconds that begins a new dialogue (None = the whole medium is one);
+                `workers`, processes that decode (0 = this one; None = all CPUs; other than 0 needs the usual
+                `if __name__ == "__main__":` in a script).
+
+        Raises:
+            InputError: the source is no usable model.
+        """
+        cache = cache or user_cache()
+        if is_bundle(source) or is_hub_id(source) or not Path(source).is_dir():
+            bundle = open_bundle(source, revision, cache / "bundles")
+        else:
+            bundle = _bundle_of_run(Path(source), cache)
+        return cls(bundle, _plain(source), cache=cache, **options)
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker processes; the recogniser can be used again."""
+        self._standby.close()
+
+    def __call__(
+        self, media: str | Path, transcript: str | Path | None = None, progress: Progress | None = None
+    ) -> Emotions:
+        """Recognise the emotion of each utterance of one medium.
+
+        Args:
+            media: video or sound, or a transcript alone.
+            transcript: subtitles or a table; None = the one beside the medium, else speech recognition.
+            progress: called during the work.
+
+        Raises:
+            InputError: the medium or its transcript cannot be used.
+        """
+        media, progress = regular_file(media), progress or (lambda step, share: None)
+        found = Path(transcript) if transcript is not None else find_transcript(media)
+        with _step(progress, "open"):
+            info = None if found == media else measure_medium(media)
+        with Scratch(self.cache / FEATURES) as scratch:
+            with _step(progress, "transcript") as report:
+                words = self._transcript(media, info, found, scratch, report)
+            if not words.utterances:
+                return self._document(media, info, words, [], [], [])
+            rows = rows_of(media, info, words, self.bundle.manifest.classes, self._scene_s)
+            return self._recognise(media, info, words, rows, scratch, progress)
+
+    def _transcript(
+        self, media: Path, info: MediaInfo | None, found: Path | None, scratch: Scratch, report: Callable[[float], None]
+    ) -> Transcript:
+        """Read the transcript that was found, or recognise the speech; then tell the speakers apart."""
+        if found is not None:
+            words = read_transcript(found, media if info else None, info.duration_s if info else None)
+        elif not info.has_audio:
+            raise InputError(
+                f"{media} has no sound track, and there is no transcript beside it, so it has no utterances. Put "
+                f"{media.stem}.srt beside it, or name one with --transcript."
+            )
+        else:
+            content = scratch.media_hash(media)
+            words = kept_transcript(self.cache, self._asr, self._language, content, lambda: self._speech(media, report))
+        if self._diarizer is not None and info is not None and info.has_audio and words.utterances:
+            words = self._diarizer(media, words)
+        return words
+
+    def load_speech(self) -> None:
+        """Load the speech recognition now, and not with the first medium that has no transcript.
+
+        Raises:
+            InputError: there is none.
+        """
+        self._speech  # noqa: B018 - a cached property
+
+    @functools.cached_property
+    def _speech(self) -> SpeechRecogniser:
+        return SpeechRecogniser(self._asr, self._language, self._device)
+
+    @functools.cached_property
+    def _load_encoder(self) -> Callable[[str | Path, int], Encoder]:
+        """Loader of text encoders that keeps the last one in memory."""
+        kept = functools.lru_cache(maxsize=1)(load_encoder)
+        return lambda folder, max_tokens: kept(str(Path(folder).absolute()), max_tokens)
+
+    def _recognise(
+        self,
+        media: Path,
+        info: MediaInfo | None,
+        words: Transcript,
+        rows: MediumRows,
+        scratch: Scratch,
+        progress: Progress,
+    ) -> Emotions:
+        absent, problems, modalities = rows.absent, rows.problems, {}
+        for modality in self.bundle.manifest.modalities:
+            with _step(progress, modality) as report:
+                extractor = self._extractor(modality, rows, media.parent, info, scratch)
+                features, found, *_ = extract_features(rows.rows, extractor, rows.utterances, scratch, report)
+            modalities[modality] = features
+            absent = with_extracted(absent, features, found)
+            odd = {row.utterance_id for row, there in zip(rows.rows, features.present, strict=True) if there}
+            problems = problems + [problem for problem in found if problem.where in odd]
+        with _step(progress, "emotions"):
+            corpus = CachedCorpus(utterances=rows.utterances, modalities=modalities)
+            table = self._predictor.predict(corpus, self.abstain)
+            absent = [{name: why for name, why in of_row.items() if name in modalities} for of_row in absent]
+            utterances = self._utterances(table, words, corpus, absent)
+            # Of a medium without sound or picture `_notes` reports it.
+            known = [f"{name}: absent throughout" for name in modalities if not _has(info, name)]
+            notes = [note for note in table.notes if note not in known]
+            return self._document(media, info, words, problems, notes, utterances)
+
+    def _extractor(
+        self, modality: str, rows: MediumRows, raw: Path, info: MediaInfo | None, scratch: Scratch
+    ) -> Extractor:
+        """Make the extractor of a modality, with the identity that the features of the training have."""
+        settings = self._settings[f"extract_{modality}"]
+        short = not self._standby.idle and (info is None or info.duration_s < _SHORT_S)
+        workers = engine.HERE if short else engine.Workers(self._workers, standby=self._standby)
+        if modality == "text":
+            where = choose_device(self._device, settings.precision)
+            extractor = extract_text.make_extractor(
+                rows.rows, settings, self.bundle.text, where, load=self._load_encoder
+            )
+        elif modality == "audio":
+            extractor = extract_audio.make_extractor(rows.rows, settings, raw, scratch, workers)
+        else:
+            device = choose_device(self._device, "float32").device
+            extractor = extract_visual.make_extractor(
+                rows.rows, settings, self.bundle.face, raw, scratch, device, workers
+            )
+        return extractor
+
+    def _utterances(
+        self, table: PredictionTable, words: Transcript, corpus: CachedCorpus, absent: Sequence[dict[str, str]]
+    ) -> list[EmotionalUtterance]:
+        visual, utterances = corpus.modalities.get("visual"), []
+        for number, (row, spoken) in enumerate(zip(table.rows, words.utterances, strict=True)):
+            probabilities = {name: _share(row[f"p_{name}"]) for name in table.classes}
+            sampled = visual is not None and bool(visual.quality) and visual.quality["frames"][number] > 0
+            utterances.append(
+                EmotionalUtterance(
+                    id=row["utterance_id"],
+                    start_s=None if spoken.start_s is None else round(max(0.0, spoken.start_s), 3),
+                    end_s=None if spoken.end_s is None else round(max(0.0, spoken.end_s), 3),
+                    speaker=spoken.speaker,
+                    text=spoken.text,
+                    emotion=row["predicted"] or None,
+                    probabilities=probabilities,
+                    disagreement=None if row["disagreement"] == "" else _share(row["disagreement"]),
+                    contributions={name: _share(row[f"contribution_{name}"]) for name in corpus.modalities},
+                    context_weight=round(row["context_weight"], 6),
+                    face_share=_share(visual.quality["face_share"][number]) if sampled else None,
+                    absent=absent[number],
+                )
+            )
+        return utterances
+
+    def _document(
+        self,
+        media: Path,
+        info: MediaInfo | None,
+        words: Transcript,
+        problems: Sequence[Problem],
+        notes: Sequence[str],
+        utterances: list[EmotionalUtterance],
+    ) -> Emotions:
+        manifest = self.bundle.manifest
+        calibrations = [manifest.calibration.get(str(seed)) for seed in self.seeds]
+        temperature = None if None in calibrations else fmean(fitted.temperature for fitted in calibrations)
+        parts = (entry for entry in manifest.licences if entry["part"] != "openSMILE")  # has a sentence of its own
+        licences = [f"{entry['part']}: {entry['licence']}" for entry in parts]
+        return Emotions(
+            media=MediumFacts(
+                name=plain_name(media),
+                length_s=None if info is None else round(info.duration_s, 3),
+                has_sound=info is not None and info.has_audio,
+                has_picture=info is not None and info.has_video,
+            ),
+            model=ModelFacts(
+                name=self.name,
+                corpus=manifest.corpus,
+                classes=list(manifest.classes),
+                modalities=list(manifest.modalities),
+                seeds=list(self.seeds),
+                temperature=temperature,
+                synthetic=list(manifest.synthetic),
+                licences=licences + [OPENSMILE_LICENCE] * manifest.opensmile,
+            ),
+            transcript=TranscriptFacts(origin=words.origin, language=words.language, speakers_from=words.speakers_from),
+            abstain=self.abstain,
+            notes=[*self._notes(info, words), *notes],
+            problems=[
+                EmotionProblem(where=problem.where, problem=problem.problem, consequence=problem.consequence)
+                for problem in [*words.problems, *problems]
+            ],
+            utterances=utterances,
+        )
+
+    def _notes(self, info: MediaInfo | None, words: Transcript) -> Iterator[str]:
+        yield from words.notes
+        for modality, signal in (("audio", "sound"), ("visual", "picture")):
+            if modality in self.bundle.manifest.modalities and not _has(info, modality):
+                yield f"There is no {signal}: {modality} is absent throughout."
+        if "text" in self.bundle.manifest.modalities:
+            note = language_note(words.language, (spoken.text for spoken in words.utterances), str(self.bundle.text))
+            if note:
+                yield note
+
+
+@contextlib.contextmanager
+def _step(progress: Progress, step: str) -> Iterator[Callable[[float], None]]:
+    """Report the begin and the end of a step; yield the function that reports what is between."""
+    progress(step, 0.0)
+    yield functools.partial(progress, step)
+    progress(step, 1.0)
+
+
+def _has(info: MediaInfo | None, modality: str) -> bool:
+    """Return whether a medium can have a modality; text comes from its transcript."""
+    return modality == "text" or info is not None and (info.has_audio if modality == "audio" else info.has_video)
+
+
+def _share(value: float) -> float:
+    """Return a share as JSON has it: six digits, and no rounding out of 0 to 1."""
+    return round(min(1.0, max(0.0, float(value))), 6)
+
+
+def _plain(source: str | Path) -> str:
+    """Return the name of a model as results show it, without the folders of this machine."""
+    path = Path(source)
+    if not path.exists():
+        return str(source)
+    path = path.resolve()
+    return path.name if is_bundle(path) else f"{path.parent.name}/{path.name}"
+
+
+def _bundle_of_run(run: Path, cache: Path) -> Bundle:
+    """Pack a run into the cache, unless it lies there as it is now; its models are those of its project."""
+    place = run.absolute()
+    models = place.parents[2] / "models" / place.parent.name if len(place.parents) > 2 else place
+    text, face = (folder if folder.is_dir() else None for folder in (models / "text", models / "face"))
+    manifest, parts, _ = collect(run, (), text, face)
+    parts[CARD] = model_card(manifest).encode("utf-8")
+    content = {name: file_hash(part) if isinstance(part, Path) else part.decode() for name, part in parts.items()}
+    packed = cache / "runs" / key_of(str(place), manifest, content)[:32]
+    if not (packed / MANIFEST).exists():
+        write_bundle(packed, manifest, parts)
+    return open_bundle(packed)
+
+
+def _chosen(there: Sequence[int], wanted: Sequence[int], name: str) -> list[int]:
+    """Return the wanted seeds of a bundle in its order, all if none are named."""
+    if missing := sorted(set(wanted) - set(there)):
+        raise InputError(
+            f"{name} has no seed {', '.join(map(str, missing))}. Name some of {', '.join(map(str, there))}."
+        )
+    return [seed for seed in there if not wanted or seed in wanted]

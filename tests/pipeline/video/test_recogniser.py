@@ -1,0 +1,305 @@
+"""One pass over a medium: the bytes of stage 1, the absence of modalities with its reasons, and finished work kept."""
+
+import dataclasses
+import importlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import dferc
+from dferc.core.errors import InputError
+from dferc.store.hdf5 import read_features
+from pipeline import Recogniser
+from pipeline.speech import Spoken, Transcript
+from pipeline.text.encoder import load_encoder
+from pipeline.video import recogniser as module
+from pipeline.video.medium import rows_of
+from tests.helpers.clips import tone, write_clip
+from tests.helpers.encoders import extract_settings
+from tests.helpers.own_files import cues
+from tests.helpers.small_models import write_model
+from tests.helpers.staged_talks import stage_commands
+from tests.helpers.talks import SPOKEN, write_talk
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    write_model(root, variants=("full", "t", "a"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def loaded(project) -> Recogniser:
+    return Recogniser.load(project / "runs/demo/full", device="cpu", cache=project / "cache")
+
+
+@pytest.fixture(scope="module")
+def talk(project) -> Path:
+    return write_talk(project / "media/talk.mp4")
+
+
+@pytest.fixture
+def extracted(monkeypatch) -> dict:
+    """What the extractors gave, by modality."""
+    found = {}
+
+    def spy(rows, extractor, *rest):
+        found[extractor.modality] = extract(rows, extractor, *rest)
+        return found[extractor.modality]
+
+    extract = module.extract_features
+    monkeypatch.setattr(module, "extract_features", spy)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------- as the stages do
+
+
+@pytest.fixture(scope="module")
+def staged(project, talk, tmp_path_factory) -> Path:
+    """The features folder that the stages of stage 1 make of the talk, with its subtitles as the corpus."""
+    root = tmp_path_factory.mktemp("stages")
+    for name, arguments in stage_commands(root, project, talk, extract_settings().model_dump()):
+        here = [] if name == "extract_text" else ["--workers", "0"]
+        main = importlib.import_module(f"pipeline.{name}").main
+        result = CliRunner().invoke(main, [*arguments, *here], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    return root / "features"
+
+
+def test_features_are_those_of_stage_1_to_the_byte(staged, project, talk, extracted):
+    with Recogniser.load(project / "runs/demo/full", device="cpu", cache=staged / "other-cache") as recogniser:
+        recogniser(talk)
+
+    for modality in ("text", "audio", "visual"):
+        expected, found = read_features(staged / f"{modality}.h5", modality), extracted[modality].features
+        assert found.features.tobytes() == expected.features.tobytes()
+        assert found.present.all() and expected.present.all()
+        assert {name: column.tolist() for name, column in found.quality.items()} == {
+            name: column.tolist() for name, column in expected.quality.items()
+        }
+        assert dict(found.identity) | {"rows_hash": ""} == dict(expected.identity) | {"rows_hash": ""}
+
+
+def test_emotions_are_those_that_predict_gives_for_the_stages_features(staged, project, talk, loaded):
+    expected = dferc.load(project / "runs/demo/full", device="cpu").predict(staged)
+    emotions = loaded(talk)
+
+    assert len(emotions.utterances) == len(expected) == len(SPOKEN)
+    for utterance, row in zip(emotions.utterances, expected.rows, strict=True):
+        assert (utterance.emotion, utterance.text, utterance.speaker) == (row["predicted"], row["text"], row["speaker"])
+        for name in expected.classes:
+            assert utterance.probabilities[name] == pytest.approx(row[f"p_{name}"], abs=6e-7)  # six digits are kept
+        assert utterance.disagreement == pytest.approx(row["disagreement"], abs=6e-7)
+        assert utterance.context_weight == pytest.approx(row["context_weight"], abs=6e-7)
+
+
+def test_document_names_the_medium_the_model_and_its_training_data(loaded, talk):
+    emotions = loaded(talk)
+
+    assert emotions.media.name == "talk.mp4" and emotions.media.has_sound and emotions.media.has_picture
+    assert emotions.media.length_s == pytest.approx(9.0, abs=0.1)
+    assert (emotions.model.name, emotions.model.corpus, emotions.model.seeds) == ("demo/full", "demo", [0, 1])
+    assert emotions.model.temperature > 0
+    assert any("synthetic" in sentence for sentence in emotions.model.synthetic)
+    assert sum("openSMILE" in licence for licence in emotions.model.licences) == 1
+    assert emotions.transcript.origin == "talk.srt"
+    assert [utterance.id for utterance in emotions.utterances] == [f"talk_{number:04d}" for number in range(4)]
+    assert all(utterance.face_share == 1 and utterance.absent == {} for utterance in emotions.utterances)
+
+
+def test_seeds_and_abstention(project, talk):
+    one = Recogniser.load(project / "runs/demo/full", device="cpu", cache=project / "cache", seeds=[1], abstain=1.0)
+    emotions = one(talk)
+
+    assert emotions.model.seeds == [1] and emotions.abstain == 1.0
+    assert {utterance.emotion for utterance in emotions.utterances} == {None}
+    assert {utterance.disagreement for utterance in emotions.utterances} == {None}
+    with pytest.raises(InputError, match=r"no seed 7\. Name some of 0, 1"):
+        Recogniser.load(project / "runs/demo/full", device="cpu", cache=project / "cache", seeds=[1, 7])
+
+
+# ---------------------------------------------------------------------------------------------------- what is absent
+
+
+def test_sound_alone(loaded, tmp_path):
+    emotions = loaded(write_talk(tmp_path / "talk.wav", picture=False))
+
+    assert emotions.media.has_sound and not emotions.media.has_picture
+    assert [utterance.absent for utterance in emotions.utterances] == [{"visual": "no picture"}] * 4
+    assert [note for note in emotions.notes if "absent" in note] == [
+        "There is no picture: visual is absent throughout."
+    ]
+    assert not [problem for problem in emotions.problems if "no picture" in problem.problem]  # not once per utterance
+    assert {utterance.face_share for utterance in emotions.utterances} == {None}
+
+
+def test_picture_without_sound(loaded, tmp_path):
+    emotions = loaded(write_talk(tmp_path / "talk.mp4", sound=False))
+
+    assert [utterance.absent for utterance in emotions.utterances] == [{"audio": "no sound track"}] * 4
+
+
+@pytest.mark.parametrize("name", ["talk.srt", "talk.txt"])
+def test_words_alone(loaded, tmp_path, name):
+    path = tmp_path / name
+    path.write_text(cues(*SPOKEN) if name.endswith(".srt") else "\n".join(SPOKEN), encoding="utf-8")
+    emotions = loaded(path)
+
+    assert emotions.media.length_s is None and not emotions.media.has_sound
+    assert len(emotions.utterances) == 4
+    for utterance in emotions.utterances:
+        assert utterance.absent == dict.fromkeys(("audio", "visual"), "a transcript alone")
+        assert (utterance.start_s is None) == (name == "talk.txt")
+
+
+def test_face_that_is_not_there_is_absent_with_the_reason(loaded, tmp_path):
+    talk = write_talk(tmp_path / "talk.mp4", pictures=[np.full((120, 160), 90, np.uint8)] * 90)
+    emotions = loaded(talk)
+
+    for utterance in emotions.utterances:
+        assert utterance.face_share == 0 and "face" in utterance.absent["visual"]
+
+
+def test_silent_utterance_is_absent_with_the_reason(loaded, tmp_path):
+    sound = tone(9.0)
+    sound[:, round(2.8 * 16000) : round(4.7 * 16000)] = 0
+    emotions = loaded(write_talk(tmp_path / "talk.wav", picture=False, sound=sound, sound_codec="pcm_s16le"))
+
+    reasons = [utterance.absent.get("audio", "") for utterance in emotions.utterances]
+    assert reasons[1].startswith("silent") and reasons[0] == reasons[2] == reasons[3] == ""
+
+
+def test_model_of_words_alone_opens_neither_sound_nor_picture(project, talk, extracted):
+    words = Recogniser.load(project / "runs/demo/t", device="cpu", cache=project / "cache")
+    emotions = words(talk)
+
+    assert list(extracted) == ["text"]
+    assert emotions.utterances[0].absent == {} and list(emotions.utterances[0].contributions) == ["text"]
+
+
+# ---------------------------------------------------------------------------------------------------- rows
+
+
+def transcript(*spans: tuple[float, float] | None) -> Transcript:
+    spoken = [
+        Spoken(utterance_id=f"u{number}", start_s=span and span[0], end_s=span and span[1], speaker="", text="yes")
+        for number, span in enumerate(spans)
+    ]
+    return Transcript(utterances=tuple(spoken), origin="t.srt", language="", speakers_from="")
+
+
+def test_whole_medium_is_one_dialogue_unless_a_silence_divides_it(talk):
+    info = module.measure_medium(talk)
+    spans = transcript((0.0, 1.0), (1.5, 2.0), (7.0, 7.5), (7.6, 8.0))
+
+    assert len(set(rows_of(talk, info, spans, ("joy",)).utterances.dialogue_id)) == 1
+    scenes = rows_of(talk, info, spans, ("joy",), scene_s=5.0).utterances
+    assert scenes.lengths.tolist() == [2, 2]
+    assert len(set(rows_of(talk, info, spans, ("joy",), scene_s=5.1).utterances.dialogue_id)) == 1
+
+
+def test_utterance_behind_the_end_and_one_without_times_have_words_alone(talk):
+    rows = rows_of(talk, module.measure_medium(talk), transcript((1.0, 2.0), (50.0, 51.0), None), ("joy",))
+
+    assert rows.absent[0] == {}
+    assert rows.absent[1]["audio"].startswith("span outside its file: 50 s")
+    assert rows.absent[2] == dict.fromkeys(("audio", "visual"), "the transcript has no times")
+    assert [problem.where for problem in rows.problems] == ["talk_0001"]
+
+
+def test_very_long_utterance_is_cut_and_listed(tmp_path):
+    sound = write_clip(tmp_path / "long.wav", sound=tone(40.0))
+    rows = rows_of(sound, module.measure_medium(sound), transcript((0.0, 40.0)), ("joy",))
+
+    assert rows.rows[0].end_s == 30.0
+    assert "too long: 40.0 s, cut at 30 s" in [problem.problem for problem in rows.problems]
+
+
+# ---------------------------------------------------------------------------------------------------- finished work
+
+
+def test_second_run_computes_nothing(project, talk, tmp_path, extracted):
+    first = Recogniser.load(project / "runs/demo/full", device="cpu", cache=tmp_path)(talk)
+    computed = {name: found.computed for name, found in extracted.items()}
+    again = Recogniser.load(project / "runs/demo/full", device="cpu", cache=tmp_path)(talk)
+
+    assert computed == dict.fromkeys(("text", "audio", "visual"), 4)
+    assert {name: found.computed for name, found in extracted.items()} == dict.fromkeys(computed, 0)
+    assert again == first
+
+
+class StopError(Exception):
+    pass
+
+
+def test_run_that_was_stopped_pays_only_for_the_rest(project, talk, tmp_path, extracted):
+    def stop(step: str, share: float) -> None:
+        if step == "visual" and share >= 0.5:
+            raise StopError
+
+    recogniser = Recogniser.load(project / "runs/demo/full", device="cpu", cache=tmp_path)
+    with pytest.raises(StopError):
+        recogniser(talk, progress=stop)
+    recogniser(talk)
+
+    assert {name: found.computed for name, found in extracted.items()} == {"text": 0, "audio": 0, "visual": 2}
+
+
+def test_models_are_loaded_once_for_several_media(project, talk, tmp_path, monkeypatch):
+    loads = []
+    monkeypatch.setattr(module, "load_encoder", lambda *given: loads.append(given) or load_encoder(*given))
+    recogniser = Recogniser.load(project / "runs/demo/full", device="cpu", cache=tmp_path)
+    for name in ("one.srt", "two.srt"):
+        shutil.copy(talk.with_suffix(".srt"), tmp_path / name)
+        recogniser(tmp_path / name)
+
+    assert len(loads) == 1
+
+
+def test_progress_names_each_step_in_order_from_0_to_1(loaded, talk):
+    seen: dict[str, list[float]] = {}
+    loaded(talk, progress=lambda step, share: seen.setdefault(step, []).append(share))
+
+    assert tuple(seen) == module.STEPS
+    for shares in seen.values():
+        assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
+
+
+def test_recognised_speech_is_kept(project, tmp_path, monkeypatch):
+    heard = []
+
+    class Listener:
+        def __init__(self, *_):
+            pass
+
+        def __call__(self, media, progress):
+            heard.append(media)
+            return dataclasses.replace(transcript((1.0, 2.0)), language="en", notes=("by ear",))
+
+    monkeypatch.setattr(module, "SpeechRecogniser", Listener)
+    talk = write_talk(tmp_path / "talk.mp4", subtitles=False)
+    results = [
+        Recogniser.load(project / "runs/demo/full", device="cpu", cache=tmp_path / "cache", language=language)(talk)
+        for language in ("en", "en", None)
+    ]
+
+    assert heard == [talk, talk]  # not the second time; another language is another transcript
+    assert results[0] == results[1] and results[0].notes[0] == "by ear" and results[0].transcript.language == "en"
+
+
+def test_worker_processes_give_the_same_and_wait_for_the_next_medium(project, talk, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_SHORT_S", 1.0)
+    run, options = project / "runs/demo/a", {"device": "cpu", "workers": 1}
+    with Recogniser.load(run, cache=tmp_path / "a", **options) as recogniser:
+        found = recogniser(talk)
+        processes = list(recogniser._standby.processes)
+        assert len(processes) == len(recogniser._standby.idle) == 1
+    monkeypatch.setattr(module, "_SHORT_S", 1e9)
+
+    assert not processes[0].is_alive()
+    assert found == Recogniser.load(run, cache=tmp_path / "b", **options)(talk)

