@@ -168,7 +168,7 @@ def judge(clip, about):
     if isinstance(info, Faulty):
         return [info.problem] if good else []
     ends_s = 1 + max(about["delays_s"]) - min(about["delays_s"])
-    inside = [second for second in (0, 1) if info.duration_s > second + ends_s - 0.1 * good]
+    inside = [second for second in (0, 1) if info.duration_s > second + ends_s - 0.15 * good]
     faults = [problem for problem, _ in info.remarks if good and not problem.startswith(("several", "length claimed"))]
     faults += [f"lacks a part: {info}"] if good and not (info.has_audio and info.has_video and len(inside) == 2) else []
     if good or not info.remarks:
