@@ -140,8 +140,13 @@ def _verify_no_scores(path: Path, unknown: Sequence[str], rows: Sequence[tuple[i
     """Refuse labels that are a column of numbers per class, which would leave every row unlabelled."""
 
     def is_scores(name: str) -> bool:
-        numbers = {number_of(row.get(name, "")) for _, row in rows}
-        return None not in numbers and all(0 <= number <= 1 for number in numbers) and len(numbers) > 1
+        numbers = set()
+        for _, row in rows:
+            number = number_of(row.get(name, ""))
+            if number is None or not 0 <= number <= 1:
+                return False  # at the first: rows that all have other keys would take minutes
+            numbers.add(number)
+        return len(numbers) > 1
 
     scores = [name for name in unknown if is_scores(name)]
     if len(scores) > 1:
@@ -332,5 +337,5 @@ def _seconds(name: str, value: str) -> float | None:
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise ValueError(f"{name} is {value!r}; expected seconds, such as 12.5, or a time, such as 1:02:03.5")
+        raise ValueError(f"{name} is {value!r:.60}; expected seconds, such as 12.5, or a time, such as 1:02:03.5")
     return seconds

@@ -194,7 +194,8 @@ class _Tail:
     def decodes_to_s(self) -> float | None:
         """Return the end of the last frame that decodes from the last packets; None if none does."""
         self.stream.codec_context.flush_buffers()
-        return _frames_end_s(frame for packet in [*self._packets, None] for frame in self._decode(packet))
+        decoded = (frame for packet in [*self._packets, None] for frame in self._decode(packet))
+        return _frames_end_s(decoded, self.stream)
 
     def _decode(self, packet: av.Packet | None) -> list[av.frame.Frame]:
         try:
@@ -203,14 +204,14 @@ class _Tail:
             return []
 
 
-def _frames_end_s(frames: Iterable[av.frame.Frame]) -> float | None:
-    """Return the end of the last of some frames in the file's own time; None where none has a time."""
+def _frames_end_s(decoded: Iterable[av.frame.Frame], stream: av.stream.Stream) -> float | None:
+    """Return the end of the last of a stream's frames in the file's own time; None where none has a time."""
     end_s = None
-    for frame in frames:
-        if frame.pts is not None:
+    for frame in decoded:
+        if frame.pts is not None:  # frames that a decoder held back to the end lack their time base
             is_sound = isinstance(frame, av.AudioFrame)
-            length_s = frame.samples / frame.sample_rate if is_sound else float(frame.duration * frame.time_base)
-            end_s = max(-math.inf if end_s is None else end_s, float(frame.pts * frame.time_base) + length_s)
+            length_s = frame.samples / frame.sample_rate if is_sound else float(frame.duration * stream.time_base)
+            end_s = max(-math.inf if end_s is None else end_s, float(frame.pts * stream.time_base) + length_s)
     return end_s
 
 
@@ -228,7 +229,8 @@ def _decoded_end_s(path: str | Path, tails: list[_Tail], rounding_s: float) -> f
         end_s, decoded_s = tail.end_s, tail.decodes_to_s()
         if decoded_s is None or decoded_s < end_s - rounding_s:
             with open_media(path) as other:
-                decoded_s = _frames_end_s(frames(other, other.streams[tail.stream.index]))
+                stream = other.streams[tail.stream.index]
+                decoded_s = _frames_end_s(frames(other, stream), stream)
             if decoded_s is None:
                 continue
             end_s = min(end_s, decoded_s) if decoded_s < end_s - rounding_s else end_s

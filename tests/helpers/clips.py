@@ -79,11 +79,11 @@ def write_clip(
             if rotation:
                 stream.set_display_rotation(rotation)
             shown = itertools.count() if stamps is None else stamps
-            encoded.append((stream, _video_frames(itertools.chain(first, pictures), shown, frames_per_s, pix_fmt)))
+            encoded.append((stream, video_frames(itertools.chain(first, pictures), shown, frames_per_s, pix_fmt)))
         if sound is not None:
             codec = sound_codec or ("pcm_s16le" if path.suffix == ".wav" else "aac")
             stream = container.add_stream(codec, rate=rate_hz, layout=layout)
-            encoded.append((stream, _audio_frames(stream, sound, rate_hz, layout)))
+            encoded.append((stream, audio_frames(stream, sound, rate_hz, layout)))
         container.start_encoding()  # writes the header, also of a file without a frame
         packets = [
             packet
@@ -103,7 +103,7 @@ def truncate(path: Path, share: float) -> Path:
     return path
 
 
-def _video_frames(
+def video_frames(
     pictures: Iterable[np.ndarray], stamps: Iterable[int], frames_per_s: int, pix_fmt: str
 ) -> Iterable[av.VideoFrame]:
     for stamp, picture in zip(stamps, pictures, strict=False):
@@ -112,7 +112,7 @@ def _video_frames(
         yield frame
 
 
-def _audio_frames(stream: av.AudioStream, sound: np.ndarray, rate_hz: int, layout: str) -> Iterable[av.AudioFrame]:
+def audio_frames(stream: av.AudioStream, sound: np.ndarray, rate_hz: int, layout: str) -> Iterable[av.AudioFrame]:
     resampler = av.AudioResampler(stream.format, layout, rate_hz, frame_size=stream.frame_size or 1024)
     if sound.shape[1]:
         # Channel by channel within a sample: PyAV 18.1 cannot fill eight separate planes.

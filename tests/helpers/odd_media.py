@@ -7,7 +7,7 @@ import av
 import numpy as np
 from av.stream import Disposition
 
-from tests.helpers.clips import tone, write_clip
+from tests.helpers.clips import audio_frames, tone, video_frames, write_clip
 
 LISTS = {
     "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:4,\nother.ts\n#EXT-X-ENDLIST\n",
@@ -76,4 +76,70 @@ def shift_matroska(path: Path, milliseconds: int) -> Path:
 
     walk(0, len(content))
     path.write_bytes(content)
+    return path
+
+
+def write_edited(
+    path: Path,
+    *,
+    form: str,
+    picture_codec: str,
+    sound_codec: str,
+    rate_hz: int,
+    layout: str,
+    pitches_hz: tuple[int, ...],
+    stamps: list[int],
+    delays_s: tuple[float, float],
+    sound_first: bool,
+    further_tracks: int,
+    rotation: int,
+) -> Path:
+    """Write a recording as editors leave it.
+
+    Args:
+        path: file to write.
+        form: FFmpeg's name of the container.
+        picture_codec: encoder of the pictures.
+        sound_codec: encoder of the sound.
+        rate_hz: sampling rate.
+        layout: of the channels, which are all alike.
+        pitches_hz: of each second of sound.
+        stamps: when each picture is shown, in tenths of a second; its grey level is 20 and eight times as much.
+        delays_s: of the pictures and of the sound.
+        sound_first: whether the sound's tracks come before the picture's.
+        further_tracks: tracks of noise behind the first of sound.
+        rotation: counter-clockwise turn in degrees that the file asks of a player.
+
+    Returns:
+        The path.
+    """
+    greys = [np.full((64, 96), 20 + 8 * stamp, np.uint8) for stamp in stamps]
+    speech = np.concatenate([tone(1, rate_hz, hz=hz) for hz in pitches_hz], axis=1)
+    noise = 0.1 * np.random.default_rng(0).normal(size=speech.shape).astype(np.float32)
+    with av.open(str(path), "w", format=form) as container:
+        added: list[tuple[av.stream.Stream, float, np.ndarray | None]] = []
+        for kind in ("sound", "picture") if sound_first else ("picture", "sound"):
+            if kind == "picture":
+                stream = container.add_stream(picture_codec, rate=10)
+                stream.width, stream.height, stream.pix_fmt, stream.gop_size = 96, 64, "yuv420p", 5
+                if rotation:
+                    stream.set_display_rotation(rotation)
+                added.append((stream, delays_s[0], None))
+                continue
+            for number in range(1 + further_tracks):
+                stream = container.add_stream(sound_codec, rate=rate_hz, layout=layout)
+                added.append((stream, delays_s[1], noise if number else speech))
+        container.start_encoding()
+        packets = []
+        for stream, delay_s, sound in added:
+            if sound is None:
+                frames = list(video_frames(greys, stamps, 10, "yuv420p"))
+            else:
+                frames = list(audio_frames(stream, np.tile(sound, (stream.layout.nb_channels, 1)), rate_hz, layout))
+            for packet in [packet for frame in [*frames, None] for packet in stream.encode(frame)]:
+                shift = round(delay_s / packet.time_base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packets.append(packet)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
     return path

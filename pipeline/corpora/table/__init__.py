@@ -21,6 +21,8 @@ from pipeline.corpora.table.videos import read_videos
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare, TableOptions
 
+_LONGEST_PATH = 4096  # characters: Linux has no longer ones
+
 Dialogues = dict[str, list[TableRow]]
 
 
@@ -114,6 +116,9 @@ def _media_faults(raw: Path, rows: Sequence[TableRow]) -> Iterator[str]:
     for row in rows:
         if row.media not in checked:
             checked.add(row.media)
+            if len(row.media) > _LONGEST_PATH:
+                yield f"{row.where}: media {row.media!r:.60}… has {len(row.media)} characters; expected a path"
+                continue
             target, absolute = (raw / row.media).resolve(), Path(row.media).is_absolute()
             if absolute or not target.is_relative_to(inside):
                 place = "is an absolute path" if absolute else f"leads to {target}"
@@ -189,7 +194,7 @@ def _named_splits(raw: Path, dialogues: Dialogues) -> dict[str, str]:
         for row in with_split:
             split = SPLIT_NAMES.get(row.split.lower())
             if split is None:
-                faults.append(f"{row.where}: split {row.split!r}, expected {', '.join(SPLITS)}")
+                faults.append(f"{row.where}: split {row.split!r:.60}, expected {', '.join(SPLITS)}")
             elif splits.setdefault(dialogue, split) != split:
                 both = f"{row.split} here, {with_split[0].split} in {with_split[0].where}"
                 faults.append(f"{row.where}: the dialogue {dialogue!r} is in two splits: {both}")

@@ -208,3 +208,21 @@ def test_equal_texts_of_parquet_are_one_object(tmp_path):
     parquet.write_table(pyarrow.table({"sentence": texts}), tmp_path / "t.parquet")
     read = read_parquet(tmp_path / "t.parquet")["sentence"]
     assert read.tolist() == texts.to_pylist() and len({id(text) for text in read}) == 3
+
+
+def test_names_of_an_hdf5_enumeration_are_the_labels(tmp_path):
+    columns = made.table()
+    numbers = {"anger": 4, "joy": 2, "NA": 9}
+    coded = np.array([numbers[name or "NA"] for name in columns.pop("emotion")], "i1")
+    write_hdf5(tmp_path / "table.h5", columns)
+    with h5py.File(tmp_path / "table.h5", "a") as file:
+        file.create_dataset("emotion", data=coded, dtype=h5py.enum_dtype(numbers, basetype="i1"))
+    arguments = ["import", str(tmp_path / "table.h5"), "--corpus=mine", f"--features={tmp_path}"]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    rows = read_corpus(tmp_path / "mine", "mine").utterances
+    assert rows.classes == ("anger", "joy") and rows.emotion.tolist() == [1, 0, -1, 1, 0, 1, 1, 0, 1]
+
+    with h5py.File(tmp_path / "table.h5", "a") as file:
+        file["emotion"][3] = 7
+    refused = CliRunner().invoke(main, [*arguments, "--replace"])
+    assert refused.exit_code == 1 and "emotion: the number 7 has no name in its enumeration" in refused.stderr
