@@ -25,7 +25,8 @@ _CLOCK = r"-?\d+\s*:\s*\d{1,2}(?:\s*:\s*\d{1,2}(?:\s*[.,:;]\s*\d+)?|\s*[.,]\s*\d
 _BARE_TIMING = re.compile(rf"\s*{_CLOCK}\D{{1,12}}{_CLOCK}\D*|\s*\d+:\d\d:\d\d[.,]\d+\s*")
 """Times of a cue without the arrow that players ask for: they would pass as text."""
 _LONGEST_TIMING = 200  # characters of a line that may be times without an arrow
-_MANY, _SHORT = 20_000, 20  # cues, or lines, above which a file has at least so many bytes for each
+_MANY = 20_000  # cues, or lines, above which a file has at least so many bytes for each as below
+SHORT_CUE, SHORT_LINE = 20, 12
 _SETTING = re.compile(r"(?:region|vertical|line|position|size|align|[XY][12]):\S*", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*(\d{1,9})\s*")
 
@@ -61,7 +62,7 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
     timings = [number for number, line in enumerate(lines) if has_times(line)]
     if not timings:
         raise InputError(f"{path} has no cue: no line such as 00:00:01,000 {_ARROW} 00:00:02,500.")
-    verify_density(path, len(timings), "cues")
+    verify_density(path, len(timings), "cues", SHORT_CUE)
     refuse(path, list(_time_faults(lines, timings)))
     numbers, digits = _number_lines(lines, timings, vtt)
     heads = [_head(lines, timing, numbers, vtt) for timing in timings]
@@ -103,12 +104,12 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
     return cues, problems
 
 
-def verify_density(path: Path, count: int, what: str) -> None:
+def verify_density(path: Path, count: int, what: str, least: int) -> None:
     """Refuse a file of far more cues, or lines of them, than its size explains: it would take minutes."""
     size = path.stat().st_size
-    if count > _MANY and count * _SHORT > size:
+    if count > _MANY and count * least > size:
         raise InputError(
-            f"{path}: {count} {what} in {size} bytes; expected at least {_SHORT} bytes for each, with its times. Is it "
+            f"{path}: {count} {what} in {size} bytes; expected at least {least} bytes for each, with its times. Is it "
             "a subtitle file?"
         )
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from pipeline.corpora._own_tables import TableRow, read_text
-from pipeline.corpora.table.cues import INVISIBLE, Cue, counted, has_times, parse_cues, verify_density
+from pipeline.corpora.table.cues import INVISIBLE, SHORT_LINE, Cue, counted, has_times, parse_cues, verify_density
 from pipeline.corpora.table.markup import remove_markup, remove_tags
 from pipeline.corpora.table.rolling import show_once
 from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, count_pieces, find_speakers, split_turns
@@ -123,7 +123,7 @@ def _verify_size(path: Path, cues: Sequence[Cue]) -> None:
                 f"{path}, line {cue.line}: a cue of {pieces} lines and turns; expected at most {_MOST_PIECES}. Is it a "
                 "transcript without times? Divide it into cues."
             )
-    verify_density(path, total, "lines and turns")
+    verify_density(path, total, "lines and turns", SHORT_LINE)
 
 
 def _turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[tuple[str, str]]]:
