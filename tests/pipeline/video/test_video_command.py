@@ -128,7 +128,6 @@ def test_folder_of_media_and_names_that_differ_in_the_suffix_alone(video, tmp_pa
 
 def test_media_on_a_cluster(model, talk, tmp_path, monkeypatch):
     """Here without Ray: what travels to a worker is pickled, and finds everything from another folder."""
-
     within = engine.run
 
     def run(make_worker, items, workers, paths=(), **options):
