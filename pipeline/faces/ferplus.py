@@ -20,7 +20,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.core.files import regular_file
 from pipeline.faces.densenet import CLASSES
-from pipeline.faces.finder import scale_face
+from pipeline.faces.scaling import scale_face
 
 PIXELS_FILE, VOTES_FILE = "fer2013.csv", "fer2013new.csv"
 FILES = (PIXELS_FILE, VOTES_FILE)

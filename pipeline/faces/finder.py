@@ -13,6 +13,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
+from pipeline.faces.scaling import scale_face
 from pipeline.rows.utterances import Region
 
 HAAR, WHOLE_FRAME = "haar", "whole_frame"
@@ -159,9 +160,3 @@ def _pixels(box: Iterable[float]) -> Box:
 
 def _grey(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-
-
-def scale_face(face: np.ndarray, image_size: int) -> np.ndarray:
-    """Scale a square grey face to [S, S]: by area when it shrinks (no aliasing), bilinear when it grows."""
-    shrinks = face.shape[0] > image_size
-    return cv2.resize(face, (image_size, image_size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -9,7 +9,7 @@ from torch import nn
 
 from dferc.core.errors import InputError
 from pipeline.faces.densenet import CLASSES, WIDTH, FaceNet, load_face_net, save_face_net
-from pipeline.faces.finder import scale_face
+from pipeline.faces.scaling import scale_face
 
 
 @pytest.fixture(scope="module")
