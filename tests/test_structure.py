@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("dferc", "pipeline")
 MOST_FILES = 12
-MOST_LINES = 30_000
+MOST_LINES = 29_000
+"""18,500; 5,000 for what files from the world hold (docs/accepted.md), 5,500 for a video in, emotions out."""
+
 LONGEST_PATH = 8
 """Arrows from a room down to the lowest."""
 
