@@ -92,7 +92,7 @@ def main(
     workers: engine.Workers,
     **options,
 ) -> None:
-    r"""Recognise the emotion of every utterance in MEDIA: videos, sound files, transcripts, or folders of them.
+    """Recognise the emotion of every utterance in MEDIA: videos, sound files, transcripts, or folders of them.
 
     \b
         dferc-video talk.mp4                           # talk.emotions/index.html: open it in a browser
@@ -106,7 +106,7 @@ def main(
 
     A probability is the model's estimate of how annotators would have labelled the utterance, no measurement of what a
     person feels. In the EU, emotion recognition at work and in education is prohibited (AI Act, Art. 5(1)(f)).
-    """
+    """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     media = _expanded(media)
     if transcript is not None and len(media) > 1:
         raise click.UsageError(f"--transcript is of one medium, and there are {len(media)}. Name them one by one.")
