@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.cells import cell_len, set_cell_size
 from rich.progress import Progress as Bar
 
 from dferc import engine
@@ -92,7 +93,7 @@ def main(
     workers: engine.Workers,
     **options,
 ) -> None:
-    r"""Recognise the emotion of every utterance in MEDIA: videos, sound files, transcripts, or folders of them.
+    """Recognise the emotion of every utterance in MEDIA: videos, sound files, transcripts, or folders of them.
 
     \b
         dferc-video talk.mp4                           # talk.emotions/index.html: open it in a browser
@@ -106,7 +107,9 @@ def main(
 
     A probability is the model's estimate of how annotators would have labelled the utterance, no measurement of what a
     person feels. In the EU, emotion recognition at work and in education is prohibited (AI Act, Art. 5(1)(f)).
-    """
+    """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
+    if as_json and out is None and (formats or embed):
+        raise click.UsageError("--format and --embed choose files, which --json writes only with --out. Name a folder.")
     media = _expanded(media)
     if transcript is not None and len(media) > 1:
         raise click.UsageError(f"--transcript is of one medium, and there are {len(media)}. Name them one by one.")
@@ -255,9 +258,11 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
 
     `short` leaves the tables out.
     """
-    for path, emotions, _ in results:
+    for path, emotions, folder in results:
         for note in emotions.notes:
-            print_note(f"{path.name}: {note}" if len(results) > 1 else note)
+            print_note(f"{_shown(path.name)}: {note}" if len(results) > 1 else note)
+        if emotions.problems:
+            _show_problems(emotions, folder)
     if len(results) == 1 and not short:
         _show_utterances(results[0][1])
     elif results and not short:
@@ -265,7 +270,7 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
         for path, emotions, folder in results:
             counts = Counter(each.label for each in emotions.utterances).most_common(3)
             common = ", ".join(f"{name} {count}" for name, count in counts) or "no utterance"
-            rows.append([path.name, str(len(emotions.utterances)), common, str(folder or "")])
+            rows.append([_shown(path.name), str(len(emotions.utterances)), common, _shown(str(folder or ""))])
         print_table(["medium", "utterances", "most frequent", "results"], rows)
     for _, emotions, _ in results[:1]:
         warn_of_simulation(
@@ -275,7 +280,22 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
     for _, emotions, folder in results[:1] if len(results) == 1 else ():
         if folder is not None:
             page = folder / "index.html"
-            console.print(f"{len(emotions.utterances)} utterances: {page if page.exists() else folder}")
+            count = len(emotions.utterances)
+            place = _shown(str(page if page.exists() else folder))
+            console.print(f"{count} utterance{'s' * (count != 1)}: {place}")
+
+
+def _shown(name: str) -> str:
+    """Return a name on one line: a line break in it could pass for a message of its own."""
+    return name.replace("\n", r"\n").replace("\t", r"\t")
+
+
+def _show_problems(emotions: "Emotions", folder: Path | None) -> None:
+    """Print how many problems of the input there are, the first of them, and where all of them are."""
+    first, count = emotions.problems[0], len(emotions.problems)
+    place = "the printed document" if folder is None else _shown(str(folder / "emotions.json"))
+    others = f" (1 of {count}: `problems` in {place})" if count > 1 else ""
+    print_note(f"{_shown(first.where)}: {first.problem}; {first.consequence}{others}")
 
 
 def _show_utterances(emotions: "Emotions") -> None:
@@ -287,6 +307,8 @@ def _show_utterances(emotions: "Emotions") -> None:
         used = sum(max(len(name), *(len(row[column]) for row in rows)) + 2 for column, name in enumerate(_COLUMNS[:-1]))
         room = max(16, console.width - used - 2)
         rows = [[*row, text if len(text) <= room else f"{text[: room - 1]}…"] for *row, text in rows]
-        print_table(_COLUMNS, rows, emotions.media.name)
+        wide = max(cell_len(row[-1]) for row in [_COLUMNS, *rows])
+        left = [[*row[:-1], set_cell_size(row[-1], wide)] for row in [_COLUMNS, *rows]]  # tables align to the right
+        print_table(left[0], left[1:], emotions.media.name)
     if len(emotions.utterances) > ROWS:
         console.print(f"… and {len(emotions.utterances) - ROWS} more")

@@ -99,6 +99,18 @@ def test_json_goes_to_stdout_and_nothing_is_written(video, talk):
     assert not talk.with_name("talk.emotions").exists()
 
 
+def test_help_keeps_the_lines_of_its_examples():
+    shown = CliRunner().invoke(main, ["--help"]).stdout
+    assert r"\b" not in shown
+    assert re.search("^ +dferc-video talk.srt +# words alone$", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("option", [("--format", "csv"), ("--embed",)])
+def test_files_are_not_asked_for_where_json_is_printed(video, talk, option):
+    result = video(talk, "--json", *option)
+    assert result.exit_code == 2 and "--out" in result.stderr and result.stdout == ""
+
+
 def test_abstain_leaves_utterances_undecided(video, talk):
     document = json.loads(video(talk, "--json", "--abstain", "1").stdout)
 
@@ -174,7 +186,8 @@ def test_names_of_any_kind(video, talk, tmp_path, name):
 def test_names_that_no_table_can_hold(video, talk, tmp_path, name):
     odd, words = tmp_path / name, talk.with_suffix(".srt")
     talk.rename(odd)
-    assert video(odd, "--transcript", words).exit_code == 0
+    result = video(odd, "--transcript", words)
+    assert result.exit_code == 0 and "\nlines" not in result.stderr
     assert read(odd.with_suffix(".emotions")).media.name == re.sub("[\n\udce4]", "_", name)
 
     words.rename(odd.with_suffix(".srt"))
@@ -189,6 +202,8 @@ def test_html_in_a_transcript_stays_text(video, talk):
     assert result.exit_code == 0, result.output
     page = (talk.with_name("talk.emotions") / "index.html").read_text("utf-8")
     assert "<script>alert" not in page and "<img src=x" not in page
+    shown = " ".join(result.stderr.split())
+    assert "line 2: unknown tag: '<script>'; left out" in shown and "emotions.json" in shown, shown
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
@@ -196,6 +211,16 @@ def test_html_in_a_transcript_stays_text(video, talk):
 
 def test_no_such_file(video, tmp_path):
     refused(video(tmp_path / "none.mp4"), "none.mp4", "expected a file")
+
+
+def test_empty_file(video, tmp_path):
+    (tmp_path / "talk.mp4").touch()
+    refused(video(tmp_path / "talk.mp4"), "talk.mp4 is empty (0 bytes)")
+
+
+def test_a_modality_that_no_utterance_has_comes_with_its_reason(video, tmp_path):
+    result = video(write_talk(tmp_path / "talk.mp4", sound=np.zeros((1, 16000 * 9), np.float32)))
+    assert "audio is absent throughout: silent" in " ".join(result.stderr.split())
 
 
 def test_text_named_as_a_video(video, tmp_path):
