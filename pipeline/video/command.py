@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.cells import cell_len, set_cell_size
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from dferc import engine
 from dferc.core.console import (
@@ -110,6 +110,8 @@ def main(
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     if as_json and out is None and (formats or embed):
         raise click.UsageError("--format and --embed choose files, which --json writes only with --out. Name a folder.")
+    from pipeline.video.kept import user_cache  # seconds of imports, which --help need not wait for
+
     media = _expanded(media)
     if transcript is not None and len(media) > 1:
         raise click.UsageError(f"--transcript is of one medium, and there are {len(media)}. Name them one by one.")
@@ -117,7 +119,8 @@ def main(
         regular_file(transcript)
     folders = _folders(media, out) if out or not as_json else {}
     for folder in folders.values():
-        verify_writable(folder)
+        _verify_writable(folder, "--out")
+    _verify_writable(cache or user_cache(), "--cache")
     options |= {"revision": revision, "cache": cache}
     source = model or default_model()
     results = _on_cluster if workers.cluster else _one_by_one
@@ -142,6 +145,14 @@ def main(
             names = ", ".join(path.name for path in failed[:20])
             print_note(f"{len(failed)} of {len(media)} media failed: {names}", "error:", "bold red")
         sys.exit(1)
+
+
+def _verify_writable(folder: Path, option: str) -> None:
+    """Check before the work that a folder can be written to; the error names the option that chooses another."""
+    try:
+        verify_writable(folder)
+    except InputError as error:
+        raise InputError(f"{error} Name another folder with {option}.") from None
 
 
 def _expanded(media: Sequence[Path]) -> list[Path]:
@@ -293,8 +304,12 @@ def _shown(name: str) -> str:
 def _show_problems(emotions: "Emotions", folder: Path | None) -> None:
     """Print how many problems of the input there are, the first of them, and where all of them are."""
     first, count = emotions.problems[0], len(emotions.problems)
-    place = "the printed document" if folder is None else _shown(str(folder / "emotions.json"))
-    others = f" (1 of {count}: `problems` in {place})" if count > 1 else ""
+    document = folder and folder / "emotions.json"
+    if document is None:
+        place = "`problems` in the printed document"
+    else:
+        place = f"`problems` in {_shown(str(document))}" if document.exists() else "--format json lists them"
+    others = f" (1 of {count}: {place})" if count > 1 else ""
     print_note(f"{_shown(first.where)}: {first.problem}; {first.consequence}{others}")
 
 
@@ -307,8 +322,7 @@ def _show_utterances(emotions: "Emotions") -> None:
         used = sum(max(len(name), *(len(row[column]) for row in rows)) + 2 for column, name in enumerate(_COLUMNS[:-1]))
         room = max(16, console.width - used - 2)
         rows = [[*row, text if len(text) <= room else f"{text[: room - 1]}…"] for *row, text in rows]
-        wide = max(cell_len(row[-1]) for row in [_COLUMNS, *rows])
-        left = [[*row[:-1], set_cell_size(row[-1], wide)] for row in [_COLUMNS, *rows]]  # tables align to the right
-        print_table(left[0], left[1:], emotions.media.name)
+        header, *rows = ([*row[:-1], Text(row[-1], justify="left")] for row in [_COLUMNS, *rows])
+        print_table(header, rows, emotions.media.name)
     if len(emotions.utterances) > ROWS:
         console.print(f"… and {len(emotions.utterances) - ROWS} more")

@@ -91,6 +91,12 @@ def test_out_formats_and_embedding(video, talk, tmp_path):
     assert "../talk.mp4" not in (tmp_path / "here/index.html").read_text("utf-8")
 
 
+def test_texts_are_aligned_to_the_left(video, talk):
+    lines = video(talk).stderr.splitlines()
+    begins = {line.index(words) for line in lines for words in ("what a wonderful", "an old house") if words in line}
+    assert len(begins) == 1
+
+
 def test_json_goes_to_stdout_and_nothing_is_written(video, talk):
     result = video(talk, "--json")
 
@@ -204,6 +210,8 @@ def test_html_in_a_transcript_stays_text(video, talk):
     assert "<script>alert" not in page and "<img src=x" not in page
     shown = " ".join(result.stderr.split())
     assert "line 2: unknown tag: '<script>'; left out" in shown and "emotions.json" in shown, shown
+    other = video(talk, "--out", talk.parent / "tables", "--format", "csv").stderr
+    assert "emotions.json" not in other and "--format json lists them" in " ".join(other.split())
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
@@ -288,7 +296,13 @@ def test_disk_that_is_full_is_one_message(video, talk, monkeypatch):
 
 def test_place_that_cannot_be_written_is_found_before_the_work(video, talk, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    refused(video(talk, "--out", tmp_path / "taken/results"), "taken")
+    refused(video(talk, "--out", tmp_path / "taken/results"), "taken", "another folder with --out")
+
+
+def test_cache_that_cannot_be_written_is_found_before_the_work(model, talk, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    arguments = [talk, "--model", model, "--cache", tmp_path / "taken/cache"]
+    refused(CliRunner().invoke(main, list(map(str, arguments))), "taken", "another folder with --cache")
 
 
 @pytest.mark.parametrize("named", [None, "runs/demo/none"])
