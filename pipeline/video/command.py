@@ -46,11 +46,21 @@ _STEPS = {
 }
 
 
+class _Place(click.Path):
+    """A path; an empty one, as of an unset shell variable, would mean the folder that the command runs in."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path; an empty one is a usage error."""
+        if not value:
+            self.fail("the name is empty. Is a shell variable unset? The present folder is `.`.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command()
-@click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("media", nargs=-1, required=True, type=_Place(path_type=Path))
 @click.option("--model", envvar="DFERC_MODEL", help="Bundle (folder, .zip or hub id) or run.  [default: params.yaml]")
 @click.option("--revision", help="Of a bundle on the hub: branch, tag or commit.")
-@click.option("--transcript", type=click.Path(path_type=Path), help="Of one medium: .srt, .vtt, a table or text.")
+@click.option("--transcript", type=_Place(path_type=Path), help="Of one medium: .srt, .vtt, a table or text.")
 @click.option(
     "--asr", default="small", show_default=True, help="Speech recognition: faster-whisper's name, or a folder."
 )
@@ -70,14 +80,12 @@ _STEPS = {
     help="Leave utterances below this probability undecided.",
 )
 @click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.  [default: all]")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: MEDIUM.emotions beside it]"
-)
+@click.option("--out", type=_Place(path_type=Path), help="Folder of the results.  [default: MEDIUM.emotions beside it]")
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Repeatable.  [default: all]")
 @click.option("--embed", is_flag=True, help="Put the medium into the page, which is then one file to send.")
 @click.option("--json", "as_json", is_flag=True, help="Print the document to stdout; files only with --out.")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option("--cache", type=click.Path(path_type=Path), help="Finished work.  [default: ~/.cache/dferc]")
+@click.option("--cache", type=_Place(path_type=Path), help="Finished work.  [default: ~/.cache/dferc]")
 @engine_options
 @readable_errors
 def main(

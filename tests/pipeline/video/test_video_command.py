@@ -221,6 +221,12 @@ def test_no_such_file(video, tmp_path):
     refused(video(tmp_path / "none.mp4"), "none.mp4", "expected a file")
 
 
+@pytest.mark.parametrize("arguments", [("",), ("talk.mp4", "--out", ""), ("talk.mp4", "--transcript", "")])
+def test_an_empty_name_never_means_the_present_folder(arguments):
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2 and "empty" in result.stderr
+
+
 def test_empty_file(video, tmp_path):
     (tmp_path / "talk.mp4").touch()
     refused(video(tmp_path / "talk.mp4"), "talk.mp4 is empty (0 bytes)")
