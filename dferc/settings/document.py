@@ -86,7 +86,7 @@ def load_params(
         __base__=block,
         corpora=(Annotated[list[Name], Field(min_length=1), Unique], ...),
         ablate=(Ablate, ...),
-        video=(Video | None, None),
+        video=(Video, None),
         blocks=(dict[CorpusName, block], ...),
     )
     try:

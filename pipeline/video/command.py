@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from dferc import engine
 from dferc.core.console import (
@@ -45,11 +46,21 @@ _STEPS = {
 }
 
 
+class _Place(click.Path):
+    """A path; an empty one, as of an unset shell variable, would mean the folder that the command runs in."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path; an empty one is a usage error."""
+        if not value:
+            self.fail("the name is empty. Is a shell variable unset? The present folder is `.`.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command()
-@click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("media", nargs=-1, required=True, type=_Place(path_type=Path))
 @click.option("--model", envvar="DFERC_MODEL", help="Bundle (folder, .zip or hub id) or run.  [default: params.yaml]")
 @click.option("--revision", help="Of a bundle on the hub: branch, tag or commit.")
-@click.option("--transcript", type=click.Path(path_type=Path), help="Of one medium: .srt, .vtt, a table or text.")
+@click.option("--transcript", type=_Place(path_type=Path), help="Of one medium: .srt, .vtt, a table or text.")
 @click.option(
     "--asr", default="small", show_default=True, help="Speech recognition: faster-whisper's name, or a folder."
 )
@@ -69,14 +80,12 @@ _STEPS = {
     help="Leave utterances below this probability undecided.",
 )
 @click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.  [default: all]")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: MEDIUM.emotions beside it]"
-)
+@click.option("--out", type=_Place(path_type=Path), help="Folder of the results.  [default: MEDIUM.emotions beside it]")
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Repeatable.  [default: all]")
 @click.option("--embed", is_flag=True, help="Put the medium into the page, which is then one file to send.")
 @click.option("--json", "as_json", is_flag=True, help="Print the document to stdout; files only with --out.")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option("--cache", type=click.Path(path_type=Path), help="Finished work.  [default: ~/.cache/dferc]")
+@click.option("--cache", type=_Place(path_type=Path), help="Finished work.  [default: ~/.cache/dferc]")
 @engine_options
 @readable_errors
 def main(
@@ -107,6 +116,10 @@ def main(
     A probability is the model's estimate of how annotators would have labelled the utterance, no measurement of what a
     person feels. In the EU, emotion recognition at work and in education is prohibited (AI Act, Art. 5(1)(f)).
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
+    if as_json and out is None and (formats or embed):
+        raise click.UsageError("--format and --embed choose files, which --json writes only with --out. Name a folder.")
+    from pipeline.video.kept import user_cache  # seconds of imports, which --help need not wait for
+
     media = _expanded(media)
     if transcript is not None and len(media) > 1:
         raise click.UsageError(f"--transcript is of one medium, and there are {len(media)}. Name them one by one.")
@@ -114,7 +127,8 @@ def main(
         regular_file(transcript)
     folders = _folders(media, out) if out or not as_json else {}
     for folder in folders.values():
-        verify_writable(folder)
+        _verify_writable(folder, "--out")
+    _verify_writable(cache or user_cache(), "--cache")
     options |= {"revision": revision, "cache": cache}
     source = model or default_model()
     results = _on_cluster if workers.cluster else _one_by_one
@@ -139,6 +153,14 @@ def main(
             names = ", ".join(path.name for path in failed[:20])
             print_note(f"{len(failed)} of {len(media)} media failed: {names}", "error:", "bold red")
         sys.exit(1)
+
+
+def _verify_writable(folder: Path, option: str) -> None:
+    """Check before the work that a folder can be written to; the error names the option that chooses another."""
+    try:
+        verify_writable(folder)
+    except InputError as error:
+        raise InputError(f"{error} Name another folder with {option}.") from None
 
 
 def _expanded(media: Sequence[Path]) -> list[Path]:
@@ -255,9 +277,11 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
 
     `short` leaves the tables out.
     """
-    for path, emotions, _ in results:
+    for path, emotions, folder in results:
         for note in emotions.notes:
-            print_note(f"{path.name}: {note}" if len(results) > 1 else note)
+            print_note(f"{_shown(path.name)}: {note}" if len(results) > 1 else note)
+        if emotions.problems:
+            _show_problems(emotions, folder)
     if len(results) == 1 and not short:
         _show_utterances(results[0][1])
     elif results and not short:
@@ -265,7 +289,7 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
         for path, emotions, folder in results:
             counts = Counter(each.label for each in emotions.utterances).most_common(3)
             common = ", ".join(f"{name} {count}" for name, count in counts) or "no utterance"
-            rows.append([path.name, str(len(emotions.utterances)), common, str(folder or "")])
+            rows.append([_shown(path.name), str(len(emotions.utterances)), common, _shown(str(folder or ""))])
         print_table(["medium", "utterances", "most frequent", "results"], rows)
     for _, emotions, _ in results[:1]:
         warn_of_simulation(
@@ -275,7 +299,26 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
     for _, emotions, folder in results[:1] if len(results) == 1 else ():
         if folder is not None:
             page = folder / "index.html"
-            console.print(f"{len(emotions.utterances)} utterances: {page if page.exists() else folder}")
+            count = len(emotions.utterances)
+            place = _shown(str(page if page.exists() else folder))
+            console.print(f"{count} utterance{'s' * (count != 1)}: {place}")
+
+
+def _shown(name: str) -> str:
+    """Return a name on one line: a line break in it could pass for a message of its own."""
+    return name.replace("\n", r"\n").replace("\t", r"\t")
+
+
+def _show_problems(emotions: "Emotions", folder: Path | None) -> None:
+    """Print how many problems of the input there are, the first of them, and where all of them are."""
+    first, count = emotions.problems[0], len(emotions.problems)
+    document = folder and folder / "emotions.json"
+    if document is None:
+        place = "`problems` in the printed document"
+    else:
+        place = f"`problems` in {_shown(str(document))}" if document.exists() else "--format json lists them"
+    others = f" (1 of {count}: {place})" if count > 1 else ""
+    print_note(f"{_shown(first.where)}: {first.problem}; {first.consequence}{others}")
 
 
 def _show_utterances(emotions: "Emotions") -> None:
@@ -287,6 +330,7 @@ def _show_utterances(emotions: "Emotions") -> None:
         used = sum(max(len(name), *(len(row[column]) for row in rows)) + 2 for column, name in enumerate(_COLUMNS[:-1]))
         room = max(16, console.width - used - 2)
         rows = [[*row, text if len(text) <= room else f"{text[: room - 1]}…"] for *row, text in rows]
-        print_table(_COLUMNS, rows, emotions.media.name)
+        header, *rows = ([*row[:-1], Text(row[-1], justify="left")] for row in [_COLUMNS, *rows])
+        print_table(header, rows, emotions.media.name)
     if len(emotions.utterances) > ROWS:
         console.print(f"… and {len(emotions.utterances) - ROWS} more")

@@ -46,6 +46,8 @@ def measure_medium(path: Path) -> MediaInfo:
     Raises:
         InputError: there is no such file, or it is neither sound nor video.
     """
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes). Expected a video or a sound file; copy or record it again.")
     measured = measure(path)
     if isinstance(measured, Faulty):
         if measured.problem == "clip missing":

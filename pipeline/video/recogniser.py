@@ -9,6 +9,7 @@ they have the same bytes as those of the stages over the same utterances. The wh
 
 import contextlib
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -200,9 +201,7 @@ class Recogniser(contextlib.AbstractContextManager):
             table = self._predictor.predict(corpus, self.abstain)
             absent = [{name: why for name, why in of_row.items() if name in modalities} for of_row in absent]
             utterances = self._utterances(table, words, corpus, absent)
-            # Of a medium without sound or picture `_notes` reports it.
-            known = [f"{name}: absent throughout" for name in modalities if not _has(info, name)]
-            notes = [note for note in table.notes if note not in known]
+            notes = list(_explained(table.notes, absent, info))
             return self._document(media, info, words, problems, notes, utterances)
 
     def _extractor(
@@ -314,6 +313,20 @@ def _step(progress: Progress, step: str) -> Iterator[Callable[[float], None]]:
 def _has(info: MediaInfo | None, modality: str) -> bool:
     """Return whether a medium can have a modality; text comes from its transcript."""
     return modality == "text" or info is not None and (info.has_audio if modality == "audio" else info.has_video)
+
+
+def _explained(notes: Sequence[str], absent: Sequence[dict[str, str]], info: MediaInfo | None) -> Iterator[str]:
+    """Yield the notes of the prediction, with the reasons for which a modality is absent from all utterances.
+
+    Of a medium without sound or picture `Recogniser._notes` reports it.
+    """
+    for note in notes:
+        modality = note.removesuffix(": absent throughout")
+        if modality == note:
+            yield note
+        elif _has(info, modality):
+            reasons = Counter(reasons[modality].partition(":")[0] for reasons in absent if modality in reasons)
+            yield f"{modality} is absent throughout: {'; '.join(why for why, _ in reasons.most_common(3))}"
 
 
 def _share(value: float) -> float:

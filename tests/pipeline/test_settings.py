@@ -238,6 +238,12 @@ def test_misspelt_top_level_key_is_named_and_not_taken_for_a_corpus(tmp_path):
     assert faults == ["ablat: unknown key. Did you mean 'ablate'?", "ablate: missing; add it"]
 
 
+def test_unknown_key_of_a_section_that_files_may_lack_is_named(tmp_path):
+    faults = _faults(_written(tmp_path, ("\nvideo:\n", "\nvideo:\n  adapter: demo\n")))
+
+    assert faults == ["video.adapter: unknown key. Known: model"]
+
+
 @pytest.mark.parametrize("name", ["json", "copy", "model_config", "blocks", "my-corpus"])
 def test_corpus_may_have_any_plain_name(tmp_path, name):
     path = _written(tmp_path, ("\niemocap:", f"\n{name}:"), ("[demo]", f"[{name}]"))

@@ -17,7 +17,7 @@ const POLL_MS = 400;
 const element = (id) => document.getElementById(id);
 const show = (id, visible = true) => { element(id).hidden = !visible; };
 const number = (value, digits = 0) => value.toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: digits });
-const megabytes = (bytes) => (bytes < 1e3 ? `${bytes} bytes` : bytes < 1e6 ? `${number(bytes / 1e3, 1)} kB` : `${number(bytes / 1e6, 1)} MB`);
+const megabytes = (bytes) => (bytes < 1e3 ? `${bytes} bytes` : bytes < 1e6 ? `${number(bytes / 1e3, 1)} kB` : `${number(bytes / 1e6, bytes % 1e6 ? 1 : 0)} MB`);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 let limit = Infinity; // bytes of an upload

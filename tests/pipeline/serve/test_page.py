@@ -183,7 +183,7 @@ def test_faults_are_shown_as_text_and_the_next_file_is_welcome(page):
     choose(page, b"")
     assert "empty" in alert.text_content() and page.locator("#go").is_disabled()
     choose(page, bytes(LIMIT + 1))
-    assert "at most 3.0 MB" in alert.text_content() and page.locator("#go").is_disabled()
+    assert "at most 3 MB" in alert.text_content() and page.locator("#go").is_disabled()
 
 
 def test_an_address_of_a_deleted_job_leads_to_the_form(browser, server):

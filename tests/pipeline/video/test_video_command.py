@@ -91,12 +91,30 @@ def test_out_formats_and_embedding(video, talk, tmp_path):
     assert "../talk.mp4" not in (tmp_path / "here/index.html").read_text("utf-8")
 
 
+def test_texts_are_aligned_to_the_left(video, talk):
+    lines = video(talk).stderr.splitlines()
+    begins = {line.index(words) for line in lines for words in ("what a wonderful", "an old house") if words in line}
+    assert len(begins) == 1
+
+
 def test_json_goes_to_stdout_and_nothing_is_written(video, talk):
     result = video(talk, "--json")
 
     document = json.loads(result.stdout)
     assert document["schema"] == 1 and len(document["utterances"]) == 4
     assert not talk.with_name("talk.emotions").exists()
+
+
+def test_help_keeps_the_lines_of_its_examples():
+    shown = CliRunner().invoke(main, ["--help"]).stdout
+    assert r"\b" not in shown
+    assert re.search("^ +dferc-video talk.srt +# words alone$", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("option", [("--format", "csv"), ("--embed",)])
+def test_files_are_not_asked_for_where_json_is_printed(video, talk, option):
+    result = video(talk, "--json", *option)
+    assert result.exit_code == 2 and "--out" in result.stderr and result.stdout == ""
 
 
 def test_abstain_leaves_utterances_undecided(video, talk):
@@ -174,7 +192,8 @@ def test_names_of_any_kind(video, talk, tmp_path, name):
 def test_names_that_no_table_can_hold(video, talk, tmp_path, name):
     odd, words = tmp_path / name, talk.with_suffix(".srt")
     talk.rename(odd)
-    assert video(odd, "--transcript", words).exit_code == 0
+    result = video(odd, "--transcript", words)
+    assert result.exit_code == 0 and "\nlines" not in result.stderr
     assert read(odd.with_suffix(".emotions")).media.name == re.sub("[\n\udce4]", "_", name)
 
     words.rename(odd.with_suffix(".srt"))
@@ -189,6 +208,10 @@ def test_html_in_a_transcript_stays_text(video, talk):
     assert result.exit_code == 0, result.output
     page = (talk.with_name("talk.emotions") / "index.html").read_text("utf-8")
     assert "<script>alert" not in page and "<img src=x" not in page
+    shown = " ".join(result.stderr.split())
+    assert "line 2: unknown tag: '<script>'; left out" in shown and "emotions.json" in shown, shown
+    other = video(talk, "--out", talk.parent / "tables", "--format", "csv").stderr
+    assert "emotions.json" not in other and "--format json lists them" in " ".join(other.split())
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
@@ -196,6 +219,22 @@ def test_html_in_a_transcript_stays_text(video, talk):
 
 def test_no_such_file(video, tmp_path):
     refused(video(tmp_path / "none.mp4"), "none.mp4", "expected a file")
+
+
+@pytest.mark.parametrize("arguments", [("",), ("talk.mp4", "--out", ""), ("talk.mp4", "--transcript", "")])
+def test_an_empty_name_never_means_the_present_folder(arguments):
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2 and "empty" in result.stderr
+
+
+def test_empty_file(video, tmp_path):
+    (tmp_path / "talk.mp4").touch()
+    refused(video(tmp_path / "talk.mp4"), "talk.mp4 is empty (0 bytes)")
+
+
+def test_a_modality_that_no_utterance_has_comes_with_its_reason(video, tmp_path):
+    result = video(write_talk(tmp_path / "talk.mp4", sound=np.zeros((1, 16000 * 9), np.float32)))
+    assert "audio is absent throughout: silent" in " ".join(result.stderr.split())
 
 
 def test_text_named_as_a_video(video, tmp_path):
@@ -263,7 +302,13 @@ def test_disk_that_is_full_is_one_message(video, talk, monkeypatch):
 
 def test_place_that_cannot_be_written_is_found_before_the_work(video, talk, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    refused(video(talk, "--out", tmp_path / "taken/results"), "taken")
+    refused(video(talk, "--out", tmp_path / "taken/results"), "taken", "another folder with --out")
+
+
+def test_cache_that_cannot_be_written_is_found_before_the_work(model, talk, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    arguments = [talk, "--model", model, "--cache", tmp_path / "taken/cache"]
+    refused(CliRunner().invoke(main, list(map(str, arguments))), "taken", "another folder with --cache")
 
 
 @pytest.mark.parametrize("named", [None, "runs/demo/none"])

@@ -56,6 +56,10 @@ if (player) {
   if (player.error) explain();
   player.addEventListener("loadedmetadata", () => {
     if (seconds) player.currentTime = seconds;
+    if (player.localName === "video" && !player.videoWidth) {
+      trouble.hidden = false;
+      trouble.textContent = `This browser plays the sound of “${TALK.media.name}”, but lacks the format of its picture.`;
+    }
     if (player.videoWidth) player.style.setProperty("--shape", player.videoWidth / player.videoHeight);
   });
   const update = () => {

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 
 from dferc.core.errors import InputError
@@ -11,6 +12,7 @@ from dferc.results.emotions import page as page_module
 from dferc.results.emotions.page import relative_url
 from tests.dferc.results.emotions.test_document import HOSTILE
 from tests.helpers.chromium import axe_faults, launched, needs_chromium, opened, wait_until
+from tests.helpers.clips import tone, write_clip
 from tests.helpers.drawn_media import write_webm
 from tests.helpers.emotional_talks import CLASSES, SYNTHETIC, talk, utterance
 
@@ -193,6 +195,17 @@ def test_a_format_that_the_browser_lacks_is_explained(browser, tmp_path):
     talk(3).write(tmp_path, media=tmp_path / "talk.avi", formats=("html",))
     with opened(browser, tmp_path / "index.html", tmp_path / "talk.avi") as page:
         page.locator("#trouble").wait_for()
+
+
+def test_a_picture_that_the_browser_cannot_show_is_explained_where_the_sound_plays(browser, tmp_path):
+    path = write_clip(tmp_path / "talk.mp4", sound=tone(3.0), pictures=[np.zeros((64, 64), np.uint8)] * 30)  # MPEG-4
+    talk(2, media=MediumFacts(name="talk.mp4", length_s=3.0, has_sound=True, has_picture=True)).write(
+        tmp_path, media=path, formats=("html",)
+    )
+    with opened(browser, tmp_path / "index.html", path) as page:
+        page.locator("#trouble").wait_for()
+        assert "plays the sound of “talk.mp4”" in page.locator("#trouble").text_content()
+        assert page.locator("#player").is_visible()
 
 
 def test_an_embedded_medium_plays_without_any_request(browser, folder, tmp_path, monkeypatch):
