@@ -227,6 +227,8 @@ def readable_errors(command: Callable) -> Callable:
                 kept = "interrupted; finished work is kept: the same command goes on from there"
                 console.print(str(interruption) or kept)
                 sys.exit(128 + (received or [signal.SIGINT])[-1])
+            except BrokenPipeError:  # whoever read the output has gone: click ends without a word
+                raise
             except (InputError, OSError) as error:
                 if debug or "DFERC_DEBUG" in os.environ:
                     raise

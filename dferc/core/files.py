@@ -93,6 +93,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable
 def verify_writable(folder: Path) -> None:
     """Check that files can be written in a folder, or in its nearest parent, before hours of work for them."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"{folder} cannot be a folder: {existing} is a file.")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass

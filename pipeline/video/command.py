@@ -125,6 +125,8 @@ def main(
         raise click.UsageError(f"--transcript is of one medium, and there are {len(media)}. Name them one by one.")
     if transcript is not None:
         regular_file(transcript)
+    if len(media) == 1:
+        regular_file(media[0])  # seconds before the model is loaded
     folders = _folders(media, out) if out or not as_json else {}
     for folder in folders.values():
         _verify_writable(folder, "--out")

@@ -32,6 +32,7 @@ from dferc.results.emotions import (
 )
 from dferc.store.bundle import CARD, MANIFEST, Bundle, is_bundle, is_hub_id, open_bundle, write_bundle
 from dferc.store.rows import CachedCorpus
+from dferc.training.checkpoint import WEIGHTS
 from pipeline import extract_audio, extract_text, extract_visual
 from pipeline.bundle.collect import collect
 from pipeline.bundle.model_card import model_card
@@ -106,6 +107,11 @@ class Recogniser(contextlib.AbstractContextManager):
         cache = cache or user_cache()
         if is_bundle(source) or is_hub_id(source) or not Path(source).is_dir():
             bundle = open_bundle(source, revision, cache / "bundles")
+        elif not any((Path(source) / name).exists() for name in ("train", WEIGHTS)):
+            raise InputError(
+                f"{source} is neither a bundle (a folder with {MANIFEST}, made by `dferc bundle`) nor a trained run, "
+                "such as runs/meld/full."
+            )
         else:
             bundle = _bundle_of_run(Path(source), cache)
         return cls(bundle, _plain(source), cache=cache, **options)

@@ -84,6 +84,16 @@ def test_interrupted_command_says_so_in_one_line_and_puts_the_handler_back(sent,
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_reader_of_the_output_that_has_gone_is_no_error_message():
+    @click.command()
+    @readable_errors
+    def command():
+        raise BrokenPipeError(32, "Broken pipe")
+
+    outcome = CliRunner().invoke(command)
+    assert (outcome.exit_code, outcome.output) == (1, "")
+
+
 def test_second_sigterm_does_not_cut_the_saving_short():
     saved = []
 

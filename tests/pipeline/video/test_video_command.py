@@ -221,6 +221,17 @@ def test_no_such_file(video, tmp_path):
     refused(video(tmp_path / "none.mp4"), "none.mp4", "expected a file")
 
 
+def test_missing_file_is_found_before_the_model_is_loaded(tmp_path):
+    result = CliRunner().invoke(main, [str(tmp_path / "none.mp4"), "--model", str(tmp_path / "no.dferc")])
+    refused(result, "none.mp4", "expected a file")
+
+
+def test_folder_that_is_no_model(talk, tmp_path):
+    (tmp_path / "photos").mkdir()
+    result = CliRunner().invoke(main, [str(talk), "--model", str(tmp_path / "photos")])
+    refused(result, "photos is neither a bundle", "dferc bundle", "nor a trained run")
+
+
 @pytest.mark.parametrize("arguments", [("",), ("talk.mp4", "--out", ""), ("talk.mp4", "--transcript", "")])
 def test_an_empty_name_never_means_the_present_folder(arguments):
     result = CliRunner().invoke(main, arguments)
@@ -305,6 +316,11 @@ def test_place_that_cannot_be_written_is_found_before_the_work(video, talk, tmp_
     refused(video(talk, "--out", tmp_path / "taken/results"), "taken", "another folder with --out")
 
 
+def test_file_is_no_folder_for_results(video, talk, tmp_path):
+    (tmp_path / "taken.srt").write_text("a file")
+    refused(video(talk, "--out", tmp_path / "taken.srt"), "taken.srt is a file", "another folder with --out")
+
+
 def test_cache_that_cannot_be_written_is_found_before_the_work(model, talk, tmp_path):
     (tmp_path / "taken").write_text("a file")
     arguments = [talk, "--model", model, "--cache", tmp_path / "taken/cache"]
@@ -322,6 +338,7 @@ def test_no_model(talk, tmp_path, monkeypatch, named):
 def test_default_model_is_that_of_params_yaml(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(Path(command.__file__).parents[2] / "params.yaml", tmp_path)
+    (tmp_path / "talk.mp4").write_bytes(b"a medium")
     result = CliRunner().invoke(main, [str(tmp_path / "talk.mp4")], env={"DFERC_MODEL": None})
     refused(result, "params.yaml, video.model: runs/demo/full is not there", "make repro", "--model")
     (tmp_path / "runs/demo/full").mkdir(parents=True)
