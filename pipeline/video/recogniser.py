@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Self
+from typing import Any, Self
 
 from dferc import engine
 from dferc.core.device import choose_device
@@ -86,7 +86,9 @@ class Recogniser(contextlib.AbstractContextManager):
         self._settings = {name: sections[name].model_validate(section) for name, section in settings.items()}
 
     @classmethod
-    def load(cls, source: str | Path, *, revision: str | None = None, cache: Path | None = None, **options) -> Self:
+    def load(
+        cls, source: str | Path, *, revision: str | None = None, cache: Path | None = None, **options: Any
+    ) -> Self:
         """Load a model.
 
         Args:
