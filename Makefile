@@ -17,8 +17,7 @@ setup: .venv/.installed ## create .venv with everything installed; the other tar
 	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "setting up .venv (PyTorch is large: about 7.2 GB in all, some minutes) ..."
 	$(PYTHON) -m venv .venv
-	@# --no-compile: of 24,000 files, a run imports some thousand; Python compiles them as it imports them.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[pipeline,video,report,serve,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,video,report,serve,dev]'
 	@touch $@
 
 repro: setup ## run media to scores: `dvc repro` for the corpora in params.yaml (demo: minutes)
