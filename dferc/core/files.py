@@ -94,7 +94,7 @@ def verify_writable(folder: Path) -> None:
     """Check that files can be written in a folder, or in its nearest parent, before hours of work for them."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
-        raise InputError(f"{folder} cannot be a folder: {existing} is a file.")
+        raise InputError(f"{folder} cannot be a folder: {existing} is a file. Move it away.")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
