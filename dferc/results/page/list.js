@@ -76,6 +76,19 @@ function utteranceList({ element, build, shown, allOpen = () => false, choose = 
   return list;
 }
 
+/** Return the keys that go through a list: `step(rows, direction)` selects the row after (1) or before (-1) the current one. */
+function stepKeys(list, step) {
+  const [next, back] = [1, -1].map((direction) => () => step(list.shownRows(), direction));
+  return {
+    j: next,
+    ArrowDown: next,
+    k: back,
+    ArrowUp: back,
+    n: () => step(list.matchingRows(), 1),
+    p: () => step(list.matchingRows(), -1),
+  };
+}
+
 /** Let keys act while the focus is within an element, but not within controls that need them (`own`, a selector). */
 function obeyKeys(element, keys, own = "button, select, input") {
   element.addEventListener("keydown", (event) => {

@@ -136,12 +136,7 @@ document.getElementById("chips").append(
 fillSelect(filters.speaker, [["", "any"], ...SPEAKERS.map((name, at) => [at, nameOf(name)])]);
 watchFilters(document.getElementById("filters"), refresh);
 obeyKeys(document.getElementById("utterances"), {
-  j: () => step(list.shownRows(), 1),
-  ArrowDown: () => step(list.shownRows(), 1),
-  k: () => step(list.shownRows(), -1),
-  ArrowUp: () => step(list.shownRows(), -1),
-  n: () => step(list.matchingRows(), 1),
-  p: () => step(list.matchingRows(), -1),
+  ...stepKeys(list, step),
   Enter: () => goTo(list.row),
   d: () => list.toggle(list.row),
   "/": () => filters.words.focus(),

@@ -81,12 +81,7 @@ function stepDialogue(direction) {
 }
 
 const KEYS = {
-  j: () => step(list.shownRows(), 1),
-  ArrowDown: () => step(list.shownRows(), 1),
-  k: () => step(list.shownRows(), -1),
-  ArrowUp: () => step(list.shownRows(), -1),
-  n: () => step(list.matchingRows(), 1),
-  p: () => step(list.matchingRows(), -1),
+  ...stepKeys(list, step),
   ArrowRight: () => stepDialogue(1),
   ArrowLeft: () => stepDialogue(-1),
   Enter: () => list.toggle(list.row),
