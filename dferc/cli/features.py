@@ -32,18 +32,26 @@ def check(params, as_json) -> None:
 @JSON
 @readable_errors
 def inspect(path, as_json) -> None:
-    """Verify a features folder, or a bundle, and describe its content."""
-    from dferc.store.bundle import is_bundle, is_hub_id
-    from dferc.store.inspection import inspect_bundle, inspect_folder, show_bundle, show_inspection
+    """Verify a features folder, or a bundle, and describe its content.
 
-    of_bundle = is_bundle(path) or is_hub_id(path)
-    inspection = inspect_bundle(path) if of_bundle else inspect_folder(path)
+    Of a features folder: the protocol card, who made each modality, and whether features have seen the labels, by a
+    linear model on training rows, held-out training dialogues, validation and test (docs/import.md).
+    """
+    from dferc.evaluation.seen_labels import check_honesty, show_honesty
+    from dferc.store.bundle import is_bundle, is_hub_id
+    from dferc.store.inspection import inspect_bundle, inspect_corpus, read_folder, show_bundle, show_inspection
+
+    if is_bundle(path) or is_hub_id(path):
+        inspection = inspect_bundle(path)
+        print_json(inspection, indent=2) if as_json else show_bundle(inspection)
+        return
+    corpus = read_folder(path)
+    inspection, honesty = {"folder": str(path), **inspect_corpus(corpus)}, check_honesty(corpus)
     if as_json:
-        print_json(inspection, indent=2)
-    elif of_bundle:
-        show_bundle(inspection)
-    else:
-        show_inspection(inspection)
+        print_json(inspection | {"honesty": {name: found._asdict() for name, found in honesty.items()}}, indent=2)
+        return
+    show_inspection(inspection)
+    show_honesty(honesty)
 
 
 @click.command()

@@ -91,6 +91,7 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
 
 def _report(folder: Path, imported) -> None:
     """Print what was recognised, and what became of the rows, on one screen."""
+    from dferc.evaluation.seen_labels import check_honesty, show_honesty
     from dferc.store.card import card_hash
     from dferc.store.hdf5 import IMPORT_PROBLEMS
     from dferc.store.summary import show_summary
@@ -107,5 +108,6 @@ def _report(folder: Path, imported) -> None:
     show_summary(rows, imported.problems, rows_read=read, signals=present)
     if imported.problems:
         console.print(f"{len(imported.problems)} problem(s) in all: {folder / IMPORT_PROBLEMS}")
+    show_honesty(check_honesty(imported.corpus))
     console.print(f"protocol card {card_hash(rows)}: {rows.protocol} (`dferc inspect {folder}` shows it)")
     console.print(f"done: dferc train --corpus {rows.corpus} --features {folder.parent}")

@@ -12,13 +12,12 @@ from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
 
-def inspect_folder(folder: Path) -> dict:
-    """Read, verify and describe a features folder: its name, and the content as of `inspect_corpus`."""
+def read_folder(folder: Path) -> CachedCorpus:
+    """Read and verify a features folder, with or without features."""
     if any((folder / f"{modality}.h5").exists() for modality in MODALITIES):
-        corpus = read_corpus(folder)
-    else:  # after `prepare` alone; utterances have a protocol card before there are features
-        corpus = CachedCorpus(utterances=read_utterances(folder / "utterances.h5"), modalities={})
-    return {"folder": str(folder), **inspect_corpus(corpus)}
+        return read_corpus(folder)
+    # After `prepare` alone: utterances have a protocol card before there are features.
+    return CachedCorpus(utterances=read_utterances(folder / "utterances.h5"), modalities={})
 
 
 def inspect_corpus(corpus: CachedCorpus) -> dict:
@@ -40,7 +39,7 @@ def inspect_corpus(corpus: CachedCorpus) -> dict:
 
 
 def show_inspection(inspection: dict) -> None:
-    """Print what `inspect_folder` returned, for people."""
+    """Print the folder's name, and what `inspect_corpus` returned, for people."""
     console.print(f"{inspection['folder']}: corpus {inspection['corpus']}, rows {inspection['rows_hash']}")
     console.print(f"protocol card {inspection['card']}: {inspection['protocol']}")
     splits = inspection["splits"]

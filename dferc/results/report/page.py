@@ -10,6 +10,7 @@ from dferc.core import VERSION
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 from dferc.core.metrics import MAIN_FIRST, SCORES
+from dferc.evaluation.seen_labels import check_honesty, honesty_table
 from dferc.results.analyses.document import limits, read_analyses
 from dferc.results.compare import Ablation, collect, scores_of
 from dferc.results.figures.description import Sample, counted
@@ -46,7 +47,8 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     about = summary(ablation, corpus, sample)
     card, table = about["card"], main_table(ablation)
     published = [[row[0], *row[2:5]] for row in table.rows[table.published :]]  # name and scores are all they have
-    analyses = read_analyses(path, sample.split, card["card"])
+    analyses, honesty = read_analyses(path, sample.split, card["card"]), check_honesty(corpus)
+    linear_header, linear_rows = honesty_table(honesty)
     figures = {
         "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
         "analyses": analysis_figures(analyses) if analyses else [],
@@ -58,6 +60,8 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         "sections": ("summary", "ablation", "classes", "analyses", "training", "dialogues"),
         "splits": splits_table(card),
         "features": features_table(card),
+        "honesty": TextTable(linear_header, linear_rows, len(linear_rows)),
+        "seen_labels": {name: found.detail for name, found in honesty.items() if found.seen},
         "makers": {name: maker(features["identity"]) for name, features in card["modalities"].items()},
         "main_table": table._replace(rows=table.rows[: table.published]),
         "published_table": TextTable(["system", *table.header[2:5]], published, len(published)),
