@@ -19,10 +19,11 @@ from transformers import BertConfig, BertModel
 from benchmarks.extract_text import WORDS, make_dialogues
 from benchmarks.train_speed import measure_peak, seconds_of
 from dferc.core.device import Device, choose_device
+from pipeline.encoders.batches import batches_by_length
 from pipeline.extract_text import BATCH_TOKENS
 from pipeline.text.encoder import Encoder
 from pipeline.text.encoding import encode
-from pipeline.text.windows import Window, batches_by_length, dialogue_windows
+from pipeline.text.windows import Window, dialogue_windows
 from tests.helpers.encoders import word_tokenizer
 
 TARGET, MAX_TOKENS = 0.4, 512

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from transformers import BertConfig, BertModel
 
 from dferc.core.device import choose_device
+from pipeline.encoders.batches import batches_by_length
 from pipeline.extract_text import BATCH_TOKENS, make_extractor
 from pipeline.extraction.loop import extract
 from pipeline.extraction.places import Places
@@ -28,7 +29,7 @@ from pipeline.extraction.scratch import Scratch
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import ExtractText
 from pipeline.text.encoder import Encoder, collate, load_encoder
-from pipeline.text.windows import Window, batches_by_length, dialogue_windows
+from pipeline.text.windows import Window, dialogue_windows
 from tests.helpers.corpora import make_row, write_rows
 from tests.helpers.encoders import word_tokenizer
 
@@ -64,7 +65,7 @@ def bare_forward(encoder: Encoder, windows: Sequence[Window], per_batch: int) ->
     windows = sorted(windows, key=len)
     with torch.inference_mode():
         for start in range(0, len(windows), per_batch):
-            batch = collate(windows[start : start + per_batch], encoder.tokenizer.pad_token_id)
+            batch = collate(windows[start : start + per_batch], encoder.pad)
             encoder.model(input_ids=batch.tokens_BL, attention_mask=batch.mask_BL)
 
 

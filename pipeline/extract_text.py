@@ -15,22 +15,23 @@ import click
 import transformers
 
 from dferc import engine
-from dferc.core.console import readable_errors
+from dferc.core.console import print_note, readable_errors
 from dferc.core.device import DEVICES, Device, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.core.records import StoredRecord, Text, read_record
 from dferc.engine.options import network_options
+from pipeline.encoders.batches import Batching, batches_by_length
 from pipeline.extraction.loop import ExtractionTally, Extractor, extract
 from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.rows.utterances import Utterance, read_utterances_csv
-from pipeline.settings import ExtractText, load_settings
+from pipeline.settings import UNSTATED, ExtractText, load_settings
 from pipeline.text import encoding
-from pipeline.text.encoder import Encoder, load_encoder
+from pipeline.text.encoder import Encoder, Reading, load_encoder
 from pipeline.text.folds import TABLE, fold_folder, read_folds
-from pipeline.text.windows import Window, batches_by_length, dialogue_windows
+from pipeline.text.windows import Window, dialogue_windows
 
 BATCH_TOKENS = 8192  # default number of tokens in a batch, padding included
 
@@ -86,7 +87,7 @@ def make_extractor(
 
     `load` may keep an encoder in memory for several corpora; on a cluster it must be picklable.
     """
-    width, batches, problems = _plan(rows, settings, folder, batch_tokens, load)
+    width, reading, batches, problems = _plan(rows, settings, folder, batch_tokens, load)
     clock = Clock()
     contents = {row: content for _, batch in batches for row, content in _contents(batch)}
 
@@ -101,7 +102,7 @@ def make_extractor(
             if not wanted.isdisjoint(_rows(batch))
         ]
         make_worker = functools.partial(
-            encoding.TextWorker, settings.max_tokens, where.device.type, settings.precision, load
+            encoding.TextWorker, settings.max_tokens, where.device.type, settings.precision, reading, load
         )
         results = engine.run(make_worker, items, workers.for_network(), (folder,))
         for number, records in clock.unpacked(results):
@@ -115,7 +116,7 @@ def make_extractor(
         width=width,
         identity={
             "extractor": f"transformers {transformers.__version__}",
-            "params": settings.model_dump(exclude=None if settings.window == "overlapping" else {"context_share"}),
+            "params": _params(settings),
             "computed_in": str(where.dtype).removeprefix("torch."),
             "model": weights_hash(folder),
         },
@@ -133,12 +134,12 @@ def _plan(
     folder: Path,
     batch_tokens: int,
     load: Callable[[str | Path, int], Encoder],
-) -> tuple[int, list[tuple[Path, list[Window]]], dict[int, str]]:
+) -> tuple[int, Reading, list[tuple[Path, list[Window]]], dict[int, str]]:
     """Assign each dialogue to an encoder: a fold's encodes what it was tuned without, the main one all others.
 
     Returns:
-        The width, batches with the folders of their encoders, and problems of texts by row. The models are loaded again
-        one by one: six large ones need not fit into memory.
+        The width, how vectors are taken from states, batches with the folders of their encoders, and problems of texts
+        by row. The models are loaded again one by one: six large ones need not fit into memory.
     """
     fold_of = read_folds(folder)
     batches, problems = [], {}
@@ -146,15 +147,26 @@ def _plan(
         encoder_folder = folder if fold is None else fold_folder(folder, fold)
         encoder = load(encoder_folder, settings.max_tokens)
         if fold is None:
-            width = encoder.width
+            reading = encoder.reading(settings.layer, settings.pooling)
+            if encoder.batching is not Batching.PADDED:
+                print_note(
+                    f"{folder}: the states of this encoder depend on the padding in a batch; texts are encoded without "
+                    f"padding, {encoder.batching}"
+                )
         windows, strange = dialogue_windows(
             rows, encoder.tokenizer, settings.max_tokens, settings.window, settings.context_share
         )
         windows = [window for window in windows if fold_of.get(rows[window.rows[0]].dialogue_id) == fold]
         problems |= {row: problem for row, problem in strange.items() if fold_of.get(rows[row].dialogue_id) == fold}
-        for batch in batches_by_length([len(window) for window in windows], batch_tokens):
+        for batch in batches_by_length([len(window) for window in windows], batch_tokens, encoder.batching):
             batches.append((encoder_folder, [windows[index] for index in batch]))
-    return width, batches, problems
+    return reading.width(encoder.width), reading, batches, problems
+
+
+def _params(settings: ExtractText) -> dict[str, object]:
+    """Return the settings that decide values; those that are as before they existed are left out (`UNSTATED`)."""
+    usual = UNSTATED["text"] | {"context_share": None if settings.window == "overlapping" else settings.context_share}
+    return {name: value for name, value in settings.model_dump().items() if usual.get(name) != value}
 
 
 def weights_hash(folder: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -38,7 +39,15 @@ from dferc.settings.types import (
     Unique,
 )
 
+Layer = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    Field(pattern=r"^(last|all|-?[0-9]{1,4}|[0-9]{1,4}-[0-9]{1,4})$"),
+]
+"""Layers of an encoder: last; a number, negative from the end; a range such as 6-9, or all, which are averaged."""
+
 Window = Literal["dialogue", "utterance", "overlapping"]
+TextPooling = Literal["first_last", "mean", "mean_std", "first", "last"]
 
 
 def _no_single_fold(folds: int) -> int:
@@ -151,6 +160,8 @@ class FinetuneText(Section):
     window: Window
     context_share: Share
     max_tokens: Annotated[int, Field(ge=8, le=LARGEST)]
+    layer: Layer
+    pooling: TextPooling
     dropout: Rate
     precision: Precision
     seed: Count
@@ -167,7 +178,13 @@ class ExtractText(Section):
     window: Window
     context_share: Share
     max_tokens: Annotated[int, Field(ge=8, le=LARGEST)]
+    layer: Layer
+    pooling: TextPooling
     precision: Precision
+
+
+UNSTATED = {"text": {"context_share": 0.0, "layer": "last", "pooling": "first_last"}}
+"""By modality: values at which the identity of features omits a setting, as those from before the setting do."""
 
 
 class TrainFace(Section):

@@ -23,7 +23,7 @@ from dferc.store.records import ProtocolRecord
 from dferc.training.checkpoint import RECORD, WEIGHTS, Checkpoint
 from pipeline.faces.densenet import WEIGHTS as FACE_WEIGHTS
 from pipeline.faces.densenet import description_path
-from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual
+from pipeline.settings import UNSTATED, ExtractAudio, ExtractText, ExtractVisual
 
 SECTIONS = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
 EXTRACTORS = {"text": "transformers", "audio": "opensmile", "visual": "densenet-bc-100-12"}
@@ -118,9 +118,7 @@ def _section(name: str, identity: Mapping, run: Path) -> dict:
             f"from media here; expected {EXTRACTORS[name]}, of stage 1. Extract them with `python -m "
             f"pipeline.extract_{name}` and train again, or bundle a variant without {name}."
         )
-    values = dict(identity.get("params") or {})
-    if name == "text":
-        values.setdefault("context_share", 0.0)  # an identity has it where windows overlap, the only use of it
+    values = UNSTATED.get(name, {}) | dict(identity.get("params") or {})
     if name == "visual":
         values["face"] = (identity.get("face") or {}).get("choice", "largest")
     try:

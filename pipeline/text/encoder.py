@@ -1,31 +1,28 @@
 """Text encoders: loaded by name or path, or built from the corpus; and one vector per utterance from their states.
 
-Legend: B windows of a batch, L tokens of the longest, U utterances in the batch, W width of the encoder.
+Legend: B windows of a batch, L tokens of the longest, U utterances in the batch, T tokens of the longest utterance, W
+width of the encoder.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 import transformers
-from huggingface_hub import hf_hub_download
-from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
-from transformers.utils import logging as transformers_logging
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
 
 from dferc.core.errors import InputError
-from pipeline.text.folder import explain, first_line, refuse_description, refuse_files
+from pipeline.encoders.batches import Batching, check_batching
+from pipeline.encoders.kinds import Wanted, tower
+from pipeline.encoders.layers import count_layers, layer_states, read_layer
+from pipeline.encoders.opening import model_folder, open_model, open_processor, quiet_transformers
+from pipeline.encoders.pooling import pool, pooled_width
+from pipeline.encoders.refusals import first_line
 from pipeline.text.windows import Window, special_tokens, tokenize_texts
 
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
@@ -34,28 +31,51 @@ if TYPE_CHECKING:  # another stage's setting must not change the hash of this co
 SCRATCH = "scratch"  # the setting that builds an encoder from the corpus
 HEAD_WIDTH = 32  # width of one attention head of an encoder built from scratch
 
-_BOTH_DIRECTIONS = "an encoder that reads in both directions is needed, such as roberta-large."
+WANTED = Wanted("text", "finetune_text.encoder")
 _TRIAL, _LONGEST_TRIAL = 8, 512  # tokens of the windows that are tried at load
-_PADDING_TOLERANCE = 1e-3  # of the largest state; rounding is below 1e-5
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Model and its tokenizer."""
+    """Model and its tokenizer, and what a trial at load showed."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    batching: Batching = Batching.PADDED  # batches that change no vector
+    layers: int = 0  # number of layers whose states it gives
+    forwards: bool = False  # whether the state of a token does not depend on the tokens after it (GPT)
 
     @property
     def width(self) -> int:
         """Width W of its states."""
-        return self.model.config.hidden_size
+        return self.model.config.get_text_config().hidden_size
+
+    @property
+    def pad(self) -> int:
+        """Id of the token that fills windows up; the mask hides it, so any id serves where there is no such token."""
+        tokens = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, self.tokenizer.unk_token_id)
+        return next((token for token in tokens if token is not None), 0)
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer, for `load_encoder` to read."""
-        with _quiet_transformers():
+        with quiet_transformers():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
+
+    def reading(self, layer: str, pooling: str) -> "Reading":
+        """Return how vectors are taken from the states; raise InputError for a layer that does not exist."""
+        return Reading(read_layer(layer, self.layers, "the text encoder"), pooling)
+
+
+class Reading(NamedTuple):
+    """Way from the states of tokens to the vector of an utterance (settings `layer` and `pooling`)."""
+
+    layers: tuple[int, ...] = ()  # indices into hidden_states; none = the last states
+    pooling: str = "first_last"  # mean of first and last token, as published; or as in pipeline/encoders/pooling.py
+
+    def width(self, width: int) -> int:
+        """Return the width of a vector of states of `width`."""
+        return pooled_width(width, self.pooling)
 
 
 class TokenBatch(NamedTuple):
@@ -90,21 +110,21 @@ def collate(windows: Sequence[Window], pad: int) -> TokenBatch:
     return TokenBatch(tokens_BL, mask_BL.long(), *torch.tensor(utterances).T)
 
 
-def utterance_vectors(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Average the last-layer states of each utterance's first and last token, [U, W] (docs/method.md, §0)."""
-    states_BLW = _states(model, batch)
-    return (states_BLW[batch.window_U, batch.first_U] + states_BLW[batch.window_U, batch.last_U]) / 2
+def utterance_vectors(model: PreTrainedModel, batch: TokenBatch, reading: Reading = Reading()) -> Tensor:  # noqa: B008
+    """Pool the states of each utterance's tokens, [U, W], or [U, 2 W] with deviations (docs/method.md, §0)."""
+    states_BLW = _states(model, batch, reading.layers)
+    if reading.pooling == "first_last":
+        return (states_BLW[batch.window_U, batch.first_U] + states_BLW[batch.window_U, batch.last_U]) / 2
+    length_U = batch.last_U - batch.first_U + 1
+    step_T = torch.arange(int(length_U.max()), device=length_U.device)
+    mask_UT = step_T < length_U[:, None]
+    token_UT = batch.first_U[:, None] + step_T * mask_UT
+    return pool(states_BLW[batch.window_U[:, None], token_UT], mask_UT, reading.pooling)
 
 
 def hub_commit(name: str) -> str:
     """Return the commit of `model` or `model@revision` on the hub, or in its cache without network; "" for a folder."""
-    if Path(name).is_dir():
-        return ""
-    model, _, revision = name.partition("@")
-    try:
-        return Path(hf_hub_download(model, "config.json", revision=revision or None)).parent.name
-    except Exception as error:  # of the network, the hub or the cache
-        raise explain(name, error) from error
+    return "" if Path(name).is_dir() else model_folder(name, WANTED).name
 
 
 def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
@@ -114,47 +134,18 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
     Weights must be safetensors; code that comes with a model is never run. Raise InputError, with the cause and the
     remedy, whatever the files of a model make transformers do.
     """
-    try:
-        with _quiet_transformers():
-            return _load(str(name), max_tokens)
-    except InputError:
-        raise
-    except Exception as error:  # files of strangers reach code of some hundred architectures, which raises anything
-        raise explain(str(name), error) from error
-
-
-def _load(name: str, max_tokens: int) -> Encoder:
-    model, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
-    options = {"revision": revision or "main", "trust_remote_code": False}
-    raw, _ = PreTrainedConfig.get_config_dict(model, revision=options["revision"])
-    refuse_description(name, raw, get_tokenizer_config(model, revision=options["revision"]))
-    config = AutoConfig.from_pretrained(model, **options)
-    # A model that can fill in a masked word has read the words after it; one that generates text has not.
-    if config.is_encoder_decoder or type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING:
-        raise InputError(f"{name} is a {config.model_type}; {_BOTH_DIRECTIONS}")
-    refuse_files(Path(name))
-    tokenizer = AutoTokenizer.from_pretrained(model, **options)
-    model, report = AutoModel.from_pretrained(
-        model, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
-    )
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise InputError(
-            f"{name} lacks {len(missing)} of the {type(model).__name__}'s weights, first {missing[0]!r}; "
-            "they would be random. Is it a checkpoint of another architecture?"
-        )
+    name = str(name)
+    model, tokenizer = open_model(name, WANTED), open_processor(name, WANTED)
     limit = position_limit(model)
     if limit is not None and max_tokens > limit:
         raise InputError(
             f"{name} has positions for {limit} tokens, and max_tokens is {max_tokens}. "
             f"Set max_tokens to {limit} or less, in finetune_text and in extract_text."
         )
-    if hasattr(model, "pooler"):
-        model.pooler = nn.Identity()  # only states of tokens are used; an unused layer would dilute the weight hash
     encoder = Encoder(model, tokenizer)
     try:
-        with torch.random.fork_rng([]):
-            _try_out(name, encoder, max_tokens if limit is None else 2 * _TRIAL)
+        with torch.random.fork_rng([]), quiet_transformers():
+            return _try_out(name, encoder, max_tokens if limit is None else 2 * _TRIAL)
     except InputError:
         raise
     except Exception as error:
@@ -162,14 +153,13 @@ def _load(name: str, max_tokens: int) -> Encoder:
             f"{name}: the {type(model).__name__} with its {type(tokenizer).__name__} cannot encode plain text "
             f"({first_line(error)}). Choose another encoder, such as roberta-large."
         ) from error
-    return encoder
 
 
 @torch.inference_mode()
-def _try_out(name: str, encoder: Encoder, longest: int) -> None:
-    """Encode made-up windows; raise InputError if the states are not those of tokens that read in both directions."""
+def _try_out(name: str, encoder: Encoder, longest: int) -> Encoder:
+    """Encode made-up windows; return the encoder with what they show. Raise InputError if it has no state per token."""
     model, tokenizer = encoder.model.eval(), encoder.tokenizer
-    embeddings = len(model.get_input_embeddings().weight)
+    embeddings = len(tower(model, "text").get_input_embeddings().weight)
     if len(tokenizer) > embeddings:
         raise InputError(
             f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {embeddings} embeddings; "
@@ -179,52 +169,51 @@ def _try_out(name: str, encoder: Encoder, longest: int) -> None:
     ids = tokenize_texts(tokenizer, ["Good morning!", "", " and <b>you</b>?"])
     if [len(text) for text in ids][1] or not all(isinstance(token, int) for text in ids for token in text):
         raise InputError(f"{name}: the tokenizer {type(tokenizer).__name__} does not turn plain text into tokens.")
-    usual = [token for token in range(len(tokenizer)) if token not in tokenizer.all_special_ids] or [opens]
-    tokens = (opens, *(usual[number % len(usual)] for number in range(min(longest, _LONGEST_TRIAL) - 2)), closes)
-    short = (*tokens[: _TRIAL - 1], closes)
-    other = (*short[:-2], usual[-1] if usual[-1] != short[-2] else opens, closes)
-    alone, beside, changed = (
-        _states(model, collate([Window(window, (0,), (1,), (1,)) for window in windows], tokenizer.pad_token_id))
-        for windows in ([short], [short, tokens], [other])
-    )
-    expected = (1, len(short), encoder.width)
-    if alone.shape != expected or beside.shape != (2, len(tokens), encoder.width):
-        raise InputError(
-            f"{name}: the {type(model).__name__} gives states of shape {list(alone.shape)} for {len(short)} tokens; "
-            f"expected {list(expected)}, a state of its hidden_size per token. Choose another encoder."
-        )
-    if torch.equal(alone[0, 1], changed[0, 1]):
-        raise InputError(f"{name}: the state of a token does not depend on the tokens after it; {_BOTH_DIRECTIONS}")
-    if (beside[0, : len(short)] - alone[0]).abs().max() > _PADDING_TOLERANCE * alone.abs().max():
-        raise InputError(
-            f"{name}: the {type(model).__name__} gives a text other states where padding stands beside it, so that "
-            "features would depend on the other texts of a batch. Choose another encoder, such as roberta-large."
-        )
+    usual = [token for token in range(len(tokenizer)) if token not in tokenizer.all_special_ids] or [encoder.pad]
+    tokens = [usual[number % len(usual)] for number in range(min(longest, _LONGEST_TRIAL) - len(opens) - len(closes))]
+    long = (*opens, *tokens, *closes)
+    short = (*long[: _TRIAL - len(closes)], *closes)
+    at = _TRIAL - 1 - len(closes)  # the last token of the text
+    other = (*short[:at], usual[-1] if usual[-1] != short[at] else usual[0], *short[at + 1 :])
+
+    def run(windows: list[tuple[int, ...]]) -> list[Tensor]:
+        batch = collate([Window(window, (0,), (1,), (1,)) for window in windows], encoder.pad)
+        states_BLW = _states(model, batch)
+        if states_BLW.shape != (*batch.tokens_BL.shape, encoder.width):
+            raise InputError(
+                f"{name}: the {type(model).__name__} gives states of shape {list(states_BLW.shape)} for "
+                f"{len(windows)} x {batch.tokens_BL.shape[1]} tokens; expected a state of its hidden_size "
+                f"({encoder.width}) per token. Choose another encoder."
+            )
+        return [states_LW[: len(window)] for states_LW, window in zip(states_BLW, windows, strict=True)]
+
+    (one,), (two,) = run([short]), run([other])
+    layers = count_layers(_call(model, collate([Window(short, (0,), (1,), (1,))], encoder.pad), hidden=True))
+    batching = check_batching(run, short, other, long)
+    return replace(encoder, batching=batching, layers=layers, forwards=torch.equal(one[:at], two[:at]))
 
 
-def _states(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    return model(input_ids=batch.tokens_BL, attention_mask=batch.mask_BL).last_hidden_state
+def _states(model: PreTrainedModel, batch: TokenBatch, layers: Sequence[int] = ()) -> Tensor:
+    return layer_states(_call(model, batch, hidden=bool(layers)), layers)
+
+
+def _call(model: PreTrainedModel, batch: TokenBatch, hidden: bool) -> ModelOutput:
+    """Encode a batch, with the arguments that this architecture knows."""
+    encoder = tower(model, "text")
+    known = inspect.signature(encoder.forward).parameters
+    options = {"attention_mask": batch.mask_BL, "use_cache": False}
+    options = {key: value for key, value in options.items() if key in known}
+    if hidden:
+        options["output_hidden_states"] = True
+    return encoder(input_ids=batch.tokens_BL, **options)
 
 
 def position_limit(model: PreTrainedModel) -> int | None:
     """Return the most tokens of an input, None = any number."""
     # RoBERTa and its relatives count positions from their padding id + 1: its 514 positions are for 512 tokens.
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     offset = getattr(getattr(model, "embeddings", None), "padding_idx", None)
     return positions if positions is None or offset is None else positions - offset - 1
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Switch off progress bars and the report of missing weights, which `load_encoder` checks itself."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.enable_progress_bar()
-        transformers_logging.set_verbosity(verbosity)
 
 
 def build_encoder(texts: Sequence[str], settings: "FinetuneText") -> Encoder:
@@ -252,4 +241,5 @@ def build_encoder(texts: Sequence[str], settings: "FinetuneText") -> Encoder:
         max_position_embeddings=settings.max_tokens + tokenizer.pad_token_id + 1,
         type_vocab_size=1,
     )
-    return Encoder(transformers.RobertaModel(config, add_pooling_layer=False), tokenizer)
+    model = transformers.RobertaModel(config, add_pooling_layer=False)
+    return Encoder(model, tokenizer, layers=settings.scratch_layers)

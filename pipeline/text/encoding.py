@@ -5,21 +5,29 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from dferc.core.device import Device, choose_device
+from pipeline.encoders.opening import autocast
 from pipeline.extraction.records import Clock, Measured, Record
-from pipeline.text.encoder import Encoder, collate, load_encoder, utterance_vectors
+from pipeline.text.encoder import Encoder, Reading, collate, load_encoder, utterance_vectors
 from pipeline.text.windows import Window
 
 
 class TextWorker:
     """Encodes batches of windows of `max_tokens`; it keeps one encoder, since two need not fit into memory.
 
-    `load` returns the encoder of a folder and `max_tokens`, perhaps one that is in memory already.
+    `reading` decides how vectors are taken from states. `load` returns the encoder of a folder and `max_tokens`,
+    perhaps one that is in memory already.
     """
 
     def __init__(
-        self, max_tokens: int, device: str, precision: str, load: Callable[[str, int], Encoder] = load_encoder
+        self,
+        max_tokens: int,
+        device: str,
+        precision: str,
+        reading: Reading,
+        load: Callable[[str, int], Encoder] = load_encoder,
     ):
         self._max_tokens, self._load, self._where = max_tokens, load, choose_device(device, precision)
+        self._reading = reading
         self._folder: str | None = None
         self._encoder: Encoder | None = None
 
@@ -33,18 +41,22 @@ class TextWorker:
             self._folder, self._encoder = folder, encoder
         clock = Clock()
         with clock.step("encoder"):
-            records = list(encode(self._encoder, batch, problems, self._where))
+            records = list(encode(self._encoder, batch, problems, self._where, self._reading))
         return Measured(records, clock.seconds)
 
 
 @torch.inference_mode()
 def encode(
-    encoder: Encoder, batch: Sequence[Window], problems: dict[int, str], where: Device
+    encoder: Encoder,
+    batch: Sequence[Window],
+    problems: dict[int, str],
+    where: Device,
+    reading: Reading = Reading(),  # noqa: B008
 ) -> Iterator[tuple[int, Record]]:
     """Return the row and record of every utterance in a batch of windows; `problems` are of their text, by row."""
-    padded = collate(batch, encoder.tokenizer.pad_token_id)
-    with torch.autocast(where.device.type, where.dtype, enabled=where.dtype != torch.float32):
-        vectors_UW = utterance_vectors(encoder.model, padded.to(where.device))
+    padded = collate(batch, encoder.pad)
+    with autocast(where):
+        vectors_UW = utterance_vectors(encoder.model, padded.to(where.device), reading)
     vectors_UW = vectors_UW.float().cpu()
     finite_U = vectors_UW.isfinite().all(dim=1).tolist()
     for row, vector, finite in zip(padded.row_U.tolist(), vectors_UW.numpy(), finite_U, strict=True):

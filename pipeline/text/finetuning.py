@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import save_file
 
-from dferc.core.console import console
+from dferc.core.console import console, print_note
 from dferc.core.device import Device, cpu_threads
 from dferc.core.errors import InputError
 from dferc.store.rows import UNLABELLED
@@ -40,6 +40,12 @@ def fine_tune(
         encoder = make_encoder(rows, settings)
         size = f"{encoder.model.num_parameters():,} parameters, width {encoder.width}"
         console.print(f"{settings.encoder}: {size}; {where.device} ({where.why})")
+        reading = encoder.reading(settings.layer, settings.pooling)
+        if encoder.forwards and settings.pooling in ("first", "first_last"):
+            print_note(
+                f"{settings.encoder} reads forwards only: the state of an utterance's first token knows nothing of the "
+                "others. Set pooling to last or mean, in finetune_text and in extract_text."
+            )
         if settings.epochs == 0:
             console.print("epochs: 0, the encoder stays as published")
             save(out, encoder, [], None)
@@ -48,7 +54,7 @@ def fine_tune(
         console.print(
             f"windows: {len(data.train)} to train on, {len(data.validation)} to select by; {', '.join(data.classes)}"
         )
-        tagger = Tagger(encoder, len(data.classes), settings.dropout).to(where.device)
+        tagger = Tagger(encoder, len(data.classes), settings.dropout, reading).to(where.device)
         progress = train_tagger(tagger, data, settings, where, state)
     best = progress.history[progress.best_epoch - 1]
     save(out, encoder, progress.history, best)
@@ -97,7 +103,7 @@ def make_tagging_data(rows: Sequence[Utterance], encoder: Encoder, settings: "Fi
             f"finetune_text: every labelled training utterance is {emotions['train'].pop()!r}; two classes are needed. "
             "Is the emotion column the right one?"
         )
-    return TaggingData(classes, labels_N, windows["train"], windows["validation"], encoder.tokenizer.pad_token_id)
+    return TaggingData(classes, labels_N, windows["train"], windows["validation"], encoder.pad, encoder.batching)
 
 
 def save(out: Path, encoder: Encoder, history: Sequence[Mapping], best: Mapping | None) -> None:

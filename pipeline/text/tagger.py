@@ -19,12 +19,15 @@ from dferc.core.console import console, progress_bar
 from dferc.core.device import Device
 from dferc.core.errors import InputError
 from dferc.core.metrics import score_labels
+from dferc.settings.types import LARGEST
 from dferc.store.rows import UNLABELLED
 from dferc.training.loop import fit
 from dferc.training.optimiser import Machinery
 from dferc.training.resume import Progress, open_progress
-from pipeline.text.encoder import Encoder, TokenBatch, collate, utterance_vectors
-from pipeline.text.windows import Window, batches_by_length
+from pipeline.encoders.batches import Batching, batches_by_length
+from pipeline.encoders.opening import autocast
+from pipeline.text.encoder import Encoder, Reading, TokenBatch, collate, utterance_vectors
+from pipeline.text.windows import Window
 
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
     from pipeline.settings import FinetuneText
@@ -51,7 +54,8 @@ class TaggingData:
         labels_N: class id of every row of the corpus, or `UNLABELLED`.
         train: windows of the training split that hold a label.
         validation: those of the validation split.
-        pad: the tokenizer's padding id.
+        pad: id that fills windows up.
+        batching: batches that change no vector.
     """
 
     classes: tuple[str, ...]
@@ -59,20 +63,22 @@ class TaggingData:
     train: list[Window]
     validation: list[Window]
     pad: int
+    batching: Batching = Batching.PADDED
 
 
 class Tagger(nn.Module):
     """Encoder, dropout, and a linear classifier on each utterance's vector."""
 
-    def __init__(self, encoder: Encoder, classes: int, dropout: float):
+    def __init__(self, encoder: Encoder, classes: int, dropout: float, reading: Reading = Reading()):  # noqa: B008
         super().__init__()
         self.encoder = encoder.model
+        self.reading = reading
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.width, classes)
+        self.classifier = nn.Linear(reading.width(encoder.width), classes)
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Return the logits [U, C] of the batch's utterances."""
-        return self.classifier(self.dropout(utterance_vectors(self.encoder, batch)))
+        return self.classifier(self.dropout(utterance_vectors(self.encoder, batch, self.reading)))
 
 
 class TaggerLearner:
@@ -107,7 +113,7 @@ class TaggerLearner:
     def validate(self, tagger: Tagger) -> dict[str, float]:
         """Return loss, accuracy and weighted F1 over the labelled validation utterances."""
         windows = self.data.validation
-        batches = batches_by_length([len(window) for window in windows], VALIDATION_TOKENS)
+        batches = batches_by_length([len(window) for window in windows], VALIDATION_TOKENS, self.data.batching)
         parts = [self._classify(tagger, [windows[index] for index in batch]) for batch in batches]
         logits_UC, labels_U = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
         predicted_U = logits_UC.argmax(dim=1)
@@ -130,10 +136,16 @@ class TaggerLearner:
 
     def _classify(self, tagger: Tagger, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
         """Return logits [U, C] in float32 and labels [U] of the labelled utterances in a batch of windows."""
+        if self.data.batching is not Batching.PADDED and len(windows) > 1:
+            groups = batches_by_length([len(window) for window in windows], LARGEST, self.data.batching)
+            if len(groups) > 1:
+                parts = [self._classify(tagger, [windows[index] for index in group]) for group in groups]
+                logits, labels = zip(*parts, strict=True)
+                return torch.cat(logits), torch.cat(labels)
         where, batch = self.where, collate(windows, self.data.pad)
         labels_U = self.data.labels_N[batch.row_U]
         labelled_U = (labels_U != UNLABELLED).nonzero().squeeze(1)
-        with torch.autocast(where.device.type, where.dtype, enabled=where.dtype != torch.float32):
+        with autocast(where):
             logits_UC = tagger(batch.pick(labelled_U).to(where.device))
         return logits_UC.float(), labels_U[labelled_U].to(where.device)
 

@@ -13,7 +13,6 @@ tokenised with a space before it. To WordPiece (BERT) they are equal.
 """
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,9 +20,6 @@ from transformers import PreTrainedTokenizerBase
 
 from dferc.core.errors import InputError
 from pipeline.rows.utterances import Utterance
-
-SPECIAL_TOKENS = 2  # the first and the last token of every window
-WIDEST = 1.1  # maximum of longest / shortest window of a batch: keeps padding below 1 - 1/1.1 = 9.1 % of its tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +35,14 @@ class Window:
         return len(self.tokens)
 
 
-def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """Return the ids of the tokens that open and close a window: `<s>` `</s>`, or BERT's `[CLS]` `[SEP]`."""
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the ids of the tokens that open and close a window, one or none each.
+
+    They are `<s>` `</s>`, or BERT's `[CLS]` `[SEP]`; T5 has none that opens.
+    """
     opens = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     closes = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-    if opens is None or closes is None or tokenizer.pad_token_id is None:
-        raise InputError(
-            f"The tokenizer {type(tokenizer).__name__} has no tokens that open, close and pad a text "
-            "(<s> </s> <pad>, or [CLS] [SEP] [PAD]); choose an encoder that has, such as RoBERTa or BERT."
-        )
-    return opens, closes
+    return () if opens is None else (opens,), () if closes is None else (closes,)
 
 
 def tokenize(rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase, texts_of: Sequence) -> list[list[int]]:
@@ -75,25 +69,26 @@ def tokenize_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> 
 def pack(
     tokens: Iterable[tuple[int, Sequence[int]]],
     max_tokens: int,
-    opens: int,
-    closes: int,
+    opens: tuple[int, ...],
+    closes: tuple[int, ...],
     context_share: float | None = None,
 ) -> Iterator[Window]:
     """Pack the utterances of one dialogue into windows, greedily and in order.
 
     Args:
         tokens: corpus row and token ids of each utterance, in order; none is empty.
-        max_tokens: most tokens of a window, special tokens included; at least 3.
-        opens: id of the token that opens a window.
-        closes: id of the token that closes it.
+        max_tokens: most tokens of a window, special tokens included; at least one of text.
+        opens: ids of the tokens that open a window.
+        closes: ids of those that close it.
         context_share: None = windows do not overlap. Else each window after the first is filled up on the left with the
             tokens just before its first utterance, and takes new utterances to 1 - context_share of its room only (one
             at least). 0 packs the same utterances as without overlap; 1 makes a window of each utterance.
     """
-    room = max_tokens - SPECIAL_TOKENS
+    special = len(opens) + len(closes)
+    room = max_tokens - special
     if room < 1:
         raise InputError(
-            f"max_tokens is {max_tokens}; a window needs 3 at least: {SPECIAL_TOKENS} special, one of text."
+            f"max_tokens is {max_tokens}; a window needs {special + 1} at least: {special} special, one of text."
         )
     cut = ((row, ids[:room]) for row, ids in tokens)
     preceding: list[int] = []  # tokens of the dialogue before the window
@@ -101,9 +96,11 @@ def pack(
         new = [token for _, ids in together for token in ids]
         free = 0 if context_share is None else room - len(new)
         context = preceding[max(0, len(preceding) - free) :]
-        ends = list(itertools.accumulate((len(ids) for _, ids in together), initial=len(context)))
+        begin = len(opens) + len(context)
+        ends = list(itertools.accumulate((len(ids) for _, ids in together), initial=begin))
         rows = tuple(row for row, _ in together)
-        yield Window((opens, *context, *new, closes), rows, tuple(end + 1 for end in ends[:-1]), tuple(ends[1:]))
+        last = tuple(end - 1 for end in ends[1:])
+        yield Window((*opens, *context, *new, *closes), rows, tuple(ends[:-1]), last)
         preceding += new
 
 
@@ -135,7 +132,7 @@ def dialogue_windows(
     opens, closes = special_tokens(tokenizer)
     texts_of = [index if window == "utterance" else row.dialogue_id for index, row in enumerate(rows)]
     tokens = tokenize(rows, tokenizer, texts_of)
-    room = max_tokens - SPECIAL_TOKENS
+    room = max_tokens - len(opens) - len(closes)
     problems = {}
     for index, ids in enumerate(tokens):
         if not ids:
@@ -147,23 +144,3 @@ def dialogue_windows(
         spoken = ((index, tokens[index]) for index in together if tokens[index])
         windows.extend(pack(spoken, max_tokens, opens, closes, context_share if window == "overlapping" else None))
     return windows, problems
-
-
-def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Group windows of nearly equal length into batches of indices that cover every window once.
-
-    In a batch the longest is at most `WIDEST` times the shortest, so padding stays below 10 % of the tokens. Windows
-    are taken in order, so that full batches do not change when a corpus grows at its end. A batch has at most
-    `batch_tokens` tokens, padding included; a longer window is a batch of its own.
-    """
-    full: list[list[int]] = []
-    filling: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        kind = math.floor(math.log(length) / math.log(WIDEST))
-        batch = filling.setdefault(kind, [])
-        longest = max(length, *(lengths[other] for other in batch)) if batch else length
-        if batch and longest * (len(batch) + 1) > batch_tokens:
-            full.append(batch)
-            batch = filling[kind] = []
-        batch.append(index)
-    return full + [filling[kind] for kind in sorted(filling)]

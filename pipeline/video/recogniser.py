@@ -39,7 +39,7 @@ from pipeline.bundle.model_card import model_card
 from pipeline.extraction.loop import Extractor, extract_features
 from pipeline.extraction.scratch import Scratch, key_of
 from pipeline.media.files import MediaInfo
-from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual
+from pipeline.settings import UNSTATED, ExtractAudio, ExtractText, ExtractVisual
 from pipeline.speech import Diarizer, SpeechRecogniser, Transcript, find_transcript, language_note, read_transcript
 from pipeline.text.encoder import Encoder, load_encoder
 from pipeline.video.kept import FEATURES, kept_transcript, user_cache
@@ -82,8 +82,12 @@ class Recogniser(contextlib.AbstractContextManager):
         self._predictor = Predictor(load_run(heads, of_network), of_network)
         self._diarizer = Diarizer(diarize, device) if diarize else None
         settings = bundle.settings
-        sections = {"extract_text": ExtractText, "extract_audio": ExtractAudio, "extract_visual": ExtractVisual}
-        self._settings = {name: sections[name].model_validate(section) for name, section in settings.items()}
+        sections = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
+        self._settings = {
+            modality: section.model_validate(UNSTATED.get(modality, {}) | settings[f"extract_{modality}"])
+            for modality, section in sections.items()
+            if f"extract_{modality}" in settings
+        }
 
     @classmethod
     def load(
@@ -216,7 +220,7 @@ class Recogniser(contextlib.AbstractContextManager):
         self, modality: str, rows: MediumRows, raw: Path, info: MediaInfo | None, scratch: Scratch
     ) -> Extractor:
         """Make the extractor of a modality, with the identity that the features of the training have."""
-        settings = self._settings[f"extract_{modality}"]
+        settings = self._settings[modality]
         short = not self._standby.idle and (info is None or info.duration_s < _SHORT_S)
         workers = engine.HERE if short else engine.Workers(self._workers, standby=self._standby)
         if modality == "text":

@@ -152,7 +152,9 @@ def test_bundle_holds_what_a_prediction_needs_and_nothing_else(project):
     assert names == heads | text | {"bundle.json", "README.md", "face/face.json", "face/face.safetensors"}
     assert weights_hash(made.text) == made.manifest.identities["text"]["model"]
     assert made.settings["extract_text"] == {"window": "dialogue", "max_tokens": 24, "precision": "float32"} | {
-        "context_share": 0.0
+        "context_share": 0.0,
+        "layer": "last",
+        "pooling": "first_last",
     }
     assert ExtractVisual.model_validate(made.settings["extract_visual"]).face == "largest"
     settings = json.loads((project / "runs/demo/full/train/seed-1/settings.json").read_text())

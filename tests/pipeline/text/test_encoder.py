@@ -7,9 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, RobertaConfig, RobertaModel, T5Config, T5Model
+from transformers import (
+    BertConfig,
+    BertModel,
+    FNetConfig,
+    FNetModel,
+    GPT2Config,
+    GPT2Model,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5Model,
+)
 
 from dferc.core.errors import InputError
+from pipeline.encoders.batches import Batching, batches_by_length
 from pipeline.text.encoder import Encoder, build_encoder, collate, load_encoder, position_limit, utterance_vectors
 from pipeline.text.windows import Window, dialogue_windows
 from tests.helpers.encoders import finetune_settings, naive_vectors, small_encoder, talk, word_tokenizer
@@ -61,7 +73,7 @@ def test_vectors_equal_the_naive_reference_whatever_the_batch(max_tokens):
     expected = naive_vectors(encoder, windows)
     assert len(expected) == len(ROWS)
     for batch in (windows, windows[::-1], windows[:1], windows[2:5]):
-        padded = collate(batch, encoder.tokenizer.pad_token_id)
+        padded = collate(batch, encoder.pad)
         with torch.no_grad():
             vectors = utterance_vectors(encoder.model, padded)
         wanted = torch.stack([expected[row] for row in padded.row_U.tolist()])
@@ -97,7 +109,7 @@ def test_real_encoder_loads_from_its_folder_and_is_deterministic():
     windows, problems = dialogue_windows(ROWS, encoder.tokenizer, 512)
     assert not problems
     expected = naive_vectors(encoder, windows)
-    batch = collate(windows, encoder.tokenizer.pad_token_id)
+    batch = collate(windows, encoder.pad)
     with torch.no_grad():
         vectors = utterance_vectors(encoder.model, batch)
     torch.testing.assert_close(vectors, torch.stack([expected[row] for row in batch.row_U.tolist()]), rtol=0, atol=1e-5)
@@ -198,18 +210,82 @@ def test_tokenizer_with_more_tokens_than_embeddings_is_refused(tmp_path):
         load_encoder(tmp_path, max_tokens=16)
 
 
+def gpt2():
+    return GPT2Model(GPT2Config(vocab_size=64, n_embd=8, n_layer=2, n_head=2, n_positions=64))
+
+
+def t5():
+    return T5Model(T5Config(vocab_size=64, d_model=8, d_kv=4, d_ff=8, num_layers=2, num_heads=2))
+
+
+def fnet():
+    return FNetModel(FNetConfig(vocab_size=64, hidden_size=8, num_hidden_layers=2, intermediate_size=8))
+
+
 @pytest.mark.parametrize(
-    "model",
+    ("make", "special", "forwards", "batching"),
     [
-        lambda: GPT2Model(GPT2Config(vocab_size=10, n_embd=8, n_layer=1, n_head=2)),
-        lambda: T5Model(T5Config(vocab_size=10, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)),
+        (gpt2, {"eos_token": "<|end|>"}, True, Batching.PADDED),
+        (gpt2, {}, True, Batching.PADDED),
+        (t5, {"eos_token": "</s>", "pad_token": "<pad>"}, False, Batching.PADDED),
+        (fnet, {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}, False, Batching.EQUAL),
     ],
-    ids=["gpt2", "t5"],
+    ids=["gpt2", "gpt2 without special tokens", "t5", "fnet"],
 )
-def test_models_that_generate_are_refused(tmp_path, model):
-    save(tmp_path, model())
-    with pytest.raises(InputError, match="an encoder that reads in both directions is needed"):
-        load_encoder(tmp_path, max_tokens=16)
+def test_encoders_of_other_kinds_are_tried_out_and_give_vectors_whatever_the_batch(
+    tmp_path, make, special, forwards, batching
+):
+    """Decoders, encoders of encoder-decoders, and one whose states depend on padding."""
+    torch.manual_seed(0)
+    words = " ".join(sorted({word for row in ROWS for word in row.text.split()}))
+    Encoder(make(), word_tokenizer(words, **{"unk_token": "[UNK]"} | special)).save(tmp_path)
+    encoder = load_encoder(tmp_path, max_tokens=24)
+    assert (encoder.forwards, encoder.batching, encoder.layers) == (forwards, batching, 2)
+    windows, problems = dialogue_windows(ROWS, encoder.tokenizer, 24)
+    assert not problems
+    for layer in ("last", "1"):
+        for pooling in ("first_last", "mean", "mean_std", "first", "last"):
+            reading, alone = encoder.reading(layer, pooling), {}
+            for window in windows:
+                batch = collate([window], encoder.pad)
+                with torch.no_grad():
+                    alone |= zip(batch.row_U.tolist(), utterance_vectors(encoder.model, batch, reading), strict=True)
+            for indices in batches_by_length([len(window) for window in windows], 300, encoder.batching):
+                batch = collate([windows[index] for index in indices], encoder.pad)
+                with torch.no_grad():
+                    vectors = utterance_vectors(encoder.model, batch, reading)
+                expected = torch.stack([alone[row] for row in batch.row_U.tolist()])
+                assert expected.shape[1] == reading.width(encoder.width)
+                torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "mean_std", "first", "last", "first_last"])
+@pytest.mark.parametrize("layer", ["last", "1", "-1", "0-2"])
+def test_vectors_are_pooled_over_the_utterance_s_tokens_alone(layer, pooling):
+    encoder = small_encoder(ROWS, scratch_layers=2)
+    windows, _ = dialogue_windows(ROWS, encoder.tokenizer, 48)
+    batch = collate(windows, encoder.pad)
+    with torch.no_grad():
+        vectors = utterance_vectors(encoder.model, batch, encoder.reading(layer, pooling))
+        output = encoder.model(input_ids=batch.tokens_BL, attention_mask=batch.mask_BL, output_hidden_states=True)
+    hidden = torch.stack(output.hidden_states)
+    states = {"last": hidden[2], "1": hidden[1], "-1": hidden[2], "0-2": hidden.mean(dim=0)}[layer]
+    places = zip(batch.window_U.tolist(), batch.first_U.tolist(), batch.last_U.tolist(), strict=True)
+    for vector, (window, first, last) in zip(vectors, places, strict=True):
+        tokens = states[window, first : last + 1]
+        expected = {
+            "mean": tokens.mean(dim=0),
+            "mean_std": torch.cat([tokens.mean(dim=0), tokens.std(dim=0, correction=0)]),
+            "first": tokens[0],
+            "last": tokens[-1],
+            "first_last": (tokens[0] + tokens[-1]) / 2,
+        }[pooling]
+        torch.testing.assert_close(vector, expected, rtol=0, atol=1e-5)
+
+
+def test_layer_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="layer is '3', and the text encoder has 1 layers, 0 .the embeddings. to 1"):
+        small_encoder(ROWS).reading("3", "mean")
 
 
 # ---------------------------------------------------------------------------------------------------- from scratch

@@ -1,13 +1,12 @@
 """Packing of dialogues into windows and of windows into batches."""
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dferc.core.errors import InputError
-from pipeline.text.windows import Window, batches_by_length, dialogue_windows, pack, special_tokens, tokenize
+from pipeline.encoders.batches import batches_by_length
+from pipeline.text.windows import Window, dialogue_windows, pack, special_tokens, tokenize
 from tests.helpers.corpora import make_row
 from tests.helpers.encoders import small_encoder, talk, word_tokenizer
 
@@ -15,7 +14,7 @@ OPENS, CLOSES = 101, 102
 
 
 def packed(utterances, max_tokens, context_share=None):
-    return list(pack(list(enumerate(utterances)), max_tokens, OPENS, CLOSES, context_share))
+    return list(pack(list(enumerate(utterances)), max_tokens, (OPENS,), (CLOSES,), context_share))
 
 
 def rows_of(*texts, dialogue="d"):
@@ -200,14 +199,20 @@ def test_special_tokens_written_in_a_transcript_are_text(name):
 
 
 def test_special_tokens_of_bert_and_roberta():
-    assert special_tokens(word_tokenizer("a")) == (1, 2)
+    assert special_tokens(word_tokenizer("a")) == ((1,), (2,))
     by_other_names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    assert special_tokens(word_tokenizer("a", **by_other_names)) == (0, 1)
+    assert special_tokens(word_tokenizer("a", **by_other_names)) == ((0,), (1,))
 
 
-def test_special_tokens_missing_are_an_error():
-    with pytest.raises(InputError, match=re.escape("has no tokens that open, close and pad a text")):
-        special_tokens(word_tokenizer("a", unk_token="[UNK]", eos_token="[END]"))
+def test_windows_do_without_special_tokens_that_are_missing():
+    """T5 has none that opens, many decoders none at all."""
+    assert special_tokens(word_tokenizer("a", unk_token="[UNK]", eos_token="[END]")) == ((), (1,))
+    assert special_tokens(word_tokenizer("a", unk_token="[UNK]")) == ((), ())
+    assert list(pack([(0, [1, 2]), (1, [3])], 3, (), ())) == [Window((1, 2, 3), (0, 1), (0, 2), (1, 2))]
+    assert list(pack([(0, [1, 2]), (1, [3])], 3, (), (9,))) == [
+        Window((1, 2, 9), (0,), (0,), (1,)),
+        Window((3, 9), (1,), (0,), (0,)),
+    ]
 
 
 lengths = st.lists(st.integers(3, 512), max_size=200)

@@ -1,6 +1,6 @@
-"""Pickled weights of a text encoder -> model.safetensors, without internet.
+"""Pickled weights of an encoder -> model.safetensors, without internet.
 
-    python -m pipeline.text.convert FOLDER
+    python -m pipeline.encoders.convert FOLDER
 
 Only tensors are unpickled (`weights_only`): no program in the file is run.
 """
@@ -23,7 +23,7 @@ WEIGHTS = "model.safetensors"
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @readable_errors
 def main(folder: Path) -> None:
-    """Write the pickled weights of a text encoder's folder as model.safetensors beside them."""
+    """Write the pickled weights of an encoder's folder as model.safetensors beside them."""
     files = [path for path in sorted(folder.glob(PICKLED)) if path.is_file()]
     if not files:
         raise InputError(f"{folder} holds no {PICKLED}: nothing to convert.")

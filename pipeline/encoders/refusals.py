@@ -1,4 +1,4 @@
-"""Folders of text encoders made by others: what is refused before anything is loaded, and why a load failed.
+"""Folders of encoders made by others: what is refused before anything is loaded, and why a load failed.
 
 Nothing here runs code or unpickles weights of a model.
 """
@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import transformers
+from huggingface_hub import constants
 from transformers import CONFIG_MAPPING
 
 from dferc.core.errors import InputError
+from pipeline.encoders.kinds import Wanted
 
 _PACKAGES = ("sentencepiece", "tiktoken", "protobuf", "sacremoses", "jieba", "fugashi", "sudachipy", "rhoknp", "ftfy")
 """Packages that tokenizers of transformers ask for, by their names on the package registry."""
@@ -20,20 +22,17 @@ _SENTENCEPIECE = ("spm.model", "spiece.model", "tokenizer.model", "*.bpe.model",
 _MOST_LAYERS, _LARGEST_SIZE = 1000, 1 << 24  # beyond any encoder; building such a model would not end
 _ATTENTION = (None, "eager", "sdpa")  # implementations that are PyTorch's own; others may be code from a hub
 
-_MEND = (
-    "Set finetune_text.encoder to a folder with the model; where there is internet, `hf download NAME --local-dir "
-    "FOLDER` makes one to copy."
-)
 
-
-def refuse_description(name: str, config: Mapping[str, object], tokenizer: Mapping[str, object]) -> None:
+def refuse_description(
+    name: str, config: Mapping[str, object], tokenizer: Mapping[str, object], wanted: Wanted
+) -> None:
     """Raise InputError if an encoder's config.json or tokenizer_config.json asks for code from elsewhere."""
     tokenizer_class = tokenizer.get("tokenizer_class")
     if tokenizer.get("auto_map") and not (isinstance(tokenizer_class, str) and hasattr(transformers, tokenizer_class)):
-        raise _own_code(name, "tokenizer_config.json")
+        raise _own_code(name, "tokenizer_config.json", wanted)
     model_type = config.get("model_type")
     if config.get("auto_map") and (not isinstance(model_type, str) or model_type not in CONFIG_MAPPING):
-        raise _own_code(name, "config.json")
+        raise _own_code(name, "config.json", wanted)
     for key, value in _entries(config):
         if key.lstrip("_").startswith("attn_implementation") and value not in _ATTENTION:
             raise InputError(
@@ -65,7 +64,7 @@ def refuse_files(folder: Path) -> None:
     if pickled and not any(folder.glob("model*.safetensors")):
         raise InputError(
             f"{folder}: the weights are pickled ({', '.join(pickled[:3])}), and a pickle may hold any program. "
-            f"Expected model.safetensors; `python -m pipeline.text.convert {folder}` writes it from them, without "
+            f"Expected model.safetensors; `python -m pipeline.encoders.convert {folder}` writes it from them, without "
             "internet and without running what they hold."
         )
     sentencepiece = [path.name for pattern in _SENTENCEPIECE for path in sorted(folder.glob(pattern))]
@@ -76,27 +75,35 @@ def refuse_files(folder: Path) -> None:
         )
 
 
-def explain(name: str, error: Exception) -> InputError:
+def explain(name: str, error: Exception, wanted: Wanted) -> InputError:
     """Return the error of a load that failed, with its cause and the remedy."""
     text = str(error)
     if "trust_remote_code" in text or "custom code" in text:
-        return _own_code(name, "its configuration")
-    wanted = [package for package in _PACKAGES if package in text.lower()]
+        return _own_code(name, "its configuration", wanted)
+    packages = [package for package in _PACKAGES if package in text.lower()]
     if isinstance(error, ModuleNotFoundError) and error.name:
-        wanted = wanted or [error.name]
-    if "tiktoken" in wanted and not importlib.util.find_spec("sentencepiece"):
-        wanted.insert(0, "sentencepiece")  # transformers names the one that it tried last
-    if wanted:
+        packages = packages or [error.name]
+    if "tiktoken" in packages and not importlib.util.find_spec("sentencepiece"):
+        packages.insert(0, "sentencepiece")  # transformers names the one that it tried last
+    if packages:
         return InputError(
-            f"The text encoder {name!r} needs a package that is not installed: `pip install {' '.join(wanted)}`. "
-            f"({first_line(error)})"
+            f"The {wanted.kind} encoder {name!r} needs a package that is not installed: "
+            f"`pip install {' '.join(packages)}`. ({first_line(error)})"
         )
-    state = "There is no such folder, and no such model could be had from the Hugging Face hub or its local cache."
     if Path(name).is_dir():
         files = ", ".join(sorted(path.name for path in Path(name).iterdir())[:20]) or "nothing"
-        expected = "expected config.json, model.safetensors and the tokenizer's files."
-        state = f"The folder is there and holds {files}; {expected}"
-    return InputError(f"The text encoder {name!r} could not be loaded. {state} ({first_line(error)}) {_MEND}")
+        needed = "the tokenizer's files" if wanted.kind == "text" else "preprocessor_config.json"
+        state = f"The folder is there and holds {files}; expected config.json, model.safetensors and {needed}."
+    else:
+        offline = "; HF_HUB_OFFLINE forbids to ask the hub" if constants.HF_HUB_OFFLINE else ""
+        state = (
+            "There is no such folder, and no such model could be had from the Hugging Face hub or its local cache "
+            f"({constants.HF_HUB_CACHE}{offline})."
+        )
+    return InputError(
+        f"The {wanted.kind} encoder {name!r} could not be loaded. {state} ({first_line(error)}) Set {wanted.setting} "
+        "to a folder with the model; where there is internet, `hf download NAME --local-dir FOLDER` makes one to copy."
+    )
 
 
 def first_line(error: Exception) -> str:
@@ -105,10 +112,10 @@ def first_line(error: Exception) -> str:
     return line if len(line) <= 300 else f"{line[:297]}..."
 
 
-def _own_code(name: str, where: str) -> InputError:
+def _own_code(name: str, where: str, wanted: Wanted) -> InputError:
     return InputError(
         f"{name}: {where} asks for code that comes with the model (auto_map), and such code is never run. Choose an "
-        "encoder that transformers knows by itself, such as roberta-large."
+        f"encoder that transformers knows by itself, such as {wanted.example}."
     )
 
 

@@ -1,0 +1,157 @@
+"""Models and their processors from a folder or the Hugging Face hub: no code of theirs runs, and refusals explain."""
+
+import contextlib
+import hashlib
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModel,
+    AutoTokenizer,
+    AutoVideoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.utils import logging as transformers_logging
+
+from dferc.core.device import Device
+from dferc.core.errors import InputError
+from dferc.core.files import file_hash
+from pipeline.encoders.kinds import Wanted, refuse_kind, tower
+from pipeline.encoders.refusals import explain, refuse_description, refuse_files
+
+_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.spm")
+_DECIDING = ("config.json", "*processor_config.json", "*.safetensors")
+_PROCESSORS = {
+    "text": AutoTokenizer,
+    "audio": AutoFeatureExtractor,
+    "image": AutoImageProcessor,
+    "video": AutoVideoProcessor,
+}
+_UNUSED = ("pooler.", "masked_spec_embed", "mask_token")
+"""Parts of names of weights that no features need, and that many published files lack."""
+
+
+def model_folder(name: str | Path, wanted: Wanted) -> Path:
+    """Return the folder of a model: `name` itself, or a snapshot of the hub, from its cache without network.
+
+    `model@revision` names a commit, branch or tag of the hub; `model` alone is the newest commit of its main branch.
+    The name of a snapshot's folder is its commit.
+
+    Raises:
+        InputError: there is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    model, _, revision = str(name).partition("@")
+    with explained(name, wanted):
+        commit = revision or None
+        found = Path(snapshot_download(model, revision=commit, allow_patterns=_FILES, ignore_patterns=["*/*"]))
+        if not (found / "config.json").is_file():
+            raise FileNotFoundError("config.json is not in the repository, or not in its cached part")
+        if not any(found.glob("*.safetensors")):
+            raise InputError(
+                f"{name} has no safetensors weights on the hub (or the cached copy {found} is incomplete), and pickled "
+                f"ones are not loaded. `hf download {model} --local-dir FOLDER`, then `python -m "
+                f"pipeline.encoders.convert FOLDER`; set {wanted.setting} to that folder."
+            )
+        return found
+
+
+def open_model(name: str | Path, wanted: Wanted) -> PreTrainedModel:
+    """Load a model in float32, in evaluation mode, from a folder or the hub.
+
+    Raises:
+        InputError: it asks for code of its own, encodes another kind of input, has pickled, quantised or no weights,
+            lacks some of them, or cannot be loaded for another reason.
+    """
+    with explained(name, wanted):
+        folder = model_folder(name, wanted)
+        raw, _ = PreTrainedConfig.get_config_dict(folder)
+        refuse_description(str(name), raw, get_tokenizer_config(folder), wanted)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        refuse_kind(str(name), config, wanted)
+        refuse_files(folder)
+        model, report = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+        )
+        used = _names_within(model, tower(model, wanted.kind))
+        missing = sorted(
+            key for key in report["missing_keys"] if key in used and not any(part in key for part in _UNUSED)
+        )
+        if missing:
+            raise InputError(
+                f"{name} lacks {len(missing)} of the {type(model).__name__}'s weights, first {missing[0]!r}; "
+                "they would be random. Is it a checkpoint of another architecture?"
+            )
+        if wanted.kind == "text" and hasattr(model, "pooler"):
+            model.pooler = nn.Identity()  # only states are used; an unused layer would dilute the weight hash
+        return model.eval()
+
+
+def open_processor(name: str | Path, wanted: Wanted) -> Any:
+    """Load the tokenizer, feature extractor, image or video processor of a model.
+
+    Raises:
+        InputError: there is none, or it cannot be loaded.
+    """
+    with explained(name, wanted):
+        folder = model_folder(name, wanted)
+        if wanted.kind != "text" and not any(folder.glob("*processor_config.json")):
+            raise InputError(
+                f"{name} has no preprocessor_config.json, which describes how its input is prepared (rates, sizes, "
+                "means). Copy the file from the model that it was made from."
+            )
+        return _PROCESSORS[wanted.kind].from_pretrained(folder, trust_remote_code=False)
+
+
+def model_hash(folder: Path) -> str:
+    """Hash everything in a model's folder that decides its vectors: configuration, preparation of input, weights."""
+    files = sorted({path for pattern in _DECIDING for path in folder.glob(pattern)})
+    return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()
+
+
+def autocast(where: Device) -> contextlib.AbstractContextManager:
+    """Compute in the precision of a device; nothing changes in float32."""
+    return torch.autocast(where.device.type, where.dtype, enabled=where.dtype != torch.float32)
+
+
+@contextlib.contextmanager
+def explained(name: str | Path, wanted: Wanted) -> Iterator[None]:
+    """Turn whatever a load raises into InputError, with the cause and the remedy, and keep transformers quiet."""
+    try:
+        with quiet_transformers():
+            yield
+    except InputError:
+        raise
+    except Exception as error:  # files of strangers reach code of some hundred architectures, which raises anything
+        raise explain(str(name), error, wanted) from error
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Switch off progress bars and the report of missing weights, which `open_model` checks itself."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.enable_progress_bar()
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _names_within(model: nn.Module, part: nn.Module) -> set[str]:
+    """Return the names in a model of the weights of one of its parts."""
+    inside = {id(tensor) for tensor in itertools.chain(part.parameters(), part.buffers())}
+    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
+    return {name for name, tensor in tensors if id(tensor) in inside}
