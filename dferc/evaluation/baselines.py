@@ -22,7 +22,8 @@ from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues
 from dferc.training.task import Task
 
-BASELINES = ("majority", "logistic", "bc_lstm", "late_fusion")
+DETERMINISTIC = ("majority", "logistic")
+BASELINES = (*DETERMINISTIC, "bc_lstm", "late_fusion")
 
 
 def verify_baseline(name: str) -> None:
@@ -48,7 +49,7 @@ def run_baseline(name: str, task: Task, seeds: Sequence[int], folder: Path) -> t
 def _fit_each(name: str, task: Task, seeds: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Yield for each seed the selected epoch (0 = there are none) and probabilities [N, C] of the whole corpus."""
     corpus, modalities = task.corpus, task.variant.modalities
-    if name in ("majority", "logistic"):
+    if name in DETERMINISTIC:
         probabilities_NC = majority(corpus) if name == "majority" else logistic(corpus, modalities)
         yield from ((0, probabilities_NC) for _ in seeds)
         return
@@ -89,6 +90,8 @@ def _evaluate(
     rows = task.corpus.utterances
     record = describe_corpus(task.corpus, task.variant.modalities)
     record |= {"variant": name, "seed": seed, "best_epoch": best_epoch, "finished": True, "widths": {}}
+    normalisation = "corpus" if name in DETERMINISTIC else task.settings.normalisation
+    record["settings"] = {"normalisation": normalisation}
     predictions = {}
     for split in SCORED:
         rows_N = np.flatnonzero(rows.split == split)

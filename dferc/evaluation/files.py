@@ -13,6 +13,7 @@ from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise
 from dferc.store.card import protocol_card, simulations
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import modalities_of
+from dferc.training.data import describe_transduction
 
 
 def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> dict:
@@ -30,7 +31,11 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
     write_csv(tables / "predictions.csv", list(predictions[0]), map(with_milliseconds, predictions))
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
-    _write_json(tables / "protocol.json", protocol_card(corpus.utterances))
+    card, transductive = (
+        protocol_card(corpus.utterances),
+        describe_transduction(evaluations[0].record.get("settings", {})),
+    )
+    _write_json(tables / "protocol.json", card | ({"transductive": transductive} if transductive else {}))
     metrics["files"] = digest(tables)
     _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
     return metrics

@@ -37,6 +37,7 @@ from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus, Features
 from dferc.store.vocabulary import SPLITS
 from dferc.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
+from dferc.training.data import describe_transduction
 from dferc.training.seeds import find_checkpoints, verify_seeds
 
 _VERSIONED = ("computed_in", "decoder", "extractor", "finder.opencv")
@@ -130,6 +131,7 @@ class Predictor(NamedTuple):
         for checkpoint in self.checkpoints:
             fitted, notes = fit_to(checkpoint, corpus)
         notes += describe_calibration(self.checkpoints)
+        notes += filter(None, [describe_transduction(record["settings"])])
         utterances, synthetic = corpus.utterances, tuple(simulations(record))
         of_seeds = predict_seeds(self.checkpoints, fitted, self.device)
         predictions, disagreement_N = average(of_seeds), disagreement(of_seeds)

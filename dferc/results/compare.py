@@ -3,7 +3,7 @@
 B resamples, D dialogues, S seeds, N utterances, C classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,6 +112,7 @@ def collect(folder: Path, split: str | None = None, against: str = "full") -> Ab
     for name, comparison in comparisons.items():
         notes += seed_notes(name, runs[name], reference, comparison)
     notes += class_notes(reference)
+    notes += transduction_notes(runs)
     return Ablation(
         folder.name,
         reference,
@@ -137,6 +138,13 @@ def seed_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: 
         yield f"{name} is compared with {other} on one seed only: {withheld}"
     elif comparison.seeds and comparison.differences["weighted_f1"].seeds is None:
         yield f"{name} differs from {other} alike in every seed: {withheld}"
+
+
+def transduction_notes(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
+    """Yield a note on each run whose scores use the rows that are scored."""
+    for name, run in runs.items():
+        if transductive := run.card.get("transductive"):
+            yield f"{name} is {transductive}"
 
 
 def class_notes(run: FinishedRun) -> Iterator[str]:

@@ -45,6 +45,7 @@ class ProtocolRecord(StoredRecord):
     protocol: str
     classes: Names
     splits: CardSplits
+    transductive: str = ""  # a sentence, where scores use unlabelled rows of the split that is scored
 
 
 class Calibration(StoredRecord):

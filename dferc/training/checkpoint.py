@@ -161,7 +161,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
     beside = _verify_digest(folder)
     if calibration := beside.get("calibration"):
         record["calibration"] = calibration
-    normalisation = Normalisation.from_state(_under("normalisation.", tensors))
+    normalisation = Normalisation.from_state(_under("normalisation.", tensors), settings.normalisation == "speaker")
     flat = [modality for modality, scale_D in normalisation.scale.items() if not (scale_D > 0).all()]
     if flat:
         raise InputError(f"{path}: the scales of {', '.join(flat)} are not all above 0. {AGAIN}")

@@ -16,6 +16,7 @@ from dferc.store.rows import CachedCorpus, Features
 
 MIN_VARIATION = 1e-6  # least standard deviation, as a share of the values' size: float32 keeps 6e-8
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+SPEAKER_PRIOR = 10  # rows that the corpus' statistics count for, against those of a speaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,38 +26,72 @@ class Normalisation:
     Attributes:
         mean: modality -> [D].
         scale: modality -> [D]; 1 for a feature that does not vary.
+        by_speaker: whether `normalise_speakers` follows; its statistics are those of the rows at hand, and not stored.
     """
 
     mean: Mapping[str, Tensor]
     scale: Mapping[str, Tensor]
+    by_speaker: bool = False
 
     @staticmethod
-    def of(corpus: CachedCorpus, modalities: Sequence[str]) -> "Normalisation":
+    def of(corpus: CachedCorpus, modalities: Sequence[str], by_speaker: bool = False) -> "Normalisation":
         """Measure the training split; a modality without a present training row is left unchanged."""
         mean, scale = {}, {}
         for name in modalities:
             mean_D, deviation, varies = training_statistics(corpus, name)
             mean[name] = torch.from_numpy(mean_D.astype(np.float32))
             scale[name] = torch.from_numpy(np.where(varies, deviation, 1.0).astype(np.float32))
-        return Normalisation(mean, scale)
+        return Normalisation(mean, scale, by_speaker)
 
-    def apply(self, modality: Features, rows: np.ndarray | slice = slice(None)) -> Tensor:
-        """Return the normalised features [N, D] of these rows; absent rows become zeros."""
+    def apply(
+        self, modality: Features, rows: np.ndarray | slice = slice(None), speaker_N: np.ndarray | None = None
+    ) -> Tensor:
+        """Return the normalised features [N, D] of these rows; absent rows become zeros.
+
+        Args:
+            modality: its features of the whole corpus.
+            rows: rows of one split.
+            speaker_N: speakers of these rows, "" = no name; needed `by_speaker`.
+        """
         x_ND = torch.from_numpy(modality.features[rows]) - self.mean[modality.modality]
-        return x_ND / self.scale[modality.modality] * torch.from_numpy(modality.present[rows]).unsqueeze(-1)
+        x_ND = x_ND / self.scale[modality.modality] * torch.from_numpy(modality.present[rows]).unsqueeze(-1)
+        if self.by_speaker:
+            normalise_speakers(x_ND, modality.present[rows], speaker_N)
+        return x_ND
 
     def state(self) -> dict[str, Tensor]:
         """Return the statistics as tensors by name, for a checkpoint."""
         return {f"{part}.{name}": tensor for part in ("mean", "scale") for name, tensor in getattr(self, part).items()}
 
     @staticmethod
-    def from_state(state: Mapping[str, Tensor]) -> "Normalisation":
+    def from_state(state: Mapping[str, Tensor], by_speaker: bool = False) -> "Normalisation":
         """Rebuild the statistics from `state`."""
         parts = {"mean": {}, "scale": {}}
         for key, tensor in state.items():
             part, _, name = key.partition(".")
             parts[part][name] = tensor
-        return Normalisation(**parts)
+        return Normalisation(**parts, by_speaker=by_speaker)
+
+
+def normalise_speakers(x_ND: Tensor, present_N: np.ndarray, speaker_N: np.ndarray) -> None:
+    """Replace z-scores by those within each speaker's present rows, in place; rows without a speaker stay.
+
+    Mean and variance are weighted with the corpus' 0 and 1, which count as `SPEAKER_PRIOR` rows: a speaker of one row
+    keeps most of it.
+    """
+    for speaker in sorted(set(speaker_N[present_N]) - {""}):
+        rows = torch.from_numpy(np.flatnonzero(present_N & (speaker_N == speaker)))
+        own_ND = x_ND[rows].double()
+        weight = len(rows) / (len(rows) + SPEAKER_PRIOR)
+        variance_D = weight * own_ND.var(dim=0, correction=0) + 1 - weight
+        x_ND[rows] = ((own_ND - weight * own_ND.mean(dim=0)) / variance_D.sqrt()).to(x_ND.dtype)
+
+
+def describe_transduction(settings: Mapping) -> str:
+    """Return how scores by these `train` settings use the rows they are scored on; empty where they do not."""
+    if settings.get("normalisation") != "speaker":
+        return ""
+    return "transductive: features are z-scored per speaker with statistics of the rows that are scored, without labels"
 
 
 def training_statistics(corpus: CachedCorpus, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -150,8 +185,10 @@ class Dialogues:
         self.starts = starts
         self.lengths = np.diff(np.r_[starts, len(rows)])
         self.device = torch.device(device)
-        rows_N = torch.from_numpy(rows)
-        self.features = {name: normalisation.apply(corpus.modalities[name], rows).to(device) for name in modalities}
+        rows_N, speaker_N = torch.from_numpy(rows), corpus.utterances.speaker[rows]
+        self.features = {
+            name: normalisation.apply(corpus.modalities[name], rows, speaker_N).to(device) for name in modalities
+        }
         present = np.stack([corpus.modalities[name].present[rows] for name in modalities])
         self.present_MN = torch.from_numpy(present).to(device)
         self.labels_N = torch.from_numpy(corpus.utterances.emotion[rows].astype(np.int64)).to(device)

@@ -68,7 +68,7 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
                 f"nothing to {purpose}."
             )
     variant = replace(get_variant(name), modalities=usable_modalities(corpus, name))
-    normalisation = Normalisation.of(corpus, variant.modalities)
+    normalisation = Normalisation.of(corpus, variant.modalities, settings.normalisation == "speaker")
     labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
     weights = class_weights(settings.class_weights, rows.classes, labels.tolist())
     return Task(

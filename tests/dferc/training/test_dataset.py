@@ -5,7 +5,7 @@ import torch
 from dferc.core.errors import InputError
 from dferc.store.hdf5 import read_corpus
 from dferc.store.vocabulary import MODALITIES
-from dferc.training.data import Dialogues, Normalisation, describe_unvarying
+from dferc.training.data import Dialogues, Normalisation, describe_unvarying, normalise_speakers
 from tests.helpers.common import write_features_folder
 
 
@@ -58,6 +58,36 @@ def test_normalisation_is_numpys_mean_and_deviation_to_the_bit(corpus):
         np.testing.assert_array_equal(normalisation.scale[m], rows.std(axis=0).astype(np.float32))
         some = np.array([2, 0, 5])
         assert torch.equal(normalisation.apply(made, some), normalisation.apply(made)[torch.from_numpy(some)])
+
+
+def test_normalisation_by_speaker_shrinks_towards_the_corpus():
+    """Three speakers: many rows, one row, no name; an absent row is no part of any statistic."""
+    random = np.random.default_rng(0)
+    speaker_N = np.array(["Ann"] * 4000 + ["Bob"] + [""] * 5 + ["Ann"], dtype=object)
+    present_N = np.r_[np.ones(4006, bool), False]
+    x_ND = random.normal(3.0, 0.5, size=(4007, 2)) * present_N[:, None]
+    x_ND[4000:4006] = 2.0
+    result = torch.from_numpy(x_ND.copy())
+    normalise_speakers(result, present_N, speaker_N)
+    ann = result[:4000].numpy()
+    # n = 4000 rows against 10 of the corpus: mean 3 n/(n + 10); variance (0.25 n + 10)/(n + 10) = 0.2519
+    np.testing.assert_allclose(ann.mean(0), (3.0 - 3.0 * 4000 / 4010) / 0.2519**0.5, atol=0.03)
+    np.testing.assert_allclose(ann.std(0), 0.5 / 0.2519**0.5, rtol=0.03)
+    # One row: mean 2/11, variance 10/11.
+    np.testing.assert_allclose(result[4000], (2 - 2 / 11) / (10 / 11) ** 0.5)
+    assert (result[4001:4006] == 2.0).all() and (result[4006] == 0).all()
+
+
+def test_speakers_are_measured_in_the_split_at_hand(corpus):
+    """Training does not depend on the features of other splits, whoever speaks there."""
+    normalisation = Normalisation.of(corpus, MODALITIES, by_speaker=True)
+    before = Dialogues(corpus, "train", normalisation, MODALITIES).features
+    plain = Dialogues(corpus, "train", Normalisation.of(corpus, MODALITIES), MODALITIES).features
+    assert not torch.equal(before["text"], plain["text"])
+    for made in corpus.modalities.values():
+        made.features[corpus.utterances.split != "train"] *= 7
+    after = Dialogues(corpus, "train", Normalisation.of(corpus, MODALITIES, by_speaker=True), MODALITIES).features
+    assert all(torch.equal(after[m], before[m]) for m in MODALITIES)
 
 
 def test_normalisation_survives_its_state(corpus):
