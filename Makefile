@@ -17,7 +17,7 @@ setup: .venv/.installed ## create .venv with everything installed; the other tar
 	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "setting up .venv (PyTorch is large: about 7.7 GB in all, some minutes) ..."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,video,report,serve,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[pipeline,video,report,serve,dev]'
 	@touch $@
 
 repro: setup ## run media to scores: `dvc repro` for the corpora in params.yaml (demo: minutes)

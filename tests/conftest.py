@@ -1,8 +1,10 @@
 """What all tests share: Ctrl-C that arrives, and the one expensive fixture, the demo corpus, media to scores."""
 
+import contextlib
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -21,7 +23,6 @@ from tests.helpers.projects import copy_project, dvc
 LONGEST = (
     "test_dvc_run.py",
     "test_engine_ray.py",
-    "test_demo.py",
     "test_kill.py",
     "test_sweep.py",
     "test_kill_visual.py",
@@ -36,9 +37,9 @@ Tests on Ray mostly wait; so three processes keep two cores at work. Each more w
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first; xdist keeps the order with `--no-loadscope-reorder`."""
-    rank = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    """The longest first, the demo's last; xdist keeps the order with `--no-loadscope-reorder`."""
+    rank = {name: number for number, name in enumerate(LONGEST)} | {"test_demo.py": len(LONGEST) + 1}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,13 +49,22 @@ def interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def runs(process: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        return process > 0 and os.kill(process, 0) is None
+    return False
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Path:
     """A project in which the demo is reproduced.
 
     It is this checkout where `make repro` has been run and nothing changed since; else `dvc repro` runs in a copy that
-    shares the checkout's DVC cache, so that the next `make repro` restores what is made here.
+    shares the checkout's DVC cache, so that the next `make repro` restores what is made here. `.ci/run` runs `make
+    repro` beside the tests, as the process DFERC_REPRO: its end is waited for.
     """
+    while runs(int(os.environ.get("DFERC_REPRO", 0))):
+        time.sleep(1)
     if (REPOSITORY / "dvc.lock").exists() and "up to date" in dvc(REPOSITORY, "status"):
         return REPOSITORY
     project = copy_project(tmp_path_factory.mktemp("demo"))

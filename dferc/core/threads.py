@@ -6,6 +6,9 @@ PyTorch's OpenMP threads spin at barriers, by default for some milliseconds. Bes
 can make a step many times slower: a small convolution net took 12.5 s a step with two threads on two busy cores, and
 0.6 s without spinning. Alone, never to spin costs 16 %, and to spin for a thirtieth of the default 4 %. So it depends
 on what runs on this machine as a process starts, and is short in any case, since other work may come later.
+
+NumPy's and SciPy's OpenBLAS spins likewise, and rounds by its number of threads: it gets one, on any machine. (The
+linear floor of the demo took 226 s beside other work with two threads, 9 s with one; alone, a second with either.)
 """
 
 import os
@@ -31,3 +34,4 @@ def all_cores_are_busy() -> bool:
 
 if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:  # a user's own choice stays
     os.environ["GOMP_SPINCOUNT"] = "0" if all_cores_are_busy() else str(SPINS)  # libgomp reads it when it is loaded
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read as NumPy is loaded

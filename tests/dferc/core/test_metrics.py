@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from dferc.core.metrics import Scores, score_confusion, score_labels
 
@@ -15,6 +14,8 @@ def random_labels(seed: int, classes: int = 5, count: int = 90):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_scores_are_scikit_learns_over_the_labelled_items(seed):
+    from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support  # seconds, for each worker
+
     actual, predicted = random_labels(seed)
     scores = score_labels(actual, predicted, 5)
     known = actual >= 0

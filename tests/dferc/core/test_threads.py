@@ -10,26 +10,31 @@ import pytest
 from dferc.core import threads
 from tests.helpers.common import REPOSITORY
 
+VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")
 PROGRAM = """
 import os, sys
 class Finder:
     @staticmethod
     def find_spec(name, *_):  # called as the interpreter looks for torch
-        if name == "torch":
-            print(*(os.environ.get(variable, "-") for variable in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")), flush=True)
+        if name == "PACKAGE":
+            print(*(os.environ.get(variable, "-") for variable in VARIABLES), flush=True)
             os._exit(0)
 sys.meta_path.insert(0, Finder)
 import MODULE
 """
 
 
-def variables_as_torch_is_imported(module: str, **chosen: str) -> list[str]:
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    }
-    program = [sys.executable, "-c", PROGRAM.replace("MODULE", module)]
+def variables_at_import(package: str, module: str, **chosen: str) -> list[str]:
+    """Return the values of VARIABLES as `module` first imports `package`."""
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    program = PROGRAM.replace("MODULE", module).replace("PACKAGE", package).replace("VARIABLES", repr(VARIABLES))
     result = subprocess.run(
-        program, env=environment | chosen, cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        env=environment | chosen,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return result.stdout.split()
 
@@ -39,8 +44,13 @@ def variables_as_torch_is_imported(module: str, **chosen: str) -> list[str]:
     ["dferc.training.run", "dferc.model.dferc", "pipeline.train_face", "pipeline.text.encoding"],
 )
 def test_threads_spin_little(module):
-    spins, policy = variables_as_torch_is_imported(module)
+    spins, policy, _ = variables_at_import("torch", module)
     assert spins in ("0", str(threads.SPINS)) and policy == "-"
+
+
+@pytest.mark.parametrize("module", ["dferc.evaluation.floor", "dferc.store.hdf5", "pipeline.make_demo"])
+def test_numpy_has_one_thread(module):
+    assert variables_at_import("numpy", module)[2] == "1"
 
 
 @pytest.mark.parametrize(
@@ -56,8 +66,12 @@ def test_two_cores_are_busy_where_two_others_run(monkeypatch, loadavg, busy):
 
 @pytest.mark.parametrize(
     ("chosen", "expected"),
-    [({"GOMP_SPINCOUNT": "1000"}, ["1000", "-"]), ({"OMP_WAIT_POLICY": "ACTIVE"}, ["-", "ACTIVE"])],
-    ids=["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"],
+    [
+        ({"GOMP_SPINCOUNT": "1000"}, ["1000", "-", "1"]),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ["-", "ACTIVE", "1"]),
+        ({"GOMP_SPINCOUNT": "1", "OPENBLAS_NUM_THREADS": "2"}, ["1", "-", "2"]),
+    ],
+    ids=VARIABLES,
 )
 def test_the_user_s_own_choice_wins(chosen, expected):
-    assert variables_as_torch_is_imported("dferc.training.run", **chosen) == expected
+    assert variables_at_import("torch", "dferc.training.run", **chosen) == expected

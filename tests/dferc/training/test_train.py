@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from sklearn.metrics import accuracy_score, f1_score
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dferc.cli.main import main
@@ -306,6 +305,8 @@ def test_make_optimiser_decays_no_bias(features):
 
 
 def test_tally_scores_as_scikit_learn_does_and_leaves_out_the_unlabelled():
+    from sklearn.metrics import accuracy_score, f1_score  # seconds, for each worker
+
     random = np.random.default_rng(0)
     actual, logits = random.integers(-1, 4, size=90), random.normal(size=(90, 4))
     tallies = [EpochTally(4, torch.device("cpu")) for _ in range(2)]
