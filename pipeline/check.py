@@ -32,7 +32,7 @@ from pipeline.faces import finder
 from pipeline.faces.densenet import FERPLUS, NONE, find_weights
 from pipeline.faces.ferplus import missing_files
 from pipeline.media.files import MediaError, probe
-from pipeline.settings import StageSettings, load_settings
+from pipeline.settings import StageSettings, load_settings, sets_of, with_set
 
 SCRATCH_ENCODER = "scratch"
 
@@ -70,9 +70,16 @@ def main(params: str, out: Path | None) -> None:
     unlink_missing(Path("data"))
     settings = load_settings(params)
     blocks = {corpus: settings.corpus(corpus) for corpus in settings.corpora}
-    check_corpora(blocks)
+    further = {f"{name} {one}": with_set(settings, name, one) for name in blocks for one in sets_of(settings, name)}
+    check_corpora(blocks | further)
     root = Path()
-    faults = [*check_repository(root), *(fault for name in blocks for fault in check_needs(name, blocks[name], root))]
+    faults = [
+        f"sets: {item.name} is of {item.corpus}, which is not in `corpora`: leave out the one, or add the other."
+        for items in (vars(settings.sets).values() if settings.sets else ())
+        for item in items
+        if item.corpus not in blocks
+    ]
+    faults += [*check_repository(root), *(fault for name in blocks for fault in check_needs(name, blocks[name], root))]
     if faults:
         raise InputError(f"{len(faults)} thing(s) that the run needs are missing:\n  - " + "\n  - ".join(faults))
     for corpus, block in blocks.items():

@@ -19,7 +19,7 @@ from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.media import files as media
 from pipeline.rows.utterances import Utterance, read_utterances_csv
-from pipeline.settings import ExtractAudio, load_settings
+from pipeline.settings import ExtractAudio, load_settings, with_set
 
 
 @click.command()
@@ -28,7 +28,7 @@ from pipeline.settings import ExtractAudio, load_settings
 @readable_errors
 def main(places: Places, workers: engine.Workers) -> ExtractionTally:
     """Extract openSMILE functionals of every utterance with sound."""
-    settings = load_settings(places.params).corpus(places.corpus).extract_audio
+    settings = with_set(load_settings(places.params), places.corpus, places.set).extract_audio
     rows = read_utterances_csv(places.table)
     with Scratch(places.scratch) as scratch:
         return extract(rows, make_extractor(rows, settings, places.raw, scratch, workers), places, scratch)

@@ -27,7 +27,7 @@ from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.rows.utterances import Utterance, read_utterances_csv
-from pipeline.settings import UNSTATED, ExtractText, load_settings
+from pipeline.settings import UNSTATED, ExtractText, load_settings, sets_of, with_set
 from pipeline.text import encoding
 from pipeline.text.encoder import Encoder, Reading, load_encoder
 from pipeline.text.folds import TABLE, fold_folder, read_folds
@@ -62,8 +62,10 @@ def main(
     places: Places, encoder: Path | None, device: str, batch_tokens: int, workers: engine.Workers
 ) -> ExtractionTally:
     """Encode every utterance within its dialogue."""
-    settings = load_settings(places.params).corpus(places.corpus).extract_text
-    folder = encoder or Path("models", places.corpus, "text")
+    params = load_settings(places.params)
+    settings = with_set(params, places.corpus, places.set).extract_text
+    own = sets_of(params, places.corpus)[places.set].encoder if places.set else Path("models", places.corpus, "text")
+    folder = encoder or Path(own)
     if not folder.is_dir():
         raise InputError(
             f"{folder} is missing. Make it with `python -m pipeline.finetune_text --corpus {places.corpus}`."

@@ -36,7 +36,7 @@ from pipeline.faces.densenet import WIDTH, FaceDescription, description_path, lo
 from pipeline.faces.speaker_face import SpeakerFaces, UtteranceMedia
 from pipeline.media import files as media
 from pipeline.rows.utterances import Utterance, read_utterances_csv
-from pipeline.settings import ExtractVisual, load_settings
+from pipeline.settings import ExtractVisual, load_settings, with_set
 
 GROUP = 4
 """Most utterances of one file that one worker decodes in one pass. More cost less decoding, since the frames from a
@@ -61,7 +61,7 @@ def main(
     places: Places, face: Path | None, device: str, hwaccel: str | None, workers: engine.Workers
 ) -> ExtractionTally:
     """Extract the face features of every utterance with a picture."""
-    settings = load_settings(places.params).corpus(places.corpus).extract_visual
+    settings = with_set(load_settings(places.params), places.corpus, places.set).extract_visual
     rows = read_utterances_csv(places.table)
     where = choose_device(device, "float32", elsewhere=workers.cluster is not None).device
     folder = face or Path("models", places.corpus, "face")

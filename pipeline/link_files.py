@@ -19,7 +19,7 @@ from pipeline.audio.functionals import named_files
 from pipeline.check import check_corpora
 from pipeline.faces.densenet import FERPLUS, NONE, description_path, find_weights
 from pipeline.faces.finder import HAAR, WHOLE_FRAME
-from pipeline.settings import Prepare, StageSettings, load_settings
+from pipeline.settings import Prepare, StageSettings, load_settings, sets_of, with_set
 
 NOTE = "none.txt"
 
@@ -32,9 +32,15 @@ NOTE = "none.txt"
 @readable_errors
 def main(corpus: str, params: Path, raw: Path | None, out: Path | None) -> None:
     """Check the settings of a corpus, and link the files that they name."""
-    settings = load_settings(params).corpus(corpus)
-    check_corpora({corpus: settings})
-    for stage, files in files_of(settings, raw or Path("data/raw", corpus)).items():
+    document = load_settings(params)
+    names = [None, *sets_of(document, corpus)]  # the first sets, then the further ones
+    blocks = {f"{corpus} {name or ''}".strip(): with_set(document, corpus, name) for name in names}
+    check_corpora(blocks)
+    files_by_stage: dict[str, list[Path]] = {}
+    for block in blocks.values():
+        for stage, files in files_of(block, raw or Path("data/raw", corpus)).items():
+            files_by_stage[stage] = list(dict.fromkeys([*files_by_stage.get(stage, []), *files]))
+    for stage, files in files_by_stage.items():
         link(files, (out or Path("data", corpus, "files")) / stage)
         for file in files:
             console.print(f"{stage} depends on {file}")

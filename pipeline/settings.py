@@ -20,11 +20,13 @@ from pydantic import (
     model_validator,
 )
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, did_you_mean
+from dferc.core.files import FILE_NAME
 from dferc.settings.document import Params, load_params
 from dferc.settings.sections import Train
 from dferc.settings.types import (
     LARGEST,
+    CorpusName,
     Count,
     FaceSide,
     FromList,
@@ -230,9 +232,75 @@ class StageSettings(Section):
     train: Train
 
 
+FileName = Annotated[str, Field(pattern=FILE_NAME)]
+
+
+class TextSet(ExtractText):
+    """A further text set: by an encoder as it is, in a folder that `finetune_text` wrote."""
+
+    corpus: CorpusName
+    name: FileName
+    encoder: Name
+
+
+class AudioSet(ExtractAudio):
+    """A further audio set."""
+
+    corpus: CorpusName
+    name: FileName
+
+
+class VisualSet(ExtractVisual):
+    """A further visual set."""
+
+    corpus: CorpusName
+    name: FileName
+
+
+def _of_different_names(sets: list[Any]) -> list[Any]:
+    keys = [(each.corpus, each.name.casefold()) for each in sets]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError("two sets of one name: {1} of {0}".format(*twice[0]))
+    return sets
+
+
+class Sets(Section):
+    """Feature sets that are extracted beside the first of their modality, of any corpus."""
+
+    text: Annotated[list[TextSet], AfterValidator(_of_different_names)]
+    audio: Annotated[list[AudioSet], AfterValidator(_of_different_names)]
+    visual: Annotated[list[VisualSet], AfterValidator(_of_different_names)]
+
+
+def sets_of(settings: Params, corpus: str) -> dict[str, TextSet | AudioSet | VisualSet]:
+    """Return the further feature sets of a corpus by name, such as `audio/wavlm`."""
+    found = vars(settings.sets).items() if settings.sets else ()
+    return {f"{modality}/{each.name}": each for modality, sets in found for each in sets if each.corpus == corpus}
+
+
+def with_set(settings: Params, corpus: str, name: str | None) -> StageSettings:
+    """Return the block of a corpus, with the settings of a further feature set in place of its modality's.
+
+    Raises:
+        InputError: there is no such corpus, or it has no such set.
+    """
+    block = settings.corpus(corpus)
+    if name is None:
+        return block
+    there, section = sets_of(settings, corpus), f"extract_{name.partition('/')[0]}"
+    if name not in there:
+        raise InputError(
+            f"params.yaml has no set {name!r} of {corpus}.{did_you_mean(name, there)} It has "
+            f"{', '.join(there) or 'none'}. Add it to `sets`, with the keys of {section} and corpus, name."
+        )
+    kind = StageSettings.model_fields[section].annotation
+    values = there[name].model_dump(include=set(kind.model_fields))
+    return block.model_copy(update={section: kind.model_validate(values)})
+
+
 def load_settings(path: str | Path = "params.yaml", overrides: Iterable[str] = (), corpus: str | None = None) -> Params:
     """Read and check the whole of params.yaml, both stages' sections; see `dferc.settings.document.load_params`."""
-    return load_params(path, overrides, corpus, block=StageSettings)
+    return load_params(path, overrides, corpus, block=StageSettings, sets=Sets)
 
 
 def default_model() -> str:

@@ -1,11 +1,20 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from dferc.core.console import CorpusName
+from dferc.core.files import FILE_NAME
+
+
+def _check_label(_context: click.Context, _parameter: click.Parameter, label: str) -> str:
+    if label and not re.match(FILE_NAME, label):
+        raise click.BadParameter(f"{label!r:.80} is no file name: expected letters, digits, and _ . - within.")
+    return label
+
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -14,7 +23,16 @@ CORPUS = click.option(
     "--corpus", type=CorpusName(), required=True, help="Its block in params.yaml; its folder in --features."
 )
 VARIANT = click.option(
-    "--variant", default="full", show_default=True, help="An ablation row, such as no_crm (docs/training.md)."
+    "--variant",
+    default="full",
+    show_default=True,
+    help="An ablation row, such as no_crm, or modalities, such as only-text or without-visual (docs/training.md).",
+)
+LABEL = click.option(
+    "--label",
+    default="",
+    callback=_check_label,
+    help="Keep these runs beside others, as OUT/CORPUS/VARIANT@LABEL: for other settings or feature sets.",
 )
 FEATURES = click.option(
     "--features", type=FOLDER, default=Path("features"), show_default=True, help="Holds a folder per corpus."

@@ -2,25 +2,25 @@
 
 import click
 
-from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, OUT, PATH, SEEDS, VARIANT, options
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, LABEL, OUT, PATH, SEEDS, VARIANT, options
 from dferc.core.console import console, print_json, print_note, readable_errors, warn_of_simulation
 
 
 @click.command()
-@options(CORPUS, VARIANT, SEEDS, FEATURES, OUT, DEVICE, JSON)
+@options(CORPUS, VARIANT, LABEL, SEEDS, FEATURES, OUT, DEVICE, JSON)
 @readable_errors
-def evaluate(corpus, variant, seeds, features, out, device, as_json) -> None:
+def evaluate(corpus, variant, label, seeds, features, out, device, as_json) -> None:
     """Score the trained seeds of OUT/CORPUS/VARIANT on validation and test (default: every seed that is there)."""
     from dferc.core.device import choose_device
     from dferc.evaluation.files import write_absence
     from dferc.model.variants import get_variant
     from dferc.store.hdf5 import read_corpus
-    from dferc.training.seeds import find_checkpoints, is_marked_absent
+    from dferc.training.seeds import find_checkpoints, is_marked_absent, run_name, sets_of_run
     from dferc.training.task import why_absent
 
     get_variant(variant)
-    folder = out / corpus / variant
-    cached = read_corpus(features / corpus, corpus)
+    folder = out / corpus / run_name(variant, label)
+    cached = read_corpus(features / corpus, corpus, sets_of_run(folder / "train"))
     if not seeds and is_marked_absent(folder / "train") and (reason := why_absent(cached, variant)):
         metrics = write_absence(folder, cached, reason)
         print_note(f"{reason}: no scores, and shown as absent in tables.")

@@ -4,7 +4,21 @@ from pathlib import Path
 
 import click
 
-from dferc.cli.options import CORPUS, DEVICE, FEATURES, FRESH, OUT, PARAMS, SCORE, SCRATCH, SEEDS, SET, VARIANT, options
+from dferc.cli.options import (
+    CORPUS,
+    DEVICE,
+    FEATURES,
+    FRESH,
+    LABEL,
+    OUT,
+    PARAMS,
+    SCORE,
+    SCRATCH,
+    SEEDS,
+    SET,
+    VARIANT,
+    options,
+)
 from dferc.cli.scoring import score_and_show
 from dferc.core.console import console, readable_errors
 from dferc.engine.options import engine_options
@@ -38,9 +52,9 @@ def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: 
 
 
 @click.command()
-@options(CORPUS, VARIANT, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH)
+@options(CORPUS, VARIANT, LABEL, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH)
 @readable_errors
-def train(corpus, variant, seeds, features, out, params, overrides, device, evaluate, fresh, scratch) -> None:
+def train(corpus, variant, label, seeds, features, out, params, overrides, device, evaluate, fresh, scratch) -> None:
     """Train one model per seed into OUT/CORPUS/VARIANT/train/ (default seeds: ablate.seeds).
 
     Finished seeds are kept. For several variants, or several runs at once: `dferc ablate`.
@@ -57,12 +71,13 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
     from dferc.training.resume import remove_abandoned
     from dferc.training.run import refuse_other_settings
     from dferc.training.run import train as train_seeds
-    from dferc.training.seeds import finish_run
+    from dferc.training.seeds import finish_run, run_name
     from dferc.training.task import make_task
 
     seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
-    task = make_task(read_corpus(features / corpus, corpus), variant, block, choose_device(device, block.precision))
-    folder = out / corpus / variant
+    cached = read_corpus(features / corpus, corpus, block.features)
+    task = make_task(cached, variant, block, choose_device(device, block.precision))
+    folder = out / corpus / run_name(variant, label)
     refuse_other_settings(folder / "train", block)
     verify_writable(folder / "train")
     show_task(task, seeds)
@@ -82,7 +97,7 @@ def train(corpus, variant, seeds, features, out, params, overrides, device, eval
 @click.command()
 @options(CORPUS)
 @click.option("--variant", "variants", multiple=True, help="Repeatable.  [default: ablate.variants]")
-@options(SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH, engine_options)
+@options(LABEL, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH, engine_options)
 @click.option(
     "--gpu-share",
     type=click.FloatRange(0, 1, min_open=True),
@@ -121,9 +136,9 @@ def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, 
 @click.command()
 @options(CORPUS)
 @click.option("--name", "names", multiple=True, help="majority, logistic, bc_lstm or late_fusion; all. Repeatable.")
-@options(SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE)
+@options(LABEL, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE)
 @readable_errors
-def baselines(corpus, names, seeds, features, out, params, overrides, device) -> None:
+def baselines(corpus, names, label, seeds, features, out, params, overrides, device) -> None:
     """Fit baselines with the corpus' train settings into OUT/CORPUS/NAME/ (default seeds: ablate.seeds)."""
     settings, block = load_block(params, overrides, corpus, features)
     from dferc.core.device import choose_device
@@ -136,7 +151,8 @@ def baselines(corpus, names, seeds, features, out, params, overrides, device) ->
     for name in names:
         verify_baseline(name)
     seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
-    task = make_task(read_corpus(features / corpus, corpus), "full", block, choose_device(device, block.precision))
+    cached = read_corpus(features / corpus, corpus, block.features)
+    task = make_task(cached, "full", block, choose_device(device, block.precision))
     for name in names:
-        folder = out / corpus / name
+        folder = out / corpus / (f"{name}@{label}" if label else name)
         show_evaluation(folder, *run_baseline(name, task, seeds, folder))

@@ -16,6 +16,18 @@ from dferc.core.errors import InputError
 CORPUS_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 """Pattern of corpus names, which also name a block of params.yaml and many folders."""
 
+MODALITY_NAME = r"^[a-z][a-z0-9_]{0,31}$"
+"""Pattern of modality names, which also name files, columns and parts of a model."""
+
+SELECTION = r"^(only|without)(-[a-z][a-z0-9_]{0,31}){1,16}$"
+"""Pattern of variants that select modalities: `only-text-physiology`, `without-audio`."""
+
+FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+"""Pattern of names that a user gives to a file or folder, and that every file system takes."""
+
+SET_NAME = r"^[a-z][a-z0-9_]{0,31}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$"
+"""Pattern of the names of feature sets: `audio`, or `audio/wavlm` for a further one."""
+
 STALE_S = 600.0  # age from which a temporary file is of a killed write: contents are written from memory, in seconds
 
 

@@ -25,14 +25,14 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     A variant whose modalities the corpus lacks is skipped with a note, and recorded as absent. The scores of a variant
     are those of all its seeds that are trained, not only of the seeds of this call.
     """
-    corpus = read_corpus(sweep.features, sweep.corpus)
+    corpus = read_corpus(sweep.features, sweep.corpus, sweep.settings.features)
     metrics, wanted = {}, sweep.variants
     for variant in wanted:
         if reason := why_absent(corpus, variant):
             print_note(f"{reason}: skipped, and shown as absent in tables.")
-            mark_absent(sweep.train_folder(variant), reason)
+            mark_absent(sweep.train_folder(variant), reason, corpus.sets)
             if score:
-                metrics[variant] = write_absence(sweep.folder / variant, corpus, reason)
+                metrics[variant] = write_absence(sweep.run_folder(variant), corpus, reason)
     sweep = replace(sweep, variants=tuple(variant for variant in wanted if not why_absent(corpus, variant)))
     if not sweep.variants:
         return
@@ -60,7 +60,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
                 left_out += [f"{run.variant}, {sentence}" for sentence in notes]
                 if score:
                     evaluations = evaluate(corpus, folders, device.device)
-                    metrics[run.variant] = write_evaluation(sweep.folder / run.variant, corpus, evaluations)
+                    metrics[run.variant] = write_evaluation(sweep.run_folder(run.variant), corpus, evaluations)
                     zeros += [f"{run.variant}, {sentence}" for sentence in zero_f1(evaluations)]
     remove_abandoned(sweep.scratch, lambda message: console.print(message))
     if metrics:

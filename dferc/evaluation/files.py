@@ -31,11 +31,8 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
     write_csv(tables / "predictions.csv", list(predictions[0]), map(with_milliseconds, predictions))
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
-    card, transductive = (
-        protocol_card(corpus.utterances),
-        describe_transduction(evaluations[0].record.get("settings", {})),
-    )
-    _write_json(tables / "protocol.json", card | ({"transductive": transductive} if transductive else {}))
+    transductive = describe_transduction(evaluations[0].record.get("settings", {}))
+    _write_json(tables / "protocol.json", _card(corpus) | ({"transductive": transductive} if transductive else {}))
     metrics["files"] = digest(tables)
     _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
     return metrics
@@ -52,11 +49,16 @@ def write_absence(folder: Path, corpus: CachedCorpus, reason: str) -> dict:
     Returns:
         The content of metrics.json: protocol card, no seeds, and `absent`, the reason.
     """
-    card = protocol_card(corpus.utterances)
+    card = _card(corpus)
     metrics = {"card": card["card"], "protocol": card["protocol"], "seeds": 0, "absent": reason}
     _write_json(folder / "evaluate" / "protocol.json", card)
     _write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _card(corpus: CachedCorpus) -> dict:
+    """Return the protocol card, with the feature sets where they are not the first ones."""
+    return protocol_card(corpus.utterances) | ({"sets": dict(corpus.sets)} if corpus.sets else {})
 
 
 def _write_json(path: Path, values: Mapping) -> None:

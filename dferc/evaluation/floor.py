@@ -73,11 +73,14 @@ def _score(model: LogisticRegression, features_ND: np.ndarray, corpus: CachedCor
 
 def _z_score(corpus: CachedCorpus, modality: str) -> np.ndarray:
     """Scale [N, D] to units of the present training rows' standard deviation; absent rows are zeros."""
-    features = corpus.modalities[modality]
-    training = features.features[features.present & (corpus.utterances.split == "train")].astype(np.float64)
-    if not len(training):
-        return np.zeros((len(features.features), 0))
-    scale_D = training.std(axis=0)
-    varies_D = scale_D > 1e-8 * unit_of(training)
-    scaled_ND = (features.features - training.mean(axis=0)) / np.where(varies_D, scale_D, 1.0)
-    return np.where(features.present[:, None], scaled_ND, 0.0)
+    features, scaled = corpus.modalities[modality], []
+    for columns, present_N in features.blocks:
+        values_ND = features.features[:, columns]
+        training = values_ND[present_N & (corpus.utterances.split == "train")].astype(np.float64)
+        if not len(training):
+            continue
+        scale_D = training.std(axis=0)
+        varies_D = scale_D > 1e-8 * unit_of(training)
+        scaled_ND = (values_ND - training.mean(axis=0)) / np.where(varies_D, scale_D, 1.0)
+        scaled.append(np.where(present_N[:, None], scaled_ND, 0.0))
+    return np.concatenate(scaled, axis=1) if scaled else np.zeros((len(features.features), 0))

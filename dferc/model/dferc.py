@@ -8,9 +8,9 @@
 
 `forward` never reads labels; the losses (§6) are functions of its outputs, in losses.py.
 
-Shapes: M modalities (those of the variant, in the order of `dferc.MODALITIES`), N utterances (all dialogues of the
-batch, one after another, without padding), D width of a modality's features, H hidden, E = 2H, A width of the
-alignment space, C classes.
+Shapes: M modalities (of any number and names, in the order of `dferc.store.vocabulary.in_order`), N utterances (all
+dialogues of the batch, one after another, without padding), D width of a modality's features, H hidden, E = 2H, A width
+of the alignment space, C classes.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dferc.core.errors import InputError
 from dferc.model.alignment import Prototypes, agreement
 from dferc.model.cfm import ContributionFusion
 from dferc.model.crm import ContextRefusion
@@ -127,13 +128,19 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
     Args:
         settings: the train section of params.yaml.
         variant: which parts are switched on.
-        widths: modality -> D, at least for the variant's modalities.
+        widths: modality -> D; a variant that names no modalities reads them all.
         classes: C.
     """
     # The order of construction is the order of random draws: another order gives other weights for the same seed.
-    M, E = len(variant.modalities), 2 * settings.hidden  # e_m = [h_m ; alpha * r_m]
+    modalities = variant.select(widths)
+    M, E = len(modalities), 2 * settings.hidden  # e_m = [h_m ; alpha * r_m]
     projections = {}
-    for name in variant.modalities:
+    for name in modalities:
+        if hasattr(nn.ModuleDict(), name):
+            raise InputError(
+                f"the modality {name!r} has the name of a part of PyTorch's modules. Rename its file, such as "
+                f"{name}_signal.h5, or choose a name by the setting train.features: {name}_signal: {name}."
+            )
         # Separate layers, not a ModalityLinear: the modalities' features differ in width.
         projections[name] = nn.Linear(widths[name], settings.hidden)
         reset_linear(projections[name].weight, projections[name].bias)

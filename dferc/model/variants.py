@@ -1,13 +1,17 @@
-"""Every ablation row of the paper, by name.
+"""Every ablation row of the paper, by name, and rows of any other selection of modalities.
 
 A variant is a frozen set of switches, read by `build_model` and `dferc_losses`. A part that is switched off gives zeros
 or equal weights, and every width stays: two rows differ in one mechanism, not in the width of what follows it.
+`only-text-physiology` reads these modalities, `without-audio` all others.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dferc.core.errors import InputError, did_you_mean
-from dferc.store.vocabulary import MODALITIES
+from dferc.core.files import SELECTION
+from dferc.store.vocabulary import in_order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +24,8 @@ class Variant:
         contributions: CFM's contribution-weighted fusion and its loss (§3); off = equal contributions.
         context: CRM's context weight (§5): `agreement` (gamma * (1 - s)), `always` (1) or `never` (0).
         alignment: the loss that pulls utterances to their class prototypes (§4).
-        modalities: modalities that the model reads.
+        modalities: modalities that the model reads; None = all that the corpus has.
+        without: modalities that it does not read.
     """
 
     modality_level: bool = True
@@ -28,7 +33,12 @@ class Variant:
     contributions: bool = True
     context: str = "agreement"
     alignment: bool = True
-    modalities: tuple[str, ...] = MODALITIES
+    modalities: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
+
+    def select(self, there: Iterable[str]) -> tuple[str, ...]:
+        """Return the modalities that this variant reads of those that are there, in order."""
+        return tuple(name for name in self.modalities or in_order(there) if name not in self.without)
 
 
 VARIANTS = {
@@ -55,8 +65,13 @@ def get_variant(name: str) -> Variant:
     Raises:
         InputError: there is none; the message names the nearest.
     """
-    if name not in VARIANTS:
-        raise InputError(
-            f"There is no variant {name!r}.{did_you_mean(name, VARIANTS)} Variants: {', '.join(VARIANTS)}."
-        )
-    return VARIANTS[name]
+    if name in VARIANTS:
+        return VARIANTS[name]
+    if re.match(SELECTION, name):
+        how, *modalities = name.split("-")
+        names = in_order(set(modalities))
+        return Variant(modalities=names) if how == "only" else Variant(without=names)
+    raise InputError(
+        f"There is no variant {name!r}.{did_you_mean(name, VARIANTS)} Variants: {', '.join(VARIANTS)}; or modalities, "
+        "such as only-text-physiology or without-audio."
+    )

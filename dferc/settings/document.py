@@ -40,6 +40,7 @@ class Params(Section):
     corpora: list[Name]  # those that `dvc repro` runs
     ablate: Ablate
     video: Video | None  # an older file has none
+    sets: Any  # further feature sets that stage 1 extracts; an older file has none
     blocks: dict[str, Any]  # settings of each corpus
 
     def corpus(self, name: str) -> Any:
@@ -58,6 +59,7 @@ def load_params(
     overrides: Iterable[str] = (),
     corpus: str | None = None,
     block: type[Section] = TrainBlock,
+    sets: type[Section] | None = None,
     default: Callable[[dict], dict | None] = lambda section: None,
 ) -> Params:
     """Read and check a params file, with a model of the corpora's blocks; report all its faults together.
@@ -67,6 +69,7 @@ def load_params(
         overrides: `section.key=value` settings (YAML values) that are tried in the block of `corpus`.
         corpus: corpus of the overrides.
         block: model of a corpus' block.
+        sets: model of the section `sets`, which stage 2 does not read.
         default: called where `corpus` has no block, or there is no file at the usual place, with the section `train`
             that blocks inherit (without a file, the paper's); returns the corpus' own, or None for an error.
     """
@@ -87,6 +90,7 @@ def load_params(
         corpora=(Annotated[list[Name], Field(min_length=1), Unique], ...),
         ablate=(Ablate, ...),
         video=(Video, None),
+        sets=(sets or Any, None),
         blocks=(dict[CorpusName, block], ...),
     )
     try:
@@ -100,9 +104,16 @@ def load_params(
             for name in checked.corpora
             if name not in checked.blocks
         ]
+        faults += [
+            f"sets: {item.corpus!r} has no block in this file.{did_you_mean(item.corpus, checked.blocks)}"
+            for items in (vars(checked.sets).values() if sets and checked.sets else ())
+            for item in items
+            if item.corpus not in checked.blocks
+        ]
     if faults:
         raise InputError(_list_faults(path, faults, [f"{corpus}.{text.partition('=')[0]}" for text in overrides]))
-    return Params(corpora=checked.corpora, ablate=checked.ablate, video=checked.video, blocks=checked.blocks)
+    names = ("corpora", "ablate", "video", "sets", "blocks")
+    return Params(**{name: getattr(checked, name) for name in names})
 
 
 def _read(path: Path) -> dict:
@@ -123,10 +134,10 @@ def _read(path: Path) -> dict:
 
 def _gather_blocks(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
     """Gather the blocks (the keys without a fixed meaning) under one key; return also misspellings of missing keys."""
-    fixed = ("corpora", "ablate", "video", *block.model_fields)
+    fixed = ("corpora", "ablate", "video", "sets", *block.model_fields)
     document, blocks, faults = {}, {}, []
     for key, value in raw.items():
-        nearest = did_you_mean(key, [name for name in fixed if name not in raw and name != "video"])
+        nearest = did_you_mean(key, [name for name in fixed if name not in raw and name not in ("video", "sets")])
         if key in fixed:
             document[key] = value
         elif nearest:

@@ -1,20 +1,26 @@
 """Sections of params.yaml that stage 2 reads: `train` of each corpus, and `ablate`."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
+from dferc.core.errors import did_you_mean
+from dferc.core.files import SELECTION
 from dferc.settings.types import (
     Count,
     FromList,
+    ModalityName,
     Name,
     NonNegative,
+    OneOrMore,
     Positive,
     PositiveFloat,
     Precision,
     Rate,
     Section,
+    SetName,
     Threads,
     Unique,
     Width,
@@ -27,16 +33,36 @@ ClassWeights = Annotated[
     Discriminator(lambda value: "<table>" if isinstance(value, dict) else "<name>"),
 ]
 
-VariantName = Literal[
+FeatureSets = Annotated[
+    dict[ModalityName, Annotated[list[SetName], OneOrMore, Unique]],
+    AfterValidator(lambda sets: {name: chosen for name, chosen in sets.items() if chosen != [name]}),
+]
+"""Feature sets by modality; what is not named has its first set, which is left out here."""
+
+VARIANT_NAMES = (
     "full", "no_ddm", "no_modality_level", "no_utterance_level", "no_cfm", "no_crm", "full_context", "no_alignment",
     "t", "a", "v", "ta", "tv", "av",
-]  # fmt: skip
+)  # fmt: skip
 """The ablation rows; `dferc/model/variants.py` defines what each switches off."""
+
+
+def _named(name: str) -> str:
+    if name not in VARIANT_NAMES and not re.match(SELECTION, name):
+        known = ", ".join(VARIANT_NAMES)
+        raise ValueError(
+            f"expected one of {known}, or modalities as in only-text-physiology or without-audio."
+            f"{did_you_mean(name, VARIANT_NAMES)}"
+        )
+    return name
+
+
+VariantName = Annotated[str, AfterValidator(_named)]
 
 
 class Train(Section):
     """The DF-ERC model, its losses and its optimiser; comments give the symbols of docs/method.md."""
 
+    features: FeatureSets
     hidden: Width  # H
     align: Width  # width of z
     dropout: Rate
@@ -81,7 +107,7 @@ class Video(Section):
 
 
 DEFAULTS = Train(
-    hidden=300, align=500, dropout=0.2, context_dropout=0.3, recurrent_dropout=0.0,
+    features={}, hidden=300, align=500, dropout=0.2, context_dropout=0.3, recurrent_dropout=0.0,
     ddm_scale=0.4, ddm_temperature=1.0, contribution_scale=0.9, context_scale=0.8, alignment_margin=0.1,
     prototype_momentum=0.0, ddm_weight=0.4, cfm_weight=1.0, alignment_weight=0.7,
     class_weights={"neutral": 1.0, "other": 1.3}, normalisation="corpus",
@@ -92,6 +118,17 @@ DEFAULTS = Train(
 
 DEFAULT_ABLATION = Ablate(variants=["full", "no_crm", "t", "a", "v"], seeds=[0, 1, 2, 3, 4])
 """The section `ablate` of params.yaml, where there is no such file."""
+
+
+_LATER = ("features", "normalisation")
+"""Settings that records omit at their defaults, as records from before these settings do."""
+
+
+def recorded_settings(settings: Train) -> dict:
+    """Return `train` settings as records hold them, so that the same values give the same bytes as before."""
+    values, defaults = (each.model_dump(mode="json") for each in (settings, DEFAULTS))
+    return {name: value for name, value in values.items() if name not in _LATER or value != defaults[name]}
+
 
 _SHAPES = ("hidden", "align")
 """Settings that decide the shapes of the weights; nothing can stand in for them."""

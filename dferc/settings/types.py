@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from dferc.core.files import CORPUS_NAME
+from dferc.core.files import CORPUS_NAME, MODALITY_NAME, SET_NAME
 
 
 def _all_different(values: list) -> list:
@@ -28,8 +28,11 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["float32", "bfloat16", "float16"]
 Name = Annotated[str, Field(min_length=1)]
 CorpusName = Annotated[str, Field(pattern=CORPUS_NAME)]
+ModalityName = Annotated[str, Field(pattern=MODALITY_NAME)]
+SetName = Annotated[str, Field(pattern=SET_NAME)]
 FromList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has no tuples
 Unique = AfterValidator(_all_different)
+OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 
 
 class Section(BaseModel):

@@ -1,22 +1,24 @@
-"""Files of the feature store: `features/<corpus>/{utterances,text,audio,visual}.h5`, written whole, read and verified.
+"""Files of the feature store: `features/<corpus>/utterances.h5` and feature sets, written whole, read and verified.
 
-All files of a corpus are row-aligned. features/README.md documents the schema. Nothing else passes between the stages.
+A feature set is one file: `text.h5` is the modality's first set, `text/<name>.h5` a further one. All files of a corpus
+are row-aligned. features/README.md documents the schema. Nothing else passes between the stages.
 """
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
+from dferc.core.errors import InputError, did_you_mean
+from dferc.core.files import SET_NAME, write_atomically
 from dferc.store.closed import DAMAGE, ClosedHdf5, open_hdf5
-from dferc.store.rows import NUMBER_COLUMNS, TEXT_COLUMNS, CachedCorpus, Features, Note, Utterances
-from dferc.store.vocabulary import MODALITIES
+from dferc.store.rows import NUMBER_COLUMNS, TEXT_COLUMNS, CachedCorpus, Features, Note, Utterances, join_sets
+from dferc.store.vocabulary import MODALITIES, in_order
 
 SCHEMA = 1
 """Version of the file layout; raised when old files could be misread (what only adds to it leaves them readable)."""
@@ -104,8 +106,9 @@ def read_utterances(path: str | Path) -> Utterances:
 
 
 def read_features(path: str | Path, modality: str) -> Features:
-    """Read and check one modality's file."""
-    with _open(path, modality, f"python -m pipeline.extract_{modality}") as opened:
+    """Read and check the file of a feature set of a modality."""
+    maker = f"python -m pipeline.extract_{modality}" if modality in MODALITIES else "dferc import"
+    with _open(path, modality, maker) as opened:
         file = opened.file
         values, identity = opened.read("features"), json.loads(opened.attribute("identity"))
         if values.ndim != 2 or values.shape[1] != opened.attribute("width"):
@@ -126,8 +129,72 @@ def read_features(path: str | Path, modality: str) -> Features:
         )
 
 
-def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus:
-    """Read the modalities of features/<corpus>, at least one; verify that all is of one corpus (None expected: any)."""
+def find_sets(folder: str | Path) -> dict[str, Path]:
+    """Return the feature sets of features/<corpus> by name, in order: `audio` is audio.h5, `audio/wavlm` a further one.
+
+    Raises:
+        InputError: the name of a file is no name of a set, or two names differ in letter case only.
+    """
+    folder, found = Path(folder), {}
+    for path in (*folder.glob("*.h5"), *folder.glob("*/*.h5")):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name == "utterances" or "/." in f"/{name}":  # hidden: of the file system, or being written
+            continue
+        if not re.match(SET_NAME, name) or name.startswith("utterances/"):
+            raise InputError(
+                f"{path}: {name!r} is no name of a feature set. Expected a modality (lower-case letters, digits, _) or "
+                "modality/name (letters, digits, and _ . - within), such as audio/wavlm.h5. Rename it or move it away."
+            )
+        found[name] = path
+    folded = {name.casefold(): name for name in found}
+    if twice := sorted(set(found) - set(folded.values())):
+        other = folded[twice[0].casefold()]
+        raise InputError(
+            f"{folder}: two feature sets of one name, {twice[0]!r} and {other!r} (many file systems ignore letter "
+            "case). Rename one of them."
+        )
+    order = in_order({name.partition("/")[0] for name in found})
+    return {name: found[name] for name in sorted(found, key=lambda name: (order.index(name.partition("/")[0]), name))}
+
+
+def choose_sets(folder: str | Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Path]]:
+    """Return the files of each modality in order, by the names of their sets.
+
+    A modality that is not wanted otherwise has its first set, or else its only one.
+
+    Raises:
+        InputError: a wanted set is not there, or a modality has several sets and none of them is first or wanted.
+    """
+    there, chosen = find_sets(folder), {}
+    for modality in {name.partition("/")[0] for name in there} - set(wanted):
+        of_modality = [name for name in there if name.partition("/")[0] == modality]
+        if modality not in there and len(of_modality) > 1:
+            raise InputError(
+                f"{folder} has {', '.join(of_modality)} and no {modality}.h5, the first set of {modality}. Choose with "
+                f"the setting train.features, such as {{{modality}: {of_modality[0]}}}."
+            )
+        chosen[modality] = [modality] if modality in there else of_modality
+    chosen |= {modality: list(names) for modality, names in wanted.items() if names}
+    for modality, names in chosen.items():
+        if missing := [name for name in names if name not in there]:
+            raise InputError(
+                f"{folder} has no feature set {missing[0]!r} for {modality}.{did_you_mean(missing[0], there)} "
+                f"It has {', '.join(there) or 'none'}. Extract or import it, or choose another (train.features)."
+            )
+    return {modality: {name: there[name] for name in chosen[modality]} for modality in in_order(chosen)}
+
+
+def read_corpus(
+    folder: str | Path, expected: str | None = None, sets: Mapping[str, Sequence[str]] | None = None
+) -> CachedCorpus:
+    """Read the modalities of features/<corpus>, at least one; verify that all is of one corpus.
+
+    Args:
+        folder: features/<corpus>.
+        expected: name of the corpus; None = any.
+        sets: feature sets by modality, as the setting train.features; several are joined, none leave it out, and a
+            modality that is not named has its first set.
+    """
     folder = Path(folder)
     utterances = read_utterances(folder / "utterances.h5")
     if expected not in (None, utterances.corpus):
@@ -136,22 +203,29 @@ def read_corpus(folder: str | Path, expected: str | None = None) -> CachedCorpus
             f"Name the right one (--corpus {utterances.corpus}), or copy the folder of {expected} here."
         )
     modalities = {}
-    for modality in MODALITIES:
-        path = folder / f"{modality}.h5"
-        if path.exists():
-            modalities[modality] = read_features(path, modality)
-            verify_rows(path, modalities[modality], utterances)
+    for modality, files in choose_sets(folder, sets or {}).items():
+        read = {}
+        for name, path in files.items():
+            read[name] = read_features(path, name.partition("/")[0])
+            verify_rows(path, read[name], utterances)
+        only = next(iter(read.values()))
+        if len(read) > 1:
+            modalities[modality] = join_sets(modality, read)
+        else:
+            modalities[modality] = only if only.modality == modality else replace(only, modality=modality)
     if not modalities:
         raise InputError(
-            f"{folder} has utterances.h5 but none of {', '.join(f'{m}.h5' for m in MODALITIES)}. "
-            "Make them with `dvc repro`, or copy them here."
+            f"{folder} has utterances.h5 but none of {', '.join(f'{m}.h5' for m in MODALITIES)}"
+            f"{' that the setting train.features leaves in' if sets else ''}. Make them with `dvc repro`, or copy them "
+            "here."
         )
-    return CachedCorpus(utterances=utterances, modalities=modalities)
+    return CachedCorpus(utterances=utterances, modalities=modalities, sets=dict(sets or {}))
 
 
 def verify_rows(path: str | Path, features: Features, utterances: Utterances) -> None:
     """Check that a features file was made for exactly these utterances, in this order."""
-    maker = _maker(path, f"`dvc repro extract_{features.modality}@{utterances.corpus}`")
+    command = f"dvc repro extract_{features.modality}@{utterances.corpus}"
+    maker = _maker(path, f"`{command}`" if features.modality in MODALITIES else "`dferc import`")
     ids, fault = features.utterance_id, ""
     if features.corpus != utterances.corpus:
         fault = f" is of the corpus {features.corpus!r}, its utterances.h5 of {utterances.corpus!r}"

@@ -4,19 +4,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from dferc.core.files import MODALITY_NAME, SET_NAME
 from dferc.core.records import Count, Names, Score, StoredRecord, Text
 from dferc.store.vocabulary import MODALITIES
 
 BUNDLE_SCHEMA = 1
 """Version of a bundle's layout; raised when older programs could misread newer bundles."""
 
+ModalityKey = Annotated[str, Field(pattern=MODALITY_NAME)]
 Ends = Annotated[list[Score], Field(min_length=2, max_length=2)]
 
 
 class TrainedFeatures(StoredRecord):
     """Part of a training's record: identities of its features."""
 
-    features: dict[Literal[MODALITIES], dict[str, Any]]
+    features: dict[ModalityKey, dict[str, Any]]
 
 
 class SplitCounts(StoredRecord):
@@ -46,6 +48,8 @@ class ProtocolRecord(StoredRecord):
     classes: Names
     splits: CardSplits
     transductive: str = ""  # a sentence, where scores use unlabelled rows of the split that is scored
+    sets: dict[ModalityKey, list[Annotated[str, Field(pattern=SET_NAME)]]] = Field(default_factory=dict)
+    """Feature sets of the run's modalities that were read from others than their first set."""
 
 
 class Calibration(StoredRecord):

@@ -8,12 +8,13 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from dferc.core.errors import InputError
-from dferc.store.vocabulary import MODALITIES, SPLITS
+from dferc.core.files import MODALITY_NAME
+from dferc.store.vocabulary import SPLITS
 
 UNLABELLED = -1  # `emotion` of an utterance without a label: context only, never in a loss or a score
 TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
@@ -134,9 +135,16 @@ class Utterances:
         return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
 
+class Block(NamedTuple):
+    """Columns of a modality that one feature set fills, and the utterances that it has."""
+
+    columns: slice
+    present: np.ndarray  # [N] bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """One modality of one corpus."""
+    """One modality of one corpus: a feature set, or several side by side (`join_sets`)."""
 
     modality: str
     corpus: str
@@ -148,10 +156,15 @@ class Features:
     names: tuple[str, ...] = ()  # of the D features where the extractor has them, else empty
     quality: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Further [N] float32 columns by name, such as the share of frames with a face."""
+    joined: tuple[Block, ...] = ()
+    """Blocks of the sets of a joined modality: an utterance may lack some of them, and is present if it has any."""
 
     def __post_init__(self):
-        if self.modality not in MODALITIES:
-            raise InputError(f"unknown modality {self.modality!r}; expected {', '.join(MODALITIES)}")
+        if not re.match(MODALITY_NAME, self.modality) or self.modality == "utterances":
+            raise InputError(
+                f"{self.modality!r:.60} is no name of a modality: expected lower-case letters, digits and _, from a "
+                "letter on, at most 32 in all, and not `utterances`"
+            )
         rows, ids = len(self.utterance_id), self.utterance_id
         if self.features.ndim != 2 or len(self.features) != rows or self.present.shape != (rows,):
             raise InputError(
@@ -189,6 +202,29 @@ class Features:
         """Number of values per utterance, D."""
         return self.features.shape[1]
 
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Blocks of columns that are present together: one per feature set."""
+        return self.joined or (Block(slice(None), self.present),)
+
+
+def join_sets(modality: str, sets: Mapping[str, Features]) -> Features:
+    """Put feature sets of the same rows side by side as one modality; it is present where any of them is."""
+    first, ends = next(iter(sets.values())), np.cumsum([each.width for each in sets.values()])
+    spans = zip(ends, sets.values(), strict=True)
+    identities = {name: {"width": each.width, **each.identity} for name, each in sets.items()}
+    named = all(each.names for each in sets.values())
+    return Features(
+        modality=modality,
+        corpus=first.corpus,
+        features=np.concatenate([each.features for each in sets.values()], axis=1),
+        present=np.any([each.present for each in sets.values()], axis=0),
+        utterance_id=first.utterance_id,
+        identity={"sets": identities, "rows_hash": first.identity.get("rows_hash")},
+        names=tuple(f"{name}: {column}" for name, each in sets.items() for column in each.names) if named else (),
+        joined=tuple(Block(slice(end - each.width, end), each.present) for end, each in spans),
+    )
+
 
 @dataclass(frozen=True, kw_only=True)
 class CachedCorpus:
@@ -196,3 +232,5 @@ class CachedCorpus:
 
     utterances: Utterances
     modalities: dict[str, Features]
+    sets: Mapping[str, list[str]] = field(default_factory=dict)
+    """Feature sets of the modalities that were read from others than their first set."""

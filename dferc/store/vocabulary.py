@@ -1,6 +1,8 @@
 """Order and spelling of modalities and splits, in tensors, files and tables."""
 
-MODALITIES = ("text", "audio", "visual")
+from collections.abc import Iterable
+
+MODALITIES = ("text", "audio", "visual")  # those of the paper; a corpus may have others
 SPLITS = ("train", "validation", "test")
 
 SPLIT_NAMES = (
@@ -9,3 +11,8 @@ SPLIT_NAMES = (
     | {"test": "test", "training": "train", "testing": "test", "eval": "test"}
 )
 """Splits as people write them, in lower case, and ours."""
+
+
+def in_order(modalities: Iterable[str]) -> tuple[str, ...]:
+    """Return modalities in the order of tensors, files and tables: the paper's three, then others by name."""
+    return tuple(sorted(modalities, key=lambda name: ([*MODALITIES, name].index(name), name)))

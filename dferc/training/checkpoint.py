@@ -26,9 +26,9 @@ from dferc.model.variants import get_variant
 from dferc.settings.sections import Train, VariantName, complete_settings
 from dferc.settings.types import LARGEST
 from dferc.store.card import card_hash
-from dferc.store.records import Calibration, TrainedFeatures
+from dferc.store.records import Calibration, ModalityKey, TrainedFeatures
 from dferc.store.rows import CachedCorpus
-from dferc.store.vocabulary import MODALITIES
+from dferc.store.vocabulary import in_order
 from dferc.training.data import Normalisation
 
 SCHEMA = 3
@@ -54,7 +54,7 @@ class TrainingRecord(TrainedFeatures):
     classes: Names
     rows_hash: Text
     card: Text
-    widths: Annotated[dict[Literal[MODALITIES], Annotated[int, Field(ge=1, le=LARGEST)]], Field(min_length=1)]
+    widths: Annotated[dict[ModalityKey, Annotated[int, Field(ge=1, le=LARGEST)]], Field(min_length=1)]
     variant: VariantName
     settings: Annotated[Train, BeforeValidator(_complete)]
     seed: Count
@@ -212,8 +212,8 @@ def record_of_weights(folder: Path) -> dict:
 
 
 def modalities_of(record: Mapping) -> tuple[str, ...]:
-    """Return the modalities in the order of `MODALITIES`, which is that of the stacked weights."""
-    return tuple(modality for modality in MODALITIES if modality in record["widths"])
+    """Return the modalities in the order of the stacked weights."""
+    return in_order(record["widths"])
 
 
 def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

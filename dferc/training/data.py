@@ -54,9 +54,11 @@ class Normalisation:
             speaker_N: speakers of these rows, "" = no name; needed `by_speaker`.
         """
         x_ND = torch.from_numpy(modality.features[rows]) - self.mean[modality.modality]
-        x_ND = x_ND / self.scale[modality.modality] * torch.from_numpy(modality.present[rows]).unsqueeze(-1)
-        if self.by_speaker:
-            normalise_speakers(x_ND, modality.present[rows], speaker_N)
+        x_ND = x_ND / self.scale[modality.modality]
+        for block in modality.blocks:
+            x_ND[:, block.columns] *= torch.from_numpy(block.present[rows]).unsqueeze(-1)
+            if self.by_speaker:
+                normalise_speakers(x_ND[:, block.columns], block.present[rows], speaker_N)
         return x_ND
 
     def state(self) -> dict[str, Tensor]:
@@ -100,10 +102,18 @@ def training_statistics(corpus: CachedCorpus, modality: str) -> tuple[np.ndarray
     A feature that hardly varies in training carries nothing, and dividing by its scale would blow up noise. "Hardly" is
     a millionth of the feature's mean, or of the modality's unit: openSMILE has features that differ by rounding only.
     """
-    features = corpus.modalities[modality]
-    rows = features.features[(corpus.utterances.split == "train") & features.present].astype(np.float64)
+    features, training_N = corpus.modalities[modality], corpus.utterances.split == "train"
+    statistics = [
+        _statistics(features.features[:, block.columns][training_N & block.present]) for block in features.blocks
+    ]
+    return tuple(map(np.concatenate, zip(*statistics, strict=True)))
+
+
+def _statistics(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `training_statistics` of present training rows."""
+    rows = rows.astype(np.float64)
     if len(rows) == 0:
-        rows = np.stack([-np.ones(features.width), np.ones(features.width)])
+        rows = np.stack([-np.ones(rows.shape[1]), np.ones(rows.shape[1])])
     mean_D, unit = rows.mean(axis=0), unit_of(rows)
     rows -= mean_D  # in place, as all of the next: MELD's text alone has 80 MB in double precision
     deviation_D = np.sqrt(np.square(rows, out=rows).mean(axis=0))

@@ -20,7 +20,7 @@ from dferc.core.device import Device
 from dferc.engine import Workers
 from dferc.settings.sections import DEFAULTS, Train
 from dferc.store.rows import CachedCorpus
-from dferc.store.vocabulary import MODALITIES, SPLITS
+from dferc.store.vocabulary import MODALITIES, SPLITS, in_order
 from dferc.training.data import describe_unvarying
 from dferc.training.sweep import Outcome, SeedRun, Sweep, read_status
 from dferc.training.task import Task
@@ -54,7 +54,7 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
     with torch.device("meta"):  # shapes only
         count = sum(parameter.numel() for parameter in task.new_model().parameters())
     console.print(f"model: {count:,} parameters, modalities {', '.join(task.variant.modalities)}")
-    absent = [name for name in MODALITIES if name not in task.variant.modalities]
+    absent = [name for name in in_order({*MODALITIES, *task.corpus.modalities}) if name not in task.variant.modalities]
     if absent:
         console.print(f"not used: {', '.join(absent)} (not in the variant, or in no training utterance)")
     for split in SPLITS:

@@ -182,7 +182,7 @@ def refuse_other_settings(folder: Path, settings: Train) -> None:
         if differ:
             raise InputError(
                 f"{path.parent} was trained with other settings ({', '.join(differ)}); this run would mix with it. "
-                "Put a trial elsewhere (--out runs/trial), or remove that folder first."
+                "Keep it beside (--label NAME) or elsewhere (--out runs/trial), or remove that folder first."
             )
 
 

@@ -1,14 +1,19 @@
 """The folders of a variant's runs, one per seed, and the tables over them: history.csv of each, curves.csv of all."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from pydantic import Field
+
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
-from dferc.core.records import differences
+from dferc.core.records import StoredRecord, Text, differences, read_record
 from dferc.core.tables import read_numbers, write_csv
+from dferc.settings.sections import complete_settings
+from dferc.store.records import ModalityKey
 from dferc.training.checkpoint import HISTORY, Checkpoint, record_of_weights
 
 CURVES = ("train_loss", "validation_loss", "train_weighted_f1", "validation_weighted_f1")
@@ -16,6 +21,18 @@ _PREFIX = "seed-"
 
 ABSENT = "absent.json"
 """File in the folder of a variant's runs that gives the reason why there can be none."""
+
+
+class AbsentRecord(StoredRecord):
+    """Schema of absent.json."""
+
+    absent: Text
+    sets: dict[ModalityKey, list[str]] = Field(default_factory=dict)
+
+
+def run_name(variant: str, label: str = "") -> str:
+    """Return the name of a variant's folder in runs/<corpus>; a label keeps runs of other settings beside."""
+    return f"{variant}@{label}" if label else variant
 
 
 def seed_folder(folder: Path, seed: int) -> Path:
@@ -42,15 +59,30 @@ def find_checkpoints(folder: Path, seeds: Sequence[int] = ()) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix(_PREFIX)))
 
 
-def mark_absent(folder: Path, reason: str) -> None:
-    """Write why a variant has no run on this corpus into the folder of its runs, which DVC expects."""
-    text = json.dumps({"absent": reason}, ensure_ascii=False) + "\n"
+def mark_absent(folder: Path, reason: str, sets: Mapping[str, Sequence[str]]) -> None:
+    """Write why a variant has no run on these feature sets into the folder of its runs, which DVC expects."""
+    about = {"absent": reason} | ({"sets": sets} if sets else {})
+    text = json.dumps(about, ensure_ascii=False) + "\n"
     write_atomically(folder / ABSENT, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def is_marked_absent(folder: Path) -> bool:
     """Return whether `mark_absent` marked the folder of a variant's runs."""
     return (folder / ABSENT).exists()
+
+
+def sets_of_run(folder: Path) -> dict[str, list[str]]:
+    """Return the feature sets of a variant's runs that are not first sets, from the first record there; {} without.
+
+    Args:
+        folder: runs/<corpus>/<variant>/train, or the folder of one seed.
+    """
+    if is_marked_absent(folder):
+        return read_record(folder / ABSENT, AbsentRecord, "Train it again: `dferc ablate`.").get("sets", {})
+    for path in (folder, *sorted(folder.glob(f"{_PREFIX}*"))):
+        with contextlib.suppress(InputError):  # reported where the checkpoint is loaded
+            return record_of_weights(path)["settings"]["features"]
+    return {}
 
 
 def finish_run(folder: Path, about: Mapping) -> tuple[list[Path], list[str]]:
@@ -64,13 +96,14 @@ def finish_run(folder: Path, about: Mapping) -> tuple[list[Path], list[str]]:
         The folders of these seeds, and a sentence for each seed that is left out.
     """
     folders, notes = [], []
+    about = {**about, "settings": complete_settings(about["settings"])}
     for path in find_checkpoints(folder):
         try:
             record = record_of_weights(path)
         except InputError as error:
             notes.append(f"{path.name} is left out: {error}")
             continue
-        differ = [key for key, _, _ in differences({key: record.get(key) for key in about}, dict(about))]
+        differ = [key for key, _, _ in differences({key: record.get(key) for key in about}, about)]
         if differ or not record.get("finished"):
             reason = f"it was trained with other {', '.join(differ)}" if differ else "its training was interrupted"
             notes.append(f"{path.name} is left out: {reason}. Train it again: `dferc train --seed`.")

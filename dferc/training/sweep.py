@@ -9,7 +9,7 @@ import itertools
 import json
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from dferc.store.hdf5 import read_corpus
 from dferc.training.checkpoint import HISTORY
 from dferc.training.resume import RunElsewhereError
 from dferc.training.run import train_run
-from dferc.training.seeds import seed_folder
+from dferc.training.seeds import run_name, seed_folder
 from dferc.training.task import make_task
 
 ON_ONE_GPU = 4
@@ -46,6 +46,7 @@ class Sweep:
         settings: settings of each run.
         device: auto, cpu or cuda.
         fresh: train finished and unfinished runs again from the start.
+        label: of runs that are kept beside those of other settings, in runs/<corpus>/<variant>@<label>.
     """
 
     corpus: str
@@ -57,10 +58,15 @@ class Sweep:
     settings: Train
     device: str
     fresh: bool
+    label: str = ""
+
+    def run_folder(self, variant: str) -> Path:
+        """Return the folder of a variant: its runs, their evaluation and metrics."""
+        return self.folder / run_name(variant, self.label)
 
     def train_folder(self, variant: str) -> Path:
         """Return the folder of the runs of a variant."""
-        return self.folder / variant / "train"
+        return self.run_folder(variant) / "train"
 
 
 class SeedRun(NamedTuple):
@@ -134,7 +140,7 @@ def perform(sweep: Sweep, workers: Workers, status: Path) -> Iterator[tuple[Seed
     """
     sweep.folder.mkdir(parents=True, exist_ok=True)
     paths = (sweep.features, sweep.folder, sweep.scratch)  # that every machine must see
-    make_worker = functools.partial(RunWorker, sweep.features, sweep.corpus)
+    make_worker = functools.partial(RunWorker, sweep.features, sweep.corpus, sweep.settings.features)
     todo = list(itertools.starmap(SeedRun, itertools.product(sweep.variants, sweep.seeds)))
     for wait in (False, True):
         elsewhere = []
@@ -189,10 +195,11 @@ class RunWorker:
     Args:
         features: features/<corpus>.
         corpus: its name.
+        sets: of `read_corpus`.
     """
 
-    def __init__(self, features: Path, corpus: str):
-        self._corpus = read_corpus(features, corpus)
+    def __init__(self, features: Path, corpus: str, sets: Mapping[str, Sequence[str]]):
+        self._corpus = read_corpus(features, corpus, sets)
 
     def __call__(self, item: SweepItem) -> Outcome:
         """Train a run, unless another process is training it."""

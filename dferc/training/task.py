@@ -9,9 +9,8 @@ from dferc.core.errors import InputError
 from dferc.model.dferc import DFERC, build_model
 from dferc.model.variants import Variant, get_variant
 from dferc.settings.class_weights import class_weights
-from dferc.settings.sections import Train
+from dferc.settings.sections import Train, recorded_settings
 from dferc.store.rows import CachedCorpus
-from dferc.store.vocabulary import MODALITIES
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues, Normalisation
 
@@ -49,7 +48,7 @@ class Task:
 
 def describe_run(corpus: CachedCorpus, variant: str, settings: Train) -> dict:
     """Return everything that decides the weights of a run, except the seed and the device."""
-    about = {"variant": variant, "settings": settings.model_dump(mode="json")}
+    about = {"variant": variant, "settings": recorded_settings(settings)}
     return about | describe_corpus(corpus, usable_modalities(corpus, variant))
 
 
@@ -90,13 +89,19 @@ def usable_modalities(corpus: CachedCorpus, variant: str) -> tuple[str, ...]:
     Raises:
         InputError: there is none, or the variant is absent (`why_absent`).
     """
-    usable = tuple(name for name in get_variant(variant).modalities if name in _present_in_training(corpus))
+    present = _present_in_training(corpus)
     if fault := why_absent(corpus, variant):
         raise InputError(f"{fault}. The features folder has {', '.join(corpus.modalities)}.")
+    for name in set(corpus.sets) & set(corpus.modalities) - present:
+        raise InputError(
+            f"train.features chooses {' and '.join(corpus.sets[name])} for {name}, and no training utterance of "
+            f"{corpus.utterances.corpus} has it. Choose another set, or leave the modality out: {name}: []."
+        )
+    usable = get_variant(variant).select(present)
     if not usable:
         raise InputError(
-            f"no training utterance of {corpus.utterances.corpus} has a text, audio or visual signal: nothing to learn "
-            f"from. The features folder has {', '.join(corpus.modalities)}."
+            f"no training utterance of {corpus.utterances.corpus} has a signal: nothing to learn from. The features "
+            f"folder has {', '.join(corpus.modalities)}."
         )
     return usable
 
@@ -107,12 +112,13 @@ def why_absent(corpus: CachedCorpus, variant: str) -> str:
     A variant that selects modalities needs all of them: without pictures `tv` would repeat `t` under another name. The
     other variants use what is there.
     """
-    wanted = get_variant(variant).modalities
-    missing = [name for name in wanted if name not in _present_in_training(corpus)]
-    if wanted == MODALITIES or not missing:
+    chosen, present = get_variant(variant), _present_in_training(corpus)
+    missing = [name for name in chosen.modalities or chosen.without if name not in present]
+    if not missing:
         return ""
     nowhere = f"no training utterance of {corpus.utterances.corpus} has such a signal"
-    return f"the variant {variant!r} uses {', '.join(missing)}, and {nowhere}"
+    uses = "uses" if chosen.modalities else "leaves out"
+    return f"the variant {variant!r} {uses} {', '.join(missing)}, and {nowhere}"
 
 
 def _present_in_training(corpus: CachedCorpus) -> set[str]:

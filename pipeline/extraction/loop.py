@@ -149,8 +149,9 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
         write_log(places.log, extractor.identity, computed, asdict(tally), extractor.clock)
     rate = f", {computed / tally.seconds:.1f} utterances/s ({extractor.clock.shares()})" if computed else ""
     hint = f"; see {places.problems}" if tally.failed else ""
+    of_what = f"{places.corpus}, {places.set}" if places.set else places.corpus
     console.print(
-        f"{extractor.stage} {places.corpus}: {len(rows)} utterances: {tally.done} done, {tally.reused} reused, "
+        f"{extractor.stage} {of_what}: {len(rows)} utterances: {tally.done} done, {tally.reused} reused, "
         f"{tally.failed} failed, {tally.absent} absent{rate}{hint}"
     )
     return tally

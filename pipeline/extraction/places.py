@@ -1,6 +1,7 @@
 """Paths of an extractor: the options that the three commands share."""
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import click
 
 from dferc.core.console import CorpusName
+from dferc.core.files import SET_NAME
 from pipeline.extraction.scratch import DEFAULT_PATH
 
 
@@ -16,6 +18,7 @@ class Places:
     """Paths that a stage reads and writes; see `stage_options` for the defaults."""
 
     corpus: str
+    set: str | None  # name of a further feature set; None = the first of its modality
     params: Path
     raw: Path
     table: Path
@@ -32,26 +35,33 @@ def stage_options(modality: str) -> Callable:
         "raw": ("data/raw/{corpus}", "Folder of the raw corpus."),
         "table": ("data/{corpus}/utterances.csv", "Utterances, from pipeline.prepare."),
         "utterances": ("features/{corpus}/utterances.h5", "The same utterances in the trainer's format."),
-        "out": (f"features/{{corpus}}/{modality}.h5", "Features to write."),
-        "problems": (f"data/{{corpus}}/problems_extract_{modality}.csv", "Table of problems to write."),
-        "log": (f"data/{{corpus}}/extract_{modality}.json", "Versions, counts and times of the last run, to write."),
+        "out": ("features/{corpus}/{set}.h5", "Features to write."),
+        "problems": ("data/{corpus}/problems_extract_{set_}.csv", "Table of problems to write."),
+        "log": ("data/{corpus}/extract_{set_}.json", "Versions, counts and times of the last run, to write."),
     }
+
+    def shown(default: str) -> str:
+        return default.replace("{set}", modality).replace("{set_}", modality)
 
     def decorate(command: Callable) -> Callable:
         @functools.wraps(command)
-        def wrapped(*args, corpus: str, params: Path, scratch: Path, **options):
+        def wrapped(*args, corpus: str, set_name: str | None, params: Path, scratch: Path, **options):
+            if set_name is not None and not (set_name.startswith(f"{modality}/") and re.match(SET_NAME, set_name)):
+                raise click.BadParameter(f"{set_name!r:.80}: expected {modality}/NAME, such as {modality}/second.")
+            names = {"corpus": corpus, "set": set_name or modality, "set_": (set_name or modality).replace("/", "_")}
             paths = {
-                name: options.pop(name) or Path(default.format(corpus=corpus))
-                for name, (default, _) in defaults.items()
+                name: options.pop(name) or Path(default.format(**names)) for name, (default, _) in defaults.items()
             }
-            return command(*args, places=Places(corpus=corpus, params=params, scratch=scratch, **paths), **options)
+            places = Places(corpus=corpus, set=set_name, params=params, scratch=scratch, **paths)
+            return command(*args, places=places, **options)
 
         path = click.Path(path_type=Path)
         declared = [
             click.option("--corpus", type=CorpusName(), required=True, help="Name of the corpus block in params.yaml."),
+            click.option("--set", "set_name", help=f"A further set, {modality}/NAME, by the settings in `sets`."),
             click.option("--params", type=path, default="params.yaml", show_default=True, help="Settings."),
             *(
-                click.option(f"--{name}", type=path, help=f"{text}  [default: {default}]")
+                click.option(f"--{name}", type=path, help=f"{text}  [default: {shown(default)}]")
                 for name, (default, text) in defaults.items()
             ),
             click.option("--scratch", type=path, default=DEFAULT_PATH, show_default=True, help="Finished work."),

@@ -55,7 +55,7 @@ def make_features(
     utterances: Utterances, modality: str, width: int, *, absent: float = 0.1, noise: float = 1.0, seed: int = 0
 ) -> Features:
     """Random features around one centre per class; a share of `absent` rows has no such signal."""
-    random = np.random.default_rng([seed, MODALITIES.index(modality)])
+    random = np.random.default_rng([seed, [*MODALITIES, modality].index(modality)])
     centres = random.normal(size=(len(utterances.classes) + 1, width)) * 3  # the last one is for the unlabelled
     values = centres[utterances.emotion] + noise * random.normal(size=(len(utterances), width))
     present = random.random(len(utterances)) >= absent

@@ -159,16 +159,18 @@ def test_all_faults_are_reported_together(tmp_path):
 
     unknown, *faults = sorted(_faults(path), key=lambda fault: "unknown key" not in fault)
 
-    assert unknown.startswith("train.clip_nrom: unknown key. Did you mean 'clip_norm'? Known: hidden, align, ")
+    assert unknown.startswith(
+        "train.clip_nrom: unknown key. Did you mean 'clip_norm'? Known: features, hidden, align, "
+    )
     assert set(faults) == {
         "train.clip_norm: missing; add it",
         "train.patience: got 'ten' (str); input should be a valid integer",
         "prepare.max_unreadable: got 1.5 (float); input should be less than or equal to 1",
         "ablate.seeds.0: got True (bool); input should be a valid integer",
         "ablate.seeds.1: got -1 (int); input should be greater than or equal to 0",
-        "ablate.variants.0: got 'ful' (str); input should be 'full', 'no_ddm', 'no_modality_level', "
-        "'no_utterance_level', 'no_cfm', 'no_crm', 'full_context', 'no_alignment', 't', 'a', 'v', 'ta', 'tv' or 'av' "
-        "Did you mean 'full'?",
+        "ablate.variants.0: got 'ful' (str); value error, expected one of full, no_ddm, no_modality_level, "
+        "no_utterance_level, no_cfm, no_crm, full_context, no_alignment, t, a, v, ta, tv, av, or modalities as in "
+        "only-text-physiology or without-audio. Did you mean 'full'?",
     }
 
 

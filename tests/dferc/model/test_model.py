@@ -8,7 +8,7 @@ from dferc.model.dferc import build_model
 from dferc.model.losses import dferc_losses
 from dferc.model.lstm import Layout
 from dferc.model.variants import VARIANTS, get_variant
-from dferc.settings.sections import VariantName
+from dferc.settings.sections import VARIANT_NAMES
 from dferc.store.vocabulary import MODALITIES
 from tests.helpers.common import small_settings
 
@@ -33,7 +33,7 @@ def of_variant(model, present_MN):
 
 
 def test_variants_are_the_names_that_params_allow():
-    assert tuple(VARIANTS) == VariantName.__args__
+    assert tuple(VARIANTS) == VARIANT_NAMES
 
 
 def test_unknown_variant_names_the_nearest():

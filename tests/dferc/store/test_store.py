@@ -216,7 +216,7 @@ def _features(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"modality": "touch"}, "unknown modality 'touch'; expected text, audio, visual"),
+        ({"modality": "Touch!"}, "'Touch!' is no name of a modality: expected lower-case letters"),
         ({"features": np.zeros((5, 2), np.float32)}, "text: 6 utterance ids, features of shape (5, 2)"),
         ({"features": np.zeros(6, np.float32)}, "expected [N, D] and [N]"),
         ({"present": np.ones(7, bool)}, "present of (7,)"),
