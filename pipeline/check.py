@@ -40,7 +40,7 @@ LINKED = {
     "prepare": "prepare.options",
     "finetune_text": "finetune_text.encoder",
     "train_face": "train_face.source",
-    "extract_audio": "extract_audio.feature_set",
+    "extract_audio": "extract_audio.encoder",
     "extract_visual": "extract_visual.finder",
 }
 """Settings that name files, by the stage that reads them: see `pipeline.link_files`."""
@@ -96,7 +96,7 @@ def check_corpora(blocks: Mapping[str, StageSettings]) -> None:
         visual, source = settings.extract_visual, settings.train_face.source
         for check, *arguments in (
             (corpora.verify_adapter, settings.prepare.adapter),
-            (functionals.open_smile, settings.extract_audio.feature_set),
+            (functionals.verify_encoder, settings.extract_audio.encoder),
             (finder.make_finder, visual.finder, visual.min_face),
             *([] if source in (FERPLUS, NONE) else [(find_weights, Path(source))]),
         ):

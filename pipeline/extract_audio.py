@@ -1,9 +1,13 @@
-"""Stage extract_audio: openSMILE functionals of each utterance's sound -> features/<corpus>/audio.h5."""
+"""Stage extract_audio: openSMILE functionals of each utterance's sound -> features/<corpus>/audio.h5.
+
+`extract_audio.encoder` may name a speech encoder instead, whose pooled states are written: `pipeline.audio.encoding`.
+"""
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import opensmile
@@ -24,28 +28,58 @@ from pipeline.settings import ExtractAudio, load_settings, with_set
 
 @click.command()
 @stage_options("audio")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),  # `dferc.core.device` imports torch, which openSMILE does without
+    default="auto",
+    show_default=True,
+    help="Of a speech encoder.",
+)
+@click.option(
+    "--batch-s",
+    type=click.FloatRange(min=0),
+    help="Seconds of sound that a speech encoder hears at once: memory and speed; moves results by rounding at most. "
+    "0 = one utterance at a time.  [default: 60 on a GPU, else 0]",
+)
 @engine_options
 @readable_errors
-def main(places: Places, workers: engine.Workers) -> ExtractionTally:
-    """Extract openSMILE functionals of every utterance with sound."""
+def main(places: Places, device: str, batch_s: float | None, workers: engine.Workers) -> ExtractionTally:
+    """Extract openSMILE functionals, or the vector of a speech encoder, of every utterance with sound."""
     settings = with_set(load_settings(places.params), places.corpus, places.set).extract_audio
     rows = read_utterances_csv(places.table)
     with Scratch(places.scratch) as scratch:
-        return extract(rows, make_extractor(rows, settings, places.raw, scratch, workers), places, scratch)
+        extractor = make_extractor(rows, settings, places.raw, scratch, workers, device, batch_s)
+        return extract(rows, extractor, places, scratch)
 
 
 def make_extractor(
-    rows: list[Utterance], settings: ExtractAudio, raw: Path, scratch: Scratch, workers: engine.Workers
+    rows: list[Utterance],
+    settings: ExtractAudio,
+    raw: Path,
+    scratch: Scratch,
+    workers: engine.Workers,
+    device: str = "auto",
+    batch_s: float | None = None,
+    load: Callable[[str, str], Any] | None = None,
 ) -> Extractor:
-    """Make the audio extractor of a corpus; raise InputError if its feature set is neither known nor a good .conf."""
-    smile = functionals.open_smile(settings.feature_set)
+    """Make the audio extractor of a corpus; raise InputError if there is no such feature set, .conf or encoder.
+
+    `device`, `batch_s` and `load` are for a speech encoder: see `pipeline.audio.encoding.make_speech_extractor`.
+    """
+    if functionals.is_speech_encoder(settings.encoder):
+        from dferc.core.device import choose_device
+        from pipeline.audio.encoding import make_speech_extractor
+
+        where = choose_device(device, settings.precision, elsewhere=workers.cluster is not None)
+        return make_speech_extractor(rows, settings, raw, scratch, workers, where, batch_s, load)
+    smile = functionals.open_smile(settings.encoder)
     clock = Clock()
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         heard = (rows[i].heard for i in indices)
         items = ((str(raw.absolute() / file), start_s, end_s, settings.min_s) for file, start_s, end_s in heard)
-        make_worker = functools.partial(functionals.AudioWorker, engine.absolute(settings.feature_set))
-        paths = (raw, *(raw / rows[i].heard[0] for i in indices[:1]), Path(settings.feature_set))
+        make_worker = functools.partial(functionals.AudioWorker, engine.absolute(settings.encoder))
+        paths = (raw, *(raw / rows[i].heard[0] for i in indices[:1]), Path(settings.encoder))
         results = engine.run(make_worker, items, workers, paths, together=lambda item: item[0])
         for number, record in clock.unpacked(results):
             yield indices[number], record
@@ -56,8 +90,8 @@ def make_extractor(
         identity={
             "extractor": f"opensmile {opensmile.__version__}",
             "decoder": media.DECODER,
-            "params": settings.model_dump(),
-            "model": configuration_hash(settings.feature_set),
+            "params": {"feature_set": settings.encoder, "min_s": settings.min_s},  # the others do not apply
+            "model": configuration_hash(settings.encoder),
         },
         code=(functionals.__name__,),
         wants=lambda row: row.has_audio,

@@ -8,12 +8,9 @@ them with the face, its mean `face_size` as a share of the picture, the number o
 decided the `choice` among them.
 """
 
-import contextlib
 import functools
 import itertools
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -28,6 +25,7 @@ from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
 from pipeline.extraction.loop import ExtractionTally, Extractor, extract, media_content
 from pipeline.extraction.places import Places, stage_options
+from pipeline.extraction.prefetch import prefetched
 from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.faces import finder as faces
@@ -41,8 +39,6 @@ from pipeline.settings import ExtractVisual, load_settings, with_set
 GROUP = 4
 """Most utterances of one file that one worker decodes in one pass. More cost less decoding, since the frames from a
 keyframe to the first utterance are decoded for each group. Fewer lose less when something is killed."""
-
-PREFETCHED = 8  # most results that wait for their consumer: a kill loses them
 
 QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 
@@ -159,19 +155,6 @@ def _one_by_one(
             else:
                 alone += groups[number]
         groups = [[row] for row in alone]
-
-
-def prefetched(items: Generator) -> Iterator:
-    """Yield items while a thread fetches the next ones; if closed early, end the thread and close the generator."""
-    end = object()
-    with contextlib.closing(items), ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(next, items, end) for _ in range(PREFETCHED))
-        try:
-            while (item := waiting.popleft().result()) is not end:
-                waiting.append(thread.submit(next, items, end))
-                yield item
-        finally:
-            thread.shutdown(cancel_futures=True)
 
 
 def _media(row: Utterance, raw: Path, needs_sound: bool) -> UtteranceMedia:

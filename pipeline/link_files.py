@@ -55,7 +55,7 @@ def files_of(settings: StageSettings, raw: Path) -> dict[str, list[Path]]:
         "prepare": list(_tables(settings.prepare, raw)),
         "finetune_text": [encoder] if encoder.is_dir() else [],
         "train_face": weights + [description_path(path) for path in weights],
-        "extract_audio": named_files(settings.extract_audio.feature_set),
+        "extract_audio": named_files(settings.extract_audio.encoder),
         "extract_visual": [] if finder in (HAAR, WHOLE_FRAME) else [Path(finder)],
     }
 

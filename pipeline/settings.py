@@ -4,9 +4,9 @@ No setting has a default here: each value is in params.yaml, where DVC tracks it
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, Self, Union
 
 from pydantic import (
     AfterValidator,
@@ -203,10 +203,30 @@ class TrainFace(Section):
 
 
 class ExtractAudio(Section):
-    """OpenSMILE functionals of the whole utterance."""
+    """OpenSMILE functionals of the whole utterance, or the pooled states of a speech encoder."""
 
-    feature_set: Name
+    encoder: Name
     min_s: NonNegative
+    layer: Layer
+    pooling: Literal["mean", "mean_std"]
+    context_s: NonNegative
+    chunk_s: Annotated[float, Field(ge=5, le=LARGEST)]
+    precision: Precision
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_new_key(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "feature_set" in values:
+            raise ValueError("feature_set is now called encoder: rename the key, its values are as before")
+        return values
+
+    @classmethod
+    def of_features(cls, params: Mapping[str, Any]) -> Self:
+        """Return the section by which features were made, from the `params` of their identity."""
+        if "feature_set" in params:  # of openSMILE, to which the other settings do not apply
+            unused = {"layer": "last", "pooling": "mean", "context_s": 0.0, "chunk_s": 30.0, "precision": "float32"}
+            params = {**unused, "encoder": params["feature_set"], "min_s": params.get("min_s")}
+        return cls.model_validate(params)
 
 
 class ExtractVisual(Section):

@@ -20,7 +20,7 @@ STAGES = {
     for file in FILES
     for name, stage in read_yaml((ROOT / file).read_text(encoding="utf-8"))["stages"].items()
 }
-FILES_NAMED = ("prepare.options", "finetune_text.encoder", "train_face.source", "extract_audio.feature_set")
+FILES_NAMED = ("prepare.options", "finetune_text.encoder", "train_face.source", "extract_audio.encoder")
 SECTION = {
     "check": None,
     "link_files": (*FILES_NAMED, "extract_visual.finder"),

@@ -216,7 +216,7 @@ def test_edited_file_that_a_setting_names_is_seen_and_its_stage_runs(project):
     before = (project / "params.yaml").read_text(encoding="utf-8")
 
     def name_files(params):
-        params["demo"]["extract_audio"]["feature_set"] = "conf/mine.conf"
+        params["demo"]["extract_audio"]["encoder"] = "conf/mine.conf"
         params["demo"]["finetune_text"].update(encoder="encoder", epochs=0)
 
     edit(project / "params.yaml", name_files)

@@ -9,19 +9,31 @@ from opensmile.core.lib import OpenSmileException
 
 from dferc.core.errors import InputError
 from pipeline.audio.configuration import configuration_files
+from pipeline.audio.hearing import hear
 from pipeline.extraction.records import Clock, Measured, Record
-from pipeline.media import files as media
-from pipeline.media import sound
+from pipeline.media.files import LastOpened
+from pipeline.media.sound import SAMPLE_RATE_HZ, SoundFile
 
-_COVERED = 0.9
-"""Share of the utterance below which missing sound is listed as a problem (containers round by a frame or two)."""
+
+def is_speech_encoder(encoder: str) -> bool:
+    """Return whether `extract_audio.encoder` names a folder or a repository of the hub, and no feature set or .conf."""
+    return Path(encoder).is_dir() or ("/" in encoder and not encoder.endswith(".conf") and not Path(encoder).is_file())
+
+
+def verify_encoder(encoder: str) -> None:
+    """Raise InputError if `extract_audio.encoder` can be neither openSMILE's nor a speech encoder."""
+    if not is_speech_encoder(encoder):
+        open_smile(encoder)
 
 
 def open_smile(feature_set: str) -> opensmile.Smile:
     """Load openSMILE with a feature set by name, or with a .conf file; raise InputError if it knows or reads none."""
     known = {member.name: member for member in opensmile.FeatureSet}
     if feature_set not in known and not Path(feature_set).is_file():
-        raise InputError(f"extract_audio.feature_set: {feature_set!r} is neither a file nor one of {', '.join(known)}")
+        raise InputError(
+            f"extract_audio.encoder: {feature_set!r} is neither a file nor one of {', '.join(known)}; nor is it a "
+            "speech encoder: a folder, or a hub name such as microsoft/wavlm-base-plus"
+        )
     named_files(feature_set)  # refuses a .conf that reads or writes other files, before openSMILE opens them
     try:
         return opensmile.Smile(known.get(feature_set, feature_set), opensmile.FeatureLevel.Functionals)
@@ -32,9 +44,11 @@ def open_smile(feature_set: str) -> opensmile.Smile:
         ) from None
 
 
-def named_files(feature_set: str) -> list[Path]:
-    """Return the files of a feature set of the user's own: a .conf and its includes; none for a set by name."""
-    return [] if feature_set in opensmile.FeatureSet.__members__ else configuration_files(feature_set)
+def named_files(encoder: str) -> list[Path]:
+    """Return what `extract_audio.encoder` names: a .conf and its includes, or a folder; nothing for other names."""
+    if is_speech_encoder(encoder):
+        return [Path(encoder)] if Path(encoder).is_dir() else []
+    return [] if encoder in opensmile.FeatureSet.__members__ else configuration_files(encoder)
 
 
 class AudioWorker:
@@ -42,40 +56,26 @@ class AudioWorker:
 
     def __init__(self, feature_set: str):
         self._smile = open_smile(feature_set)
-        self._open = media.LastOpened(sound.SoundFile)
+        self._open = LastOpened(SoundFile)
 
     def __call__(self, item: tuple[str, float, float, float]) -> Measured:
         """Return a record: `features` [D], or a problem, or both where part of the sound is missing.
 
         `item` is path, start_s, end_s, and the shortest sound that has functionals, in seconds.
         """
-        path, start_s, end_s, min_s = item
         clock = Clock()
-        try:
-            with clock.step("decode"):
-                file = self._open(path)
-                samples = file.read(start_s, end_s)
-        except media.MediaError as error:
-            return Measured(Record(problem=error.problem), clock.seconds)
+        with clock.step("decode"):
+            heard = hear(self._open, *item)
         with clock.step("openSMILE"):
-            record = self._describe(samples, end_s - start_s, min_s, file.remark)
+            record = self._describe(heard.samples_T, heard.problem) if heard.usable else Record(problem=heard.problem)
         return Measured(record, clock.seconds)
 
-    def _describe(self, samples: np.ndarray, expected_s: float, min_s: float, remark: str) -> Record:
-        length_s = len(samples) / sound.SAMPLE_RATE_HZ
-        if length_s < min_s or not len(samples):
-            return Record(problem=f"too short: {length_s:.3f} s of sound, functionals need {min_s} s")
-        if not np.isfinite(samples).all():
-            return Record(problem=f"samples not finite: {np.sum(~np.isfinite(samples))} of {len(samples)}")
-        if sound.is_silent(samples):
-            return Record(problem=f"silent: {length_s:.3f} s of digital silence or of a constant level")
+    def _describe(self, samples_T: np.ndarray, problem: str) -> Record:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # "Segment too short": listed below
             try:
-                values = self._smile(samples, sound.SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
+                values = self._smile(samples_T, SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)
             except OpenSmileException as error:
                 return Record(problem=f"openSMILE failed: {error}")
         if not np.isfinite(values).all():
-            return Record(problem=f"values not finite: openSMILE on {length_s:.3f} s of sound")
-        partly = length_s < _COVERED * expected_s
-        problem = f"sound incomplete: {length_s:.2f} s of {expected_s:.2f} s" if partly else ""
-        return Record({"features": values}, "; ".join(filter(None, (problem, remark))))
+            return Record(problem=f"values not finite: openSMILE on {len(samples_T) / SAMPLE_RATE_HZ:.3f} s of sound")
+        return Record({"features": values}, problem)

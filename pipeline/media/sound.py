@@ -1,4 +1,4 @@
-"""Sound of utterances: mono, 16 kHz.
+"""Sound of utterances: mono, 16 kHz unless another rate is asked for.
 
 A file is opened once for many utterances (opening takes some milliseconds, `python -m benchmarks.decode`), yet each
 utterance has a new decoder: an AAC decoder that has decoded before fills in other noise, so samples would depend on
@@ -53,29 +53,31 @@ class SoundFile(MediaFile):
     def __init__(self, path: str | Path):
         self.path = path
         self.remark = ""  # what is odd about the channels of the last sound that was read
+        self.begin_s = 0.0  # time of its first sample: later than asked for where the track begins later
         with decoding(path):
             self._open()
             self._restarts = restarts(self._container, path, "audio")
 
-    def read(self, start_s: float, end_s: float) -> np.ndarray:
+    def read(self, start_s: float, end_s: float, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
         """Decode the sound of a span, bit-identical whatever was read before; what lies beyond the file is left out.
 
         The channels are averaged at their own rate, the span is cut to the sample, then resampled; the result is
         clipped to the range of a 16-bit sample: [samples] float32 in [-1, 32767/32768], empty where the span has no
-        sound. Where averaging would lose the sound, one channel is taken and `remark` says so. MediaError is raised if
-        nothing of the track decodes, or its sampling rate changes.
+        sound. Where averaging would lose the sound, one channel is taken and `remark` says so. `rate_hz` is the
+        sampling rate of the result. MediaError is raised if nothing of the track decodes, or its sampling rate changes.
         """
-        self.remark = ""
+        self.remark, self.begin_s = "", start_s
         with decoding(self.path):
             decoded = self._decode(start_s, end_s)
             if decoded is None:
                 if probe(self.path).has_audio:
                     return np.zeros(0, np.float32)  # the span lies behind the end of the track
                 raise MediaError(self.path, "empty sound track: nothing of it decodes")
-            mono_T, channels_CT, first_s, rate_hz = decoded
-            begin, end = (max(0, round((edge_s - first_s) * rate_hz)) for edge_s in (start_s, end_s))
+            mono_T, channels_CT, first_s, own_rate_hz = decoded
+            self.begin_s = max(start_s, first_s)
+            begin, end = (max(0, round((edge_s - first_s) * own_rate_hz)) for edge_s in (start_s, end_s))
             samples, self.remark = _mix(mono_T[begin:end], channels_CT[:, begin:end])
-            samples = _resample(samples, rate_hz)[: round((end_s - start_s) * SAMPLE_RATE_HZ)]
+            samples = _resample(samples, own_rate_hz, rate_hz)[: round((end_s - start_s) * rate_hz)]
             return np.clip(samples, np.float32(-1), _LOUDEST)
 
     def _decode(self, start_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray, float, int] | None:
@@ -166,21 +168,21 @@ def _is_plain(decoder: av.AudioCodecContext) -> bool:
     return decoder.name.startswith("pcm_")
 
 
-def is_silent(samples_T: np.ndarray) -> bool:
-    """Return whether sound at 16 kHz holds but a constant level: digital silence, or an offset; False for none."""
+def is_silent(samples_T: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> bool:
+    """Return whether sound holds but a constant level: digital silence, or an offset; False for no samples."""
     if not len(samples_T):
         return False
     heard = np.abs(samples_T - np.median(samples_T)) > _FAINT
-    if heard.sum() <= min(_CLICK_S * SAMPLE_RATE_HZ, 0.05 * len(samples_T)):
+    if heard.sum() <= min(_CLICK_S * rate_hz, 0.05 * len(samples_T)):
         return True
     power = np.square(samples_T, dtype=np.float64).sum()
     if np.square(np.diff(samples_T), dtype=np.float64).sum() > 1e-3 * power:
         return False  # cheaper than a spectrum, and enough for nearly every sound
-    length = min(round(_CLICK_S * SAMPLE_RATE_HZ), len(samples_T) // 4)
+    length = min(round(_CLICK_S * rate_hz), len(samples_T) // 4)
     edge = np.hanning(2 * length)[:length]
     window_T = np.concatenate([edge, np.ones(len(samples_T) - 2 * len(edge)), edge[::-1]])
     spectrum = np.square(np.abs(np.fft.rfft(samples_T * window_T)))
-    audible = np.fft.rfftfreq(len(samples_T), 1 / SAMPLE_RATE_HZ) > _AUDIBLE_HZ
+    audible = np.fft.rfftfreq(len(samples_T), 1 / rate_hz) > _AUDIBLE_HZ
     return bool(spectrum[audible].sum() <= _LEVEL * spectrum.sum())
 
 
@@ -224,12 +226,12 @@ def _channels(frame: av.AudioFrame) -> np.ndarray:
     return samples.astype(np.float32, copy=False)
 
 
-def _resample(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Resample to 16 kHz with FFmpeg's resampler, at once: chunks would round differently."""
-    if rate_hz == SAMPLE_RATE_HZ or len(samples) == 0:
+def _resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Resample with FFmpeg's resampler, at once: chunks would round differently."""
+    if from_hz == to_hz or len(samples) == 0:
         return samples
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="fltp", layout="mono")
-    frame.sample_rate = rate_hz
-    resampler = av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE_HZ)
+    frame.sample_rate = from_hz
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=to_hz)
     pieces = [piece.to_ndarray()[0] for part in (frame, None) for piece in resampler.resample(part)]
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)

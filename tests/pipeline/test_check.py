@@ -41,12 +41,20 @@ def test_check_of_the_shipped_params_passes(tmp_path):
 
 
 def test_check_tells_every_fault_of_the_corpora_that_run_together(tmp_path):
-    changes = {"feature_set": "IS99", "finder": "harr", "source": "faces.safetensors"}
-    result = run(tmp_path, **changes)
+    changes = {
+        "encoder: IS10": "encoder: IS99",
+        "finder: haar": "finder: harr",
+        "source: ferplus": "source: faces.safetensors",
+    }
+    text = PARAMS
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(main, [f"--params={tmp_path / 'params.yaml'}"])
     assert result.exit_code == 1 and "Traceback" not in result.output
     for part in (
         "3 fault(s)",
-        "demo.extract_audio.feature_set: 'IS99' is neither a file nor one of",
+        "demo.extract_audio.encoder: 'IS99' is neither a file nor one of",
         "demo.extract_visual.finder: no file harr. Expected haar, whole_frame",
         "demo.train_face.source: no file faces.safetensors. Expected ferplus, none",
     ):

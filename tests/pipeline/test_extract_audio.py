@@ -83,7 +83,7 @@ def test_audio_of_awkward_clips_is_absent_and_listed(tmp_path):
     assert not made.present.any() and made.features.shape == (7, 1582)
     invalid = "unreadable: Invalid data found when processing input"
     assert problems == [
-        ("tiny.wav", "tiny.wav", "too short: 0.050 s of sound, functionals need 0.08 s", "audio not present"),
+        ("tiny.wav", "tiny.wav", "too short: 0.050 s of sound, expected 0.08 s at least (min_s)", "audio not present"),
         ("mute.mp4", "mute.mp4", "no sound track", "audio not present"),
         ("cut.mp4", "cut.mp4", invalid, "audio not present"),
         ("corrupt.mp4", "corrupt.mp4", invalid, "audio not present"),
@@ -174,7 +174,7 @@ def test_feature_set_may_be_a_file(tmp_path):
 def test_feature_set_that_is_none_is_refused(tmp_path, content, match):
     settings = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
     (tmp_path / "params.yaml").write_text(
-        settings.replace("feature_set: IS10", f"feature_set: {tmp_path / 'own.conf'}"), encoding="utf-8"
+        settings.replace("encoder: IS10", f"encoder: {tmp_path / 'own.conf'}"), encoding="utf-8"
     )
     if content:
         (tmp_path / "own.conf").write_text(content)

@@ -84,7 +84,7 @@ def test_output_that_cannot_be_written(folder):
     (folder / "data/raw/mine/utterances.csv").write_text(
         "dialogue_id,text,media,emotion,split\na,Hi,a.wav,joy,train\nb,No,a.wav,anger,train\n"
     )
-    edit(folder / "params.yaml", lambda params: params["mine"]["extract_audio"].update(feature_set="eGeMAPSv02"))
+    edit(folder / "params.yaml", lambda params: params["mine"]["extract_audio"].update(encoder="eGeMAPSv02"))
     for name in ("prepare", "extract_audio"):
         good = ["--corpus=mine", "--workers=0"]
         result = run(name, good)

@@ -42,7 +42,7 @@ def test_each_setting_that_names_a_file_gives_its_stage_that_file(tmp_path):
     block = settings(
         finetune_text={"encoder": str(encoder)},
         train_face={"source": str(face)},
-        extract_audio={"feature_set": str(tmp_path / "mine.conf")},
+        extract_audio={"encoder": str(tmp_path / "mine.conf")},
         extract_visual={"finder": str(tmp_path / "yunet.onnx")},
     )
     assert files_of(block, tmp_path) == {
@@ -67,7 +67,7 @@ def test_tables_outside_of_the_raw_folder_are_dependencies_of_prepare(tmp_path, 
 
 
 def test_file_that_is_not_there_is_refused(tmp_path):
-    for changes in ({"train_face": {"source": "gone.safetensors"}}, {"extract_audio": {"feature_set": "gone.conf"}}):
+    for changes in ({"train_face": {"source": "gone.safetensors"}}, {"extract_audio": {"encoder": "gone.conf"}}):
         with pytest.raises(InputError, match="gone"):
             files_of(settings(**changes), tmp_path)
 

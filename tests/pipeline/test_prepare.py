@@ -401,9 +401,13 @@ def test_class_weights_for_no_class_stop_it_before_a_clip_is_opened(tmp_path, ra
 
 
 def test_settings_that_ask_for_what_is_not_there_stop_it_before_anything_is_read(tmp_path):
-    result, out = _run(tmp_path, tmp_path / "nowhere", _params(tmp_path, feature_set="IS99"))
+    params = tmp_path / "params.yaml"
+    params.write_text(
+        (REPOSITORY / "params.yaml").read_text(encoding="utf-8").replace("encoder: IS10", "encoder: IS99")
+    )
+    result, out = _run(tmp_path, tmp_path / "nowhere", params)
 
-    assert result.exit_code == 1 and "meld.extract_audio.feature_set: 'IS99' is neither" in _flat(result.stderr)
+    assert result.exit_code == 1 and "meld.extract_audio.encoder: 'IS99' is neither" in _flat(result.stderr)
     assert not out.exists()
 
 

@@ -210,7 +210,7 @@ def test_other_identity_is_told_first(extracted, copied):
 def test_other_feature_set_is_told_before_it_is_refused(extracted, copied, tmp_path):
     params = tmp_path / "params.yaml"
     text = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
-    params.write_text(text.replace("feature_set: IS10", "feature_set: eGeMAPSv02"), encoding="utf-8")
+    params.write_text(text.replace("encoder: IS10", "encoder: eGeMAPSv02"), encoding="utf-8")
     outcome = run(extracted, copied, params=params)
     assert outcome.exit_code == 1
     assert "params.feature_set: 'IS10' in the file, 'eGeMAPSv02' here" in outcome.stderr

@@ -87,7 +87,7 @@ def test_includes_are_found_wherever_openSMILE_finds_them(conf, tmp_path, monkey
 def test_edited_include_is_computed_again(conf, tmp_path, name):
     """Not the old values, as under a cache that knows the .conf alone."""
     settings = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(settings.replace("feature_set: IS10", f"feature_set: {conf}"))
+    (tmp_path / "params.yaml").write_text(settings.replace("encoder: IS10", f"encoder: {conf}"))
     write_clip(tmp_path / "a.wav", sound=tone(0.5))
     write_rows(tmp_path, [make_row("a", "a.wav", 0.5)])
     options = {"params": tmp_path / "params.yaml", "workers": 0}
