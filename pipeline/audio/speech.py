@@ -37,7 +37,7 @@ MARGIN_S = 1.0  # least sound on each side of a piece of a long utterance that i
 AudioPooling = Literal["mean", "mean_std"]
 
 
-class Piece(NamedTuple):
+class SoundPiece(NamedTuple):
     """Sound that an encoder hears at once, and the samples of it whose frames are pooled."""
 
     samples_S: np.ndarray
@@ -105,7 +105,9 @@ class SpeechEncoder:
             raise TypeError(f"{count} states of {inputs['attention_mask'].shape[1]} frames have no known times")
         return output, frames_B.clamp(1, count).tolist()
 
-    def vectors(self, pieces: Sequence[Piece], where: Device, pooling: AudioPooling) -> list[tuple[int, np.ndarray]]:
+    def vectors(
+        self, pieces: Sequence[SoundPiece], where: Device, pooling: AudioPooling
+    ) -> list[tuple[int, np.ndarray]]:
         """Return for each piece of a batch how many frames were pooled, and the pooled vector in float32.
 
         Pieces of different lengths are padded and masked, which `check` must allow.
@@ -169,20 +171,20 @@ def load_speech_encoder(name: str, layer: str) -> SpeechEncoder:
     )
 
 
-def pieces_of(heard: Heard, most: int, margin: int) -> list[Piece]:
+def pieces_of(heard: Heard, most: int, margin: int) -> list[SoundPiece]:
     """Cut sound that is longer than `most` samples into pieces that overlap by twice the margin; most > 2 margin.
 
     The utterance is shared out evenly, and each piece hears `margin` samples before and after its share, as far as
     there are.
     """
     if len(heard.samples_T) <= most:
-        return [Piece(*heard[:3])]
+        return [SoundPiece(*heard[:3])]
     length, pieces = heard.end - heard.begin, []
     count = math.ceil(length / (most - 2 * margin))
     edges = [heard.begin + length * number // count for number in range(count + 1)]
     for begin, end in itertools.pairwise(edges):
         first = max(0, begin - margin)
-        pieces.append(Piece(heard.samples_T[first : end + margin], begin - first, end - first))
+        pieces.append(SoundPiece(heard.samples_T[first : end + margin], begin - first, end - first))
     return pieces
 
 

@@ -10,7 +10,7 @@ import torch
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from pipeline.audio.hearing import Heard
-from pipeline.audio.speech import Piece, SpeechWorker, join, load_speech_encoder, pieces_of
+from pipeline.audio.speech import SoundPiece, SpeechWorker, join, load_speech_encoder, pieces_of
 from pipeline.encoders.batches import Batching
 from tests.helpers.clips import tone
 from tests.helpers.encoders import small_encoder, talk
@@ -37,8 +37,8 @@ def sound(seconds: float, hz: float = 200.0) -> np.ndarray:
     return tone(seconds, hz=hz)[0] + np.random.default_rng(int(hz)).normal(0, 0.01, round(seconds * 16000)).astype("f4")
 
 
-def whole(samples_S: np.ndarray) -> Piece:
-    return Piece(samples_S, 0, len(samples_S))
+def whole(samples_S: np.ndarray) -> SoundPiece:
+    return SoundPiece(samples_S, 0, len(samples_S))
 
 
 def encode(encoder, heard, pooling="mean", most_s=30.0, margin_s=1.0, batch_s=0.0, batching=Batching.SINGLE):
@@ -115,7 +115,7 @@ def test_only_frames_of_the_utterance_are_pooled(folders):
 def test_utterance_shorter_than_a_frame_has_the_nearest_one(folders):
     encoder = load_speech_encoder(str(folders["wavlm"]), "last")
     samples_S = sound(1.0)
-    [(frames, vector)] = encoder.vectors([Piece(samples_S, 8000, 8010)], CPU, "mean")
+    [(frames, vector)] = encoder.vectors([SoundPiece(samples_S, 8000, 8010)], CPU, "mean")
     states_TD = direct_states(folders["wavlm"], samples_S)
     assert frames == 1 and min(np.abs(states_TD - vector).max(axis=1)[23:27]) < 1e-5
 
