@@ -6,7 +6,7 @@ No setting has a default here: each value is in params.yaml, where DVC tracks it
 import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import (
     AfterValidator,
@@ -185,8 +185,20 @@ class ExtractText(Section):
     precision: Precision
 
 
-UNSTATED = {"text": {"context_share": 0.0, "layer": "last", "pooling": "first_last"}}
-"""By modality: values at which the identity of features omits a setting, as those from before the setting do."""
+UNSTATED = {
+    "text": {"context_share": 0.0, "layer": "last", "pooling": "first_last"},
+    "audio": {"layer": "last", "pooling": "mean", "context_s": 0.0, "chunk_s": 30.0, "precision": "float32"},
+}
+"""By modality: values at which the identity of features omits a setting, as those from before the setting do. Of audio:
+those of speech encoders, which openSMILE does without."""
+
+
+def restored(modality: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of a section from those that an identity of features states, or an older bundle."""
+    settings = UNSTATED.get(modality, {}) | stated
+    if modality == "audio" and "feature_set" in settings:  # as an identity calls openSMILE's encoder
+        settings["encoder"] = settings.pop("feature_set")
+    return settings
 
 
 class TrainFace(Section):
@@ -219,14 +231,6 @@ class ExtractAudio(Section):
         if isinstance(values, dict) and "feature_set" in values:
             raise ValueError("feature_set is now called encoder: rename the key, its values are as before")
         return values
-
-    @classmethod
-    def of_features(cls, params: Mapping[str, Any]) -> Self:
-        """Return the section by which features were made, from the `params` of their identity."""
-        if "feature_set" in params:  # of openSMILE, to which the other settings do not apply
-            unused = {"layer": "last", "pooling": "mean", "context_s": 0.0, "chunk_s": 30.0, "precision": "float32"}
-            params = {**unused, "encoder": params["feature_set"], "min_s": params.get("min_s")}
-        return cls.model_validate(params)
 
 
 class ExtractVisual(Section):

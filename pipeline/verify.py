@@ -155,7 +155,7 @@ def main(corpus, modality, sample, seed, params, raw, table, features, models, d
         if modality == "audio":
             from pipeline.extract_audio import make_extractor
 
-            extractor = make_extractor(rows, settings.extract_audio, raw, scratch, workers)
+            extractor = make_extractor(rows, settings.extract_audio, raw, scratch, workers, device)
         elif modality == "visual":
             from pipeline.extract_visual import make_extractor
 

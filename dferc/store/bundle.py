@@ -4,6 +4,7 @@
     README.md                      a model card
     heads/seed-0/…                 checkpoints, one folder per seed: model.safetensors, settings.json
     text/…, face/…                 the text encoder and the face network, as stage 1 reads them
+    audio/…                        the speech encoder, where audio is not openSMILE's
     files/…                        files that its settings name: an openSMILE .conf, a YuNet .onnx
 
 It holds weights (safetensors), JSON and text, and no program: any other kind of file is refused, and so are links and
@@ -30,7 +31,15 @@ from dferc.core.files import STALE_S, file_hash, regular_file, write_atomically
 from dferc.core.records import MOST_BYTES, check_record, parse_json
 from dferc.store.records import BUNDLE_SCHEMA, BundleManifest
 
-MANIFEST, CARD, HEADS, TEXT, FACE, FILES = "bundle.json", "README.md", "heads", "text", "face", "files"
+MANIFEST, CARD, HEADS, TEXT, AUDIO, FACE, FILES = (
+    "bundle.json",
+    "README.md",
+    "heads",
+    "text",
+    "audio",
+    "face",
+    "files",
+)
 AGAIN = "Get the bundle again, or make it anew with `dferc bundle`."
 
 _SUFFIXES = (".safetensors", ".json", ".txt", ".md", ".conf", ".inc", ".onnx", ".model")
@@ -40,7 +49,8 @@ ONNX network and a SentencePiece model. None of them is a program or a pickle; `
 _MOST_FILES, _MOST_PARTS = 1000, 8
 _NAME = re.compile(r"[^\x00-\x1f\x7f\\:*?\"<>|/]+")  # of a file or folder, also on Windows
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_FILE_SETTINGS = {"extract_audio": "feature_set", "extract_visual": "finder"}  # settings that may name a file
+_FILE_SETTINGS = {"extract_audio": ("encoder", "feature_set"), "extract_visual": ("finder",)}
+"""Settings that may name a file or a folder, by the section; an older name of the same setting comes last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +70,10 @@ class Bundle:
     def settings(self) -> dict[str, dict[str, object]]:
         """Sections extract_text, extract_audio, extract_visual (those of the modalities), with paths to its files."""
         sections = {name: dict(section) for name, section in self.manifest.settings.items()}
-        for name, key in _FILE_SETTINGS.items():
-            if name in sections and sections[name][key] in self.manifest.files:
-                sections[name][key] = str(self.folder / sections[name][key])
+        for name, key in _file_settings(self.manifest):
+            value = sections[name][key]
+            if value in self.manifest.files or f"{value}/config.json" in self.manifest.files:
+                sections[name][key] = str(self.folder / value)
         return sections
 
 
@@ -266,6 +277,13 @@ def _read_manifest(path: Path) -> BundleManifest:
     return BundleManifest.model_validate(check_record(content, BundleManifest, str(path), AGAIN))
 
 
+def _file_settings(manifest: BundleManifest) -> Iterator[tuple[str, str]]:
+    """Yield section and key of the settings of a bundle that may name a file or a folder."""
+    for section, keys in _FILE_SETTINGS.items():
+        if section in manifest.settings:
+            yield section, next((key for key in keys if key in manifest.settings[section]), keys[-1])
+
+
 def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
     """Return the bundle once the parts that its manifest speaks of are there."""
     heads = tuple(folder / HEADS / f"seed-{seed}" for seed in manifest.seeds)
@@ -276,8 +294,8 @@ def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
     for name, section in {"text": "extract_text", "audio": "extract_audio", "visual": "extract_visual"}.items():
         if name in manifest.modalities and section not in manifest.settings:
             faults.append(f"the settings have no {section}")
-    for section, key in _FILE_SETTINGS.items():
-        value = manifest.settings.get(section, {key: "none"}).get(key)
+    for section, key in _file_settings(manifest):
+        value = manifest.settings[section].get(key)
         if not isinstance(value, str) or (value not in manifest.files and not re.fullmatch(r"\w+", value)):
             faults.append(f"{section}.{key} is {brief(value)}, neither a name nor a file of the bundle")
     if faults:

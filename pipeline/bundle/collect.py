@@ -17,17 +17,17 @@ from dferc.core.metrics import MAIN_FIRST
 from dferc.core.records import differences, read_record
 from dferc.evaluation.predict import find_run, load_run
 from dferc.results.runs import RunMetrics
-from dferc.store.bundle import FACE, FILES, HEADS, TEXT, is_bundle
+from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, is_bundle
 from dferc.store.card import simulations
 from dferc.store.records import ProtocolRecord
 from dferc.training.checkpoint import RECORD, WEIGHTS, Checkpoint
 from pipeline.faces.densenet import WEIGHTS as FACE_WEIGHTS
 from pipeline.faces.densenet import description_path
-from pipeline.settings import UNSTATED, ExtractAudio, ExtractText, ExtractVisual
+from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual, restored
 
 SECTIONS = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
-EXTRACTORS = {"text": "transformers", "audio": "opensmile", "visual": "densenet-bc-100-12"}
-"""By modality: the extractor of stage 1, as the identity of features begins."""
+EXTRACTORS = {"text": ("transformers",), "audio": ("opensmile", "transformers"), "visual": ("densenet-bc-100-12",)}
+"""By modality: the extractors of stage 1, as the identity of features begins."""
 
 _OF_TRAINING = ("metrics.json", "classifier.safetensors")  # in the folder of an encoder, and not needed to encode
 _OF_TOKENIZERS = (".json", ".txt", ".model", ".safetensors")
@@ -70,7 +70,8 @@ def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | Non
         parts |= _face_parts(face or models / "face", record["features"]["visual"], run)
         parts |= _finder_parts(sections["visual"], record["features"]["visual"])
     if "audio" in sections:
-        parts |= _audio_parts(sections["audio"], record["features"]["audio"])
+        make = _audio_parts if _uses_opensmile(record["features"]) else _speech_parts
+        parts |= make(sections["audio"], record["features"]["audio"], run)
     scores, notes = _scores(run, checkpoints)
     notes += [
         f"seed {each.record['seed']} is of an interrupted training"
@@ -89,7 +90,7 @@ def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | Non
         "calibration": {seed: fitted for seed, fitted in calibration.items() if fitted},
         "synthetic": list(simulations(record)),
         **scores,
-        "opensmile": "audio" in sections,
+        "opensmile": "audio" in sections and _uses_opensmile(record["features"]),
         "licences": _licences(record["corpus"], sections, parts),
         "versions": {"dferc": VERSION, "trained_with": _versions(checkpoints[0].folder)},
     }
@@ -112,13 +113,13 @@ def _verify_features(checkpoints: Sequence[Checkpoint]) -> None:
 def _section(name: str, identity: Mapping, run: Path) -> dict:
     """Return the section extract_<name> of params.yaml by which features were made: their identity holds it."""
     extractor = str(identity.get("extractor", ""))
-    if extractor.replace(",", " ").split()[:1] != [EXTRACTORS[name]]:
+    if _tool(identity) not in EXTRACTORS[name]:
         raise InputError(
             f"{run}: its {name} features were made by {brief(extractor or 'an unknown extractor')}, which makes none "
-            f"from media here; expected {EXTRACTORS[name]}, of stage 1. Extract them with `python -m "
+            f"from media here; expected {' or '.join(EXTRACTORS[name])}, of stage 1. Extract them with `python -m "
             f"pipeline.extract_{name}` and train again, or bundle a variant without {name}."
         )
-    values = UNSTATED.get(name, {}) | dict(identity.get("params") or {})
+    values = restored(name, identity.get("params") or {})
     if name == "visual":
         values["face"] = (identity.get("face") or {}).get("choice", "largest")
     try:
@@ -129,6 +130,15 @@ def _section(name: str, identity: Mapping, run: Path) -> dict:
             f"{run}: the settings of its {name} features are not those of this version (extract_{name}: {fields}). "
             "Extract them and train again, or bundle it with the version that trained it."
         ) from None
+
+
+def _tool(identity: Mapping) -> str:
+    """Return the name of the extractor that made features, without its version."""
+    return next(iter(str(identity.get("extractor", "")).replace(",", " ").split()), "")
+
+
+def _uses_opensmile(identities: Mapping) -> bool:
+    return _tool(identities["audio"]) == "opensmile"
 
 
 def _text_parts(folder: Path, expected: str, run: Path) -> dict[str, Path | bytes]:
@@ -168,17 +178,28 @@ def _finder_parts(section: dict, identity: Mapping) -> dict[str, Path]:
     return {section["finder"]: path}
 
 
-def _audio_parts(section: dict, identity: Mapping) -> dict[str, Path]:
+def _speech_parts(section: dict, identity: Mapping, run: Path) -> dict[str, Path]:
+    """Return the files of a speech encoder, and set its path in the section to that within the bundle."""
+    from pipeline.audio.speech import WANTED
+    from pipeline.encoders.opening import deciding_files, model_folder, model_hash
+
+    folder = model_folder(section["encoder"], WANTED)
+    _verify_same(f"the speech encoder {folder}", model_hash(folder), identity["model"], run, WANTED.setting)
+    section["encoder"] = AUDIO
+    return {f"{AUDIO}/{path.name}": path for path in deciding_files(folder)}
+
+
+def _audio_parts(section: dict, identity: Mapping, run: Path) -> dict[str, Path]:
     """Return an openSMILE .conf of the user's own with its includes, laid out as they are."""
     if identity.get("model") is None:
         return {}
     from pipeline.audio.configuration import configuration_files
     from pipeline.extract_audio import configuration_hash
 
-    path = Path(section["feature_set"])
+    path = Path(section["encoder"])
     if not path.is_file():
         raise InputError(f"{path}, the openSMILE configuration of the training, is missing. Put it there.")
-    _verify_same(f"the configuration {path}", configuration_hash(str(path)), identity["model"], path, "feature_set")
+    _verify_same(f"the configuration {path}", configuration_hash(str(path)), identity["model"], run, "encoder")
     files = [Path(os.path.abspath(file)) for file in configuration_files(path)]  # without `..`, and links kept
     top = files[0].parent
     outside = [str(file) for file in files if not file.is_relative_to(top)]
@@ -187,7 +208,7 @@ def _audio_parts(section: dict, identity: Mapping) -> dict[str, Path]:
             f"{path} includes {', '.join(outside)}, which would not be found from a bundle: its includes must lie in "
             f"{top} or below. Move them there, extract audio again and train again."
         )
-    section["feature_set"] = f"{FILES}/opensmile/{files[0].name}"
+    section["encoder"] = f"{FILES}/opensmile/{files[0].name}"
     return {f"{FILES}/opensmile/{file.relative_to(top).as_posix()}": file for file in files}
 
 
@@ -234,7 +255,9 @@ def _licences(corpus: str, sections: Mapping, parts: Mapping) -> list[dict[str, 
         lines["text"] = "weights; the licence of the encoder that it was fine-tuned from applies, and the corpus' terms"
     if "visual" in sections:
         lines["face"] = "weights; the terms of the pictures that it was trained on apply (FER+: its labels are MIT)"
-    if "audio" in sections:
+    if any(name.startswith(f"{AUDIO}/") for name in parts):
+        lines["audio"] = "weights of the speech encoder; the licence under which it was published applies"
+    elif "audio" in sections:
         lines["openSMILE"] = (
             "not part of the bundle, and needed to use it: free for research and non-commercial use only (audEERING)"
         )

@@ -77,7 +77,7 @@ def _body(manifest: Mapping) -> Iterator[str]:
         *(f"- {line['part']}: {_cell(line['licence'])}." for line in manifest["licences"]),
     )
     if not manifest["opensmile"]:
-        yield "- **Free of openSMILE**: no audio feature is used, so its non-commercial licence does not apply."
+        yield "- **Free of openSMILE**: no feature of it is used, so its non-commercial licence does not apply."
 
 
 def _scores(manifest: Mapping) -> Iterator[str]:

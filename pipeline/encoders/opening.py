@@ -115,9 +115,13 @@ def open_processor(name: str | Path, wanted: Wanted) -> Any:
 
 
 def model_hash(folder: Path) -> str:
-    """Hash everything in a model's folder that decides its vectors: configuration, preparation of input, weights."""
-    files = sorted({path for pattern in _DECIDING for path in folder.glob(pattern)})
-    return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()
+    """Hash everything in a model's folder that decides its vectors: see `deciding_files`."""
+    return hashlib.sha256("".join(map(file_hash, deciding_files(folder))).encode()).hexdigest()
+
+
+def deciding_files(folder: Path) -> list[Path]:
+    """Return the files of a model's folder that decide its vectors: configuration, preparation of input, weights."""
+    return sorted({path for pattern in _DECIDING for path in folder.glob(pattern)})
 
 
 def autocast(where: Device) -> contextlib.AbstractContextManager:

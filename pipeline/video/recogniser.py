@@ -39,7 +39,7 @@ from pipeline.bundle.model_card import model_card
 from pipeline.extraction.loop import Extractor, extract_features
 from pipeline.extraction.scratch import Scratch, key_of
 from pipeline.media.files import MediaInfo
-from pipeline.settings import UNSTATED, ExtractAudio, ExtractText, ExtractVisual
+from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual, restored
 from pipeline.speech import Diarizer, SpeechRecogniser, Transcript, find_transcript, language_note, read_transcript
 from pipeline.text.encoder import Encoder, load_encoder
 from pipeline.video.kept import FEATURES, kept_transcript, user_cache
@@ -84,7 +84,7 @@ class Recogniser(contextlib.AbstractContextManager):
         settings = bundle.settings
         sections = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
         self._settings = {
-            modality: section.model_validate(UNSTATED.get(modality, {}) | settings[f"extract_{modality}"])
+            modality: section.model_validate(restored(modality, settings[f"extract_{modality}"]))
             for modality, section in sections.items()
             if f"extract_{modality}" in settings
         }
@@ -190,6 +190,13 @@ class Recogniser(contextlib.AbstractContextManager):
         kept = functools.lru_cache(maxsize=1)(load_encoder)
         return lambda folder, max_tokens: kept(str(Path(folder).absolute()), max_tokens)
 
+    @functools.cached_property
+    def _load_speech_encoder(self) -> Callable[[str, str], Any]:
+        """Loader of speech encoders that keeps the last one in memory."""
+        from pipeline.audio.speech import load_speech_encoder
+
+        return functools.lru_cache(maxsize=1)(load_speech_encoder)
+
     def _recognise(
         self,
         media: Path,
@@ -229,7 +236,9 @@ class Recogniser(contextlib.AbstractContextManager):
                 rows.rows, settings, self.bundle.text, where, load=self._load_encoder
             )
         elif modality == "audio":
-            extractor = extract_audio.make_extractor(rows.rows, settings, raw, scratch, workers)
+            extractor = extract_audio.make_extractor(
+                rows.rows, settings, raw, scratch, workers, self._device, load=self._load_speech_encoder
+            )
         else:
             device = choose_device(self._device, "float32").device
             extractor = extract_visual.make_extractor(

@@ -25,6 +25,7 @@ def write_model(
     variants: tuple[str, ...] = ("full",),
     encoder: Path | None = None,
     image_size: int = 16,
+    speech: Path | None = None,
     **text,
 ) -> Path:
     """Write a project: models/demo/text, models/demo/face, and runs/demo/<variant>, trained for a second.
@@ -37,6 +38,7 @@ def write_model(
         variants: trained variants.
         encoder: folder of a text encoder; None = a tiny one.
         image_size: side of the face network's input.
+        speech: folder of a speech encoder; None = openSMILE.
         text: settings of extract_text, other than those of `extract_settings`.
 
     Returns:
@@ -50,7 +52,8 @@ def write_model(
     write_untrained(root / "models/demo/face", image_size)
     settings, cpu = load_settings(REPOSITORY / "params.yaml").corpus("demo"), choose_device("cpu", "float32")
     texts = extract_text.make_extractor(rows, extract_settings(**text), root / "models/demo/text", cpu)
-    sounds = extract_audio.make_extractor(rows, settings.extract_audio, root, None, HERE)
+    audio = settings.extract_audio.model_copy(update={} if speech is None else {"encoder": str(speech)})
+    sounds = extract_audio.make_extractor(rows, audio, root, None, HERE, "cpu")
     face = (root / "models/demo/face", root, None, cpu.device, HERE)
     pictures = extract_visual.make_extractor(rows, settings.extract_visual, *face)
     utterances, modalities = make_utterances(), {}

@@ -29,15 +29,17 @@ from dferc.training.task import make_task
 from pipeline.audio.configuration import configuration_files
 from pipeline.bundle.command import bundle
 from pipeline.bundle.model_card import model_card
+from pipeline.encoders.opening import model_hash
 from pipeline.extract_audio import configuration_hash
 from pipeline.extract_text import weights_hash
 from pipeline.faces.finder import finder_identity
-from pipeline.settings import ExtractVisual
+from pipeline.settings import UNSTATED, ExtractVisual
 from pipeline.text.folds import read_folds, write_folds
 from tests.helpers.clips import SHARED
 from tests.helpers.common import CLASSES, small_settings, write_features_folder
 from tests.helpers.encoders import small_encoder, talk
 from tests.helpers.face_models import write_untrained
+from tests.helpers.speech_encoders import write_speech_encoder
 
 YUNET = SHARED / "media/face_detection_yunet_2026may.onnx"
 VISUAL = {"frames_per_s": 4.0, "max_frames": 50, "finder": "haar", "min_face": 0.08, "margin": 0.1}
@@ -294,15 +296,32 @@ def test_conf_comes_with_its_includes_and_is_found_from_anywhere(project, monkey
     made = open_bundle(project / "a.dferc")
     shutil.rmtree("conf")
     monkeypatch.chdir(project.parent)
-    assert configuration_hash(made.settings["extract_audio"]["feature_set"]) == proof
+    assert configuration_hash(made.settings["extract_audio"]["encoder"]) == proof
     assert all(
-        path.is_relative_to(made.folder) for path in configuration_files(made.settings["extract_audio"]["feature_set"])
+        path.is_relative_to(made.folder) for path in configuration_files(made.settings["extract_audio"]["encoder"])
     )
     monkeypatch.chdir(project)
     refused(Path("runs/demo/full"), "conf/mine.conf", "is missing")
     Path("conf").mkdir()
     Path("conf/mine.conf").write_text("; another\n")
     refused(Path("runs/demo/full"), "conf/mine.conf", proof[:16])
+
+
+def test_speech_encoder_comes_with_the_bundle(project, monkeypatch):
+    folder = write_speech_encoder(Path("models/wavlm"))
+    params = {"encoder": str(folder), "min_s": 0.08, **UNSTATED["audio"]}
+    change = {"extractor": "transformers 5.0", "model": model_hash(folder), "params": params}
+    rewrite(Path("runs/demo/full"), lambda record: record["features"]["audio"].update(change))
+    packed(Path("runs/demo/full"), Path("a.dferc"))
+    write_speech_encoder(folder, seed=1)
+    refused(Path("runs/demo/full"), "the speech encoder models/wavlm", "is another one", "extract_audio.encoder")
+    shutil.rmtree(folder)
+    monkeypatch.chdir(project.parent)
+    made = open_bundle(project / "a.dferc")
+    there = made.settings["extract_audio"]["encoder"]
+    assert Path(there) == made.folder / "audio" and model_hash(Path(there)) == change["model"]
+    assert not made.manifest.opensmile and [line for line in made.manifest.licences if line["part"] == "audio"]
+    assert "Free of openSMILE" in (made.folder / "README.md").read_text()
 
 
 def test_conf_whose_include_lies_elsewhere_is_refused(project):

@@ -13,14 +13,16 @@ import dferc
 from dferc.core.errors import InputError
 from dferc.store.hdf5 import read_features
 from pipeline import Recogniser
+from pipeline.bundle.command import bundle
 from pipeline.speech import Spoken, Transcript
 from pipeline.text.encoder import load_encoder
 from pipeline.video import recogniser as module
 from pipeline.video.medium import rows_of
-from tests.helpers.clips import tone, write_clip
+from tests.helpers.clips import read_audio, tone, write_clip
 from tests.helpers.encoders import extract_settings
 from tests.helpers.own_files import cues
 from tests.helpers.small_models import write_model
+from tests.helpers.speech_encoders import direct_states, write_speech_encoder
 from tests.helpers.staged_talks import stage_commands
 from tests.helpers.talks import SPOKEN, write_talk
 
@@ -303,3 +305,20 @@ def test_worker_processes_give_the_same_and_wait_for_the_next_medium(project, ta
 
     assert not processes[0].is_alive()
     assert found == Recogniser.load(run, cache=tmp_path / "b", **options)(talk)
+
+
+def test_model_with_a_speech_encoder_gives_its_vectors_and_carries_it(tmp_path, talk, extracted):
+    encoder = write_speech_encoder(tmp_path / "encoder")
+    run = write_model(tmp_path, seeds=(0,), variants=("a",), speech=encoder)
+    packed = CliRunner().invoke(bundle, [str(run), "--out", str(tmp_path / "a.dferc")])
+    assert packed.exit_code == 0, packed.output
+    encoder.rename(tmp_path / "moved")
+    with Recogniser.load(tmp_path / "a.dferc", device="cpu", cache=tmp_path / "cache") as recogniser:
+        emotions = recogniser(talk)
+    features = extracted["audio"].features
+    assert features.present.all() and emotions.model.modalities == ["audio"]
+    own = read_audio(talk, emotions.utterances[1].start_s, emotions.utterances[1].end_s)
+    expected = direct_states(tmp_path / "moved", own).mean(axis=0)
+    np.testing.assert_allclose(features.features[1], expected, atol=1e-5)
+    assert all(utterance.emotion for utterance in emotions.utterances)
+    assert not any("openSMILE" in licence for licence in emotions.model.licences)
