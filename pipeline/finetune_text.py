@@ -6,10 +6,13 @@ the commit that was loaded.
 
 A linear classifier on each utterance's vector (docs/method.md, §0: the vector of extract_text) is trained together with
 the encoder over whole-dialogue windows. The epoch with the best validation weighted F1 is kept; the test split is not
-used. `epochs: 0` keeps the encoder as published. `folds: k` tunes k more encoders, for cross-fitted features
+used. `epochs: 0` keeps the encoder as published. `lora_rank` trains low-rank adapters alone, which are merged into the
+encoder's weights at the end. `folds: k` tunes k more encoders, for cross-fitted features
 (`pipeline.text.folds`).
 """
 
+import importlib.metadata
+import importlib.util
 import json
 from pathlib import Path
 
@@ -59,6 +62,8 @@ def main(corpus: str, params: Path, table: Path | None, out: Path | None, device
     inputs += [["commit", commit]] if commit else []
     arithmetic = [where.device.type, str(where.dtype)]
     versions = [torch.__version__, transformers.__version__]
+    if settings.lora_rank and importlib.util.find_spec("peft"):
+        versions.append(importlib.metadata.version("peft"))
     code = code_hash(finetuning.__name__, folds.__name__)
     key = key_of(settings.model_dump(mode="json"), arithmetic, versions, inputs, code)
     states = state_folder(scratch, key)

@@ -165,6 +165,8 @@ class FinetuneText(Section):
     layer: Layer
     pooling: TextPooling
     dropout: Rate
+    lora_rank: Count
+    lora_alpha: PositiveFloat
     precision: Precision
     seed: Count
     threads: Positive

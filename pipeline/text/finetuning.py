@@ -14,6 +14,7 @@ from dferc.core.device import Device, cpu_threads
 from dferc.core.errors import InputError
 from dferc.store.rows import UNLABELLED
 from pipeline.rows.utterances import Utterance
+from pipeline.text.adapters import add_adapters
 from pipeline.text.encoder import SCRATCH, Encoder, build_encoder, load_encoder
 from pipeline.text.tagger import HISTORY, Tagger, TaggingData, train_tagger
 from pipeline.text.windows import dialogue_windows
@@ -54,8 +55,14 @@ def fine_tune(
         console.print(
             f"windows: {len(data.train)} to train on, {len(data.validation)} to select by; {', '.join(data.classes)}"
         )
+        merge = add_adapters(encoder.model, settings.lora_rank, settings.lora_alpha) if settings.lora_rank else None
         tagger = Tagger(encoder, len(data.classes), settings.dropout, reading).to(where.device)
+        if merge:
+            trained = sum(weight.numel() for weight in tagger.parameters() if weight.requires_grad)
+            console.print(f"LoRA of rank {settings.lora_rank}: {trained:,} weights are trained, the others are frozen")
         progress = train_tagger(tagger, data, settings, where, state)
+        if merge:
+            merge()
     best = progress.history[progress.best_epoch - 1]
     save(out, encoder, progress.history, best)
     weights = {name: value.cpu() for name, value in tagger.classifier.state_dict().items()}
@@ -67,9 +74,11 @@ def make_encoder(rows: Sequence[Utterance], settings: "FinetuneText") -> Encoder
     """Build the encoder from the training text, or load it from a folder or the hub."""
     if settings.encoder != SCRATCH:
         return load_encoder(settings.encoder, settings.max_tokens)
-    if settings.epochs == 0:
+    if settings.epochs == 0 or settings.lora_rank:
+        reason = "lora_rank trains adapters alone" if settings.lora_rank else "`epochs: 0` trains nothing"
         raise InputError(
-            "`encoder: scratch` starts from random weights; with `epochs: 0` its features would mean nothing."
+            f"`encoder: scratch` starts from random weights, and {reason}: its features would mean nothing. Set "
+            "finetune_text.epochs to 1 or more, and lora_rank to 0."
         )
     return build_encoder([row.text for row in rows if row.split == "train"], settings)
 

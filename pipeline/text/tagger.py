@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,19 @@ class Tagger(nn.Module):
     def forward(self, batch: TokenBatch) -> Tensor:
         """Return the logits [U, C] of the batch's utterances."""
         return self.classifier(self.dropout(utterance_vectors(self.encoder, batch, self.reading)))
+
+    def state_dict(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Return the weights that are trained: a state without frozen ones is small where adapters are trained."""
+        state, frozen = super().state_dict(*arguments, **options), self._frozen()
+        return {name: value for name, value in state.items() if name not in frozen}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load what `state_dict` returned; frozen weights stay as they are."""
+        return super().load_state_dict(self._frozen() | state_dict, strict, assign)
+
+    def _frozen(self) -> dict[str, Tensor]:
+        weights = self.named_parameters(remove_duplicate=False)  # tied ones stand in a state by every name
+        return {name: weight.detach() for name, weight in weights if not weight.requires_grad}
 
 
 class TaggerLearner:
@@ -169,8 +182,9 @@ def train_tagger(
         InputError: the loss stopped being a number.
     """
     # Weight matrices decay; biases and the gains of norms do not.
-    decayed = [weight for weight in tagger.parameters() if weight.ndim > 1]
-    others = [weight for weight in tagger.parameters() if weight.ndim <= 1]
+    trained = [weight for weight in tagger.parameters() if weight.requires_grad]
+    decayed = [weight for weight in trained if weight.ndim > 1]
+    others = [weight for weight in trained if weight.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     # fused: a quarter of a step's time on CPU otherwise goes to moving the embeddings of words that did not occur
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
