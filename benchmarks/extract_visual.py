@@ -1,8 +1,9 @@
 """Our network path against the bare batched forward, in one run: `python -m benchmarks.extract_visual`.
 
-Ours: faces of many utterances into batches, the forward pass, means and records (`pooled`). Bare: the same faces, one
-batch after the other. Both in turn, several times; the ratio of the medians is printed (target: at least 0.8; on a GPU
-0.9). On the CUDA device, where there is one.
+Ours: faces of many utterances into batches, the folded network, means and records (`pooled`). Bare: the same faces
+through the network as it was trained, one batch of 32 after the other, which was the default until November 2026. Both
+in turn, several times; the ratio of the medians is printed (target: at least 1.5; on a GPU 0.9). Times are seconds of
+the process on a CPU, since other work on the machine does not count then, and of the clock on a CUDA device.
 """
 
 import statistics
@@ -14,11 +15,11 @@ import numpy as np
 import torch
 
 from dferc.core.device import DEVICES, choose_device
-from pipeline.faces.densenet import FaceNet
+from pipeline.faces.densenet import FaceNet, FoldedFaceNet
 from pipeline.faces.pooling import BATCH, face_vectors, pooled
 from pipeline.faces.speaker_face import SpeakerFaces
 
-TARGETS = {"cpu": 0.8, "cuda": 0.9}
+TARGETS = {"cpu": 1.5, "cuda": 0.9}
 
 
 @click.command()
@@ -34,6 +35,7 @@ def main(image_size: int, utterances: int, repeats: int, device: str) -> None:
     lengths = random.integers(4, 24, utterances)
     cuts = [SpeakerFaces(n, random.integers(0, 256, (n, image_size, image_size), dtype=np.uint8)) for n in lengths]
     net = FaceNet(image_size=image_size, mean=128, std=64).eval().to(where, memory_format=torch.channels_last)
+    folded = FoldedFaceNet(net)
     faces_NSS = torch.from_numpy(np.concatenate([cut.faces for cut in cuts]))
 
     @torch.inference_mode()
@@ -42,13 +44,14 @@ def main(image_size: int, utterances: int, repeats: int, device: str) -> None:
             net(batch.to(where)).features.cpu()
 
     def network(batches: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-        return ((number, face_vectors(net, batch)) for number, batch in enumerate(batches))
+        return ((number, face_vectors(folded, batch)) for number, batch in enumerate(batches))
 
     def ours() -> None:
         assert len(list(pooled(enumerate(cuts), network))) == utterances
 
     bare(), ours()  # the first of each allocates
-    times = [(seconds(bare), seconds(ours)) for _ in range(repeats)]
+    now = time.process_time if where.type == "cpu" else time.perf_counter
+    times = [(seconds(bare, now), seconds(ours, now)) for _ in range(repeats)]
     bare_s, ours_s = (statistics.median(column) for column in zip(*times, strict=True))
     target = TARGETS[where.type]
     print(
@@ -58,10 +61,10 @@ def main(image_size: int, utterances: int, repeats: int, device: str) -> None:
     )
 
 
-def seconds(action: Callable[[], None]) -> float:
-    started = time.perf_counter()
+def seconds(action: Callable[[], None], now: Callable[[], float]) -> float:
+    started = now()
     action()
-    return time.perf_counter() - started
+    return now() - started
 
 
 if __name__ == "__main__":

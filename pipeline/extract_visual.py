@@ -114,7 +114,7 @@ def make_extractor(
         modality="visual",
         width=WIDTH,
         identity={
-            "extractor": f"densenet-bc-100-12, torch {torch.__version__.split('+')[0]}",
+            "extractor": f"densenet-bc-100-12, normalisation folded in, torch {torch.__version__.split('+')[0]}",
             "decoder": media.DECODER if hwaccel is None else f"{media.DECODER}, {hwaccel}",
             "finder": faces.finder_identity(settings.finder),
             "params": settings.model_dump(exclude={"face"}),

@@ -5,7 +5,7 @@ stride 1 without pooling, three blocks of 16 layers, 24 -> 216/2 = 108 -> 300/2 
 average. Its weights were never published: ours are trained (train_face), so the values are not interchangeable
 (docs/data.md, FER+ and the visual feature).
 
-B faces, S side of a face in pixels, 342 features, 8 classes.
+B faces, S side of a face in pixels, 342 features, 8 classes, N = B·S·S pixels, C channels.
 """
 
 import json
@@ -96,6 +96,73 @@ class FaceNet(nn.Module):
         maps = F.relu(self.body(images.contiguous(memory_format=torch.channels_last)))  # [B, 342, S/4, S/4]
         features = maps.mean(dim=(2, 3))
         return FaceOutput(features=features, logits=self.classifier(features))
+
+
+class FoldedFaceNet:
+    """Forward pass of a trained `FaceNet`, about twice as fast, with the same features within 1e-5 of the largest.
+
+    Each normalisation is one scale and one shift. Those that follow a 1x1 convolution are part of its weights, and the
+    1x1 convolutions are products of matrices. A block writes its channels into one map, where the network copies all
+    channels before each layer. The transitions average before their product, which is a quarter of the work.
+    """
+
+    def __init__(self, net: FaceNet):
+        self.image_size, self.mean, self.std, self.stem = net.image_size, net.mean, net.std, net.body.conv0.weight
+        self.blocks, self.transitions = [], []
+        for number in (1, 2, 3):
+            layers = net.body.get_submodule(f"denseblock{number}").children()
+            self.blocks.append([_folded_layer(layer) for layer in layers])
+        for number in (1, 2):
+            transition = net.body.get_submodule(f"transition{number}")
+            self.transitions.append((*_affine(transition.norm), _matrix(transition.conv)))
+        self.last = _affine(net.body.norm5)
+
+    @torch.inference_mode()
+    def __call__(self, faces_BSS: Tensor) -> Tensor:
+        """Return the features [B, 342] of grey faces [B, S, S], 0-255, uint8 or float, on the network's device."""
+        count, side = len(faces_BSS), faces_BSS.shape[-1]
+        images = ((faces_BSS.float() - self.mean) / self.std).unsqueeze(1)
+        x_NC = _rows(F.conv2d(images, self.stem, padding=1))
+        for layers, transition in zip(self.blocks, [*self.transitions, None], strict=True):
+            width, growth = x_NC.shape[1], layers[0][4].shape[0]
+            maps_NC = x_NC.new_empty(len(x_NC), width + growth * len(layers))
+            maps_NC[:, :width] = x_NC
+            for scale, shift, narrow, bias, wide in layers:
+                h_NC = torch.addmm(bias, torch.addcmul(shift, maps_NC[:, :width], scale).relu_(), narrow).relu_()
+                grown = F.conv2d(h_NC.view(count, side, side, -1).permute(0, 3, 1, 2), wide, padding=1)
+                maps_NC[:, width : width + growth] = _rows(grown)
+                width += growth
+            x_NC = maps_NC
+            if transition:
+                scale, shift, narrow = transition
+                active = torch.addcmul(shift, x_NC, scale).relu_().view(count, side, side, width).permute(0, 3, 1, 2)
+                x_NC = _rows(F.avg_pool2d(active, 2)) @ narrow
+                side //= 2
+        scale, shift = self.last
+        return torch.addcmul(shift, x_NC, scale).relu_().view(count, side * side, -1).mean(dim=1)
+
+
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return scale and shift [C] of a normalisation with its running statistics."""
+    scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
+    return scale.float(), (norm.bias.detach().double() - scale * norm.running_mean.double()).float()
+
+
+def _matrix(convolution: nn.Conv2d) -> Tensor:
+    """Return the weights of a 1x1 convolution as a matrix [channels in, channels out]."""
+    return convolution.weight.detach()[:, :, 0, 0].T
+
+
+def _folded_layer(layer: nn.Module) -> tuple[Tensor, ...]:
+    """Return scale and shift before the 1x1 convolution, its matrix and bias, and the weights of the 3x3 one."""
+    scale, bias = _affine(layer.norm2)
+    wide = layer.conv2.weight.detach().contiguous(memory_format=torch.channels_last)
+    return *_affine(layer.norm1), (_matrix(layer.conv1) * scale).contiguous(), bias, wide
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """Return maps [B, C, S, S] as rows of pixels [N, C]; a view where they are channels_last."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def description_path(weights: str | Path) -> Path:

@@ -13,12 +13,13 @@ import torch
 from dferc.core.device import choose_device
 from dferc.engine.common import WorkerDied
 from pipeline.extraction.records import Clock, Measured, Record
-from pipeline.faces.densenet import WIDTH, FaceNet, load_face_net
+from pipeline.faces.densenet import WIDTH, FoldedFaceNet, load_face_net
 from pipeline.faces.speaker_face import SpeakerFaces
 
-BATCH = 32
-"""Faces per forward pass, always: the last batch is padded. Convolutions may round otherwise in another batch size, and
-a rerun after a kill, which batches otherwise, must give the same bytes."""
+BATCH = 32  # most faces that are sent to a worker at a time
+
+_PIXELS = 4096
+"""Pixels of a forward pass on a CPU, whose maps then fit into its caches: one face of 64 pixels, 16 of 16."""
 
 
 class _Pending(NamedTuple):
@@ -101,7 +102,7 @@ class FaceNetWorker:
     """Computes the pooled values of batches of faces with a file of weights, on cpu or cuda."""
 
     def __init__(self, weights: str, device: str):
-        self._net = load_face_net(Path(weights)).to(choose_device(device, "float32").device)
+        self._net = FoldedFaceNet(load_face_net(Path(weights)).to(choose_device(device, "float32").device))
 
     def __call__(self, faces_BSS: np.ndarray) -> Measured:
         """Return the pooled values [B, D] float32 of a batch."""
@@ -111,14 +112,18 @@ class FaceNetWorker:
         return Measured(vectors_BD, clock.seconds)
 
 
-@torch.inference_mode()
-def face_vectors(net: FaceNet, faces_BSS: np.ndarray) -> np.ndarray:
-    """Compute pooled values [B, D] float32 of at most `BATCH` faces [B, S, S] uint8, computed in a batch of `BATCH`."""
+def face_vectors(net: FoldedFaceNet, faces_BSS: np.ndarray) -> np.ndarray:
+    """Compute pooled values [B, D] float32 of at most `BATCH` faces [B, S, S] uint8.
+
+    Forward passes always have the same number of faces, and the last is padded. Convolutions may round otherwise in
+    another batch size, and a rerun after a kill, which batches otherwise, must give the same bytes.
+    """
     if not len(faces_BSS):
         return np.zeros((0, WIDTH), np.float32)
-    padded = np.zeros((BATCH, *faces_BSS.shape[1:]), np.uint8)
+    at_once = BATCH if net.mean.is_cuda else max(1, min(BATCH, _PIXELS // faces_BSS[0].size))
+    padded = np.zeros((-(-len(faces_BSS) // at_once) * at_once, *faces_BSS.shape[1:]), np.uint8)
     padded[: len(faces_BSS)] = faces_BSS
     # TF32, PyTorch's default for convolutions, has three digits: a GPU should give what a CPU gives.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        features_BD = net(torch.from_numpy(padded).to(net.mean.device)).features
-    return features_BD[: len(faces_BSS)].cpu().numpy()
+        vectors = [net(part.to(net.mean.device)).cpu() for part in torch.from_numpy(padded).split(at_once)]
+    return torch.cat(vectors)[: len(faces_BSS)].numpy()

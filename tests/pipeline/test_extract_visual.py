@@ -16,7 +16,7 @@ from pipeline.extract_visual import main, make_extractor
 from pipeline.extraction.loop import extract
 from pipeline.extraction.places import Places
 from pipeline.extraction.scratch import Scratch
-from pipeline.faces.densenet import FaceNet, load_face_net
+from pipeline.faces.densenet import FoldedFaceNet, load_face_net
 from pipeline.faces.pooling import BATCH, face_vectors, pooled
 from pipeline.faces.speaker_face import SpeakerFaces
 from pipeline.rows.utterances import Utterance
@@ -43,8 +43,8 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def net(model) -> FaceNet:
-    return load_face_net(model / "face.safetensors")
+def net(model) -> FoldedFaceNet:
+    return FoldedFaceNet(load_face_net(model / "face.safetensors"))
 
 
 @pytest.fixture
@@ -215,12 +215,12 @@ def test_a_vector_does_not_depend_on_the_rest_of_its_batch(net):
     assert np.array_equal(face_vectors(net, faces[::-1])[::-1], together)
 
 
-def test_pooled_is_the_mean_of_each_utterance_in_any_order_and_batching(net):
+def test_pooled_is_the_mean_of_each_utterance_in_any_order_and_batching(net, model):
     """Lengths that straddle batches; the reference runs the network on each utterance alone."""
     cuts = [SpeakerFaces(2 * count, random_faces(count, count)) for count in (1, BATCH - 2, 5, 2 * BATCH + 3, BATCH, 2)]
-    records = dict(pooled(enumerate(cuts), through(net)))
+    records, eager = dict(pooled(enumerate(cuts), through(net))), load_face_net(model / "face.safetensors")
     with torch.inference_mode():
-        alone = [net(torch.from_numpy(cut.faces)).features.double().mean(dim=0).float().numpy() for cut in cuts]
+        alone = [eager(torch.from_numpy(cut.faces)).features.double().mean(dim=0).float().numpy() for cut in cuts]
     for number, expected in enumerate(alone):
         np.testing.assert_allclose(records[number].arrays["features"], expected, rtol=1e-4, atol=1e-5)
         assert records[number].arrays["face_share"] == 0.5
@@ -267,7 +267,7 @@ def test_pooled_gives_up_whose_faces_were_in_a_batch_that_kills(net):
 
 
 def test_pooled_keeps_values_that_are_not_finite_out(net):
-    net.std.fill_(0.0)
+    net.std = torch.tensor(0.0)
     (_, record) = next(pooled([(0, SpeakerFaces(1, random_faces(1, 0)))], through(net)))
     assert record.problem.startswith("values not finite") and "features" not in record.arrays
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dferc.core.errors import InputError
-from pipeline.faces.densenet import CLASSES, WIDTH, FaceNet, load_face_net, save_face_net
+from pipeline.faces.densenet import CLASSES, WIDTH, FaceNet, FoldedFaceNet, load_face_net, save_face_net
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,21 @@ def test_forward_normalises_by_its_buffers(net):
     images = faces(2)
     with torch.inference_mode():
         torch.testing.assert_close(twin((images.float() - 100) / 50).features, net(images).features)
+
+
+@pytest.mark.parametrize("size", [16, 20, 32])
+def test_folded_network_gives_the_features_of_the_network(size):
+    """Statistics, scales and shifts are none that a fold could leave out; some scales are negative, one is 0."""
+    torch.manual_seed(2)
+    net = FaceNet(image_size=size, mean=100.0, std=50.0).eval()
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.weight.data.uniform_(-0.3, 1.5)[0] = 0
+        norm.bias.data.normal_(0, 0.3)
+        norm.running_mean.normal_(0, 0.3)
+        norm.running_var.uniform_(0.3, 2)
+    with torch.inference_mode():
+        expected = net(faces(3, size)).features
+    torch.testing.assert_close(FoldedFaceNet(net)(faces(3, size)), expected, rtol=0, atol=1e-5 * expected.max().item())
 
 
 def test_checkpoint_comes_back_whole(net, saved):
