@@ -18,8 +18,8 @@ from pipeline.faces.speaker_face import SpeakerFaces
 
 BATCH = 32  # most faces that are sent to a worker at a time
 
-_PIXELS = 4096
-"""Pixels of a forward pass on a CPU, whose maps then fit into its caches: one face of 64 pixels, 16 of 16."""
+_PIXELS = 8192
+"""Pixels of a forward pass on a CPU, whose maps then fit into its caches: two faces of 64 pixels, 32 of 16."""
 
 
 class _Pending(NamedTuple):

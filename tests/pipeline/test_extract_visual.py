@@ -91,6 +91,7 @@ def corpus(tmp_path: Path, clips: list[str]) -> tuple[list[Utterance], Places]:
     write_table(paths["table"], rows, Utterance)
     places = Places(
         corpus="demo",
+        set=None,
         params=REPOSITORY / "params.yaml",
         raw=tmp_path / "raw",
         scratch=tmp_path / "scratch.sqlite",
