@@ -44,7 +44,8 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         declared=options.classes,
     )
     classes = labels.classes
-    rows = [replace(row, emotion=name) for row, name in zip(rows, labels.names(), strict=True)]
+    names = zip(rows, labels.names(), strict=True)
+    rows = [row if row.emotion == name else replace(row, emotion=name) for row, name in names]
     dialogues = defaultdict(list)  # in order of first appearance: a table may be sorted by anything else
     for row in rows:
         dialogues[row.dialogue_id].append(row)

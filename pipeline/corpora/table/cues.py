@@ -123,11 +123,11 @@ def counted(name: str, lines: Sequence[int], problem: str, consequence: str) -> 
 
 def has_times(line: str) -> bool:
     """Return whether a line has, or was to have, the times of a cue."""
-    before, arrow, after = line.partition(_ARROW)
-    if arrow:  # "left --> right" is a text
+    if _ARROW in line:  # "left --> right" is a text
+        before, _, after = line.partition(_ARROW)
         nearest = [*before.split()[-1:], *after.split()[:1]]
         return len(nearest) < 2 or any(map(str.isdigit, "".join(nearest)))
-    if len(line) > _LONGEST_TIMING or not any(colon in line for colon in ":："):
+    if len(line) > _LONGEST_TIMING or ":" not in line and "：" not in line:
         return False
     return bool(_BARE_TIMING.fullmatch(unicodedata.normalize("NFKC", line)))
 
@@ -148,9 +148,9 @@ def _time_faults(lines: Sequence[str], timings: Sequence[int]) -> Iterable[str]:
 
 def _seconds(time: str) -> float:
     """Return the seconds of `[-][h:]mm:ss,mmm`."""
-    match = _TIME.fullmatch(time)
-    seconds = 3600 * int(match["h"] or 0) + 60 * int(match["m"]) + int(match["s"]) + float(f"0.{match['ms'] or 0}")
-    return -seconds if match["sign"] else seconds
+    sign, hours, minutes, seconds, fraction = _TIME.fullmatch(time).groups()
+    total_s = 3600 * int(hours or 0) + 60 * int(minutes) + int(seconds) + float(f"0.{fraction or 0}")
+    return -total_s if sign else total_s
 
 
 def _number_lines(lines: Sequence[str], timings: Sequence[int], vtt: bool) -> tuple[dict[int, int], list[int]]:

@@ -83,11 +83,12 @@ def _overlap(before: Cue, cue: Cue, words: bool) -> Overlap | None:
 
     A single word counts where it is all of a line.
     """
-    for first in range(max(0, len(before.lines) - _MOST_LINES), len(before.lines)):
+    begins = cue.lines[0] in before.lines
+    for first in range(max(0, len(before.lines) - _MOST_LINES), len(before.lines)) if begins else ():
         shown = before.lines[first:]
         if cue.lines[: len(shown)] == shown:
             return Overlap(len(shown), "", grows=False)
-    if not words:
+    if not words or cue.lines[0].split()[0] not in " ".join(before.lines).split():
         return None
     old = [(word, place == 0) for line in before.lines for place, word in enumerate(line.split())]
     new = [(word, number) for number, line in enumerate(cue.lines) for word in line.split()]

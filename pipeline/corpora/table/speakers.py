@@ -21,6 +21,7 @@ _HEAD = re.compile(
     rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
 )
 _SIGNS = re.compile(rf"[{_COLONS}|{re.escape(_OPEN)}]")
+_COLON = re.compile(f"[{_COLONS}]")
 _BRACKETS = re.compile(
     r"(?:\[([^\[\]]{1,40})\]|\(([^()]{1,40})\)|【([^【】]{1,40})】|（([^（）]{1,40})）"
     rf"|{TAG_OPEN}([^/{TAG_OPEN}{TAG_CLOSE}]{{1,40}}){TAG_CLOSE})\s*(.*)"
@@ -35,13 +36,15 @@ _SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s")  # no abbreviation, such as "Cap
 DASH = re.compile(r"[-‐‑–—]{1,3}(?!\d)\s*")
 _SENTENCES = re.compile(r"(?<=[.?!…。？！\"”])\s*(?=\S)")
 _TURN = re.compile(r"\s*(?:[>＞]{2,}|≫|\[SPEAKER[_ ]TURN\])\s*", re.IGNORECASE)
+_TURN_SIGN = re.compile(r"[>＞≫]|\[S", re.IGNORECASE)  # without one there is no turn: found much faster
 
 
 class Opening(NamedTuple):
     """The begin of a line that may name a speaker."""
 
     name: str
-    text: str  # after it
+    key: str  # the name as names are compared
+    text: str  # after it; empty where it is in the next lines, or nowhere
     aside: str = ""  # in brackets after the name: pronouns, or how it was spoken
     sure: bool = False  # its form is that of no text
     bare: bool = False  # a name in brackets, without a colon: the form of a sound, too
@@ -60,7 +63,7 @@ class Speakers:
 
     names: dict[str, list[str]]  # all spellings of prefixes and voices, the first one first
     undecided: dict[str, int]  # openings that were kept as text: the line of the first cue with each
-    prefixes: bool  # whether prefixes name speakers, or voices alone
+    openings: dict[str, Opening | None]  # of each line, empty where prefixes name no speakers
 
 
 def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) -> Speakers:
@@ -70,23 +73,24 @@ def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) 
     `SPEAKER_00`, pronouns), or if it is declared. One that occurs once is a speaker, too, if it is in capitals as all
     those that repeat. Names in brackets without a colon are speakers if they open half of the cues: sounds look alike.
     """
-    openings = [
-        (_key(opening.name), opening, cue.line)
-        for cue in (cues if prefixes else ())
-        for line, more in _lines(cue)
-        if (opening := _opening(line, more))
-    ]
-    counts = Counter(key for key, *_ in openings)
+    of_lines: dict[str, Opening | None] = {}
+    openings = []
+    for cue in cues if prefixes else ():
+        for line, more in _lines(cue):
+            opening = of_lines[line] = of_lines[line] if line in of_lines else _opening(line)
+            if opening and (opening.text or more):
+                openings.append((opening, cue.line))
+    counts = Counter(opening.key for opening, _ in openings)
     spellings, first = defaultdict(list), {}
-    for key, opening, line in openings:
-        spellings[key].append(opening.name)
-        first.setdefault(key, line)
-    sure = {key for key, opening, _ in openings if opening.sure}
-    bare = {key for key, opening, _ in openings if opening.bare} - sure
+    for opening, line in openings:
+        spellings[opening.key].append(opening.name)
+        first.setdefault(opening.key, line)
+    sure = {opening.key for opening, _ in openings if opening.sure}
+    bare = {opening.key for opening, _ in openings if opening.bare} - sure
     repeated = {key for key, count in counts.items() if count > 1}
     names = sure | (repeated - bare) | set(map(_key, declared))
     doubtful = set(counts) - bare | repeated
-    if 2 * len({line for _, opening, line in openings if opening.bare}) >= len(cues):
+    if 2 * len({line for opening, line in openings if opening.bare}) >= len(cues):
         names |= repeated
         doubtful = set(counts)
     if repeated - bare - sure and all(_in_capitals(spellings[key][0]) for key in repeated - bare - sure):
@@ -97,12 +101,12 @@ def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) 
         names.add(_key(voice))
         spellings[_key(voice)].append(voice)
     known = {key: list(dict.fromkeys(spellings[key])) for key in sorted(names & set(spellings))}
-    return Speakers(known, undecided, prefixes)
+    return Speakers(known, undecided, of_lines)
 
 
 def count_pieces(cue: Cue) -> int:
     """Return how many turns a cue can have at most: its lines, and the marks of a new turn within them."""
-    return sum(len(_TURN.findall(line)) + 1 for line in cue.lines)
+    return sum(len(_split_at_turns(line)) for line in cue.lines)
 
 
 def split_turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]:
@@ -120,7 +124,7 @@ def split_turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]
             name = speakers.names[_key(voice)][0] if voice else ""
             opening = _known(text, speakers) if not voice else None
             if opening:
-                name, text = speakers.names[_key(opening.name)][0], opening.text
+                name, text = speakers.names[opening.key][0], opening.text
                 asides += [opening.aside] * bool(opening.aside)
             if not turns or change or dash and dashes > 1 or name and name != turns[-1][0]:
                 turns.append((name, []))
@@ -136,8 +140,13 @@ def split_turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]
 def _lines(cue: Cue) -> Iterator[tuple[str, bool]]:
     """Yield what may open with a speaker in a cue, without marks before it, and whether more lines follow."""
     for number, (voice, line) in enumerate(zip(cue.voices, cue.lines, strict=True), start=1):
-        for piece in _TURN.split(line) if not voice else ():
-            yield DASH.sub("", piece, count=1) if DASH.match(piece) else piece, number < len(cue.lines)
+        for piece in _split_at_turns(line) if not voice else ():
+            dash = DASH.match(piece)
+            yield piece[dash.end() :] if dash else piece, number < len(cue.lines)
+
+
+def _split_at_turns(line: str) -> list[str]:
+    return _TURN.split(line) if _TURN_SIGN.search(line) else [line]
 
 
 def _pieces(line: str, speakers: Speakers) -> Iterator[tuple[bool, str]]:
@@ -145,7 +154,7 @@ def _pieces(line: str, speakers: Speakers) -> Iterator[tuple[bool, str]]:
 
     A known speaker after the end of a sentence is such a mark: "Hi. BO: Hello."
     """
-    for number, piece in enumerate(_TURN.split(line)):
+    for number, piece in enumerate(_split_at_turns(line)):
         begin = 0
         for end in (match.end() for match in _SENTENCES.finditer(piece)):
             if _known(piece[end : end + 2 * _LONGEST], speakers):
@@ -157,28 +166,31 @@ def _pieces(line: str, speakers: Speakers) -> Iterator[tuple[bool, str]]:
 
 def _known(text: str, speakers: Speakers) -> Opening | None:
     """Return the opening of a text if it is a known speaker."""
-    opening = _opening(text, more=True) if speakers.prefixes else None
-    return opening if opening and _key(opening.name) in speakers.names else None
+    opening = speakers.openings[text] if text in speakers.openings else _opening(text) if speakers.openings else None
+    return opening if opening and opening.key in speakers.names else None
 
 
-def _opening(line: str, more: bool) -> Opening | None:
-    """Return the begin of a line that may name a speaker; with `more`, its text may be in the next lines."""
+def _opening(line: str) -> Opening | None:
+    """Return the begin of a line that may name a speaker."""
     if not _SIGNS.search(line, 0, _LONGEST):
         return None
     if match := _MACHINE.fullmatch(line):
-        return Opening(match[1], match[2], sure=True) if match[2] or more else None
-    position = min((place for colon in _COLONS if (place := line.find(colon, 1, _LONGEST)) > 0), default=0)
-    text, after = line[position + 1 :].strip(), line[position + 1 : position + 2]
-    apart = line[position : position + 1] != ":" or not after or after.isspace() or after.isalpha() or after in "“«¿¡♪"
-    head = _HEAD.fullmatch(line[:position].strip()) if position and apart and (text or more) else None
-    if head and _is_name(head["name"]) and bool(head["open"]) == bool(head["close"]):
-        pronouns = bool(head["aside"] and _PRONOUNS.fullmatch(head["aside"]))
-        return Opening(head["name"].strip(), text, head["aside"] or "", sure=bool(head["open"]) or pronouns)
+        return Opening(match[1], _key(match[1]), match[2], sure=True)
+    colon = _COLON.search(line, 1, _LONGEST)
+    if colon:
+        text, after = line[colon.end() :].strip(), line[colon.end() : colon.end() + 1]
+        apart = colon[0] != ":" or not after or after.isspace() or after.isalpha() or after in "“«¿¡♪"
+        head = _HEAD.fullmatch(line[: colon.start()].strip()) if apart else None
+        if head and _is_name(head["name"]) and bool(head["open"]) == bool(head["close"]):
+            name, aside = head["name"].strip(), head["aside"] or ""
+            sure = bool(head["open"]) or bool(aside and _PRONOUNS.fullmatch(aside))
+            return Opening(name, _key(name), text, aside, sure=sure)
     match = _BRACKETS.fullmatch(line)
-    if not match or not (match[6] or more):
+    if not match:
         return None
     name = next(filter(None, match.groups()[:5])).strip()
-    return Opening(name, match[6], bare=True) if _is_name(name) and any(map(str.isalpha, name)) else None
+    named = _is_name(name) and any(map(str.isalpha, name))
+    return Opening(name, _key(name), match[6], bare=True) if named else None
 
 
 def _is_name(name: str) -> bool:

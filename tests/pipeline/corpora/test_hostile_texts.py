@@ -23,6 +23,7 @@ ONCE_SLOW = {
     "end of a drawing without an end",
     "combining marks",
     "speakers, each once",
+    "speakers, each twice",
     "turns",
     "dashes",
     "columns.csv",
