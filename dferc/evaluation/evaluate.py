@@ -14,7 +14,7 @@ import torch
 from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
 from dferc.core.metrics import MAIN_FIRST, Scores, score_labels
-from dferc.model.calibration import calibration_error, temper
+from dferc.model.calibration import calibration_error, fit_of_probabilities, temper
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import Checkpoint, load_checkpoint, verify_corpus
 from dferc.training.data import Dialogues
@@ -99,17 +99,58 @@ def make_evaluation(folder: Path, record: dict, predictions: dict[str, Predictio
     return Evaluation(folder, record, predictions, scores, errors)
 
 
-def summarise(evaluations: Sequence[Evaluation]) -> dict:
+def calibrate_mean(evaluations: Sequence[Evaluation], rows: Utterances) -> tuple[dict, dict[str, dict[str, float]]]:
+    """Fit one more temperature, to the mean over the seeds of their calibrated probabilities, on the validation split.
+
+    A mean is less sure than its parts, so that the temperatures of the parts leave it too unsure.
+
+    Returns:
+        The content of `mean` in metrics.json (schema `dferc.store.records.Calibration`), and by split the calibration
+        error of the mean before and after; both empty for one seed, for seeds without temperatures or labels.
+    """
+    fitted = [(each.record.get("calibration") or {}).get("temperature") for each in evaluations]
+    if len(fitted) < 2 or None in fitted or "validation" not in evaluations[0].scores:
+        return {}, {}
+    means = {
+        split: np.mean(
+            [
+                temper(each.predictions[split].probabilities_NC, temperature)
+                for each, temperature in zip(evaluations, fitted, strict=True)
+            ],
+            axis=0,
+        )
+        for split in evaluations[0].scores
+    }
+    labels = {split: rows.emotion[evaluations[0].predictions[split].rows_N] for split in means}
+    temperature, note = fit_of_probabilities(means["validation"], labels["validation"])
+    errors = {}
+    for split, mean_NC in means.items():
+        labelled_N, chosen_N = labels[split] >= 0, mean_NC.argmax(axis=1)
+        right_N = (chosen_N == labels[split])[labelled_N]
+        by_name = {"ece_of_mean": mean_NC, "ece_of_mean_calibrated": temper(mean_NC, temperature)}
+        errors[split] = {
+            name: round(calibration_error(values_NC.max(axis=1)[labelled_N], right_N), 6)
+            for name, values_NC in by_name.items()
+        }
+    count = int((labels["validation"] >= 0).sum())
+    return {"temperature": temperature, "utterances": count} | ({"note": note} if note else {}), errors
+
+
+def summarise(evaluations: Sequence[Evaluation], rows: Utterances) -> dict:
     """Return the content of metrics.json: protocol card, means and standard deviations over the seeds, F1 per class.
 
     `ece` is the calibration error of the probabilities as the models give them, `ece_calibrated` that of those divided
-    by the `temperatures`, by seed; where a model has none, so has the file.
+    by the `temperatures`, by seed; where a model has none, so has the file. `ece_of_mean` is that of the mean over the
+    seeds of the latter, `ece_of_mean_calibrated` that with the temperature of `mean`.
     """
     record = evaluations[0].record
     metrics: dict = {"card": record["card"], "protocol": record["protocol"], "seeds": len(evaluations)}
     of_seeds = {str(each.record["seed"]): each.record.get("calibration") for each in evaluations}
     if all(of_seeds.values()):
         metrics["temperatures"] = {seed: calibration["temperature"] for seed, calibration in of_seeds.items()}
+    of_mean, errors_of_mean = calibrate_mean(evaluations, rows)
+    if of_mean:
+        metrics["mean"] = of_mean
     for split in evaluations[0].scores:
         scores = [evaluation.scores[split] for evaluation in evaluations]
         metrics[split] = {}
@@ -120,6 +161,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict:
             metrics[split][name] = round(fmean(values), 6)
             if len(values) > 1:
                 metrics[split][f"{name}_std"] = round(stdev(values), 6)
+        metrics[split] |= errors_of_mean.get(split, {})
         f1_C = np.mean([of_seed.f1_C for of_seed in scores], axis=0).round(6)
         metrics[split]["f1"] = dict(zip(record["classes"], f1_C.tolist(), strict=True))
     return metrics

@@ -18,7 +18,7 @@ from dferc.training.data import describe_transduction
 
 def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> dict:
     """Write and return runs/<corpus>/<variant>/metrics.json; in its evaluate/, write the tables and the card."""
-    metrics, tables = summarise(evaluations), folder / "evaluate"
+    metrics, tables = summarise(evaluations, corpus.utterances), folder / "evaluate"
     per_seed = list(_per_seed(evaluations))
     predictions = [
         {"seed": record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
@@ -121,6 +121,7 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
     splits = [split for split in SCORED if split in metrics]
     names = {name: name.replace("_", " ") for name in MAIN_FIRST}
     names |= {"ece": "calibration error (ECE)", "ece_calibrated": "  with the fitted temperature"}
+    names |= {"ece_of_mean": "ECE of the mean over the seeds", "ece_of_mean_calibrated": "  with its own temperature"}
     rows = [
         [shown, *(mean_and_spread(metrics[split], name) for split in splits)]
         for name, shown in names.items()
@@ -139,6 +140,8 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
             print_note(f"{evaluation.folder} is of an interrupted training.")
         if note := (evaluation.record.get("calibration") or {}).get("note"):
             print_note(f"{evaluation.folder}, temperature {evaluation.record['calibration']['temperature']:g}: {note}.")
+    if note := metrics.get("mean", {}).get("note"):
+        print_note(f"mean over the seeds, temperature {metrics['mean']['temperature']:g}: {note}.")
     for sentence in zero_f1(evaluations):
         print_note(sentence, "F1 = 0:", "bold red")
 

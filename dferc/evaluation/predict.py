@@ -10,7 +10,8 @@ that the corpus lacks is absent, as it may be in any utterance.
 
 Probabilities are calibrated: softmax(logits / T) with the temperature T of each seed, fitted on its validation split.
 No T changes the class that one seed chooses. The mean over seeds may choose another class than it would without: seeds
-that are too sure weigh less in it. S seeds, N utterances, M modalities, C classes.
+that are too sure weigh less in it. The mean over all seeds of a run has one more temperature, fitted by `evaluate`,
+which changes no choice. S seeds, N utterances, M modalities, C classes.
 """
 
 import json
@@ -26,14 +27,15 @@ from dferc.core.device import choose_device
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.files import refuse_device, write_atomically
 from dferc.core.metrics import Scores, score_labels
-from dferc.core.records import differences
+from dferc.core.records import differences, read_record
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import Predictions, predict
 from dferc.evaluation.files import identify, prediction_columns, with_milliseconds
 from dferc.model.calibration import temper
-from dferc.store.bundle import is_bundle, is_hub_id, open_bundle
+from dferc.store.bundle import AGAIN, MANIFEST, is_bundle, is_hub_id, open_bundle
 from dferc.store.card import card_hash, simulations
 from dferc.store.hdf5 import read_corpus
+from dferc.store.records import BundleManifest, RunCalibration
 from dferc.store.rows import CachedCorpus, Features
 from dferc.store.vocabulary import SPLITS
 from dferc.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
@@ -62,6 +64,7 @@ class PredictionTable:
     models: int  # number of models (seeds) whose mean this is
     abstain: float = 0.0  # least probability of a prediction; rows below it are undecided
     temperatures: tuple[float, ...] = ()  # one per model; 1 = as the model gives its probabilities
+    temperature_of_mean: float = 1.0  # of the mean over the models; 1 = the mean as it is
     notes: tuple[str, ...] = ()  # sentences: absent modalities, other versions of tools
     synthetic: tuple[str, ...] = ()  # sentences: synthetic or simulated data that the model was trained on
     card: str = ""  # protocol card of the corpus
@@ -92,8 +95,8 @@ class PredictionTable:
 
     def to_json(self, path: str | Path) -> None:
         """Write the table as one JSON document: what it is of, notes, synthetic, and rows."""
-        names = ("corpus", "classes", "models", "abstain", "temperatures", "notes", "synthetic", "card", "trained_on")
-        names += ("rows",)
+        names = ("corpus", "classes", "models", "abstain", "temperatures", "temperature_of_mean", "notes", "synthetic")
+        names += ("card", "trained_on", "rows")
         document = {name: getattr(self, name) for name in names}
         text = json.dumps(document, indent=1, ensure_ascii=False, default=lambda number: number.item()) + "\n"
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -114,10 +117,11 @@ def writer_of(path: str | Path) -> Callable[[PredictionTable, str | Path], None]
 
 
 class Predictor(NamedTuple):
-    """The trained models of a run, one per seed, ready to predict; made by `load`."""
+    """The trained models of a run, one per seed, ready to predict; made by `load` or `load_predictor`."""
 
     checkpoints: list[Checkpoint]
     device: torch.device
+    temperature_of_mean: float | None = None  # None = no temperature is fitted to the mean over these seeds
 
     def predict(self, features: str | Path | CachedCorpus, abstain: float = 0.0) -> PredictionTable:
         """Predict the emotion of every utterance of a corpus, as the mean over the seeds.
@@ -130,11 +134,13 @@ class Predictor(NamedTuple):
         record = self.checkpoints[0].record
         for checkpoint in self.checkpoints:
             fitted, notes = fit_to(checkpoint, corpus)
-        notes += describe_calibration(self.checkpoints)
+        notes += self.describe_calibration()
         notes += filter(None, [describe_transduction(record["settings"])])
         utterances, synthetic = corpus.utterances, tuple(simulations(record))
         of_seeds = predict_seeds(self.checkpoints, fitted, self.device)
         predictions, disagreement_N = average(of_seeds), disagreement(of_seeds)
+        of_mean = self.temperature_of_mean or 1.0
+        predictions = predictions._replace(probabilities_NC=temper(predictions.probabilities_NC, of_mean))
         rows = []
         for number, (row, columns) in enumerate(prediction_columns(utterances, predictions, record)):
             spread = "" if disagreement_N is None else float(disagreement_N[number])
@@ -149,12 +155,28 @@ class Predictor(NamedTuple):
             models=len(self.checkpoints),
             abstain=abstain,
             temperatures=tuple(checkpoint.temperature for checkpoint in self.checkpoints),
+            temperature_of_mean=of_mean,
             notes=tuple(notes),
             synthetic=synthetic,
             card=card_hash(utterances),
             trained_on=record["card"],
             scores=score_labelled(record, fitted, predictions),
         )
+
+    def describe_calibration(self) -> list[str]:
+        """Return a sentence on the checkpoints that have no temperature, or on a mean that has none."""
+        bare = [str(one.record["seed"]) for one in self.checkpoints if "calibration" not in one.record]
+        if bare:
+            return [
+                f"no temperature is stored with the checkpoint of seed {', '.join(bare)} (an older version trained it, "
+                "or its settings.json is not there): its probabilities are as the model gives them"
+            ]
+        if len(self.checkpoints) > 1 and self.temperature_of_mean is None:
+            return [
+                "no temperature is fitted to the mean over these seeds: it may be less sure than it is right. "
+                "`dferc evaluate` fits one for all seeds of a run"
+            ]
+        return []
 
 
 def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto", revision: str | None = None) -> Predictor:
@@ -166,8 +188,28 @@ def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto", revis
         device: auto (CUDA where there is one), cpu or cuda.
         revision: of a bundle of the hub.
     """
-    chosen = choose_device(device, "float32").device
-    return Predictor(load_run(find_run(run, seeds, revision), chosen), chosen)
+    return load_predictor(find_run(run, seeds, revision), choose_device(device, "float32").device)
+
+
+def load_predictor(folders: Sequence[Path], device: torch.device) -> Predictor:
+    """Load the checkpoints of a run or bundle, and the temperature of the mean over them where one is fitted.
+
+    That is where the seeds are all those of the run's last evaluation, and have the temperatures that they had then.
+    """
+    checkpoints = load_run(folders, device)
+    home = Path(folders[0]).absolute().parents[1]
+    if (home / MANIFEST).exists():
+        manifest = read_record(home / MANIFEST, BundleManifest, AGAIN)
+        seeds, of_mean = manifest["seeds"], manifest.get("calibration_of_mean")
+        fits = seeds == [each.record["seed"] for each in checkpoints]
+    elif (home / "metrics.json").exists():
+        scored = read_record(home / "metrics.json", RunCalibration, "Score it again: `dferc evaluate`.")
+        fitted = {str(each.record["seed"]): each.temperature for each in checkpoints}
+        fits = (scored.get("temperatures"), scored["card"]) == (fitted, checkpoints[0].record["card"])
+        of_mean = scored.get("mean")
+    else:
+        fits, of_mean = False, None
+    return Predictor(checkpoints, device, of_mean["temperature"] if fits and of_mean else None)
 
 
 def find_run(run: str | Path, seeds: Sequence[int] = (), revision: str | None = None) -> list[Path]:
@@ -255,17 +297,6 @@ def _is_there(identity: Mapping, path: str) -> bool:
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value is not None
-
-
-def describe_calibration(checkpoints: Sequence[Checkpoint]) -> list[str]:
-    """Return a sentence on the checkpoints that have no temperature, or none."""
-    seeds = [str(checkpoint.record["seed"]) for checkpoint in checkpoints if "calibration" not in checkpoint.record]
-    if not seeds:
-        return []
-    return [
-        f"no temperature is stored with the checkpoint of seed {', '.join(seeds)} (an older version trained it, or its "
-        "settings.json is not there): its probabilities are as the model gives them"
-    ]
 
 
 def predict_seeds(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, device: torch.device) -> list[Predictions]:

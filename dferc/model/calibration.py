@@ -36,6 +36,11 @@ def temper(probabilities_NC: np.ndarray, temperature: float) -> np.ndarray:
     return powers_NC / powers_NC.sum(axis=1, keepdims=True)
 
 
+def fit_of_probabilities(probabilities_NC: np.ndarray, labels_N: np.ndarray) -> tuple[float, str]:
+    """Fit the temperature of probabilities that are no model's own, such as a mean; see `fit_temperature`."""
+    return fit_temperature(np.log(np.maximum(probabilities_NC, np.finfo(np.float32).tiny)), labels_N)
+
+
 def fit_temperature(logits_NC: np.ndarray, labels_N: np.ndarray) -> tuple[float, str]:
     """Fit the temperature T of softmax(logits / T) that minimises the negative log-likelihood of the labels.
 

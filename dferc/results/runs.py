@@ -18,7 +18,7 @@ from dferc.core.records import Count, Score, StoredRecord, Text, read_record
 from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
 from dferc.store.card import simulated_modalities, simulations
-from dferc.store.records import ProtocolRecord, TrainedFeatures
+from dferc.store.records import ProtocolRecord, RunCalibration, TrainedFeatures
 from dferc.store.vocabulary import MODALITIES
 
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
@@ -34,12 +34,13 @@ class SplitScores(StoredRecord):
     f1: dict[str, Score]
     ece: Score | None = None  # calibration error; older files have none
     ece_calibrated: Score | None = None
+    ece_of_mean: Score | None = None
+    ece_of_mean_calibrated: Score | None = None
 
 
-class RunMetrics(StoredRecord):
+class RunMetrics(RunCalibration):
     """Schema of metrics.json; a split without labels has no scores, and neither has a run that is absent."""
 
-    card: Text
     protocol: str
     seeds: Count
     absent: Text | None = None

@@ -88,13 +88,16 @@ def show_bundle(inspection: dict) -> None:
     warn_of_simulation(inspection["synthetic"], "its predictions")
     splits = [split for split in SPLITS if split in inspection["scores"]]
     if splits:
-        names = ("weighted_f1", "macro_f1", "accuracy", "ece", "ece_calibrated")
+        names = ("weighted_f1", "macro_f1", "accuracy", "ece", "ece_calibrated", "ece_of_mean")
+        names += ("ece_of_mean_calibrated",)
         rows = [[name, *(_score(inspection["scores"][split], name) for split in splits)] for name in names]
         print_table(["", *splits], rows, f"mean over {inspection['scored_seeds']} seed(s) [95 % interval]")
     for seed in inspection["seeds"]:
         fitted = inspection["calibration"].get(str(seed), {})
         note = f" ({fitted['note']})" if fitted.get("note") else ""
         console.print(f"seed {seed}: temperature {fitted.get('temperature', 'none')}{note}")
+    if of_mean := inspection.get("calibration_of_mean"):
+        console.print(f"mean over the seeds: temperature {of_mean['temperature']}")
     for name, identity in inspection["identities"].items():
         console.print(f"{name}: {identity.get('extractor')}; {inspection['settings'].get(f'extract_{name}')}")
     for licence in inspection["licences"]:

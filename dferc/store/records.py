@@ -52,12 +52,23 @@ class ProtocolRecord(StoredRecord):
     """Feature sets of the run's modalities that were read from others than their first set."""
 
 
-class Calibration(StoredRecord):
-    """Temperature of one seed, fitted on the validation split; in settings.json beside its weights."""
+Temperature = Annotated[float, Field(ge=0.01, le=100)]  # beyond any fit; powers of probabilities stay finite
 
-    temperature: Annotated[float, Field(ge=0.01, le=100)]  # beyond any fit; powers of probabilities stay finite
+
+class Calibration(StoredRecord):
+    """Temperature of one seed, in settings.json beside its weights, or of the mean over the seeds, in metrics.json."""
+
+    temperature: Temperature  # fitted on the validation split
     utterances: Count  # labelled ones of the validation split
     note: str = ""  # a sentence where the fit is degenerate
+
+
+class RunCalibration(StoredRecord):
+    """Part of metrics.json: what calibrates the mean over the seeds."""
+
+    card: Text
+    temperatures: dict[str, Temperature] | None = None  # by seed; runs of older versions have none
+    mean: Calibration | None = None  # of the mean over these seeds
 
 
 class BundleScores(StoredRecord):
@@ -71,6 +82,8 @@ class BundleScores(StoredRecord):
     accuracy_interval: Ends | None = None
     ece: Score | None = None
     ece_calibrated: Score | None = None
+    ece_of_mean: Score | None = None
+    ece_of_mean_calibrated: Score | None = None
     f1: dict[str, Score]
 
 
@@ -90,6 +103,7 @@ class BundleManifest(StoredRecord):
     """Sections of params.yaml by which the features were extracted, of the modalities above."""
     identities: dict[Literal[MODALITIES], dict[str, Any]]
     calibration: dict[str, Calibration]  # by seed; a seed of an older version has none
+    calibration_of_mean: Calibration | None = None  # of the mean over all its seeds; None in older versions
     synthetic: list[Text]  # sentences: training data that is no recording of people
     scores: dict[Literal["validation", "test"], BundleScores]  # empty where the run was never scored
     scored_seeds: Count  # number of seeds of these scores

@@ -72,7 +72,7 @@ def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | Non
     if "audio" in sections:
         make = _audio_parts if _uses_opensmile(record["features"]) else _speech_parts
         parts |= make(sections["audio"], record["features"]["audio"], run)
-    scores, notes = _scores(run, checkpoints)
+    scores, of_mean, notes = _scores(run, checkpoints)
     notes += [
         f"seed {each.record['seed']} is of an interrupted training"
         for each in checkpoints
@@ -88,6 +88,7 @@ def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | Non
         "settings": {f"extract_{name}": section for name, section in sections.items()},
         "identities": {name: record["features"][name] for name in sections},
         "calibration": {seed: fitted for seed, fitted in calibration.items() if fitted},
+        "calibration_of_mean": of_mean,
         "synthetic": list(simulations(record)),
         **scores,
         "opensmile": "audio" in sections and _uses_opensmile(record["features"]),
@@ -221,13 +222,16 @@ def _verify_same(what: str, found: str | None, expected: str, where: Path, optio
         )
 
 
-def _scores(run: Path, checkpoints: Sequence[Checkpoint]) -> tuple[dict, list[str]]:
-    """Return scores over the seeds of the run with 95 % intervals and counts of its protocol card; and notes."""
+def _scores(run: Path, checkpoints: Sequence[Checkpoint]) -> tuple[dict, dict | None, list[str]]:
+    """Return scores over the run's seeds with counts of its card, the temperature of their mean, and notes.
+
+    The scores have 95 % intervals. The temperature is None unless the seeds are all those that were scored.
+    """
     remedy = "Score it again: `dferc evaluate`."
     home = next((folder for folder in (run, *run.absolute().parents[:2]) if (folder / "metrics.json").exists()), None)
     if home is None:
         note = f"{run} was never scored: the card has no scores. Score it: `dferc evaluate`"
-        return {"scores": {}, "scored_seeds": 0, "counts": {}}, [note]
+        return {"scores": {}, "scored_seeds": 0, "counts": {}}, None, [note]
     metrics = read_record(home / "metrics.json", RunMetrics, remedy)
     card = read_record(home / "evaluate/protocol.json", ProtocolRecord, remedy)
     fitted = {str(each.record["seed"]): each.temperature for each in checkpoints}
@@ -246,7 +250,10 @@ def _scores(run: Path, checkpoints: Sequence[Checkpoint]) -> tuple[dict, list[st
                 half = float(stats.t.ppf(0.975, metrics["seeds"] - 1)) * deviation / metrics["seeds"] ** 0.5
                 mean = metrics[split][name]
                 scores[split][f"{name}_interval"] = [round(max(0.0, mean - half), 4), round(min(1.0, mean + half), 4)]
-    return {"scores": scores, "scored_seeds": metrics["seeds"], "counts": card["splits"]}, []
+    of_mean, notes = metrics.get("mean") if fitted == scored else None, []
+    if of_mean is None and len(checkpoints) > 1:
+        notes = [f"no temperature is fitted to the mean over these seeds of {run}: `dferc evaluate` fits one for all"]
+    return {"scores": scores, "scored_seeds": metrics["seeds"], "counts": card["splits"]}, of_mean, notes
 
 
 def _licences(corpus: str, sections: Mapping, parts: Mapping) -> list[dict[str, str]]:

@@ -7,6 +7,13 @@ from collections.abc import Iterator, Mapping
 
 from dferc.core.console import printable
 
+_ERRORS = {
+    "ece": "calibration error (ECE), uncalibrated",
+    "ece_calibrated": "calibration error (ECE), calibrated",
+    "ece_of_mean": "ECE of the mean over the seeds",
+    "ece_of_mean_calibrated": "ECE of that mean, calibrated",
+}
+
 AI_ACT = (
     "In the European Union, AI systems that infer emotions of people **at work and in education are prohibited** since "
     "2 February 2025, but for medical and safety reasons (AI Act, Regulation (EU) 2024/1689, Art. 5(1)(f)). Other "
@@ -91,7 +98,7 @@ def _scores(manifest: Mapping) -> Iterator[str]:
     yield ""
     yield f"| | {' | '.join(splits)} |"
     yield f"| --- |{' --- |' * len(splits)}"
-    for name in ("weighted_f1", "macro_f1", "accuracy", "ece", "ece_calibrated"):
+    for name in ("weighted_f1", "macro_f1", "accuracy", *_ERRORS):
         if all(name in scores[split] for split in splits):
             yield f"| {_words(name)} | {' | '.join(_score(scores[split], name) for split in splits)} |"
     for emotion in scores[splits[0]]["f1"]:
@@ -109,6 +116,8 @@ def _probabilities(manifest: Mapping) -> Iterator[str]:
         f"They are calibrated: the logits of each seed are divided by a temperature fitted on the validation split: "
         f"{shown}. ECE is the mean gap between confidence and accuracy over 15 bins."
     )
+    if of_mean := manifest.get("calibration_of_mean"):
+        yield f"Their mean is divided likewise, by {of_mean['temperature']:g}, which changes no choice of a class."
     yield from (f"Seed {seed}: {_cell(each['note'])}." for seed, each in fitted.items() if each.get("note"))
 
 
@@ -118,8 +127,7 @@ def _score(scores: Mapping, name: str) -> str:
 
 
 def _words(name: str) -> str:
-    words = {"weighted_f1": "weighted F1", "macro_f1": "macro F1", "ece": "calibration error (ECE), uncalibrated"}
-    return words.get(name, {"ece_calibrated": "calibration error (ECE), calibrated"}.get(name, name))
+    return ({"weighted_f1": "weighted F1", "macro_f1": "macro F1"} | _ERRORS).get(name, name)
 
 
 def _cell(text: object) -> str:

@@ -20,7 +20,7 @@ from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash, regular_file
 from dferc.core.problems import Problem
-from dferc.evaluation.predict import PredictionTable, Predictor, load_run
+from dferc.evaluation.predict import PredictionTable, load_predictor
 from dferc.results.emotions import (
     OPENSMILE_LICENCE,
     EmotionalUtterance,
@@ -79,7 +79,7 @@ class Recogniser(contextlib.AbstractContextManager):
         self.seeds = _chosen(bundle.manifest.seeds, seeds, name)
         of_network = choose_device(device, "float32").device
         heads = [head for head, seed in zip(bundle.heads, bundle.manifest.seeds, strict=True) if seed in self.seeds]
-        self._predictor = Predictor(load_run(heads, of_network), of_network)
+        self._predictor = load_predictor(heads, of_network)
         self._diarizer = Diarizer(diarize, device) if diarize else None
         settings = bundle.settings
         sections = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
@@ -283,6 +283,7 @@ class Recogniser(contextlib.AbstractContextManager):
         manifest = self.bundle.manifest
         calibrations = [manifest.calibration.get(str(seed)) for seed in self.seeds]
         temperature = None if None in calibrations else fmean(fitted.temperature for fitted in calibrations)
+        of_mean = self._predictor.temperature_of_mean
         parts = (entry for entry in manifest.licences if entry["part"] != "openSMILE")  # has a sentence of its own
         licences = [f"{entry['part']}: {entry['licence']}" for entry in parts]
         return Emotions(
@@ -299,6 +300,7 @@ class Recogniser(contextlib.AbstractContextManager):
                 modalities=list(manifest.modalities),
                 seeds=list(self.seeds),
                 temperature=temperature,
+                temperature_of_mean=of_mean,
                 synthetic=list(manifest.synthetic),
                 licences=licences + [OPENSMILE_LICENCE] * manifest.opensmile,
             ),

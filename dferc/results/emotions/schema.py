@@ -54,7 +54,12 @@ class ModelFacts(StoredRecord):
     classes: Names = Field(description="emotions that the model knows, in the order of all probabilities")
     modalities: list[Text] = Field(description="modalities that the model was trained with")
     seeds: list[int] = Field(min_length=1, description="seeds whose mean the probabilities are")
-    temperature: float | None = Field(None, gt=0, description="of the calibration; null for an uncalibrated model")
+    temperature: float | None = Field(
+        None, gt=0, description="of the calibration, as a mean over the seeds; null for an uncalibrated model"
+    )
+    temperature_of_mean: float | None = Field(
+        None, gt=0, description="by which the mean over the seeds is calibrated once more; null where there is none"
+    )
     synthetic: list[Text] = Field(
         default_factory=list, description="sentences on synthetic or simulated training data; empty where all is real"
     )

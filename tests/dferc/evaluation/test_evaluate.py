@@ -18,7 +18,7 @@ from dferc.core.metrics import score_labels
 from dferc.evaluation.evaluate import evaluate, summarise, zero_f1
 from dferc.evaluation.files import show_evaluation, write_evaluation
 from dferc.evaluation.floor import linear_floor
-from dferc.model.calibration import calibration_error
+from dferc.model.calibration import calibration_error, temper
 from dferc.store.card import card_hash, protocol_card
 from dferc.store.hdf5 import read_corpus, read_features, write_features
 from dferc.store.vocabulary import SPLITS
@@ -89,13 +89,16 @@ def test_evaluate_does_not_depend_on_the_training_split(root, tmp_path):
 
 def test_summarise_is_the_mean_and_deviation_over_the_seeds(root):
     evaluations = evaluated(root)
-    metrics = summarise(evaluations)
+    rows = read_corpus(root / "demo").utterances
+    metrics = summarise(evaluations, rows)
     values = [evaluation.scores["test"].weighted_f1 for evaluation in evaluations]
     assert metrics["seeds"] == 2
     assert metrics["test"]["weighted_f1"] == pytest.approx(np.mean(values), abs=1e-6)
     assert metrics["test"]["weighted_f1_std"] == pytest.approx(np.std(values, ddof=1), abs=1e-6)
     assert list(metrics["test"]["f1"]) == list(CLASSES)
-    assert "weighted_f1_std" not in summarise(evaluations[:1])["test"]
+    assert "weighted_f1_std" not in summarise(evaluations[:1], rows)["test"] and "mean" not in summarise(
+        evaluations[:1], rows
+    )
 
 
 def test_zero_f1_names_the_class_that_is_never_right(root):
@@ -144,9 +147,37 @@ def test_report_confusion_and_scores_follow_from_the_predictions(report):
 
 def test_report_metrics_is_nested_json_of_numbers(report):
     metrics = json.loads((report / "metrics.json").read_text())
-    assert set(metrics) == {"card", "protocol", "seeds", "temperatures", "files", "validation", "test"}
+    assert set(metrics) == {"card", "protocol", "seeds", "temperatures", "mean", "files", "validation", "test"}
     scores = ("weighted_f1", "macro_f1", "accuracy", "ece", "ece_calibrated")
-    assert set(metrics["test"]) == {*scores, *(f"{name}_std" for name in scores), "f1"}
+    assert set(metrics["test"]) == {*scores, *(f"{name}_std" for name in scores), "f1"} | {
+        *("ece_of_mean", "ece_of_mean_calibrated")
+    }
+
+
+def test_mean_over_the_seeds_has_a_temperature_of_its_own_that_fits_validation_best(report, capsys):
+    metrics, evaluations = json.loads((report / "metrics.json").read_text()), evaluated(report)
+    emotion = read_corpus(report / "demo").utterances.emotion
+    mean_NC = np.mean([
+        temper(each.predictions["validation"].probabilities_NC, each.record["calibration"]["temperature"])
+        for each in evaluations
+    ], axis=0)  # fmt: skip
+    labels_N = emotion[evaluations[0].predictions["validation"].rows_N]
+    mean_NC, labels_N = mean_NC[labels_N >= 0], labels_N[labels_N >= 0]
+
+    def loss(temperature: float) -> float:
+        return -np.log(temper(mean_NC, temperature)[np.arange(len(labels_N)), labels_N]).mean()
+
+    fitted = metrics["mean"]["temperature"]
+    assert fitted != 1 and metrics["mean"]["utterances"] == len(labels_N)
+    if not metrics["mean"].get("note"):
+        assert loss(fitted) < min(loss(0.99 * fitted), loss(1.01 * fitted))
+    right_N = mean_NC.argmax(axis=1) == labels_N
+    for name, values_NC in {"": mean_NC, "_calibrated": temper(mean_NC, fitted)}.items():
+        expected = calibration_error(values_NC.max(axis=1), right_N)
+        assert metrics["validation"][f"ece_of_mean{name}"] == pytest.approx(expected, abs=1e-6)
+    show_evaluation(report, metrics, evaluations)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"with its own temperature {metrics['validation']['ece_of_mean_calibrated']:.4f}" in shown
 
 
 def test_report_names_temperatures_and_the_calibration_error_they_leave(report, capsys):

@@ -140,11 +140,44 @@ def test_checkpoint_without_a_temperature_predicts_as_it_is_and_is_named(root, m
     assert table.temperatures == (1, 1)
     assert any("temperature" in note and "seed 0, 1" in note and "settings.json" in note for note in table.notes)
     calibrated = load(root / "run", device="cpu").predict(mine)
-    assert 1 not in calibrated.temperatures and not any("temperature" in note for note in calibrated.notes)
+    assert 1 not in calibrated.temperatures and not any("is stored" in note for note in calibrated.notes)
     corpus, _ = fit_to(load_checkpoint(root / "run/train/seed-0", CPU), read_corpus(mine))
     raw = predict(load_checkpoint(root / "run/train/seed-0", CPU), corpus, "test", CPU).probabilities_NC
     one = load(tmp_path, seeds=[0], device="cpu").predict(mine)
     assert [row["p_joy"] for row in one] == raw[:, CLASSES.index("joy")].tolist()
+
+
+def test_temperature_of_the_mean_divides_it_once_more_and_changes_no_choice(root, mine, tmp_path):
+    shutil.copytree(root / "run/train", tmp_path / "train")
+    before = load(tmp_path, device="cpu").predict(mine)
+    assert before.temperature_of_mean == 1
+    assert any("mean over these seeds" in note and "`dferc evaluate`" in note for note in before.notes)
+    corpus = read_corpus(root / "demo")
+    metrics = write_evaluation(tmp_path, corpus, evaluate(corpus, [tmp_path / f"train/seed-{n}" for n in (0, 1)], CPU))
+    after = load(tmp_path, device="cpu").predict(mine)
+    assert after.temperature_of_mean == metrics["mean"]["temperature"] != 1
+    assert not any("mean over" in note for note in after.notes)
+    for one, two in zip(before, after, strict=True):
+        powers = {name: one[f"p_{name}"] ** (1 / after.temperature_of_mean) for name in CLASSES}
+        assert [two[f"p_{name}"] for name in CLASSES] == pytest.approx(
+            [p / sum(powers.values()) for p in powers.values()]
+        )
+        assert one["predicted"] == two["predicted"]
+    one_seed = load(tmp_path, seeds=[1], device="cpu").predict(mine)
+    assert one_seed.temperature_of_mean == 1 and not any("mean over" in note for note in one_seed.notes)
+
+
+def test_temperature_of_another_training_is_not_used_for_the_mean(root, mine, tmp_path):
+    shutil.copytree(root / "run/train", tmp_path / "train")
+    corpus = read_corpus(root / "demo")
+    write_evaluation(tmp_path, corpus, evaluate(corpus, [tmp_path / f"train/seed-{n}" for n in (0, 1)], CPU))
+    record = json.loads((tmp_path / "train/seed-0/settings.json").read_text())
+    record["calibration"]["temperature"] += 0.001  # trained again since then
+    (tmp_path / "train/seed-0/settings.json").write_text(json.dumps(record))
+    assert load(tmp_path, device="cpu").predict(mine).temperature_of_mean == 1
+    (tmp_path / "metrics.json").write_text(json.dumps({"card": "x", "mean": {"temperature": 0, "utterances": 1}}))
+    with pytest.raises(InputError, match=r"metrics\.json: mean\.temperature is 0.*`dferc evaluate`"):
+        load(tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize(("key", "part", "values"), [

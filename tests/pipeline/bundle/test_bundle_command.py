@@ -21,6 +21,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.evaluation.evaluate import evaluate
 from dferc.evaluation.files import write_evaluation
+from dferc.evaluation.predict import load
 from dferc.store.bundle import open_bundle
 from dferc.store.hdf5 import read_corpus, read_features, write_features
 from dferc.store.rows import Features
@@ -167,6 +168,11 @@ def test_bundle_holds_what_a_prediction_needs_and_nothing_else(project):
     expected = [max(0, scores.weighted_f1 - half), min(1, scores.weighted_f1 + half)]
     assert scores.weighted_f1 == metrics["weighted_f1"] and scores.ece_calibrated == metrics["ece_calibrated"]
     assert scores.weighted_f1_interval == pytest.approx(expected, abs=1e-4)
+    of_run = json.loads((project / "runs/demo/full/metrics.json").read_text())["mean"]
+    assert made.manifest.calibration_of_mean.temperature == of_run["temperature"]
+    assert [load(source, device="cpu").temperature_of_mean for source in ("runs/demo/full", "a.dferc")] == [
+        of_run["temperature"]
+    ] * 2
 
 
 def test_same_inputs_elsewhere_give_the_same_bytes(project, root, monkeypatch):
