@@ -45,6 +45,7 @@ def score_and_show(corpus, folder, checkpoints, device) -> dict:
 @click.command()
 @click.option("--run", type=PATH, required=True, help="A trained variant, such as runs/meld/full; a seed; or a bundle.")
 @click.option("--features", type=FOLDER, required=True, help="Of the corpus to predict, such as features/mine.")
+@click.option("--revision", help="Of a bundle on the hub: branch, tag or commit.")
 @click.option("--out", type=FILE, required=True, help="Table to write: .csv or .json.")
 @options(SEEDS, DEVICE)
 @click.option(
@@ -55,15 +56,15 @@ def score_and_show(corpus, folder, checkpoints, device) -> dict:
     help="Leave `predicted` empty where the highest probability is below this.",
 )
 @readable_errors
-def predict(run, features, out, seeds, device, abstain) -> None:
+def predict(run, revision, features, out, seeds, device, abstain) -> None:
     """Predict the emotion of every utterance of a corpus, labelled or not (mean over the run's seeds).
 
-    Probabilities are calibrated by the temperature stored with each seed (docs/bundle.md).
+    Probabilities are calibrated by the temperatures stored with each seed and with the run (docs/bundle.md).
     """
     from dferc.evaluation.predict import load, writer_of
 
     write = writer_of(out)
-    table = load(run, seeds, device).predict(features, abstain)
+    table = load(run, seeds, device, revision).predict(features, abstain)
     if table.synthetic:
         warn_of_simulation(["the model was trained on it", *table.synthetic], "these predictions")
     for note in table.notes:

@@ -32,7 +32,7 @@ from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import Predictions, predict
 from dferc.evaluation.files import identify, prediction_columns, with_milliseconds
 from dferc.model.calibration import temper
-from dferc.store.bundle import AGAIN, MANIFEST, is_bundle, is_hub_id, open_bundle
+from dferc.store.bundle import AGAIN, MANIFEST, is_bundle, is_hub_id, open_bundle, refuse_revision
 from dferc.store.card import card_hash, simulations
 from dferc.store.hdf5 import read_corpus
 from dferc.store.records import BundleManifest, RunCalibration
@@ -214,6 +214,7 @@ def load_predictor(folders: Sequence[Path], device: torch.device) -> Predictor:
 
 def find_run(run: str | Path, seeds: Sequence[int] = (), revision: str | None = None) -> list[Path]:
     """Return the checkpoint folders of a run or a bundle (all seeds, or these), or `run` itself if it is one."""
+    refuse_revision(run, revision)
     if is_bundle(run) or is_hub_id(run):
         bundle = open_bundle(run, revision)
         if unknown := sorted(set(seeds) - set(bundle.manifest.seeds)):

@@ -88,6 +88,7 @@ def open_bundle(source: str | Path, revision: str | None = None, cache: Path | N
     Raises:
         InputError: there is no such bundle, or a file of it is missing, changed, not listed or not allowed.
     """
+    refuse_revision(source, revision)
     path = Path(source)
     if path.is_dir():
         return _open_folder(path)
@@ -112,6 +113,19 @@ def is_hub_id(source: str | Path) -> bool:
     text = Path(source).as_posix() if isinstance(source, Path) else source
     is_path = text.endswith((".dferc", ".zip")) or text.startswith(".") or Path(text).parent.exists()
     return bool(_HUB_ID.fullmatch(text)) and not is_path
+
+
+def refuse_revision(source: str | Path, revision: str | None) -> None:
+    """Refuse a revision of what is not on the hub: it would be ignored.
+
+    Raises:
+        InputError: a revision is named, and the source is a path.
+    """
+    if revision and not is_hub_id(source):
+        raise InputError(
+            f"--revision {revision}: {source} is a path, and revisions are of repositories on the Hugging Face hub "
+            "(`owner/name`). Omit --revision."
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------- reading

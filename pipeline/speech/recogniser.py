@@ -5,6 +5,7 @@ that end in a silence: a film of hours takes no more memory than one of minutes.
 never sampling, so that the same sound gives the same words.
 """
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -47,6 +48,19 @@ class Piece(NamedTuple):
     spans: list[Span]  # of speech, in seconds of the medium
 
 
+class HeardWords(NamedTuple):
+    """What is recognised in a piece."""
+
+    words: list[SpokenWord]
+    language: str
+    probability: float  # of the language
+    left_out: list[tuple[str, str]]  # problems with their consequences
+
+
+Keep = Callable[[str, Callable[[], HeardWords]], HeardWords]
+"""Receives the name of a piece within its medium and what recognises it; returns its words, kept or recognised now."""
+
+
 class SpeechRecogniser:
     """A loaded model of speech recognition, for several media.
 
@@ -84,12 +98,18 @@ class SpeechRecogniser:
         name = Path(model).name if Path(model).is_dir() else model
         self._origin = f"speech recognition: faster-whisper {name} ({in_}, {on})"
 
-    def __call__(self, media: Path, progress: Callable[[float], None] = lambda share: None) -> Transcript:
+    def __call__(
+        self,
+        media: Path,
+        progress: Callable[[float], None] = lambda share: None,
+        keep: Keep = lambda name, recognise: recognise(),
+    ) -> Transcript:
         """Recognise the speech of a medium; where there is none, the transcript is empty and a note says so.
 
         Args:
             media: a video or a sound file.
             progress: called with the share of the sound that is done, 0 to 1. It may raise to stop the work.
+            keep: keeps the words of finished pieces. They do not depend on `pause_s` and `longest_s`.
 
         Raises:
             MediaError: the medium cannot be read.
@@ -109,11 +129,12 @@ class SpeechRecogniser:
             silent = silent and is_silent(piece.samples_T)
             if piece.spans:
                 wanted = language if probability >= _SURE else None
-                words, found, sure, left_out = self._recognise(piece, wanted, report)
-                if wanted is None and sure > probability:
-                    language, probability = found, sure
-                problems += [Problem(media.name, media.name, *problem) for problem in left_out]
-                utterances += cut_utterances(words, piece.spans, self._pause_s, self._longest_s)
+                name = f"{piece.start_s:.3f}-{wanted or 'any'}"
+                heard = keep(name, functools.partial(self._recognise, piece, wanted, report))
+                if wanted is None and heard.probability > probability:
+                    language, probability = heard.language, heard.probability
+                problems += [Problem(media.name, media.name, *problem) for problem in heard.left_out]
+                utterances += cut_utterances(heard.words, piece.spans, self._pause_s, self._longest_s)
             report(piece.start_s + len(piece.samples_T) / SAMPLE_RATE_HZ)
         progress(1.0)
         return Transcript(
@@ -135,10 +156,8 @@ class SpeechRecogniser:
             problems=tuple(problems),
         )
 
-    def _recognise(
-        self, piece: Piece, language: str | None, report: Callable[[float], None]
-    ) -> tuple[list[SpokenWord], str, float, list[tuple[str, str]]]:
-        """Return the words of a piece, its language with the probability of it, and problems with consequences."""
+    def _recognise(self, piece: Piece, language: str | None, report: Callable[[float], None]) -> HeardWords:
+        """Return the words of a piece, its language, and what was left out."""
         from faster_whisper.vad import VadOptions
 
         for no_repeats in (0, _NO_REPEATS):
@@ -175,7 +194,7 @@ class SpeechRecogniser:
             if segment.compression_ratio <= _REPETITIVE
             for word in segment.words
         ]
-        return words, info.language, info.language_probability, problems
+        return HeardWords(words, info.language, float(info.language_probability), problems)
 
 
 def _load(model: str, device: str, threads: int) -> tuple[Any, str, str]:

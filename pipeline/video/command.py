@@ -65,6 +65,22 @@ class _Place(click.Path):
     "--asr", default="small", show_default=True, help="Speech recognition: faster-whisper's name, or a folder."
 )
 @click.option("--language", help="Of the speech, such as en.  [default: recognised]")
+@click.option(
+    "--pause",
+    "pause_s",
+    type=click.FloatRange(0.2, 10),
+    default=0.4,
+    show_default=True,
+    help="Silence in seconds that ends an utterance of recognised speech.",
+)
+@click.option(
+    "--longest",
+    "longest_s",
+    type=click.FloatRange(1, 30),
+    default=15,
+    show_default=True,
+    help="Longest utterance of recognised speech, in seconds.",
+)
 @click.option("--diarize", metavar="MODEL", help="Tell speakers apart by pyannote.audio: hub id or folder.")
 @click.option(
     "--scene-gap",

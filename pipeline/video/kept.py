@@ -4,8 +4,9 @@ A killed run pays only for what is missing. Deleting the folder costs time, neve
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,10 +14,11 @@ from dferc.core.files import file_hash, write_atomically
 from dferc.core.sources import code_hash
 from pipeline.extraction.scratch import key_of
 from pipeline.speech import Transcript
+from pipeline.speech.recogniser import HeardWords, Keep
 
 FEATURES = "features.sqlite"
 
-_TRANSCRIPT = TypeAdapter(Transcript)
+_TRANSCRIPT, _PIECE = TypeAdapter(Transcript), TypeAdapter(HeardWords)
 
 
 def user_cache() -> Path:
@@ -25,24 +27,39 @@ def user_cache() -> Path:
 
 
 def kept_transcript(
-    cache: Path, model: str, language: str | None, content: str, recognise: Callable[[], Transcript]
+    cache: Path,
+    model: str,
+    language: str | None,
+    content: str,
+    cut: Sequence[float],
+    recognise: Callable[[Keep], Transcript],
 ) -> Transcript:
-    """Return the recognised speech of a medium, from an earlier run where there is one.
+    """Return the recognised speech of a medium, from earlier runs as far as they came.
 
     Args:
         cache: folder of finished work.
         model: name or folder of the model.
         language: of the speech; None = recognised.
         content: hash of the medium.
-        recognise: recognises the speech.
+        cut: settings by which words are cut into utterances.
+        recognise: recognises the speech, given what keeps each piece of it.
     """
     weights = Path(model) / "model.bin"
     identity = file_hash(weights) if weights.is_file() else model
     key = key_of(identity, language, content, code_hash("pipeline.speech.recogniser"))
-    path = cache / "transcripts" / f"{key}.json"
+    pieces = cache / "transcripts" / key
+
+    def keep(name: str, recognise_piece: Callable[[], HeardWords]) -> HeardWords:
+        return _kept(pieces / f"{name}.json", _PIECE, recognise_piece)
+
+    return _kept(pieces / f"whole-{'-'.join(map(repr, cut))}.json", _TRANSCRIPT, lambda: recognise(keep))
+
+
+def _kept(path: Path, schema: TypeAdapter, make: Callable[[], Any]) -> Any:
+    """Return the content of a file, which is made and written unless it is there and whole."""
     try:
-        return _TRANSCRIPT.validate_json(path.read_bytes())
-    except (OSError, ValidationError):  # not there, or not whole
-        transcript = recognise()
-    write_atomically(path, lambda temporary: temporary.write_bytes(_TRANSCRIPT.dump_json(transcript)))
-    return transcript
+        return schema.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        made = make()
+    write_atomically(path, lambda temporary: temporary.write_bytes(schema.dump_json(made)))
+    return made

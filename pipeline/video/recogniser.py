@@ -30,7 +30,7 @@ from dferc.results.emotions import (
     ModelFacts,
     TranscriptFacts,
 )
-from dferc.store.bundle import CARD, MANIFEST, Bundle, is_bundle, is_hub_id, open_bundle, write_bundle
+from dferc.store.bundle import CARD, MANIFEST, Bundle, is_bundle, is_hub_id, open_bundle, refuse_revision, write_bundle
 from dferc.store.rows import CachedCorpus
 from dferc.training.checkpoint import WEIGHTS
 from pipeline import extract_audio, extract_text, extract_visual
@@ -41,6 +41,7 @@ from pipeline.extraction.scratch import Scratch, key_of
 from pipeline.media.files import MediaInfo
 from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual, restored
 from pipeline.speech import Diarizer, SpeechRecogniser, Transcript, find_transcript, language_note, read_transcript
+from pipeline.speech.cutting import LONGEST_S, PAUSE_S
 from pipeline.text.encoder import Encoder, load_encoder
 from pipeline.video.kept import FEATURES, kept_transcript, user_cache
 from pipeline.video.medium import MediumRows, measure_medium, plain_name, rows_of, with_extracted
@@ -70,11 +71,13 @@ class Recogniser(contextlib.AbstractContextManager):
         cache: Path | None = None,
         seeds: Sequence[int] = (),
         scene_s: float | None = None,
+        pause_s: float = PAUSE_S,
+        longest_s: float = LONGEST_S,
         workers: int | None = 0,
     ):
         self.bundle, self.name, self.abstain, self.cache = bundle, name, abstain, cache or user_cache()
         self._device, self._asr, self._language, self._workers = device, asr, language, workers
-        self._scene_s = scene_s
+        self._scene_s, self._cut = scene_s, (pause_s, longest_s)
         self._standby = engine.Standby()
         self.seeds = _chosen(bundle.manifest.seeds, seeds, name)
         of_network = choose_device(device, "float32").device
@@ -104,13 +107,15 @@ class Recogniser(contextlib.AbstractContextManager):
                 (small); `language` of the speech, such as `en` (None = recognised); `diarize`, the model of
                 pyannote.audio that tells speakers apart (None = one speaker); `seeds` of the bundle to use (() = all);
                 `scene_s`, the silence in seconds that begins a new dialogue (None = the whole medium is one);
-                `workers`, processes that decode (0 = this one; None = all CPUs; other than 0 needs the usual
-                `if __name__ == "__main__":` in a script).
+                `pause_s` and `longest_s`, the silence that ends an utterance of recognised speech and the longest one
+                in seconds (0.4, 15); `workers`, processes that decode (0 = this one; None = all CPUs; other than 0
+                needs the usual `if __name__ == "__main__":` in a script).
 
         Raises:
             InputError: the source is no usable model.
         """
         cache = cache or user_cache()
+        refuse_revision(source, revision)
         if is_bundle(source) or is_hub_id(source) or not Path(source).is_dir():
             bundle = open_bundle(source, revision, cache / "bundles")
         elif not any((Path(source) / name).exists() for name in ("train", WEIGHTS)):
@@ -167,7 +172,8 @@ class Recogniser(contextlib.AbstractContextManager):
             )
         else:
             content = scratch.media_hash(media)
-            words = kept_transcript(self.cache, self._asr, self._language, content, lambda: self._speech(media, report))
+            recognise = lambda keep: self._speech(media, report, keep)  # noqa: E731 - loads the model if it is called
+            words = kept_transcript(self.cache, self._asr, self._language, content, self._cut, recognise)
         if self._diarizer is not None and info is not None and info.has_audio and words.utterances:
             words = self._diarizer(media, words)
         return words
@@ -182,7 +188,8 @@ class Recogniser(contextlib.AbstractContextManager):
 
     @functools.cached_property
     def _speech(self) -> SpeechRecogniser:
-        return SpeechRecogniser(self._asr, self._language, self._device)
+        pause_s, longest_s = self._cut
+        return SpeechRecogniser(self._asr, self._language, self._device, pause_s=pause_s, longest_s=longest_s)
 
     @functools.cached_property
     def _load_encoder(self) -> Callable[[str | Path, int], Encoder]:

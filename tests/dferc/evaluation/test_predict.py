@@ -119,6 +119,20 @@ def test_disagreement_is_the_deviation_over_seeds_of_the_most_probable_class(roo
     assert all(row["disagreement"] > 0 for row in tables[2])
 
 
+def test_revision_of_a_bundle_on_the_hub_is_asked_for(root, mine, tmp_path, monkeypatch):
+    def asked(repository: str, **options: object) -> str:
+        raise ConnectionError(f"no {repository} at {options['revision']}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    options = ["--run=me/meld", "--revision=v7", f"--features={mine}", "--out=p.csv", "--device=cpu"]
+    result = CliRunner().invoke(main, ["predict", *options])
+    message = " ".join(result.stderr.split())
+    assert result.exit_code == 1 and "me/meld" in message and "at revision 'v7'" in message, result.output
+    local = CliRunner().invoke(main, ["predict", f"--run={root / 'run'}", *options[1:]])
+    assert local.exit_code == 1 and "--revision v7" in local.stderr and "hub" in local.stderr, local.output
+
+
 def test_abstain_leaves_the_less_probable_undecided_and_counts_them(root, mine, tmp_path):
     sure = [max(row[f"p_{name}"] for name in CLASSES) for row in load(root / "run", device="cpu").predict(mine)]
     abstain = sorted(sure)[4] - 1e-9  # the least of the six that stay

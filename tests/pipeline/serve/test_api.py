@@ -1,5 +1,6 @@
 """The JSON API of `dferc-serve`, with a stand-in for the model: uploads, queue, results, deletion, refusals."""
 
+import asyncio
 import io
 import json
 import os
@@ -13,6 +14,8 @@ import pytest
 
 from dferc.core import VERSION
 from pipeline.serve import uploads
+from pipeline.serve.application import make_app
+from pipeline.serve.jobs import JobQueue
 from pipeline.serve.uploads import shown_name
 from tests.helpers.servers import LIMIT, client, upload, wait_for
 from tests.helpers.stand_in_recogniser import MANY
@@ -299,3 +302,22 @@ def test_a_model_that_cannot_be_loaded_is_an_error_at_the_start(tmp_path):
             pass
         assert all(fact in str(error.value) for fact in facts)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_upload_that_stalls_is_given_up_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "SILENCE_S", 0.05)
+    queue = JobQueue(tmp_path, {})
+    headers = [(b"host", b"127.0.0.1"), (b"content-length", b"1000")]
+    scope = {"type": "http", "method": "POST", "path": "/api/jobs", "query_string": b"name=a.mp4", "headers": headers}
+    sent, begun = [], [{"type": "http.request", "body": b"\0video", "more_body": True}]
+
+    async def receive() -> dict:
+        return begun.pop() if begun else await asyncio.Event().wait()
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    asyncio.run(asyncio.wait_for(make_app(queue, LIMIT)(scope, receive, send), timeout=30))
+    assert sent[0]["status"] == 408 and b"nothing arrived for" in sent[1]["body"] and b"kept" in sent[1]["body"]
+    assert (b"connection", b"close") in sent[0]["headers"]  # the rest would be taken for the next request
+    assert left(queue) == [] and not queue.jobs

@@ -276,10 +276,10 @@ def test_recognised_speech_is_kept(project, tmp_path, monkeypatch):
     heard = []
 
     class Listener:
-        def __init__(self, *_):
+        def __init__(self, *_, **__):
             pass
 
-        def __call__(self, media, progress):
+        def __call__(self, media, progress, keep):
             heard.append(media)
             return dataclasses.replace(transcript((1.0, 2.0)), language="en", notes=("by ear",))
 

@@ -1,9 +1,15 @@
 """dferc-video: results beside the medium, one clear message for each bad input, and media that fail alone."""
 
+import contextlib
 import json
 import pickle
 import re
 import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +17,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dferc import engine
+from dferc.core.errors import InputError
 from dferc.results.emotions import Emotions
+from pipeline.extraction.scratch import Scratch
+from pipeline.speech.cutting import LONGEST_S, PAUSE_S
 from pipeline.video import command
 from pipeline.video.command import main
 from tests.helpers.clips import SHARED, needs_media, read_frames, tone, truncate, write_clip
+from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import Person, Pose, draw_scene
 from tests.helpers.own_files import cues
 from tests.helpers.small_models import write_model
@@ -303,6 +313,33 @@ def test_interruption_says_that_finished_work_is_kept(video, talk, monkeypatch):
     assert result.exit_code == 130 and "finished work is kept" in result.stderr
 
 
+def test_killed_and_started_again_computes_only_the_rest(model, made, tmp_path, monkeypatch):
+    """A kill that no handler sees, once a record of the sound is kept."""
+    talk, cache = tmp_path / "talk.mp4", tmp_path / "cache/features.sqlite"
+    for path in (made, made.with_suffix(".srt")):
+        shutil.copy(path, tmp_path)
+    arguments = [talk, "--model", model, "--device", "cpu", "--workers", 0, "--cache", cache.parent]
+    command = [sys.executable, "-m", "pipeline.video", *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE)
+
+    def kept() -> int:
+        with contextlib.suppress(sqlite3.OperationalError), sqlite3.connect(f"file:{cache}?mode=ro", uri=True) as rows:
+            return rows.execute("SELECT COUNT(*) FROM records").fetchone()[0]
+        return 0
+
+    while kept() <= len(SPOKEN) and process.poll() is None:  # the words, and a voice
+        time.sleep(0.002)
+    process.kill()
+    _, printed = process.communicate()
+    assert process.returncode == -signal.SIGKILL and not talk.with_name("talk.emotions").exists(), printed
+    before, put = kept(), []
+    real = Scratch.put
+    monkeypatch.setattr(Scratch, "put", lambda self, key, record: (put.append(key), real(self, key, record)))
+    again = CliRunner().invoke(main, list(map(str, arguments)))
+    assert again.exit_code == 0 and len(set(put)) == len(put) == kept() - before == 3 * len(SPOKEN) - before
+    assert len(read(tmp_path / "talk.emotions").utterances) == len(SPOKEN)
+
+
 def test_disk_that_is_full_is_one_message(video, talk, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -405,6 +442,21 @@ def test_no_speech_is_an_empty_result_that_says_so(video, tiny, tmp_path, sound)
     emotions = read(tmp_path / "quiet.emotions")
     assert emotions.utterances == [] and any("speech" in note for note in emotions.notes)
     assert (tmp_path / "quiet.emotions/index.html").exists()
+
+
+def test_pause_and_longest_utterance_reach_the_speech_recognition(video, tmp_path, monkeypatch):
+    given = {}
+
+    def load(*_, **options):
+        given.update(options)
+        raise InputError("seen")
+
+    monkeypatch.setattr("pipeline.video.recogniser.SpeechRecogniser", load)
+    path = write_talk(tmp_path / "talk.wav", picture=False, subtitles=False)
+    refused(video(path), "seen")
+    assert given == {"pause_s": PAUSE_S, "longest_s": LONGEST_S}
+    refused(video(path, "--pause", 0.8, "--longest", 8), "seen")
+    assert given == {"pause_s": 0.8, "longest_s": 8.0}
 
 
 def test_speech_recognition_that_is_not_there(video, tmp_path, monkeypatch):
