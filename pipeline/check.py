@@ -9,13 +9,10 @@ run it; `prepare` checks the settings of its own block, for those who call it di
 
 import configparser
 import datetime
-import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 import torch
@@ -28,7 +25,7 @@ from dferc.settings.class_weights import class_weights
 from dferc.settings.document import Params
 from pipeline import corpora
 from pipeline.audio import functionals
-from pipeline.faces import finder
+from pipeline.faces import finder, hub
 from pipeline.faces.densenet import FERPLUS, NONE, find_weights
 from pipeline.faces.ferplus import missing_files
 from pipeline.media.files import MediaError, probe
@@ -97,7 +94,7 @@ def check_corpora(blocks: Mapping[str, StageSettings]) -> None:
         for check, *arguments in (
             (corpora.verify_adapter, settings.prepare.adapter),
             (functionals.verify_encoder, settings.extract_audio.encoder),
-            (finder.make_finder, visual.finder, visual.min_face),
+            *([] if source == NONE else [(finder.make_finder, visual.finder, visual.min_face)]),
             *([] if source in (FERPLUS, NONE) else [(find_weights, Path(source))]),
         ):
             try:
@@ -148,7 +145,7 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
     name, folder = settings.finetune_text.encoder, Path(settings.finetune_text.encoder)
     if folder.is_dir() and not (folder / "config.json").is_file():
         yield f"{corpus}: the folder {name} (finetune_text.encoder) has no config.json: it holds no encoder."
-    elif name != SCRATCH_ENCODER and not folder.is_dir() and not _is_cached(name) and (fault := _unreachable()):
+    elif name != SCRATCH_ENCODER and not folder.is_dir() and not _is_cached(name) and (fault := hub.unreachable()):
         yield (
             f"{corpus}: the text encoder {name!r} (finetune_text.encoder) is no folder and not in the hub's local "
             f"cache, and {fault}. Copy a folder with it here (`hf download {name.partition('@')[0]} --local-dir "
@@ -251,20 +248,6 @@ def _is_cached(name: str) -> bool:
         return isinstance(try_to_load_from_cache(model, "config.json", revision=revision or None), str)
     except HFValidationError:
         return False
-
-
-def _unreachable() -> str:
-    """Return why the hub cannot be asked, or an empty text."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return "HF_HUB_OFFLINE forbids to ask the hub"
-    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")):
-        return ""  # a proxy answers for the hub
-    try:
-        with socket.create_connection((address.hostname, address.port or 443), timeout=5):
-            return ""
-    except OSError as error:
-        return f"{address.hostname} does not answer ({error})"
 
 
 def _encoder_bytes(name: str) -> int:

@@ -87,15 +87,18 @@ def make_extractor(
     if not described.get("trained"):
         return _without_network(rows, described, folder)
     image_size = load_face_net(weights).image_size
-    faces.make_finder(settings.finder, settings.min_face)  # fails here rather than in a worker
+    finder = faces.locate_finder(settings.finder)
+    faces.make_finder(finder, settings.min_face)  # fails here rather than in a worker
+    if finder == faces.HAAR:  # perhaps in place of YuNet, and then these are the features of that setting
+        settings = settings.model_copy(update={"finder": finder})
     needs_sound = settings.face == "most_lip_motion"
     clock = Clock()
     seen, heard = (media_content(raw, scratch, part) for part in (lambda row: row.seen, lambda row: row.heard))
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
-        portable = settings.model_copy(update={"finder": engine.absolute(settings.finder)})
+        portable = settings.model_copy(update={"finder": engine.absolute(finder)})
         make_worker = functools.partial(speaker_face.FaceWorker, portable, image_size, hwaccel)
-        paths = (raw, *(raw / rows[i].media for i in indices[:1]), Path(settings.finder))
+        paths = (raw, *(raw / rows[i].media for i in indices[:1]), Path(finder))
 
         def cut(groups: list[list[int]]) -> Iterator[tuple[int, list[SpeakerFaces] | engine.WorkerDied]]:
             items = ([_media(rows[i], raw.absolute(), needs_sound) for i in group] for group in groups)
@@ -116,7 +119,7 @@ def make_extractor(
         identity={
             "extractor": f"densenet-bc-100-12, normalisation folded in, torch {torch.__version__.split('+')[0]}",
             "decoder": media.DECODER if hwaccel is None else f"{media.DECODER}, {hwaccel}",
-            "finder": faces.finder_identity(settings.finder),
+            "finder": faces.finder_identity(finder),
             "params": settings.model_dump(exclude={"face"}),
             "model": file_hash(weights),
             "image_size": image_size,

@@ -18,7 +18,7 @@ from dferc.core.console import CorpusName, console, readable_errors
 from pipeline.audio.functionals import named_files
 from pipeline.check import check_corpora
 from pipeline.faces.densenet import FERPLUS, NONE, description_path, find_weights
-from pipeline.faces.finder import HAAR, WHOLE_FRAME
+from pipeline.faces.finder import HAAR, WHOLE_FRAME, locate_finder
 from pipeline.settings import Prepare, StageSettings, load_settings, sets_of, with_set
 
 NOTE = "none.txt"
@@ -50,7 +50,7 @@ def files_of(settings: StageSettings, raw: Path) -> dict[str, list[Path]]:
     """Return by stage the files, or the one folder, that its settings name; InputError if one does not exist."""
     encoder, source = Path(settings.finetune_text.encoder), settings.train_face.source
     weights = [] if source in (FERPLUS, NONE) else [find_weights(Path(source))]
-    finder = settings.extract_visual.finder
+    finder = HAAR if source == NONE else locate_finder(settings.extract_visual.finder)
     return {
         "prepare": list(_tables(settings.prepare, raw)),
         "finetune_text": [encoder] if encoder.is_dir() else [],

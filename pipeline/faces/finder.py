@@ -1,9 +1,10 @@
 """Face detection in a picture, and the square grey cut-out for the network.
 
-Three finders: `haar` (OpenCV's frontal-face cascade, needs no download), the path of a YuNet .onnx (better on turned
-and small faces), and `whole_frame` for clips that are face crops already.
+Finders: `yunet` (OpenCV's YuNet from the hub, or the path of a YuNet .onnx; also finds turned faces), `haar` (OpenCV's
+frontal-face cascade, needs no download), and `whole_frame` for clips that are face crops already.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +12,21 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from dferc.core.console import print_note
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
+from pipeline.faces import hub
 from pipeline.faces.scaling import scale_face
 from pipeline.rows.utterances import Region
 
-HAAR, WHOLE_FRAME = "haar", "whole_frame"
+YUNET, HAAR, WHOLE_FRAME = "yunet", "haar", "whole_frame"
+
+YUNET_FILE = (
+    "opencv/face_detection_yunet",
+    "3cc26e7f1014a5ee5d74a42acee58bafc9d0a310",
+    "face_detection_yunet_2023mar.onnx",
+)
+"""The model of `yunet`: repository, commit and file of the hub (232,589 bytes, MIT)."""
 
 _CASCADE = "haarcascade_frontalface_default.xml"
 _SCALE_STEP = 1.1  # ratio of successive sizes of the cascade
@@ -27,6 +37,18 @@ _SMALLEST_PX = 24
 and gives false faces."""
 
 _YUNET_SCORE = 0.7  # least confidence of a face
+
+_YUNET_PX = 32
+"""Side of the smallest wanted face in the picture that YuNet sees. Measured (docs/extraction.md): it finds as many of
+such faces as the cascade does of 24 pixels; it misses a third of those of 24 pixels, and nearly all of 10."""
+
+_SEARCH = 1  # version of what follows from the frame before; to be raised whenever other faces may be found
+_SURE_PX = 48  # side of the faces that are looked for first: where they have less, their boxes are less exact
+_YUNET_STEP = 32  # YuNet's own grid: sides are filled up to multiples of it
+_SHRINKS = 0.8  # smallest size of a face, relative to the frame before, that is looked for first
+_LARGE = 0.3  # smallest face that is looked for first where none has been seen
+_FINER = 1.5  # times that a face may be larger than looked for: beyond, it is looked for again as in the next frames
+_WHOLE_S = 1.0  # time after which the whole range of sizes is searched again
 
 
 class Box(NamedTuple):
@@ -61,24 +83,34 @@ class YuNet:
     """OpenCV's YuNet detector from an .onnx file (opencv_zoo, face_detection_yunet); `min_face` as of `Haar`."""
 
     def __init__(self, path: str | Path, min_face: float):
-        self.min_face = min_face
+        self.min_face, self._size = min_face, (0, 0)
         if not Path(path).is_file():
             raise InputError(
-                f"extract_visual.finder: no file {path}. Expected {HAAR}, {WHOLE_FRAME}, or the path of a YuNet .onnx."
+                f"extract_visual.finder: no file {path}. Expected {YUNET}, {HAAR}, {WHOLE_FRAME}, or the path of a "
+                "YuNet .onnx."
             )
         try:
             self.detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), _YUNET_SCORE)
         except cv2.error as error:
             raise InputError(f"extract_visual.finder: {path} is not a YuNet .onnx that OpenCV reads: {error}") from None
 
-    def find(self, image: np.ndarray) -> list[Box]:
-        """Return every face, as the detector frames it."""
+    def find(self, image: np.ndarray, sure: float = 0.0) -> list[Box]:
+        """Return every face, as the detector frames it; where `sure` is given, smaller faces may be missing."""
+        height, width = image.shape[:2]
+        longer, shorter = max(height, width), min(height, width)
+        least_px = _YUNET_PX / self.min_face  # of the shorter side
+        least_px = min(least_px, _SURE_PX / sure) if sure else least_px
+        scale = min(1.0, math.ceil(least_px / shorter * longer / _YUNET_STEP) * _YUNET_STEP / longer)
+        if scale < 1:
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         if image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-        small, scale = _reduced(image, self.min_face)
-        self.detector.setInputSize((small.shape[1], small.shape[0]))
-        faces = self.detector.detect(small)[1]  # [faces, 15]: box, five landmarks, score
-        least = self.min_face * min(small.shape[:2])
+        size = (image.shape[1], image.shape[0])
+        if size != self._size:
+            self.detector.setInputSize(size)
+            self._size = size
+        faces = self.detector.detect(image)[1]  # [faces, 15]: box, five landmarks, score
+        least = self.min_face * shorter * scale
         return [] if faces is None else [_pixels(face[:4] / scale) for face in faces if max(face[2:4]) >= least]
 
 
@@ -93,8 +125,76 @@ class WholeFrame:
 Finder = Haar | YuNet | WholeFrame
 
 
+class Follower:
+    """Search for faces in the frames of one utterance, in order of time.
+
+    YuNet's time grows with the picture's area. So each frame is first reduced as far as the faces allow that were last
+    seen in this shot. The whole range of sizes is searched at the start of a shot, where a face is lost, and then once
+    in `_WHOLE_S` until there is a face again. If `only_largest`, faces smaller than the largest may be missed. Else the
+    whole range is searched in any case once in `_WHOLE_S`.
+    """
+
+    def __init__(self, finder: Finder, only_largest: bool):
+        self._finder, self._only_largest = finder, only_largest
+        self._begin_shot()
+
+    def _begin_shot(self) -> None:
+        self._sizes: list[float] = []  # of the faces that were seen last, as shares of the picture's shorter side
+        self._last, self._whole_s = 0, -math.inf  # number of faces in the frame before, time of the last whole search
+
+    def find(self, time_s: float, image: np.ndarray, new_shot: bool) -> list[Box]:
+        """Return the faces of the next frame [H, W] uint8."""
+        if not isinstance(self._finder, YuNet):
+            return self._finder.find(image)
+        if new_shot:
+            self._begin_shot()
+        due = time_s >= self._whole_s + _WHOLE_S
+        sure = self._expected(self._sizes) if self._sizes else _LARGE
+        boxes, sizes = self._search(image, sure) if self._only_largest or not due else ([], [])
+        wanted = 1 if self._only_largest else max(1, self._last)
+        if sum(size >= sure for size in sizes) < wanted and (due or self._last):
+            boxes, sizes = self._search(image, sure := 0.0)
+            self._whole_s = time_s
+        if sizes and self._expected(sizes) > _FINER * max(sure, self._finder.min_face):
+            again, sizes_again = self._search(image, self._expected(sizes))
+            if len(again) == len(boxes) or self._only_largest and again:
+                boxes, sizes = again, sizes_again
+        self._sizes, self._last = sizes or self._sizes, len(sizes)
+        return boxes
+
+    def _expected(self, sizes: Sequence[float]) -> float:
+        """Return the size down to which faces are looked for first, from the sizes that were seen last."""
+        return _SHRINKS * (max(sizes) if self._only_largest else min(sizes))
+
+    def _search(self, image: np.ndarray, sure: float) -> tuple[list[Box], list[float]]:
+        boxes = self._finder.find(image, sure)
+        return boxes, [max(box.width, box.height) / min(image.shape) for box in boxes]
+
+
+def locate_finder(name: str) -> str:
+    """Return what a setting `extract_visual.finder` stands for here: haar, whole_frame, or the path of an .onnx.
+
+    Where the model of `yunet` is not to be had, this is haar, with a warning.
+    """
+    if name != YUNET:
+        return name
+    try:
+        return str(hub.fetch(*YUNET_FILE))
+    except InputError as error:
+        repository, revision, file = YUNET_FILE
+        print_note(
+            f"extract_visual.finder: {YUNET} is not available ({file} of {repository} on the hub): {error}. {HAAR} is "
+            "used instead, which is slower and misses turned faces. Where there is internet, run `hf download "
+            f"{repository} {file} --revision {revision}` for this cache, or copy the file and set its path. To use "
+            f"{HAAR} without this warning, set it.",
+            "warning:",
+        )
+        return HAAR
+
+
 def make_finder(name: str, min_face: float) -> Finder:
-    """Return the finder of a setting `extract_visual.finder`: haar, whole_frame, or the path of a YuNet .onnx."""
+    """Return the finder of a setting `extract_visual.finder`."""
+    name = locate_finder(name)
     if name == WHOLE_FRAME:
         return WholeFrame()
     if name == HAAR:
@@ -109,12 +209,16 @@ def make_finder(name: str, min_face: float) -> Finder:
 
 
 def finder_identity(name: str) -> dict[str, object]:
-    """Return what determines the faces besides the params section: versions, constants, a model file's content."""
+    """Return what determines the faces besides the params section: versions, constants, a model file's content.
+
+    `name` is a result of `locate_finder`.
+    """
     if name == WHOLE_FRAME:
         return {}
     if name == HAAR:
         return {"opencv": cv2.__version__, "cascade": _CASCADE, "step": _SCALE_STEP, "neighbours": _MIN_NEIGHBOURS}
-    return {"opencv": cv2.__version__, "yunet": file_hash(name), "score": _YUNET_SCORE, "smallest": _SMALLEST_PX}
+    constants = {"score": _YUNET_SCORE, "smallest": _YUNET_PX, "search": _SEARCH}
+    return {"opencv": cv2.__version__, "yunet": file_hash(name)} | constants
 
 
 def largest(boxes: Sequence[Box]) -> Box | None:
@@ -135,6 +239,8 @@ def cut(image: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
         np.clip(np.arange(start, start + side), 0, extent - 1)
         for start, extent in ((top, image.shape[0]), (left, image.shape[1]))
     )
+    if rows[-1] - rows[0] == columns[-1] - columns[0] == side - 1:  # wholly in the picture
+        return scale_face(image[top : top + side, left : left + side], size)
     return scale_face(np.ascontiguousarray(image[rows[:, None], columns]), size)
 
 

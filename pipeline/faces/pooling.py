@@ -27,6 +27,7 @@ class _Pending(NamedTuple):
 
     number: int
     cut: SpeakerFaces
+    firsts: list[int]  # by face: the first that has the same pixels, whose vector is also this one's
     vectors: dict[int, np.ndarray | WorkerDied]
 
 
@@ -46,8 +47,8 @@ def pooled(
         faceless.clear()
         for position, (pending, face) in enumerate(owners.pop(index)):
             pending.vectors[face] = vectors_BD if isinstance(vectors_BD, WorkerDied) else vectors_BD[position]
-            if len(pending.vectors) == len(pending.cut.faces):
-                yield pending.number, _record(pending.cut, [vector for _, vector in sorted(pending.vectors.items())])
+            if len(pending.vectors) == len(set(pending.firsts)):
+                yield pending.number, _record(pending.cut, [pending.vectors[first] for first in pending.firsts])
     yield from faceless
 
 
@@ -60,8 +61,10 @@ def _batches(cuts, owners, faceless) -> Iterator[np.ndarray]:
             faceless.append((number, cut if isinstance(cut, WorkerDied) else _record(cut, [])))
             ready = [[]]  # an empty batch: a record without a face is kept now, not after the next full batch
         else:
-            pending = _Pending(number, cut, {})
-            waiting += [(pending, face) for face in range(len(cut.faces))]
+            seen: dict[bytes, int] = {}
+            firsts = [seen.setdefault(pixels.tobytes(), face) for face, pixels in enumerate(cut.faces)]
+            pending = _Pending(number, cut, firsts, {})
+            waiting += [(pending, face) for face in seen.values()]
             full = len(waiting) - len(waiting) % BATCH
             ready, waiting = [waiting[first : first + BATCH] for first in range(0, full, BATCH)], waiting[full:]
         for batch in ready:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.extraction.records import Clock, Measured
 from pipeline.faces import lips
-from pipeline.faces.finder import WHOLE_FRAME, Box, cut, largest, make_finder, within
+from pipeline.faces.finder import WHOLE_FRAME, Box, Follower, cut, largest, make_finder, within
 from pipeline.faces.tracks import Track, is_cut, link, longest, thumbnail
 from pipeline.media.files import LastOpened, MediaError, verify_hwaccel
 from pipeline.media.pictures import PictureFile, Span
@@ -69,6 +69,13 @@ class _Frame(NamedTuple):
     still: bool
 
 
+class _Before(NamedTuple):
+    """The sampled frame before: the picture [H, W] and its thumbnail."""
+
+    image: np.ndarray
+    small: np.ndarray
+
+
 def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
     """Return whether two grey pictures [H, W] uint8 differ by nothing but a codec's rounding."""
     return one.shape == other.shape and cv2.absdiff(one, other).max(initial=0) <= _ROUNDING
@@ -102,20 +109,25 @@ class FaceWorker:
         settings = self._settings
         margin = 0.0 if settings.finder == WHOLE_FRAME else settings.margin
         frames, before, first = [[] for _ in parts], [None] * len(parts), [None] * len(parts)
+        followers = [Follower(self._finder, only_largest=settings.face == "largest") for _ in parts]
         spans = [Span(part.start_s, part.end_s) for part in parts]
         try:
             with clock.step("decode"):
                 sampled = self._open_picture(parts[0].path).sample(spans, settings.frames_per_s, settings.max_frames)
             for number, time_s, image in clock.each("decode", sampled):
                 with clock.step("faces"):
-                    image = within(image, parts[number].region)
-                    boxes, small = self._finder.find(image), thumbnail(image)
+                    image, last = within(image, parts[number].region), frames[number][-1:]
+                    if before[number] is not None and np.array_equal(before[number].image, image):
+                        frames[number].append(last[0]._replace(time_s=time_s, new_shot=False))
+                        continue
+                    small = thumbnail(image)
+                    new_shot = before[number] is not None and is_cut(before[number].small, small)
+                    boxes = followers[number].find(time_s, image, new_shot)
                     cuts = [cut(image, box, margin, self._size) for box in boxes]
-                    new_shot = before[number] is not None and is_cut(before[number], small)
                     first[number] = image if first[number] is None else first[number]
-                    still = all(frame.still for frame in frames[number][-1:]) and _is_same(first[number], image)
+                    still = all(frame.still for frame in last) and _is_same(first[number], image)
                     frames[number].append(_Frame(time_s, image.size, boxes, cuts, new_shot, still))
-                    before[number] = small
+                    before[number] = _Before(image, small)
         except MediaError as error:
             return frames, error.problem
         return frames, ""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from pipeline.media.files import (
     MediaFile,
@@ -52,6 +53,7 @@ class PictureFile(MediaFile):
 
     def __init__(self, path: str | Path, hwaccel: str | None = None):
         self.path, self._hwaccel, self._restarts = path, hwaccel, False
+        self._reformatter = VideoReformatter()  # a frame's own one is set up again for each frame
         with decoding(path):
             self._open()
             self._restarts = restarts(self._container, path, "video")
@@ -106,7 +108,8 @@ class PictureFile(MediaFile):
         sampled = set()
         for frame in self._decode(read, set().union(*waiting.values())):
             # [height, width], turned as the recording device asks
-            grey = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="gray"), round(frame.rotation / 90)))
+            grey = self._reformatter.reformat(frame, format="gray").to_ndarray()
+            grey = np.ascontiguousarray(np.rot90(grey, round(frame.rotation / 90)))
             for number in (number for number, stamps in waiting.items() if frame.pts in stamps):
                 sampled.add(number)
                 waiting[number].remove(frame.pts)  # damaged files have two frames of one time
@@ -117,7 +120,8 @@ class PictureFile(MediaFile):
 
     def _time_s(self, stamp: int) -> float:
         """Return a time stamp in seconds from the start of the file."""
-        return float(stamp * self._stream.time_base) - self._origin_s
+        base = self._stream.time_base
+        return stamp * base.numerator / base.denominator - self._origin_s  # rounded once, as a Fraction, but faster
 
     def _read(self, start_s: float, end_s: float) -> list[av.Packet]:
         """Return the packets of a span's frames, in the order of decoding, from a keyframe not after its start.

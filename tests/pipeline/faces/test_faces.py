@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 
 from dferc.core.errors import InputError
-from pipeline.faces.finder import Box, Haar, WholeFrame, YuNet, cut, finder_identity, largest, make_finder, within
+from pipeline.faces.finder import (
+    YUNET_FILE,
+    Box,
+    Follower,
+    Haar,
+    WholeFrame,
+    YuNet,
+    cut,
+    finder_identity,
+    largest,
+    locate_finder,
+    make_finder,
+    within,
+)
+from pipeline.faces.hub import fetch
 from pipeline.faces.scaling import scale_face
 from pipeline.rows.utterances import Region
 from pipeline.settings import load_settings
@@ -16,6 +30,7 @@ from tests.helpers.drawn_faces import draw_scene
 
 MIN_FACE = load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual.min_face
 WHOLE = Region()
+SHARED_YUNET = SHARED / "media/face_detection_yunet_2026may.onnx"
 
 
 def sampled(name: str, count: int = 8) -> list[np.ndarray]:
@@ -69,7 +84,7 @@ def test_whole_frame_is_the_picture():
 
 def test_make_finder_knows_names_and_refuses_other_files(tmp_path):
     assert isinstance(make_finder("haar", 0.1), Haar) and isinstance(make_finder("whole_frame", 0.1), WholeFrame)
-    with pytest.raises(InputError, match=re.escape("no file nowhere.onnx. Expected haar, whole_frame")):
+    with pytest.raises(InputError, match=re.escape("no file nowhere.onnx. Expected yunet, haar, whole_frame")):
         make_finder("nowhere.onnx", 0.1)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a network")
@@ -96,43 +111,184 @@ def test_network_that_is_no_yunet_is_refused_before_a_run(tmp_path):
         make_finder(str(tmp_path / "relu.onnx"), 0.1)
 
 
-def test_yunet_takes_the_faces_that_are_large_enough(monkeypatch, tmp_path):
+# ---------------------------------------------------------------------------------------------------- YuNet
+
+
+class Detector:
+    """Stand-in for cv2.FaceDetectorYN that notes the pictures it gets; faces [x, y, width, height] of each in turn."""
+
+    def __init__(self, *found):
+        self.found, self.seen = list(found), []
+
+    def setInputSize(self, size):
+        self.size = size
+
+    def detect(self, image):
+        assert image.shape == (*self.size[::-1], 3)
+        self.seen.append(self.size)
+        faces = self.found.pop(0)
+        return len(faces), np.array([[*face] + [0] * 11 for face in faces], np.float32) if faces else None
+
+
+@pytest.fixture
+def yunet(monkeypatch, tmp_path):
+    """Return a function that makes a YuNet with a stand-in for the detector."""
+
+    def make(min_face, *found):
+        detector = Detector(*found)
+        monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: detector)
+        (tmp_path / "net.onnx").touch()
+        return YuNet(tmp_path / "net.onnx", min_face), detector
+
+    return make
+
+
+def test_yunet_takes_the_faces_that_are_large_enough(yunet):
     """15 columns: box, five landmarks, score. Of shorter side 100, min_face 0.2 wants 20 pixels."""
-
-    class Detector:
-        def setInputSize(self, size):
-            self.size = size
-
-        def detect(self, image):
-            assert image.shape == (100, 160, 3) and self.size == (160, 100)
-            return 2, self.found
-
-    detector = Detector()
-    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: detector)
-    (tmp_path / "net.onnx").touch()
-    finder = YuNet(tmp_path / "net.onnx", 0.2)
-    detector.found = np.array([[1, 2, 19, 18] + [0] * 11, [3.4, 4, 25, 30] + [0] * 11], np.float32)
-    assert finder.find(np.zeros((100, 160), np.uint8)) == [Box(3, 4, 25, 30)]
-    detector.found = detector.found[:1]
-    assert finder.find(np.zeros((100, 160), np.uint8)) == []
-    detector.found = None
-    assert finder.find(np.zeros((100, 160), np.uint8)) == []
+    small, large = (1, 2, 19, 18), (3.4, 4, 25, 30)
+    finder, detector = yunet(0.2, [small, large], [small], [])
+    assert [finder.find(np.zeros((100, 160), np.uint8)) for _ in range(3)] == [[Box(3, 4, 25, 30)], [], []]
+    assert detector.seen == [(160, 100)] * 3
 
 
-def test_yunet_sees_a_reduced_picture_and_tells_of_the_full_one(monkeypatch, tmp_path):
-    """Shorter side 1000, smallest face 100 pixels: as 24 of 240; a box there is 100/24 times as large here."""
+def test_yunet_sees_a_reduced_picture_and_reports_places_in_the_full_one(yunet):
+    """Shorter side 1000, smallest face 100: as 32 of 320, by 1600/1000 512 wide; for a sure face of 300, 48 of 160."""
+    finder, detector = yunet(0.1, [(32, 64, 40, 48), (0, 0, 30, 30)], [(16, 32, 40, 48)])
+    picture = np.zeros((1000, 1600), np.uint8)
+    assert finder.find(picture) == [Box(100, 200, 125, 150)]
+    assert finder.find(picture, sure=0.3) == [Box(100, 200, 250, 300)]
+    assert detector.seen == [(512, 320), (256, 160)]
 
-    class Detector:
-        def setInputSize(self, size):
-            self.size = size
 
-        def detect(self, image):
-            assert image.shape == (240, 384, 3) and self.size == (384, 240)
-            return 1, np.array([[24, 48, 30, 36] + [0] * 11, [0, 0, 20, 20] + [0] * 11], np.float32)
+def follow(yunet, only_largest, *steps):
+    """Follow faces over frames of 800x1000; return the shorter sides of what was searched and the faces, by frame.
 
-    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Detector())
-    (tmp_path / "net.onnx").touch()
-    assert YuNet(tmp_path / "net.onnx", 0.1).find(np.zeros((1000, 1600), np.uint8)) == [Box(100, 200, 125, 150)]
+    Each step: time, whether a shot begins, and the faces of each search as shares of the shorter side.
+    """
+    frames = []
+    finder, detector = yunet(0.1)
+    follower = Follower(finder, only_largest)
+    find = detector.detect
+
+    def scaled(image):
+        assert detector.found, "more searches than expected"
+        detector.found[0] = [(0, 0, *[share * min(image.shape[:2])] * 2) for share in detector.found[0]]
+        return find(image)
+
+    detector.detect = scaled
+    for time_s, new_shot, searches in steps:
+        detector.found[:] = searches
+        boxes = follower.find(time_s, np.zeros((800, 1000), np.uint8), new_shot)
+        assert not detector.found, "fewer searches than expected"
+        frames.append(([min(size) for size in detector.seen], [round(box.width / 800, 2) for box in boxes]))
+        detector.seen.clear()
+    return frames
+
+
+WHOLE_PX, LARGE_PX = 333, 179
+"""Shorter side of a picture of 800x1000 that shows a face of 0.1 with 32 pixels, and one of 0.3 with 48: the longer one
+is 416 and 224, multiples of 32."""
+
+
+def test_largest_face_is_followed_in_small_pictures_and_sought_in_the_whole_where_it_is_lost(yunet):
+    frames = follow(
+        yunet,
+        True,
+        (0.0, False, [[0.4]]),  # a large face is found at once
+        (0.2, False, [[0.4]]),
+        (0.4, False, [[], [0.15]]),  # lost: all sizes; a smaller one is there
+        (0.6, False, [[0.15]]),
+        (0.8, False, [[], []]),  # lost again
+        (1.0, False, [[]]),  # all sizes have been searched 0.2 s ago
+        (1.9, False, [[], [0.12]]),  # but not for 1 s
+        (2.0, True, [[], [0.12]]),  # a new shot: nothing is known
+    )
+    searched = [sides for sides, _ in frames]
+    assert [faces for _, faces in frames] == [[0.4], [0.4], [0.15], [0.15], [], [], [0.12], [0.12]]
+    assert searched[0] == [LARGE_PX] and searched[1] < [LARGE_PX], "a face of 0.4 is sought at 0.32"
+    assert searched[2][1:] == searched[4][1:] == searched[6][1:] == [WHOLE_PX]
+    assert searched[7] == [LARGE_PX, WHOLE_PX]
+
+
+def test_all_faces_are_sought_in_the_whole_range_of_sizes_once_a_second(yunet):
+    frames = follow(
+        yunet,
+        False,
+        (0.0, False, [[0.5, 0.4], [0.5, 0.4]]),  # the second search: as in the next frames
+        (0.2, False, [[0.5, 0.4]]),
+        (0.4, False, [[0.5], [0.5, 0.4], [0.5, 0.4]]),  # one is lost
+        (1.2, False, [[0.5, 0.4]]),
+        (1.5, False, [[0.5, 0.4, 0.12]]),  # a small one has come, and is seen now
+        (1.6, False, [[0.5, 0.4, 0.12]]),
+    )
+    assert [len(faces) for _, faces in frames] == [2, 2, 2, 2, 3, 3]
+    assert [sides[0] == WHOLE_PX for sides, _ in frames] == [True, False, False, False, True, True]
+    assert frames[2][0][1] == WHOLE_PX
+
+
+def test_other_finders_search_every_frame_alike():
+    picture, _ = draw_scene()
+    follower = Follower(Haar(0.3), only_largest=True)
+    assert follower.find(0.0, picture, False) == follower.find(0.2, picture, False) == Haar(0.3).find(picture) != []
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the intersection over union."""
+    ends = np.minimum(*(np.array(box[:2]) + box[2:] for box in (one, other)))
+    width, height = np.clip(ends - np.maximum(one[:2], other[:2]), 0, None)
+    return width * height / (one.area + other.area - width * height)
+
+
+@needs_media
+@pytest.mark.parametrize(("name", "share"), [("single_face.mp4", 1.0), ("face_noface.mov", 0.3), ("no_face.mp4", 0)])
+def test_yunet_finds_in_small_pictures_the_faces_that_haar_finds(name, share):
+    """As many frames with a face; and boxes within 0.6 of those of a search of the whole, on average 0.85 (IoU)."""
+    finder, cascade, frames = YuNet(SHARED_YUNET, MIN_FACE), Haar(MIN_FACE), sampled(name, 10)
+    follower = Follower(finder, only_largest=True)
+    followed = [largest(follower.find(number / 5, frame, False)) for number, frame in enumerate(frames)]
+    whole = [largest(finder.find(frame)) for frame in frames]
+    assert [box is None for box in followed] == [box is None for box in whole]
+    assert sum(box is not None for box in followed) >= sum(bool(cascade.find(frame)) for frame in frames)
+    assert np.mean([box is not None for box in followed]) >= share
+    overlaps = [overlap(one, other) for one, other in zip(followed, whole, strict=True) if one is not None]
+    assert not overlaps or (min(overlaps) > 0.6 and np.mean(overlaps) > 0.85)
+
+
+# ---------------------------------------------------------------------------------------------------- the hub
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Return the folder of a cache of the hub that the model of `yunet` belongs into; there is no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository, revision, _ = YUNET_FILE
+    folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_yunet_is_taken_from_the_cache_of_the_hub(hub, capsys):
+    (hub / YUNET_FILE[2]).write_bytes(b"net")
+    assert locate_finder("yunet") == str(hub / YUNET_FILE[2])
+    assert not capsys.readouterr().err
+
+
+def test_where_yunet_is_not_to_be_had_haar_is_used_with_a_warning(hub, capsys):
+    assert locate_finder("yunet") == "haar"
+    warning = " ".join(capsys.readouterr().err.split())
+    for part in ("extract_visual.finder", YUNET_FILE[0], "HF_HUB_OFFLINE", "haar is used", "hf download", "its path"):
+        assert part in warning
+    assert isinstance(make_finder("yunet", 0.1), Haar)
+
+
+def test_hub_without_a_network_is_named_and_asked_once(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the port that discards
+    with pytest.raises(InputError, match=r"127\.0\.0\.1 does not answer"):
+        fetch(*YUNET_FILE)
 
 
 def test_finder_identity_changes_with_the_model_file(tmp_path):

@@ -31,7 +31,9 @@ PIXELS = 320 * 180
 
 
 def settings(**changes) -> ExtractVisual:
-    return load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual.model_copy(update=changes)
+    """Return MELD's settings with the cascade, which the drawn faces are made for, and changes."""
+    section = load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual
+    return section.model_copy(update={"finder": "haar"} | changes)
 
 
 def test_cut_faces_counts_frames_and_tells_of_unreadable_files(tmp_path):
