@@ -5,6 +5,9 @@ from pathlib import Path
 import torch
 
 from pipeline.faces.densenet import FaceNet, save_face_net
+from pipeline.faces.finder import YUNET_FILE
+from pipeline.settings import ExtractVisual, load_settings
+from tests.helpers.common import REPOSITORY
 
 
 def write_untrained(folder: Path, image_size: int) -> Path:
@@ -15,3 +18,17 @@ def write_untrained(folder: Path, image_size: int) -> Path:
         net(torch.randint(0, 256, (16, image_size, image_size), dtype=torch.uint8))
     save_face_net(folder / "face.safetensors", net, {})
     return folder
+
+
+def offline_hub(cache: Path, monkeypatch) -> Path:
+    """Let the cache of the hub be an empty folder, without a network; return where the model of `yunet` belongs."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    repository, revision, name = YUNET_FILE
+    return cache / f"models--{repository.replace('/', '--')}" / "snapshots" / revision / name
+
+
+def visual_settings(corpus: str = "meld", **changes) -> ExtractVisual:
+    """Return a corpus' settings with the cascade, which the drawn faces are made for and which is always there."""
+    section = load_settings(REPOSITORY / "params.yaml").corpus(corpus).extract_visual
+    return section.model_copy(update={"finder": "haar"} | changes)

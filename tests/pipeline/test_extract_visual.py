@@ -1,5 +1,6 @@
 import csv
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,21 +21,17 @@ from pipeline.faces.densenet import FoldedFaceNet, load_face_net
 from pipeline.faces.pooling import BATCH, face_vectors, pooled
 from pipeline.faces.speaker_face import SpeakerFaces
 from pipeline.rows.utterances import Utterance
-from pipeline.settings import ExtractVisual, load_settings
 from pipeline.train_face import leave_untrained
 from tests.helpers.clips import SHARED, needs_media, tone, truncate, write_clip
 from tests.helpers.common import REPOSITORY, make_utterances
 from tests.helpers.corpora import make_row
 from tests.helpers.drawn_faces import draw_scene
-from tests.helpers.face_models import write_untrained
+from tests.helpers.face_models import offline_hub, visual_settings, write_untrained
 
 SIZE = 16
 CPU = torch.device("cpu")
 BLANK = np.full((120, 160), 90, np.uint8)
-
-
-def settings(**changes) -> ExtractVisual:
-    return load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual.model_copy(update=changes)
+YUNET = SHARED / "media/face_detection_yunet_2026may.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +99,7 @@ def corpus(tmp_path: Path, clips: list[str]) -> tuple[list[Utterance], Places]:
 
 def extract_all(rows, places, model, workers=0, **changes):
     with Scratch(places.scratch) as scratch:
-        extractor = make_extractor(rows, settings(**changes), model, places.raw, scratch, CPU, Workers(workers))
+        extractor = make_extractor(rows, visual_settings(**changes), model, places.raw, scratch, CPU, Workers(workers))
         return extract(rows, extractor, places, scratch)
 
 
@@ -185,7 +182,7 @@ def test_extraction_by_lips_depends_on_the_sound(tmp_path, raw, model):
     heard = [replace(rows[0], sound=f"{name}.wav", sound_end_s=1.0, has_audio=True) for name in ("one", "other")]
     with Scratch(places.scratch) as scratch:
         largest, lips = (
-            make_extractor(rows, settings(face=face), model, raw, scratch, CPU, Workers(0)).content
+            make_extractor(rows, visual_settings(face=face), model, raw, scratch, CPU, Workers(0)).content
             for face in ("largest", "most_lip_motion")
         )
         assert largest(heard[0]) == largest(heard[1]) == lips(rows[0])
@@ -197,6 +194,33 @@ def test_whole_frame_takes_every_frame(tmp_path, raw, model):
     extract_all(rows, places, model, finder="whole_frame")
     made = read_features(places.out, "visual")
     assert made.present.all() and (made.quality["face_share"] == 1).all()
+
+
+def test_without_the_model_of_yunet_the_features_are_those_of_haar(tmp_path, raw, model, monkeypatch, capsys):
+    offline_hub(tmp_path / "hub", monkeypatch)
+    rows, places = corpus(tmp_path, CLIPS[:2])
+    extract_all(rows, places, model, finder="yunet")
+    assert "haar is used" in " ".join(capsys.readouterr().err.split())
+    made = places.out.read_bytes()
+    assert extract_all(rows, places, model, finder="haar").done == 0, "all was kept"
+    assert places.out.read_bytes() == made
+
+
+@needs_media
+def test_features_name_yunet_by_its_content_wherever_it_lies(tmp_path, model, monkeypatch):
+    published = offline_hub(tmp_path / "hub", monkeypatch)
+    published.parent.mkdir(parents=True)
+    shutil.copy(YUNET, published)
+    (tmp_path / "raw").mkdir()
+    shutil.copy(SHARED / "media/single_face.mp4", tmp_path / "raw")
+    rows, places = corpus(tmp_path, ["single_face.mp4"])
+    made = []
+    for finder in ("yunet", str(YUNET)):
+        extract_all(rows, places, model, finder=finder)
+        made.append(read_features(places.out, "visual"))
+    assert made[0].identity["params"]["finder"] == "yunet" and made[0].quality["face_share"] == [1.0]
+    assert made[0].identity["finder"] == made[1].identity["finder"] and "yunet" in made[0].identity["finder"]
+    assert np.array_equal(made[0].features, made[1].features)
 
 
 def through(net):
@@ -227,6 +251,20 @@ def test_pooled_is_the_mean_of_each_utterance_in_any_order_and_batching(net, mod
         assert records[number].arrays["face_share"] == 0.5
     backwards = dict(pooled(reversed(list(enumerate(cuts))), through(net)))
     assert all(np.array_equal(records[n].arrays["features"], backwards[n].arrays["features"]) for n in range(len(cuts)))
+
+
+def test_equal_faces_of_an_utterance_go_through_the_network_once(net):
+    one, other = random_faces(2, 1)
+    seen = []
+
+    def network(batches):
+        return through(net)(seen.append(len(batch)) or batch for batch in batches)
+
+    [(_, record)] = pooled([(0, SpeakerFaces(4, np.stack([one, other, one, one])))], network)
+    assert sum(seen) == 2
+    vectors = face_vectors(net, np.stack([one, other]))
+    expected = np.mean(vectors[[0, 1, 0, 0]], axis=0, dtype=np.float64).astype(np.float32)
+    assert np.array_equal(record.arrays["features"], expected) and record.arrays["face_share"] == 1
 
 
 def test_pooled_passes_on_what_has_no_faces(net):
@@ -308,7 +346,7 @@ def test_another_decoder_is_asked_for_by_name_and_told_in_the_file(tmp_path, raw
     rows, places = corpus(tmp_path, CLIPS[:1])
     with Scratch(places.scratch) as scratch:
         made = [
-            make_extractor(rows, settings(), model, places.raw, scratch, CPU, Workers(0), hwaccel)
+            make_extractor(rows, visual_settings(), model, places.raw, scratch, CPU, Workers(0), hwaccel)
             for hwaccel in (None, "nonsense")
         ]
         assert made[1].identity["decoder"] == f"{made[0].identity['decoder']}, nonsense"

@@ -9,7 +9,7 @@ from dferc.core.errors import InputError
 from pipeline.link_files import files_of, link, main
 from pipeline.settings import load_settings
 from tests.helpers.common import REPOSITORY
-from tests.helpers.face_models import write_untrained
+from tests.helpers.face_models import offline_hub, write_untrained
 
 STAGES = {"prepare", "finetune_text", "train_face", "extract_audio", "extract_visual"}
 
@@ -52,6 +52,16 @@ def test_each_setting_that_names_a_file_gives_its_stage_that_file(tmp_path):
         "extract_audio": [tmp_path / "mine.conf", tmp_path / "parts.inc"],
         "extract_visual": [tmp_path / "yunet.onnx"],
     }
+
+
+def test_model_of_the_hub_is_a_dependency_where_it_is_used(tmp_path, monkeypatch):
+    published = offline_hub(tmp_path / "hub", monkeypatch)
+    of_yunet = {"extract_visual": {"finder": "yunet"}}
+    assert files_of(settings(**of_yunet), tmp_path)["extract_visual"] == []
+    published.parent.mkdir(parents=True)
+    published.write_bytes(b"net")
+    assert files_of(settings(**of_yunet), tmp_path)["extract_visual"] == [published]
+    assert files_of(settings(train_face={"source": "none"}, **of_yunet), tmp_path)["extract_visual"] == []
 
 
 @pytest.mark.parametrize("absolute", [True, False])

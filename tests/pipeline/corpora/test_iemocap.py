@@ -15,9 +15,9 @@ from pipeline.corpora.iemocap.protocol import COSMIC_VALIDATION, PROMOTED_SHA256
 from pipeline.corpora.iemocap.release import Turn, read_release
 from pipeline.faces import speaker_face
 from pipeline.rows.utterances import Region, read_utterances_csv
-from pipeline.settings import load_settings
 from tests.helpers.clips import SHARED, read_audio, tone
 from tests.helpers.corpora import REPOSITORY, prepare_settings, read_problems
+from tests.helpers.face_models import visual_settings
 from tests.helpers.iemocap_files import DIALOGUES, FOR, label_line, write_release, write_videos, write_wavs
 
 
@@ -546,7 +546,7 @@ def test_prepared_dialogue_without_its_video_keeps_its_sound(prepared):
 def test_face_is_looked_for_in_the_speakers_half_at_the_turns_time(prepared):
     """The drawn face is in the left half: the speaker's whom the dialogue's letter names."""
     rows, _, folder = prepared
-    cut_faces = speaker_face.FaceWorker(load_settings(REPOSITORY / "params.yaml").corpus("iemocap").extract_visual, 16)
+    cut_faces = speaker_face.FaceWorker(visual_settings("iemocap"), 16)
     found = {}
     for name in ("Ses01F_impro03_F002", "Ses01F_impro03_M003", "Ses01M_impro01_F000"):
         file, *within = rows[name].seen

@@ -27,6 +27,7 @@ from pipeline.settings import load_settings
 from tests.helpers.clips import SHARED, needs_media
 from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import draw_scene
+from tests.helpers.face_models import offline_hub
 
 MIN_FACE = load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual.min_face
 WHOLE = Region()
@@ -259,18 +260,13 @@ def test_yunet_finds_in_small_pictures_the_faces_that_haar_finds(name, share):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """Return the folder of a cache of the hub that the model of `yunet` belongs into; there is no network."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    repository, revision, _ = YUNET_FILE
-    folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
-    folder.mkdir(parents=True)
-    return folder
+    return offline_hub(tmp_path / "hub", monkeypatch)
 
 
 def test_yunet_is_taken_from_the_cache_of_the_hub(hub, capsys):
-    (hub / YUNET_FILE[2]).write_bytes(b"net")
-    assert locate_finder("yunet") == str(hub / YUNET_FILE[2])
+    hub.parent.mkdir(parents=True)
+    hub.write_bytes(b"net")
+    assert locate_finder("yunet") == str(hub)
     assert not capsys.readouterr().err
 
 

@@ -19,10 +19,11 @@ from pipeline.media import pictures
 from pipeline.media import sound as sounds
 from pipeline.media.files import probe
 from pipeline.rows.utterances import Region
-from pipeline.settings import ExtractVisual, load_settings
+from pipeline.settings import load_settings
 from tests.helpers.clips import SHARED, needs_media, read_frames, write_clip
 from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import Person, draw_people, draw_scene, mouth_at, speech
+from tests.helpers.face_models import visual_settings
 
 WHOLE = Region()
 FPS, SECONDS = 25, 2.4
@@ -30,17 +31,11 @@ SMALL, LARGE = Pose(x_px=80, y_px=85, size=0.75), Pose(x_px=230, y_px=85, size=1
 PIXELS = 320 * 180
 
 
-def settings(**changes) -> ExtractVisual:
-    """Return MELD's settings with the cascade, which the drawn faces are made for, and changes."""
-    section = load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual
-    return section.model_copy(update={"finder": "haar"} | changes)
-
-
 def test_cut_faces_counts_frames_and_tells_of_unreadable_files(tmp_path):
     picture, _ = draw_scene()
     blank = np.full((120, 160), 90, np.uint8)
     clip = write_clip(tmp_path / "clip.mp4", pictures=[picture] * 5 + [blank] * 5, frames_per_s=10)
-    cut_faces = FaceWorker(settings(), 24)
+    cut_faces = FaceWorker(visual_settings(), 24)
     found = cut_faces([UtteranceMedia(str(clip), 0.0, 1.0, WHOLE)]).result[0]  # 5 samples: 2 or 3 lie in the first half
     assert found.frames == 5 and len(found.faces) in (2, 3) and found.faces.shape[1:] == (24, 24)
     lost = cut_faces([UtteranceMedia(str(tmp_path / "none.mp4"), 0.0, 1.0, WHOLE)]).result[0]
@@ -52,7 +47,7 @@ def test_cut_faces_counts_frames_and_tells_of_unreadable_files(tmp_path):
 def test_cut_faces_of_whole_frames_adds_no_margin(tmp_path):
     grey = np.tile(np.linspace(20, 230, 64).astype(np.uint8), (64, 1))
     clip = write_clip(tmp_path / "clip.mp4", pictures=[grey] * 4, frames_per_s=4)
-    cut_faces = FaceWorker(settings(finder="whole_frame", margin=1.0), 64)
+    cut_faces = FaceWorker(visual_settings(finder="whole_frame", margin=1.0), 64)
     found = cut_faces([UtteranceMedia(str(clip), 0.0, 1.0, WHOLE)]).result[0]
     assert found.frames == len(found.faces) > 2
     assert np.abs(found.faces[0].astype(int) - grey).max() < 12  # what the codec costs
@@ -62,7 +57,7 @@ def test_cut_faces_looks_at_the_region_only(tmp_path):
     scene, _ = draw_scene()
     split_screen = np.hstack([scene, np.full_like(scene, 90)])
     clip = write_clip(tmp_path / "clip.mp4", pictures=[split_screen] * 5)
-    cut_faces = FaceWorker(settings(), 24)
+    cut_faces = FaceWorker(visual_settings(), 24)
     found = {side: cut_faces([UtteranceMedia(str(clip), 0.0, 0.5, region)]).result[0] for side, region in
              {"left": Region(right=0.5), "right": Region(left=0.5)}.items()}  # fmt: skip
 
@@ -71,6 +66,17 @@ def test_cut_faces_looks_at_the_region_only(tmp_path):
         "right": (True, False),
     }
     assert len(found["right"].faces) == 0
+
+
+def test_frames_with_the_same_pixels_are_searched_once(tmp_path, monkeypatch):
+    scenes = [draw_scene(seed=seed)[0] for seed in (0, 1)]
+    clip = write_clip(tmp_path / "clip.avi", pictures=[scenes[0]] * 6 + [scenes[1]] * 6, picture_codec="ffv1")
+    searched = []
+    find = Haar.find
+    monkeypatch.setattr(Haar, "find", lambda self, image: searched.append(image) or find(self, image))
+    found = FaceWorker(visual_settings(), 24)([UtteranceMedia(str(clip), 0.0, 1.2, WHOLE)]).result[0]
+    assert found.frames == len(found.faces) == 6 and len(searched) == 2
+    assert np.array_equal(found.faces[0], found.faces[1]) and not np.array_equal(found.faces[0], found.faces[5])
 
 
 # ---------------------------------------------------------------------------------------------------- which face
@@ -109,7 +115,7 @@ def clip_of(path, pictures, sound=None):
 
 
 def chosen(clip, face, sound=True, region=WHOLE, seconds=SECONDS):
-    cut_faces = FaceWorker(settings(face=face), 24)
+    cut_faces = FaceWorker(visual_settings(face=face), 24)
     heard = (str(clip), 0.0, seconds) if sound is True else sound
     return cut_faces([UtteranceMedia(str(clip), 0.0, seconds, region, heard or None)]).result[0]
 
@@ -123,7 +129,7 @@ def talking(tmp_path_factory):
 
 def test_largest_takes_the_largest_of_each_frame_as_it_ever_did(talking):
     found = chosen(talking, "largest")
-    finder, expected = Haar(settings().min_face), []
+    finder, expected = Haar(visual_settings().min_face), []
     for _, image in read_frames(talking, 0.0, SECONDS, 5.0, 50):
         expected.append(cut(image, largest(finder.find(image)), 0.1, 24))
     assert np.array_equal(found.faces, expected)
@@ -166,7 +172,7 @@ def test_most_lip_motion_listens_to_the_sound_of_the_utterance(tmp_path):
     clip = clip_of(tmp_path / "clip.mp4", [pictures[0]] * before + pictures)
     recording = np.concatenate([np.zeros(round(SECONDS * 16000), np.float32), speech(SECONDS)])
     sound = write_clip(tmp_path / "turn.wav", sound=recording[None])
-    cut_faces = FaceWorker(settings(face="most_lip_motion"), 24)
+    cut_faces = FaceWorker(visual_settings(face="most_lip_motion"), 24)
     part = UtteranceMedia(str(clip), SECONDS, 2 * SECONDS, WHOLE, (str(sound), SECONDS, 2 * SECONDS))
     found = cut_faces([part]).result[0]
     assert found.choice == MOST_LIP_MOTION
@@ -254,7 +260,7 @@ def test_a_worker_opens_a_long_file_once_for_pictures_and_once_for_sound(talking
     opened = []
     for module in (pictures, sounds):
         monkeypatch.setattr(module, "open_media", lambda *file, of=module: opened.append(of) or media.open_media(*file))
-    cut_faces = FaceWorker(settings(face=face), 24)
+    cut_faces = FaceWorker(visual_settings(face=face), 24)
     for start_s in (1.1, 1.3, 1.2):  # the first second of a sound track is opened anew each time
         found = cut_faces(
             [UtteranceMedia(str(talking), start_s, SECONDS, WHOLE, (str(talking), start_s, SECONDS))]

@@ -9,11 +9,10 @@ from pipeline.faces.speaker_face import FaceWorker, UtteranceMedia
 from pipeline.media.files import MediaError
 from pipeline.rows.measure import complete, measure
 from pipeline.rows.utterances import Region
-from pipeline.settings import load_settings
 from tests.helpers.clips import read_audio, read_frames, tone, truncate, write_clip
-from tests.helpers.common import REPOSITORY
 from tests.helpers.corpora import make_row
 from tests.helpers.drawn_faces import draw_scene
+from tests.helpers.face_models import visual_settings
 
 RAMP = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
 
@@ -133,7 +132,7 @@ def test_odd_sizes_decode_and_show_no_face(tmp_path, size):
     clip = write_clip(tmp_path / "a.mkv", pictures=pictures, picture_codec="ffv1", pix_fmt="gray")
     [(_, picture), *_] = read_frames(clip, 0, 0.5, 10, 50)
     assert picture.shape == size and (picture == 100).all()
-    settings = load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual
+    settings = visual_settings()
     cut_faces = FaceWorker(settings, 24)
     found = cut_faces([UtteranceMedia(str(clip), 0.0, 0.5, Region(right=0.5))]).result[0]
     assert found.frames > 0 and len(found.faces) == 0
@@ -145,7 +144,7 @@ def test_faces_stand_upright_whichever_way_the_camera_was_held(tmp_path, turn):
     scene, _ = draw_scene()
     stored = np.ascontiguousarray(np.rot90(scene, -turn // 90))
     clip = write_clip(tmp_path / "a.mp4", pictures=[stored] * 5, rotation=turn)
-    cut_faces = FaceWorker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
+    cut_faces = FaceWorker(visual_settings(), 24)
     found = cut_faces([UtteranceMedia(str(clip), 0.0, 0.5)]).result[0]
     assert found.frames == len(found.faces) > 0
 
@@ -199,6 +198,6 @@ def test_rate_that_changes_on_the_way_is_a_problem(tmp_path):
 
 def test_raw_stream_without_time_stamps_gives_no_frame(tmp_path):
     clip = write_clip(tmp_path / "a.h264", pictures=RAMP, picture_codec="libx264")
-    cut_faces = FaceWorker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
+    cut_faces = FaceWorker(visual_settings(), 24)
     [found] = cut_faces([UtteranceMedia(str(clip), 0.0, 1.0)]).result
     assert (found.frames, found.problem) == (0, "no frame between 0.00 s and 1.00 s")

@@ -10,10 +10,9 @@ from pipeline.audio.functionals import AudioWorker
 from pipeline.faces.speaker_face import FaceWorker, UtteranceMedia
 from pipeline.media.sound import SoundFile
 from pipeline.rows.measure import Faulty, file_problems, measure
-from pipeline.settings import load_settings
 from tests.helpers.clips import read_audio, read_frames, tone, truncate, write_clip
-from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import draw_scene
+from tests.helpers.face_models import visual_settings
 from tests.helpers.odd_media import join, shift_matroska, write_tracks
 
 GREYS = [np.full((32, 48), 5 * number, np.uint8) for number in range(40)]
@@ -267,7 +266,7 @@ def test_picture_that_never_changes_is_reported_and_used(tmp_path, codec):
     still = write_clip(tmp_path / "still.mkv", pictures=[scene] * 20, picture_codec=codec)
     moving = [np.roll(scene, number, axis=1) for number in range(20)]
     moves = write_clip(tmp_path / "moves.mkv", pictures=moving, picture_codec=codec)
-    cut_faces = FaceWorker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
+    cut_faces = FaceWorker(visual_settings(), 24)
     [found], [other] = (cut_faces([UtteranceMedia(str(clip), 0.0, 2.0)]).result for clip in (still, moves))
     assert found.remark.startswith("picture does not change: ") and len(found.faces) == found.frames > 1
     assert other.remark == ""

@@ -17,9 +17,8 @@ from pipeline.media import files as media
 from pipeline.media.files import MediaError
 from pipeline.media.pictures import PictureFile, Span
 from pipeline.rows.measure import Faulty, measure
-from pipeline.settings import load_settings
 from tests.helpers.clips import tone, write_clip
-from tests.helpers.common import REPOSITORY
+from tests.helpers.face_models import visual_settings
 from tests.helpers.odd_media import LISTS
 
 GREYS = [np.random.default_rng(number).integers(0, 255, (32, 48), dtype=np.uint8) for number in range(10)]
@@ -174,7 +173,7 @@ ERRORS += [NotImplementedError("no"), AssertionError("no"), OSError(5, "no"), av
 def test_whatever_a_decoder_raises_is_a_problem_of_that_clip(tmp_path, monkeypatch, error):
     """At opening, demuxing and decoding; in `prepare` and in both extractors."""
     clip = write_clip(tmp_path / "a.mp4", sound=tone(1), pictures=GREYS)
-    cut_faces = FaceWorker(load_settings(REPOSITORY / "params.yaml").corpus("meld").extract_visual, 24)
+    cut_faces = FaceWorker(visual_settings(), 24)
 
     def fail(*_, **__):
         raise error
