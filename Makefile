@@ -55,6 +55,7 @@ bench: setup ## measure speed, as ratios and as shares of this machine's measure
 	python -m benchmarks.decode
 	python -m benchmarks.extract_text
 	python -m benchmarks.encoder_speed
+	python -m benchmarks.encoder_audio
 	python -m benchmarks.engines
 	python -m benchmarks.memory
 	python -m benchmarks.shared_machine

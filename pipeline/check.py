@@ -53,6 +53,8 @@ _DECODED_S = 40.0  # `prepare` decodes what the extractors decode
 _TEXT_FLOPS = 248 * 2 * 22e6  # utterances per second, by two operations per weight
 _FACE_S = 0.07  # per face of 64 px, forwards
 _EPOCH_S = 17.0 / 13_708  # per utterance, at the paper's sizes
+_FRAMES_S, _CONVOLUTIONS = 50, 5e9  # frames of a speech encoder, and operations of its convolutions, per second
+_SPEECH_SHARE = 0.78  # of the peak that it reaches: benchmarks/encoder_audio.py
 _UTTERANCE_S = 3.6  # seconds of an utterance of MELD
 _FERPLUS_FACES = 28_709
 _BACKWARDS = 3.0  # a training step against a forward pass
@@ -142,19 +144,28 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
             f"{corpus}: {' and '.join(missing)} not found in {faces}, and the clips have pictures. Put FER+ there "
             "(data/faces/meld/README.md), or set train_face.source to none, or to the path of a trained network."
         )
-    name, folder = settings.finetune_text.encoder, Path(settings.finetune_text.encoder)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        yield f"{corpus}: the folder {name} (finetune_text.encoder) has no config.json: it holds no encoder."
-    elif name != SCRATCH_ENCODER and not folder.is_dir() and not _is_cached(name) and (fault := hub.unreachable()):
-        yield (
-            f"{corpus}: the text encoder {name!r} (finetune_text.encoder) is no folder and not in the hub's local "
-            f"cache, and {fault}. Copy a folder with it here (`hf download {name.partition('@')[0]} --local-dir "
-            "FOLDER`); set its path."
-        )
+    text, audio = settings.finetune_text.encoder, settings.extract_audio.encoder
+    if text != SCRATCH_ENCODER:
+        yield from _missing_encoder(corpus, "text", text, "finetune_text.encoder")
+    if functionals.is_speech_encoder(audio):
+        yield from _missing_encoder(corpus, "speech", audio, "extract_audio.encoder")
     needed, free = _needed_bytes(settings, root, corpus), shutil.disk_usage(root).free
     if free < needed:
         amounts = f"about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
         yield f"{corpus}: the disk of {root.absolute()} is too small: {amounts}. Remove files, or move the project."
+
+
+def _missing_encoder(corpus: str, kind: str, name: str, setting: str) -> Iterator[str]:
+    """Yield the fault of an encoder that is no whole folder, and that the hub cannot give."""
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        yield f"{corpus}: the folder {name} ({setting}) has no config.json: it holds no encoder."
+    elif not folder.is_dir() and not _is_cached(name) and (fault := hub.unreachable()):
+        yield (
+            f"{corpus}: the {kind} encoder {name!r} ({setting}) is no folder and not in the hub's local cache, and "
+            f"{fault}. Copy a folder with it here (`hf download {name.partition('@')[0]} --local-dir FOLDER`); set its "
+            "path."
+        )
 
 
 def print_times(corpus: str, settings: StageSettings, params: Params, root: Path) -> None:
@@ -199,12 +210,20 @@ def expected_times(settings: StageSettings, params: Params, raw: Path, speed: fl
         "prepare": media_s / (_DECODED_S * parallel),
         "finetune_text": encode_s * _BACKWARDS * text.epochs * (1 + text.folds),
         "extract_text": encode_s,
-        "extract_audio": media_s / (_SOUND_S * parallel),
+        "extract_audio": media_s / (_SOUND_S * parallel)
+        + _speech_s(settings.extract_audio.encoder, media_s) / parallel,
         "train_face": _FERPLUS_FACES * _FACE_S * size * _BACKWARDS * face.epochs / parallel if trained else 0.0,
         "extract_visual": seen * media_s / (_PICTURE_S * parallel),
         "train": utterances * _EPOCH_S * settings.train.epochs * runs / parallel,
     }
     return {stage: seconds for stage, seconds in times.items() if seconds}
+
+
+def _speech_s(encoder: str, media_s: float) -> float:
+    """Return seconds of a core that a speech encoder takes, by its weights and its convolutions; 0 for openSMILE."""
+    if not functionals.is_speech_encoder(encoder):
+        return 0.0
+    return media_s * (_FRAMES_S * 2 * _encoder_bytes(encoder) / 4 + _CONVOLUTIONS) / (_SPEECH_SHARE * _CORE_FLOPS)
 
 
 def unlink_missing(data: Path) -> None:

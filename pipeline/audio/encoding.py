@@ -104,7 +104,8 @@ def make_speech_extractor(
             batch_s,
             batching,
         )
-        for number, records in clock.unpacked(engine.run(encode, heard, workers.for_network(), (encoder.folder,))):
+        folders = [encoder.folder] if Path(encoder.name).is_dir() else []  # else the hub's, on each machine its own
+        for number, records in clock.unpacked(engine.run(encode, heard, workers.for_network(), folders)):
             group = sent[number]
             records = [records] * len(group) if isinstance(records, engine.WorkerDied) else records
             yield from ((row, record) for row, record in zip(group, records, strict=True) if row in wanted)

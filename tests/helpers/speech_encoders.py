@@ -1,5 +1,6 @@
 """Tiny speech encoders with random weights, one of each class, and the vectors that the classes themselves give."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from pipeline.encoders.opening import quiet_transformers
+from tests.helpers.corpora import REPOSITORY
 
 WIDTH = 32
 
@@ -58,6 +60,17 @@ def write_speech_encoder(folder: Path, name: str = "wavlm", seed: int = 0, rate_
     made = transformers.WhisperFeatureExtractor if name == "whisper" else transformers.Wav2Vec2FeatureExtractor
     made(sampling_rate=rate_hz).save_pretrained(folder)
     return folder
+
+
+def write_speech_params(path: Path, encoder: Path, **changes: object) -> Path:
+    """Write params.yaml with a speech encoder, and other values in the audio section; return the path."""
+    params = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    before, section, after = re.split(r"(?ms)^(extract_audio: &.*?)(?=^\w)", params)
+    for key, value in ({"encoder": encoder} | changes).items():
+        section, count = re.subn(rf"(?m)^  {key}: \S+", f"  {key}: {value}", section)
+        assert count == 1, key
+    path.write_text(before + section + after, encoding="utf-8")
+    return path
 
 
 def direct_states(folder: Path, samples_S: np.ndarray, layer: int = -1) -> np.ndarray:

@@ -135,6 +135,9 @@ def test_missing_faces_media_and_encoder_are_named_with_the_remedy(project):
     (project / "empty").mkdir()
     (fault,) = needs(project, project / "empty")
     assert "no config.json" in fault
+    heard = mine().extract_audio.model_copy(update={"encoder": "someone/no-such-voice"})
+    (fault,) = check_needs("mine", mine().model_copy(update={"extract_audio": heard}), project)
+    assert "speech encoder 'someone/no-such-voice' (extract_audio.encoder)" in fault and "hf download" in fault
     shutil.rmtree(project / "data/raw/mine")
     (fault,) = needs(project)
     assert "data/raw/mine is missing or empty" in fault and "dvc pull" in fault

@@ -1,12 +1,14 @@
 """Stage extract_audio with a speech encoder, over clips made on the spot."""
 
+import pickle
 import re
 import shutil
 
 import numpy as np
 import pytest
 
-from dferc.engine import HERE
+from dferc.engine import HERE, Workers
+from dferc.engine.local import run_here
 from dferc.store.hdf5 import read_features
 from pipeline.audio.speech import load_speech_encoder
 from pipeline.extract_audio import main, make_extractor
@@ -14,19 +16,9 @@ from pipeline.extraction.scratch import Scratch
 from pipeline.settings import load_settings
 from tests.helpers.clips import read_audio, tone, write_clip
 from tests.helpers.corpora import REPOSITORY, make_row, read_problems, run_stage, write_rows
-from tests.helpers.speech_encoders import WIDTH, direct_states, write_speech_encoder
+from tests.helpers.speech_encoders import WIDTH, direct_states, write_speech_encoder, write_speech_params
 
 PARAMS = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
-
-
-def write_params(path, encoder, **changes):
-    """Write params.yaml with a speech encoder, and other values in the audio section; return the path."""
-    before, section, after = re.split(r"(?ms)^(extract_audio: &.*?)(?=^\w)", PARAMS)
-    for key, value in ({"encoder": encoder} | changes).items():
-        section, count = re.subn(rf"(?m)^  {key}: \S+", f"  {key}: {value}", section)
-        assert count == 1, key
-    path.write_text(before + section + after, encoding="utf-8")
-    return path
 
 
 def extract(folder, **options):
@@ -57,7 +49,7 @@ def corpus(tmp_path_factory):
     rows += [make_row("gone.wav", "gone.wav", 1.0), make_row("no media")]
     write_rows(folder, rows)
     encoder = write_speech_encoder(folder / "encoder")
-    write_params(folder / "params.yaml", encoder)
+    write_speech_params(folder / "params.yaml", encoder)
     return folder, rows, *extract(folder)
 
 
@@ -105,6 +97,25 @@ def test_an_utterance_of_a_batch_has_the_same_bits_when_it_is_computed_again(cor
             np.testing.assert_array_equal(record.arrays["features"], all_[index].arrays["features"])
 
 
+def test_workers_of_a_cluster_load_the_encoder_themselves_and_give_the_same_bits(corpus, monkeypatch):
+    folder, rows, *_ = corpus
+    settings = load_settings(folder / "params.yaml").corpus("demo").extract_audio
+    paths = []
+
+    def run_elsewhere(make_worker, items, workers, seen, together=None):
+        paths.extend(seen)
+        return run_here(pickle.loads(pickle.dumps(make_worker)), (pickle.loads(pickle.dumps(item)) for item in items))
+
+    with Scratch(folder / "unused.sqlite") as scratch:
+        here = dict(make_extractor(rows, settings, folder, scratch, HERE, "cpu", 3.0).compute([1, 3]))
+        monkeypatch.setattr("dferc.engine.run", run_elsewhere)
+        cluster = Workers(cluster="local")
+        there = dict(make_extractor(rows, settings, folder, scratch, cluster, "cpu", 3.0).compute([1, 3]))
+    for index in (1, 3):
+        np.testing.assert_array_equal(here[index].arrays["features"], there[index].arrays["features"])
+    assert folder / "encoder" in paths  # every machine must see it
+
+
 def test_finished_work_is_reused_until_the_folder_changes(corpus):
     folder, _, made, *_ = corpus
     assert "0 done, 12 reused" in extract(folder)[2]
@@ -120,7 +131,7 @@ def test_finished_work_is_reused_until_the_folder_changes(corpus):
 
 def test_context_is_heard_and_not_pooled(corpus, tmp_path):
     folder, rows, made, *_ = corpus
-    params = write_params(tmp_path / "params.yaml", folder / "encoder", context_s=0.5)
+    params = write_speech_params(tmp_path / "params.yaml", folder / "encoder", context_s=0.5)
     with_context = extract(folder, params=params, out=folder / "out.h5")[0]
     index = next(n for n, row in enumerate(rows) if row.utterance_id == "long 1")
     states_TD = direct_states(folder / "encoder", read_audio(folder / "long.wav", 0.5, 2.5))
@@ -133,7 +144,7 @@ def test_context_is_heard_and_not_pooled(corpus, tmp_path):
 
 def test_layers_and_pooling_are_settings(corpus, tmp_path):
     folder, rows, *_ = corpus
-    params = write_params(tmp_path / "params.yaml", folder / "encoder", layer=1, pooling="mean_std")
+    params = write_speech_params(tmp_path / "params.yaml", folder / "encoder", layer=1, pooling="mean_std")
     made = extract(folder, params=params)[0]
     states_TD = direct_states(folder / "encoder", read_audio(folder / "3.wav", 0, rows[3].end_s), layer=1)
     expected = np.concatenate([states_TD.mean(axis=0), states_TD.std(axis=0)])
@@ -143,7 +154,7 @@ def test_layers_and_pooling_are_settings(corpus, tmp_path):
 def test_sound_comes_at_the_rate_of_the_feature_extractor(corpus, tmp_path):
     folder, rows, *_ = corpus
     encoder = write_speech_encoder(tmp_path / "encoder", rate_hz=8000)
-    made = extract(folder, params=write_params(tmp_path / "params.yaml", encoder))[0]
+    made = extract(folder, params=write_speech_params(tmp_path / "params.yaml", encoder))[0]
     index = next(n for n, row in enumerate(rows) if row.utterance_id == "telephone.wav")
     samples = tone(0.9, 8000)[0]  # at the file's own rate, with the rounding of its 16 bits
     expected = direct_states(encoder, samples).mean(axis=0)
@@ -162,7 +173,7 @@ def test_sound_comes_at_the_rate_of_the_feature_extractor(corpus, tmp_path):
 def test_settings_that_cannot_be_met_are_refused(corpus, tmp_path, monkeypatch, changes, match):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     folder = corpus[0]
-    params = write_params(tmp_path / "params.yaml", **{"encoder": folder / "encoder"} | changes)
+    params = write_speech_params(tmp_path / "params.yaml", **{"encoder": folder / "encoder"} | changes)
     outcome = run_stage(main, folder, params=params, workers=0, device="cpu", out=tmp_path / "out.h5")
     assert outcome.exit_code == 1 and re.search(match, " ".join(outcome.stderr.split())), outcome.output
     assert not (tmp_path / "out.h5").exists()
