@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from transformers import FNetConfig, FNetModel
 
 from dferc.core.device import choose_device
 from dferc.store.hdf5 import read_features
 from pipeline.extract_text import main, make_extractor
 from pipeline.extraction.records import Record
 from pipeline.text import encoding
-from pipeline.text.encoder import load_encoder
+from pipeline.text.encoder import Encoder, collate, load_encoder, utterance_vectors
 from pipeline.text.encoding import encode
 from pipeline.text.windows import dialogue_windows
 from tests.helpers.corpora import REPOSITORY, make_row, run_stage, stage_arguments, write_rows
@@ -25,6 +26,7 @@ from tests.helpers.encoders import (
     naive_vectors,
     small_encoder,
     talk,
+    word_tokenizer,
     write_params,
 )
 
@@ -195,6 +197,36 @@ def test_identity_names_the_context_share_only_where_it_has_an_effect(tmp_path):
     }
     assert identities["dialogue", 0.2] == identities["dialogue", 0.5]
     assert identities["overlapping", 0.2] != identities["overlapping", 0.5]
+
+
+@pytest.mark.parametrize(("layer", "pooling", "width"), [("0-1", "mean_std", 64), ("-1", "last", 32)])
+def test_layer_and_pooling_are_those_of_the_settings_and_of_the_identity(tmp_path, layer, pooling, width):
+    made, _, _ = extract(prepare(tmp_path, layer=layer, pooling=pooling))
+    assert made.identity["params"]["layer"] == layer and made.identity["params"]["pooling"] == pooling
+    encoder = load_encoder(tmp_path / "model", 48)
+    batch = collate(dialogue_windows(ROWS, encoder.tokenizer, 48)[0], encoder.pad)
+    with torch.no_grad():
+        vectors = utterance_vectors(encoder.model, batch, encoder.reading(layer, pooling)).numpy()
+    assert made.width == width
+    np.testing.assert_allclose(made.features[batch.row_U.numpy()], vectors, rtol=0, atol=1e-5)
+
+
+def test_layer_that_does_not_exist_is_refused_before_any_work(tmp_path):
+    result = run_stage(main, prepare(tmp_path, layer="2"), **options(tmp_path))
+    assert result.exit_code == 1 and "has 1 layers" in result.stderr
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_encoder_that_mixes_padding_in_runs_unpadded_which_is_noted(tmp_path):
+    prepare(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 32}
+    words = " ".join(sorted({word for row in ROWS for word in row.text.split()}))
+    Encoder(FNetModel(FNetConfig(vocab_size=64, **sizes)), word_tokenizer(words)).save(tmp_path / "model")
+    made, _, output = extract(tmp_path)
+    assert "encoded without padding, equal lengths" in re.sub(r"\s+", " ", output)
+    alone, _, _ = extract(tmp_path, **{"batch-tokens": 1, "scratch": tmp_path / "other.sqlite"})
+    np.testing.assert_allclose(made.features, alone.features, rtol=0, atol=1e-5)
 
 
 def test_killed_stage_makes_the_same_bytes_and_pays_for_the_rest_only(tmp_path):

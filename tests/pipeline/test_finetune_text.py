@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from safetensors import safe_open
 from safetensors.torch import load_file
+from transformers import FNetConfig, FNetModel, GPT2Config, GPT2Model
 
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
@@ -18,10 +19,18 @@ from dferc.core.tables import write_table
 from dferc.store.rows import UNLABELLED
 from pipeline.finetune_text import main
 from pipeline.rows.utterances import Utterance
-from pipeline.text.encoder import collate, load_encoder
+from pipeline.text.encoder import Encoder, collate, load_encoder
 from pipeline.text.finetuning import make_encoder, make_tagging_data
 from pipeline.text.tagger import Tagger, TaggerLearner, shuffled_batches, train_tagger
-from tests.helpers.encoders import CUES, extract_settings, finetune_settings, small_encoder, talk, write_params
+from tests.helpers.encoders import (
+    CUES,
+    extract_settings,
+    finetune_settings,
+    small_encoder,
+    talk,
+    word_tokenizer,
+    write_params,
+)
 
 CPU = choose_device("cpu", "float32")
 ROWS = [*talk(24), *talk(9, split="validation"), *talk(5, split="test")]
@@ -393,3 +402,41 @@ def test_encoder_in_a_folder_has_no_commit(tmp_path):
     small_encoder(ROWS).save(tmp_path / "mine@home")
     assert run(tmp_path / "stage", encoder=str(tmp_path / "mine@home"), epochs=0).exit_code == 0
     assert not (tmp_path / "stage/model/revision.json").exists()
+
+
+# ---------------------------------------------------------------------------------------------------- other encoders
+
+
+def test_decoder_is_tuned_with_a_note_on_its_pooling(tmp_path):
+    torch.manual_seed(0)
+    words = " ".join(sorted({word for row in ROWS for word in row.text.split()}))
+    model = GPT2Model(GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2, n_positions=64))
+    Encoder(model, word_tokenizer(words, unk_token="[UNK]")).save(tmp_path / "published")
+    notes = {}
+    for pooling in ("first_last", "last"):
+        settings = {"encoder": str(tmp_path / "published"), "pooling": pooling, "learning_rate": 1.0e-2}
+        result = run(tmp_path / pooling, epochs=4, patience=4, dropout=0.0, **settings)
+        assert result.exit_code == 0, result.stderr
+        notes[pooling] = "reads forwards only" in re.sub(r"\s+", " ", result.stderr)
+    assert notes == {"first_last": True, "last": False}
+    assert json.loads((tmp_path / "last/model/metrics.json").read_text())["validation_weighted_f1"] > 0.9
+
+
+def test_encoder_that_depends_on_padding_is_tuned_without_padding(tmp_path):
+    torch.manual_seed(0)
+    words = " ".join(sorted({word for row in ROWS for word in row.text.split()}))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 32}
+    Encoder(FNetModel(FNetConfig(vocab_size=64, **sizes)), word_tokenizer(words)).save(tmp_path)
+    tagger, task, _ = prepared(encoder=str(tmp_path), pooling="mean")
+    learner = TaggerLearner(task, finetune_settings(), CPU)
+    tagger.eval()
+    with torch.no_grad():
+        together = learner.loss(tagger, task.validation)
+        losses = [(learner.loss(tagger, [window]), len(window.rows)) for window in task.validation]
+    rows = sum(count for _, count in losses)
+    assert together.item() == pytest.approx(sum(loss.item() * count for loss, count in losses) / rows, abs=1e-5)
+
+
+def test_layer_that_does_not_exist_is_refused_before_the_training(tmp_path):
+    small_encoder(ROWS).save(tmp_path / "published")
+    refused(tmp_path, "layer is '5-6'", "has 1 layers", encoder=str(tmp_path / "published"), layer="5-6")
