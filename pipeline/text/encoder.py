@@ -159,8 +159,8 @@ def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
 def _try_out(name: str, encoder: Encoder, longest: int) -> Encoder:
     """Encode made-up windows; return the encoder with what they show. Raise InputError if it has no state per token."""
     model, tokenizer = encoder.model.eval(), encoder.tokenizer
-    embeddings = len(tower(model, "text").get_input_embeddings().weight)
-    if len(tokenizer) > embeddings:
+    embeddings = _count_embeddings(model)
+    if embeddings is not None and len(tokenizer) > embeddings:
         raise InputError(
             f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {embeddings} embeddings; "
             "they are not of one model."
@@ -191,6 +191,14 @@ def _try_out(name: str, encoder: Encoder, longest: int) -> Encoder:
     layers = count_layers(_call(model, collate([Window(short, (0,), (1,), (1,))], encoder.pad), hidden=True))
     batching = check_batching(run, short, other, long)
     return replace(encoder, batching=batching, layers=layers, forwards=torch.equal(one[:at], two[:at]))
+
+
+def _count_embeddings(model: PreTrainedModel) -> int | None:
+    """Return the number of tokens that a model knows; None where it has no table of them (CANINE hashes characters)."""
+    try:
+        return len(tower(model, "text").get_input_embeddings().weight)
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
 
 
 def _states(model: PreTrainedModel, batch: TokenBatch, layers: Sequence[int] = ()) -> Tensor:

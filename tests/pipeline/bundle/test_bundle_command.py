@@ -34,7 +34,7 @@ from pipeline.encoders.opening import model_hash
 from pipeline.extract_audio import configuration_hash
 from pipeline.extract_text import weights_hash
 from pipeline.faces.finder import finder_identity
-from pipeline.settings import UNSTATED, ExtractVisual
+from pipeline.settings import UNSTATED, ExtractText, ExtractVisual, restored
 from pipeline.text.folds import read_folds, write_folds
 from tests.helpers.clips import SHARED
 from tests.helpers.common import CLASSES, small_settings, write_features_folder
@@ -173,6 +173,12 @@ def test_bundle_holds_what_a_prediction_needs_and_nothing_else(project):
     assert [load(source, device="cpu").temperature_of_mean for source in ("runs/demo/full", "a.dferc")] == [
         of_run["temperature"]
     ] * 2
+
+
+def test_bundles_from_before_a_setting_have_its_usual_value():
+    before = {"window": "dialogue", "context_share": 0.5, "max_tokens": 24, "precision": "float32"}
+    settings = ExtractText.model_validate(restored("text", before))
+    assert settings.model_dump() == before | {"layer": "last", "pooling": "first_last"}
 
 
 def test_same_inputs_elsewhere_give_the_same_bytes(project, root, monkeypatch):
