@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 
 import click
 
+from dferc.cli.encoders import encoders
 from dferc.cli.features import check, floor, inspect
 from dferc.cli.importing import import_features
 from dferc.cli.results import analyse, compare, report, scores, table
@@ -19,7 +20,7 @@ PLUGINS = "dferc.commands"  # entry-point group of commands from other packages
 STAGE_1 = "Commands of stage 1, such as `verify`, need it installed: pip install '.[pipeline]'."
 
 
-OF_MODELS = (train, ablate, evaluate, predict, baselines)
+OF_MODELS = (train, ablate, evaluate, predict, baselines, encoders)
 OF_FEATURES = (import_features, check, inspect, floor)
 OF_RUNS = (scores, table, compare, analyse, report)
 

@@ -19,11 +19,12 @@ from dferc.training.sweep import Sweep, perform, place, refuse_failures, status_
 from dferc.training.task import describe_run, why_absent
 
 
-def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: bool) -> None:
+def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: bool, brief: bool = False) -> None:
     """Train every variant with every seed, show the progress, and score each variant whose seeds are all trained.
 
     A variant whose modalities the corpus lacks is skipped with a note, and recorded as absent. The scores of a variant
-    are those of all its seeds that are trained, not only of the seeds of this call.
+    are those of all its seeds that are trained, not only of the seeds of this call. `brief` shows the progress alone,
+    for a caller with several sweeps.
     """
     corpus = read_corpus(sweep.features, sweep.corpus, sweep.settings.features)
     metrics, wanted = {}, sweep.variants
@@ -42,9 +43,10 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     for variant in sweep.variants:
         refuse_other_settings(sweep.train_folder(variant), sweep.settings)
         verify_writable(sweep.train_folder(variant))
-    show_sweep(sweep, workers)
-    show_settings(sweep.settings, device)
-    show_unvarying(corpus, tuple(corpus.modalities))
+    if not brief:
+        show_sweep(sweep, workers)
+        show_settings(sweep.settings, device)
+        show_unvarying(corpus, tuple(corpus.modalities))
     missing = {variant: set(sweep.seeds) for variant in sweep.variants}
     failures, left_out, zeros = {}, [], []
     with status_folder(sweep) as status, SweepTable(sweep, Path(status)) as table:
@@ -63,13 +65,13 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
                     metrics[run.variant] = write_evaluation(sweep.run_folder(run.variant), corpus, evaluations)
                     zeros += [f"{run.variant}, {sentence}" for sentence in zero_f1(evaluations)]
     remove_abandoned(sweep.scratch, lambda message: console.print(message))
-    if metrics:
+    if metrics and not brief:
         show_scores({variant: metrics[variant] for variant in wanted if variant in metrics})
         warn_of_simulation(simulations(describe_run(corpus, sweep.variants[0], sweep.settings)))
         more = f"differences, intervals and tests: dferc table --corpus {sweep.corpus}"
         console.print(f"in {sweep.folder}; {more}")
     for note in left_out:
         print_note(note)
-    for sentence in zeros:
+    for sentence in () if brief else zeros:
         print_note(sentence, "F1 = 0:", "bold red")
     refuse_failures(failures, len(sweep.variants) * len(sweep.seeds))

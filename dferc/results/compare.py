@@ -3,7 +3,7 @@
 B resamples, D dialogues, S seeds, N utterances, C classes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,9 +98,18 @@ def compare(run: FinishedRun, reference: FinishedRun, drawn_BD: np.ndarray | Non
     return Comparison(seeds, differences, p)
 
 
-def collect(folder: Path, split: str | None = None, against: str = "full") -> Ablation:
-    """Compare every finished run in runs/<corpus> with one of them, which also chooses the split by default."""
-    runs, notes = read_runs(folder, split, against)
+def collect(
+    folder: Path, split: str | None = None, against: str = "full", names: Collection[str] | None = None
+) -> Ablation:
+    """Compare finished runs in runs/<corpus> with one of them, which also chooses the split by default.
+
+    Args:
+        folder: runs/<corpus>.
+        split: test or validation; None = test, where it has labels.
+        against: name of the reference.
+        names: runs to compare; None = all that are there.
+    """
+    runs, notes = read_runs(folder, split, against, names)
     reference = reference_of(runs, against)
     against = reference.folder.name
     drawn_BD = draw_dialogues(reference.dialogues)

@@ -4,7 +4,7 @@ S seeds, T utterances of a split in the corpus' order, C classes, M modalities o
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -256,7 +256,9 @@ def _share(cell: str) -> float:
     return share
 
 
-def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str, FinishedRun], list[str]]:
+def read_runs(
+    folder: Path, split: str | None, reference: str, only: Collection[str] | None = None
+) -> tuple[dict[str, FinishedRun], list[str]]:
     """Read every finished run in runs/<corpus>: variants in the paper's order, then baselines and trials by name.
 
     Classes are numbered as in the reference, which chooses the split where none is given; where it is absent, the
@@ -266,11 +268,11 @@ def read_runs(folder: Path, split: str | None, reference: str) -> tuple[dict[str
     Raises:
         InputError: the reference is not there or not finished, or two runs follow different protocols.
     """
-    names = _run_names(folder)
+    names = [name for name in _run_names(folder) if only is None or name in only]
     if reference not in names:
         choice = f"{did_you_mean(reference, names)} Choose one of: {', '.join(names) or 'none'}."
         raise InputError(f"{folder} has no run {reference!r}.{choice}")
-    absent = absent_runs(folder)
+    absent = {name: reason for name, reason in absent_runs(folder).items() if name in names}
     runs, notes = {}, [f"{name} is absent: {reason}" for name, reason in absent.items()]
     names = [name for name in names if name not in absent]
     if reference in absent:

@@ -34,7 +34,7 @@ COMPARED = ("95 % over dialogues", "95 % over seeds", "p, dialogues", "p, seeds"
 def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
     """Write ablation.csv, .md and .tex; return their paths."""
     paths = [folder / f"ablation.{kind}" for kind in ("csv", "md", "tex")]
-    rows = list(_csv_rows(ablation))
+    rows = list(csv_rows(ablation))
     write_csv(paths[0], list(rows[0]), rows)
     for path, document in zip(paths[1:], (text_tables.markdown, text_tables.latex), strict=True):
         text = document(caption(ablation), (main_table(ablation), class_table(ablation)), notes(ablation))
@@ -112,7 +112,7 @@ def _published(ablation: Ablation) -> tuple[Published, ...]:
     return published_scores(ablation.reference.card) if comparable else ()
 
 
-def _csv_rows(ablation: Ablation) -> Iterator[dict]:
+def csv_rows(ablation: Ablation) -> Iterator[dict]:
     """Yield every number, a row per run and per published line; empty where there is no such number."""
     classes, nothing = ablation.reference.classes, dict.fromkeys(Interval._fields)
     for name, run, comparison, corrected in ablation.rows:

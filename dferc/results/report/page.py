@@ -13,6 +13,7 @@ from dferc.core.metrics import MAIN_FIRST, SCORES
 from dferc.evaluation.seen_labels import check_honesty, honesty_table
 from dferc.results.analyses.document import limits, read_analyses
 from dferc.results.compare import Ablation, collect, scores_of
+from dferc.results.encoders import FILE, read_encoders
 from dferc.results.figures.description import Sample, counted
 from dferc.results.figures.of_analyses import analysis_figures
 from dferc.results.figures.of_runs import class_figure, confusion_figure, curve_figures
@@ -33,6 +34,7 @@ except ModuleNotFoundError as error:
     raise InputError(f"the report needs {error.name}, which is not installed: pip install '.[report]'") from None
 
 PAGE = Path(__file__).parent / "page"
+SECTIONS = ("classes", "analyses", "training", "dialogues")  # that every page has after the tables of runs
 
 
 def write_page(path: Path, features: Path, runs: Path, *, split: str | None = None, against: str = "full") -> None:
@@ -49,6 +51,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     published = [[row[0], *row[2:5]] for row in table.rows[table.published :]]  # name and scores are all they have
     analyses, honesty = read_analyses(path, sample.split, card["card"]), check_honesty(corpus)
     linear_header, linear_rows = honesty_table(honesty)
+    encoders = read_encoders(path.parent / FILE, card["card"])
     figures = {
         "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
         "analyses": analysis_figures(analyses) if analyses else [],
@@ -57,7 +60,8 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     return {
         "version": VERSION,
         "summary": about,
-        "sections": ("summary", "ablation", "classes", "analyses", "training", "dialogues"),
+        "sections": ("summary", "ablation", *(["encoders"] if encoders else []), *SECTIONS),
+        "encoders": encoders,
         "splits": splits_table(card),
         "features": features_table(card),
         "honesty": TextTable(linear_header, linear_rows, len(linear_rows)),

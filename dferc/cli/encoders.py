@@ -1,0 +1,113 @@
+"""`dferc encoders`: which feature sets to take. Every heavy import stands in the command."""
+
+from pathlib import Path
+
+import click
+
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FOLDER, FRESH, PARAMS, SCRATCH, SEEDS, SET, SPLIT, options
+from dferc.cli.training import load_block
+from dferc.core.console import console, print_note, readable_errors
+from dferc.engine.options import engine_options
+
+
+@click.command()
+@options(CORPUS)
+@click.option("--use", multiple=True, metavar="SET", help="A set to compare. Repeatable.  [default: all]")
+@click.option(
+    "--combination",
+    "combinations",
+    multiple=True,
+    metavar="SET+SET…",
+    help="A combination; the first is the reference. Repeatable.  [default: one set of each modality, in every way]",
+)
+@click.option(
+    "--most", type=click.IntRange(1), default=24, show_default=True, help="Refuse more combinations than this."
+)
+@click.option("--variant", default="full", show_default=True, help="An ablation row that keeps all modalities.")
+@options(SEEDS, FEATURES)
+@click.option(
+    "--out", type=FOLDER, default=Path("runs/encoders"), show_default=True, help="Runs go to OUT/CORPUS/VARIANT@SETS/."
+)
+@click.option(
+    "--reports", type=FOLDER, default=Path("reports"), show_default=True, help="Tables go to REPORTS/CORPUS/."
+)
+@options(PARAMS, SET, SPLIT, DEVICE, FRESH, SCRATCH, engine_options)
+@readable_errors
+def encoders(
+    corpus,
+    use,
+    combinations,
+    most,
+    variant,
+    seeds,
+    features,
+    out,
+    reports,
+    params,
+    overrides,
+    split,
+    workers,
+    **options,
+) -> None:
+    """Compare the feature sets of a corpus: every combination x seeds, each set alone, and what it adds to the rest.
+
+    Sets are files: features/CORPUS/audio.h5 is `audio`, features/CORPUS/audio/wavlm.h5 is `audio/wavlm` (`dferc
+    features` lists them). Each run is kept: after an interruption, or with another set, only the rest is trained.
+    Writes encoders.csv, .md and .tex, and encoders.json for the report.
+
+    \b
+    dferc encoders --corpus meld
+    dferc encoders --corpus meld --use text --use audio --use audio/wavlm --seed 0 --seed 1
+    dferc encoders --corpus meld --combination text+audio --combination text+audio+audio/wavlm    # both, joined
+    """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
+    from dferc.core.errors import InputError
+    from dferc.model.variants import get_variant
+
+    chosen = get_variant(variant)
+    if chosen.modalities or chosen.without:
+        raise InputError(
+            f"The variant {variant!r} selects modalities. Select feature sets instead: --use, --combination."
+        )
+    settings, block = load_block(params, overrides, corpus, features)
+    if block.features:
+        raise InputError(
+            f"train.features of {corpus} is {block.features}; `dferc encoders` chooses the sets itself. Name sets with "
+            "--use or --combination, and reset it: --set train.features={}."
+        )
+    from dferc.evaluation.encoders import floor_of, plan_runs, train_runs
+    from dferc.results.encoders import compare_encoders, show_encoders, write_encoders
+    from dferc.store.hdf5 import find_sets, read_features, read_utterances
+    from dferc.training.sweep import Sweep
+
+    folder, there = features / corpus, {}
+    training_N = read_utterances(folder / "utterances.h5").split == "train"
+    for name, path in find_sets(folder).items():
+        read = read_features(path, name.partition("/")[0])
+        share = float(read.present[training_N].mean()) if len(read.present) == len(training_N) else 1.0
+        if share:  # rows that do not match are refused where the set is read for a run
+            there[name] = (read.width, share)
+        else:
+            print_note(f"{name}: no training utterance has it, so it is left out.")
+    plan = plan_runs(list(there), use, combinations, most)
+    sweep = Sweep(
+        corpus=corpus,
+        features=folder.absolute(),
+        folder=(out / corpus).absolute(),
+        scratch=options.pop("scratch").absolute(),
+        variants=(variant,),
+        seeds=tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds),
+        settings=block,
+        **options,
+    )
+    every = list(find_sets(folder))
+    console.print(
+        f"{len(plan.combinations)} combination(s) and their parts: {len(plan.runs)} x {len(sweep.seeds)} runs"
+    )
+    train_runs(plan.runs, every, sweep, workers)
+    floors = {}
+    for name, alone in plan.alone.items():
+        console.print(f"linear floor of {name}")
+        floors[name] = floor_of(sweep.folder / f"{variant}@{alone.label}", folder, alone, every)
+    compared = compare_encoders(out / corpus, plan, variant, there, floors, split)
+    show_encoders(compared)
+    console.print(f"written: {', '.join(map(str, write_encoders(reports / corpus, compared)))}")
