@@ -74,9 +74,11 @@ def encoders(
             f"train.features of {corpus} is {block.features}; `dferc encoders` chooses the sets itself. Name sets with "
             "--use or --combination, and reset it: --set train.features={}."
         )
-    from dferc.evaluation.encoders import floor_of, plan_runs, train_runs
+    from dferc.evaluation.encoders import floor_of, train_runs
     from dferc.results.encoders import compare_encoders, show_encoders, write_encoders
+    from dferc.settings.combinations import plan_runs
     from dferc.store.hdf5 import find_sets, read_features, read_utterances
+    from dferc.training.seeds import run_name
     from dferc.training.sweep import Sweep
 
     folder, there = features / corpus, {}
@@ -104,10 +106,10 @@ def encoders(
         f"{len(plan.combinations)} combination(s) and their parts: {len(plan.runs)} x {len(sweep.seeds)} runs"
     )
     train_runs(plan.runs, every, sweep, workers)
-    floors = {}
+    folders, floors = {one: run_name(variant, one.label) for one in plan.runs}, {}
     for name, alone in plan.alone.items():
         console.print(f"linear floor of {name}")
-        floors[name] = floor_of(sweep.folder / f"{variant}@{alone.label}", folder, alone, every)
-    compared = compare_encoders(out / corpus, plan, variant, there, floors, split)
+        floors[name] = floor_of(sweep.folder / folders[alone], folder, alone, every)
+    compared = compare_encoders(out / corpus, plan, folders, there, floors, split)
     show_encoders(compared)
     console.print(f"written: {', '.join(map(str, write_encoders(reports / corpus, compared)))}")

@@ -16,14 +16,13 @@ from dferc.core.files import write_atomically
 from dferc.core.metrics import SCORES
 from dferc.core.records import StoredRecord, Text, read_record
 from dferc.core.tables import write_csv
-from dferc.evaluation.encoders import Combination, Plan
 from dferc.results import statistics, text_tables
 from dferc.results.compare import Ablation, Comparison, PValues, collect, compare
 from dferc.results.runs import FinishedRun, align, read_metrics, read_run
 from dferc.results.statistics import draw_dialogues
 from dferc.results.tables import COMPARED, as_note, caption, csv_rows, main_table, notes
 from dferc.results.text_tables import NONE, TextTable, difference_cell, interval_cell, mean_cell, p_cell
-from dferc.training.seeds import run_name
+from dferc.settings.combinations import Combination, Plan
 
 SCHEMA = 1
 """Version of encoders.json; raised when a reader of an older one could misread it."""
@@ -60,7 +59,7 @@ class Encoders(NamedTuple):
 def compare_encoders(
     folder: Path,
     plan: Plan,
-    variant: str,
+    folders: Mapping[Combination, str],
     about: Mapping[str, tuple[int, float]],
     floors: Mapping[str, Mapping],
     split: str | None,
@@ -70,13 +69,13 @@ def compare_encoders(
     Args:
         folder: runs/encoders/<corpus>.
         plan: what was trained.
-        variant: of all runs.
+        folders: name of the folder of each combination.
         about: width and presence of each set.
         floors: scores of the linear floor of each set, by split.
         split: test or validation; None = test, where it has labels.
     """
-    names = {run_name(variant, combination.label): str(combination) for combination in plan.runs}
-    of_table = [_folder(variant, combination) for combination in plan.combinations]
+    names = {name: str(combination) for combination, name in folders.items()}
+    of_table = [folders[combination] for combination in plan.combinations]
     ablation = collect(folder, split, of_table[0], of_table)
     rows = sorted(ablation.rows, key=lambda row: of_table.index(row.name))
     spelled = [_spell(note, names) for note in ablation.notes]
@@ -84,7 +83,7 @@ def compare_encoders(
     reference, drawn_BD = ablation.reference, draw_dialogues(ablation.reference.dialogues)
 
     def finished(combination: Combination) -> FinishedRun:
-        return align(read_run(folder / _folder(variant, combination), reference.split), reference)
+        return align(read_run(folder / folders[combination], reference.split), reference)
 
     added = {name: compare(*map(finished, pair), drawn_BD) for name, pair in plan.added.items()}
     families = zip(*(comparison.p_values for comparison in added.values()), strict=True)
@@ -100,10 +99,6 @@ def compare_encoders(
     validation = {names[name]: metrics[name]["validation"]["weighted_f1"] for name in of_table if name in metrics}
     best = max(validation, key=validation.get)
     return Encoders(ablation, sets, f"highest weighted F1 on validation: {best}, {100 * validation[best]:.2f}")
-
-
-def _folder(variant: str, combination: Combination) -> str:
-    return run_name(variant, combination.label)
 
 
 def _spell(note: str, names: Mapping[str, str]) -> str:

@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 
 from dferc.cli.main import main
 from dferc.core.errors import InputError
-from dferc.evaluation.encoders import Combination, plan_runs
 from dferc.results.compare import compare
 from dferc.results.encoders import FILE, read_encoders
 from dferc.results.runs import read_run
+from dferc.settings.combinations import Combination, plan_runs
 from dferc.store.hdf5 import read_corpus, write_features
 from tests.helpers.common import REPOSITORY, make_features, write_features_folder
 
