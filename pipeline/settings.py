@@ -335,10 +335,12 @@ def default_model() -> str:
     Raises:
         InputError: there is no such file, it names none, or there is no such model.
     """
-    video = load_settings().video if Path("params.yaml").exists() else None
+    there = Path("params.yaml").exists()
+    video = load_settings().video if there else None
     if video is None:
+        lacks = "params.yaml of this folder has no `video: {model: …}`" if there else "this folder has no params.yaml"
         raise InputError(
-            "no model: --model names none, and params.yaml of this folder has no `video: {model: …}`. Name a bundle "
+            f"no model: --model names none, and {lacks}. Name a bundle "
             "that `dferc bundle` wrote, or a run such as runs/meld/full."
         )
     if video.model.startswith("runs/") and not Path(video.model).exists():

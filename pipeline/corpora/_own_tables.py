@@ -93,9 +93,12 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
+        convert = f"`iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new{path.suffix}`, where that was its encoding"
+        is_table = path.suffix.lower() in (".csv", ".tsv")
+        remedy = f"Save the file as UTF-8 ({'spreadsheets: `CSV UTF-8`' if is_table else convert})"
         raise InputError(
             f"{path}, line {line}: the byte {content[error.start]:#04x} (byte {error.start + 1} of the text) is not "
-            "UTF-8. Save the file as UTF-8 (spreadsheets: `CSV UTF-8`)."
+            f"UTF-8. {remedy}."
         ) from None
 
 

@@ -1,5 +1,6 @@
 """The web application: pages, and the JSON API that they use."""
 
+import html
 import mimetypes
 import re
 import shutil
@@ -7,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import sha256
+from http import HTTPStatus
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -64,10 +66,18 @@ async def _give_up(_: Request, __: Exception) -> Response:
     return Response(status_code=400)  # nobody reads it: the client has gone
 
 
-async def _explain(_: Request, error: HTTPException) -> JSONResponse:
+async def _explain(request: Request, error: HTTPException) -> Response:
+    """Answer with an error: a page for a browser that shows it, else JSON."""
     # A body that was not read would be taken for the next request.
     headers = {**(error.headers or {}), "Connection": "close"}
-    return JSONResponse(ApiError(error=error.detail).model_dump(), error.status_code, headers)
+    detail = {
+        HTTPStatus.NOT_FOUND.phrase: f"there is no page {request.url.path[:200]} on this server",
+        HTTPStatus.METHOD_NOT_ALLOWED.phrase: f"{request.url.path[:200]} does not answer to {request.method}",
+    }.get(error.detail, error.detail)
+    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
+        page = (HERE / "error.html").read_text(encoding="utf-8").replace("{{ detail }}", html.escape(detail))
+        return HTMLResponse(page, error.status_code, headers)
+    return JSONResponse(ApiError(error=detail).model_dump(), error.status_code, headers)
 
 
 class _Pages:

@@ -98,7 +98,7 @@ def read_transcript(
         origin=name,
         language=_language_of(path, media.stem) if media else "",
         speakers_from=name if speakers else "",
-        notes=() if speakers or len(rows) == 1 else (ONE_SPEAKER,),
+        notes=() if speakers else (ONE_SPEAKER,),
         problems=tuple(replace(problem, consequence=problem.consequence.removesuffix(_OPTION)) for problem in problems),
     )
 

@@ -311,7 +311,7 @@ def _notes(
     length_s: float, utterances: int, silent: bool, asked: str | None, language: str | None, probability: float
 ) -> Iterator[str]:
     """Yield sentences for the reader of the results."""
-    if utterances > 1:
+    if utterances:
         yield ONE_SPEAKER
     if not utterances:
         heard = "the sound is silent" if silent else "the sound is noise, music, or speech too faint to recognise"

@@ -144,7 +144,8 @@ def main(
     if len(media) == 1:
         regular_file(media[0])  # seconds before the model is loaded
     folders = _folders(media, out) if out or not as_json else {}
-    for folder in folders.values():
+    for path, folder in folders.items():
+        _verify_apart(folder, path, transcript)
         _verify_writable(folder, "--out")
     _verify_writable(cache or user_cache(), "--cache")
     options |= {"revision": revision, "cache": cache}
@@ -171,6 +172,19 @@ def main(
             names = ", ".join(path.name for path in failed[:20])
             print_note(f"{len(failed)} of {len(media)} media failed: {names}", "error:", "bold red")
         sys.exit(1)
+
+
+def _verify_apart(folder: Path, media: Path, transcript: Path | None) -> None:
+    """Check that no result would replace a source, or pass for the transcript of a medium named `emotions`."""
+    from dferc.results.emotions.document import FILES
+
+    results = {(folder / name).resolve() for name in FILES.values()}
+    for source in filter(None, (media, transcript)):
+        if {source.resolve(), source.with_suffix(".srt").resolve()} & results:
+            raise InputError(
+                f"--out {folder}: results there are named {FILES['srt']} and so on, which would replace {source.name} "
+                "or pass for its transcript. Name another folder with --out."
+            )
 
 
 def _verify_writable(folder: Path, option: str) -> None:
@@ -295,9 +309,13 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
 
     `short` leaves the tables out.
     """
+    notes = Counter(note for _, emotions, _ in results for note in dict.fromkeys(emotions.notes))
+    for note in (note for note, count in notes.items() if count == len(results)):
+        print_note(f"all {len(results)} media: {note}" if len(results) > 1 else note)
     for path, emotions, folder in results:
         for note in emotions.notes:
-            print_note(f"{_shown(path.name)}: {note}" if len(results) > 1 else note)
+            if notes[note] < len(results):
+                print_note(f"{_shown(path.name)}: {note}")
         if emotions.problems:
             _show_problems(emotions, folder)
     if len(results) == 1 and not short:

@@ -131,9 +131,12 @@ def describe_npy(path: Path, shape: tuple, dtype: np.dtype) -> InputError:
 
 def describe_tensors(path: Path, shapes: Mapping[str, tuple]) -> InputError:
     """Return the refusal of a safetensors file that is neither a table nor vectors by id."""
-    what = f"a safetensors file with {listed(f'{name!r:.60} {shape}' for name, shape in shapes.items()) or 'nothing'}"
-    remedy = "It has no column `dialogue`, and cannot hold text. Save it as .npz with `dialogue`, `emotion` and `split`"
-    return refusal(path, what, remedy)
+    found = listed(f"{name!r:.60} {shape}" for name, shape in shapes.items()) or "nothing"
+    return InputError(
+        f"{path} is a safetensors file with {found}: no column `dialogue`, which a table of utterances needs, and no "
+        "vectors by utterance id. Save it as .npz with `dialogue`, `emotion` and `split`: safetensors has no place for "
+        "names, such as those of splits. `dferc import --help` lists what is recognised."
+    )
 
 
 def refusal(path: Path, what: str, remedy: str) -> InputError:

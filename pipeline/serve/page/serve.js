@@ -276,7 +276,8 @@ async function awaitDeletion(id) {
 
 async function start() {
   const names = new Intl.DisplayNames(["en"], { type: "language" });
-  const languages = LANGUAGES.split(" ").map((code) => [names.of(code === "jw" ? "jv" : code), code]);
+  const unnamed = { ba: "Bashkir", bo: "Tibetan", jw: "Javanese" };  // not known to every browser, or by another code
+  const languages = LANGUAGES.split(" ").map((code) => [unnamed[code] || names.of(code), code]);
   languages.sort(([one], [other]) => one.localeCompare(other));
   element("language").append(...languages.map(([name, code]) => new Option(name, code)));
   watchDrops();

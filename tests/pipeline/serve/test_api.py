@@ -294,6 +294,17 @@ def test_the_api_says_what_its_schema_says(one):
     assert one.put("/api/jobs").status_code == 405
 
 
+def test_a_browser_gets_a_page_with_the_error_and_a_program_gets_json(one):
+    browser = {"accept": "text/html,application/xhtml+xml"}
+    page = one.get("/nope/<b>", headers=browser)
+    assert page.status_code == 404 and page.headers["content-type"].startswith("text/html")
+    assert "there is no page /nope/&lt;b&gt;" in page.text and 'href="/"' in page.text and "<b>" not in page.text
+    page = one.put("/health", headers=browser)
+    assert page.status_code == 405 and "/health does not answer to PUT" in page.text
+    for answer in (one.get("/nope"), one.get("/api/nope", headers=browser)):
+        assert answer.status_code == 404 and "there is no page" in answer.json()["error"]
+
+
 def test_a_model_that_cannot_be_loaded_is_an_error_at_the_start(tmp_path):
     from dferc.core.errors import InputError
 

@@ -141,6 +141,8 @@ def test_a_transcript_goes_with_the_file(page):
 
 def test_the_language_goes_with_the_file(page):
     choose(page, b"\0video")
+    unnamed = "all => all.filter(one => one.text === one.value).map(one => one.value)"
+    assert page.eval_on_selector_all("#language option", unnamed) == []
     page.select_option("#language", label="German")
     page.click("#go")
     result_of(page)

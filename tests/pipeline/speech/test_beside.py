@@ -86,6 +86,16 @@ def test_a_single_line_is_of_the_whole_medium(tmp_path):
 def test_without_speakers_a_note_reports_it(tmp_path):
     read = read_transcript(write(tmp_path, "talk.txt", "Yes.\nNo.\n"), VIDEO, 9.0)
     assert "one speaker" in read.notes[0] and read.speakers_from == ""
+    assert read_transcript(write(tmp_path, "one.txt", "Yes.\n"), VIDEO, 9.0).notes == read.notes
+
+
+@pytest.mark.parametrize(("name", "remedy"), [("talk.srt", "iconv -f WINDOWS-1252"), ("talk.csv", "`CSV UTF-8`")])
+def test_other_encodings_are_refused_with_the_way_to_convert_such_a_file(tmp_path, name, remedy):
+    path = tmp_path / name
+    path.write_bytes(cues("Où ça ?").encode("latin-1"))
+    with pytest.raises(InputError, match=rf"{name}, line 3: the byte 0xf9.*not UTF-8") as refused:
+        read_transcript(path, VIDEO, 60.0)
+    assert remedy in str(refused.value) and ("iconv" in str(refused.value)) == name.endswith(".srt")
 
 
 def test_subtitles_under_the_name_of_plain_text_are_refused(tmp_path):

@@ -202,7 +202,8 @@ def test_the_language_is_recognised_or_given(with_model, hello):
 
 def test_an_uncertain_language_is_noted(with_model, hello):
     transcript = with_model(([segment("Hallo", 0.2, 0.5)], "de", 0.3))[0](hello)
-    assert "'de'" in transcript.notes[0] and "0.30" in transcript.notes[0] and "--language" in transcript.notes[0]
+    [_, note] = transcript.notes
+    assert "'de'" in note and "0.30" in note and "--language" in note
 
 
 def test_a_language_that_the_model_does_not_know_is_refused(tiny):

@@ -26,6 +26,7 @@ from pipeline.video.command import main
 from tests.helpers.clips import SHARED, needs_media, read_frames, tone, truncate, write_clip
 from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import Person, Pose, draw_scene
+from tests.helpers.emotional_talks import talk as emotional_talk
 from tests.helpers.own_files import cues
 from tests.helpers.small_models import write_model
 from tests.helpers.talks import SPOKEN, write_talk
@@ -358,6 +359,29 @@ def test_file_is_no_folder_for_results(video, talk, tmp_path):
     refused(video(talk, "--out", tmp_path / "taken.srt"), "taken.srt is a file", "another folder with --out")
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_results_never_replace_a_transcript_or_pass_for_one(video, made, tmp_path, named):
+    media = tmp_path / ("talk.mp4" if named else "emotions.mp4")
+    transcript = tmp_path / "emotions.srt"
+    shutil.copy(made, media)
+    shutil.copy(made.with_suffix(".srt"), transcript)
+    before = transcript.read_bytes()
+    options = ["--transcript", transcript] if named else []
+    refused(video(media, "--out", tmp_path, *options), f"--out {tmp_path}", "emotions.srt", "replace", "another folder")
+    assert transcript.read_bytes() == before and not (tmp_path / "emotions.json").exists()
+
+
+def test_note_that_all_media_have_is_printed_once(capsys, tmp_path):
+    def result(*notes: str) -> Emotions:
+        return emotional_talk(1, notes=list(notes))
+
+    command.show([(tmp_path / "a.mp4", result("of all", "of a"), None), (tmp_path / "b.mp4", result("of all"), None)])
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("of all") == 1 and "all 2 media: of all" in shown and "a.mp4: of a" in shown
+    command.show([(tmp_path / "a.mp4", result("first", "second"), None)])
+    assert re.search("note: first.*note: second", " ".join(capsys.readouterr().err.split()))
+
+
 def test_cache_that_cannot_be_written_is_found_before_the_work(model, talk, tmp_path):
     (tmp_path / "taken").write_text("a file")
     arguments = [talk, "--model", model, "--cache", tmp_path / "taken/cache"]
@@ -369,7 +393,9 @@ def test_no_model(talk, tmp_path, monkeypatch, named):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DFERC_MODEL", raising=False)
     result = CliRunner().invoke(main, [str(talk), *(["--model", named] if named else [])])
-    refused(result, *(("runs/demo/none", "dferc bundle") if named else ("no model", "--model", "runs/meld/full")))
+    refused(
+        result, *(("runs/demo/none", "dferc bundle") if named else ("no model", "no params.yaml", "runs/meld/full"))
+    )
 
 
 def test_default_model_is_that_of_params_yaml(tmp_path, monkeypatch):
