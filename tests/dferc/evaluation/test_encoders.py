@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.results.compare import compare
 from dferc.results.encoders import FILE, read_encoders
+from dferc.results.report.page import write_page
 from dferc.results.runs import read_run
 from dferc.settings.combinations import Combination, plan_runs
 from dferc.store.hdf5 import read_corpus, write_features
@@ -144,6 +146,17 @@ def test_report_shows_the_tables_and_refuses_those_of_other_rows(root, tmp_path)
     (tmp_path / FILE).write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(InputError, match="not as many cells"):
         read_encoders(tmp_path / FILE, document["card"])
+
+
+def test_report_has_a_section_of_encoders_where_they_were_compared(root, tmp_path):
+    page, places = tmp_path / "index.html", (root / "features/demo", root / "runs/demo")
+    write_page(page, *places, against="full@text--audio")
+    assert 'id="encoders"' not in page.read_text(encoding="utf-8")
+    shutil.copy(root / "reports/demo" / FILE, tmp_path)
+    write_page(page, *places, against="full@text--audio")
+    text = page.read_text(encoding="utf-8")
+    assert 'href="#encoders"' in text and "Feature sets one by one" in text
+    assert '<th scope="row">text + audio/noise</th>' in text and "highest weighted F1 on validation" in text
 
 
 @pytest.mark.parametrize(
