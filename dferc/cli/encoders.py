@@ -75,18 +75,17 @@ def encoders(
             "--use or --combination, and reset it: --set train.features={}."
         )
     from dferc.evaluation.encoders import floor_of, train_runs
+    from dferc.evaluation.seen_labels import check_honesty
     from dferc.results.encoders import compare_encoders, show_encoders, write_encoders
     from dferc.settings.combinations import plan_runs
-    from dferc.store.hdf5 import find_sets, read_features, read_utterances
+    from dferc.store.hdf5 import read_sets
     from dferc.training.seeds import run_name
     from dferc.training.sweep import Sweep
 
     folder, there = features / corpus, {}
-    training_N = read_utterances(folder / "utterances.h5").split == "train"
-    for name, path in find_sets(folder).items():
-        read = read_features(path, name.partition("/")[0])
-        share = float(read.present[training_N].mean()) if len(read.present) == len(training_N) else 1.0
-        if share:  # rows that do not match are refused where the set is read for a run
+    rows, sets = read_sets(folder)
+    for name, read in sets.items():
+        if share := float(read.present[rows.split == "train"].mean()):
             there[name] = (read.width, share)
         else:
             print_note(f"{name}: no training utterance has it, so it is left out.")
@@ -101,15 +100,17 @@ def encoders(
         settings=block,
         **options,
     )
-    every = list(find_sets(folder))
     console.print(
         f"{len(plan.combinations)} combination(s) and their parts: {len(plan.runs)} x {len(sweep.seeds)} runs"
     )
-    train_runs(plan.runs, every, sweep, workers)
+    train_runs(plan.runs, list(sets), sweep, workers)
     folders, floors = {one: run_name(variant, one.label) for one in plan.runs}, {}
     for name, alone in plan.alone.items():
         console.print(f"linear floor of {name}")
-        floors[name] = floor_of(sweep.folder / folders[alone], folder, alone, every)
+        floors[name] = floor_of(sweep.folder / folders[alone], folder, alone, list(sets))
     compared = compare_encoders(out / corpus, plan, folders, there, floors, split)
+    honesty = check_honesty(rows, {name: sets[name] for name in plan.alone})
+    seen = tuple(f"{name} has seen labels: {found.detail}" for name, found in honesty.items() if found.seen)
+    compared = compared._replace(warnings=seen)
     show_encoders(compared)
     console.print(f"written: {', '.join(map(str, write_encoders(reports / corpus, compared)))}")

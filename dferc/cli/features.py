@@ -34,19 +34,20 @@ def check(params, as_json) -> None:
 def inspect(path, as_json) -> None:
     """Verify a features folder, or a bundle, and describe its content.
 
-    Of a features folder: the protocol card, who made each modality, and whether features have seen the labels, by a
+    Of a features folder: the protocol card, who made each modality, and whether feature sets have seen the labels, by a
     linear model on training rows, held-out training dialogues, validation and test (docs/import.md).
     """
     from dferc.evaluation.seen_labels import check_honesty, show_honesty
     from dferc.store.bundle import is_bundle, is_hub_id
+    from dferc.store.hdf5 import read_sets
     from dferc.store.inspection import inspect_bundle, inspect_corpus, read_folder, show_bundle, show_inspection
 
     if is_bundle(path) or is_hub_id(path):
         inspection = inspect_bundle(path)
         print_json(inspection, indent=2) if as_json else show_bundle(inspection)
         return
-    corpus = read_folder(path)
-    inspection, honesty = {"folder": str(path), **inspect_corpus(corpus)}, check_honesty(corpus)
+    inspection = {"folder": str(path), **inspect_corpus(read_folder(path))}
+    honesty = check_honesty(*read_sets(path))
     if as_json:
         print_json(inspection | {"honesty": {name: found._asdict() for name, found in honesty.items()}}, indent=2)
         return

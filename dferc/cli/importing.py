@@ -108,6 +108,6 @@ def _report(folder: Path, imported) -> None:
     show_summary(rows, imported.problems, rows_read=read, signals=present)
     if imported.problems:
         console.print(f"{len(imported.problems)} problem(s) in all: {folder / IMPORT_PROBLEMS}")
-    show_honesty(check_honesty(imported.corpus))
+    show_honesty(check_honesty(rows, imported.corpus.modalities))
     console.print(f"protocol card {card_hash(rows)}: {rows.protocol} (`dferc inspect {folder}` shows it)")
     console.print(f"done: dferc train --corpus {rows.corpus} --features {folder.parent}")

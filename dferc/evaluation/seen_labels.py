@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dferc.core.console import print_note, print_table
-from dferc.store.rows import CachedCorpus, Features, Utterances
+from dferc.store.rows import Features, Utterances
 from dferc.store.vocabulary import SPLITS
 
 MOST_ROWS = (
@@ -27,7 +27,7 @@ MARGIN, DEVIATIONS = 0.05, 4.0  # a drop counts if it is above the margin by thi
 
 
 class Honesty(NamedTuple):
-    """Balanced accuracies of a linear model of one modality, and what they show.
+    """Balanced accuracies of a linear model of one feature set, and what they show.
 
     Attributes:
         verdict: `seen`, `not seen` or `not checked`.
@@ -48,12 +48,12 @@ class Honesty(NamedTuple):
     seen: tuple[str, ...] = ()
 
 
-def check_honesty(corpus: CachedCorpus) -> dict[str, Honesty]:
-    """Check every modality of a corpus, in about a second each; the same corpus gives the same numbers.
+def check_honesty(rows: Utterances, sets: Mapping[str, Features]) -> dict[str, Honesty]:
+    """Check modalities or feature sets by name, in about a second each; the same features give the same numbers.
 
     Labels of the test split are read, and decide nothing but the verdict.
     """
-    return {name: _check(corpus.utterances, features) for name, features in corpus.modalities.items()}
+    return {name: _check(rows, features) for name, features in sets.items()}
 
 
 def _check(rows: Utterances, features: Features) -> Honesty:
@@ -104,23 +104,23 @@ def _explain(held_out: float, dropped: Mapping[str, float], seen: tuple[str, ...
 
 
 def show_honesty(honesty: Mapping[str, Honesty]) -> None:
-    """Print the scores of every modality, and a warning for each that has seen labels."""
+    """Print the scores of every feature set, and a warning for each that has seen labels."""
     if not honesty:
         return
     print_table(*honesty_table(honesty), "balanced accuracy of a linear model: have the features seen the labels?")
-    for modality, found in honesty.items():
+    for name, found in honesty.items():
         if found.verdict != "not seen":
             label, style = ("SEEN LABELS", "bold red") if found.seen else ("note:", "bold yellow")
-            print_note(f"{modality}: {found.verdict}: {found.detail}", label, style)
+            print_note(f"{name}: {found.verdict}: {found.detail}", label, style)
 
 
 def honesty_table(honesty: Mapping[str, Honesty]) -> tuple[list[str], list[list[str]]]:
-    """Return heading and rows, one per modality; – where nothing was computed."""
+    """Return heading and rows, one per feature set; – where nothing was computed."""
     rows = []
-    for modality, found in honesty.items():
+    for name, found in honesty.items():
         scores = (found.train, found.held_out, *(found.splits.get(split) for split in SPLITS[1:]))
-        rows.append([modality, *("–" if score is None else f"{score:.3f}" for score in scores), found.verdict])
-    return ["modality", "training", "training, held out", *SPLITS[1:], "labels"], rows
+        rows.append([name, *("–" if score is None else f"{score:.3f}" for score in scores), found.verdict])
+    return ["features", "training", "training, held out", *SPLITS[1:], "labels"], rows
 
 
 def _draw(rows: Utterances, usable_N: np.ndarray, random: np.random.Generator) -> np.ndarray:

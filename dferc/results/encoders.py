@@ -54,6 +54,7 @@ class Encoders(NamedTuple):
     combinations: Ablation
     sets: list[SetRow]
     selected: str  # a sentence: which combination is best on validation
+    warnings: tuple[str, ...] = ()  # sentences on sets whose scores mislead
 
 
 def compare_encoders(
@@ -136,7 +137,7 @@ def _set_table(sets: list[SetRow]) -> TextTable:
 
 def encoder_notes(encoders: Encoders) -> list[str]:
     """Return how the numbers were computed, and what a reader must know."""
-    return [*notes(encoders.combinations), SETS, as_note(encoders.selected)]
+    return [*notes(encoders.combinations), SETS, *map(as_note, (encoders.selected, *encoders.warnings))]
 
 
 def write_encoders(folder: Path, encoders: Encoders) -> list[Path]:

@@ -157,6 +157,15 @@ def find_sets(folder: str | Path) -> dict[str, Path]:
     return {name: found[name] for name in sorted(found, key=lambda name: (order.index(name.partition("/")[0]), name))}
 
 
+def read_sets(folder: str | Path) -> tuple[Utterances, dict[str, Features]]:
+    """Read the rows of features/<corpus> and every feature set by name; refuse sets of other rows."""
+    utterances, sets = read_utterances(Path(folder) / "utterances.h5"), {}
+    for name, path in find_sets(folder).items():
+        sets[name] = read_features(path, name.partition("/")[0])
+        verify_rows(path, sets[name], utterances)
+    return utterances, sets
+
+
 def choose_sets(folder: str | Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Path]]:
     """Return the files of each modality in order, by the names of their sets.
 

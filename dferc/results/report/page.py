@@ -49,7 +49,10 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     about = summary(ablation, corpus, sample)
     card, table = about["card"], main_table(ablation)
     published = [[row[0], *row[2:5]] for row in table.rows[table.published :]]  # name and scores are all they have
-    analyses, honesty = read_analyses(path, sample.split, card["card"]), check_honesty(corpus)
+    analyses, honesty = (
+        read_analyses(path, sample.split, card["card"]),
+        check_honesty(corpus.utterances, corpus.modalities),
+    )
     linear_header, linear_rows = honesty_table(honesty)
     encoders = read_encoders(path.parent / FILE, card["card"])
     figures = {

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from dferc.cli.main import main
 from dferc.evaluation import seen_labels
-from dferc.evaluation.seen_labels import check_honesty
+from dferc.evaluation.seen_labels import Honesty, check_honesty
 from dferc.store.hdf5 import write_features, write_utterances
 from dferc.store.rows import CachedCorpus, Features, Utterances
 from tests.helpers.common import make_features, make_utterances
@@ -47,10 +47,14 @@ def other_microphone(rows: Utterances, values: np.ndarray, random: np.random.Gen
     return np.where((rows.split == "test")[:, None], 3 + values @ turned, values)
 
 
+def honesty_of(corpus: CachedCorpus) -> Honesty:
+    return check_honesty(corpus.utterances, corpus.modalities)["text"]
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("splits", [("train",), ("train", "validation")])
 def test_features_that_saw_labels_are_found(splits, seed):
-    found = check_honesty(corpus_of(leak(*splits), seed))["text"]
+    found = honesty_of(corpus_of(leak(*splits), seed))
     assert (found.verdict, found.seen) == ("seen", splits)
     assert found.held_out > 0.85 > 0.7 > found.splits["test"]
     assert all(split in found.detail for split in splits) and f"{found.held_out:.2f}" in found.detail
@@ -61,7 +65,7 @@ def test_features_that_saw_labels_are_found(splits, seed):
     "change", [None, leak("train", "validation", "test"), other_microphone], ids=["weak", "strong", "shifted"]
 )
 def test_clean_features_raise_no_alarm(change, seed):
-    found = check_honesty(corpus_of(change, seed))["text"]
+    found = honesty_of(corpus_of(change, seed))
     assert (found.verdict, found.seen) == ("not seen", ())
     assert found.train >= found.held_out
 
@@ -78,7 +82,7 @@ def test_other_shares_of_the_classes_raise_no_alarm():
     dropped_NC = np.where((rows.split == "train")[:, None], [0.0, 0.8, 0.8], [0.8, 0.0, 0.0])
     dropped_N = random.random(len(rows)) < dropped_NC[np.arange(len(rows)), rows.emotion]
     shifted = replace(rows, emotion=np.where(dropped_N, -1, rows.emotion))
-    assert check_honesty(_with(shifted, corpus.modalities["text"]))["text"].verdict == "not seen"
+    assert honesty_of(_with(shifted, corpus.modalities["text"])).verdict == "not seen"
 
 
 def test_the_held_out_scores_are_those_of_models_fitted_without_the_fold():
@@ -106,7 +110,7 @@ def test_the_held_out_scores_are_those_of_models_fitted_without_the_fold():
     "dialogues", [{"train": 90, "validation": 2, "test": 2}, {"train": 3, "validation": 40, "test": 40}]
 )
 def test_too_few_dialogues_are_not_judged(dialogues):
-    found = check_honesty(corpus_of(leak("train"), dialogues=dialogues))["text"]
+    found = honesty_of(corpus_of(leak("train"), dialogues=dialogues))
     assert found.verdict == "not checked" and "dialogues" in found.detail and found.train is None
 
 
@@ -116,11 +120,11 @@ def test_unusual_features_are_judged_or_named():
     rows, text = corpus.utterances, corpus.modalities["text"]
     values = text.features.copy()
     values[:, 0], values[5, 1] = 7.0, 3e38
-    assert check_honesty(_with(rows, replace(text, features=values)))["text"].verdict == "seen"
+    assert honesty_of(_with(rows, replace(text, features=values))).verdict == "seen"
     nowhere = replace(text, features=np.zeros_like(values), present=np.zeros(len(rows), bool))
-    assert check_honesty(_with(rows, nowhere))["text"].verdict == "not checked"
+    assert honesty_of(_with(rows, nowhere)).verdict == "not checked"
     unlabelled = replace(rows, emotion=np.where(rows.split == "train", rows.emotion, -1))
-    assert check_honesty(_with(unlabelled, text))["text"].verdict == "not checked"
+    assert honesty_of(_with(unlabelled, text)).verdict == "not checked"
 
 
 def _with(rows: Utterances, text: Features) -> CachedCorpus:
@@ -132,10 +136,13 @@ def test_inspect_and_import_warn(tmp_path):
     rows, text = corpus.utterances, corpus.modalities["text"]
     write_utterances(tmp_path / "demo/utterances.h5", rows)
     write_features(tmp_path / "demo/text.h5", text)
+    clean = replace(text, features=np.random.default_rng(0).normal(size=text.features.shape).astype(np.float32))
+    write_features(tmp_path / "demo/text/clean.h5", clean)
     shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "demo")])
     assert shown.exit_code == 0 and "SEEN LABELS text" in shown.output and "held out" in shown.output
     document = CliRunner().invoke(main, ["inspect", str(tmp_path / "demo"), "--json"])
-    assert json.loads(document.stdout)["honesty"]["text"]["seen"] == ["train"]
+    honesty = json.loads(document.stdout)["honesty"]
+    assert {name: found["seen"] for name, found in honesty.items()} == {"text": ["train"], "text/clean": []}
 
     columns = {"dialogue": rows.dialogue_id, "utterance": rows.position, "split": rows.split, "speaker": rows.speaker}
     columns = {name: column.astype(str) if column.dtype == object else column for name, column in columns.items()}
