@@ -1,8 +1,10 @@
 """Commands for settings and features: `check`, `inspect`, `floor`."""
 
+from pathlib import Path
+
 import click
 
-from dferc.cli.options import CORPUS, FEATURES, JSON, PARAMS, PATH, options
+from dferc.cli.options import CORPUS, FEATURES, FOLDER, JSON, PARAMS, PATH, options
 from dferc.core.console import console, print_json, print_note, readable_errors
 
 
@@ -53,6 +55,28 @@ def inspect(path, as_json) -> None:
         return
     show_inspection(inspection)
     show_honesty(honesty)
+
+
+@click.command("features")
+@options(CORPUS, FEATURES)
+@click.option("--data", type=FOLDER, default=Path("data"), show_default=True, help="Logs of extractions, for the time.")
+@JSON
+@readable_errors
+def feature_sets(corpus, features, data, as_json) -> None:
+    """List the feature sets of a corpus: width, presence in train, validation and test, maker, time.
+
+    `audio` is a modality's first set, FEATURES/CORPUS/audio.h5; `audio/wavlm` is FEATURES/CORPUS/audio/wavlm.h5. The
+    setting train.features chooses sets, such as --set 'train.features={audio: [audio, audio/wavlm]}'.
+    """
+    from dferc.store.inspection import inspect_sets, show_sets
+
+    sets = inspect_sets(features / corpus, data / corpus)
+    if as_json:
+        print_json({"corpus": corpus, "sets": sets}, indent=2)
+    elif sets:
+        show_sets(sets)
+    else:
+        console.print(f"{features / corpus} has no feature set: `dvc repro` makes them, `dferc import` reads others'.")
 
 
 @click.command()

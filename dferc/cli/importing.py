@@ -1,11 +1,26 @@
 """`dferc import`: features made elsewhere -> features/<corpus>/. Every heavy import stands in the command."""
 
+import re
 from pathlib import Path
 
 import click
 
 from dferc.cli import options
 from dferc.core.console import CorpusName, console, readable_errors
+from dferc.core.files import SET_NAME
+
+
+def _check_sets(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    sets = {}
+    for value in values:
+        name, _, path = value.partition("=")
+        if not re.match(SET_NAME, name) or name == "utterances" or not path:
+            raise click.BadParameter(f"{value!r:.80}: expected NAME=FILE, such as audio/wavlm=wavlm.npz.")
+        if name.casefold() in map(str.casefold, sets):
+            raise click.BadParameter(f"two sets of one name: {name}.")
+        sets[name] = FILE.convert(path, _parameter, _context)
+    return sets
+
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -16,6 +31,15 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--text", type=FILE, help="Take the text features from this file.")
 @click.option("--audio", type=FILE, help="Take the audio features from this file.")
 @click.option("--visual", type=FILE, help="Take the visual features from this file.")
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    callback=_check_sets,
+    metavar="NAME=FILE",
+    help="As --text, for a modality of any name: physiology=FILE. Alone, with --corpus: add this feature set, such as "
+    "audio/wavlm=FILE, to the features that are there. Repeatable.",
+)
 @click.option(
     "--layer",
     type=click.Choice(["1", "2", "3", "4", "mean"]),
@@ -34,7 +58,9 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option("--replace", is_flag=True, help="Replace the features that are there.")
 @readable_errors
-def import_features(files, text, audio, visual, layer, corpus, classes, transcripts, ids, features, replace) -> None:
+def import_features(
+    files, text, audio, visual, sets, layer, corpus, classes, transcripts, ids, features, replace
+) -> None:
     """Import features made elsewhere into features/CORPUS/, ready for `dferc train`.
 
     FILEs are recognised by their content; their names do not matter:
@@ -51,7 +77,8 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
     vectors   by utterance id: a pickle, .npz, HDF5 or safetensors. Labels from --transcripts, or from what `prepare`
               left in features/CORPUS/
     tables    .npz, HDF5, Parquet (needs pyarrow): one row per utterance.
-              `text`, `audio`, `visual` [N, D]: what there is of them (or `features`, with --text FILE …)
+              `text`, `audio`, `visual` [N, D]: what there is of them (or `features`, with --text FILE …);
+              another column of vectors, such as `physiology`, is a modality of its own
               `dialogue`, `emotion`, `split`; if there: `utterance`, `speaker`, `sentence`
 
     Pickles are read as data: one that names anything but plain containers, numbers, text and numpy arrays is refused,
@@ -63,12 +90,19 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
     dferc import MELD_features_raw1.pkl --transcripts data/raw/meld
     dferc import --text iemocap_features_roberta.pkl --audio IEMOCAP_features.pkl --visual IEMOCAP_features.pkl
     dferc import IEMOCAP_features.pkl --audio A/comparE.h5 --visual V/denseface.h5
+    dferc import --corpus meld --set audio/wavlm=wavlm.npz --set physiology=e4.npz
     dferc import Speakers.pkl TextFeatures.pkl AudioFeatures.pkl VisualFeatures.pkl
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     named = {modality: path for modality, path in (("text", text), ("audio", audio), ("visual", visual)) if path}
+    if corpus and sets and not (files or named):
+        _add_sets(features / corpus, sets, layer, corpus, replace)
+        return
+    if any("/" in name for name in sets):
+        raise click.UsageError("A further set is added to features that are there: give --set alone, with --corpus.")
+    named |= sets
     paths = list(dict.fromkeys([*files, *named.values()]))
     if not paths:
-        raise click.UsageError("Give at least one FILE, or --text, --audio or --visual FILE.")
+        raise click.UsageError("Give at least one FILE, or --text, --audio, --visual FILE, or --set NAME=FILE.")
     from dferc.importing.file_types import read_source
     from dferc.importing.join import join, refuse_overwriting, write_import
     from dferc.importing.transcripts import read_ids, read_prepared, read_transcripts
@@ -87,6 +121,23 @@ def import_features(files, text, audio, visual, layer, corpus, classes, transcri
     refuse_overwriting(folder, replace)
     write_import(folder, imported)
     _report(folder, imported)
+
+
+def _add_sets(folder: Path, sets: dict[str, Path], layer: str, corpus: str, replace: bool) -> None:
+    """Add feature sets to a folder that has its utterances, and print what became of each."""
+    from dferc.core.errors import InputError, listed
+    from dferc.importing.file_types import read_source
+    from dferc.importing.join import add_set
+    from dferc.importing.transcripts import read_prepared
+
+    rows = read_prepared(folder)
+    if rows is None:
+        raise InputError(f"{folder} has no utterances.h5 to add a set to. Prepare the corpus, or import it first.")
+    for name, path in sets.items():
+        made, problems = add_set(folder, name, read_source(path, layer, corpus, ()), rows, replace)
+        there = f"{made.present.sum()} of {len(made.present)} utterances, width {made.width}"
+        kinds = listed(dict.fromkeys(problem.problem for problem in problems), 3)
+        console.print(f"{name}: {there}; {len(problems)} problem(s){': ' + kinds if kinds else ''}; {folder / name}.h5")
 
 
 def _report(folder: Path, imported) -> None:

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 import click
 
 from dferc.cli.encoders import encoders
-from dferc.cli.features import check, floor, inspect
+from dferc.cli.features import check, feature_sets, floor, inspect
 from dferc.cli.importing import import_features
 from dferc.cli.results import analyse, compare, report, scores, table
 from dferc.cli.scoring import evaluate, predict
@@ -21,7 +21,7 @@ STAGE_1 = "Commands of stage 1, such as `verify`, need it installed: pip install
 
 
 OF_MODELS = (train, ablate, evaluate, predict, baselines, encoders)
-OF_FEATURES = (import_features, check, inspect, floor)
+OF_FEATURES = (import_features, check, inspect, feature_sets, floor)
 OF_RUNS = (scores, table, compare, analyse, report)
 
 

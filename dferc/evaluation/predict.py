@@ -34,7 +34,7 @@ from dferc.evaluation.files import identify, prediction_columns, with_millisecon
 from dferc.model.calibration import temper
 from dferc.store.bundle import AGAIN, MANIFEST, is_bundle, is_hub_id, open_bundle, refuse_revision
 from dferc.store.card import card_hash, simulations
-from dferc.store.hdf5 import read_corpus
+from dferc.store.hdf5 import find_sets, read_corpus
 from dferc.store.records import BundleManifest, RunCalibration
 from dferc.store.rows import CachedCorpus, Features
 from dferc.store.vocabulary import SPLITS
@@ -130,8 +130,8 @@ class Predictor(NamedTuple):
             features: the corpus, or its folder.
             abstain: probability from 0 to 1; utterances whose highest probability is below it stay undecided.
         """
-        corpus = features if isinstance(features, CachedCorpus) else read_corpus(features)
         record = self.checkpoints[0].record
+        corpus = features if isinstance(features, CachedCorpus) else _read_for(record, Path(features))
         for checkpoint in self.checkpoints:
             fitted, notes = fit_to(checkpoint, corpus)
         notes += self.describe_calibration()
@@ -241,6 +241,24 @@ def load_run(folders: Sequence[Path], device: torch.device) -> list[Checkpoint]:
     return checkpoints
 
 
+def _read_for(record: Mapping, folder: Path) -> CachedCorpus:
+    """Read the feature sets of a training from the folder of any corpus, and nothing else.
+
+    One that is not there is taken from the modality's first set: whether that was made alike, `fit_to` decides.
+    """
+    there, chosen = find_sets(folder), record["settings"]["features"]
+    sets = dict.fromkeys({name.partition("/")[0] for name in there} - set(record["widths"]), [])
+    for modality in record["widths"]:
+        names = chosen.get(modality, [modality])
+        first = names[0].partition("/")[0]
+        sets[modality] = [first] if len(names) == 1 and names[0] not in there and first in there else names
+        if not set(sets[modality]) & set(there):
+            sets[modality] = []  # absent throughout
+    if not any(sets.values()):
+        return read_corpus(folder)  # `fit_to` reports it
+    return read_corpus(folder, sets={name: names for name, names in sets.items() if names != [name]})
+
+
 def fit_to(checkpoint: Checkpoint, corpus: CachedCorpus) -> tuple[CachedCorpus, list[str]]:
     """Return the corpus with all modalities that a checkpoint needs, and notes on how they differ from its training."""
     modalities, notes, faults = dict(corpus.modalities), [], []
@@ -280,11 +298,25 @@ def _compare(record: Mapping, features: Features) -> Iterator[tuple[str, bool]]:
     name, width = features.modality, record["widths"][features.modality]
     if features.width != width:
         yield f"{name}, width: trained on {width}, found {features.width}", True
-    differing = {key: values for key, *values in differences(record["features"][name], dict(features.identity))}
+    trained, found = (_by_set(name, identity) for identity in (record["features"][name], features.identity))
+    if len(trained) != len(found):
+        yield f"{name}: trained on {' + '.join(trained)}, found {' + '.join(found)}", True
+        return
+    for (one, trained_by), found_by in zip(trained.items(), found.values(), strict=True):
+        yield from _compare_identities(one, trained_by, found_by)
+
+
+def _by_set(modality: str, identity: Mapping) -> Mapping[str, Mapping]:
+    """Return the identity of each set of a joined modality, or that of the modality."""
+    return identity.get("sets") or {modality: identity}
+
+
+def _compare_identities(name: str, trained_by: Mapping, found_by: Mapping) -> Iterator[tuple[str, bool]]:
+    differing = {key: values for key, *values in differences(trained_by, dict(found_by))}
     for key, (trained, found) in differing.items():
         if key == "rows_hash":  # about the utterances, not about how their values were made
             continue
-        if key in _FILES and _FILES[key] not in differing and _is_there(features.identity, _FILES[key]):
+        if key in _FILES and _FILES[key] not in differing and _is_there(found_by, _FILES[key]):
             continue  # the same file at another path
         # Versions may differ; an extractor's name, which is in front of its version, may not.
         one, two = (value.split()[:1] if isinstance(value, str) else value for value in (trained, found))

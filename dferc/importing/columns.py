@@ -1,11 +1,13 @@
 """A table's columns, by the names people give them, as the dialogues of a `Source`."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from dferc.core.errors import InputError, did_you_mean, listed, refuse
+from dferc.core.files import MODALITY_NAME
 from dferc.importing.corpora import CORPORA, MELD, MELD_NAMES, compare_counts, natural
 from dferc.importing.readers.parquet import ROW_BYTES
 from dferc.importing.source import About, Source, clean_text, kind, verify_growth
@@ -31,7 +33,7 @@ MODALITY_NAMES = {
     "visual": ("visual", "visual_features", "video"),
     "?": ("features",),
 }
-"""Columns of one vector per utterance."""
+"""Columns of one vector per utterance; any other column of vectors is a modality of its own name."""
 
 
 def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, classes: tuple[str, ...]) -> Source:
@@ -114,6 +116,15 @@ def _sort_columns(
                 if array.ndim == dimensions and column not in columns:
                     columns[column] = array
                     used.add(name)
+    for name in (name for name in table if name not in used):
+        array, written = np.asarray(table[name]), fold(name).replace(" ", "_").replace("-", "_")
+        near = did_you_mean(
+            written, [each for names in (NAMES | MODALITY_NAMES).values() for each in names], cutoff=0.8
+        )
+        vectors = array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "iuf"
+        if vectors and re.match(MODALITY_NAME, written) and written not in (*NAMES, "utterances") and not near:
+            matrices[written] = array
+            used.add(name)
     unused = [name for name in table if name not in used]
     roles = NAMES | MODALITY_NAMES
     absent = [name for column, names in roles.items() if column not in flat | matrices for name in names]

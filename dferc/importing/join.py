@@ -11,9 +11,9 @@ from dferc.core.tables import write_table
 from dferc.importing.features import place_features
 from dferc.importing.source import Source
 from dferc.importing.utterances import name_utterances
-from dferc.store.hdf5 import IMPORT_PROBLEMS, write_features, write_utterances
-from dferc.store.rows import CachedCorpus
-from dferc.store.vocabulary import MODALITIES
+from dferc.store.hdf5 import IMPORT_PROBLEMS, find_sets, write_features, write_utterances
+from dferc.store.rows import CachedCorpus, Features
+from dferc.store.vocabulary import in_order
 
 
 class Imported(NamedTuple):
@@ -93,16 +93,19 @@ def _choose(sources: Sequence[Source], chosen: dict[str, Source]) -> dict[str, S
     # A file of one modality that the user named is used up, even where it was taken for another modality.
     free = [source for source in sources if len(source.modalities) != 1 or source not in chosen.values()]
     taken = dict(chosen)
-    for modality in (modality for modality in MODALITIES if modality not in chosen):
+    modalities = {modality for source in (*sources, *chosen.values()) for modality in source.modalities} - {"?"}
+    for modality in (modality for modality in in_order(modalities) if modality not in chosen):
         having = [source for source in free if modality in source.modalities]
         alone = [source for source in having if len(source.modalities) == 1 and not source.labels]
         candidates = alone or having
         if len(candidates) > 1:
             listed = ", ".join(f"{source.path} ({source.width(modality)} wide)" for source in candidates)
-            raise InputError(f"{modality} is in {len(candidates)} files: {listed}. Choose one with --{modality} FILE.")
+            raise InputError(
+                f"{modality} is in {len(candidates)} files: {listed}. Choose one with --set {modality}=FILE."
+            )
         if candidates:
             taken[modality] = candidates[0]
-    return {modality: taken[modality] for modality in MODALITIES if modality in taken}
+    return {modality: taken[modality] for modality in in_order(taken)}
 
 
 def refuse_overwriting(folder: Path, replace_it: bool) -> None:
@@ -110,7 +113,7 @@ def refuse_overwriting(folder: Path, replace_it: bool) -> None:
 
     The list of utterances alone, as `prepare` leaves it, has no features.
     """
-    existing = [f"{modality}.h5" for modality in MODALITIES if (folder / f"{modality}.h5").exists()]
+    existing = [path.name for path in _first_sets(folder)]
     if existing and not replace_it:
         raise InputError(
             f"{folder} has {', '.join(existing)} already. `--replace` removes them for what is imported; `--corpus "
@@ -118,8 +121,33 @@ def refuse_overwriting(folder: Path, replace_it: bool) -> None:
         )
 
 
+def _first_sets(folder: Path) -> list[Path]:
+    return [path for name, path in find_sets(folder).items() if "/" not in name]
+
+
+def add_set(folder: Path, name: str, source: Source, rows: Source, replace_it: bool) -> tuple[Features, list[Problem]]:
+    """Write one feature set into a folder that has its utterances, and its problems beside them.
+
+    Args:
+        folder: features/<corpus>.
+        name: of the set, such as `audio/wavlm`.
+        source: file of its features, and of no other modality that is not named so.
+        rows: of `read_prepared`.
+        replace_it: whether the set may be there already.
+    """
+    modality, path = name.partition("/")[0], folder / f"{name}.h5"
+    if path.exists() and not replace_it:
+        raise InputError(f"{path} is there already. `--replace` replaces it; another name keeps both.")
+    _choose([], {modality: source})
+    problems = [Problem(where, str(source.path), *what) for where, *what in source.problems]
+    features = place_features(rows, source, modality, rows.rows, problems)
+    write_table(folder / f"problems_{name.replace('/', '_')}.csv", problems, Problem)
+    write_features(path, features)
+    return features, problems
+
+
 def write_import(folder: Path, imported: Imported) -> None:
-    """Write utterances.h5, a file per modality, and problems.csv; modality files of an earlier import are removed.
+    """Write utterances.h5, a file per modality, and problems.csv; first sets of an earlier import are removed.
 
     All are written beside the folder first, then renamed: on a full disk nothing in the folder has changed.
     """
@@ -132,8 +160,8 @@ def write_import(folder: Path, imported: Imported) -> None:
         write_table(beside / IMPORT_PROBLEMS, imported.problems, Problem)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for modality in MODALITIES:
-                (folder / f"{modality}.h5").unlink(missing_ok=True)
+            for path in _first_sets(folder):
+                path.unlink()
             for file in beside.iterdir():
                 file.replace(folder / file.name)
         except OSError as error:

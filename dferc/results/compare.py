@@ -3,7 +3,7 @@
 B resamples, D dialogues, S seeds, N utterances, C classes.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +11,18 @@ import numpy as np
 
 from dferc.core.metrics import SCORES, Scores
 from dferc.results import statistics
-from dferc.results.runs import FinishedRun, absent_runs, align, read_runs, reference_of, simulated, simulated_features
+from dferc.results.runs import (
+    FinishedRun,
+    absent_runs,
+    align,
+    read_runs,
+    reference_of,
+    simulated,
+    simulated_features,
+    trained_features,
+)
 from dferc.results.statistics import Interval, MeanScores, draw_dialogues, score_resamples
+from dferc.store.vocabulary import in_order
 
 
 class Difference(NamedTuple):
@@ -119,7 +129,7 @@ def collect(
     corrected = dict(zip(comparisons, map(PValues._make, p_values), strict=True))
     rows = [AblationRow(name, run, comparisons.get(name), corrected.get(name)) for name, run in runs.items()]
     for name, comparison in comparisons.items():
-        notes += seed_notes(name, runs[name], reference, comparison)
+        notes += [*seed_notes(name, runs[name], reference, comparison), *set_notes(name, runs[name], reference)]
     notes += class_notes(reference)
     notes += transduction_notes(runs)
     return Ablation(
@@ -154,6 +164,30 @@ def transduction_notes(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     for name, run in runs.items():
         if transductive := run.card.get("transductive"):
             yield f"{name} is {transductive}"
+
+
+def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[str]:
+    """Yield on which other features than the reference a run was trained: their difference is one of features, too."""
+    ours, theirs, other = run.card.get("sets", {}), reference.card.get("sets", {}), reference.folder.name
+    sets = {modality: (ours.get(modality), theirs.get(modality)) for modality in in_order({*ours, *theirs})}
+    differ = [
+        f"{modality} from {_sets(one, modality)} ({other}: {_sets(two, modality)})"
+        for modality, (one, two) in sets.items()
+        if one != two
+    ]
+    if differ:
+        yield f"{name} reads other feature sets than {other}: {'; '.join(differ)}"
+    one, two = trained_features(run), trained_features(reference)
+    alike = (modality for modality in in_order(set(one) & set(two)) if ours.get(modality) == theirs.get(modality))
+    if otherwise := [modality for modality in alike if one[modality] != two[modality]]:
+        yield (
+            f"{name} was trained on {', '.join(otherwise)} features that were made otherwise than those of {other}, "
+            "under the same name: train the older of them again"
+        )
+
+
+def _sets(chosen: Sequence[str] | None, modality: str) -> str:
+    return modality if chosen is None else " + ".join(chosen) or "none"
 
 
 def class_notes(run: FinishedRun) -> Iterator[str]:

@@ -4,6 +4,7 @@ S seeds, T utterances of a split in the corpus' order, C classes, M modalities o
 """
 
 import csv
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,14 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError, brief, did_you_mean
-from dferc.core.files import digest, regular_file
+from dferc.core.files import MODALITY_NAME, SELECTION, digest, regular_file
 from dferc.core.metrics import Scores
 from dferc.core.records import Count, Score, StoredRecord, Text, read_record
 from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
 from dferc.store.card import simulated_modalities, simulations
 from dferc.store.records import ProtocolRecord, RunCalibration, TrainedFeatures
-from dferc.store.vocabulary import MODALITIES
+from dferc.store.vocabulary import in_order
+
+_CONTRIBUTION = re.compile(f"^contribution_({MODALITY_NAME.strip('^$')})$")
 
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
 
@@ -217,7 +220,7 @@ def _read_predictions(
         reader = csv.DictReader(file, strict=True)
         try:
             header = reader.fieldnames or ()
-            modalities = tuple(name for name in MODALITIES if f"contribution_{name}" in header)
+            modalities = in_order(name for column in header for name in _CONTRIBUTION.findall(column))
             texts = {f"{name}_T": name for name in ("utterance_id", "dialogue_id", "speaker")}
             floats = {"context_weight_ST": "context_weight", "agreement_ST": "agreement"}
             vectors = {
@@ -313,9 +316,18 @@ def reference_of(runs: Mapping[str, FinishedRun], wanted: str) -> FinishedRun:
 
 
 def _run_names(folder: Path) -> list[str]:
-    """Return the names of the runs in runs/<corpus>: variants in the paper's order, then others by name."""
+    """Return the names of the runs in runs/<corpus>: variants in the paper's order, then others by name.
+
+    Runs with a label, such as `full@wavlm`, follow those without.
+    """
     names = [path.name for path in folder.glob("*/") if not path.name.startswith(".")]
-    return sorted(names, key=lambda name: ([*VARIANTS, name].index(name), name))
+
+    def place(name: str) -> tuple:
+        variant = name.partition("@")[0]
+        known = list(VARIANTS).index(variant) if variant in VARIANTS else len(VARIANTS)
+        return known, known == len(VARIANTS) and not re.match(SELECTION, variant), name
+
+    return sorted(names, key=place)
 
 
 def align(run: FinishedRun, reference: FinishedRun) -> FinishedRun:
@@ -355,6 +367,12 @@ def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     """Yield a sentence for each modality that is declared synthetic or simulated."""
     features = {}
     for run in runs.values():
-        for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
-            features |= read_record(path, TrainedFeatures, f"Train {run.folder.name} again.")["features"]
+        features |= trained_features(run)
     yield from simulated_modalities(features)
+
+
+def trained_features(run: FinishedRun) -> dict[str, dict]:
+    """Return the identity of each modality's features that a run was trained on; {} for a baseline."""
+    for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
+        return read_record(path, TrainedFeatures, f"Train {run.folder.name} again.")["features"]
+    return {}

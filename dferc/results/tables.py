@@ -11,7 +11,15 @@ from dferc.core.files import write_atomically
 from dferc.core.metrics import SCORES
 from dferc.core.tables import write_csv
 from dferc.results import text_tables
-from dferc.results.compare import Ablation, Comparison, class_notes, scores_of, seed_notes, transduction_notes
+from dferc.results.compare import (
+    Ablation,
+    Comparison,
+    class_notes,
+    scores_of,
+    seed_notes,
+    set_notes,
+    transduction_notes,
+)
 from dferc.results.published import SOURCES, Published, published_scores
 from dferc.results.runs import FinishedRun, simulated
 from dferc.results.statistics import RESAMPLES, Interval
@@ -156,7 +164,8 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
     console.print(f"{HOW} Intervals of single scores and classes are not corrected for their number.")
     warn_of_simulation(simulated({str(run.folder): run for run in (one, two)}))
     runs = transduction_notes({str(run.folder): run for run in (one, two)})
-    for note in (*seed_notes(str(one.folder), one, two, comparison), *class_notes(two), *runs):
+    pair = str(one.folder), one, two
+    for note in (*seed_notes(*pair, comparison), *set_notes(*pair), *class_notes(two), *runs):
         console.print(as_note(note))
 
 

@@ -230,6 +230,8 @@ def _known_keys(model: type[Section], location: tuple) -> list[str]:
         if _is_tag(part):  # an alternative of a union, such as the `prepare` section of one adapter
             alternatives = map(typing.get_args, typing.get_args(model))
             model = next(kind for kind, *marks in alternatives if Tag(part) in marks)
+        elif isinstance(part, int):  # an item of a list
+            model = typing.get_args(model)[0]
         else:
             model = model.model_fields[part].annotation
     return list(model.model_fields)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dferc.store.rows import Utterances
-from dferc.store.vocabulary import MODALITIES, SPLITS
+from dferc.store.vocabulary import SPLITS, in_order
 
 SHORTEST_TRANSCRIPT = 3
 """Least utterances for two dialogues of the same words to be one: shorter ones ("Hi." "Hi!") repeat by chance."""
@@ -76,9 +76,10 @@ def simulations(record: Mapping) -> Iterator[str]:
 
 def simulated_modalities(identities: Mapping[str, Mapping]) -> Iterator[str]:
     """Yield a sentence for each modality whose identity declares it synthetic or simulated."""
-    for name in MODALITIES:
-        if is_simulated(json.dumps(identities.get(name))):
-            yield f"{name} features are simulated: {identities[name].get('extractor', 'so their identity says')}"
+    for name in in_order(identities):
+        for one, identity in identities[name].get("sets", {name: identities[name]}).items():
+            if is_simulated(json.dumps(identity)):
+                yield f"{one} features are simulated: {identity.get('extractor', 'so their identity says')}"
 
 
 def is_simulated(declaration: str) -> bool:

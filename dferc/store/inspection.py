@@ -1,20 +1,24 @@
 """Content of a features folder with its protocol card, or of a bundle, as data and as text: `dferc inspect`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import Field
 from rich.text import Text
 
 from dferc.core.console import console, print_table, warn_of_simulation
+from dferc.core.records import StoredRecord, read_record
 from dferc.store.bundle import open_bundle
 from dferc.store.card import protocol_card
-from dferc.store.hdf5 import read_corpus, read_utterances
-from dferc.store.rows import CachedCorpus
+from dferc.store.hdf5 import find_sets, read_corpus, read_features, read_utterances, verify_rows
+from dferc.store.rows import CachedCorpus, Features, Utterances
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
 
 def read_folder(folder: Path) -> CachedCorpus:
     """Read and verify a features folder, with or without features."""
-    if any((folder / f"{modality}.h5").exists() for modality in MODALITIES):
+    if find_sets(folder):
         return read_corpus(folder)
     # After `prepare` alone: utterances have a protocol card before there are features.
     return CachedCorpus(utterances=read_utterances(folder / "utterances.h5"), modalities={})
@@ -24,18 +28,69 @@ def inspect_corpus(corpus: CachedCorpus) -> dict:
     """Return the protocol card, with what there is of each modality; presence is None in an empty split."""
     modalities = {}
     for modality, features in corpus.modalities.items():
-        present = {split: features.present[corpus.utterances.split == split] for split in SPLITS}
-        modalities[modality] = {
-            "width": features.width,
-            "present": {split: float(rows.mean()) if len(rows) else None for split, rows in present.items()},
-            "identity": dict(features.identity),
-        }
+        modalities[modality] = _describe(features, corpus.utterances)
     return {
         "rows_hash": corpus.utterances.rows_hash,
         **protocol_card(corpus.utterances),
         "missing": [modality for modality in MODALITIES if modality not in corpus.modalities],
         "modalities": modalities,
     }
+
+
+def _describe(features: Features, rows: Utterances) -> dict:
+    present = {split: features.present[rows.split == split] for split in SPLITS}
+    return {
+        "width": features.width,
+        "present": {split: float(there.mean()) if len(there) else None for split, there in present.items()},
+        "identity": dict(features.identity),
+    }
+
+
+def inspect_sets(folder: Path, data: Path) -> dict[str, dict]:
+    """Read and verify every feature set of a folder; return for each what `inspect_corpus` does, and `seconds`.
+
+    Args:
+        folder: features/<corpus>.
+        data: data/<corpus>, where stage 1 logs the time of an extraction; `seconds` is None where no log is of the set.
+    """
+    rows, sets = read_utterances(folder / "utterances.h5"), {}
+    for name, path in find_sets(folder).items():
+        features = read_features(path, name.partition("/")[0])
+        verify_rows(path, features, rows)
+        seconds, log = None, data / f"extract_{name.replace('/', '_')}.json"
+        if log.exists():
+            logged = read_record(log, ExtractionLog, "Extract the set again.")
+            if logged["identity"] | {"rows_hash": rows.rows_hash} == features.identity:
+                seconds = sum(logged["steps_s"].values())
+        sets[name] = _describe(features, rows) | {"seconds": seconds}
+    return sets
+
+
+def show_sets(sets: Mapping[str, Mapping]) -> None:
+    """Print each feature set on a line: name, width, presence by split, maker, seconds of its extraction."""
+    widest = max(map(len, sets), default=0)
+    for name, about in sets.items():
+        shares = " ".join("-" if share is None else f"{share:.1%}" for share in about["present"].values())
+        seconds = "" if about["seconds"] is None else f"; {about['seconds']:,.1f} s"
+        line = f"{name:<{widest}}  width {about['width']:5}, present {shares}; {maker_of(about['identity'])}{seconds}"
+        console.print(Text(line), soft_wrap=True)
+
+
+def maker_of(identity: Mapping) -> str:
+    """Return who made features, in a few words: extractor, the settings that name an encoder, the file of an import."""
+    params = identity.get("params") if isinstance(identity.get("params"), Mapping) else {}
+    named = {key: {**identity, **params}.get(key) for key in ("encoder", "feature_set", "layer", "pooling", "known_as")}
+    words = [str(identity.get("extractor", "unknown")), *(f"{key} {value}" for key, value in named.items() if value)]
+    if "known_as" not in identity and "file" in identity:
+        words.append(f"file {identity['file']}")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in ", ".join(words))
+
+
+class ExtractionLog(StoredRecord):
+    """Schema of what `dferc features` reads of data/<corpus>/extract_<set>.json."""
+
+    identity: dict[str, Any]
+    steps_s: dict[str, Annotated[float, Field(ge=0)]]
 
 
 def show_inspection(inspection: dict) -> None:

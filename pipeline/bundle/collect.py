@@ -114,6 +114,12 @@ def _verify_features(checkpoints: Sequence[Checkpoint]) -> None:
 
 def _section(name: str, identity: Mapping, run: Path) -> dict:
     """Return the section extract_<name> of params.yaml by which features were made: their identity holds it."""
+    if "sets" in identity or name not in EXTRACTORS:
+        what = f"joins {' and '.join(identity['sets'])}" if "sets" in identity else "is none that stage 1 extracts"
+        raise InputError(
+            f"{run}: its modality {name} {what}, and a bundle extracts one set of {', '.join(EXTRACTORS)} from media. "
+            f"Bundle a run without it (--variant without-{name}), or hand on the run's folder for `dferc predict`."
+        )
     extractor = str(identity.get("extractor", ""))
     if _tool(identity) not in EXTRACTORS[name]:
         raise InputError(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import opensmile
 import pytest
+from click.testing import CliRunner
 
 from dferc.store.hdf5 import read_features
 from pipeline.audio.functionals import open_smile
@@ -193,3 +194,22 @@ def test_audio_of_real_clips_equals_opensmile(tmp_path, smile):
     for row, values in zip(rows, made.features, strict=True):
         samples = read_audio(SHARED / "media" / row.media, 0, row.end_s)
         np.testing.assert_array_equal(values, smile.process_signal(samples, 16000).to_numpy()[0].astype(np.float32))
+
+
+def test_a_further_set_is_written_beside_by_its_own_settings(tmp_path, monkeypatch):
+    """Defaults of all paths; the first set is not touched."""
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path, [make_row("a", "mono.wav", 0.5)])
+    write_clip(tmp_path / "mono.wav", **CLIPS["mono.wav"])
+    text = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    sets = "[{<<: *extract_audio, corpus: demo, name: egemaps, encoder: eGeMAPSv02}]"
+    (tmp_path / "params.yaml").write_text(text.replace("  audio: []", f"  audio: {sets}"), encoding="utf-8")
+    there = [f"--{name}={tmp_path / file}" for name, file in (("raw", ""), ("table", "utterances.csv"))]
+    there += [f"--utterances={tmp_path / 'utterances.h5'}", "--corpus=demo", "--workers=0"]
+    done = CliRunner().invoke(main, [*there, "--set=audio/egemaps"])
+    assert done.exit_code == 0 and "extract_audio demo, audio/egemaps: 1 utterances: 1 done" in done.stderr, done.output
+    made = read_features(tmp_path / "features/demo/audio/egemaps.h5", "audio")
+    assert made.width == 88 and made.identity["params"]["feature_set"] == "eGeMAPSv02"
+    assert (tmp_path / "data/demo/extract_audio_egemaps.json").exists()
+    assert not (tmp_path / "features/demo/audio.h5").exists()
+    assert "expected audio/NAME" in CliRunner().invoke(main, [*there, "--set=text/egemaps"]).stderr

@@ -11,7 +11,7 @@ from dferc.core.errors import InputError
 from dferc.core.sources import find_source
 from dferc.settings.document import Params
 from dferc.settings.yaml import read_yaml
-from pipeline.settings import StageSettings, load_settings
+from pipeline.settings import StageSettings, load_settings, sets_of, with_set
 from tests.helpers.common import REPOSITORY
 
 PARAMS = REPOSITORY / "params.yaml"
@@ -380,3 +380,37 @@ def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path):
     (tmp_path / "params.yaml").write_text(text, "utf-8")
     with pytest.raises(InputError, match="validation_share and test_share together must stay below 1"):
         load_settings(tmp_path / "params.yaml")
+
+
+# ---------------------------------------------------------------------------------------------------- further sets
+
+
+def _with_sets(tmp_path, sets):
+    return _written(tmp_path, ("  audio: []", f"  audio: {sets}"))
+
+
+def test_a_further_set_has_the_settings_of_its_item(tmp_path):
+    item = "{<<: *extract_audio, corpus: meld, name: egemaps, encoder: eGeMAPSv02}"
+    settings = load_settings(_with_sets(tmp_path, f"[{item}]"))
+    plain, further = (with_set(settings, "meld", name).extract_audio for name in (None, "audio/egemaps"))
+    assert plain == settings.corpus("meld").extract_audio and type(further) is type(plain)
+    assert further == plain.model_copy(update={"encoder": "eGeMAPSv02"})
+    assert list(sets_of(settings, "meld")) == ["audio/egemaps"] and sets_of(settings, "demo") == {}
+    with pytest.raises(InputError, match="no set 'audio/egemap' of meld. Did you mean 'audio/egemaps'"):
+        with_set(settings, "meld", "audio/egemap")
+
+
+@pytest.mark.parametrize(
+    ("items", "fault"),
+    [
+        (("meld, name: a", "meld, name: A"), "two sets of one name: a of meld"),
+        (("meldd, name: a",), "'meldd' has no block in this file. Did you mean 'meld'"),
+        (("meld, name: ../a",), "string should match pattern"),
+        (("meld, name: a, encodr: x",), "unknown key. Did you mean 'encoder'"),
+    ],
+)
+def test_wrong_further_sets_are_faults(tmp_path, items, fault):
+    sets = ", ".join(f"{{<<: *extract_audio, corpus: {item}}}" for item in items)
+    with pytest.raises(InputError) as error:
+        load_settings(_with_sets(tmp_path, f"[{sets}]"))
+    assert fault in str(error.value)

@@ -17,7 +17,7 @@ from dferc.results.analyses.missing import analyse_missing, draws_per_seed, redu
 from dferc.results.compare import class_notes
 from dferc.results.runs import FinishedRun, read_runs, reference_of, simulated
 from dferc.store.hdf5 import read_corpus
-from dferc.store.vocabulary import MODALITIES
+from dferc.store.vocabulary import in_order
 
 CPU = torch.device("cpu")
 
@@ -37,7 +37,9 @@ def analyse(
     elif not features.is_dir():
         notes.append(f"{features} is not there: {needs}")
     else:
-        insides = look_into(run.folder, read_corpus(features, features.name), run.split, run.seeds, device)
+        insides = look_into(
+            run.folder, read_corpus(features, features.name, run.card.get("sets")), run.split, run.seeds, device
+        )
     votes, reduced, of_levels, tsne = [], [], [], None
     rows = {"modality": np.zeros(0), "utterance": np.zeros(0)}
     for inside in insides:
@@ -83,7 +85,7 @@ def _describe(corpus: str, runs: Mapping[str, FinishedRun], run: FinishedRun, no
         "protocol": run.card["protocol"],
         "simulated": list(simulated(runs)),
         "classes": list(run.classes),
-        "modalities": [name for name in MODALITIES if any(name in each.modalities for each in runs.values())],
+        "modalities": list(in_order({name for each in runs.values() for name in each.modalities})),
         "utterances": len(run.actual_T),
         "labelled": int(run.is_labelled.sum()),
         "dialogue_count": int(run.dialogue.max()) + 1,

@@ -15,6 +15,7 @@ from dferc.results.analyses.numbers import plain, score, score_numbers
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 DRAWS = 5  # random absences per rate, at least, over all seeds together; each seed has its own
+MOST_WHOLE = 5  # modalities of which every subset is scored: 31; their number doubles with each
 SPREADS = ("accuracy_std_draws", "weighted_f1_std_draws")
 """Mean over the seeds of the spread of a seed's draws; None for one draw."""
 
@@ -58,8 +59,8 @@ def analyse_missing(modalities: Sequence[str], reduced: Sequence[Reduced], label
 
 
 def subsets(modalities: int) -> list[tuple[int, ...]]:
-    """Return every subset but the empty one, the largest first."""
-    sizes = range(modalities, 0, -1)
+    """Return every subset but the empty one, the largest first; of more than `MOST_WHOLE`, all but one and one."""
+    sizes = range(modalities, 0, -1) if modalities <= MOST_WHOLE else (modalities, modalities - 1, 1)
     return [subset for size in sizes for subset in itertools.combinations(range(modalities), size)]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dferc.results.figures.description import COLOURS, MARKERS, Axis, Figure, Panel, Sample, Series, View, counted
+from dferc.store.vocabulary import MODALITIES, in_order
 
 LOOKS = {
     "accuracy": {"name": "accuracy", "colour": "blue", "marker": "circle"},
@@ -15,11 +16,7 @@ LOOKS = {
     "by_utterance": {"name": "by utterance", "colour": "vermilion", "marker": "diamond"},
 }
 SCORES = ("accuracy", "weighted_f1")
-MODALITIES = {
-    "text": {"colour": "blue", "marker": "circle", "hatch": ""},
-    "audio": {"colour": "vermilion", "marker": "diamond", "hatch": "/"},
-    "visual": {"colour": "green", "marker": "square", "hatch": "."},
-}
+HATCHES = ("", "/", ".", "x", "-", "\\", "+", "|")
 SCORE_AXIS = Axis(title="score", percent=True, limits=(0, 1.02), zoom=True)
 BESIDE = "no_crm"  # run without context that is drawn beside the scores of the analysed run
 LEVELS = {"projected": "before DDM: h", "modality_level": "modality level: a", "utterance_level": "utterance level: u"}
@@ -40,15 +37,18 @@ def contributions(analyses: Mapping) -> Iterator[Figure]:
         for title, line in ({"all classes": run["overall"]} | run["by_class"]).items():
             n = round(max(number["n"] for number in line.values()))
             lines |= {f"{title} ({n})": line} if n else {}
-        views.append(_run_view(analyses, "contributions", _stacked(run["modalities"], lines), name))
+        views.append(
+            _run_view(analyses, "contributions", _stacked(run["modalities"], lines, analyses["modalities"]), name)
+        )
     yield Figure("contributions", "Contributions of the modalities by class", views)
     if len(runs) > 1:
-        panel = _stacked(analyses["modalities"], {name: run["overall"] for name, run in runs.items()})
+        overall, modalities = {name: run["overall"] for name, run in runs.items()}, analyses["modalities"]
+        panel = _stacked(modalities, overall, modalities)
         view = _view(analyses, "contributions", panel, *runs, finding="One bar per run.")
         yield Figure("contributions-runs", "Contributions by run", [view])
 
 
-def _stacked(modalities: Sequence[str], lines: Mapping[str, Mapping]) -> Panel:
+def _stacked(modalities: Sequence[str], lines: Mapping[str, Mapping], everywhere: Sequence[str]) -> Panel:
     all_series = []
     for modality in modalities:
         numbers = {name: line[modality] for name, line in lines.items() if modality in line}
@@ -57,10 +57,17 @@ def _stacked(modalities: Sequence[str], lines: Mapping[str, Mapping]) -> Panel:
             label = f"{100 * mean:.0f}" + (f"±{100 * std:.0f}" if std else "")
             labels.append(label if mean >= READABLE else "")
             notes.append(("" if std is None else f"± {std:.1%}, ") + f"n = {n:g}")
-        look = MODALITIES[modality] | {"labels": labels, "notes": notes}
+        look = look_of(modality, everywhere) | {"labels": labels, "notes": notes}
         all_series.append(Series(name=modality, x=_column(numbers.values()), y=list(numbers), **look))
     x = Axis(title="contribution, mean over utterances and seeds", percent=True, limits=(0, 1.02))
     return Panel(kind="bars", series=all_series, x=x, y=Axis(names=True), height=160 + 32 * len(lines))
+
+
+def look_of(name: str, modalities: Iterable[str]) -> dict[str, str]:
+    """Return the look of one of the modalities of a document; those of the paper have the same in every document."""
+    number = in_order({*MODALITIES, *modalities}).index(name)
+    looks = {"colour": COLOURS, "marker": MARKERS, "hatch": HATCHES}
+    return {part: choice[number % len(choice)] for part, choice in looks.items()}
 
 
 def context(analyses: Mapping) -> Iterator[Figure]:
@@ -146,7 +153,7 @@ def tsne(analyses: Mapping) -> Iterator[Figure]:
         silhouette = analyses["geometry"]["silhouette"].get(level, {})
         lines = [f"silhouette {key.replace('_', ' ')}: {with_spread(number)}" for key, number in silhouette.items()]
         for by, names in (("modality", analyses["modalities"]), ("emotion", analyses["classes"])):
-            series = [_cloud(points, place, by, name, number) for number, name in enumerate(names)]
+            series = [_cloud(points, place, by, names, number) for number in range(len(names))]
             panel = Panel(series=series, x=blank, y=blank, height=520, heading="\n".join([LEVELS[level], *lines]))
             finding = f"Shown is seed {points['seed']} alone; axes and distances between clusters mean nothing."
             about = {"name": f"{level.replace('_', ' ')}, by {by}", "printed": by == "modality", "finding": finding}
@@ -154,10 +161,11 @@ def tsne(analyses: Mapping) -> Iterator[Figure]:
     yield Figure("tsne", "t-SNE of the features", views, "Features")
 
 
-def _cloud(points: Mapping, place: Mapping, by: str, name: str, number: int) -> Series:
+def _cloud(points: Mapping, place: Mapping, by: str, names: Sequence[str], number: int) -> Series:
+    name = names[number]
     rows = [row for row, value in enumerate(points[by]) if value == name]
     look = {"colour": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-    look = MODALITIES[name] if by == "modality" else look
+    look = look_of(name, names) if by == "modality" else look
     notes = [f"{points['utterance_id'][row]}, {points['modality'][row]}, {points['emotion'][row]}" for row in rows]
     x, y = ([place[axis][row] for row in rows] for axis in "xy")
     return Series(name=name, x=x, y=y, notes=notes, size=6, opacity=0.75, **look)

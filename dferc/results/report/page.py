@@ -39,7 +39,9 @@ SECTIONS = ("classes", "analyses", "training", "dialogues")  # that every page h
 
 def write_page(path: Path, features: Path, runs: Path, *, split: str | None = None, against: str = "full") -> None:
     """Write reports/<corpus>/index.html from features/<corpus> and runs/<corpus>."""
-    page = render(page_data(read_corpus(features), runs, collect(runs, split, against), path.parent / "analyses.json"))
+    ablation = collect(runs, split, against)
+    corpus = read_corpus(features, sets=ablation.reference.card.get("sets"))
+    page = render(page_data(corpus, runs, ablation, path.parent / "analyses.json"))
     write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
@@ -154,6 +156,8 @@ def features_table(card: dict) -> TextTable:
 
 def maker(identity: dict) -> str:
     """Return the identity of a features file in a line, without hashes, which mean nothing to people."""
+    if "sets" in identity:
+        return ". ".join(f"{name}: {maker(one)}" for name, one in identity["sets"].items())
     shown = {name: value for name, value in identity.items() if name not in ("rows_hash", "model")}
     lines = (f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in shown.items())
     return "; ".join(lines)

@@ -163,7 +163,7 @@ def test_other_order_of_utterances_is_refused(tmp_path):
 
 def test_modality_in_two_files_must_be_chosen(tmp_path):
     files = [made.write_layout(tmp_path / name, "meld-10") for name in ("a.pkl", "b.pkl")]
-    assert "Choose one with --text FILE" in refused(tmp_path, *files)
+    assert "Choose one with --set text=FILE" in refused(tmp_path, *files)
 
 
 def test_features_without_labels_are_refused(tmp_path):

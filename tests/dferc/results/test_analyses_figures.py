@@ -17,7 +17,7 @@ from dferc.results.analyses.geometry import analyse_geometry
 from dferc.results.analyses.missing import Reduced, analyse_missing, subsets
 from dferc.results.figures import static
 from dferc.results.figures.description import COLOURS, MARKERS
-from dferc.results.figures.of_analyses import MODALITIES, analysis_figures, over_seeds, with_spread
+from dferc.results.figures.of_analyses import analysis_figures, look_of, over_seeds, with_spread
 from dferc.results.figures.static import COLUMN_IN, HEX, PAGE_IN, SHEETS, SYMBOLS, caption, draw_sheet, write_figures
 from dferc.results.runs import FinishedRun
 from tests.dferc.results.test_analyses import CLASSES, make_run
@@ -41,7 +41,7 @@ def make_found(runs: dict[str, FinishedRun], simulated: tuple[str, ...] = ()) ->
     points = {level: {"x": list(range(12)), "y": list(range(12))} for level in levels}
     labels = {
         "utterance_id": ["u"] * 12,
-        "modality": [list(MODALITIES)[at] for at in ROWS["modality"]],
+        "modality": [("text", "audio", "visual")[at] for at in ROWS["modality"]],
         "emotion": ["joy"] * 12,
     }
     tsne = {"seed": 0, "perplexity": 3.0, "levels": points, **labels} if several else None
@@ -148,6 +148,7 @@ def test_without_matplotlib_the_extra_is_named_before_anything_is_read(monkeypat
 def test_colours_are_okabe_and_itos():
     palette = {"#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000", "#767676"}
     assert set(HEX) <= palette and len(HEX) == len(set(HEX)) == len(COLOURS)
+    names = ("text", "audio", "visual", "gaze", "physiology")
     for key in ("colour", "marker", "hatch"):  # nothing differs by colour alone
-        assert len({look[key] for look in MODALITIES.values()}) == 3
+        assert len({look_of(name, names)[key] for name in names}) == len(names)
     assert set(MARKERS) <= set(SYMBOLS)

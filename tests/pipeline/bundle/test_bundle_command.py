@@ -28,6 +28,7 @@ from dferc.store.rows import Features
 from dferc.training.run import train
 from dferc.training.task import make_task
 from pipeline.audio.configuration import configuration_files
+from pipeline.bundle.collect import _section
 from pipeline.bundle.command import bundle
 from pipeline.bundle.model_card import model_card
 from pipeline.encoders.opening import model_hash
@@ -409,3 +410,12 @@ def test_predictions_of_the_command_are_calibrated_by_the_bundle(project):
     assert Path("p.csv").read_bytes() == Path("q.csv").read_bytes()
     with open("p.csv", newline="") as file:
         assert [name for name in next(csv.reader(file)) if name.startswith("p_")] == [f"p_{name}" for name in CLASSES]
+
+
+@pytest.mark.parametrize(
+    ("identity", "found"),
+    [({"extractor": "e4"}, "is none that stage 1 extracts"), ({"sets": {"audio": {}, "voice": {}}}, "joins audio and")],
+)
+def test_a_modality_that_no_stage_extracts_or_that_joins_sets_is_not_bundled(identity, found):
+    with pytest.raises(InputError, match=f"its modality physiology {found}.*--variant without-physiology"):
+        _section("physiology", identity, Path("runs/demo/full"))

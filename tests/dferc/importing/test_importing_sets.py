@@ -1,0 +1,92 @@
+"""`dferc import` of modalities of other names, and of sets that are added to features that are there."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from dferc.cli.main import main
+from dferc.store.hdf5 import find_sets, read_corpus
+from dferc.store.rows import CachedCorpus
+from tests.helpers import feature_files as made
+
+PHYSIOLOGY = np.arange(27.0).reshape(9, 3) + 1
+
+
+def run(folder, *options, status=0):
+    done = CliRunner().invoke(main, ["import", f"--features={folder}", *map(str, options)], catch_exceptions=False)
+    assert done.exit_code == status, done.output
+    return " ".join(done.stderr.split())
+
+
+@pytest.fixture
+def folder(tmp_path) -> CachedCorpus:
+    """Features of an imported table of nine utterances, and a further file of vectors by utterance id beside."""
+    np.savez(tmp_path / "table.npz", **made.table())
+    run(tmp_path, tmp_path / "table.npz", "--corpus=mine")
+    ids = read_corpus(tmp_path / "mine").utterances.utterance_id
+    np.savez(tmp_path / "vectors.npz", **dict(zip(ids, PHYSIOLOGY, strict=True)))
+    np.savez(tmp_path / "some.npz", **dict(zip(ids[:7], PHYSIOLOGY, strict=False)))
+    return tmp_path
+
+
+def test_a_column_of_vectors_is_a_modality_of_its_name(tmp_path):
+    np.savez(tmp_path / "table.npz", **made.table() | {"Heart-Rate": PHYSIOLOGY, "valence": np.arange(9)})
+    shown = run(tmp_path, tmp_path / "table.npz", "--corpus=mine")
+    corpus = read_corpus(tmp_path / "mine")
+    assert list(corpus.modalities) == ["text", "audio", "heart_rate"]
+    assert (corpus.modalities["heart_rate"].features == PHYSIOLOGY).all()
+    assert "heart_rate present" in shown and "unknown column" in shown and "'valence'" in shown
+
+
+def test_a_column_of_vectors_whose_name_is_nearly_that_of_a_known_one_is_a_fault(tmp_path):
+    np.savez(
+        tmp_path / "table.npz",
+        **{name: made.table()[name] for name in made.table() if name != "audio"},
+        audoi=PHYSIOLOGY,
+    )
+    assert "unknown column 'audoi'. Did you mean 'audio'?" in run(
+        tmp_path, tmp_path / "table.npz", "--corpus=m", status=1
+    )
+
+
+def test_a_file_is_taken_for_a_modality_of_any_name(folder):
+    run(folder, folder / "table.npz", "--corpus=mine", "--replace", f"--set=physiology={folder / 'vectors.npz'}")
+    assert list(find_sets(folder / "mine")) == ["text", "audio", "physiology"]
+
+
+def test_sets_are_added_to_the_features_that_are_there(folder):
+    before = {name: path.read_bytes() for name, path in find_sets(folder / "mine").items()}
+    options = (f"--set=audio/wavlm={folder / 'some.npz'}", f"--set=physiology={folder / 'vectors.npz'}")
+    shown = run(folder, "--corpus=mine", *options)
+    assert "audio/wavlm: 7 of 9 utterances, width 3; 2 problem(s): utterances not there: 1 of 2, first dev_0" in shown
+    assert list(find_sets(folder / "mine")) == ["text", "audio", "audio/wavlm", "physiology"]
+    assert all((folder / f"mine/{name}.h5").read_bytes() == content for name, content in before.items())
+    corpus = read_corpus(folder / "mine", sets={"audio": ["audio/wavlm"]})
+    assert corpus.modalities["audio"].present.tolist() == [True] * 7 + [False] * 2
+    assert (corpus.modalities["physiology"].features == PHYSIOLOGY).all()
+    assert (folder / "mine/problems_audio_wavlm.csv").read_text().count("audio absent there") == 2
+
+
+def test_a_set_that_is_there_is_replaced_only_on_request(folder):
+    options = ("--corpus=mine", f"--set=audio={folder / 'vectors.npz'}")
+    assert "mine/audio.h5 is there already. `--replace`" in run(folder, *options, status=1)
+    run(folder, *options, "--replace")
+    assert read_corpus(folder / "mine").modalities["audio"].width == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--corpus=mine", "--set=audio/x"], 2, "expected NAME=FILE, such as audio/wavlm=wavlm.npz"),
+        (["--corpus=mine", "--set=../x={}"], 2, "expected NAME=FILE"),
+        (["--corpus=mine", "--set=utterances={}"], 2, "expected NAME=FILE"),
+        (["--corpus=mine", "--set=audio/x={}", "--set=audio/X={}"], 2, "two sets of one name: audio/X"),
+        (["--corpus=mine", "--set=audio/x=no.npz"], 2, "'no.npz' does not exist"),
+        (["--corpus=other", "--set=audio/x={}"], 1, "has no utterances.h5 to add a set to. Prepare the corpus"),
+        (["--set=audio/x={}"], 2, "give --set alone, with --corpus"),
+        (["--corpus=mine", "--text={}", "--set=audio/x={}"], 2, "give --set alone, with --corpus"),
+    ],
+)
+def test_wrong_sets_are_refused(folder, options, status, message):
+    file = folder / "vectors.npz"
+    assert message in run(folder, *(option.format(file) for option in options), status=status).replace("│ ", "")
