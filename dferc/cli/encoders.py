@@ -83,7 +83,8 @@ def encoders(
     from dferc.training.sweep import Sweep
 
     folder, there = features / corpus, {}
-    rows, sets = read_sets(folder)
+    cached = read_sets(folder)
+    rows, sets = cached.utterances, cached.modalities
     for name, read in sets.items():
         if share := float(read.present[rows.split == "train"].mean()):
             there[name] = (read.width, share)

@@ -42,14 +42,15 @@ def inspect(path, as_json) -> None:
     from dferc.evaluation.seen_labels import check_honesty, show_honesty
     from dferc.store.bundle import is_bundle, is_hub_id
     from dferc.store.hdf5 import read_sets
-    from dferc.store.inspection import inspect_bundle, inspect_corpus, read_folder, show_bundle, show_inspection
+    from dferc.store.inspection import inspect_bundle, inspect_corpus, show_bundle, show_inspection
 
     if is_bundle(path) or is_hub_id(path):
         inspection = inspect_bundle(path)
         print_json(inspection, indent=2) if as_json else show_bundle(inspection)
         return
-    inspection = {"folder": str(path), **inspect_corpus(read_folder(path))}
-    honesty = check_honesty(*read_sets(path))
+    corpus = read_sets(path)
+    inspection = {"folder": str(path), **inspect_corpus(corpus)}
+    honesty = check_honesty(corpus.utterances, corpus.modalities)
     if as_json:
         print_json(inspection | {"honesty": {name: found._asdict() for name, found in honesty.items()}}, indent=2)
         return

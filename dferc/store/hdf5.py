@@ -157,13 +157,17 @@ def find_sets(folder: str | Path) -> dict[str, Path]:
     return {name: found[name] for name in sorted(found, key=lambda name: (order.index(name.partition("/")[0]), name))}
 
 
-def read_sets(folder: str | Path) -> tuple[Utterances, dict[str, Features]]:
-    """Read the rows of features/<corpus> and every feature set by name; refuse sets of other rows."""
+def read_sets(folder: str | Path) -> CachedCorpus:
+    """Read the rows of features/<corpus>, and every feature set by its name in place of modalities; there may be none.
+
+    Raises:
+        InputError: a set is of other rows, or a file is damaged.
+    """
     utterances, sets = read_utterances(Path(folder) / "utterances.h5"), {}
     for name, path in find_sets(folder).items():
         sets[name] = read_features(path, name.partition("/")[0])
         verify_rows(path, sets[name], utterances)
-    return utterances, sets
+    return CachedCorpus(utterances=utterances, modalities=sets)
 
 
 def choose_sets(folder: str | Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Path]]:

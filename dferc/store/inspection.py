@@ -11,28 +11,22 @@ from dferc.core.console import console, print_table, warn_of_simulation
 from dferc.core.records import StoredRecord, read_record
 from dferc.store.bundle import open_bundle
 from dferc.store.card import protocol_card
-from dferc.store.hdf5 import find_sets, read_corpus, read_features, read_utterances, verify_rows
+from dferc.store.hdf5 import read_sets
 from dferc.store.rows import CachedCorpus, Features, Utterances
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
 
-def read_folder(folder: Path) -> CachedCorpus:
-    """Read and verify a features folder, with or without features."""
-    if find_sets(folder):
-        return read_corpus(folder)
-    # After `prepare` alone: utterances have a protocol card before there are features.
-    return CachedCorpus(utterances=read_utterances(folder / "utterances.h5"), modalities={})
-
-
 def inspect_corpus(corpus: CachedCorpus) -> dict:
-    """Return the protocol card, with what there is of each modality; presence is None in an empty split."""
+    """Return the protocol card, with what there is of each modality or set; presence is None in an empty split."""
     modalities = {}
     for modality, features in corpus.modalities.items():
         modalities[modality] = _describe(features, corpus.utterances)
     return {
         "rows_hash": corpus.utterances.rows_hash,
         **protocol_card(corpus.utterances),
-        "missing": [modality for modality in MODALITIES if modality not in corpus.modalities],
+        "missing": [
+            modality for modality in MODALITIES if modality not in {name.partition("/")[0] for name in modalities}
+        ],
         "modalities": modalities,
     }
 
@@ -53,10 +47,9 @@ def inspect_sets(folder: Path, data: Path) -> dict[str, dict]:
         folder: features/<corpus>.
         data: data/<corpus>, where stage 1 logs the time of an extraction; `seconds` is None where no log is of the set.
     """
-    rows, sets = read_utterances(folder / "utterances.h5"), {}
-    for name, path in find_sets(folder).items():
-        features = read_features(path, name.partition("/")[0])
-        verify_rows(path, features, rows)
+    corpus, sets = read_sets(folder), {}
+    rows = corpus.utterances
+    for name, features in corpus.modalities.items():
         seconds, log = None, data / f"extract_{name.replace('/', '_')}.json"
         if log.exists():
             logged = read_record(log, ExtractionLog, "Extract the set again.")
