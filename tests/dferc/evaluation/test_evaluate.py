@@ -19,6 +19,7 @@ from dferc.evaluation.evaluate import evaluate, summarise, zero_f1
 from dferc.evaluation.files import show_evaluation, write_evaluation
 from dferc.evaluation.floor import linear_floor
 from dferc.model.calibration import calibration_error, temper
+from dferc.settings.sections import complete_settings
 from dferc.store.card import card_hash, protocol_card
 from dferc.store.hdf5 import read_corpus, read_features, write_features
 from dferc.store.vocabulary import SPLITS
@@ -340,6 +341,7 @@ def test_settings_json_is_the_record_and_names_the_versions(root):
     assert settings.pop("versions")["torch"] == torch.__version__
     assert len(settings.pop("run")) == 16  # dferc.training.resume.run_key
     assert settings.pop("weights") == file_hash(root / "train/seed-0/model.safetensors")
+    settings["settings"] = complete_settings(settings["settings"])  # read with the defaults that records omit
     assert settings == record
     assert (record["corpus"], record["seed"], record["widths"]) == ("demo", 0, WIDTHS)
 
