@@ -29,7 +29,8 @@ from dferc.core.files import file_hash
 from pipeline.encoders.kinds import Wanted, refuse_kind, tower
 from pipeline.encoders.refusals import explain, refuse_description, refuse_files
 
-_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.spm")
+_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.bpe", "*.codes", "*.tiktoken", "*.vocab")
+_NOT = ("*/*", "consolidated*")  # other formats, and second copies of the weights
 _DECIDING = ("config.json", "*processor_config.json", "*.safetensors")
 _PROCESSORS = {
     "text": AutoTokenizer,
@@ -55,7 +56,7 @@ def model_folder(name: str | Path, wanted: Wanted) -> Path:
     model, _, revision = str(name).partition("@")
     with explained(name, wanted):
         commit = revision or None
-        found = Path(snapshot_download(model, revision=commit, allow_patterns=_FILES, ignore_patterns=["*/*"]))
+        found = Path(snapshot_download(model, revision=commit, allow_patterns=_FILES, ignore_patterns=_NOT))
         if not (found / "config.json").is_file():
             raise FileNotFoundError("config.json is not in the repository, or not in its cached part")
         if not any(found.glob("*.safetensors")):
