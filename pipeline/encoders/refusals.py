@@ -40,7 +40,7 @@ def refuse_description(
                 f"Remove {key} from config.json."
             )
         most = _MOST_LAYERS if "layers" in key else _LARGEST_SIZE
-        if isinstance(value, int | float) and value > most and "theta" not in key:
+        if isinstance(value, int) and value > most and "theta" not in key:
             raise InputError(
                 f"{name}: {key} in config.json is {value}, expected at most {most:,}. Copy the file again."
             )

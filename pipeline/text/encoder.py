@@ -221,7 +221,9 @@ def position_limit(model: PreTrainedModel) -> int | None:
     # RoBERTa and its relatives count positions from their padding id + 1: its 514 positions are for 512 tokens.
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     offset = getattr(getattr(model, "embeddings", None), "padding_idx", None)
-    return positions if positions is None or offset is None else positions - offset - 1
+    if positions is None or positions < 1:  # XLNet gives -1
+        return None
+    return positions if offset is None else positions - offset - 1
 
 
 def build_encoder(texts: Sequence[str], settings: "FinetuneText") -> Encoder:

@@ -18,6 +18,8 @@ from transformers import (
     RobertaModel,
     T5Config,
     T5Model,
+    XLNetConfig,
+    XLNetModel,
 )
 
 from dferc.core.errors import InputError
@@ -159,6 +161,11 @@ def test_position_limit_of_roberta_counts_from_its_padding_id():
     roberta(input_ids=torch.full((1, 512), 5))
     with pytest.raises((IndexError, RuntimeError)):
         roberta(input_ids=torch.full((1, 513), 5))
+
+
+def test_encoder_of_relative_positions_has_no_limit():
+    xlnet = XLNetModel(XLNetConfig(vocab_size=10, d_model=8, n_layer=1, n_head=2, d_inner=8))
+    assert position_limit(xlnet) is position_limit(t5()) is None
 
 
 def test_missing_encoder_says_what_was_tried_and_how_to_mend(tmp_path):

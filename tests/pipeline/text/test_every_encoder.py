@@ -37,24 +37,32 @@ SIZES = {
     "entity_emb_size": 8,
     "max_position_embeddings": 96,
 }
-WORK = {
-    "bert",
-    "roberta",
-    "xlm-roberta",
-    "distilbert",
-    "electra",
-    "deberta-v2",
-    "mpnet",
-    "modernbert",
-    "albert",
-    "camembert",
-}
+WORK = frozenset(
+    (
+        "albert bart bert big_bird bloom camembert canine convbert deberta-v2 distilbert electra eurobert "
+        "falcon fnet funnel gemma gpt2 gpt_neo gpt_neox gptj llama longformer luke mamba mbart mistral "
+        "modernbert mpnet mt5 nystromformer opt phi3 qwen2 qwen3 rembert roberta roformer t5 xlm xlm-roberta "
+        "xlnet"
+    ).split()
+)
 """Encoders that must work, not only be refused."""
 
 
-OWN_SIZES = {
+OWN_SIZES = {  # None: the setting is left out
+    "codegen": {"rotary_dim": 8, "n_head": 4, "num_attention_heads": None},
+    "deepseek_v3": {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "head_dim": None},
     "esm": {"vocab_size": 64, "pad_token_id": 0, "mask_token_id": 5},
     "funnel": {"block_sizes": [1, 1], "d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 32, "vocab_size": 64},
+    "falcon": {"head_dim": None},
+    "gpt_neo": {"attention_types": [[["global"], 1]]},
+    "gptj": {"rotary_dim": 8},
+    "mamba2": {"num_heads": 4},
+    "plbart": {"decoder_attention_heads": 2},
+    "prophetnet": {"num_hidden_layers": None, "num_attention_heads": None}
+    | dict.fromkeys(("num_encoder_layers", "num_decoder_layers"), 1)
+    | dict.fromkeys(("num_encoder_attention_heads", "num_decoder_attention_heads"), 2),
+    "rwkv": {"num_hidden_layers": 2},
+    "xlnet": {"max_position_embeddings": None},
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local"], "is_decoder": False},
 }
 
@@ -63,7 +71,8 @@ def tiny_config(make, own):
     """Return the configuration of an architecture with small sizes where it has such settings, or its own ones."""
     usual = make()
     parts = {name: tiny_settings(getattr(usual, name)) for name in usual.sub_configs if getattr(usual, name, None)}
-    return make(**(tiny_settings(usual) if "block_sizes" not in own else {}) | parts | own)
+    settings = (tiny_settings(usual) if "block_sizes" not in own else {}) | parts | own
+    return make(**{name: value for name, value in settings.items() if value is not None})
 
 
 def tiny_settings(config):
