@@ -17,7 +17,7 @@ from dferc.core.metrics import SCORES
 from dferc.core.records import StoredRecord, Text, read_record
 from dferc.core.tables import write_csv
 from dferc.results import statistics, text_tables
-from dferc.results.compare import Ablation, Comparison, PValues, collect, compare
+from dferc.results.compare import Ablation, Comparison, PValues, collect, compare, set_notes
 from dferc.results.runs import FinishedRun, align, read_metrics, read_run
 from dferc.results.statistics import draw_dialogues
 from dferc.results.tables import COMPARED, as_note, caption, csv_rows, main_table, notes
@@ -79,7 +79,8 @@ def compare_encoders(
     of_table = [folders[combination] for combination in plan.combinations]
     ablation = collect(folder, split, of_table[0], of_table)
     rows = sorted(ablation.rows, key=lambda row: of_table.index(row.name))
-    spelled = [_spell(note, names) for note in ablation.notes]
+    known = {note for row in rows for note in set_notes(row.name, row.run, ablation.reference)}  # as the names show
+    spelled = [_spell(note, names) for note in ablation.notes if note not in known]
     ablation = ablation._replace(rows=[row._replace(name=names[row.name]) for row in rows], notes=spelled)
     reference, drawn_BD = ablation.reference, draw_dialogues(ablation.reference.dialogues)
 
