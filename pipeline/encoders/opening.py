@@ -68,8 +68,8 @@ def model_folder(name: str | Path, wanted: Wanted) -> Path:
         return found
 
 
-def open_model(name: str | Path, wanted: Wanted) -> PreTrainedModel:
-    """Load a model in float32, in evaluation mode, from a folder or the hub.
+def open_model(name: str | Path, wanted: Wanted, pooled: bool = False) -> PreTrainedModel:
+    """Load a model in float32, in evaluation mode, from a folder or the hub; `pooled`: its pooled output is needed.
 
     Raises:
         InputError: it asks for code of its own, encodes another kind of input, has pickled, quantised or no weights,
@@ -89,6 +89,11 @@ def open_model(name: str | Path, wanted: Wanted) -> PreTrainedModel:
         missing = sorted(
             key for key in report["missing_keys"] if key in used and not any(part in key for part in _UNUSED)
         )
+        if pooled and any("pooler." in key and key in used for key in report["missing_keys"]):
+            raise InputError(
+                f"{name} was published without the weights of its pooled output. Set tokens to first (the class token) "
+                "or mean."
+            )
         if missing:
             raise InputError(
                 f"{name} lacks {len(missing)} of the {type(model).__name__}'s weights, first {missing[0]!r}; "

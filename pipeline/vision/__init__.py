@@ -1,0 +1,1 @@
+"""Published encoders of pictures and video: transformers, torchvision, timm."""

@@ -1,0 +1,179 @@
+"""Encoders of pictures and video: one vector per picture, or per clip of as many pictures as a video encoder sees.
+
+B inputs of a batch, H, W height and width of a picture, T pictures of a clip, P patches, D width of the encoder.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import AutoConfig
+
+from dferc.core.device import Device, choose_device
+from dferc.core.errors import InputError
+from pipeline.encoders.kinds import Wanted, kinds_of, tower
+from pipeline.encoders.layers import LAST, count_layers, layer_states, read_layer
+from pipeline.encoders.opening import autocast, explained, model_folder, model_hash, open_model, open_processor
+from pipeline.encoders.refusals import first_line
+from pipeline.extraction.records import Clock, Measured
+from pipeline.vision.by_name import by_name, open_by_name
+
+SETTING = "extract_visual.encoder"
+IMAGE, VIDEO = Wanted("image", SETTING), Wanted("video", SETTING)
+
+_SIDE = 224  # of a picture, for processors that state no size
+_CPU = Device(torch.device("cpu"), torch.float32, "")
+
+AT_ONCE = 16
+"""Inputs of a forward pass on a GPU, always: the last is padded, since rounding may depend on the size of a batch. On a
+CPU inputs are encoded one by one, which is as fast there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureEncoder:
+    """Model, the preparation of its inputs, and how a vector is taken from its output."""
+
+    name: str  # folder, name on the hub, or library:name
+    portable: str  # name under which the other machines of a cluster find the same model
+    library: str  # name and version
+    hash: str  # of everything that decides a vector
+    model: nn.Module
+    prepare: Callable[[list[np.ndarray]], Mapping[str, Tensor]]
+    side: int = _SIDE  # of the pictures that it is given, in pixels
+    clip: int = 0  # pictures that it sees at once; 0 = one by one
+    layers: tuple[int, ...] = ()  # whose states are averaged; none = the model's own final states
+    tokens: str = "pooled"
+    width: int = 0
+
+    def forward(self, inputs: Sequence[np.ndarray], where: Device, hidden: bool) -> Any:
+        """Return the model's output for RGB pictures [H, W, 3] or clips [T, H, W, 3], uint8."""
+        known = inspect.signature(self.model.forward).parameters
+        prepared = {name: value.to(where.device) for name, value in self.prepare(list(inputs)).items() if name in known}
+        options = {"output_hidden_states": True} if hidden else {}
+        # TF32, PyTorch's default for convolutions, has three digits: a GPU should give what a CPU gives.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=where.dtype != torch.float32)
+        with torch.inference_mode(), autocast(where), exact:
+            return self.model(**prepared, **options)
+
+    def vectors(self, inputs: Sequence[np.ndarray], where: Device) -> np.ndarray:
+        """Return the vectors [B, D] float32 of a batch of inputs; see `forward`."""
+        return self._read(self.forward(inputs, where, bool(self.layers))).float().cpu().numpy()
+
+    def _read(self, output: Any) -> Tensor:
+        if isinstance(output, Tensor):
+            return output.flatten(1)
+        if self.tokens == "pooled":
+            if getattr(output, "pooler_output", None) is None:
+                raise InputError(
+                    f"extract_visual.tokens: pooled, and {self.name} has no pooled output. Set it to mean, or to first "
+                    "where the model has a class token."
+                )
+            return output.pooler_output.flatten(1)
+        states = layer_states(output, self.layers)
+        if states.ndim == 4:  # maps [B, D, H, W] of a convolutional network
+            if self.tokens == "first":
+                raise InputError(
+                    f"extract_visual.tokens: first, and {self.name} gives maps, no tokens. Set it to mean."
+                )
+            states = states.flatten(2).transpose(1, 2)
+        return states[:, 0] if self.tokens == "first" else states.float().mean(dim=1)
+
+
+def load_picture_encoder(name: str, layer: str, tokens: str) -> PictureEncoder:
+    """Load an encoder and try it out.
+
+    Args:
+        name: folder, name on the hub (`owner/name@commit`), `torchvision:NAME` or `timm:NAME` (both with `@file`).
+        layer: as in `pipeline.encoders.layers`.
+        tokens: pooled, first or mean.
+
+    Raises:
+        InputError: it cannot be loaded, encodes no pictures, or has no such layer or output.
+    """
+    if tokens == "pooled" and layer != LAST:
+        raise InputError(
+            f"extract_visual.layer is {layer!r}, and tokens: pooled is of the last layer. Set tokens to first or mean."
+        )
+    encoder = _by_name(name) if by_name(name) else _of_transformers(name, pooled=tokens == "pooled")
+    if by_name(name) and (layer, tokens) != (LAST, "pooled"):
+        raise InputError(f"{SETTING}: {name} gives the input of its classifier alone. Set layer: last, tokens: pooled.")
+    encoder = replace(encoder, tokens=tokens)
+    shape = (encoder.clip,) * bool(encoder.clip) + (encoder.side, encoder.side, 3)
+    trial = [np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)]
+    try:
+        layers = read_layer(layer, count_layers(encoder.forward(trial, _CPU, True)), name) if layer != LAST else ()
+        encoder = replace(encoder, layers=layers)
+        return replace(encoder, width=encoder.vectors(trial, _CPU).shape[1])
+    except InputError:
+        raise
+    except Exception as error:  # code of some hundred architectures
+        raise InputError(
+            f"{name}: the {type(encoder.model).__name__} does not turn pictures into vectors ({first_line(error)}). "
+            f"Choose another encoder, such as {IMAGE.example}."
+        ) from error
+
+
+def _of_transformers(name: str, pooled: bool) -> PictureEncoder:
+    folder = model_folder(name, IMAGE)
+    with explained(name, IMAGE):
+        kinds = kinds_of(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    wanted = VIDEO if "video" in kinds and "image" not in kinds else IMAGE
+    model = tower(open_model(folder, wanted, pooled), wanted.kind)
+    processor = open_processor(folder, wanted)
+    sizes = [getattr(processor, part, None) or {} for part in ("size", "crop_size")]
+    sides = [size[key] for size in sizes for key in ("height", "width", "shortest_edge") if size.get(key)]
+
+    def prepare(inputs: list[np.ndarray]) -> Mapping[str, Tensor]:
+        options = {"return_tensors": "pt", "input_data_format": "channels_last"}
+        prepared = processor(inputs, **options) if wanted is IMAGE else processor(videos=inputs, **options)
+        if (
+            "pixel_values_videos" in prepared
+            and "pixel_values_videos" not in inspect.signature(model.forward).parameters
+        ):
+            prepared["pixel_values"] = prepared.pop("pixel_values_videos")
+        return prepared
+
+    is_folder = Path(name).is_dir()
+    return PictureEncoder(
+        name=name,
+        portable=str(folder.absolute()) if is_folder else f"{name.partition('@')[0]}@{folder.name}",
+        library=f"transformers {transformers.__version__}",
+        hash=model_hash(folder),
+        model=model,
+        prepare=prepare,
+        side=max(sides, default=_SIDE),
+        clip=0 if wanted is IMAGE else getattr(model.config, "num_frames", 16),
+    )
+
+
+def _by_name(name: str) -> PictureEncoder:
+    library, weights_hash, model, prepare, side = open_by_name(name)
+    return PictureEncoder(
+        name=name, portable=name, library=library, hash=weights_hash, model=model, prepare=prepare, side=side
+    )
+
+
+class PictureEncoderWorker:
+    """Encodes batches of pictures or clips; the encoder is loaded, or the arguments of `load_picture_encoder`."""
+
+    def __init__(self, encoder: PictureEncoder | tuple[str, str, str], device: str, precision: str):
+        self._encoder = encoder if isinstance(encoder, PictureEncoder) else load_picture_encoder(*encoder)
+        self._where = choose_device(device, precision)
+        self._encoder.model.to(self._where.device)
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> Measured:
+        """Return the vectors [B, D] float32 of RGB pictures [H, W, 3] or clips [T, H, W, 3], uint8."""
+        clock, at_once = Clock(), AT_ONCE if self._where.device.type == "cuda" else 1
+        if not len(inputs):
+            return Measured(np.zeros((0, self._encoder.width), np.float32), clock.seconds)
+        with clock.step("network"):
+            padded = [*inputs, *[inputs[-1]] * (-len(inputs) % at_once)]
+            parts = [padded[first : first + at_once] for first in range(0, len(padded), at_once)]
+            vectors = np.concatenate([self._encoder.vectors(part, self._where) for part in parts])
+        return Measured(vectors[: len(inputs)], clock.seconds)

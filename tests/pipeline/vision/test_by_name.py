@@ -1,0 +1,118 @@
+"""Networks of torchvision and timm by name, with random weights; published ones are not downloaded here."""
+
+import re
+import urllib.error
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+from torchvision.transforms.functional import center_crop, normalize, resize
+
+from dferc.core.device import choose_device
+from dferc.core.errors import InputError
+from pipeline.vision.by_name import by_name
+from pipeline.vision.encoder import load_picture_encoder
+
+NAME = "shufflenet_v2_x0_5"
+CPU = choose_device("cpu", "float32")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    def unreachable(*arguments, **options):
+        raise urllib.error.URLError("no network in a test")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return models.get_model(NAME, weights=None).eval()
+
+
+@pytest.fixture
+def weights(network, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    return tmp_path / "weights.pth"
+
+
+def load(name):
+    return load_picture_encoder(name, "last", "pooled")
+
+
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (100, 140, 3), dtype=np.uint8)
+
+
+def test_names():
+    assert by_name("torchvision:resnet50") and by_name("timm:resnet50")
+    assert not by_name("facebook/dinov2-base") and not by_name("models/timm")
+
+
+def test_torchvision_gives_the_input_of_the_classifier(network, weights):
+    """Resized to 256 on the shorter side, cut to 224, and normalised as for ImageNet."""
+    encoder, heard = load(f"torchvision:{NAME}@{weights}"), []
+    assert encoder.width == 1024 and encoder.side == 256
+    shown = resize(torch.from_numpy(picture()).permute(2, 0, 1), [256], antialias=True)
+    shown = normalize(center_crop(shown, [224]) / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    network.fc.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0]))
+    with torch.inference_mode():
+        network(shown[None])
+    np.testing.assert_allclose(encoder.vectors([picture()], CPU), heard[0], rtol=0, atol=1e-5)
+
+
+def test_published_weights_are_taken_from_the_cache_of_torchvision(network, tmp_path, monkeypatch):
+    place = tmp_path / "hub/hub/checkpoints"
+    place.mkdir(parents=True)
+    published = models.get_model_weights(NAME).DEFAULT
+    torch.save(network.state_dict(), place / published.url.rsplit("/", 1)[1])
+    cached = load(f"torchvision:{NAME}")
+    with torch.no_grad():
+        network.fc.bias.add_(0.0), network.conv5[0].weight.mul_(1.01)
+    torch.save(network.state_dict(), tmp_path / "other.pth")
+    assert load(f"torchvision:{NAME}@{tmp_path / 'other.pth'}").hash != cached.hash
+
+
+def test_what_is_not_there_is_refused_with_the_remedy(weights, tmp_path):
+    other = tmp_path / "other.pth"
+    torch.save(nn.Linear(2, 2).state_dict(), other)
+    (tmp_path / "nonsense.pth").write_bytes(b"nonsense")
+    for name, message in {
+        f"torchvision:{NAME}": f"its weights are not in {tmp_path}/hub/hub/checkpoints/shufflenet",
+        "torchvision:resnet5": "no network is called 'resnet5'. Did you mean 'resnet50'?",
+        f"torchvision:{NAME}@nowhere.pth": "no file nowhere.pth",
+        f"torchvision:{NAME}@{other}": "weights are missing, first 'conv1.0.weight'",
+        f"torchvision:{NAME}@{tmp_path}/nonsense.pth": "holds no table of tensors",
+        f"torchvision:squeezenet1_1@{tmp_path}/nonsense.pth": "holds no table of tensors",
+    }.items():
+        with pytest.raises(InputError, match=re.escape(message)):
+            load(name)
+    with pytest.raises(InputError, match="Set layer: last, tokens: pooled"):
+        load_picture_encoder(f"torchvision:{NAME}@{weights}", "2", "mean")
+
+
+def test_timm_gives_its_pooled_features(tmp_path):
+    timm = pytest.importorskip("timm", reason="timm is not installed (extra `timm`)")
+    from PIL import Image
+
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", pretrained=False).eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    encoder = load(f"timm:test_resnet@{tmp_path / 'weights.pth'}")
+    preset = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    with torch.inference_mode():
+        expected = model.forward_head(model.forward_features(preset(Image.fromarray(picture()))[None]), pre_logits=True)
+    np.testing.assert_allclose(encoder.vectors([picture()], CPU), expected, rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="its weights are not in the hub's cache"):
+        load("timm:test_resnet")
+
+
+def test_timm_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    with pytest.raises(InputError, match="needs the package timm: `pip install timm`"):
+        load("timm:resnet18")

@@ -1,0 +1,190 @@
+"""Encoders of pictures and video: tiny models of each class with random weights, against the class called directly."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    BertConfig,
+    BertModel,
+    BitImageProcessor,
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    ConvNextConfig,
+    ConvNextImageProcessor,
+    ConvNextModel,
+    Dinov2Config,
+    Dinov2Model,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+    VideoMAEConfig,
+    VideoMAEImageProcessor,
+    VideoMAEModel,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+    ViTModel,
+)
+
+from dferc.core.device import choose_device
+from dferc.core.errors import InputError
+from pipeline.vision import encoder as module
+from pipeline.vision.encoder import PictureEncoderWorker, load_picture_encoder
+
+SIDE = 16
+SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+PICTURE = {"image_size": SIDE, "patch_size": 8}
+SIZE = {"height": SIDE, "width": SIDE}
+CPU = choose_device("cpu", "float32")
+WORDS = {**SMALL, "vocab_size": 16, "max_position_embeddings": 8}
+
+
+def two_towers(config, model):
+    return model(config(text_config=WORDS | {"projection_size": 8}, vision_config=SMALL | PICTURE))
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Folders of tiny models by name; shapes of inputs that their processors change are tried by the sizes."""
+    torch.manual_seed(0)
+    clip = CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=SIZE)
+    bit = BitImageProcessor(size={"shortest_edge": 20}, crop_size=SIZE)
+    models = {
+        "clip": (two_towers(CLIPConfig, CLIPModel), clip),
+        "siglip": (two_towers(SiglipConfig, SiglipModel), SiglipImageProcessor(size=SIZE)),
+        "dinov2": (Dinov2Model(Dinov2Config(**SMALL, **PICTURE)), bit),
+        "dinov3": (DINOv3ViTModel(DINOv3ViTConfig(**SMALL, **PICTURE)), ViTImageProcessor(size=SIZE)),
+        "vit": (ViTModel(ViTConfig(**SMALL, **PICTURE)), ViTImageProcessor(size=SIZE)),
+        "vit-without-pooler": (ViTForImageClassification(ViTConfig(**SMALL, **PICTURE)), ViTImageProcessor(size=SIZE)),
+        "convnext": (
+            ConvNextModel(ConvNextConfig(hidden_sizes=[4, 8], depths=[1, 1], num_stages=2)),
+            ConvNextImageProcessor(size={"shortest_edge": SIDE}, crop_pct=1.0),
+        ),
+        "videomae": (
+            VideoMAEModel(VideoMAEConfig(**SMALL, **PICTURE, num_frames=4)),
+            VideoMAEImageProcessor(size={"shortest_edge": SIDE}, crop_size=SIZE),
+        ),
+        "bert": (BertModel(BertConfig(**SMALL, vocab_size=16)), None),
+        "unprepared": (ViTModel(ViTConfig(**SMALL, **PICTURE)), None),
+    }  # fmt: skip
+    root = tmp_path_factory.mktemp("models")
+    for name, (model, processor) in models.items():
+        model.save_pretrained(root / name)
+        if processor is not None:
+            processor.save_pretrained(root / name)
+    return root
+
+
+def pictures(count: int, height: int = SIDE, width: int = SIDE) -> list[np.ndarray]:
+    return list(np.random.default_rng(count).integers(0, 256, (count, height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "dinov3", "vit", "convnext"])
+@pytest.mark.parametrize("size", [(SIDE, SIDE), (24, 40)])
+def test_vectors_are_those_of_the_class_called_directly(folders, name, size):
+    shown = pictures(3, *size)
+    model, processor = AutoModel.from_pretrained(folders / name), AutoImageProcessor.from_pretrained(folders / name)
+    prepared = processor(shown, return_tensors="pt")
+    with torch.inference_mode():
+        output = getattr(model, "vision_model", model)(**prepared)
+    states = output.last_hidden_state
+    states = states.flatten(2).transpose(1, 2) if states.ndim == 4 else states
+    for tokens, expected in {"pooled": output.pooler_output.flatten(1), "mean": states.mean(dim=1)}.items():
+        encoder = load_picture_encoder(str(folders / name), "last", tokens)
+        assert encoder.width == expected.shape[1] == 8
+        np.testing.assert_allclose(encoder.vectors(shown, CPU), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "dinov3", "vit", "convnext"])
+def test_the_size_of_a_batch_changes_no_vector(folders, name):
+    encoder, shown = load_picture_encoder(str(folders / name), "last", "mean"), pictures(32)
+    alone = PictureEncoderWorker(encoder, "cpu", "float32")(shown).result
+    for count in (8, 32):
+        parts = [encoder.vectors(shown[first : first + count], CPU) for first in range(0, 32, count)]
+        np.testing.assert_allclose(np.concatenate(parts), alone, rtol=0, atol=1e-5)
+
+
+def test_batches_of_a_gpu_are_filled_up_and_cut(folders, monkeypatch):
+    encoder = load_picture_encoder(str(folders / "vit"), "last", "first")
+    worker, sizes = PictureEncoderWorker(encoder, "cpu", "float32"), []
+    monkeypatch.setattr(
+        module.PictureEncoder, "vectors", lambda self, part, where: sizes.append(len(part)) or np.ones((len(part), 8))
+    )
+    monkeypatch.setattr(worker, "_where", CPU._replace(device=torch.device("cuda")))
+    assert worker(pictures(18)).result.shape == (18, 8) and sizes == [module.AT_ONCE] * 2  # fmt: skip
+    assert worker([]).result.shape == (0, 8)
+
+
+@pytest.mark.parametrize(("layer", "chosen"), [("1", [1]), ("-1", [2]), ("all", [1, 2]), ("0-1", [0, 1])])
+def test_layers_are_averaged(folders, layer, chosen):
+    shown = pictures(2)
+    model, processor = (kind.from_pretrained(folders / "vit") for kind in (AutoModel, AutoImageProcessor))
+    with torch.inference_mode():
+        states = model(**processor(shown, return_tensors="pt"), output_hidden_states=True).hidden_states
+    expected = sum(states[index][:, 0] for index in chosen) / len(chosen)
+    found = load_picture_encoder(str(folders / "vit"), layer, "first").vectors(shown, CPU)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_a_video_encoder_sees_clips(folders):
+    encoder = load_picture_encoder(str(folders / "videomae"), "last", "mean")
+    clips = [np.stack(pictures(4)), np.stack(pictures(5)[:4])]
+    model, processor = (
+        AutoModel.from_pretrained(folders / "videomae"),
+        VideoMAEImageProcessor.from_pretrained(folders / "videomae"),
+    )
+    with torch.inference_mode():
+        expected = model(**processor([list(clip) for clip in clips], return_tensors="pt")).last_hidden_state.mean(dim=1)
+    assert encoder.clip == 4
+    np.testing.assert_allclose(encoder.vectors(clips, CPU), expected, rtol=0, atol=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "tokens", "message"),
+    [
+        ("bert", "last", "mean", "encodes text; extract_visual.encoder needs a model that encodes pictures"),
+        ("unprepared", "last", "mean", "has no preprocessor_config.json"),
+        ("vit-without-pooler", "last", "pooled", "without the weights of its pooled output. Set tokens to first"),
+        ("videomae", "last", "pooled", "has no pooled output. Set it to mean"),
+        ("convnext", "last", "first", "gives maps, no tokens. Set it to mean"),
+        ("vit", "9", "first", "layer is '9'"),
+        ("vit", "1", "pooled", "tokens: pooled is of the last layer. Set tokens to first or mean"),
+        ("nowhere", "last", "mean", "There is no such folder"),
+    ],
+)  # fmt: skip
+def test_what_gives_no_vectors_is_refused_with_the_remedy(folders, name, layer, tokens, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_picture_encoder(str(folders / name), layer, tokens)
+
+
+def test_code_of_a_model_is_never_run(folders, tmp_path):
+    for file in (folders / "vit").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    own = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(config | own))
+    with pytest.raises(InputError, match="such code is never run"):
+        load_picture_encoder(str(tmp_path), "last", "mean")
+
+
+def test_an_edited_folder_has_another_hash(folders, tmp_path):
+    for file in (folders / "vit").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    before = load_picture_encoder(str(tmp_path), "last", "first").hash
+    assert before == load_picture_encoder(str(folders / "vit"), "last", "first").hash
+    processor = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor | {"do_normalize": False}))
+    assert load_picture_encoder(str(tmp_path), "last", "first").hash != before
