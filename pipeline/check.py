@@ -32,13 +32,14 @@ from pipeline.media.files import MediaError, probe
 from pipeline.settings import StageSettings, load_settings, sets_of, with_set
 
 SCRATCH_ENCODER = "scratch"
+BY_NAME = ("torchvision:", "timm:")  # beginnings of `extract_visual.encoder`: pipeline/vision/by_name.py
 
 LINKED = {
     "prepare": "prepare.options",
     "finetune_text": "finetune_text.encoder",
     "train_face": "train_face.source",
     "extract_audio": "extract_audio.encoder",
-    "extract_visual": "extract_visual.finder",
+    "extract_visual": "extract_visual (finder, encoder)",
 }
 """Settings that name files, by the stage that reads them: see `pipeline.link_files`."""
 
@@ -96,7 +97,8 @@ def check_corpora(blocks: Mapping[str, StageSettings]) -> None:
         for check, *arguments in (
             (corpora.verify_adapter, settings.prepare.adapter),
             (functionals.verify_encoder, settings.extract_audio.encoder),
-            *([] if source == NONE else [(finder.make_finder, visual.finder, visual.min_face)]),
+            (verify_encoder, visual.encoder),
+            *([(finder.make_finder, visual.finder, visual.min_face)] if needs_finder(settings) else []),
             *([] if source in (FERPLUS, NONE) else [(find_weights, Path(source))]),
         ):
             try:
@@ -105,6 +107,22 @@ def check_corpora(blocks: Mapping[str, StageSettings]) -> None:
                 faults.append(f"  - {corpus}.{error}")
     if faults:
         raise InputError(f"params.yaml asks for what is not there: {len(faults)} fault(s)\n" + "\n".join(faults))
+
+
+def needs_finder(settings: StageSettings) -> bool:
+    """Return whether faces are looked for: neither without pictures nor where an encoder sees whole frames."""
+    visual = settings.extract_visual
+    return settings.train_face.source != NONE if visual.encoder == FERPLUS else visual.view != "frame"
+
+
+def verify_encoder(encoder: str) -> None:
+    """Raise InputError if `extract_visual.encoder` can be no encoder; whether it is one, its stage finds."""
+    known = encoder == FERPLUS or encoder.startswith(BY_NAME) or Path(encoder).is_dir() or encoder.count("/") == 1
+    if not known:
+        raise InputError(
+            f"extract_visual.encoder: {encoder!r} is neither {FERPLUS} nor a folder, a hub name such as "
+            f"facebook/dinov2-base, nor {' nor '.join(f'{library}NAME' for library in BY_NAME)}."
+        )
 
 
 def check_classes(corpus: str, settings: StageSettings, classes: tuple[str, ...]) -> None:
@@ -139,7 +157,8 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
     if not made and not any(content) and not raw.with_name(f"{raw.name}.dvc").exists():
         yield f"{corpus}: {raw} is missing or empty. Put the raw corpus there, or `dvc pull` it."
     source, missing = settings.train_face.source, missing_files(faces)
-    if not made and source == FERPLUS and missing and any(info.has_video for info in _sample(raw)):
+    trains = source == FERPLUS == settings.extract_visual.encoder
+    if not made and trains and missing and any(info.has_video for info in _sample(raw)):
         yield (
             f"{corpus}: {' and '.join(missing)} not found in {faces}, and the clips have pictures. Put FER+ there "
             "(data/faces/meld/README.md), or set train_face.source to none, or to the path of a trained network."

@@ -1,4 +1,6 @@
-"""Stage extract_visual: 342 pooled DenseNet values per utterance -> features/<corpus>/visual.h5.
+"""Stage extract_visual: pooled values of a network per utterance -> features/<corpus>/visual.h5.
+
+The network is the DenseNet of train_face, of 342 values, or a published encoder (`pipeline.vision`).
 
 Frames are sampled evenly over the utterance. Worker processes cut the speaker's face out of each frame
 (`pipeline.faces.speaker_face` chooses among several people). The network runs over faces of many utterances at a time,
@@ -10,8 +12,9 @@ decided the `choice` among them.
 
 import functools
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -30,11 +33,11 @@ from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.faces import finder as faces
 from pipeline.faces import pooling, speaker_face
-from pipeline.faces.densenet import WIDTH, FaceDescription, description_path, load_face_net, read_json
+from pipeline.faces.densenet import FERPLUS, WIDTH, FaceDescription, description_path, load_face_net, read_json
 from pipeline.faces.speaker_face import SpeakerFaces, UtteranceMedia
 from pipeline.media import files as media
 from pipeline.rows.utterances import Utterance, read_utterances_csv
-from pipeline.settings import ExtractVisual, load_settings, with_set
+from pipeline.settings import UNSTATED, ExtractVisual, load_settings, with_set
 
 GROUP = 4
 """Most utterances of one file that one worker decodes in one pass. More cost less decoding, since the frames from a
@@ -56,7 +59,7 @@ QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 def main(
     places: Places, face: Path | None, device: str, hwaccel: str | None, workers: engine.Workers
 ) -> ExtractionTally:
-    """Extract the face features of every utterance with a picture."""
+    """Extract the features of the face or the frames of every utterance with a picture."""
     settings = with_set(load_settings(places.params), places.corpus, places.set).extract_visual
     rows = read_utterances_csv(places.table)
     where = choose_device(device, "float32", elsewhere=workers.cluster is not None).device
@@ -75,20 +78,28 @@ def make_extractor(
     device: torch.device,
     workers: engine.Workers,
     hwaccel: str | None = None,
+    load: Callable[[str, str, str], Any] | None = None,
 ) -> Extractor:
     """Make the visual extractor of a corpus.
 
     `folder` is train_face's. `device` is the network's, which has its own workers (`Workers.for_network`); `workers`
-    decode and find faces. `hwaccel` is the kind of device that decodes for them; None = they do. InputError is raised
-    if there is no usable face model although some utterance has a picture, or no such face finder.
+    decode and find faces. `hwaccel` is the kind of device that decodes for them; None = they do. `load` returns a
+    published encoder, perhaps one that is in memory already. InputError is raised if there is no usable face model
+    although some utterance has a picture, no such encoder, or no such face finder.
     """
-    weights = folder / "face.safetensors"
-    described = read_json(description_path(weights), FaceDescription)
-    if not described.get("trained"):
-        return _without_network(rows, described, folder)
-    image_size = load_face_net(weights).image_size
-    finder = faces.locate_finder(settings.finder)
-    faces.make_finder(finder, settings.min_face)  # fails here rather than in a worker
+    if settings.encoder == FERPLUS:
+        weights = folder / "face.safetensors"
+        described = read_json(description_path(weights), FaceDescription)
+        if not described.get("trained"):
+            return _without_network(rows, described, folder)
+        seeing = _ferplus(settings, weights, device)
+    else:
+        seeing = _published(settings, device, load, workers.cluster is not None)
+    if settings.view == "frame":
+        finder = faces.WHOLE_FRAME  # no face is looked for
+    else:
+        finder = faces.locate_finder(settings.finder)
+        faces.make_finder(finder, settings.min_face)  # fails here rather than in a worker
     if finder == faces.HAAR:  # perhaps in place of YuNet, and then these are the features of that setting
         settings = settings.model_copy(update={"finder": finder})
     needs_sound = settings.face == "most_lip_motion"
@@ -97,7 +108,7 @@ def make_extractor(
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         portable = settings.model_copy(update={"finder": engine.absolute(finder)})
-        make_worker = functools.partial(speaker_face.FaceWorker, portable, image_size, hwaccel)
+        make_worker = functools.partial(speaker_face.FaceWorker, portable, seeing.side, hwaccel, seeing.colour)
         paths = (raw, *(raw / rows[i].media for i in indices[:1]), Path(finder))
 
         def cut(groups: list[list[int]]) -> Iterator[tuple[int, list[SpeakerFaces] | engine.WorkerDied]]:
@@ -107,25 +118,22 @@ def make_extractor(
 
         cuts = _one_by_one(cut, list(_groups(rows, indices)))
         # On a cluster nothing waits for this process, and two threads must not start and end Ray.
-        yield from pooling.pooled(cuts if workers.cluster else prefetched(cuts), network)
+        yield from pooling.pooled(cuts if workers.cluster else prefetched(cuts), network, seeing.sight)
 
-    def network(batches: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray | engine.WorkerDied]]:
-        make_worker = functools.partial(pooling.FaceNetWorker, str(weights.absolute()), device.type)
-        return clock.unpacked(engine.run(make_worker, batches, workers.for_network(), (weights,)))
+    def network(batches: Iterator[list[np.ndarray]]) -> Iterator[tuple[int, np.ndarray | engine.WorkerDied]]:
+        return clock.unpacked(engine.run(seeing.make_worker, batches, workers.for_network(), seeing.files))
 
     return Extractor(
         modality="visual",
-        width=WIDTH,
+        width=seeing.width * seeing.sight.factor,
         identity={
-            "extractor": f"densenet-bc-100-12, normalisation folded in, torch {torch.__version__.split('+')[0]}",
             "decoder": media.DECODER if hwaccel is None else f"{media.DECODER}, {hwaccel}",
             "finder": faces.finder_identity(finder),
-            "params": settings.model_dump(exclude={"face"}),
-            "model": file_hash(weights),
-            "image_size": image_size,
+            "params": _params(settings),
+            **seeing.identity,
             **speaker_face.choice_identity(settings.face),
         },
-        code=(speaker_face.__name__, pooling.__name__),
+        code=(speaker_face.__name__, pooling.__name__, *seeing.code),
         wants=lambda row: row.has_video,
         # the sound as well where the choice of the face depends on it
         content=lambda row: [seen(row), heard(row)] if needs_sound and row.has_audio else seen(row),
@@ -134,6 +142,67 @@ def make_extractor(
         length_s=lambda row: row.seen[2] - row.seen[1],
         clock=clock,
     )
+
+
+class _Seeing(NamedTuple):
+    """A network and what it sees: side of its faces in pixels, width of a vector, and its share in the identity."""
+
+    side: int
+    width: int
+    colour: bool
+    sight: pooling.Sight
+    make_worker: Callable[[], Callable]
+    files: tuple[Path, ...]
+    identity: Mapping[str, object]
+    code: tuple[str, ...] = ()
+
+
+def _ferplus(settings: ExtractVisual, weights: Path, device: torch.device) -> _Seeing:
+    image_size = load_face_net(weights).image_size
+    return _Seeing(
+        side=image_size,
+        width=WIDTH,
+        colour=False,
+        sight=pooling.Sight(pooling=settings.pooling),
+        make_worker=functools.partial(pooling.FaceNetWorker, str(weights.absolute()), device.type),
+        files=(weights,),
+        identity={
+            "extractor": f"densenet-bc-100-12, normalisation folded in, torch {torch.__version__.split('+')[0]}",
+            "model": file_hash(weights),
+            "image_size": image_size,
+        },
+    )
+
+
+def _published(settings: ExtractVisual, device: torch.device, load: Callable | None, cluster: bool) -> _Seeing:
+    from pipeline.vision import encoder as vision  # with transformers, seconds: not for those who do without
+
+    where = choose_device(device.type, settings.precision, elsewhere=cluster)
+    encoder = (load or vision.load_picture_encoder)(settings.encoder, settings.layer, settings.tokens)
+    portable = (encoder.portable, settings.layer, settings.tokens)
+    return _Seeing(
+        side=encoder.side,
+        width=encoder.width,
+        colour=True,
+        sight=pooling.Sight(settings.view, encoder.clip, settings.pooling),
+        make_worker=functools.partial(
+            vision.PictureEncoderWorker, portable if cluster else encoder, where.device.type, settings.precision
+        ),
+        files=tuple(path for path in [Path(encoder.portable)] if path.is_dir()),
+        identity={
+            "extractor": encoder.library,
+            "model": encoder.hash,
+            "image_size": encoder.side,
+            "computed_in": str(where.dtype).removeprefix("torch."),
+        },
+        code=(vision.__name__,),
+    )
+
+
+def _params(settings: ExtractVisual) -> dict[str, object]:
+    """Return the settings that decide values; those that are as before they existed are left out (`UNSTATED`)."""
+    values = settings.model_dump(exclude={"face"}).items()
+    return {name: value for name, value in values if UNSTATED["visual"].get(name) != value}
 
 
 def _groups(rows: Sequence[Utterance], indices: Sequence[int]) -> Iterator[list[int]]:

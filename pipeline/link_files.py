@@ -16,7 +16,7 @@ import click
 
 from dferc.core.console import CorpusName, console, readable_errors
 from pipeline.audio.functionals import named_files
-from pipeline.check import check_corpora
+from pipeline.check import check_corpora, needs_finder
 from pipeline.faces.densenet import FERPLUS, NONE, description_path, find_weights
 from pipeline.faces.finder import HAAR, WHOLE_FRAME, locate_finder
 from pipeline.settings import Prepare, StageSettings, load_settings, sets_of, with_set
@@ -50,13 +50,14 @@ def files_of(settings: StageSettings, raw: Path) -> dict[str, list[Path]]:
     """Return by stage the files, or the one folder, that its settings name; InputError if one does not exist."""
     encoder, source = Path(settings.finetune_text.encoder), settings.train_face.source
     weights = [] if source in (FERPLUS, NONE) else [find_weights(Path(source))]
-    finder = HAAR if source == NONE else locate_finder(settings.extract_visual.finder)
+    finder = locate_finder(settings.extract_visual.finder) if needs_finder(settings) else HAAR
+    seeing = Path(settings.extract_visual.encoder)
     return {
         "prepare": list(_tables(settings.prepare, raw)),
         "finetune_text": [encoder] if encoder.is_dir() else [],
         "train_face": weights + [description_path(path) for path in weights],
         "extract_audio": named_files(settings.extract_audio.encoder),
-        "extract_visual": [] if finder in (HAAR, WHOLE_FRAME) else [Path(finder)],
+        "extract_visual": [seeing] * seeing.is_dir() + ([] if finder in (HAAR, WHOLE_FRAME) else [Path(finder)]),
     }
 
 

@@ -190,6 +190,14 @@ class ExtractText(Section):
 UNSTATED = {
     "text": {"context_share": 0.0, "layer": "last", "pooling": "first_last"},
     "audio": {"layer": "last", "pooling": "mean", "context_s": 0.0, "chunk_s": 30.0, "precision": "float32"},
+    "visual": {
+        "encoder": "ferplus",
+        "view": "face",
+        "tokens": "pooled",
+        "layer": "last",
+        "pooling": "mean",
+        "precision": "float32",
+    },
 }
 """By modality: values at which the identity of features omits a setting, as those from before the setting do. Of audio:
 those of speech encoders, which openSMILE does without."""
@@ -236,14 +244,31 @@ class ExtractAudio(Section):
 
 
 class ExtractVisual(Section):
-    """Pooled DenseNet features of the sampled faces."""
+    """Pooled features of the sampled faces or frames: of the FER+ DenseNet, or of a published encoder."""
 
+    encoder: Name
+    view: Literal["face", "frame", "both"]
+    tokens: Literal["pooled", "first", "mean"]
+    layer: Layer
+    pooling: Literal["mean", "mean_std"]
+    precision: Precision
     frames_per_s: PositiveFloat
     max_frames: Positive
     finder: Name
     face: Literal["largest", "longest_track", "most_lip_motion"]
     min_face: Share
     margin: NonNegative
+
+    @model_validator(mode="after")
+    def _ferplus_has_no_choice(self):
+        usual = UNSTATED["visual"]
+        set_ = [name for name in ("view", "tokens", "layer", "precision") if getattr(self, name) != usual[name]]
+        if self.encoder == usual["encoder"] and set_:
+            values = ", ".join(f"{name}: {usual[name]}" for name in set_)
+            raise ValueError(
+                f"the encoder {self.encoder} sees faces alone, in float32: set {values}, or another encoder"
+            )
+        return self
 
 
 class StageSettings(Section):

@@ -23,7 +23,7 @@ STAGES = {
 FILES_NAMED = ("prepare.options", "finetune_text.encoder", "train_face.source", "extract_audio.encoder")
 SECTION = {
     "check": None,
-    "link_files": (*FILES_NAMED, "extract_visual.finder"),
+    "link_files": (*FILES_NAMED, "extract_visual.finder", "extract_visual.encoder", "extract_visual.view"),
     **dict.fromkeys(("extract_text_set", "extract_audio_set", "extract_visual_set")),  # the list `sets`
     "evaluate": None,
     "baselines": "train",

@@ -5,6 +5,7 @@
     heads/seed-0/…                 checkpoints, one folder per seed: model.safetensors, settings.json
     text/…, face/…                 the text encoder and the face network, as stage 1 reads them
     audio/…                        the speech encoder, where audio is not openSMILE's
+    visual/…                       the encoder of pictures, where visual is not the face network's
     files/…                        files that its settings name: an openSMILE .conf, a YuNet .onnx
 
 It holds weights (safetensors), JSON and text, and no program: any other kind of file is refused, and so are links and
@@ -31,12 +32,13 @@ from dferc.core.files import STALE_S, file_hash, regular_file, write_atomically
 from dferc.core.records import MOST_BYTES, check_record, parse_json
 from dferc.store.records import BUNDLE_SCHEMA, BundleManifest
 
-MANIFEST, CARD, HEADS, TEXT, AUDIO, FACE, FILES = (
+MANIFEST, CARD, HEADS, TEXT, AUDIO, VISUAL, FACE, FILES = (
     "bundle.json",
     "README.md",
     "heads",
     "text",
     "audio",
+    "visual",
     "face",
     "files",
 )
@@ -49,8 +51,7 @@ ONNX network and a SentencePiece model. None of them is a program or a pickle; `
 _MOST_FILES, _MOST_PARTS = 1000, 8
 _NAME = re.compile(r"[^\x00-\x1f\x7f\\:*?\"<>|/]+")  # of a file or folder, also on Windows
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_FILE_SETTINGS = {"extract_audio": ("encoder", "feature_set"), "extract_visual": ("finder",)}
-"""Settings that may name a file or a folder, by the section; an older name of the same setting comes last."""
+_FERPLUS = "ferplus"  # `extract_visual.encoder` of bundles with a face network, and of those from before the setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,9 +294,12 @@ def _read_manifest(path: Path) -> BundleManifest:
 
 def _file_settings(manifest: BundleManifest) -> Iterator[tuple[str, str]]:
     """Yield section and key of the settings of a bundle that may name a file or a folder."""
-    for section, keys in _FILE_SETTINGS.items():
-        if section in manifest.settings:
-            yield section, next((key for key in keys if key in manifest.settings[section]), keys[-1])
+    if "extract_audio" in manifest.settings:
+        yield "extract_audio", "encoder" if "encoder" in manifest.settings["extract_audio"] else "feature_set"
+    if "extract_visual" in manifest.settings:
+        yield "extract_visual", "finder"
+        if "encoder" in manifest.settings["extract_visual"]:
+            yield "extract_visual", "encoder"
 
 
 def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
@@ -303,7 +307,9 @@ def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
     heads = tuple(folder / HEADS / f"seed-{seed}" for seed in manifest.seeds)
     needed = [f"{HEADS}/{head.name}/model.safetensors" for head in heads]
     needed += [f"{TEXT}/config.json"] if "text" in manifest.modalities else []
-    needed += [f"{FACE}/face.json", f"{FACE}/face.safetensors"] if "visual" in manifest.modalities else []
+    if "visual" in manifest.modalities:
+        ferplus = manifest.settings.get("extract_visual", {}).get("encoder", _FERPLUS) == _FERPLUS
+        needed += [f"{FACE}/face.json", f"{FACE}/face.safetensors"] if ferplus else [f"{VISUAL}/config.json"]
     faults = [f"{name} is missing" for name in needed if name not in manifest.files]
     for name, section in {"text": "extract_text", "audio": "extract_audio", "visual": "extract_visual"}.items():
         if name in manifest.modalities and section not in manifest.settings:

@@ -17,7 +17,7 @@ from dferc.core.metrics import MAIN_FIRST
 from dferc.core.records import differences, read_record
 from dferc.evaluation.predict import find_run, load_run
 from dferc.results.runs import RunMetrics
-from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, is_bundle
+from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, VISUAL, is_bundle
 from dferc.store.card import simulations
 from dferc.store.records import ProtocolRecord
 from dferc.training.checkpoint import RECORD, WEIGHTS, Checkpoint
@@ -27,7 +27,11 @@ from pipeline.faces.finder import locate_finder
 from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual, restored
 
 SECTIONS = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
-EXTRACTORS = {"text": ("transformers",), "audio": ("opensmile", "transformers"), "visual": ("densenet-bc-100-12",)}
+EXTRACTORS = {
+    "text": ("transformers",),
+    "audio": ("opensmile", "transformers"),
+    "visual": ("densenet-bc-100-12", "transformers"),
+}
 """By modality: the extractors of stage 1, as the identity of features begins."""
 
 _OF_TRAINING = ("metrics.json", "classifier.safetensors")  # in the folder of an encoder, and not needed to encode
@@ -68,11 +72,15 @@ def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | Non
     if "text" in sections:
         parts |= _text_parts(text or models / "text", record["features"]["text"]["model"], run)
     if "visual" in sections:
-        parts |= _face_parts(face or models / "face", record["features"]["visual"], run)
+        if _tool(record["features"]["visual"]) == "transformers":
+            parts |= _encoder_parts(sections["visual"], record["features"]["visual"], run, "visual", VISUAL)
+        else:
+            parts |= _face_parts(face or models / "face", record["features"]["visual"], run)
         parts |= _finder_parts(sections["visual"], record["features"]["visual"])
     if "audio" in sections:
-        make = _audio_parts if _uses_opensmile(record["features"]) else _speech_parts
-        parts |= make(sections["audio"], record["features"]["audio"], run)
+        given = sections["audio"], record["features"]["audio"], run
+        own = _uses_opensmile(record["features"])
+        parts |= _audio_parts(*given) if own else _encoder_parts(*given, "audio", AUDIO)
     scores, of_mean, notes = _scores(run, checkpoints)
     notes += [
         f"seed {each.record['seed']} is of an interrupted training"
@@ -121,6 +129,11 @@ def _section(name: str, identity: Mapping, run: Path) -> dict:
             f"Bundle a run without it (--variant without-{name}), or hand on the run's folder for `dferc predict`."
         )
     extractor = str(identity.get("extractor", ""))
+    if _tool(identity) in ("torchvision", "timm"):
+        raise InputError(
+            f"{run}: its visual features were made by {extractor}, whose weights a bundle does not carry. Use a model "
+            "of transformers (timm's are there as well), or bundle a variant without visual."
+        )
     if _tool(identity) not in EXTRACTORS[name]:
         raise InputError(
             f"{run}: its {name} features were made by {brief(extractor or 'an unknown extractor')}, which makes none "
@@ -186,15 +199,16 @@ def _finder_parts(section: dict, identity: Mapping) -> dict[str, Path]:
     return {section["finder"]: path}
 
 
-def _speech_parts(section: dict, identity: Mapping, run: Path) -> dict[str, Path]:
-    """Return the files of a speech encoder, and set its path in the section to that within the bundle."""
-    from pipeline.audio.speech import WANTED
+def _encoder_parts(section: dict, identity: Mapping, run: Path, name: str, place: str) -> dict[str, Path]:
+    """Return the files of a speech or picture encoder, and set its path in the section to that within the bundle."""
+    from pipeline.encoders.kinds import Wanted
     from pipeline.encoders.opening import deciding_files, model_folder, model_hash
 
-    folder = model_folder(section["encoder"], WANTED)
-    _verify_same(f"the speech encoder {folder}", model_hash(folder), identity["model"], run, WANTED.setting)
-    section["encoder"] = AUDIO
-    return {f"{AUDIO}/{path.name}": path for path in deciding_files(folder)}
+    wanted = Wanted("audio" if name == "audio" else "image", f"extract_{name}.encoder")
+    folder = model_folder(section["encoder"], wanted)
+    _verify_same(f"the {name} encoder {folder}", model_hash(folder), identity["model"], run, wanted.setting)
+    section["encoder"] = place
+    return {f"{place}/{path.name}": path for path in deciding_files(folder)}
 
 
 def _audio_parts(section: dict, identity: Mapping, run: Path) -> dict[str, Path]:
@@ -267,7 +281,9 @@ def _licences(corpus: str, sections: Mapping, parts: Mapping) -> list[dict[str, 
     lines = {"heads": f"weights trained on {corpus}; the terms of that corpus apply to them"}
     if "text" in sections:
         lines["text"] = "weights; the licence of the encoder that it was fine-tuned from applies, and the corpus' terms"
-    if "visual" in sections:
+    if any(part.startswith(f"{VISUAL}/") for part in parts):
+        lines["visual"] = "weights of the encoder of pictures; the licence under which it was published applies"
+    elif "visual" in sections:
         lines["face"] = "weights; the terms of the pictures that it was trained on apply (FER+: its labels are MIT)"
     if any(name.startswith(f"{AUDIO}/") for name in parts):
         lines["audio"] = "weights of the speech encoder; the licence under which it was published applies"

@@ -226,13 +226,13 @@ def largest(boxes: Sequence[Box]) -> Box | None:
     return max(boxes, key=lambda box: box.area, default=None)
 
 
-def cut(image: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
-    """Cut a face out of a picture [H, W] or [H, W, 3] as a square, and scale it to [S, S] uint8, grey.
+def cut(image: np.ndarray, box: Box, margin: float, size: int, colour: bool = False) -> np.ndarray:
+    """Cut a face out of a picture [H, W] or [H, W, 3] as a square, scaled to [S, S] uint8, grey, or [S, S, 3].
 
     The box is widened to a square around its centre, then on every side by the margin, a share of the square's side;
     beyond the picture its edge is repeated.
     """
-    image = _grey(image)
+    image = image if colour else _grey(image)
     side = max(1, round(max(box.width, box.height) * (1 + 2 * margin)))
     left, top = (round(start + (extent - side) / 2) for start, extent in ((box.x, box.width), (box.y, box.height)))
     rows, columns = (

@@ -1,9 +1,10 @@
-"""One record per utterance from its faces: batches of many utterances through the network, then means.
+"""One record per utterance from its faces or frames: batches of many utterances through the network, then means.
 
-B faces of a batch, S side of a face in pixels, D pooled values of a face.
+B inputs of a batch, S side of a face in pixels, D pooled values of an input.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,71 +17,116 @@ from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.faces.densenet import WIDTH, FoldedFaceNet, load_face_net
 from pipeline.faces.speaker_face import SpeakerFaces
 
-BATCH = 32  # most faces that are sent to a worker at a time
+BATCH = 32  # most faces, frames or clips that are sent to a worker at a time
 
 _PIXELS = 8192
 """Pixels of a forward pass on a CPU, whose maps then fit into its caches: two faces of 64 pixels, 32 of 16."""
 
 
+class Sight(NamedTuple):
+    """What a network sees of an utterance, and how its vectors are pooled over the frames."""
+
+    view: str = "face"  # face, frame, or both, whose vectors are concatenated
+    clip: int = 0  # frames that the network sees at once; 0 = one by one
+    pooling: str = "mean"  # or mean_std
+
+    @property
+    def factor(self) -> int:
+        """Width of an utterance's vector, in widths of the network's."""
+        return (2 if self.view == "both" else 1) * (2 if self.pooling == "mean_std" else 1)
+
+    def inputs(self, cut: SpeakerFaces) -> list[list[np.ndarray]]:
+        """Return the inputs of the network from the face, the frames, or both; none where one of them is missing."""
+        seen = {"face": [cut.faces], "frame": [cut.pictures], "both": [cut.faces, cut.pictures]}[self.view]
+        parts = [clips(part, self.clip) if self.clip else list(part) for part in seen]
+        return parts if all(parts) else []
+
+    def pooled(self, vectors: list[np.ndarray], counts: Sequence[int]) -> np.ndarray:
+        """Return the vector of an utterance from those of its inputs, so many of the face and of the frames."""
+        columns = []
+        for part_ND in np.split(np.asarray(vectors), np.cumsum(counts)[:-1]):
+            columns.append(np.mean(part_ND, axis=0, dtype=np.float64))
+            if self.pooling == "mean_std":
+                columns.append(np.std(part_ND, axis=0, dtype=np.float64))
+        return np.concatenate(columns).astype(np.float32)
+
+
+FACES = Sight()
+
+
+def clips(pictures: Sequence[np.ndarray], length: int) -> list[np.ndarray]:
+    """Cut a sequence into as few clips as cover it, each of `length` pictures [T, H, W, 3]; short ones repeat some."""
+    count = -(-len(pictures) // length)
+    parts = np.array_split(np.arange(len(pictures)), count) if count else []
+    chosen = [part[np.linspace(0, len(part) - 1, length).round().astype(int)] for part in parts]
+    return [np.stack([pictures[index] for index in part]) for part in chosen]
+
+
 class _Pending(NamedTuple):
-    """An utterance whose faces are on their way through the network; `vectors`, by face, are back."""
+    """An utterance whose faces or frames are on their way through the network; `vectors`, by input, are back."""
 
     number: int
     cut: SpeakerFaces
-    firsts: list[int]  # by face: the first that has the same pixels, whose vector is also this one's
+    inputs: list[np.ndarray]  # of the face, then of the frames
+    counts: list[int]  # of each
+    firsts: list[int]  # by input: the first that has the same pixels, whose vector is also this one's
     vectors: dict[int, np.ndarray | WorkerDied]
 
 
 def pooled(
     cuts: Iterable[tuple[int, SpeakerFaces | WorkerDied]],
-    network: Callable[[Iterator[np.ndarray]], Iterable[tuple[int, np.ndarray | WorkerDied]]],
+    network: Callable[[Iterator[list[np.ndarray]]], Iterable[tuple[int, np.ndarray | WorkerDied]]],
+    sight: Sight = FACES,
 ) -> Iterator[tuple[int, Record | WorkerDied]]:
-    """Send the faces of utterances through the network, average within each, and yield (number, record).
+    """Send what is seen of utterances through the network, pool within each, and yield (number, record).
 
-    A record is the same to the bit whatever comes before, beside and after it. `network` makes batches [B, S, S] of at
-    most `BATCH` faces into (index of the batch, vectors [B, D]). All come in any order.
+    A record is the same to the bit whatever comes before, beside and after it. `network` makes batches of at most
+    `BATCH` inputs into (index of the batch, vectors [B, D]). All come in any order.
     """
     owners: dict[int, list[tuple[_Pending, int]]] = {}
     faceless: list[tuple[int, Record | WorkerDied]] = []
-    for index, vectors_BD in network(_batches(cuts, owners, faceless)):
+    for index, vectors_BD in network(_batches(cuts, sight, owners, faceless)):
         yield from faceless
         faceless.clear()
         for position, (pending, face) in enumerate(owners.pop(index)):
             pending.vectors[face] = vectors_BD if isinstance(vectors_BD, WorkerDied) else vectors_BD[position]
             if len(pending.vectors) == len(set(pending.firsts)):
-                yield pending.number, _record(pending.cut, [pending.vectors[first] for first in pending.firsts])
+                vectors = [pending.vectors[first] for first in pending.firsts]
+                yield pending.number, _record(pending.cut, sight, vectors, pending.counts)
     yield from faceless
 
 
-def _batches(cuts, owners, faceless) -> Iterator[np.ndarray]:
-    """Yield full batches, then the remainder. Note whose faces they are in `owners`, records without in `faceless`."""
+def _batches(cuts, sight, owners, faceless) -> Iterator[list[np.ndarray]]:
+    """Yield full batches, then the remainder. Note whose inputs they are in `owners`, records without in `faceless`."""
     waiting: list[tuple[_Pending, int]] = []
-    sent = 0
+    sent, most = 0, max(1, BATCH // sight.clip) if sight.clip else BATCH
     for number, cut in cuts:
-        if isinstance(cut, WorkerDied) or not len(cut.faces):
-            faceless.append((number, cut if isinstance(cut, WorkerDied) else _record(cut, [])))
+        parts = [] if isinstance(cut, WorkerDied) else sight.inputs(cut)
+        if not parts:
+            faceless.append((number, cut if isinstance(cut, WorkerDied) else _record(cut, sight, [], [])))
             ready = [[]]  # an empty batch: a record without a face is kept now, not after the next full batch
         else:
             seen: dict[bytes, int] = {}
-            firsts = [seen.setdefault(pixels.tobytes(), face) for face, pixels in enumerate(cut.faces)]
-            pending = _Pending(number, cut, firsts, {})
+            inputs = list(itertools.chain(*parts))
+            firsts = [seen.setdefault(pixels.tobytes(), face) for face, pixels in enumerate(inputs)]
+            pending = _Pending(number, cut, inputs, [len(part) for part in parts], firsts, {})
             waiting += [(pending, face) for face in seen.values()]
-            full = len(waiting) - len(waiting) % BATCH
-            ready, waiting = [waiting[first : first + BATCH] for first in range(0, full, BATCH)], waiting[full:]
+            full = len(waiting) - len(waiting) % most
+            ready, waiting = [waiting[first : first + most] for first in range(0, full, most)], waiting[full:]
         for batch in ready:
             owners[sent] = batch
             sent += 1
-            yield _stack(batch)
+            yield _inputs(batch)
     if waiting:
         owners[sent] = waiting
-        yield _stack(waiting)
+        yield _inputs(waiting)
 
 
-def _stack(batch: list[tuple[_Pending, int]]) -> np.ndarray:
-    return np.stack([pending.cut.faces[face] for pending, face in batch]) if batch else np.zeros((0, 0, 0), np.uint8)
+def _inputs(batch: list[tuple[_Pending, int]]) -> list[np.ndarray]:
+    return [pending.inputs[face] for pending, face in batch]
 
 
-def _record(cut: SpeakerFaces, vectors: list) -> Record | WorkerDied:
+def _record(cut: SpeakerFaces, sight: Sight, vectors: list, counts: Sequence[int]) -> Record | WorkerDied:
     died = next((vector for vector in vectors if isinstance(vector, WorkerDied)), None)
     if died is not None:
         return died
@@ -93,12 +139,12 @@ def _record(cut: SpeakerFaces, vectors: list) -> Record | WorkerDied:
     }
     arrays = {name: np.float32(figure) for name, figure in figures.items()}
     if not vectors:
-        problem = cut.problem or f"no face: none in {cut.frames} sampled frame(s)"
+        problem = cut.problem or f"no face: none in {cut.frames} sampled frame(s)"  # no frame is a problem already
         return Record(arrays, "; ".join(filter(None, (problem, cut.remark))))
-    mean = np.mean(vectors, axis=0, dtype=np.float64).astype(np.float32)
-    if not np.isfinite(mean).all():
-        return Record(arrays, "values not finite: the network on this face")
-    return Record(arrays | {"features": mean}, "; ".join(filter(None, (cut.problem, cut.remark))))
+    features = sight.pooled(vectors, counts)
+    if not np.isfinite(features).all():
+        return Record(arrays, "values not finite: the network on this picture")
+    return Record(arrays | {"features": features}, "; ".join(filter(None, (cut.problem, cut.remark))))
 
 
 class FaceNetWorker:
@@ -107,26 +153,26 @@ class FaceNetWorker:
     def __init__(self, weights: str, device: str):
         self._net = FoldedFaceNet(load_face_net(Path(weights)).to(choose_device(device, "float32").device))
 
-    def __call__(self, faces_BSS: np.ndarray) -> Measured:
-        """Return the pooled values [B, D] float32 of a batch."""
+    def __call__(self, faces: Sequence[np.ndarray]) -> Measured:
+        """Return the pooled values [B, D] float32 of a batch of faces [S, S]."""
         clock = Clock()
         with clock.step("network"):
-            vectors_BD = face_vectors(self._net, faces_BSS)
+            vectors_BD = face_vectors(self._net, faces)
         return Measured(vectors_BD, clock.seconds)
 
 
-def face_vectors(net: FoldedFaceNet, faces_BSS: np.ndarray) -> np.ndarray:
-    """Compute pooled values [B, D] float32 of at most `BATCH` faces [B, S, S] uint8.
+def face_vectors(net: FoldedFaceNet, faces: Sequence[np.ndarray]) -> np.ndarray:
+    """Compute pooled values [B, D] float32 of at most `BATCH` faces [S, S] uint8.
 
     Forward passes always have the same number of faces, and the last is padded. Convolutions may round otherwise in
     another batch size, and a rerun after a kill, which batches otherwise, must give the same bytes.
     """
-    if not len(faces_BSS):
+    if not len(faces):
         return np.zeros((0, WIDTH), np.float32)
-    at_once = BATCH if net.mean.is_cuda else max(1, min(BATCH, _PIXELS // faces_BSS[0].size))
-    padded = np.zeros((-(-len(faces_BSS) // at_once) * at_once, *faces_BSS.shape[1:]), np.uint8)
-    padded[: len(faces_BSS)] = faces_BSS
+    at_once = BATCH if net.mean.is_cuda else max(1, min(BATCH, _PIXELS // faces[0].size))
+    padded = np.zeros((-(-len(faces) // at_once) * at_once, *faces[0].shape), np.uint8)
+    padded[: len(faces)] = faces
     # TF32, PyTorch's default for convolutions, has three digits: a GPU should give what a CPU gives.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         vectors = [net(part.to(net.mean.device)).cpu() for part in torch.from_numpy(padded).split(at_once)]
-    return torch.cat(vectors)[: len(faces_BSS)].numpy()
+    return torch.cat(vectors)[: len(faces)].numpy()

@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.extraction.records import Clock, Measured
 from pipeline.faces import lips
 from pipeline.faces.finder import WHOLE_FRAME, Box, Follower, cut, largest, make_finder, within
+from pipeline.faces.scaling import shrink_picture
 from pipeline.faces.tracks import Track, is_cut, link, longest, thumbnail
 from pipeline.media.files import LastOpened, MediaError, verify_hwaccel
 from pipeline.media.pictures import PictureFile, Span
@@ -47,12 +48,13 @@ class SpeakerFaces:
     """Faces of one utterance's speaker."""
 
     frames: int  # sampled
-    faces: np.ndarray  # [faces, S, S] uint8, from the frames that show the chosen face
+    faces: np.ndarray  # [faces, S, S] uint8, or [faces, S, S, 3] in colour, from the frames that show the chosen face
     problem: str = ""  # what is wrong with the media
     remark: str = ""  # what is odd about its picture
     size: float = 0.0  # mean area of those faces, as a share of the picture's (of its region's)
     tracks: int = 0  # faces followed over the frames, whichever was chosen
     choice: int = LARGEST  # `LARGEST`, `LONGEST_TRACK` or `MOST_LIP_MOTION`
+    pictures: tuple[np.ndarray, ...] = ()  # the sampled frames [H, W, 3], reduced, where the network sees them
 
 
 class _Frame(NamedTuple):
@@ -67,6 +69,7 @@ class _Frame(NamedTuple):
     cuts: list[np.ndarray]
     new_shot: bool
     still: bool
+    picture: np.ndarray | None = None  # reduced, where the network sees whole frames
 
 
 class _Before(NamedTuple):
@@ -74,6 +77,11 @@ class _Before(NamedTuple):
 
     image: np.ndarray
     small: np.ndarray
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """Return a picture in RGB [H, W, 3] in grey [H, W]; a grey one as it is."""
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
 def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -87,14 +95,17 @@ def choice_identity(face: str) -> dict[str, object]:
 
 
 class FaceWorker:
-    """Cuts the speaker's face [S, S] out of the sampled frames of utterances; `hwaccel` as of `open_media`."""
+    """Cuts the speaker's face [S, S] out of the sampled frames of utterances; `hwaccel` as of `open_media`.
 
-    def __init__(self, settings: "ExtractVisual", size: int, hwaccel: str | None = None):
+    In `colour`, faces are [S, S, 3], and the frames are kept where the setting `view` asks for them.
+    """
+
+    def __init__(self, settings: "ExtractVisual", size: int, hwaccel: str | None = None, colour: bool = False):
         if hwaccel is not None:
             verify_hwaccel(hwaccel)
-        self._settings, self._size = settings, size
-        self._finder = make_finder(settings.finder, settings.min_face)
-        self._open_picture = LastOpened(functools.partial(PictureFile, hwaccel=hwaccel))
+        self._settings, self._size, self._colour = settings, size, colour
+        self._finder = make_finder(settings.finder, settings.min_face) if settings.view != "frame" else None
+        self._open_picture = LastOpened(functools.partial(PictureFile, hwaccel=hwaccel, colour=colour))
         self._open_sound = LastOpened(SoundFile)
 
     def __call__(self, parts: Sequence[UtteranceMedia]) -> Measured:
@@ -116,17 +127,19 @@ class FaceWorker:
                 sampled = self._open_picture(parts[0].path).sample(spans, settings.frames_per_s, settings.max_frames)
             for number, time_s, image in clock.each("decode", sampled):
                 with clock.step("faces"):
-                    image, last = within(image, parts[number].region), frames[number][-1:]
+                    colours, last = within(image, parts[number].region), frames[number][-1:]
+                    image = _grey(colours)
                     if before[number] is not None and np.array_equal(before[number].image, image):
                         frames[number].append(last[0]._replace(time_s=time_s, new_shot=False))
                         continue
                     small = thumbnail(image)
                     new_shot = before[number] is not None and is_cut(before[number].small, small)
-                    boxes = followers[number].find(time_s, image, new_shot)
-                    cuts = [cut(image, box, margin, self._size) for box in boxes]
+                    boxes = followers[number].find(time_s, image, new_shot) if self._finder else []
+                    cuts = [cut(colours, box, margin, self._size, self._colour) for box in boxes]
+                    picture = None if settings.view == "face" else shrink_picture(colours, self._size)
                     first[number] = image if first[number] is None else first[number]
                     still = all(frame.still for frame in last) and _is_same(first[number], image)
-                    frames[number].append(_Frame(time_s, image.size, boxes, cuts, new_shot, still))
+                    frames[number].append(_Frame(time_s, image.size, boxes, cuts, new_shot, still, picture))
                     before[number] = _Before(image, small)
         except MediaError as error:
             return frames, error.problem
@@ -151,7 +164,8 @@ class FaceWorker:
         size = float(np.mean(areas)) if areas else 0.0
         still = len(frames) > 1 and frames[-1].still
         remark = f"picture does not change: {len(frames)} equal samples" if still else ""
-        return SpeakerFaces(len(frames), stacked, problem, remark, size, len(tracks), choice)
+        pictures = tuple(frame.picture for frame in frames if frame.picture is not None)
+        return SpeakerFaces(len(frames), stacked, problem, remark, size, len(tracks), choice, pictures)
 
     def _choose_track(
         self, frames: Sequence[_Frame], tracks: Sequence[Track], part: UtteranceMedia
@@ -161,7 +175,7 @@ class FaceWorker:
             return LONGEST_TRACK, longest(tracks), ""
         count = math.ceil((part.end_s - part.start_s) * lips.FRAMES_PER_S)
         sampled = self._open_picture(part.path).sample([Span(part.start_s, part.end_s)], lips.FRAMES_PER_S, count)
-        pictures = ((time_s, within(image, part.region)) for _, time_s, image in sampled)
+        pictures = ((time_s, _grey(within(image, part.region))) for _, time_s, image in sampled)
         recording, *heard = part.sound
         try:
             sound = self._open_sound(recording).read(*heard)

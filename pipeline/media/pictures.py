@@ -51,8 +51,9 @@ class Span(NamedTuple):
 class PictureFile(MediaFile):
     """Media file whose picture is sampled for many spans; raises MediaError if it has none."""
 
-    def __init__(self, path: str | Path, hwaccel: str | None = None):
+    def __init__(self, path: str | Path, hwaccel: str | None = None, colour: bool = False):
         self.path, self._hwaccel, self._restarts = path, hwaccel, False
+        self._format = "rgb24" if colour else "gray"
         self._reformatter = VideoReformatter()  # a frame's own one is set up again for each frame
         with decoding(path):
             self._open()
@@ -61,7 +62,7 @@ class PictureFile(MediaFile):
     def sample(
         self, spans: Sequence[Span], frames_per_s: float, max_frames: int
     ) -> Iterator[tuple[int, float, np.ndarray]]:
-        """Sample the picture of spans evenly, as grey frames the right way up.
+        """Sample the picture of spans evenly, as frames the right way up, grey or in colour.
 
         A span is cut into equal parts, one per sample; each sample is the first frame at or after the middle of its
         part. A frame is yielded once, even if it is the first for several samples. Where all frames of the span are
@@ -70,8 +71,8 @@ class PictureFile(MediaFile):
         `max_frames` is the most samples of a span, spread over the whole of it.
 
         Yields:
-            Number of the span, time in the file in seconds, and the frame as [height, width] uint8; in order of time
-            within a span, interleaved for spans that overlap.
+            Number of the span, time in the file in seconds, and the frame as [height, width] uint8, in colour as RGB
+            [height, width, 3]; in order of time within a span, interleaved for spans that overlap.
         """
         with decoding(self.path):
             if len(self._stream.index_entries) != self._index:
@@ -108,12 +109,12 @@ class PictureFile(MediaFile):
         sampled = set()
         for frame in self._decode(read, set().union(*waiting.values())):
             # [height, width], turned as the recording device asks
-            grey = self._reformatter.reformat(frame, format="gray").to_ndarray()
-            grey = np.ascontiguousarray(np.rot90(grey, round(frame.rotation / 90)))
+            image = self._reformatter.reformat(frame, format=self._format).to_ndarray()
+            image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
             for number in (number for number, stamps in waiting.items() if frame.pts in stamps):
                 sampled.add(number)
                 waiting[number].remove(frame.pts)  # damaged files have two frames of one time
-                yield number, self._time_s(frame.pts), grey
+                yield number, self._time_s(frame.pts), image
         if not decode_all:
             for number in wanted.keys() - sampled:
                 yield from self._sample_run({number: wanted[number]}, decode_all=True)

@@ -198,6 +198,13 @@ class Recogniser(contextlib.AbstractContextManager):
         return lambda folder, max_tokens: kept(str(Path(folder).absolute()), max_tokens)
 
     @functools.cached_property
+    def _load_picture_encoder(self) -> Callable[[str, str, str], Any]:
+        """Loader of encoders of pictures that keeps the last one in memory."""
+        from pipeline.vision.encoder import load_picture_encoder
+
+        return functools.lru_cache(maxsize=1)(load_picture_encoder)
+
+    @functools.cached_property
     def _load_speech_encoder(self) -> Callable[[str, str], Any]:
         """Loader of speech encoders that keeps the last one in memory."""
         from pipeline.audio.speech import load_speech_encoder
@@ -249,7 +256,14 @@ class Recogniser(contextlib.AbstractContextManager):
         else:
             device = choose_device(self._device, "float32").device
             extractor = extract_visual.make_extractor(
-                rows.rows, settings, self.bundle.face, raw, scratch, device, workers
+                rows.rows,
+                settings,
+                self.bundle.face,
+                raw,
+                scratch,
+                device,
+                workers,
+                load=lambda *key: self._load_picture_encoder(*key),
             )
         return extractor
 

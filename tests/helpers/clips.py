@@ -53,7 +53,8 @@ def write_clip(
         rate_hz: its sampling rate.
         layout: its channel layout, such as "stereo" or "5.1".
         sound_codec: PCM in .wav, else AAC, by default.
-        pictures: grey [height, width] uint8 frames (even sides), or None = no picture track; may be empty.
+        pictures: grey [height, width] or RGB [height, width, 3] uint8 frames (even sides), or None = no picture track;
+            may be empty.
         frames_per_s: of the pictures.
         stamps: when each is shown, in units of 1/frames_per_s; one after the other by default.
         picture_codec: encoder of the pictures.
@@ -72,7 +73,7 @@ def write_clip(
         if pictures is not None:
             pictures = iter(pictures)  # ten minutes of them would not fit into the memory
             first = list(itertools.islice(pictures, 1))
-            height, width = first[0].shape if first else (64, 64)
+            height, width = first[0].shape[:2] if first else (64, 64)
             stream = container.add_stream(picture_codec, rate=frames_per_s, options=picture_options or {})
             stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, pix_fmt, 4_000_000
             stream.gop_size = gop
@@ -107,7 +108,8 @@ def video_frames(
     pictures: Iterable[np.ndarray], stamps: Iterable[int], frames_per_s: int, pix_fmt: str
 ) -> Iterable[av.VideoFrame]:
     for stamp, picture in zip(stamps, pictures, strict=False):
-        frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format=pix_fmt)
+        kind = "gray" if picture.ndim == 2 else "rgb24"
+        frame = av.VideoFrame.from_ndarray(picture, format=kind).reformat(format=pix_fmt)
         frame.pts, frame.time_base = stamp, Fraction(1, frames_per_s)
         yield frame
 

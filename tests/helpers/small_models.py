@@ -12,7 +12,7 @@ from dferc.store.rows import CachedCorpus, Features
 from dferc.training.run import train
 from dferc.training.task import make_task
 from pipeline import extract_audio, extract_text, extract_visual
-from pipeline.settings import load_settings
+from pipeline.settings import ExtractVisual, load_settings
 from pipeline.text.encoder import load_encoder
 from tests.helpers.common import REPOSITORY, make_features, make_utterances, small_settings
 from tests.helpers.encoders import extract_settings, small_encoder, talk
@@ -26,6 +26,7 @@ def write_model(
     encoder: Path | None = None,
     image_size: int = 16,
     speech: Path | None = None,
+    visual: ExtractVisual | None = None,
     **text,
 ) -> Path:
     """Write a project: models/demo/text, models/demo/face, and runs/demo/<variant>, trained for a second.
@@ -39,6 +40,7 @@ def write_model(
         encoder: folder of a text encoder; None = a tiny one.
         image_size: side of the face network's input.
         speech: folder of a speech encoder; None = openSMILE.
+        visual: settings of extract_visual; None = the demo's.
         text: settings of extract_text, other than those of `extract_settings`.
 
     Returns:
@@ -55,7 +57,7 @@ def write_model(
     audio = settings.extract_audio.model_copy(update={} if speech is None else {"encoder": str(speech)})
     sounds = extract_audio.make_extractor(rows, audio, root, None, HERE, "cpu")
     face = (root / "models/demo/face", root, None, cpu.device, HERE)
-    pictures = extract_visual.make_extractor(rows, settings.extract_visual, *face)
+    pictures = extract_visual.make_extractor(rows, visual or settings.extract_visual, *face)
     utterances, modalities = make_utterances(), {}
     for extractor in (texts, sounds, pictures):
         made = make_features(utterances, extractor.modality, extractor.width)

@@ -327,7 +327,7 @@ def test_speech_encoder_comes_with_the_bundle(project, monkeypatch):
     rewrite(Path("runs/demo/full"), lambda record: record["features"]["audio"].update(change))
     packed(Path("runs/demo/full"), Path("a.dferc"))
     write_speech_encoder(folder, seed=1)
-    refused(Path("runs/demo/full"), "the speech encoder models/wavlm", "is another one", "extract_audio.encoder")
+    refused(Path("runs/demo/full"), "the audio encoder models/wavlm", "is another one", "extract_audio.encoder")
     shutil.rmtree(folder)
     monkeypatch.chdir(project.parent)
     made = open_bundle(project / "a.dferc")
