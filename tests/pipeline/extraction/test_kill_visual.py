@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from dferc.engine.crew import AHEAD
-from pipeline.extract_visual import GROUP, PREFETCHED, main
+from pipeline.extract_visual import GROUP, main
+from pipeline.extraction.prefetch import PREFETCHED
 from pipeline.faces.pooling import BATCH
 from tests.helpers import counting
 from tests.helpers.clips import write_clip
