@@ -63,9 +63,21 @@ def main(
 ) -> ExtractionTally:
     """Encode every utterance within its dialogue."""
     params = load_settings(places.params)
-    settings = with_set(params, places.corpus, places.set).extract_text
+    block = with_set(params, places.corpus, places.set)
+    settings, tuned = block.extract_text, block.finetune_text
     own = sets_of(params, places.corpus)[places.set].encoder if places.set else Path("models", places.corpus, "text")
     folder = encoder or Path(own)
+    if not folder.is_dir() and places.set and encoder is None:
+        raise InputError(
+            f"{folder}, the encoder of the set {places.set} (sets in params.yaml), is no folder. `hf download NAME "
+            "--local-dir FOLDER` makes one of a published encoder, `python -m pipeline.finetune_text --out FOLDER` one "
+            "that is tuned."
+        )
+    if not places.set and tuned.epochs and (tuned.layer, tuned.pooling) != (settings.layer, settings.pooling):
+        print_note(
+            f"the encoder was tuned with layer {tuned.layer} and pooling {tuned.pooling} (finetune_text), and "
+            f"extract_text has {settings.layer} and {settings.pooling}: its vectors are not those that were tuned"
+        )
     if not folder.is_dir():
         raise InputError(
             f"{folder} is missing. Make it with `python -m pipeline.finetune_text --corpus {places.corpus}`."

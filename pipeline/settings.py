@@ -287,7 +287,7 @@ FileName = Annotated[str, Field(pattern=FILE_NAME)]
 
 
 class TextSet(ExtractText):
-    """A further text set: by an encoder as it is, in a folder that `finetune_text` wrote."""
+    """A further text set: by an encoder as it is, in a folder that `finetune_text` wrote, or of a published one."""
 
     corpus: CorpusName
     name: FileName

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from transformers import FNetConfig, FNetModel
 
 from dferc.core.device import choose_device
@@ -209,6 +210,30 @@ def test_layer_and_pooling_are_those_of_the_settings_and_of_the_identity(tmp_pat
         vectors = utterance_vectors(encoder.model, batch, encoder.reading(layer, pooling)).numpy()
     assert made.width == width
     np.testing.assert_allclose(made.features[batch.row_U.numpy()], vectors, rtol=0, atol=1e-5)
+
+
+def test_other_pooling_than_the_tuned_one_is_noted(tmp_path):
+    _, _, usual = extract(prepare(tmp_path))
+    _, _, other = extract(prepare(tmp_path, pooling="mean"), scratch=tmp_path / "other.sqlite")
+    note = "was tuned with layer last and pooling first_last"
+    assert note not in re.sub(r"\s+", " ", usual) and note in re.sub(r"\s+", " ", other)
+
+
+def test_further_set_takes_a_published_encoder_from_its_folder(tmp_path, monkeypatch):
+    prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    text = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    item = "{<<: *extract_text, corpus: demo, name: raw, encoder: model, max_tokens: 48, layer: 1, pooling: mean_std}"
+    (tmp_path / "params.yaml").write_text(text.replace("  text: []", f"  text: [{item}]"), encoding="utf-8")
+    there = ["--corpus=demo", "--set=text/raw", "--device=cpu", "--utterances=utterances.h5", "--table=utterances.csv"]
+    done = CliRunner().invoke(main, there)
+    assert done.exit_code == 0, done.output
+    made = read_features(tmp_path / "features/demo/text/raw.h5", "text")
+    assert made.width == 64 and made.identity["params"]["layer"] == "1" and made.present.all()
+    (tmp_path / "model").rename(tmp_path / "elsewhere")
+    done = CliRunner().invoke(main, there)
+    printed = re.sub(r"\s+", " ", done.stderr)
+    assert done.exit_code == 1 and "model, the encoder of the set text/raw" in printed and "hf download" in printed
 
 
 def test_layer_that_does_not_exist_is_refused_before_any_work(tmp_path):
