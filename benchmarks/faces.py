@@ -3,8 +3,8 @@
 The videos in $DFERC_SHARED/media are cut into utterances of 3.6 s. Both checkouts run their own `prepare` and
 `extract_visual` on them, in turns, with the defaults of their own params.yaml, in one process of one thread. The face
 network of 64 pixels has random weights; YuNet's model lies where the hub's cache would have it. Measured is the CPU
-time of the stage, less that of the same command when all is kept, which is its start. Target: 6 times the frames a second,
-and a face in as many frames. Some four minutes a repeat.
+time of the stage, less that of the same command when all is kept, which is its start. Target: 6 times the frames a
+second, and a face in as many frames. Some four minutes a repeat.
 """
 
 import os

@@ -49,7 +49,7 @@ _HUB_ENCODER_BYTES = 1 << 30 | 1 << 29  # of an encoder that is not here yet: ro
 
 # Rates of one core at `_CORE_FLOPS`: docs/scale.md, docs/measured.md.
 _CORE_FLOPS = 95e9
-_SOUND_S, _PICTURE_S = 45.0, 1.2  # seconds of media per second
+_SOUND_S, _PICTURE_S = 45.0, 3.5  # seconds of media per second
 _DECODED_S = 40.0  # `prepare` decodes what the extractors decode
 _TEXT_FLOPS = 248 * 2 * 22e6  # utterances per second, by two operations per weight
 _FACE_S = 0.07  # per face of 64 px, forwards
