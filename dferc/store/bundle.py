@@ -342,6 +342,11 @@ def _download(repository: str, revision: str | None) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except Exception as error:  # those of several HTTP libraries, of the hub and of the disk
+        if type(error).__name__ == "RevisionNotFoundError":
+            raise InputError(
+                f"{repository} is on the Hugging Face hub and has no revision {revision!r}. Name a branch, tag or "
+                "commit that its page there lists, or omit the revision."
+            ) from error
         reason = (str(error).strip().splitlines() or [""])[0]
         at = f" at revision {revision!r}" if revision else ""
         raise InputError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import transformers
 from huggingface_hub import constants
+from huggingface_hub.errors import RevisionNotFoundError
 from transformers import CONFIG_MAPPING
 
 from dferc.core.errors import InputError
@@ -89,6 +90,12 @@ def explain(name: str, error: Exception, wanted: Wanted) -> InputError:
         return InputError(
             f"The {wanted.kind} encoder {name!r} needs a package that is not installed: "
             f"`pip install {' '.join(packages)}`. ({first_line(error)})"
+        )
+    model, _, revision = name.partition("@")
+    if isinstance(error, RevisionNotFoundError):
+        return InputError(
+            f"The {wanted.kind} encoder {name!r}: {model} is on the Hugging Face hub and has no revision {revision!r}. "
+            f"Name a branch, tag or commit that its page there lists, or omit `@{revision}` ({wanted.setting})."
         )
     if Path(name).is_dir():
         files = ", ".join(sorted(path.name for path in Path(name).iterdir())[:20]) or "nothing"

@@ -371,6 +371,9 @@ def test_hub_without_internet_or_without_its_package_is_one_message(monkeypatch,
     hub(monkeypatch, ConnectionError("no route\nmore"), {})
     with pytest.raises(InputError, match=r"me/meld: no such folder .* 'v2' .*ConnectionError: no route\)"):
         open_bundle("me/meld", revision="v2")
+    hub(monkeypatch, type("RevisionNotFoundError", (Exception,), {})("404"), {})
+    with pytest.raises(InputError, match=r"me/meld is on .* hub and has no revision 'v3'.*omit the revision"):
+        open_bundle("me/meld", revision="v3")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match="pip install huggingface_hub"):
         open_bundle("me/meld")

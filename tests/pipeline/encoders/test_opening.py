@@ -3,8 +3,10 @@
 import json
 import shutil
 
+import httpx
 import pytest
 import torch
+from huggingface_hub.errors import RevisionNotFoundError
 from safetensors.torch import load_file
 from transformers import (
     BertConfig,
@@ -201,3 +203,15 @@ def test_model_of_the_hub_without_safetensors_is_refused_with_two_commands(hub):
     message = refusal(open_model, "me/tiny", AUDIO)
     assert "me/tiny has no safetensors weights" in message
     assert "hf download me/tiny" in message and "pipeline.encoders.convert" in message
+
+
+@pytest.mark.parametrize("kind", ["text", "audio", "image"])
+def test_revision_that_the_hub_does_not_have_is_named_with_the_model_and_the_setting(monkeypatch, kind):
+    def gone(*_, **__):
+        answer = httpx.Response(404, request=httpx.Request("GET", "https://hub/me/tiny"))
+        raise RevisionNotFoundError("404 Client Error. (Request ID: a)", response=answer)
+
+    monkeypatch.setattr("pipeline.encoders.opening.snapshot_download", gone)
+    facts = rf"{kind} encoder 'me/tiny@gone': me/tiny is on .* hub and has no revision 'gone'.*omit `@gone` \(here\.set"
+    with pytest.raises(InputError, match=facts):
+        open_model("me/tiny@gone", Wanted(kind, "here.set"))
