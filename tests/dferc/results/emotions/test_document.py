@@ -147,3 +147,18 @@ def test_no_speech_is_an_empty_result_in_every_format(tmp_path):
         assert path.exists()
     assert (tmp_path / "emotions.srt").read_text(encoding="utf-8") == ""
     assert Emotions.read(tmp_path / "emotions.json").utterances == []
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "shown"),
+    [
+        ((1.31, 0.793), "calibrated, temperature 1.31, and 0.793 of the mean over the seeds."),
+        ((1.31, None), "calibrated, temperature 1.31."),
+        ((None, None), "not calibrated."),
+    ],
+)
+def test_page_names_the_temperatures(tmp_path, temperatures, shown):
+    emotions = talk(2)
+    emotions.model.temperature, emotions.model.temperature_of_mean = temperatures
+    emotions.write(tmp_path, formats=("html",))
+    assert shown in (tmp_path / "index.html").read_text(encoding="utf-8")
