@@ -129,8 +129,7 @@ class SpeechRecogniser:
             silent = silent and is_silent(piece.samples_T)
             if piece.spans:
                 wanted = language if probability >= _SURE else None
-                name = f"{piece.start_s:.3f}-{wanted or 'any'}"
-                heard = keep(name, functools.partial(self._recognise, piece, wanted, report))
+                heard = keep(f"{piece.start_s:.3f}", functools.partial(self._recognise, piece, wanted, report))
                 if wanted is None and heard.probability > probability:
                     language, probability = heard.language, heard.probability
                 problems += [Problem(media.name, media.name, *problem) for problem in heard.left_out]
