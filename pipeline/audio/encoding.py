@@ -73,7 +73,7 @@ def make_speech_extractor(
         batch_s = 0.0 if where.device.type == "cpu" else BATCH_S
     if workers == engine.Workers() and where.device.type == "cpu":
         workers = engine.Workers(1)  # decoding takes a hundredth of the encoder's time; a process of its own may die
-    batching = encoder.check() if batch_s else Batching.SINGLE
+    batching = encoder.batching if batch_s else Batching.SINGLE
     if batch_s and batching is not Batching.PADDED:
         print_note(
             f"{settings.encoder}: its states depend on padding, so utterances are encoded in batches {batching}."

@@ -6,6 +6,7 @@ frames whose centre lies in the utterance are pooled, each once. Frame k of T is
 Legend: B pieces of a batch, T frames, D width of the encoder, S samples.
 """
 
+import functools
 import itertools
 import math
 import warnings
@@ -81,6 +82,7 @@ class SpeechEncoder:
         """The same in seconds."""
         return self.most / self.rate_hz if self.most else math.inf
 
+    @warnings.catch_warnings(action="ignore")  # WavLM's about the type of a mask, Wav2Vec2-BERT's about short sound
     def forward(self, sounds: Sequence[np.ndarray], where: Device, hidden: bool) -> tuple[Any, list[int]]:
         """Return the model's output for sounds [S] and the number of frames of each, without those of padding."""
         padded = [np.pad(sound, (0, max(0, self.least - len(sound)))) for sound in sounds]
@@ -95,8 +97,7 @@ class SpeechEncoder:
             raise TypeError(f"{type(self.extractor).__name__} gives no mask of the sound in a batch")
         # TF32, PyTorch's default for convolutions, has three digits: a GPU should give what a CPU gives.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=where.dtype != torch.float32)
-        quiet = warnings.catch_warnings(action="ignore", category=UserWarning)  # WavLM's, about the type of a mask
-        with torch.inference_mode(), autocast(where), exact, quiet:
+        with torch.inference_mode(), autocast(where), exact:
             output = self.model(**inputs.to(where.device), output_hidden_states=hidden)
         frames_B, count = inputs["attention_mask"].sum(dim=1).cpu(), output.last_hidden_state.shape[1]
         if hasattr(self.model, "_get_feat_extract_output_lengths"):
@@ -110,7 +111,7 @@ class SpeechEncoder:
     ) -> list[tuple[int, np.ndarray]]:
         """Return for each piece of a batch how many frames were pooled, and the pooled vector in float32.
 
-        Pieces of different lengths are padded and masked, which `check` must allow.
+        Pieces of different lengths are padded and masked, which `batching` must allow.
         """
         output, frames_B = self.forward([piece.samples_S for piece in pieces], where, bool(self.layers))
         states_BTD = layer_states(output, self.layers)
@@ -124,14 +125,15 @@ class SpeechEncoder:
             vectors_BD = pool(states_BTD, mask_BT.to(where.device), pooling).cpu().numpy()
         return list(zip(mask_BT.sum(dim=1).tolist(), vectors_BD, strict=True))
 
-    def check(self) -> Batching:
-        """Return which sounds may share a batch so that no vector depends on the others, found by a trial."""
-        noise, where = _noise(self.rate_hz), Device(torch.device("cpu"), torch.float32, "")
+    @functools.cached_property
+    def batching(self) -> Batching:
+        """Sounds that may share a batch without a vector that depends on the others, found by a trial."""
+        noise, where = _noise(self.rate_hz), Device(next(self.model.parameters()).device, torch.float32, "")
 
         def run(sounds: Sequence[np.ndarray]) -> list[Tensor]:
             output, frames_B = self.forward(sounds, where, bool(self.layers))
             states_BTD = layer_states(output, self.layers)
-            return [states_TD[:frames] for states_TD, frames in zip(states_BTD, frames_B, strict=True)]
+            return [states_TD[:frames].cpu() for states_TD, frames in zip(states_BTD, frames_B, strict=True)]
 
         found = []
         for more in (0, self.rate_hz // 50):  # SEW joins frames two by two: only odd numbers of them show its fault
@@ -160,6 +162,8 @@ def load_speech_encoder(name: str, layer: str) -> SpeechEncoder:
         try:
             trial = [_noise(encoder.rate_hz)[: encoder.least]]
             output, _ = encoder.forward(trial, Device(torch.device("cpu"), torch.float32, ""), hidden=True)
+            if not output.last_hidden_state.isfinite().all():  # Wav2Vec2-BERT's deviations over a single column
+                raise ValueError(f"states of {shortest_s} s of sound are not finite")
         except Exception as error:  # code of some hundred architectures; most often the sound is too short
             reason = error
             continue

@@ -42,11 +42,12 @@ CLASSES = {
     "data2vec-audio": ("Data2VecAudio", _USUAL | {"num_conv_pos_embeddings": 3}),
     "sew": ("SEW", _USUAL | {"conv_dim": (16,) * 13, "feat_extract_norm": "layer"}),
     "unispeech": ("UniSpeech", _USUAL | _LAYER_NORM),
+    "wav2vec2-bert": ("Wav2Vec2Bert", {key: _USUAL[key] for key in list(_USUAL)[:4]}),
     "whisper": ("Whisper", _WHISPER),
 }
 """Names of classes without `Model` and `Config`, and their settings."""
 
-PADDED = {"wav2vec2", "hubert", "wavlm", "unispeech", "whisper"}
+PADDED = {"wav2vec2", "wav2vec2-bert", "hubert", "wavlm", "unispeech", "whisper"}
 """Classes whose states do not depend on padding."""
 
 
@@ -57,8 +58,8 @@ def write_speech_encoder(folder: Path, name: str = "wavlm", seed: int = 0, rate_
         torch.manual_seed(seed)
         config = getattr(transformers, f"{kind}Config")(**settings)
         getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
-    made = transformers.WhisperFeatureExtractor if name == "whisper" else transformers.Wav2Vec2FeatureExtractor
-    made(sampling_rate=rate_hz).save_pretrained(folder)
+    prepares = {"whisper": "Whisper", "wav2vec2-bert": "SeamlessM4T"}.get(name, "Wav2Vec2")
+    getattr(transformers, f"{prepares}FeatureExtractor")(sampling_rate=rate_hz).save_pretrained(folder)
     return folder
 
 
@@ -79,7 +80,7 @@ def direct_states(folder: Path, samples_S: np.ndarray, layer: int = -1) -> np.nd
     with quiet_transformers():
         model: PreTrainedModel = transformers.AutoModel.from_pretrained(folder).eval()
     inputs = extractor(samples_S, sampling_rate=extractor.sampling_rate, return_tensors="pt")
-    frames = None
+    frames = int(inputs["attention_mask"].sum()) if "attention_mask" in inputs else None  # of Wav2Vec2-BERT
     if model.config.is_encoder_decoder:
         model, frames = model.get_encoder(), -(-len(samples_S) // 320)  # 160 samples to a column, two to a state
     with torch.inference_mode():

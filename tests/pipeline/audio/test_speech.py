@@ -71,7 +71,7 @@ def test_layers_are_those_of_the_class(folders):
 
 
 def test_encoders_whose_states_depend_on_padding_are_found(encoder):
-    assert (encoder.check() is Batching.PADDED) == (encoder.folder.name in PADDED)
+    assert (encoder.batching is Batching.PADDED) == (encoder.folder.name in PADDED)
 
 
 @pytest.mark.parametrize("count", [1, 8, 32])
@@ -83,7 +83,7 @@ def test_batches_change_no_vector(encoder, count):
         Heard(s, 0, len(s))
         for s in (sound(length, hz) for length, hz in zip(rng.uniform(0.05, 2, count), range(100, 200)))
     ]
-    together = encode(encoder, heard, batch_s=60.0, batching=encoder.check())
+    together = encode(encoder, heard, batch_s=60.0, batching=encoder.batching)
     alone = encode(encoder, heard)
     for one, two in zip(together, alone, strict=True):
         np.testing.assert_allclose(one.arrays["features"], two.arrays["features"], rtol=0, atol=1e-5)
