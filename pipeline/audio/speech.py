@@ -82,9 +82,12 @@ class SpeechEncoder:
         """The same in seconds."""
         return self.most / self.rate_hz if self.most else math.inf
 
-    @warnings.catch_warnings(action="ignore")  # WavLM's about the type of a mask, Wav2Vec2-BERT's about short sound
     def forward(self, sounds: Sequence[np.ndarray], where: Device, hidden: bool) -> tuple[Any, list[int]]:
         """Return the model's output for sounds [S] and the number of frames of each, without those of padding."""
+        with warnings.catch_warnings(action="ignore"):  # WavLM's about a mask, Wav2Vec2-BERT's about short sound
+            return self._forward(sounds, where, hidden)
+
+    def _forward(self, sounds: Sequence[np.ndarray], where: Device, hidden: bool) -> tuple[Any, list[int]]:
         padded = [np.pad(sound, (0, max(0, self.least - len(sound)))) for sound in sounds]
         inputs = self.extractor(
             padded,
