@@ -78,6 +78,10 @@ class Reading(NamedTuple):
         return pooled_width(width, self.pooling)
 
 
+PUBLISHED = Reading()
+"""Vectors as in the paper."""
+
+
 class TokenBatch(NamedTuple):
     """Windows padded to one length, and the places of their utterances."""
 
@@ -110,7 +114,7 @@ def collate(windows: Sequence[Window], pad: int) -> TokenBatch:
     return TokenBatch(tokens_BL, mask_BL.long(), *torch.tensor(utterances).T)
 
 
-def utterance_vectors(model: PreTrainedModel, batch: TokenBatch, reading: Reading = Reading()) -> Tensor:  # noqa: B008
+def utterance_vectors(model: PreTrainedModel, batch: TokenBatch, reading: Reading = PUBLISHED) -> Tensor:
     """Pool the states of each utterance's tokens, [U, W], or [U, 2 W] with deviations (docs/method.md, §0)."""
     states_BLW = _states(model, batch, reading.layers)
     if reading.pooling == "first_last":

@@ -7,7 +7,7 @@ import torch
 from dferc.core.device import Device, choose_device
 from pipeline.encoders.opening import autocast
 from pipeline.extraction.records import Clock, Measured, Record
-from pipeline.text.encoder import Encoder, Reading, collate, load_encoder, utterance_vectors
+from pipeline.text.encoder import PUBLISHED, Encoder, Reading, collate, load_encoder, utterance_vectors
 from pipeline.text.windows import Window
 
 
@@ -51,7 +51,7 @@ def encode(
     batch: Sequence[Window],
     problems: dict[int, str],
     where: Device,
-    reading: Reading = Reading(),  # noqa: B008
+    reading: Reading = PUBLISHED,
 ) -> Iterator[tuple[int, Record]]:
     """Return the row and record of every utterance in a batch of windows; `problems` are of their text, by row."""
     padded = collate(batch, encoder.pad)

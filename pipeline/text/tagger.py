@@ -26,7 +26,7 @@ from dferc.training.optimiser import Machinery
 from dferc.training.resume import Progress, open_progress
 from pipeline.encoders.batches import Batching, batches_by_length
 from pipeline.encoders.opening import autocast
-from pipeline.text.encoder import Encoder, Reading, TokenBatch, collate, utterance_vectors
+from pipeline.text.encoder import PUBLISHED, Encoder, Reading, TokenBatch, collate, utterance_vectors
 from pipeline.text.windows import Window
 
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
@@ -69,7 +69,7 @@ class TaggingData:
 class Tagger(nn.Module):
     """Encoder, dropout, and a linear classifier on each utterance's vector."""
 
-    def __init__(self, encoder: Encoder, classes: int, dropout: float, reading: Reading = Reading()):  # noqa: B008
+    def __init__(self, encoder: Encoder, classes: int, dropout: float, reading: Reading = PUBLISHED):
         super().__init__()
         self.encoder = encoder.model
         self.reading = reading
