@@ -26,7 +26,9 @@ from tests.helpers.projects import copy_project, dvc, dvc_messages, edit, ran
 
 pytestmark = pytest.mark.slow
 
-STAGES = set(read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+FURTHER = {"extract_text_set", "extract_audio_set", "extract_visual_set"}
+"""Stages of further feature sets, of which params.yaml names none."""
+STAGES = set(read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]) - FURTHER
 SMALL = {
     "prepare": {"max_unreadable": 1.0},
     "finetune_text": {"epochs": 1, "scratch_layers": 1, "scratch_width": 32, "scratch_vocabulary": 300},
@@ -345,3 +347,13 @@ def test_demo_media_are_made_only_where_the_demo_is_asked_for(tmp_path, corpus, 
     (project / "data" / corpus / "files/prepare").mkdir(parents=True)  # of link_files, which is left out below
     edit(project / "dvc.yaml", lambda plan: plan.update(stages={"prepare": plan["stages"]["prepare"]}, plots=[]))
     assert ran(dvc(project, "repro", "--dry")) == [*made, f"prepare@{corpus}"]
+
+
+def test_a_further_set_is_extracted_beside_and_trains_nothing_again(project):
+    item, before = "{<<: *extract_audio, corpus: demo, name: egemaps, encoder: eGeMAPSv02}", states(project)
+    with changed(project, {"params.yaml": ("  audio: []", f"  audio: [{item}]")}):
+        done = ran(dvc(project, "repro"))
+        assert "extract_audio_set@0" in done and not {"extract_audio@demo", "prepare@demo"} & set(done)
+        assert (project / "features/demo/audio/egemaps.h5").exists() and states(project) == before
+        assert ran(dvc(project, "repro")) == []
+    shutil.rmtree(project / "features/demo/audio")

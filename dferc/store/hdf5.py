@@ -237,8 +237,7 @@ def read_corpus(
 
 def verify_rows(path: str | Path, features: Features, utterances: Utterances) -> None:
     """Check that a features file was made for exactly these utterances, in this order."""
-    command = f"dvc repro extract_{features.modality}@{utterances.corpus}"
-    maker = _maker(path, f"`{command}`" if features.modality in MODALITIES else "`dferc import`")
+    maker = _maker(path, _maker_of_set(Path(path).stem, features.modality, utterances.corpus))
     ids, fault = features.utterance_id, ""
     if features.corpus != utterances.corpus:
         fault = f" is of the corpus {features.corpus!r}, its utterances.h5 of {utterances.corpus!r}"
@@ -254,6 +253,16 @@ def verify_rows(path: str | Path, features: Features, utterances: Utterances) ->
         fault = f" was made for another utterance list ({made_for}, here {utterances.rows_hash})"
     if fault:
         raise InputError(f"{path}{fault}. Make it again: {maker}, or copy all files of one corpus together.")
+
+
+def _maker_of_set(stem: str, modality: str, corpus: str) -> str:
+    """Return the commands that make a feature set, from the name of its file without suffix."""
+    if stem == modality in MODALITIES:
+        return f"`dvc repro extract_{modality}@{corpus}`"
+    name = modality if stem == modality else f"{modality}/{stem}"
+    imported = f"`dferc import --corpus {corpus} --set {name}=FILE --replace`"
+    extracted = f"`python -m pipeline.extract_{modality} --corpus {corpus} --set {name}`"
+    return f"{extracted}, or {imported}" if modality in MODALITIES else imported
 
 
 @contextlib.contextmanager

@@ -162,3 +162,16 @@ def test_unsafe_or_double_names_of_sets_are_refused(root, features, fault):
 def test_a_label_that_is_no_file_name_is_a_usage_error(root):
     done = train(root, "--label=../x")
     assert done.exit_code == 2 and "is no file name" in " ".join(done.output.split())
+
+
+def test_a_corpus_of_one_modality_of_another_name_is_trained_and_scored(tmp_path):
+    write_features_folder(tmp_path / "features/demo", widths={"gaze": 3})
+    done = train(tmp_path)
+    assert done.exit_code == 0, done.output
+    assert run(tmp_path, "baselines", "--name=late_fusion", "--seed=0", *SMALL).exit_code == 0
+    header = (tmp_path / "runs/demo/full/evaluate/predictions.csv").read_text().partition("\n")[0]
+    assert "contribution_gaze" in header and "contribution_text" not in header
+    absent = train(tmp_path, "--variant=ta")
+    assert absent.exit_code == 1 and "the variant 'ta' uses text, audio, and no training" in " ".join(
+        absent.output.split()
+    )
