@@ -113,7 +113,9 @@ def test_sets_of_different_rows_are_not_joined(folder):
     rows = read_utterances(folder / "utterances.h5")
     other = replace(make_features(rows, "audio", 5), utterance_id=rows.utterance_id[::-1].copy())
     write_features(folder / "audio/wavlm.h5", other)
-    with pytest.raises(InputError, match=r"audio/wavlm.h5: .* row\(s\) are of other utterances.*Make it again"):
+    with pytest.raises(
+        InputError, match=r"audio/wavlm.h5: .* row\(s\) are of other utterances.*Make it again: .*--set audio/wavlm"
+    ):
         read_corpus(folder, sets={"audio": ["audio", "audio/wavlm"]})
 
 
