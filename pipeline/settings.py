@@ -256,7 +256,7 @@ class ExtractVisual(Section):
     max_frames: Positive
     finder: Name
     face: Literal["largest", "longest_track", "most_lip_motion"]
-    min_face: Share
+    min_face: Annotated[Share, Field(gt=0)]
     margin: NonNegative
 
     @model_validator(mode="after")

@@ -21,9 +21,10 @@ from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, VISUAL, is_bundl
 from dferc.store.card import simulations
 from dferc.store.records import ProtocolRecord
 from dferc.training.checkpoint import RECORD, WEIGHTS, Checkpoint
+from pipeline.faces import hub
 from pipeline.faces.densenet import WEIGHTS as FACE_WEIGHTS
 from pipeline.faces.densenet import description_path
-from pipeline.faces.finder import locate_finder
+from pipeline.faces.finder import YUNET, YUNET_FILE
 from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual, restored
 
 SECTIONS = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
@@ -191,7 +192,7 @@ def _finder_parts(section: dict, identity: Mapping) -> dict[str, Path]:
     expected = (identity.get("finder") or {}).get("yunet")
     if expected is None:
         return {}
-    path = Path(locate_finder(section["finder"]))
+    path = hub.fetch(*YUNET_FILE) if section["finder"] == YUNET else Path(section["finder"])
     if not path.is_file():
         raise InputError(f"{path}, the face finder of the training, is missing. Put it there (extract_visual.finder).")
     _verify_same(f"the face finder {path}", file_hash(path), expected, path, "extract_visual.finder")

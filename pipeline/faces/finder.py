@@ -181,12 +181,9 @@ def locate_finder(name: str) -> str:
     try:
         return str(hub.fetch(*YUNET_FILE))
     except InputError as error:
-        repository, revision, file = YUNET_FILE
         print_note(
-            f"extract_visual.finder: {YUNET} is not available ({file} of {repository} on the hub): {error}. {HAAR} is "
-            "used instead, which is slower and misses turned faces. Where there is internet, run `hf download "
-            f"{repository} {file} --revision {revision}` for this cache, or copy the file and set its path. To use "
-            f"{HAAR} without this warning, set it.",
+            f"extract_visual.finder: {HAAR} is used instead of {YUNET}; it is slower and misses turned faces. {error} "
+            f"Or set the path of the file, or {HAAR}.",
             "warning:",
         )
         return HAAR

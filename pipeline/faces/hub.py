@@ -12,20 +12,23 @@ def fetch(repository: str, revision: str, name: str) -> Path:
     """Return the path in the hub's cache of a file of one commit, which is downloaded if it is not there yet.
 
     Raises:
-        InputError: it is not in the cache and the hub cannot be asked, or does not give it; the reason is the message.
+        InputError: it is not in the cache and the hub cannot be asked, or does not give it.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     cached = try_to_load_from_cache(repository, name, revision=revision)
     if isinstance(cached, str):
         return Path(cached)
+    missing = f"{name} of {repository} on the hub"
+    remedy = f"Where there is internet, run `hf download {repository} {name} --revision {revision}` for this cache."
     if fault := unreachable():  # the hub's client tries for half a minute
-        raise InputError(f"it is not in the hub's local cache, and {fault}")
+        raise InputError(f"{missing} is not in the local cache, and {fault}. {remedy}")
     try:
         return Path(hf_hub_download(repository, name, revision=revision))
     except Exception as error:  # of the network, the hub, a proxy or the disk
         lines = str(error).strip().splitlines()
-        raise InputError(f"the hub does not give it ({type(error).__name__}: {' '.join(lines[:1])})") from error
+        reason = f"{type(error).__name__}: {' '.join(lines[:1])}"
+        raise InputError(f"{missing} is not in the local cache, and cannot be fetched ({reason}). {remedy}") from error
 
 
 def unreachable() -> str:

@@ -189,6 +189,7 @@ def test_fault_of_one_corpus_is_reported_at_that_corpus(tmp_path):
         ("  hidden: 300 ", "  hidden: ", "train.hidden: got None (NoneType)"),
         ("  clip_norm: 1.0 ", "  clip_norm: .nan ", "train.clip_norm: got nan (float); input should be a finite"),
         ("  clip_norm: 1.0 ", "  clip_norm: .inf ", "train.clip_norm: got inf (float); input should be a finite"),
+        ("  min_face: 0.08 ", "  min_face: 0.0 ", "extract_visual.min_face: got 0.0 (float); input should be"),
         ("  dropout: 0.2 ", "  dropout: .nan ", "train.dropout: got nan (float)"),
         ("  dropout: 0.2 ", "  dropout: 1.0 ", "train.dropout: got 1.0 (float); input should be less than 1"),
         ("[0.9, 0.84]", "[0.9]", "train.betas.1: missing"),

@@ -40,7 +40,7 @@ from pipeline.text.folds import read_folds, write_folds
 from tests.helpers.clips import SHARED
 from tests.helpers.common import CLASSES, small_settings, write_features_folder
 from tests.helpers.encoders import small_encoder, talk
-from tests.helpers.face_models import write_untrained
+from tests.helpers.face_models import offline_hub, write_untrained
 from tests.helpers.speech_encoders import write_speech_encoder
 
 YUNET = SHARED / "media/face_detection_yunet_2026may.onnx"
@@ -347,17 +347,21 @@ def test_conf_whose_include_lies_elsewhere_is_refused(project):
 
 
 @pytest.mark.skipif(not YUNET.exists(), reason=f"no {YUNET}")
-def test_face_finder_of_the_settings_is_a_part(project):
-    shutil.copyfile(YUNET, "yu net.onnx")
-    change = {"finder": finder_identity("yu net.onnx"), "params": VISUAL | {"finder": "yu net.onnx"}}
+@pytest.mark.parametrize("finder", ["yu net.onnx", "yunet"])
+def test_face_finder_of_the_settings_is_a_part(project, monkeypatch, finder):
+    published = offline_hub(project / "hub", monkeypatch)
+    file = published if finder == "yunet" else Path(finder)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(YUNET, file)
+    change = {"finder": finder_identity(str(file)), "params": VISUAL | {"finder": finder}}
     change |= {"face": {"choice": "longest_track", "version": 2}}
     rewrite(Path("runs/demo/full"), lambda record: record["features"]["visual"].update(change))
     packed(Path("runs/demo/full"), Path("a.dferc"))
     made = open_bundle(project / "a.dferc")
-    Path("yu net.onnx").unlink()
+    file.unlink()
     section = ExtractVisual.model_validate(made.settings["extract_visual"])
     assert finder_identity(section.finder) == change["finder"] and section.face == "longest_track"
-    refused(Path("runs/demo/full"), "yu net.onnx", "is missing")
+    refused(Path("runs/demo/full"), file.name, "is not in the local cache" if finder == "yunet" else "is missing")
 
 
 # ------------------------------------------------------------------------------------------------------------- card

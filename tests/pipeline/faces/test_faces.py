@@ -273,7 +273,14 @@ def test_yunet_is_taken_from_the_cache_of_the_hub(hub, capsys):
 def test_where_yunet_is_not_to_be_had_haar_is_used_with_a_warning(hub, capsys):
     assert locate_finder("yunet") == "haar"
     warning = " ".join(capsys.readouterr().err.split())
-    for part in ("extract_visual.finder", YUNET_FILE[0], "HF_HUB_OFFLINE", "haar is used", "hf download", "its path"):
+    for part in (
+        "extract_visual.finder",
+        YUNET_FILE[0],
+        "HF_HUB_OFFLINE",
+        "haar is used instead",
+        "hf download",
+        "set the path",
+    ):
         assert part in warning
     assert isinstance(make_finder("yunet", 0.1), Haar)
 
