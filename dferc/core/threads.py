@@ -11,8 +11,11 @@ NumPy's and SciPy's OpenBLAS spins likewise, and rounds by its number of threads
 linear floor of the demo took 226 s beside other work with two threads, 9 s with one; alone, a second with either.)
 """
 
+import ctypes
 import os
 from pathlib import Path
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt
 
 SPINS = 10_000
 """libgomp's own default is 300,000."""
@@ -30,6 +33,18 @@ def all_cores_are_busy() -> bool:
         return running - 1 >= usable_cpus()
     except (OSError, ValueError, IndexError):
         return False
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed tensors of up to 32 MB for the next ones; nothing happens without glibc.
+
+    By default it is given back to the system and comes as new pages, 47,000 of them in a training step of the face
+    network, which was a fifth of its time. Values do not change.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:  # a user's own choice stays

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from dferc.core.console import console, progress_bar
 from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
+from dferc.core.threads import keep_freed_memory
 from dferc.training.loop import fit
 from dferc.training.optimiser import Machinery
 from dferc.training.resume import open_progress
@@ -63,6 +64,7 @@ def train(
         device: where to train.
         state: file of the training's state, from which it resumes; None = none is kept.
     """
+    keep_freed_memory()
     with cpu_threads(settings.threads):
         started = time.monotonic()
         sizes = ", ".join(f"{len(faces)} {split}" for split, faces in splits.items())

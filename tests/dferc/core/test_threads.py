@@ -1,13 +1,17 @@
 """Threads spin little while they wait, and not at all on a busy machine, unless the user chose otherwise."""
 
 import os
+import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dferc.core import threads
+from dferc.core.threads import keep_freed_memory
 from tests.helpers.common import REPOSITORY
 
 VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")
@@ -75,3 +79,14 @@ def test_two_cores_are_busy_where_two_others_run(monkeypatch, loadavg, busy):
 )
 def test_the_user_s_own_choice_wins(chosen, expected):
     assert variables_at_import("torch", "dferc.training.run", **chosen) == expected
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone keeps freed memory by a setting")
+def test_freed_memory_is_kept_for_the_next_tensors():
+    """Twenty times 8 MB: 2,048 pages each, which come anew where memory is given back."""
+    keep_freed_memory()
+    torch.ones(2 << 20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(2 << 20)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 3 * 2048
