@@ -109,6 +109,14 @@ class SpeechEncoder:
             raise TypeError(f"{count} states of {inputs['attention_mask'].shape[1]} frames have no known times")
         return output, frames_B.clamp(1, count).tolist()
 
+    def states(self, sounds: Sequence[np.ndarray], where: Device) -> tuple[Tensor, list[int]]:
+        """Return the states [B, T, D] of the chosen layers, and the number of frames of each sound."""
+        output, frames_B = self.forward(sounds, where, bool(self.layers))
+        states_BTD, count = layer_states(output, self.layers), output.last_hidden_state.shape[1]
+        if states_BTD.shape[1] != count:  # SEW's layers have half the frames of its final states
+            frames_B = [max(1, frames * states_BTD.shape[1] // count) for frames in frames_B]
+        return states_BTD, frames_B
+
     def vectors(
         self, pieces: Sequence[SoundPiece], where: Device, pooling: AudioPooling
     ) -> list[tuple[int, np.ndarray]]:
@@ -116,8 +124,7 @@ class SpeechEncoder:
 
         Pieces of different lengths are padded and masked, which `batching` must allow.
         """
-        output, frames_B = self.forward([piece.samples_S for piece in pieces], where, bool(self.layers))
-        states_BTD = layer_states(output, self.layers)
+        states_BTD, frames_B = self.states([piece.samples_S for piece in pieces], where)
         mask_BT = torch.zeros(states_BTD.shape[:2], dtype=torch.bool)
         for mask_T, piece, frames in zip(mask_BT, pieces, frames_B, strict=True):
             centres_T = (torch.arange(frames) + 0.5) * (len(piece.samples_S) / frames)
@@ -134,8 +141,7 @@ class SpeechEncoder:
         noise, where = _noise(self.rate_hz), Device(next(self.model.parameters()).device, torch.float32, "")
 
         def run(sounds: Sequence[np.ndarray]) -> list[Tensor]:
-            output, frames_B = self.forward(sounds, where, bool(self.layers))
-            states_BTD = layer_states(output, self.layers)
+            states_BTD, frames_B = self.states(sounds, where)
             return [states_TD[:frames].cpu() for states_TD, frames in zip(states_BTD, frames_B, strict=True)]
 
         found = []

@@ -70,6 +70,16 @@ def test_layers_are_those_of_the_class(folders):
         load_speech_encoder(str(folders["hubert"]), "3")
 
 
+def test_each_class_has_layers(encoder):
+    """SEW's have half the frames of its final states."""
+    samples_S = sound(1.0)
+    chosen = load_speech_encoder(str(encoder.folder), "1")
+    [(frames, vector)] = chosen.vectors([whole(samples_S)], CPU, "mean")
+    states_TD = direct_states(encoder.folder, samples_S, layer=1)
+    assert frames == len(states_TD)
+    np.testing.assert_allclose(vector, states_TD.mean(axis=0), atol=1e-5)
+
+
 def test_encoders_whose_states_depend_on_padding_are_found(encoder):
     assert (encoder.batching is Batching.PADDED) == (encoder.folder.name in PADDED)
 
