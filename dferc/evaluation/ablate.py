@@ -14,7 +14,7 @@ from dferc.store.hdf5 import read_corpus
 from dferc.training.display import SweepTable, show_settings, show_sweep, show_unvarying
 from dferc.training.resume import remove_abandoned
 from dferc.training.run import refuse_other_settings
-from dferc.training.seeds import finish_run, mark_absent
+from dferc.training.seeds import finish_run, mark_absent, run_name
 from dferc.training.sweep import Sweep, perform, place, refuse_failures, status_folder
 from dferc.training.task import describe_run, why_absent
 
@@ -66,7 +66,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
                     zeros += [f"{run.variant}, {sentence}" for sentence in zero_f1(evaluations)]
     remove_abandoned(sweep.scratch, lambda message: console.print(message))
     if metrics and not brief:
-        show_scores({variant: metrics[variant] for variant in wanted if variant in metrics})
+        show_scores({run_name(variant, sweep.label): metrics[variant] for variant in wanted if variant in metrics})
         warn_of_simulation(simulations(describe_run(corpus, sweep.variants[0], sweep.settings)))
         more = f"differences, intervals and tests: dferc table --corpus {sweep.corpus}"
         console.print(f"in {sweep.folder}; {more}")

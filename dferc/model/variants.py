@@ -71,7 +71,9 @@ def get_variant(name: str) -> Variant:
         how, *modalities = name.split("-")
         names = in_order(set(modalities))
         return Variant(modalities=names) if how == "only" else Variant(without=names)
+    label = name.partition("@")[2]
+    hint = f" For the runs of {name}, give --variant {name.removesuffix(f'@{label}')} --label {label}." if label else ""
     raise InputError(
         f"There is no variant {name!r}.{did_you_mean(name, VARIANTS)} Variants: {', '.join(VARIANTS)}; or modalities, "
-        "such as only-text-physiology or without-audio."
+        f"such as only-text-physiology or without-audio.{hint}"
     )

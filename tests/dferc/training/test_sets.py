@@ -175,3 +175,8 @@ def test_a_corpus_of_one_modality_of_another_name_is_trained_and_scored(tmp_path
     assert absent.exit_code == 1 and "the variant 'ta' uses text, audio, and no training" in " ".join(
         absent.output.split()
     )
+
+
+def test_a_variant_with_a_label_is_explained():
+    with pytest.raises(InputError, match="give --variant full --label wavlm"):
+        get_variant("full@wavlm")
