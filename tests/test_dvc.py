@@ -138,4 +138,4 @@ def test_git_keeps_the_dvc_files_of_raw_data_and_dvc_finds_them(tmp_path):
 
 
 def test_the_index_stays_readable():
-    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) <= 240
+    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) <= 220
