@@ -30,9 +30,9 @@ IMAGE, VIDEO = Wanted("image", SETTING), Wanted("video", SETTING)
 _SIDE = 224  # of a picture, for processors that state no size
 _CPU = Device(torch.device("cpu"), torch.float32, "")
 
-AT_ONCE = 16
-"""Inputs of a forward pass on a GPU, always: the last is padded, since rounding may depend on the size of a batch. On a
-CPU inputs are encoded one by one, which is as fast there."""
+AT_ONCE = {"cuda": 16, "cpu": 4}
+"""Inputs of a forward pass, always: the last is padded, since rounding may depend on the size of a batch. Clips are
+encoded one by one on a CPU, which is as fast there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,8 @@ class PictureEncoderWorker:
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> Measured:
         """Return the vectors [B, D] float32 of RGB pictures [H, W, 3] or clips [T, H, W, 3], uint8."""
-        clock, at_once = Clock(), AT_ONCE if self._where.device.type == "cuda" else 1
+        clock, device = Clock(), self._where.device.type
+        at_once = 1 if self._encoder.clip and device == "cpu" else AT_ONCE[device]
         if not len(inputs):
             return Measured(np.zeros((0, self._encoder.width), np.float32), clock.seconds)
         with clock.step("network"):

@@ -111,21 +111,29 @@ def test_vectors_are_those_of_the_class_called_directly(folders, name, size):
 @pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "dinov3", "vit", "convnext"])
 def test_the_size_of_a_batch_changes_no_vector(folders, name):
     encoder, shown = load_picture_encoder(str(folders / name), "last", "mean"), pictures(32)
-    alone = PictureEncoderWorker(encoder, "cpu", "float32")(shown).result
+    alone = np.concatenate([encoder.vectors([picture], CPU) for picture in shown])
     for count in (8, 32):
         parts = [encoder.vectors(shown[first : first + count], CPU) for first in range(0, 32, count)]
         np.testing.assert_allclose(np.concatenate(parts), alone, rtol=0, atol=1e-5)
 
 
-def test_batches_of_a_gpu_are_filled_up_and_cut(folders, monkeypatch):
+def test_batches_are_filled_up_and_cut(folders, monkeypatch):
     encoder = load_picture_encoder(str(folders / "vit"), "last", "first")
     worker, sizes = PictureEncoderWorker(encoder, "cpu", "float32"), []
     monkeypatch.setattr(
         module.PictureEncoder, "vectors", lambda self, part, where: sizes.append(len(part)) or np.ones((len(part), 8))
     )
     monkeypatch.setattr(worker, "_where", CPU._replace(device=torch.device("cuda")))
-    assert worker(pictures(18)).result.shape == (18, 8) and sizes == [module.AT_ONCE] * 2  # fmt: skip
+    assert worker(pictures(18)).result.shape == (18, 8) and sizes == [16] * 2  # fmt: skip
     assert worker([]).result.shape == (0, 8)
+
+
+def test_a_vector_does_not_depend_on_the_rest_of_its_batch(folders):
+    encoder, shown = load_picture_encoder(str(folders / "clip"), "last", "pooled"), pictures(6)
+    worker = PictureEncoderWorker(encoder, "cpu", "float32")
+    together = worker(shown).result
+    for first, last in ((0, 1), (2, 5), (5, 6)):
+        assert np.array_equal(worker(shown[first:last]).result, together[first:last])
 
 
 @pytest.mark.parametrize(("layer", "chosen"), [("1", [1]), ("-1", [2]), ("all", [1, 2]), ("0-1", [0, 1])])
