@@ -20,7 +20,7 @@ from dferc.results import statistics, text_tables
 from dferc.results.compare import Ablation, Comparison, PValues, collect, compare, set_notes
 from dferc.results.runs import FinishedRun, align, read_metrics, read_run
 from dferc.results.statistics import draw_dialogues
-from dferc.results.tables import COMPARED, as_note, caption, csv_rows, main_table, notes
+from dferc.results.tables import COMPARED, HOLM, HOW, as_note, caption, csv_rows, main_table
 from dferc.results.text_tables import NONE, TextTable, difference_cell, interval_cell, mean_cell, p_cell
 from dferc.settings.combinations import Combination, Plan
 
@@ -138,7 +138,8 @@ def _set_table(sets: list[SetRow]) -> TextTable:
 
 def encoder_notes(encoders: Encoders) -> list[str]:
     """Return how the numbers were computed, and what a reader must know."""
-    return [*notes(encoders.combinations), SETS, *map(as_note, (encoders.selected, *encoders.warnings))]
+    sentences = (*encoders.combinations.notes, encoders.selected, *encoders.warnings)
+    return [HOW, HOLM, SETS, *map(as_note, sentences)]
 
 
 def write_encoders(folder: Path, encoders: Encoders) -> list[Path]:
