@@ -154,7 +154,7 @@ def test_a_comment_in_the_code_computes_nothing_again_and_a_constant_does(projec
 
     constants = {
         "dferc/model/cfm.py": ("EPSILON = 1e-13", "EPSILON = 1e-12"),
-        "pipeline/audio/functionals.py": ("_COVERED = 0.9", "_COVERED = 0.91"),
+        "pipeline/audio/hearing.py": ("_COVERED = 0.9", "_COVERED = 0.91"),
     }
     with changed(project, constants):
         messages = dvc_messages(project, *stages)

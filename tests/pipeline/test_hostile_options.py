@@ -25,7 +25,7 @@ COMMANDS = {
     "verify": ["--corpus=demo", "--modality=audio"],
     "verify:verify_folder": ["folder"],  # `dferc verify`
     "make_demo": ["--workers=1"],
-    "text.convert": ["folder"],
+    "encoders.convert": ["folder"],
 }
 PATHS = ("", "nowhere", ".", "pipe", "file", "file/below", "/dev/full", "x" * 300, "[/]\x1b[31m")
 NUMBERS = ("", "-1", "x", "1.5", "nan", "9" * 40)

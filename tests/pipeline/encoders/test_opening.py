@@ -3,7 +3,7 @@
 import json
 import shutil
 
-import httpx
+import httpx2 as httpx  # what the client of the hub answers with
 import pytest
 import torch
 from huggingface_hub.errors import RevisionNotFoundError

@@ -62,7 +62,7 @@ def places(folder, corpus="demo"):
     names = {"table": "utterances.csv", "utterances": "utterances.h5", "out": "out.h5", "problems": "problems.csv"}
     names["log"] = "log.json"
     paths = {name: folder / file for name, file in names.items()}
-    return Places(corpus=corpus, params=folder, raw=folder, scratch=folder / "scratch.sqlite", **paths)
+    return Places(corpus=corpus, set=None, params=folder, raw=folder, scratch=folder / "scratch.sqlite", **paths)
 
 
 def run(folder, rows, *, order=1, problems=None, **changes):

@@ -132,10 +132,10 @@ def test_table_of_claimed_samples_takes_no_gigabytes(tmp_path):
     altered(clip, content.index(b"stsz") + 8, struct.pack(">I", 1) + many)
     altered(clip, content.index(b"stts") + 12, many)
     altered(clip, content.index(b"stsc") + 16, many)
-    before = resource.getrlimit(resource.RLIMIT_AS)
+    before, peak_kib = resource.getrlimit(resource.RLIMIT_AS), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert measure(clip).problem.startswith("unreadable: ")
     assert resource.getrlimit(resource.RLIMIT_AS) == before
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1.9e6  # KiB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < max(peak_kib, 1.9e6) + 1e5  # other tests took much
 
 
 def test_reading_has_an_end(monkeypatch):
