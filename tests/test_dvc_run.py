@@ -350,6 +350,7 @@ def test_demo_media_are_made_only_where_the_demo_is_asked_for(tmp_path, corpus, 
 
 
 def test_a_further_set_is_extracted_beside_and_trains_nothing_again(project):
+    dvc(project, "repro")
     item, before = "{<<: *extract_audio, corpus: demo, name: egemaps, encoder: eGeMAPSv02}", states(project)
     with changed(project, {"params.yaml": ("  audio: []", f"  audio: [{item}]")}):
         done = ran(dvc(project, "repro"))
