@@ -117,6 +117,10 @@ def needs_finder(settings: StageSettings) -> bool:
 
 def verify_encoder(encoder: str) -> None:
     """Raise InputError if `extract_visual.encoder` can be no encoder; whether it is one, its stage finds."""
+    if encoder.startswith(BY_NAME) and (file := encoder.partition("@")[2]) and not Path(file).is_file():
+        raise InputError(
+            f"extract_visual.encoder: {encoder}: no file {file}. Name a file of weights, or omit `@{file}`."
+        )
     known = encoder == FERPLUS or encoder.startswith(BY_NAME) or Path(encoder).is_dir() or encoder.count("/") == 1
     if not known:
         raise InputError(

@@ -16,7 +16,7 @@ import click
 
 from dferc.core.console import CorpusName, console, readable_errors
 from pipeline.audio.functionals import named_files
-from pipeline.check import check_corpora, needs_finder
+from pipeline.check import BY_NAME, check_corpora, needs_finder
 from pipeline.faces.densenet import FERPLUS, NONE, description_path, find_weights
 from pipeline.faces.finder import HAAR, WHOLE_FRAME, locate_finder
 from pipeline.settings import Prepare, StageSettings, load_settings, sets_of, with_set
@@ -51,13 +51,17 @@ def files_of(settings: StageSettings, raw: Path) -> dict[str, list[Path]]:
     encoder, source = Path(settings.finetune_text.encoder), settings.train_face.source
     weights = [] if source in (FERPLUS, NONE) else [find_weights(Path(source))]
     finder = locate_finder(settings.extract_visual.finder) if needs_finder(settings) else HAAR
-    seeing = Path(settings.extract_visual.encoder)
+    seeing = settings.extract_visual.encoder
+    if seeing.startswith(BY_NAME):  # torchvision:NAME@FILE
+        networks = [Path(file) for file in (seeing.partition("@")[2],) if file]
+    else:
+        networks = [Path(seeing)] if Path(seeing).is_dir() else []
     return {
         "prepare": list(_tables(settings.prepare, raw)),
         "finetune_text": [encoder] if encoder.is_dir() else [],
         "train_face": weights + [description_path(path) for path in weights],
         "extract_audio": named_files(settings.extract_audio.encoder),
-        "extract_visual": [seeing] * seeing.is_dir() + ([] if finder in (HAAR, WHOLE_FRAME) else [Path(finder)]),
+        "extract_visual": networks + ([] if finder in (HAAR, WHOLE_FRAME) else [Path(finder)]),
     }
 
 

@@ -145,6 +145,7 @@ def baselines(corpus, names, label, seeds, features, out, params, overrides, dev
     from dferc.evaluation.baselines import BASELINES, run_baseline, verify_baseline
     from dferc.evaluation.files import show_evaluation
     from dferc.store.hdf5 import read_corpus
+    from dferc.training.seeds import run_name
     from dferc.training.task import make_task
 
     names = tuple(dict.fromkeys(names)) or BASELINES
@@ -154,5 +155,5 @@ def baselines(corpus, names, label, seeds, features, out, params, overrides, dev
     cached = read_corpus(features / corpus, corpus, block.features)
     task = make_task(cached, "full", block, choose_device(device, block.precision))
     for name in names:
-        folder = out / corpus / (f"{name}@{label}" if label else name)
+        folder = out / corpus / run_name(name, label)
         show_evaluation(folder, *run_baseline(name, task, seeds, folder))

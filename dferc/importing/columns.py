@@ -44,6 +44,8 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     """
     flat, matrices, unused = _sort_columns(table, about)
     problems = [("columns", f"unknown column: {listed(map(repr, unused))}", "column not used")] if unused else []
+    if own := [name for name in matrices if name not in MODALITY_NAMES]:  # perhaps a name that was mistyped
+        problems.append(("columns", f"vectors of another name: {listed(map(repr, own))}", "a modality of its own"))
     _check(flat, matrices, table, about)
     columns = {name: _cells(column) for name, column in flat.items()}
     _verify_texts(columns, about)

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from dferc.core.errors import InputError
+from pipeline.check import check_corpora
 from pipeline.link_files import files_of, link, main
 from pipeline.settings import load_settings
 from tests.helpers.common import REPOSITORY
@@ -52,6 +53,16 @@ def test_each_setting_that_names_a_file_gives_its_stage_that_file(tmp_path):
         "extract_audio": [tmp_path / "mine.conf", tmp_path / "parts.inc"],
         "extract_visual": [tmp_path / "yunet.onnx"],
     }
+
+
+def test_weights_of_a_network_by_name_are_a_dependency(tmp_path):
+    named = f"torchvision:resnet18@{tmp_path / 'weights.pth'}"
+    block = settings(extract_visual={"encoder": named, "view": "frame"})
+    with pytest.raises(InputError, match=r"extract_visual\.encoder.*no file .*weights\.pth"):
+        check_corpora({"demo": block})
+    (tmp_path / "weights.pth").write_bytes(b"net")
+    check_corpora({"demo": block})
+    assert files_of(block, tmp_path)["extract_visual"] == [tmp_path / "weights.pth"]
 
 
 def test_model_of_the_hub_is_a_dependency_where_it_is_used(tmp_path, monkeypatch):

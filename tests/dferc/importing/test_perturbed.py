@@ -49,7 +49,7 @@ GOOD = Good()
 
 
 def vector(number: int, modality: str) -> np.ndarray:
-    return np.full(5 if modality == "text" else 4, number + (0.5 if modality.endswith("audio") else 0.0), "f4")
+    return np.full(5 if modality.endswith("text") else 4, number + (0.5 if modality.endswith("audio") else 0.0), "f4")
 
 
 # ---------------------------------------------------------------------------------------------------- tables
