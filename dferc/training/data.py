@@ -149,6 +149,7 @@ class Batch:
         present_MN: bool.
         labels_N: class ids, -1 = unlabelled.
         rows_N: row of each utterance in the corpus, on the device.
+        speaker_N: number of the speaker within its dialogue, by first appearance; -1 = unknown.
         layout: dialogues of the rows.
     """
 
@@ -156,6 +157,7 @@ class Batch:
     present_MN: Tensor
     labels_N: Tensor
     rows_N: Tensor
+    speaker_N: Tensor
     layout: Layout
 
 
@@ -203,6 +205,7 @@ class Dialogues:
         self.present_MN = torch.from_numpy(present).to(device)
         self.labels_N = torch.from_numpy(corpus.utterances.emotion[rows].astype(np.int64)).to(device)
         self.rows_N = rows_N.to(device)
+        self.speaker_N = torch.from_numpy(number_speakers(speaker_N, ids)).to(device)
 
     def __len__(self) -> int:
         """Return the number of dialogues."""
@@ -222,7 +225,8 @@ class Dialogues:
         order = np.repeat(self.starts[dialogues] - (ends - lengths), lengths) + np.arange(ends[-1])
         order_N = torch.from_numpy(order).to(self.device, non_blocking=True)
         features = {name: x_ND[order_N] for name, x_ND in self.features.items()}
-        present_MN, labels_N, rows_N = self.present_MN[:, order_N], self.labels_N[order_N], self.rows_N[order_N]
+        present_MN, of_rows = self.present_MN[:, order_N], (self.labels_N, self.rows_N, self.speaker_N)
+        labels_N, rows_N, speaker_N = (x_N[order_N] for x_N in of_rows)
         for first in range(0, len(self), batch_dialogues):
             of_batch = lengths[first : first + batch_dialogues]
             start = ends[first] - lengths[first]
@@ -232,5 +236,17 @@ class Dialogues:
                 present_MN=present_MN[:, utterances],
                 labels_N=labels_N[utterances],
                 rows_N=rows_N[utterances],
+                speaker_N=speaker_N[utterances],
                 layout=Layout.of(of_batch, self.device),
             )
+
+
+def number_speakers(speaker_N: Sequence[str], dialogue_N: Sequence[str]) -> np.ndarray:
+    """Return the number of each speaker within the dialogue, by first appearance; -1 for those without a name, [N]."""
+    numbers: dict[str, dict[str, int]] = {}
+    number_N = np.full(len(speaker_N), -1)
+    for row, (name, dialogue) in enumerate(zip(speaker_N, dialogue_N, strict=True)):
+        if name:
+            of_dialogue = numbers.setdefault(dialogue, {})
+            number_N[row] = of_dialogue.setdefault(name, len(of_dialogue))
+    return number_N

@@ -172,7 +172,7 @@ def test_late_fusion_is_the_mean_over_the_modalities_that_are_there():
     model = RecurrentBaseline([Fixed("text", 0.9), Fixed("audio", 0.3)], ("text", "audio"))
     present = torch.tensor([[True, True, False, False], [True, False, True, False]])
     x = torch.zeros(4, 1)
-    batch = Batch({"text": x, "audio": x}, present, torch.zeros(4), torch.arange(4), Layout.of([4]))
+    batch = Batch({"text": x, "audio": x}, present, torch.zeros(4), torch.arange(4), torch.zeros(4), Layout.of([4]))
     assert average_probabilities(*model(batch))[:, 0].tolist() == pytest.approx([0.6, 0.9, 0.3, 0.6])
 
 

@@ -196,7 +196,9 @@ def test_votes_by_hand():
         agreement_N=torch.tensor([0.9, 0.5, 0.2, 0.0, 0.0]),
         context_weight_N=torch.tensor([0.1, 0.4, 0.6, 0.8, 0.8]),
     )
-    batch = Batch(features={}, present_MN=present_MN, labels_N=labels_N, rows_N=torch.arange(5), layout=None)
+    batch = Batch(
+        features={}, present_MN=present_MN, labels_N=labels_N, rows_N=torch.arange(5), speaker_N=None, layout=None
+    )
     inside = Inside(seed=0, model=None, batch=batch, outputs=outputs, projected_MNH=None)
     votes = analyse_context({}, [count_votes(inside)])["votes"]
     assert [each["agreeing"] for each in votes] == [3, 2, 1]
