@@ -61,6 +61,7 @@ def predict(run, revision, features, out, seeds, device, abstain) -> None:
 
     Probabilities are calibrated by the temperatures stored with each seed and with the run (docs/bundle.md).
     """
+    from dferc.core.metrics import MAIN_FIRST, SCORES
     from dferc.evaluation.predict import load, writer_of
 
     write = writer_of(out)
@@ -71,7 +72,7 @@ def predict(run, revision, features, out, seeds, device, abstain) -> None:
         print_note(note)
     write(table, out)
     if table.scores is not None:
-        scores = f"weighted F1 {table.scores.weighted_f1:.4f}, accuracy {table.scores.accuracy:.4f}"
+        scores = ", ".join(f"{SCORES[name]} {getattr(table.scores, name):.4f}" for name in MAIN_FIRST)
         included = " (undecided ones included)" if table.undecided else ""
         console.print(f"on its {table.scores.actual_C.sum()} labelled utterances{included}: {scores}")
         console.print(f"protocol card {table.card}; the model was trained on {table.trained_on}")

@@ -1,4 +1,4 @@
-"""Classification scores, computed in this one place: accuracy, precision, recall, F1, weighted and macro F1.
+"""Classification scores, computed in this one place: accuracy, recall and its mean, precision, F1 and its means.
 
 C classes, N items; further leading dimensions (seeds, resamples) are free.
 """
@@ -7,11 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
-"""Properties of `Scores` for whole splits -> their headings, in the order of tables."""
+SCORES = {"accuracy": "accuracy (WA)", "uar": "UAR", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
+"""Properties of `Scores` for whole splits -> their headings, in the order of tables.
 
-MAIN_FIRST = ("weighted_f1", "macro_f1", "accuracy")
-"""The same in the order of summaries: first the one by which epochs are selected."""
+Weighted accuracy (WA) is what speech emotion recognition calls the accuracy: class recalls weighted by class counts.
+"""
+
+MAIN_FIRST = ("weighted_f1", "macro_f1", "uar", "accuracy")
+"""The same in the order of summaries: first the one by which epochs are selected by default."""
+
+PER_CLASS = ("f1", "recall", "precision")
+"""Scores of single classes, properties `<name>_C` of `Scores`, in the order of tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class Scores:
 
     @property
     def accuracy(self) -> np.ndarray:
-        """Share of the items that are recognised; 0 of none."""
+        """Share of the items that are recognised, also known as weighted accuracy (WA); 0 of none."""
         return self.hits_C.sum(axis=-1) / self._total
 
     @property
@@ -50,8 +56,16 @@ class Scores:
     @property
     def macro_f1(self) -> np.ndarray:
         """Mean of F1 over the classes that occur; 0 of none."""
+        return self._mean_over_classes(self.f1_C)
+
+    @property
+    def uar(self) -> np.ndarray:
+        """Unweighted average recall (balanced accuracy): mean of recall over the classes that occur; 0 of none."""
+        return self._mean_over_classes(self.recall_C)
+
+    def _mean_over_classes(self, values_C: np.ndarray) -> np.ndarray:
         occurs_C = self.actual_C > 0
-        return (self.f1_C * occurs_C).sum(axis=-1) / np.maximum(occurs_C.sum(axis=-1), 1)
+        return (values_C * occurs_C).sum(axis=-1) / np.maximum(occurs_C.sum(axis=-1), 1)
 
     @property
     def _total(self) -> np.ndarray:

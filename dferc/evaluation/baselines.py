@@ -90,8 +90,8 @@ def _evaluate(
     rows = task.corpus.utterances
     record = describe_corpus(task.corpus, task.variant.modalities)
     record |= {"variant": name, "seed": seed, "best_epoch": best_epoch, "finished": True, "widths": {}}
-    normalisation = "corpus" if name in DETERMINISTIC else task.settings.normalisation
-    record["settings"] = {"normalisation": normalisation}
+    used = () if name in DETERMINISTIC else ("normalisation", "select_by")
+    record["settings"] = {setting: getattr(task.settings, setting) for setting in used}
     predictions = {}
     for split in SCORED:
         rows_N = np.flatnonzero(rows.split == split)

@@ -13,7 +13,7 @@ import torch
 
 from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
-from dferc.core.metrics import MAIN_FIRST, Scores, score_labels
+from dferc.core.metrics import MAIN_FIRST, PER_CLASS, Scores, score_labels
 from dferc.model.calibration import calibration_error, fit_of_probabilities, temper
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import Checkpoint, load_checkpoint, verify_corpus
@@ -137,7 +137,7 @@ def calibrate_mean(evaluations: Sequence[Evaluation], rows: Utterances) -> tuple
 
 
 def summarise(evaluations: Sequence[Evaluation], rows: Utterances) -> dict:
-    """Return the content of metrics.json: protocol card, means and standard deviations over the seeds, F1 per class.
+    """Return the content of metrics.json: protocol card, means and standard deviations over the seeds, class by class.
 
     `ece` is the calibration error of the probabilities as the models give them, `ece_calibrated` that of those divided
     by the `temperatures`, by seed; where a model has none, so has the file. `ece_of_mean` is that of the mean over the
@@ -162,8 +162,9 @@ def summarise(evaluations: Sequence[Evaluation], rows: Utterances) -> dict:
             if len(values) > 1:
                 metrics[split][f"{name}_std"] = round(stdev(values), 6)
         metrics[split] |= errors_of_mean.get(split, {})
-        f1_C = np.mean([of_seed.f1_C for of_seed in scores], axis=0).round(6)
-        metrics[split]["f1"] = dict(zip(record["classes"], f1_C.tolist(), strict=True))
+        for name in PER_CLASS:
+            mean_C = np.mean([getattr(of_seed, f"{name}_C") for of_seed in scores], axis=0).round(6)
+            metrics[split][name] = dict(zip(record["classes"], mean_C.tolist(), strict=True))
     return metrics
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from dferc.core.console import console, print_note, print_table, warn_of_simulation
 from dferc.core.files import digest, write_atomically
-from dferc.core.metrics import MAIN_FIRST, SCORES
+from dferc.core.metrics import MAIN_FIRST, PER_CLASS, SCORES
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
+from dferc.settings.sections import DEFAULTS
 from dferc.store.card import protocol_card, simulations
 from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import modalities_of
@@ -31,11 +32,21 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
     write_csv(tables / "predictions.csv", list(predictions[0]), map(with_milliseconds, predictions))
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
-    transductive = describe_transduction(evaluations[0].record.get("settings", {}))
-    _write_json(tables / "protocol.json", _card(corpus) | ({"transductive": transductive} if transductive else {}))
+    _write_json(tables / "protocol.json", _card(corpus) | describe_method(evaluations[0].record.get("settings", {})))
     metrics["files"] = digest(tables)
     _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
     return metrics
+
+
+def describe_method(settings: Mapping) -> dict[str, str]:
+    """Return what protocol.json has of a run's `train` settings, where they are not the defaults.
+
+    Returns:
+        `transductive`, a sentence, and `selected_by`, the score on validation that chose the epoch.
+    """
+    transductive, selected_by = describe_transduction(settings), settings.get("select_by", DEFAULTS.select_by)
+    about = {"transductive": transductive, "selected_by": selected_by if selected_by != DEFAULTS.select_by else ""}
+    return {name: value for name, value in about.items() if value}
 
 
 def write_absence(folder: Path, corpus: CachedCorpus, reason: str) -> dict:
@@ -74,8 +85,7 @@ def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
             row = {"seed": record["seed"], "best_epoch": record["best_epoch"], "split": split}
             row |= {name: float(getattr(scores, name)) for name in SCORES}
             row |= evaluation.calibration_errors[split]
-            per_class = {"precision": scores.precision_C, "recall": scores.recall_C, "f1": scores.f1_C}
-            per_class["support"] = scores.actual_C
+            per_class = {name: getattr(scores, f"{name}_C") for name in PER_CLASS} | {"support": scores.actual_C}
             for index, emotion in enumerate(record["classes"]):
                 row |= {f"{name}_{emotion}": values_C[index].item() for name, values_C in per_class.items()}
             yield row
@@ -119,7 +129,7 @@ def prediction_columns(rows: Utterances, predicted: Predictions, record: Mapping
 def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluation]) -> None:
     """Print the scores and their protocol, with a loud note for each class that is never recognised."""
     splits = [split for split in SCORED if split in metrics]
-    names = {name: name.replace("_", " ") for name in MAIN_FIRST}
+    names = {name: SCORES[name] for name in MAIN_FIRST}
     names |= {"ece": "calibration error (ECE)", "ece_calibrated": "  with the fitted temperature"}
     names |= {"ece_of_mean": "ECE of the mean over the seeds", "ece_of_mean_calibrated": "  with its own temperature"}
     rows = [
@@ -127,9 +137,16 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
         for name, shown in names.items()
         if all(name in metrics[split] for split in splits)
     ]
-    for emotion in evaluations[0].record["classes"]:
-        rows.append([f"  F1 {emotion}", *(f"{metrics[split]['f1'][emotion]:.4f}" for split in splits)])
     print_table(["", *splits], rows, f"{folder}: mean of {metrics['seeds']} seed(s)")
+    for split in splits:
+        counts_C = evaluations[0].scores[split].actual_C
+        per_class = [
+            [emotion, *(f"{metrics[split][name][emotion]:.4f}" for name in PER_CLASS), str(count)]
+            for emotion, count in zip(evaluations[0].record["classes"], counts_C, strict=True)
+        ]
+        print_table([split, *(name.replace("f1", "F1") for name in PER_CLASS), "utterances"], per_class)
+    if selected_by := describe_method(evaluations[0].record.get("settings", {})).get("selected_by"):
+        console.print(f"epochs were selected by {SCORES[selected_by]} on validation")
     console.print(f"protocol card {metrics['card']}: {metrics['protocol']}")
     warn_of_simulation(simulations(evaluations[0].record))
     for split in SCORED:

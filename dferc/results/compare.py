@@ -131,7 +131,7 @@ def collect(
     for name, comparison in comparisons.items():
         notes += [*seed_notes(name, runs[name], reference, comparison), *set_notes(name, runs[name], reference)]
     notes += class_notes(reference)
-    notes += transduction_notes(runs)
+    notes += run_notes(runs)
     return Ablation(
         folder.name,
         reference,
@@ -159,11 +159,13 @@ def seed_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: 
         yield f"{name} differs from {other} alike in every seed: {withheld}"
 
 
-def transduction_notes(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
-    """Yield a note on each run whose scores use the rows that are scored."""
+def run_notes(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
+    """Yield notes on runs whose scores use the rows that are scored, and on those not selected by weighted F1."""
     for name, run in runs.items():
         if transductive := run.card.get("transductive"):
             yield f"{name} is {transductive}"
+        if selected_by := run.card.get("selected_by"):
+            yield f"{name} was selected by {SCORES[selected_by]} on validation"
 
 
 def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[str]:

@@ -31,6 +31,7 @@ class Published(NamedTuple):
     weighted_f1: float
     accuracy: float | None
     macro_f1: float | None
+    uar: float | None
     source: str  # in a word or two; `SOURCES` has more
 
 
@@ -40,5 +41,5 @@ def published_scores(card: Mapping) -> tuple[Published, ...]:
     with open(TABLE, newline="", encoding="utf-8") as file:
         lines = [line for line in csv.DictReader(file) if TEST_SPLITS[line.pop("test_split")] == own]
     return tuple(
-        Published(**line | {name: float(line[name]) if line[name] else None for name in SCORES}) for line in lines
+        Published(**line | {name: float(line[name]) if line.get(name) else None for name in SCORES}) for line in lines
     )

@@ -24,6 +24,8 @@ from dferc.store.vocabulary import in_order
 
 _CONTRIBUTION = re.compile(f"^contribution_({MODALITY_NAME.strip('^$')})$")
 
+CALIBRATION_ERRORS = ("ece", "ece_std", "ece_calibrated", "ece_calibrated_std")
+
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
 
 
@@ -34,7 +36,10 @@ class SplitScores(StoredRecord):
     weighted_f1_std: Score | None = None  # of one seed there is none
     macro_f1: Score
     accuracy: Score
+    uar: Score | None = None  # older files have no UAR, precision and recall
     f1: dict[str, Score]
+    precision: dict[str, Score] | None = None
+    recall: dict[str, Score] | None = None
     ece: Score | None = None  # calibration error; older files have none
     ece_calibrated: Score | None = None
     ece_of_mean: Score | None = None
@@ -74,6 +79,7 @@ class FinishedRun:
     contribution_STM: np.ndarray  # 0 = the utterance lacks the modality
     context_weight_ST: np.ndarray  # NaN where the run has none (a baseline)
     agreement_ST: np.ndarray
+    calibration_errors: Mapping[str, float]  # of metrics.json: ece, ece_calibrated and their _std, those it has
 
     @cached_property
     def labelled(self) -> "FinishedRun":
@@ -173,7 +179,9 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     columns["actual_T"] = columns["actual_T"].astype(int)
     for name in SEED_COLUMNS:
         columns[name] = np.array([[rows[utterance][name] for utterance in first] for rows in by_seed.values()])
+    errors = {name: value for name, value in (metrics.get(split) or {}).items() if name in CALIBRATION_ERRORS}
     about = {"folder": folder, "split": split, "card": card, "classes": tuple(card["classes"])}
+    about["calibration_errors"] = errors
     run = FinishedRun(**about, modalities=modalities, seeds=tuple(by_seed), **columns)
     changes = (run.dialogue_id_T[1:] != run.dialogue_id_T[:-1]).sum()
     if changes + 1 != len(set(run.dialogue_id_T)):

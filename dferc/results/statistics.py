@@ -46,6 +46,7 @@ class MeanScores(NamedTuple):
     accuracy: np.ndarray
     weighted_f1: np.ndarray
     macro_f1: np.ndarray
+    uar: np.ndarray
     f1_C: np.ndarray
 
 

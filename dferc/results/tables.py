@@ -6,37 +6,44 @@ CSV and plain data are between 0 and 1; the tables for people are in percent.
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from dferc.core.console import console, warn_of_simulation
 from dferc.core.files import write_atomically
-from dferc.core.metrics import SCORES
+from dferc.core.metrics import PER_CLASS, SCORES
 from dferc.core.tables import write_csv
 from dferc.results import text_tables
 from dferc.results.compare import (
     Ablation,
     Comparison,
     class_notes,
+    run_notes,
     scores_of,
     seed_notes,
     set_notes,
-    transduction_notes,
 )
 from dferc.results.published import SOURCES, Published, published_scores
-from dferc.results.runs import FinishedRun, simulated
+from dferc.results.runs import CALIBRATION_ERRORS, FinishedRun, simulated
 from dferc.results.statistics import RESAMPLES, Interval
 from dferc.results.text_tables import NONE, TextTable, difference_cell, interval_cell, mean_cell, p_cell
 
 HOW = (
-    "Mean ± standard deviation over the seeds, in percent; each model was selected on validation. "
+    "Mean ± standard deviation over the seeds, in percent; each model was selected on validation, by weighted F1 where "
+    "no note names another score. WA (weighted accuracy) is another name of accuracy; UAR: unweighted average recall. "
     "Δ: a score less the reference's over the seeds of both, with 95 % intervals over dialogues "
     f"({RESAMPLES:,} bootstrap resamples of whole dialogues, seeds held) and over seeds (paired t). "
     "p: two-sided, of no difference in weighted F1 (McNemar: accuracy); over dialogues from the same bootstrap, over "
     "seeds from the paired t-test, over utterances from McNemar's exact test on the class that the seeds choose "
-    "together (utterances taken for independent: too sure where errors come in runs)."
+    "together (utterances taken for independent: too sure where errors come in runs). ECE: calibration error of single "
+    "seeds, before and after the fitted temperature."
 )
 HOLM = "Each p is Holm-corrected over the rows compared."
 
 COMPARED = ("95 % over dialogues", "95 % over seeds", "p, dialogues", "p, seeds", "p, McNemar")
 """Headings of the columns that follow the difference."""
+
+ERRORS = "ECE → calibrated"
+"""Heading of the last column."""
 
 
 def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
@@ -45,7 +52,7 @@ def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
     rows = list(csv_rows(ablation))
     write_csv(paths[0], list(rows[0]), rows)
     for path, document in zip(paths[1:], (text_tables.markdown, text_tables.latex), strict=True):
-        text = document(caption(ablation), (main_table(ablation), class_table(ablation)), notes(ablation))
+        text = document(caption(ablation), (main_table(ablation), *class_tables(ablation)), notes(ablation))
         write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
     return paths
 
@@ -53,7 +60,7 @@ def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
 def show_ablation(ablation: Ablation) -> None:
     """Print the table and its notes."""
     warn_of_simulation(ablation.synthetic)
-    for table in (main_table(ablation), class_table(ablation)):
+    for table in (main_table(ablation), *class_tables(ablation)):
         text_tables.show(caption(ablation), table)
     for note in notes(ablation):
         console.print(note)
@@ -93,25 +100,37 @@ def main_table(ablation: Ablation) -> TextTable:
         else:
             mean, *intervals = comparison.differences["weighted_f1"]
             row += [difference_cell(mean), *map(interval_cell, intervals), *map(p_cell, corrected)]
-        rows.append(row)
-    rows += [[name, "absent", *[NONE] * (len(SCORES) + 1 + len(COMPARED))] for name in ablation.absent]
+        rows.append([*row, error_cell(run)])
+    rows += [[name, "absent", *[NONE] * (len(SCORES) + 2 + len(COMPARED))] for name in ablation.absent]
     for published in _published(ablation):
         values = [getattr(published, score) for score in SCORES]
         cells = [NONE if value is None else f"{value:.2f}" for value in values]
-        rows.append([f"{published.system} ({published.source})", NONE, *cells, NONE, *[NONE] * len(COMPARED)])
-    header = ["", "seeds", *SCORES.values(), f"Δ to {ablation.reference.folder.name}", *COMPARED]
+        rows.append([f"{published.system} ({published.source})", NONE, *cells, NONE, *[NONE] * len(COMPARED), NONE])
+    header = ["", "seeds", *SCORES.values(), f"Δ to {ablation.reference.folder.name}", *COMPARED, ERRORS]
     return TextTable(header, rows, len(ablation.rows) + len(ablation.absent))
 
 
-def class_table(ablation: Ablation) -> TextTable:
-    """Return F1 per class, with the class's utterances in the heading."""
+def class_tables(ablation: Ablation) -> list[TextTable]:
+    """Return F1, recall and precision per class, with the class's utterances in the heading."""
     run = ablation.reference
-    header = ["F1", *(f"{name} ({count})" for name, count in zip(run.classes, run.support, strict=True))]
-    rows = []
-    for row in ablation.rows:
-        scores = scores_of(row.run)
-        rows.append([row.name, *(mean_cell(scores.get(f"f1_{name}")) for name in run.classes)])
-    return TextTable(header, rows, len(rows))
+    classes = [f"{name} ({count})" for name, count in zip(run.classes, run.support, strict=True)]
+    tables = []
+    for score, heading in {"f1": "F1", "recall": "recall", "precision": "precision"}.items():
+        rows = [[row.name, *map(mean_cell, _class_scores(row.run, score).values())] for row in ablation.rows]
+        tables.append(TextTable([heading, *classes], rows, len(rows)))
+    return tables
+
+
+def _class_scores(run: FinishedRun, score: str) -> dict[str, np.ndarray | None]:
+    """Return class -> a score of `PER_CLASS` by seed, [S]; None for a class that the split lacks."""
+    values_SC = getattr(run.scores, f"{score}_C")
+    return {name: values_SC[:, index] if run.support[index] else None for index, name in enumerate(run.classes)}
+
+
+def error_cell(run: FinishedRun) -> str:
+    """Return the calibration error before and after the fitted temperature, between 0 and 1."""
+    errors = [run.calibration_errors.get(name) for name in ("ece", "ece_calibrated")]
+    return " → ".join(f"{error:.3f}" for error in errors if error is not None) or NONE
 
 
 def _published(ablation: Ablation) -> tuple[Published, ...]:
@@ -124,12 +143,17 @@ def csv_rows(ablation: Ablation) -> Iterator[dict]:
     """Yield every number, a row per run and per published line; empty where there is no such number."""
     classes, nothing = ablation.reference.classes, dict.fromkeys(Interval._fields)
     for name, run, comparison, corrected in ablation.rows:
-        scores, weighted = scores_of(run), comparison and comparison.differences["weighted_f1"]
+        weighted = comparison and comparison.differences["weighted_f1"]
+        scores: dict = {score: getattr(run.scores, score) for score in SCORES}
+        per_class = {score: _class_scores(run, score) for score in PER_CLASS}
         cells: dict = {"name": name, "published": "", "absent": "", "seeds": len(run.seeds)}
-        for score in (*SCORES, *(f"f1_{emotion}" for emotion in classes)):
-            values = scores.get(score)
+        scores |= {
+            f"{score}_{emotion}": of_class[emotion] for score, of_class in per_class.items() for emotion in classes
+        }
+        for score, values in scores.items():
             cells[score] = None if values is None else float(values.mean())
             cells[f"{score}_std"] = None if values is None or len(values) < 2 else float(values.std(ddof=1))
+        cells |= {name: run.calibration_errors.get(name) for name in CALIBRATION_ERRORS}
         cells |= {"compared_seeds": comparison and len(comparison.seeds), "difference": weighted and weighted.mean}
         for over in ("dialogues", "seeds"):
             interval = weighted and getattr(weighted, over)
@@ -163,7 +187,7 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
     console.print(f"protocol card {one.card['card']}: {one.card['protocol']}")
     console.print(f"{HOW} Intervals of single scores and classes are not corrected for their number.")
     warn_of_simulation(simulated({str(run.folder): run for run in (one, two)}))
-    runs = transduction_notes({str(run.folder): run for run in (one, two)})
+    runs = run_notes({str(run.folder): run for run in (one, two)})
     pair = str(one.folder), one, two
     for note in (*seed_notes(*pair, comparison), *set_notes(*pair), *class_notes(two), *runs):
         console.print(as_note(note))

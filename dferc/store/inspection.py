@@ -8,6 +8,7 @@ from pydantic import Field
 from rich.text import Text
 
 from dferc.core.console import console, print_table, warn_of_simulation
+from dferc.core.metrics import MAIN_FIRST
 from dferc.core.records import StoredRecord, read_record
 from dferc.store.bundle import open_bundle
 from dferc.store.card import protocol_card
@@ -136,7 +137,7 @@ def show_bundle(inspection: dict) -> None:
     warn_of_simulation(inspection["synthetic"], "its predictions")
     splits = [split for split in SPLITS if split in inspection["scores"]]
     if splits:
-        names = ("weighted_f1", "macro_f1", "accuracy", "ece", "ece_calibrated", "ece_of_mean")
+        names = (*MAIN_FIRST, "ece", "ece_calibrated", "ece_of_mean")
         names += ("ece_of_mean_calibrated",)
         rows = [[name, *(_score(inspection["scores"][split], name) for split in splits)] for name in names]
         print_table(["", *splits], rows, f"mean over {inspection['scored_seeds']} seed(s) [95 % interval]")

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from dferc.core.files import MODALITY_NAME, SET_NAME
+from dferc.core.metrics import MAIN_FIRST
 from dferc.core.records import Count, Names, Score, StoredRecord, Text
 from dferc.store.vocabulary import MODALITIES
 
@@ -48,6 +49,7 @@ class ProtocolRecord(StoredRecord):
     classes: Names
     splits: CardSplits
     transductive: str = ""  # a sentence, where scores use unlabelled rows of the split that is scored
+    selected_by: Literal[*MAIN_FIRST] | None = None  # validation score that chose the epoch; None = weighted F1
     sets: dict[ModalityKey, list[Annotated[str, Field(pattern=SET_NAME)]]] = Field(default_factory=dict)
     """Feature sets of the run's modalities that were read from others than their first set."""
 
@@ -77,14 +79,18 @@ class BundleScores(StoredRecord):
     weighted_f1: Score
     macro_f1: Score
     accuracy: Score
+    uar: Score | None = None  # older bundles have none
     weighted_f1_interval: Ends | None = None
     macro_f1_interval: Ends | None = None
     accuracy_interval: Ends | None = None
+    uar_interval: Ends | None = None
     ece: Score | None = None
     ece_calibrated: Score | None = None
     ece_of_mean: Score | None = None
     ece_of_mean_calibrated: Score | None = None
     f1: dict[str, Score]
+    precision: dict[str, Score] | None = None  # older bundles have neither
+    recall: dict[str, Score] | None = None
 
 
 class BundleManifest(StoredRecord):

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from dferc.core.console import LINE_EVERY_S, console, fit_table, progress_bar
 from dferc.core.device import Device
+from dferc.core.metrics import SCORES
 from dferc.engine import Workers
 from dferc.settings.sections import DEFAULTS, Train
 from dferc.store.rows import CachedCorpus
@@ -34,7 +35,7 @@ COLUMNS = {f"train_{term}": term for term in TERMS} | {
 """Columns of history.csv that are shown, and their headings."""
 
 FEW_COLUMNS = ("train_loss", "validation_loss", "validation_weighted_f1")
-"""Those that a narrow terminal shows."""
+"""Those that a narrow terminal shows, beside the score that selects the epoch."""
 
 _ALL_COLUMNS = 130
 """Characters of a line with all columns."""
@@ -92,6 +93,12 @@ def _describe_split(task: Task, split: str) -> str:
     )
 
 
+def selecting(row: Mapping[str, float]) -> dict[str, str]:
+    """Return column and heading of the validation score that `train.select_by` adds to a history; {} by default."""
+    headings = {f"validation_{score}": f"val. {heading}" for score, heading in SCORES.items()}
+    return {name: heading for name, heading in headings.items() if name in row and name not in COLUMNS}
+
+
 class EpochTable:
     """A context manager that shows each epoch: live on a terminal, as a plain line elsewhere.
 
@@ -146,11 +153,12 @@ class EpochTable:
         if self._live is not None:
             self._live.refresh()
             return
-        values = ", ".join(f"{heading} {row[name]:.4f}" for name, heading in COLUMNS.items())
+        values = ", ".join(f"{heading} {row[name]:.4f}" for name, heading in (COLUMNS | selecting(row)).items())
         console.print(f"seed {seed} epoch {row['epoch']}: {values}{' (best so far)' if is_best else ''}")
 
     def _shown(self) -> Group:
         columns = COLUMNS if console.width >= _ALL_COLUMNS else {name: COLUMNS[name] for name in FEW_COLUMNS}
+        columns = columns | (selecting(self._rows[0][1]) if self._rows else {})
         rows = [
             [str(seed), str(row["epoch"]), *(f"{row[name]:.4f}" for name in columns), "best so far" if is_best else ""]
             for seed, row, is_best in self._rows[-ROWS:]
@@ -182,6 +190,7 @@ class SweepTable:
 
     def __init__(self, sweep: Sweep, status: Path):
         self._sweep, self._status = sweep, status
+        self._criterion = f"validation {SCORES[sweep.settings.select_by]}"
         self._runs = [SeedRun(variant, seed) for variant in sweep.variants for seed in sweep.seeds]
         self._outcomes: dict[SeedRun, Outcome] = {}
         self._began_s = time.monotonic()
@@ -206,7 +215,7 @@ class SweepTable:
         """Show that a run has ended."""
         self._outcomes = self._outcomes | {run: outcome}  # a new one: the live table reads it in another thread
         if self._live is None:
-            ending = f"{outcome.epochs} epochs, validation weighted F1 {outcome.score:.4f}"
+            ending = f"{outcome.epochs} epochs, {self._criterion} {outcome.score:.4f}"
             ending = "FAILED" if outcome.error else f"{'was finished, ' if outcome.was_finished else ''}{ending}"
             console.print(f"{run}: {ending} ({self._total()})")
 
@@ -253,7 +262,7 @@ class SweepTable:
             for variant in self._sweep.variants
         ]
         table = fit_table(["variant", *(f"seed {seed}" for seed in self._sweep.seeds)], rows, console.width)
-        return Group(table, Text(f"{self._total()} (validation weighted F1)", style="dim"))
+        return Group(table, Text(f"{self._total()} ({self._criterion})", style="dim"))
 
     def _cell(self, run: SeedRun, under_way: Mapping[SeedRun, Mapping]) -> Text:
         if run in self._outcomes:

@@ -76,10 +76,11 @@ class DialogueLearner:
         # Batches are as in training, since contrastive losses depend on them.
         for batch in self.task.validation.batches(self.task.settings.batch_dialogues):
             validated.add(*self.objective(model, batch, self.task), batch.labels_N)
-        return read_tallies([self.trained, validated])  # the epoch's one wait for the device
+        # The epoch's one wait for the device.
+        return read_tallies([self.trained, validated], self.task.settings.select_by)
 
     def quality(self, row: Mapping[str, float]) -> float:
-        """Return the weighted F1 on validation.
+        """Return the score on validation that `train.select_by` names.
 
         Raises:
             InputError: a loss is not finite.
@@ -92,7 +93,7 @@ class DialogueLearner:
                 f"stopped. Try a smaller step (--set train.learning_rate={rate / 10:.1e}), "
                 "--set train.precision=float32, or look for outlying values in the features (dferc inspect)."
             )
-        return row["validation_weighted_f1"]
+        return row[f"validation_{self.task.settings.select_by}"]
 
 
 class EpochTally:
@@ -127,12 +128,16 @@ class EpochTally:
         self.steps += 1
 
 
-def read_tallies(tallies: Iterable[EpochTally]) -> dict[str, float]:
+def read_tallies(tallies: Iterable[EpochTally], select_by: str = "weighted_f1") -> dict[str, float]:
     """Bring the sums of the training and validation passes to the host in one transfer, as a row of history.csv.
+
+    Args:
+        tallies: of training, then of validation.
+        select_by: score of `dferc.core.metrics.SCORES` that selects the epoch.
 
     Returns:
         `<split>_<term>`, the mean over the steps of each loss term (the total as `<split>_loss`), and
-        `<split>_accuracy` and `<split>_weighted_f1`.
+        `<split>_accuracy`, `<split>_weighted_f1` and, where it is another, `<split>_<select_by>`.
     """
     tallies, row = list(tallies), {}
     sizes = [size for tally in tallies for size in (len(tally.terms), tally.confusion_CC.numel())]
@@ -143,7 +148,8 @@ def read_tallies(tallies: Iterable[EpochTally]) -> dict[str, float]:
         row[f"{split}_loss"] = means.pop("total")
         row |= {f"{split}_{term}": value for term, value in means.items()}
         scores = score_confusion(confusion.view_as(tally.confusion_CC).numpy())
-        row |= {f"{split}_accuracy": float(scores.accuracy), f"{split}_weighted_f1": float(scores.weighted_f1)}
+        names = dict.fromkeys(("accuracy", "weighted_f1", select_by))
+        row |= {f"{split}_{name}": float(getattr(scores, name)) for name in names}
     return row
 
 

@@ -1,8 +1,8 @@
 """Train runs on cached features: each ends whole or resumes, whatever interrupts it.
 
-Selection is on the validation split's weighted F1; the test split is never touched here. The same seed on the CPU gives
-bit-identical weights, undisturbed or resumed after a kill, alone or beside others: `train.threads` sets the number of
-threads, and rounding depends on nothing else. On CUDA, sums of parallel threads vary in the last bits.
+Selection is on the validation split's score (`train.select_by`); the test split is never touched here. The same seed on
+the CPU gives bit-identical weights, undisturbed or resumed after a kill, alone or beside others: `train.threads` sets
+the number of threads, and rounding depends on nothing else. On CUDA, sums of parallel threads vary in the last bits.
 """
 
 import contextlib

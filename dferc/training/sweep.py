@@ -80,7 +80,7 @@ class SeedRun(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The end of a run: its epochs and its best weighted F1 on validation, or an error."""
+    """The end of a run: its epochs and its best score on validation (`train.select_by`), or an error."""
 
     epochs: int = 0
     score: float = 0.0
@@ -204,9 +204,10 @@ class RunWorker:
     def __call__(self, item: SweepItem) -> Outcome:
         """Train a run, unless another process is training it."""
         sweep, (variant, seed) = item.sweep, item.run
+        criterion = f"validation_{sweep.settings.select_by}"
         folder = seed_folder(sweep.train_folder(variant), seed)
         try:
-            status = _StatusFile(item.status)
+            status = _StatusFile(item.status, criterion)
             device = choose_device(sweep.device, sweep.settings.precision)
             task = make_task(self._corpus, variant, sweep.settings, device)
             callbacks = {"report": status.report, "notify": status.note}
@@ -218,16 +219,16 @@ class RunWorker:
             return Outcome(error=str(error))
         except Exception:  # whatever it is, the other runs go on; the command reports it at the end, and fails
             return Outcome(error=f"a fault of the program, please report it:\n{traceback.format_exc().rstrip()}")
-        history = read_numbers(folder / HISTORY, ("validation_weighted_f1",))
-        score = max(row["validation_weighted_f1"] for row in history)
+        history = read_numbers(folder / HISTORY, (criterion,))
+        score = max(row[criterion] for row in history)
         return Outcome(len(history), score, was_finished=status.values["first"] is None)
 
 
 class _StatusFile:
-    """The progress of a run, in a file that `read_status` reads."""
+    """The progress of a run, in a file that `read_status` reads; `criterion` is the column of its score."""
 
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, path: Path, criterion: str):
+        self._path, self._criterion = path, criterion
         self.values = {"epoch": 0, "first": None, "score": 0.0, "note": ""}
         self._write()
 
@@ -236,7 +237,7 @@ class _StatusFile:
         if self.values["first"] is None:
             self.values["first"] = row["epoch"] - 1
         self.values["epoch"] = row["epoch"]
-        self.values["score"] = max(self.values["score"], row["validation_weighted_f1"])
+        self.values["score"] = max(self.values["score"], row[self._criterion])
         self._write()
 
     def note(self, sentence: str) -> None:

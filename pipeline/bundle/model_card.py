@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from dferc.core.console import printable
+from dferc.core.metrics import MAIN_FIRST, SCORES
 
 _ERRORS = {
     "ece": "calibration error (ECE), uncalibrated",
@@ -98,7 +99,7 @@ def _scores(manifest: Mapping) -> Iterator[str]:
     yield ""
     yield f"| | {' | '.join(splits)} |"
     yield f"| --- |{' --- |' * len(splits)}"
-    for name in ("weighted_f1", "macro_f1", "accuracy", *_ERRORS):
+    for name in (*MAIN_FIRST, *_ERRORS):
         if all(name in scores[split] for split in splits):
             yield f"| {_words(name)} | {' | '.join(_score(scores[split], name) for split in splits)} |"
     for emotion in scores[splits[0]]["f1"]:
@@ -127,7 +128,7 @@ def _score(scores: Mapping, name: str) -> str:
 
 
 def _words(name: str) -> str:
-    return ({"weighted_f1": "weighted F1", "macro_f1": "macro F1"} | _ERRORS).get(name, name)
+    return (SCORES | _ERRORS)[name]
 
 
 def _cell(text: object) -> str:

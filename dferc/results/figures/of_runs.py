@@ -81,11 +81,12 @@ def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figu
     histories = {row.name: _read_histories(folder / row.name, row.run.seeds) for row in ablation.rows}
     histories = {name: by_seed for name, by_seed in histories.items() if by_seed}
     splits, figures = ablation.reference.card["splits"], []
+    selected_by = {row.name: row.run.card.get("selected_by") or "weighted_f1" for row in ablation.rows}
     sizes = ", ".join(f"{name} n = {splits[name]['labelled']:,} labelled utterances" for name in SPLITS)
     for quantity, title in CURVES.items() if histories else ():
         x, y, views = Axis(title="epoch"), Axis(title=quantity.replace("_f1", " F1")), []
         for name, by_seed in histories.items():
-            panel = Panel(series=list(_curves(by_seed, quantity)), x=x, y=y)
+            panel = Panel(series=list(_curves(by_seed, quantity, selected_by[name])), x=x, y=y)
             basis = f"Run {name}; {sizes}; {counted(len(by_seed), 'seed')}. {sample.simulated}"
             views.append(View(name=name, panel=panel, how=HOW_CURVES, basis=basis))
         figures.append(Figure(f"curve-{quantity}", title, views))
@@ -103,7 +104,7 @@ def _read_histories(folder: Path, seeds: Sequence[int]) -> dict[int, list[dict[s
     return histories
 
 
-def _curves(by_seed: Mapping[int, list[dict]], quantity: str) -> Iterator[Series]:
+def _curves(by_seed: Mapping[int, list[dict]], quantity: str, selected_by: str) -> Iterator[Series]:
     """Yield each seed's validation, then both means, then the chosen epochs."""
     columns = [f"{split}_{quantity}" for split in SPLITS]
     train, validation = ({seed: [row[name] for row in rows] for seed, rows in by_seed.items()} for name in columns)
@@ -115,7 +116,7 @@ def _curves(by_seed: Mapping[int, list[dict]], quantity: str) -> Iterator[Series
         yield line(f"validation, seed {seed}", values, line="solid", width=1, opacity=0.45, in_legend=False)
     yield line("train, mean", _means(train.values()), line="dash", width=2.5, colour="vermilion")
     yield line("validation, mean", _means(validation.values()), line="solid", width=2.5)
-    best = {seed: int(np.argmax([row["validation_weighted_f1"] for row in rows])) for seed, rows in by_seed.items()}
+    best = {seed: int(np.argmax([row[f"validation_{selected_by}"] for row in rows])) for seed, rows in by_seed.items()}
     x, y = [index + 1 for index in best.values()], [validation[seed][index] for seed, index in best.items()]
     yield Series(name="chosen epoch", x=x, y=y, notes=[f"seed {seed}" for seed in best], marker="circle-open")
 

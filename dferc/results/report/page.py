@@ -21,7 +21,7 @@ from dferc.results.page import render as render_page
 from dferc.results.report.dialogues import browser
 from dferc.results.report.intervals import drawn_intervals
 from dferc.results.runs import FinishedRun, simulated
-from dferc.results.tables import as_note, caption, class_table, main_table, method_notes
+from dferc.results.tables import as_note, caption, class_tables, main_table, method_notes
 from dferc.results.text_tables import NONE, TextTable, mean_cell
 from dferc.store.hdf5 import read_corpus
 from dferc.store.inspection import inspect_corpus
@@ -50,7 +50,8 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     sample = sample_of(ablation)
     about = summary(ablation, corpus, sample)
     card, table = about["card"], main_table(ablation)
-    published = [[row[0], *row[2:5]] for row in table.rows[table.published :]]  # name and scores are all they have
+    # Name and scores are all that published rows have.
+    published = [[row[0], *row[2 : 2 + len(SCORES)]] for row in table.rows[table.published :]]
     analyses, honesty = (
         read_analyses(path, sample.split, card["card"]),
         check_honesty(corpus.utterances, corpus.modalities),
@@ -73,8 +74,8 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         "seen_labels": {name: found.detail for name, found in honesty.items() if found.seen},
         "makers": {name: maker(features["identity"]) for name, features in card["modalities"].items()},
         "main_table": table._replace(rows=table.rows[: table.published]),
-        "published_table": TextTable(["system", *table.header[2:5]], published, len(published)),
-        "class_table": class_table(ablation),
+        "published_table": TextTable(["system", *table.header[2 : 2 + len(SCORES)]], published, len(published)),
+        "class_tables": class_tables(ablation),
         "intervals": drawn_intervals(ablation, 2 + len(SCORES)),
         "caption": caption(ablation),
         "how": method_notes(ablation),

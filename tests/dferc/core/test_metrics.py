@@ -1,5 +1,7 @@
 """Scores against scikit-learn, by hand, and where there is nothing to score."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,12 @@ def random_labels(seed: int, classes: int = 5, count: int = 90):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_scores_are_scikit_learns_over_the_labelled_items(seed):
-    from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support  # seconds, for each worker
+    from sklearn.metrics import (
+        accuracy_score,
+        balanced_accuracy_score,
+        f1_score,
+        precision_recall_fscore_support,
+    )  # seconds, for each worker
 
     actual, predicted = random_labels(seed)
     scores = score_labels(actual, predicted, 5)
@@ -24,6 +31,8 @@ def test_scores_are_scikit_learns_over_the_labelled_items(seed):
     assert scores.weighted_f1 == pytest.approx(f1_score(*given, average="weighted", zero_division=0))
     present = np.unique(actual[known])
     assert scores.macro_f1 == pytest.approx(f1_score(*given, average="macro", labels=present, zero_division=0))
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # a predicted class that never occurs
+        assert scores.uar == pytest.approx(balanced_accuracy_score(*given))
     columns = precision_recall_fscore_support(*given, labels=range(5), zero_division=0)
     for mine, theirs in zip((scores.precision_C, scores.recall_C, scores.f1_C, scores.actual_C), columns, strict=True):
         assert mine == pytest.approx(theirs)
@@ -35,11 +44,12 @@ def test_confusion_by_hand():
     assert scores.accuracy == pytest.approx(0.8)
     assert scores.weighted_f1 == pytest.approx((6 / 7 * 4 + 2 / 3) / 5)
     assert scores.macro_f1 == pytest.approx((6 / 7 + 2 / 3) / 2)
+    assert scores.uar == pytest.approx((3 / 4 + 1) / 2)
 
 
 def test_nothing_to_score_is_zero():
     scores = score_confusion(np.zeros((3, 3)))
-    assert (scores.accuracy, scores.weighted_f1, scores.macro_f1) == (0, 0, 0)
+    assert (scores.accuracy, scores.uar, scores.weighted_f1, scores.macro_f1) == (0, 0, 0, 0)
     assert score_labels(np.array([-1, -1]), np.array([0, 1]), 2).weighted_f1 == 0
 
 

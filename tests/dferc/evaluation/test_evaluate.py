@@ -149,8 +149,8 @@ def test_report_confusion_and_scores_follow_from_the_predictions(report):
 def test_report_metrics_is_nested_json_of_numbers(report):
     metrics = json.loads((report / "metrics.json").read_text())
     assert set(metrics) == {"card", "protocol", "seeds", "temperatures", "mean", "files", "validation", "test"}
-    scores = ("weighted_f1", "macro_f1", "accuracy", "ece", "ece_calibrated")
-    assert set(metrics["test"]) == {*scores, *(f"{name}_std" for name in scores), "f1"} | {
+    scores = ("weighted_f1", "macro_f1", "uar", "accuracy", "ece", "ece_calibrated")
+    assert set(metrics["test"]) == {*scores, *(f"{name}_std" for name in scores), "f1", "recall", "precision"} | {
         *("ece_of_mean", "ece_of_mean_calibrated")
     }
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from dferc.cli.main import main
 from dferc.core.errors import InputError
+from dferc.core.metrics import SCORES
 from dferc.results.compare import collect, compare
 from dferc.results.published import published_scores
 from dferc.results.runs import read_run
@@ -55,7 +56,7 @@ def test_comparison_is_of_the_paired_seeds_by_hand(runs):
     half = 2.776445 * difference_S.std(ddof=1) / np.sqrt(5)  # t(0.975; 4)
     assert (weighted.seeds.low, weighted.seeds.high) == pytest.approx((weighted.mean - half, weighted.mean + half))
     assert weighted.dialogues.low < weighted.mean < weighted.dialogues.high < 0
-    assert list(found.differences) == ["accuracy", "weighted_f1", "macro_f1", "f1_neutral", "f1_joy", "f1_anger"]
+    assert list(found.differences) == [*SCORES, "f1_neutral", "f1_joy", "f1_anger"]
 
 
 def test_comparison_turned_round_changes_sign_only(runs):
@@ -205,12 +206,28 @@ def test_documents_have_all_rows_and_repeat_byte_for_byte(runs, tmp_path):
     first = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in write_tables(tmp_path, collect(runs))] == first
     _, words, tex = (text.decode() for text in first)
-    assert tex.count(r"\toprule") == tex.count(r"\bottomrule") == tex.count(r"\end{tabular}") == 2
+    assert tex.count(r"\toprule") == tex.count(r"\bottomrule") == tex.count(r"\end{tabular}") == 4
     for name in ("full", "no_ddm", "t", "majority", "trial"):
-        assert words.count(f"| {name} |") == tex.count(f"\n{name.replace('_', chr(92) + '_')} & ") == 2
+        assert words.count(f"| {name} |") == tex.count(f"\n{name.replace('_', chr(92) + '_')} & ") == 4
     for text in (words, tex):
         assert "whole dialogues" in text and "Holm" in text and collect(runs).reference.card["card"] in text
     assert caption(collect(runs)).startswith("demo, test (210 utterances in 60 dialogues; protocol card ")
+
+
+def test_classes_and_calibration_errors_are_columns(runs, tmp_path):
+    found = collect(runs)
+    write_tables(tmp_path, found)
+    first, *_ = read_table(tmp_path / "ablation.csv")
+    scores = read_run(runs / "full").scores
+    for index, name in enumerate(("neutral", "joy", "anger")):
+        for score in ("f1", "recall", "precision"):
+            mean = getattr(scores, f"{score}_C")[:, index].mean()
+            assert float(first[f"{score}_{name}"]) == pytest.approx(mean, rel=1e-5)
+    assert float(first["uar"]) == pytest.approx(scores.uar.mean(), rel=1e-5)
+    metrics = json.loads((runs / "full/metrics.json").read_text())["test"]
+    assert float(first["ece"]) == pytest.approx(metrics["ece"]) and first["ece_calibrated"] == ""
+    table = main_table(found)
+    assert table.header[-1] == "ECE → calibrated" and table.rows[0][-1] == f"{metrics['ece']:.3f}"
 
 
 def test_markdown_and_latex_keep_odd_names():
@@ -243,7 +260,7 @@ def test_published_rows_are_marked_as_such(tmp_path):
     table = main_table(found)
     assert table.published == 1 and len(table.rows) > 10
     assert all("(published" in row[0] for row in table.rows[1:])
-    assert table.rows[1][:5] == ["DF-ERC (published, the paper)", "–", "–", "67.03", "–"]
+    assert table.rows[1][:6] == ["DF-ERC (published, the paper)", "–", "–", "–", "67.03", "–"]
     assert any(note.startswith("Published rows are as printed elsewhere") for note in notes(found))
     write_tables(tmp_path, found)
     line = read_table(tmp_path / "ablation.csv")[1]

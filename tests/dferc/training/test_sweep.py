@@ -68,6 +68,22 @@ def trained(monkeypatch) -> list[str]:
     return epochs
 
 
+def test_another_criterion_is_named_in_lines_cards_and_tables(features, tmp_path):
+    chosen = ("--set=train.select_by=uar", "--seed=0")
+    done = ablate(features, tmp_path, "--variant=full", *chosen)
+    assert done.exit_code == 0 and "epochs, validation UAR 0." in done.stderr
+    own = [part for part in arguments(features, tmp_path, "baselines", *chosen) if not part.startswith("--scratch")]
+    fitted = CliRunner().invoke(main, [*own, "--name=bc_lstm", "--name=majority"])
+    assert fitted.exit_code == 0, fitted.output
+    places = [f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'reports'}"]
+    table = CliRunner().invoke(main, ["table", "--corpus=demo", *places])
+    for name in ("full", "bc_lstm"):
+        assert f"{name} was selected by UAR on validation" in table.stderr
+        card = json.loads((tmp_path / f"runs/demo/{name}/evaluate/protocol.json").read_text())
+        assert card["selected_by"] == "uar"
+    assert "majority was selected" not in table.stderr
+
+
 # ---------------------------------------------------------------------------------------------------- the same bytes
 
 

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
+from dferc.core.tables import read_numbers
 from dferc.evaluation.evaluate import make_evaluation, predict
 from dferc.model.losses import Losses
 from dferc.store.hdf5 import read_corpus, read_features, write_features
@@ -106,6 +107,34 @@ def test_train_writes_history_and_mean_curves(features, tmp_path):
         for name in ("train_loss", "validation_loss", "train_weighted_f1", "validation_weighted_f1"):
             mean = np.mean([float(history[epoch][name]) for history in histories])
             assert float(row[name]) == pytest.approx(mean, abs=2e-5)
+
+
+@pytest.mark.parametrize("select_by", ["uar", "macro_f1", "accuracy"])
+def test_train_selects_by_the_score_asked_for(tmp_path, select_by):
+    features = write_features_folder(tmp_path / "demo", noise=6.0)  # so noisy that the scores disagree
+    task = task_for(features, epochs=8, learning_rate=0.02, select_by=select_by)
+    run(task, tmp_path)
+    checkpoint = load_checkpoint(tmp_path / "train/seed-0", torch.device("cpu"))
+    history = read_numbers(tmp_path / "train/seed-0/history.csv")
+    scores = {name: [row[f"validation_{name}"] for row in history] for name in {"weighted_f1", select_by}}
+    assert checkpoint.record["best_epoch"] == 1 + int(np.argmax(scores[select_by]))
+    assert checkpoint.record["settings"]["select_by"] == select_by
+    predicted = predict(checkpoint, task.corpus, "validation", CPU.device)
+    evaluation = make_evaluation(tmp_path, checkpoint.record, {"validation": predicted}, task.corpus.utterances)
+    found = float(getattr(evaluation.scores["validation"], select_by))
+    assert found == pytest.approx(max(scores[select_by]), abs=1e-5)
+    curves = read_numbers(tmp_path / "train/curves.csv")
+    if select_by != "accuracy":
+        assert curves[0][f"train_{select_by}"] == pytest.approx(history[0][f"train_{select_by}"])
+
+
+def test_records_and_histories_of_the_default_criterion_are_as_before(features, tmp_path):
+    run(task_for(features, epochs=1), tmp_path)
+    checkpoint = tmp_path / "train/seed-0"
+    written = json.loads((checkpoint / "settings.json").read_text())
+    assert "select_by" not in written["settings"]
+    assert not any(name.endswith(("uar", "macro_f1")) for name in read_numbers(checkpoint / "history.csv")[0])
+    assert load_checkpoint(checkpoint, CPU.device).record["settings"]["select_by"] == "weighted_f1"
 
 
 def test_train_stops_when_validation_no_longer_improves(features, tmp_path):
