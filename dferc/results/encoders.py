@@ -20,7 +20,7 @@ from dferc.results import statistics, text_tables
 from dferc.results.compare import Ablation, Comparison, PValues, collect, compare, set_notes
 from dferc.results.runs import FinishedRun, align, read_metrics, read_run
 from dferc.results.statistics import draw_dialogues
-from dferc.results.tables import COMPARED, HOLM, HOW, as_note, caption, csv_rows, main_table
+from dferc.results.tables import COMPARED, ERRORS, HOLM, HOW, as_note, caption, csv_rows, main_table
 from dferc.results.text_tables import NONE, TextTable, difference_cell, interval_cell, mean_cell, p_cell
 from dferc.settings.combinations import Combination, Plan
 
@@ -114,7 +114,7 @@ def encoder_tables(encoders: Encoders) -> dict[str, TextTable]:
     """Return the tables by title."""
     table = main_table(encoders.combinations)
     rows = table.rows[: len(encoders.combinations.rows)]
-    header = [*table.header[: 2 + len(SCORES)], "Δ to the first", *COMPARED]
+    header = [*table.header[: 2 + len(SCORES)], "Δ to the first", *COMPARED, ERRORS]
     return {
         "Combinations of feature sets": TextTable(["sets", *header[1:]], rows, len(rows)),
         "Feature sets one by one": _set_table(encoders.sets),

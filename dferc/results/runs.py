@@ -6,7 +6,7 @@ S seeds, T utterances of a split in the corpus' order, C classes, M modalities o
 import csv
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -79,7 +79,8 @@ class FinishedRun:
     contribution_STM: np.ndarray  # 0 = the utterance lacks the modality
     context_weight_ST: np.ndarray  # NaN where the run has none (a baseline)
     agreement_ST: np.ndarray
-    calibration_errors: Mapping[str, float]  # of metrics.json: ece, ece_calibrated and their _std, those it has
+    calibration_errors: Mapping[str, float] = field(default_factory=dict)
+    """Of metrics.json: ece, ece_calibrated and their _std, those that it has."""
 
     @cached_property
     def labelled(self) -> "FinishedRun":

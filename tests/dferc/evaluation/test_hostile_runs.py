@@ -150,6 +150,8 @@ def test_weights_alone(root, corpus, run):
         kind = chance.choice(["record", "record", "weights", "truncated"])
         if kind == "record":
             text, done = perturb_json(record, chance, only_wrong_types=True)
+            if done.endswith("('calibration',)"):  # older runs have none: their probabilities are uncalibrated
+                continue
             save_file(tensors, path, {"dferc": text.encode("utf-8", "replace").decode()})
         elif kind == "weights":
             done = perturb_weights(run, chance)

@@ -311,7 +311,7 @@ def test_labelled_corpus_is_scored_whatever_the_order_of_its_classes(root, tmp_p
     assert scores.accuracy == pytest.approx(np.mean([one == two for one, two in zip(names, actual, strict=True)]))
     assert scores.actual_C.tolist() == [actual.count(name) for name in CLASSES]
     result = predict_command(root, folder, tmp_path / "p.csv", "--seed=0")
-    assert re.search(rf"on its 21 labelled utterances: .*accuracy {scores.accuracy:.4f}", result.stderr)
+    assert re.search(rf"on its 21 labelled utterances: .*accuracy \(WA\) {scores.accuracy:.4f}", result.stderr)
 
 
 def test_training_corpus_and_unknown_classes_are_not_scored(root, tmp_path):
