@@ -12,9 +12,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from dferc.baselines.registry import BASELINES
 from dferc.cli.main import main as dferc_main
 from dferc.core.errors import InputError
-from dferc.evaluation.baselines import BASELINES
 from dferc.model.variants import VARIANTS
 from dferc.settings.document import load_params
 from dferc.settings.yaml import read_yaml

@@ -141,8 +141,9 @@ def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, 
 def baselines(corpus, names, label, seeds, features, out, params, overrides, device) -> None:
     """Fit baselines with the corpus' train settings into OUT/CORPUS/NAME/ (default seeds: ablate.seeds)."""
     settings, block = load_block(params, overrides, corpus, features)
+    from dferc.baselines.registry import BASELINES, verify_baseline
+    from dferc.baselines.run import run_baseline
     from dferc.core.device import choose_device
-    from dferc.evaluation.baselines import BASELINES, run_baseline, verify_baseline
     from dferc.evaluation.files import show_evaluation
     from dferc.store.hdf5 import read_corpus
     from dferc.training.seeds import run_name

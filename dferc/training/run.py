@@ -24,7 +24,7 @@ from dferc.settings.sections import Train
 from dferc.training.checkpoint import HISTORY, RECORD, holds_run, read_training_record, save_checkpoint
 from dferc.training.learner import DialogueLearner, Objective, Track, calibrate, dferc_objective
 from dferc.training.loop import fit
-from dferc.training.optimiser import make_machinery
+from dferc.training.optimiser import Machinery, make_machinery
 from dferc.training.resume import Progress, claim, load_progress, run_key, save_progress
 from dferc.training.seeds import ABSENT, seed_folder, write_curves
 from dferc.training.task import Task
@@ -143,6 +143,7 @@ def train_model(
     progress: Progress,
     objective: Objective = dferc_objective,
     track: Track | None = None,
+    machinery: Callable[..., Machinery] = make_machinery,
     **callbacks: Callable,
 ) -> nn.Module:
     """Train a model of one seed with the settings of a task, reproducibly; `progress.best` has its best weights.
@@ -154,15 +155,16 @@ def train_model(
         progress: state of the run, filled epoch by epoch.
         objective: losses and class scores of a batch.
         track: of `DialogueLearner`.
+        machinery: builds the optimiser and its schedule.
         callbacks: `save` and `report` of `dferc.training.loop.fit`.
     """
     settings, (device, dtype, _) = task.settings, task.device
     steps = math.ceil(len(task.train) / settings.batch_dialogues) * settings.epochs
     with _reproducible(seed, task):
         model = make_model().to(device)
-        machinery = make_machinery(model, settings, steps=steps, seed=seed, dtype=dtype)
+        parts = machinery(model, settings, steps=steps, seed=seed, dtype=dtype)
         learner = DialogueLearner(task, seed, objective, track)
-        fit(learner, machinery, progress, epochs=settings.epochs, patience=settings.patience, **callbacks)
+        fit(learner, parts, progress, epochs=settings.epochs, patience=settings.patience, **callbacks)
     return model
 
 

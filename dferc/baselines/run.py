@@ -1,37 +1,25 @@
-"""Baselines on the same features, splits, seeds and protocol card, written as runs, so that tables show them.
+"""Baselines trained, predicted and written as runs, so that tables show them. N utterances, C classes."""
 
-`majority` predicts the most frequent training class, `logistic` is the linear floor (`dferc.evaluation.floor`),
-`bc_lstm` and `late_fusion` are recurrent (`dferc.evaluation.recurrent`). N utterances, C classes.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from dferc.baselines.registry import DETERMINISTIC, TRAINED, verify_baseline
+from dferc.baselines.shared import make_adam
 from dferc.core.console import progress_bar
 from dferc.core.device import cpu_threads
-from dferc.core.errors import InputError, did_you_mean
-from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, make_evaluation
+from dferc.evaluation.evaluate import BATCH_DIALOGUES, SCORED, Evaluation, Predictions, make_evaluation
 from dferc.evaluation.files import write_evaluation
-from dferc.evaluation.floor import fit_floor
-from dferc.evaluation.recurrent import fit_recurrent, predict_recurrent
-from dferc.store.rows import CachedCorpus
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues
+from dferc.training.optimiser import make_machinery
+from dferc.training.resume import Progress
+from dferc.training.run import train_model
 from dferc.training.task import Task
-
-DETERMINISTIC = ("majority", "logistic")
-BASELINES = (*DETERMINISTIC, "bc_lstm", "late_fusion")
-
-
-def verify_baseline(name: str) -> None:
-    """Check that there is a baseline of that name."""
-    if name not in BASELINES:
-        raise InputError(
-            f"There is no baseline {name!r}.{did_you_mean(name, BASELINES)} Baselines: {', '.join(BASELINES)}."
-        )
 
 
 def run_baseline(name: str, task: Task, seeds: Sequence[int], folder: Path) -> tuple[dict, list[Evaluation]]:
@@ -50,37 +38,53 @@ def _fit_each(name: str, task: Task, seeds: Sequence[int]) -> Iterator[tuple[int
     """Yield for each seed the selected epoch (0 = there are none) and probabilities [N, C] of the whole corpus."""
     corpus, modalities = task.corpus, task.variant.modalities
     if name in DETERMINISTIC:
-        probabilities_NC = majority(corpus) if name == "majority" else logistic(corpus, modalities)
+        probabilities_NC = DETERMINISTIC[name](corpus, modalities)
         yield from ((0, probabilities_NC) for _ in seeds)
         return
-    rows = corpus.utterances
+    rows, task = corpus.utterances, adapt(name, task)
     with progress_bar() as bar:
         for seed in seeds:
             epochs = bar.add_task(f"{name} {rows.corpus}, seed {seed}", total=task.settings.epochs)
-            advance = partial(bar.advance, epochs)
-            model, progress = fit_recurrent(task, seed, late=name == "late_fusion", report=advance)
+            model, progress = fit(name, task, seed, partial(bar.advance, epochs))
             probabilities_NC = np.zeros((len(rows), task.classes))  # zeros outside the scored splits
             for split in set(SCORED) & set(rows.split):
                 dialogues = Dialogues(corpus, split, task.normalisation, modalities, task.device.device)
-                rows_N, predicted_NC = predict_recurrent(model, dialogues)
+                rows_N, predicted_NC = predict_baseline(name, model, task, dialogues)
                 probabilities_NC[rows_N.numpy()] = predicted_NC.numpy()
             yield progress.best_epoch, probabilities_NC
 
 
-def majority(corpus: CachedCorpus) -> np.ndarray:
-    """Return [N, C]: every utterance has the training split's shares of the classes, so the largest wins."""
-    rows = corpus.utterances
-    labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
-    share_C = np.bincount(labels, minlength=len(rows.classes)) / len(labels)
-    return np.tile(share_C, (len(rows), 1))
+def adapt(name: str, task: Task) -> Task:
+    """Return the task with the constants of a trained baseline's paper; unchanged where the corpus' settings apply."""
+    recipe = TRAINED[name].recipe(task.corpus.utterances.corpus)
+    return recipe.adapt(task) if recipe else task
 
 
-def logistic(corpus: CachedCorpus, modalities: Sequence[str]) -> np.ndarray:
-    """Return the probabilities [N, C] of the linear floor; 0 for a class that training lacks."""
-    model, features_ND = fit_floor(corpus, tuple(modalities))
-    probabilities_NC = np.zeros((len(features_ND), len(corpus.utterances.classes)))
-    probabilities_NC[:, model.classes_] = model.predict_proba(features_ND)
-    return probabilities_NC
+def fit(name: str, task: Task, seed: int, report: Callable[[], object] = lambda: None) -> tuple[nn.Module, Progress]:
+    """Train one seed of a baseline; the model has the weights of the epoch that is best on validation.
+
+    Args:
+        name: of a trained baseline.
+        task: from `adapt`.
+        seed: seed of initialisation, dropout and order.
+        report: callback, called after each epoch.
+    """
+    baseline, progress = TRAINED[name], Progress()
+    recipe = baseline.recipe(task.corpus.utterances.corpus)
+    build = partial(baseline.build, task, **recipe.sizes) if recipe else partial(baseline.build, task)
+    machinery = make_adam if recipe else make_machinery
+    callbacks = {"machinery": machinery, "report": lambda *_: report()}
+    model = train_model(task, build, seed, progress, baseline.objective, **callbacks)
+    model.load_state_dict(progress.best)
+    return model.eval(), progress
+
+
+@torch.inference_mode()
+def predict_baseline(name: str, model: nn.Module, task: Task, dialogues: Dialogues) -> tuple[Tensor, Tensor]:
+    """Return rows of the corpus [N] and their probabilities [N, C] in float32, on the CPU."""
+    objective = TRAINED[name].objective
+    parts = [(batch.rows_N, objective(model, batch, task)[1]) for batch in dialogues.batches(BATCH_DIALOGUES)]
+    return tuple(torch.cat(column).cpu() for column in zip(*parts, strict=True))
 
 
 def _evaluate(

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,19 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from dferc.baselines import registry
+from dferc.baselines.bc_lstm import RecurrentBaseline, average_probabilities
+from dferc.baselines.logistic import logistic
+from dferc.baselines.majority import majority
+from dferc.baselines.registry import BASELINES, DETERMINISTIC, TRAINED, verify_baseline
+from dferc.baselines.run import adapt, fit, predict_baseline, run_baseline
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.metrics import score_labels
-from dferc.evaluation.baselines import BASELINES, logistic, majority, run_baseline, verify_baseline
 from dferc.evaluation.evaluate import evaluate
 from dferc.evaluation.files import write_evaluation
 from dferc.evaluation.floor import linear_floor
-from dferc.evaluation.recurrent import RecurrentBaseline, average_probabilities, fit_recurrent, predict_recurrent
 from dferc.model.lstm import Layout
 from dferc.results.compare import collect
 from dferc.results.runs import read_run
@@ -36,6 +41,24 @@ def make_small_task(corpus: CachedCorpus, **changes) -> Task:
         **({"hidden": 16, "batch_dialogues": 10, "epochs": 6, "patience": 6, "learning_rate": 0.03} | changes)
     )
     return make_task(corpus, "full", settings, choose_device("cpu", "float32"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_peers() -> Iterator[None]:
+    """Peers of other sizes than their papers' train in a moment."""
+    sizes = {
+        "dialogue_rnn": {"state": 8, "emotion": 6, "hidden": 5},
+        "mmgcn": {"units": 6, "graph": 5, "layers": 2},
+        "sdt": {"hidden": 8, "heads": 2},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, small in sizes.items():
+            paper = TRAINED[name].recipes["iemocap"]
+            recipe = dataclasses.replace(
+                paper, learning_rate=0.01, batch_dialogues=5, epochs=6, sizes=paper.sizes | small | {"dropout": 0.1}
+            )
+            patch.setitem(registry.TRAINED, name, TRAINED[name]._replace(recipes={"iemocap": recipe}))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +122,19 @@ def test_logistic_never_says_a_class_that_training_lacks(corpus):
 # ---------------------------------------------------------------------------------------------------- recurrent
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_recurrent_repeats_bit_for_bit_and_follows_its_seed(task, late):
-    one = fit_recurrent(task, 3, late)
+@pytest.mark.parametrize("name", [*TRAINED])
+def test_training_repeats_bit_for_bit_and_follows_its_seed(task, name):
+    task = adapt(name, task)
+    one = fit(name, task, 3)
     torch.rand(1)  # where the global generator stands must not matter
-    again, other = fit_recurrent(task, 3, late), fit_recurrent(task, 4, late)
+    again, other = fit(name, task, 3), fit(name, task, 4)
     weights = [torch.cat([values.flatten() for values in model.parameters()]) for model, _ in (one, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert one[1].best_score == again[1].best_score and one[1].history == again[1].history
 
 
 def test_recurrent_averages_weights_where_the_settings_say_so(corpus):
-    plain, averaged = (fit_recurrent(make_small_task(corpus, weight_average=decay), 0, False) for decay in (0.0, 0.9))
+    plain, averaged = (fit("bc_lstm", make_small_task(corpus, weight_average=decay), 0) for decay in (0.0, 0.9))
     pairs = zip(plain[0].parameters(), averaged[0].parameters(), strict=True)
     assert not any(torch.equal(one, two) for one, two in pairs)
     assert min(plain[1].best_score, averaged[1].best_score) > 0.6  # chance is about a third
@@ -118,15 +142,15 @@ def test_recurrent_averages_weights_where_the_settings_say_so(corpus):
 
 def test_recurrent_leaves_the_random_generator_alone(task):
     before = torch.get_rng_state()
-    fit_recurrent(task, 3, late=False)
+    fit("bc_lstm", task, 3)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("late", "average"), [(False, 0.0), (True, 0.0), (False, 0.9)])
-def test_recurrent_keeps_the_epoch_that_is_best_on_validation(corpus, late, average):
-    task = make_small_task(corpus, weight_average=average)
-    model, progress = fit_recurrent(task, 0, late)
-    rows_N, probabilities_NC = predict_recurrent(model, task.validation)
+@pytest.mark.parametrize(("name", "average"), [*((name, 0.0) for name in TRAINED), ("bc_lstm", 0.9)])
+def test_training_keeps_the_epoch_that_is_best_on_validation(corpus, name, average):
+    task = adapt(name, make_small_task(corpus, weight_average=average))
+    model, progress = fit(name, task, 0)
+    rows_N, probabilities_NC = predict_baseline(name, model, task, task.validation)
     actual = task.corpus.utterances.emotion[rows_N.numpy()]
     found = score_labels(actual, probabilities_NC.argmax(dim=1).numpy(), 3).weighted_f1
     assert found == pytest.approx(progress.best_score)
@@ -178,7 +202,7 @@ def test_late_fusion_is_the_mean_over_the_modalities_that_are_there():
 
 def test_late_fusion_of_one_modality_is_early_fusion(tmp_path):
     task = make_small_task(read_corpus(write_features_folder(tmp_path / "demo", widths={"text": 8}, absent=0)))
-    early, late = (fit_recurrent(task, 0, late) for late in (False, True))
+    early, late = (fit(name, task, 0) for name in ("bc_lstm", "late_fusion"))
     assert early[1].history == late[1].history
     for one, two in zip(early[0].state_dict().values(), late[0].state_dict().values(), strict=True):
         assert torch.equal(one, two)
@@ -189,17 +213,17 @@ def test_late_fusion_of_one_modality_is_early_fusion(tmp_path):
 
 def test_runs_of_baselines_stand_in_the_table_beside_full(runs):
     found = collect(runs)
-    assert [row.name for row in found.rows] == ["full", "bc_lstm", "late_fusion", "logistic", "majority"]
+    assert [row.name for row in found.rows] == ["full", *sorted(BASELINES)]
     assert {row.run.card["card"] for row in found.rows} == {found.reference.card["card"]}
     scores = {row.name: row.run.scores.weighted_f1.mean() for row in found.rows}
-    assert min(scores[name] for name in ("bc_lstm", "late_fusion", "logistic")) > scores["majority"] + 0.1
+    assert min(scores[name] for name in BASELINES if name != "majority") > scores["majority"] + 0.1
     assert found.notes == []
 
 
 def test_run_of_a_baseline_says_the_same_for_every_seed_where_no_chance_is_in_it(runs):
     for name in BASELINES:
         predicted = read_run(runs / name).labelled.probability_STC
-        assert np.array_equal(*predicted) == (name in ("majority", "logistic"))
+        assert np.array_equal(*predicted) == (name in DETERMINISTIC)
 
 
 def test_late_fusion_is_not_early_fusion(runs):

@@ -1,26 +1,22 @@
 """bc-LSTM, the field's recurrent baseline: a bidirectional LSTM over a dialogue's features, without DF-ERC's parts.
 
-Poria et al., *Context-Dependent Sentiment Analysis in User-Generated Videos*, ACL 2017. Early fusion: one branch reads
-all modalities side by side. Late fusion: a branch per modality, trained on its own; the mean of their probabilities
-decides. Data, class weights, optimiser, schedule, loop and selection are those of DF-ERC's training.
+Poria et al., *Context-Dependent Sentiment Analysis in User-Generated Videos*, ACL 2017. One branch reads all modalities
+side by side (early fusion); `late_fusion.py` has a branch per modality. Data, class weights, optimiser, schedule, loop
+and selection are those of DF-ERC's training.
 
 M modalities, N utterances, C classes, H hidden, K branches.
 """
 
-from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from dferc.evaluation.evaluate import BATCH_DIALOGUES
+from dferc.baselines.shared import BaselineLosses, TrainedBaseline
 from dferc.model.layers import dropout
 from dferc.model.losses import cross_entropy
 from dferc.model.lstm import BiLSTMLayer, Layout
-from dferc.training.data import Batch, Dialogues
-from dferc.training.resume import Progress
-from dferc.training.run import train_model
+from dferc.training.data import Batch
 from dferc.training.task import Task
 
 
@@ -65,42 +61,27 @@ def average_probabilities(logits_KNC: Tensor, sees_KN: Tensor) -> Tensor:
     return (logits_KNC.softmax(dim=2) * weight_KN.unsqueeze(2)).sum(dim=0) / weight_KN.sum(dim=0).unsqueeze(1)
 
 
-def build_baseline(task: Task, late: bool) -> RecurrentBaseline:
-    """Build a freshly initialised model; draws from the global generator."""
-    modalities = task.variant.modalities
-    groups = [(name,) for name in modalities] if late else [modalities]
+def build_branches(task: Task, groups: Sequence[Sequence[str]]) -> RecurrentBaseline:
+    """Build a freshly initialised branch per group of modalities; draws from the global generator."""
     widths = [sum(task.corpus.modalities[name].width for name in group) for group in groups]
     sizes = task.settings.hidden, task.classes, task.settings.dropout
-    return RecurrentBaseline([Branch(group, width, *sizes) for group, width in zip(groups, widths)], modalities)
+    branches = [Branch(tuple(group), width, *sizes) for group, width in zip(groups, widths)]
+    return RecurrentBaseline(branches, task.variant.modalities)
 
 
-BranchLosses = namedtuple("BranchLosses", "total")
+def build_bc_lstm(task: Task) -> RecurrentBaseline:
+    """Build a freshly initialised branch that reads all modalities."""
+    return build_branches(task, [task.variant.modalities])
 
 
-def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> tuple[BranchLosses, Tensor]:
+def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> tuple[BaselineLosses, Tensor]:
     """Compute the sum of the branches' cross-entropies, and the probabilities that decide."""
     logits_KNC, sees_KN = model(batch)
     loss = sum(
         cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, sees_N)
         for logits_NC, sees_N in zip(logits_KNC, sees_KN)
     )
-    return BranchLosses(loss), average_probabilities(logits_KNC.detach().float(), sees_KN)
+    return BaselineLosses(loss), average_probabilities(logits_KNC.detach().float(), sees_KN)
 
 
-def fit_recurrent(
-    task: Task, seed: int, late: bool, report: Callable[[], None] = lambda: None
-) -> tuple[RecurrentBaseline, Progress]:
-    """Train one seed, with late or early fusion; the model has the weights of the epoch that is best on validation."""
-    progress = Progress()
-    build = partial(build_baseline, task, late)
-    model = train_model(task, build, seed, progress, recurrent_objective, report=lambda *_: report())
-    model.load_state_dict(progress.best)
-    return model.eval(), progress
-
-
-@torch.inference_mode()
-def predict_recurrent(model: RecurrentBaseline, dialogues: Dialogues) -> tuple[Tensor, Tensor]:
-    """Return rows of the corpus [N] and their probabilities [N, C] in float32, on the CPU."""
-    model.eval()
-    parts = [(batch.rows_N, average_probabilities(*model(batch))) for batch in dialogues.batches(BATCH_DIALOGUES)]
-    return tuple(torch.cat(column).cpu() for column in zip(*parts, strict=True))
+BC_LSTM = TrainedBaseline(build_bc_lstm, recurrent_objective, {})

@@ -1,0 +1,16 @@
+"""Linear floor (`dferc.evaluation.floor`) as a baseline. N utterances, C classes, D width."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dferc.evaluation.floor import fit_floor
+from dferc.store.rows import CachedCorpus
+
+
+def logistic(corpus: CachedCorpus, modalities: Sequence[str]) -> np.ndarray:
+    """Return the probabilities [N, C] of the linear floor; 0 for a class that training lacks."""
+    model, features_ND = fit_floor(corpus, tuple(modalities))
+    probabilities_NC = np.zeros((len(features_ND), len(corpus.utterances.classes)))
+    probabilities_NC[:, model.classes_] = model.predict_proba(features_ND)
+    return probabilities_NC

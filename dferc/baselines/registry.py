@@ -1,0 +1,41 @@
+"""Every baseline by name: the one list that the command, `dvc.yaml`, the documentation and the tests read."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dferc.baselines.bc_lstm import BC_LSTM
+from dferc.baselines.dialogue_rnn import DIALOGUE_RNN
+from dferc.baselines.late_fusion import LATE_FUSION
+from dferc.baselines.logistic import logistic
+from dferc.baselines.majority import majority
+from dferc.baselines.mmgcn import MMGCN_BASELINE
+from dferc.baselines.sdt import SDT_BASELINE
+from dferc.baselines.shared import TrainedBaseline
+from dferc.core.errors import InputError, did_you_mean
+from dferc.store.rows import CachedCorpus
+
+DETERMINISTIC: dict[str, Callable[[CachedCorpus, Sequence[str]], np.ndarray]] = {
+    "majority": majority,
+    "logistic": logistic,
+}
+"""Baselines without chance: the corpus and its modalities -> probabilities [N, C] of all its utterances."""
+
+TRAINED: dict[str, TrainedBaseline] = {
+    "bc_lstm": BC_LSTM,
+    "late_fusion": LATE_FUSION,
+    "dialogue_rnn": DIALOGUE_RNN,
+    "mmgcn": MMGCN_BASELINE,
+    "sdt": SDT_BASELINE,
+}
+"""Baselines that are trained once per seed."""
+
+BASELINES = (*DETERMINISTIC, *TRAINED)
+
+
+def verify_baseline(name: str) -> None:
+    """Check that there is a baseline of that name."""
+    if name not in BASELINES:
+        raise InputError(
+            f"There is no baseline {name!r}.{did_you_mean(name, BASELINES)} Baselines: {', '.join(BASELINES)}."
+        )

@@ -1,0 +1,150 @@
+"""Parts that several baselines share: a paper's constants, its optimiser, padding, parties.
+
+N utterances, B dialogues, T longest dialogue, M modalities, C classes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dferc.model.lstm import Layout
+from dferc.settings.class_weights import class_weights
+from dferc.settings.sections import Train
+from dferc.training.learner import Objective
+from dferc.training.optimiser import Machinery
+from dferc.training.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Constants of a paper, in place of the corpus' `train` settings.
+
+    Attributes:
+        learning_rate: of Adam, constant; betas and eps are PyTorch's defaults, and gradients are not clipped.
+        weight_decay: L2 penalty, part of the gradient, on all parameters.
+        batch_dialogues: dialogues per step.
+        epochs: maximum; `train.patience` of the corpus stops a run before, as everywhere.
+        class_weights: `uniform`, or `balanced` (inverse to the training counts).
+        sizes: further constants, keyword arguments of the model.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    batch_dialogues: int
+    epochs: int
+    class_weights: str
+    sizes: Mapping[str, float] = field(default_factory=dict)
+
+    def adapt(self, task: Task) -> Task:
+        """Return the task with these constants; features, normalisation, patience, threads and precision stay."""
+        changes = {name: getattr(self, name) for name in ("learning_rate", "weight_decay", "batch_dialogues", "epochs")}
+        changes |= {"class_weights": self.class_weights, "weight_average": 0.0}
+        rows = task.corpus.utterances
+        labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
+        weights = torch.tensor(class_weights(self.class_weights, rows.classes, labels.tolist()))
+        settings = task.settings.model_copy(update=changes)
+        return replace(task, settings=settings, class_weights_C=weights.to(task.device.device))
+
+
+class TrainedBaseline(NamedTuple):
+    """A baseline that learns by the one loop, `dferc.training.run.train_model`.
+
+    Attributes:
+        build: builds the model of a task; draws from the global generator. Gets the recipe's `sizes`.
+        objective: computes losses and class probabilities of a batch.
+        recipes: constants by corpus; `iemocap` for all corpora that are not named. Empty: the corpus' `train` settings.
+    """
+
+    build: Callable[..., nn.Module]
+    objective: Objective
+    recipes: Mapping[str, Recipe]
+
+    def recipe(self, corpus: str) -> Recipe | None:
+        """Return the constants for a corpus; None where its `train` settings apply."""
+        return self.recipes.get(corpus, self.recipes.get("iemocap"))
+
+
+class BaselineLosses(NamedTuple):
+    """Loss of a baseline, a scalar."""
+
+    total: Tensor
+
+
+def make_adam(model: nn.Module, settings: Train, *, steps: int, seed: int, dtype: torch.dtype) -> Machinery:
+    """Build Adam as the peers' authors use it, with a constant rate; as `dferc.training.optimiser.make_machinery`."""
+    device = next(model.parameters()).device.type
+    rate, decay = settings.learning_rate, settings.weight_decay
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
+    return Machinery(
+        model=model,
+        optimiser=optimiser,
+        schedule=torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0),
+        scaler=torch.amp.GradScaler(device, enabled=dtype == torch.float16),
+        order=torch.Generator().manual_seed(seed),
+        clip=lambda parameters: None,
+    )
+
+
+def widths_of(task: Task) -> dict[str, int]:
+    """Return the width of each modality that the task reads, in the order of M."""
+    return {name: task.corpus.modalities[name].width for name in task.variant.modalities}
+
+
+def seen(present_MN: Tensor) -> Tensor:
+    """Return [M, N] bool: the modality takes part. An utterance without any takes part with all: it has a context."""
+    return present_MN | ~present_MN.any(dim=0)
+
+
+def count_parties(task: Task) -> int:
+    """Return the number of parties that a training dialogue can have; utterances without a speaker are one more."""
+    speaker_N = task.train.speaker_N
+    return int(speaker_N.max()) + 1 + int((speaker_N < 0).any())
+
+
+def number_parties(speaker_N: Tensor, parties: int) -> Tensor:
+    """Return the row of each utterance in a table of `parties`, [N].
+
+    Parties are numbered by first appearance in the dialogue. Utterances without a speaker are the last party together,
+    and so are speakers beyond those of the training dialogues.
+    """
+    return torch.where(speaker_N < 0, parties - 1, speaker_N.clamp(max=parties - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """Place of each row of a batch in a rectangle of dialogues.
+
+    Attributes:
+        dialogue_N: dialogue of each row.
+        time_N: place of each row in its dialogue.
+        shape: B, T.
+    """
+
+    dialogue_N: Tensor
+    time_N: Tensor
+    shape: tuple[int, int]
+
+    @staticmethod
+    def of(layout: Layout) -> "Padding":
+        """Read the places from a layout, without waiting for the device."""
+        dialogue_N, B = layout.dialogue, layout.steps[0]
+        starts_B = torch.searchsorted(dialogue_N, torch.arange(B, device=dialogue_N.device))
+        time_N = torch.arange(len(dialogue_N), device=dialogue_N.device) - starts_B[dialogue_N]
+        return Padding(dialogue_N, time_N, (B, len(layout.steps)))
+
+    def pad(self, x_N: Tensor) -> Tensor:
+        """Lay out rows [N, ...] as [B, T, ...], with zeros behind the end of a dialogue."""
+        padded = x_N.new_zeros(*self.shape, *x_N.shape[1:])
+        return padded.index_put((self.dialogue_N, self.time_N), x_N)
+
+    def unpad(self, x_BT: Tensor) -> Tensor:
+        """Return the rows [N, ...] of [B, T, ...]."""
+        return x_BT[self.dialogue_N, self.time_N]
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Compute the softmax over the last dimension where the mask is True; zeros where nothing is."""
+    return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
