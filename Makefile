@@ -48,6 +48,7 @@ format: setup ## fix and format the code
 
 bench: setup ## measure speed, as ratios and as shares of this machine's measured peak
 	python -m benchmarks.train_speed
+	python -m benchmarks.peer_speed
 	python -m benchmarks.ablation_throughput
 	python -m benchmarks.import_features
 	python -m benchmarks.extract_audio

@@ -31,6 +31,8 @@ TRAINED: dict[str, TrainedBaseline] = {
 """Baselines that are trained once per seed."""
 
 BASELINES = (*DETERMINISTIC, *TRAINED)
+QUICK = tuple(name for name in BASELINES if name in DETERMINISTIC or not TRAINED[name].recipes)
+"""Baselines that take no longer than DF-ERC itself: those of `dvc.yaml`, and of `dferc baselines` without a name."""
 
 
 def verify_baseline(name: str) -> None:

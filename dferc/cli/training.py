@@ -135,13 +135,27 @@ def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, 
 
 @click.command()
 @options(CORPUS)
-@click.option("--name", "names", multiple=True, help="majority, logistic, bc_lstm or late_fusion; all. Repeatable.")
+@click.option("--name", "names", multiple=True, help="One of those below. Repeatable.  [default: the first four]")
 @options(LABEL, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE)
 @readable_errors
 def baselines(corpus, names, label, seeds, features, out, params, overrides, device) -> None:
-    """Fit baselines with the corpus' train settings into OUT/CORPUS/NAME/ (default seeds: ablate.seeds)."""
+    """Fit baselines on the corpus' features and splits into OUT/CORPUS/NAME/ (default seeds: ablate.seeds).
+
+    \b
+    majority       the most frequent class
+    logistic       the linear floor: a logistic regression without context
+    bc_lstm        bidirectional LSTM over the concatenated modalities
+    late_fusion    a bc_lstm per modality, probabilities averaged
+    dialogue_rnn   BiDialogueRNN with attention (Majumder et al., 2019)
+    mmgcn          multimodal deep graph convolution (Hu et al., 2021)
+    sdt            transformers with self-distillation (Ma et al., 2023)
+
+    bc_lstm and late_fusion use the corpus' train settings. The last three have their papers' sizes, rates, losses and
+    epochs; of the settings they use features, normalisation, patience, threads and precision. Sources of each constant,
+    and times: docs/baselines.md.
+    """
     settings, block = load_block(params, overrides, corpus, features)
-    from dferc.baselines.registry import BASELINES, verify_baseline
+    from dferc.baselines.registry import QUICK, verify_baseline
     from dferc.baselines.run import run_baseline
     from dferc.core.device import choose_device
     from dferc.evaluation.files import show_evaluation
@@ -149,7 +163,7 @@ def baselines(corpus, names, label, seeds, features, out, params, overrides, dev
     from dferc.training.seeds import run_name
     from dferc.training.task import make_task
 
-    names = tuple(dict.fromkeys(names)) or BASELINES
+    names = tuple(dict.fromkeys(names)) or QUICK
     for name in names:
         verify_baseline(name)
     seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
