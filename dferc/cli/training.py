@@ -153,7 +153,7 @@ def baselines(corpus, names, label, seeds, features, out, params, overrides, dev
     bc_lstm and late_fusion use the corpus' train settings. The last three have their papers' sizes, rates, losses and
     epochs; of the settings they use features, normalisation, patience, threads and precision. Sources of each constant,
     and times: docs/baselines.md.
-    """
+    """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     settings, block = load_block(params, overrides, corpus, features)
     from dferc.baselines.registry import QUICK, verify_baseline
     from dferc.baselines.run import run_baseline
