@@ -37,6 +37,7 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
     for row in utterances:
         if row.emotion not in ids:
             raise InputError(f"{row.utterance_id}: emotion {row.emotion!r} is none of {', '.join(raw_corpus.classes)}.")
+    votes = [raw_corpus.votes.get(row.utterance_id, [np.nan] * len(raw_corpus.classes)) for row in utterances]
     usable = np.array([row.has_audio or row.has_video for row in utterances])
     spans = [row.seen[1:3] if row.has_video else row.heard[1:] for row in utterances]
     return Utterances(
@@ -49,6 +50,7 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
         emotion=np.array([ids[row.emotion] for row in utterances], dtype=np.int64),
         start_s=np.where(usable, [start_s for start_s, _ in spans], np.nan),
         end_s=np.where(usable, [end_s for _, end_s in spans], np.nan),
+        votes=np.array(votes) if raw_corpus.votes else None,
         media=np.array([row.media for row in utterances], dtype=object),
         **{name: np.array([getattr(row, name) for row in utterances], dtype=object) for name in TEXT_COLUMNS},
     )

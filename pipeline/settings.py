@@ -96,6 +96,7 @@ class IemocapOptions(Section):
     validation: Literal["cosmic", "random-10pct"]
     split_seed: Count
     context_turns: Literal["drop", "keep"]
+    votes: bool
     crop: Crop
 
     @field_validator("validation")

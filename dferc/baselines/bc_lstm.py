@@ -78,7 +78,7 @@ def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> t
     """Compute the sum of the branches' cross-entropies, and the probabilities that decide."""
     logits_KNC, sees_KN = model(batch)
     loss = sum(
-        cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, sees_N)
+        cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, sees_N, batch.targets_NC)
         for logits_NC, sees_N in zip(logits_KNC, sees_KN)
     )
     return BaselineLosses(loss), average_probabilities(logits_KNC.detach().float(), sees_KN)

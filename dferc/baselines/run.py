@@ -94,7 +94,7 @@ def _evaluate(
     rows = task.corpus.utterances
     record = describe_corpus(task.corpus, task.variant.modalities)
     record |= {"variant": name, "seed": seed, "best_epoch": best_epoch, "finished": True, "widths": {}}
-    used = () if name in DETERMINISTIC else ("normalisation", "select_by")
+    used = () if name in DETERMINISTIC else ("normalisation", "select_by", "labels")
     record["settings"] = {setting: getattr(task.settings, setting) for setting in used}
     predictions = {}
     for split in SCORED:

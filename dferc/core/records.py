@@ -37,6 +37,7 @@ def _different(values: list) -> list:
 Text = Annotated[str, Field(min_length=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Score = Annotated[float, Field(ge=0, le=1)]
+Loss = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Names = Annotated[list[Text], Field(min_length=1), AfterValidator(_different)]
 

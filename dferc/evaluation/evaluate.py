@@ -45,7 +45,8 @@ class Evaluation(NamedTuple):
     predictions: dict[str, Predictions]
     scores: dict[str, Scores]
     calibration_errors: dict[str, dict[str, float]]
-    """ECE of the scored splits: `ece`, and `ece_calibrated` where the record has a temperature."""
+    """ECE of the scored splits: `ece`, and `ece_calibrated` where the record has a temperature; likewise `votes_loss`
+    and `votes_loss_calibrated`, the mean cross-entropy to the annotators' votes, where the corpus has any."""
 
 
 def evaluate(corpus: CachedCorpus, folders: Sequence[Path], device: torch.device) -> list[Evaluation]:
@@ -96,7 +97,20 @@ def make_evaluation(folder: Path, record: dict, predictions: dict[str, Predictio
         errors[split] = {
             name: calibration_error(values_NC.max(axis=1)[labelled_N], right_N) for name, values_NC in by_name.items()
         }
+        if rows.votes is not None:
+            votes_NC = np.where(labelled_N[:, None], rows.votes[predicted.rows_N], np.nan)
+            losses = {name.replace("ece", "votes_loss"): votes_loss(votes_NC, each) for name, each in by_name.items()}
+            errors[split] |= {name: loss for name, loss in losses.items() if loss is not None}
     return Evaluation(folder, record, predictions, scores, errors)
+
+
+def votes_loss(votes_NC: np.ndarray, probabilities_NC: np.ndarray) -> float | None:
+    """Return the mean of `-sum_c votes_c log p_c` over the rows with votes (not NaN); None without one."""
+    given_N = ~np.isnan(votes_NC[:, 0])
+    if not given_N.any():
+        return None
+    p_NC = np.maximum(probabilities_NC[given_N].astype(np.float64), np.finfo(np.float32).tiny)
+    return float(-(votes_NC[given_N] * np.log(p_NC)).sum(axis=1).mean())
 
 
 def calibrate_mean(evaluations: Sequence[Evaluation], rows: Utterances) -> tuple[dict, dict[str, dict[str, float]]]:

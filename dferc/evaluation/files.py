@@ -42,11 +42,13 @@ def describe_method(settings: Mapping) -> dict[str, str]:
     """Return what protocol.json has of a run's `train` settings, where they are not the defaults.
 
     Returns:
-        `transductive`, a sentence, and `selected_by`, the score on validation that chose the epoch.
+        `transductive`, a sentence; `selected_by`, the score on validation that chose the epoch; and `labels`, what
+        training learnt.
     """
-    transductive, selected_by = describe_transduction(settings), settings.get("select_by", DEFAULTS.select_by)
-    about = {"transductive": transductive, "selected_by": selected_by if selected_by != DEFAULTS.select_by else ""}
-    return {name: value for name, value in about.items() if value}
+    transductive, about = describe_transduction(settings), {"selected_by": "select_by", "labels": "labels"}
+    values = {name: settings.get(setting, getattr(DEFAULTS, setting)) for name, setting in about.items()}
+    differ = {name: value for name, value in values.items() if value != getattr(DEFAULTS, about[name])}
+    return ({"transductive": transductive} if transductive else {}) | differ
 
 
 def write_absence(folder: Path, corpus: CachedCorpus, reason: str) -> dict:
@@ -132,6 +134,7 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
     names = {name: SCORES[name] for name in MAIN_FIRST}
     names |= {"ece": "calibration error (ECE)", "ece_calibrated": "  with the fitted temperature"}
     names |= {"ece_of_mean": "ECE of the mean over the seeds", "ece_of_mean_calibrated": "  with its own temperature"}
+    names |= {"votes_loss": "cross-entropy to the votes", "votes_loss_calibrated": "  with the fitted temperature"}
     rows = [
         [shown, *(mean_and_spread(metrics[split], name) for split in splits)]
         for name, shown in names.items()

@@ -13,9 +13,12 @@ from dferc.importing.readers.parquet import ROW_BYTES
 from dferc.importing.source import About, Source, clean_text, kind, verify_growth
 from dferc.store import vocabulary
 from dferc.store.cells import LOST_DIGITS, NULLS, fold, near_duplicates, plain, speaker_names, storage_fault, whole_ids
-from dferc.store.labels import read_labels
+from dferc.store.labels import describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED
 from dferc.store.vocabulary import SPLIT_NAMES
+
+VOTES = ("votes", "soft_labels")
+"""Columns of the annotators' votes: cells such as `anger:2 joy:1`, or a number per class [N, C]."""
 
 NAMES = {
     "dialogue": ("dialogue", "dialogue_id", "conversation", "conversation_id"),
@@ -24,6 +27,7 @@ NAMES = {
     "emotion": ("emotion", "label"),
     "speaker": ("speaker",),
     "sentence": ("sentence", "transcript", "text"),
+    "votes": VOTES,
 }
 """Columns of one value per utterance; the first name that is there counts."""
 
@@ -69,7 +73,16 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         problems += [("labels", *problem) for problem in found.problems]
         if found.missing:
             problems.append(("labels", found.missing_label(f"row {labels.index(UNLABELLED)}"), found.missing_then))
-    groups = _group(columns, splits, about)
+    groups, votes_NC = _group(columns, splits, about), None
+    if (given := next((table[name] for name in table if fold(name) in VOTES), None)) is not None:
+        names = [f"row {row} of {name}" for row, name in enumerate(columns["dialogue"])]
+        if "utterance" in columns:
+            names = [f"{name}, utterance {each}" for name, each in zip(names, columns["utterance"], strict=True)]
+        if len(given) != len(names):
+            raise InputError(f"{about.path}: {len(given)} rows of votes for {len(names)} utterances; expected as many.")
+        cells = np.asarray(given) if np.ndim(given) == 2 else columns["votes"]
+        votes_NC = read_votes(cells, classes, names.__getitem__, about.path)
+        problems += [("votes", *problem) for problem in describe_votes(votes_NC, labels, names.__getitem__)]
     speakers, missing = speaker_names(columns.get("speaker", []))
     if missing:
         spelled = listed((f"{name!r} {count}" for name, count in missing.most_common()), 6)
@@ -89,6 +102,7 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         classes=classes,
         splits={name: splits[rows[0]] for name, rows in groups.items()} if splits else {},
         labels=by_dialogue(labels),
+        votes={} if votes_NC is None else {name: votes_NC[rows] for name, rows in groups.items()},
         utterances=by_dialogue(columns.get("utterance", [])),
         speakers=by_dialogue(speakers),
         texts=by_dialogue(["" if text is None else str(text) for text in columns.get("sentence", [])]),
@@ -105,6 +119,7 @@ def _sort_columns(
     table: Mapping[str, np.ndarray], about: About
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[str]]:
     """Return columns of one value per row and of one vector per row, by our names, and the names of all others."""
+    table = {name: column for name, column in table.items() if fold(name) not in VOTES or np.ndim(column) < 2}
     lower = {fold(name).replace(" ", "_").replace("-", "_"): name for name in table}
     if len(lower) < len(table):
         raise InputError(f"{about.path}: columns whose names differ in case only: {', '.join(sorted(table))}.")

@@ -42,6 +42,9 @@ class Source:
     labels: Mapping[str, list[int]] = field(default_factory=dict)
     utterances: Mapping[str, list] = field(default_factory=dict)
     """Positions (int) or utterance ids (str) where the file has them."""
+    votes: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # shares, [n, C] by dialogue; NaN where there are none
     speakers: Mapping[str, list[str]] = field(default_factory=dict)
     texts: Mapping[str, list[str]] = field(default_factory=dict)
     features: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)

@@ -38,6 +38,7 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
         protocol=_protocol(base, name, problems),
         speaker_independent=base.corpus == IEMOCAP.name,  # no actor is in two sessions
         notes=base.notes,
+        votes=np.concatenate([base.votes[dialogue] for dialogue in base.splits]) if base.votes else None,
         dialogue_id=np.repeat(np.array(list(base.splits), dtype=object), lengths),
         split=np.repeat(np.array(list(base.splits.values()), dtype=object), lengths),
         position=position,

@@ -166,6 +166,8 @@ def run_notes(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
             yield f"{name} is {transductive}"
         if selected_by := run.card.get("selected_by"):
             yield f"{name} was selected by {SCORES[selected_by]} on validation"
+        if run.card.get("labels"):
+            yield f"{name} learnt the shares of the annotators' votes, not their majority"
 
 
 def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[str]:

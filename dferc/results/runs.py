@@ -15,7 +15,7 @@ import numpy as np
 from dferc.core.errors import InputError, brief, did_you_mean
 from dferc.core.files import MODALITY_NAME, SELECTION, digest, regular_file
 from dferc.core.metrics import Scores
-from dferc.core.records import Count, Score, StoredRecord, Text, read_record
+from dferc.core.records import Count, Loss, Score, StoredRecord, Text, read_record
 from dferc.model.variants import VARIANTS
 from dferc.results.statistics import Counts, count, score_seeds
 from dferc.store.card import simulated_modalities, simulations
@@ -24,7 +24,11 @@ from dferc.store.vocabulary import in_order
 
 _CONTRIBUTION = re.compile(f"^contribution_({MODALITY_NAME.strip('^$')})$")
 
-CALIBRATION_ERRORS = ("ece", "ece_std", "ece_calibrated", "ece_calibrated_std")
+CALIBRATION_ERRORS = tuple(
+    f"{name}{spread}"
+    for name in ("ece", "ece_calibrated", "votes_loss", "votes_loss_calibrated")
+    for spread in ("", "_std")
+)
 
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
 
@@ -43,6 +47,8 @@ class SplitScores(StoredRecord):
     ece: Score | None = None  # calibration error; older files have none
     ece_calibrated: Score | None = None
     ece_of_mean: Score | None = None
+    votes_loss: Loss | None = None  # mean cross-entropy to the annotators' votes, where the corpus has any
+    votes_loss_calibrated: Loss | None = None
     ece_of_mean_calibrated: Score | None = None
 
 

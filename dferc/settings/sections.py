@@ -79,6 +79,7 @@ class Train(Section):
     cfm_weight: NonNegative
     alignment_weight: NonNegative
     class_weights: ClassWeights
+    labels: Literal["majority", "votes"]
     normalisation: Literal["corpus", "speaker"]
     learning_rate: PositiveFloat
     betas: Pair
@@ -112,7 +113,7 @@ DEFAULTS = Train(
     features={}, hidden=300, align=500, dropout=0.2, context_dropout=0.3, recurrent_dropout=0.0,
     ddm_scale=0.4, ddm_temperature=1.0, contribution_scale=0.9, context_scale=0.8, alignment_margin=0.1,
     prototype_momentum=0.0, ddm_weight=0.4, cfm_weight=1.0, alignment_weight=0.7,
-    class_weights={"neutral": 1.0, "other": 1.3}, normalisation="corpus",
+    class_weights={"neutral": 1.0, "other": 1.3}, labels="majority", normalisation="corpus",
     learning_rate=5.0e-4, betas=(0.9, 0.84), eps=1.0e-7, weight_decay=0.01, warmup_steps=100, clip_norm=1.0,
     weight_average=0.0, batch_dialogues=2, epochs=20, patience=10, select_by="weighted_f1", threads=1,
     precision="bfloat16",
@@ -123,7 +124,7 @@ DEFAULT_ABLATION = Ablate(variants=["full", "no_crm", "t", "a", "v"], seeds=[0, 
 """The section `ablate` of params.yaml, where there is no such file."""
 
 
-_LATER = ("features", "normalisation", "select_by")
+_LATER = ("features", "normalisation", "labels", "select_by")
 """Settings that records omit at their defaults, as records from before these settings do."""
 
 

@@ -40,6 +40,8 @@ def write_utterances(path: str | Path, utterances: Utterances) -> None:
             file.create_dataset(name, data=getattr(utterances, name))
         if utterances.media_group is not None:
             file.create_dataset("media_group", data=utterances.media_group)
+        if utterances.votes is not None:
+            file.create_dataset("votes", data=utterances.votes)
         if utterances.media is not None:
             _write_strings(file, "media", utterances.media)
         # Not an attribute: HDF5 caps those at 64 kB.
@@ -96,6 +98,7 @@ def read_utterances(path: str | Path) -> Utterances:
             **columns,
             # Older files lack these.
             media=opened.texts("media") if "media" in file else None,
+            votes=opened.read("votes") if "votes" in file else None,
             media_group=opened.read("media_group") if "media_group" in file else None,
             speaker_independent="speaker_independent" in file.attrs and bool(opened.attribute("speaker_independent")),
             notes=tuple(Note(**json.loads(note)) for note in opened.texts("notes")) if "notes" in file else (),

@@ -11,13 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from dferc.core.errors import LISTED, InputError, did_you_mean, listed, refuse
-from dferc.store.cells import MISSING_LABELS, fold, number_of, plain, storage_fault, tidy
+from dferc.store.cells import MISSING_LABELS, NULLS, fold, number_of, plain, storage_fault, tidy
 from dferc.store.rows import UNLABELLED, Note
 
 MANY = 100  # classes, from which on labels are taken for texts or ids unless each has several rows
 _LONGEST_SLIP = 100  # characters of a name that is compared with others
 RARE = 5  # rows of a class, at most, whose name may be a slip
+
+_VOTE = re.compile(r"\s*([^:;]+?)\s*:\s*([^\s:;]+)\s*;?")  # of a cell such as `anger:2 joy:1`
+_ROUNDED = 0.01  # how far shares may be from a sum of 1: tables round to two digits
 
 _SCORES = re.compile(r"[\[({](?=.*[\d,:]).*[\])}]|[\d.eE+-]+(?:[\s,;|]+[\d.eE+-]+)+", re.DOTALL)
 _OTHER, _SCORE_TYPES = re.compile(r"\[[A-Za-z]\w*: "), re.compile(r"\[(list|dict|ndarray): ")  # see `_spelling`
@@ -118,6 +123,83 @@ def read_labels(
     why = "case, spaces or Unicode's form of the name"
     notes = [Note(action="merged", what="labels of another spelling", count=respelled, why=why)] if respelled else []
     return Labels(ids, known, Counter({text: len(rows[text]) for text in missing}), problems, notes)
+
+
+def read_votes(
+    values: Sequence[object] | np.ndarray, classes: Sequence[str], where: Callable[[int], str], file: object
+) -> np.ndarray:
+    """Return the shares of the annotators' votes of each row, [N, C] float64; NaN in rows without votes.
+
+    Args:
+        values: A cell per row, such as `anger:2 joy:1` (classes that are not named have 0; empty = no votes); or an
+            array [N, C] in the order of the classes (a row of NaN = no votes). Counts are whole numbers, shares sum to
+            1.
+        classes: Class names in order.
+        where: Names the place of a row in a message.
+        file: The table, for messages.
+
+    Raises:
+        InputError: Votes that are no counts and no shares, for another number of classes, or for a class that is none.
+    """
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        if values.shape[1] != len(classes) or values.dtype.kind not in "biuf":
+            raise InputError(
+                f"{file}: votes are {values.shape[1]} columns of {values.dtype}; expected a number for each of the "
+                f"{len(classes)} classes, in their order: {', '.join(classes) or 'none, for want of labels'}."
+            )
+        rows, faults = values.astype(np.float64), []
+    else:
+        index = {fold(name): number for number, name in enumerate(classes)}
+        rows, faults = np.full((len(values), len(classes)), np.nan), []
+        for number, cell in enumerate(values):
+            text = "" if plain(cell) is None else str(cell).strip()
+            if not text or text in NULLS:
+                continue
+            pairs = [(fold(name), number_of(count)) for name, count in _VOTE.findall(text)]
+            names = [name for name, _ in pairs]
+            if _VOTE.sub("", text).strip() or None in [count for _, count in pairs]:
+                faults.append(
+                    f"{where(number)}: the votes are {text!r:.60}; expected class:count, such as anger:2 joy:1"
+                )
+            elif unknown := [name for name in names if name not in index]:
+                nearest = did_you_mean(unknown[0], classes)
+                faults.append(
+                    f"{where(number)}: votes for {unknown[0]!r:.40}, no class of {listed(classes, 30)}.{nearest}"
+                )
+            elif len(set(names)) < len(names):
+                faults.append(f"{where(number)}: the votes {text!r:.60} name a class twice")
+            else:
+                rows[number] = 0.0
+                rows[number, [index[name] for name in names]] = [count for _, count in pairs]
+    with np.errstate(invalid="ignore"):
+        total_N, whole_N = rows.sum(axis=1), (rows == np.round(rows)).all(axis=1)
+        given_N = ~np.isnan(rows).all(axis=1)
+        for wrong_N, fault in (
+            (~np.isfinite(rows).all(axis=1), "a value is no finite number"),
+            ((rows < 0).any(axis=1), "a value is negative"),
+            (total_N == 0, "all are 0"),
+            (~whole_N & (np.abs(total_N - 1) > _ROUNDED), "they are neither whole counts nor shares with a sum of 1"),
+        ):
+            numbers = np.flatnonzero(given_N & wrong_N)
+            faults += [f"{where(row)}: the votes are {rows[row].tolist()!s:.80}: {fault}" for row in numbers]
+            given_N &= ~wrong_N
+        refuse(file, faults, "Correct them; leave the votes of a row empty to train it on its label.")
+        return rows / total_N[:, None]
+
+
+def describe_votes(votes_NC: np.ndarray, ids: Sequence[int], where: Callable[[int], str]) -> list[tuple[str, str]]:
+    """Return problems, with consequences, of votes [N, C] beside class ids: one is missing, or they disagree."""
+    labelled_N, given_N = np.asarray(ids) >= 0, ~np.isnan(votes_NC[:, 0])
+    of_label_N = np.take_along_axis(votes_NC, np.maximum(ids, 0)[:, None], axis=1)[:, 0]
+    without = np.flatnonzero(labelled_N & ~given_N)
+    fewer = np.flatnonzero(labelled_N & given_N & (of_label_N < np.nan_to_num(votes_NC).max(axis=1)))
+    beyond = np.flatnonzero(~labelled_N & given_N)
+    found = (
+        (without, "no votes beside a label", "trained on the label"),
+        (fewer, "label of fewer votes than another class", "scored by the label"),
+        (beyond, "votes without a label", "context only, as without votes"),
+    )
+    return [(f"{what}: {len(rows)}, first {where(rows[0])}", then) for rows, what, then in found if len(rows)]
 
 
 def _spelling(value: object) -> str:

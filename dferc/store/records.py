@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dferc.core.files import MODALITY_NAME, SET_NAME
 from dferc.core.metrics import MAIN_FIRST
-from dferc.core.records import Count, Names, Score, StoredRecord, Text
+from dferc.core.records import Count, Loss, Names, Score, StoredRecord, Text
 from dferc.store.vocabulary import MODALITIES
 
 BUNDLE_SCHEMA = 1
@@ -50,6 +50,7 @@ class ProtocolRecord(StoredRecord):
     splits: CardSplits
     transductive: str = ""  # a sentence, where scores use unlabelled rows of the split that is scored
     selected_by: Literal[*MAIN_FIRST] | None = None  # validation score that chose the epoch; None = weighted F1
+    labels: Literal["votes"] | None = None  # what training learnt; None = the labels
     sets: dict[ModalityKey, list[Annotated[str, Field(pattern=SET_NAME)]]] = Field(default_factory=dict)
     """Feature sets of the run's modalities that were read from others than their first set."""
 
@@ -88,6 +89,8 @@ class BundleScores(StoredRecord):
     ece_calibrated: Score | None = None
     ece_of_mean: Score | None = None
     ece_of_mean_calibrated: Score | None = None
+    votes_loss: Loss | None = None
+    votes_loss_calibrated: Loss | None = None
     f1: dict[str, Score]
     precision: dict[str, Score] | None = None  # older bundles have neither
     recall: dict[str, Score] | None = None

@@ -63,6 +63,9 @@ class Utterances:
     """Utterances whose media files have the same bytes share a number; -1 = no other; None = never compared."""
     media: np.ndarray | None = None  # media file of each row, relative to the raw corpus; "" = none; None = not known
     speaker_independent: bool = False  # the protocol claims that no speaker of the test split occurs in another split
+    votes: np.ndarray | None = None
+    """Shares of the annotators' votes, [N, C] float64: rows sum to 1, or are NaN where there are none; None = no row
+    has any. They can be training targets (`train.labels`); scores are those of `emotion`."""
     notes: tuple[Note, ...] = ()  # things dropped, promoted, merged, repaired or knowingly kept
 
     def __post_init__(self):
@@ -77,6 +80,8 @@ class Utterances:
             raise InputError(f"media_group is {group.dtype} of shape {group.shape}; expected int64 of ({len(self)},)")
         if self.media is not None and self.media.shape != self.utterance_id.shape:
             raise InputError(f"media has shape {self.media.shape}; expected ({len(self)},)")
+        if self.votes is not None:
+            _verify_votes(self.votes, self.utterance_id, self.classes)
         kinds = {name: columns[name].dtype for name, dtype in NUMBER_COLUMNS.items() if columns[name].dtype != dtype}
         if kinds:
             raise InputError(f"columns of another type than int64 (position, emotion) and float64 (times): {kinds}")
@@ -133,6 +138,22 @@ class Utterances:
         """Hash of the utterance list (ids, dialogues and order), which every features file must have, too."""
         rows = "\n".join(f"{dialogue}\t{utterance}" for dialogue, utterance in zip(self.dialogue_id, self.utterance_id))
         return hashlib.sha256(rows.encode()).hexdigest()[:16]
+
+
+def _verify_votes(votes_NC: np.ndarray, ids: np.ndarray, classes: tuple[str, ...]) -> None:
+    if votes_NC.dtype != np.float64 or votes_NC.shape != (len(ids), len(classes)):
+        raise InputError(
+            f"votes are {votes_NC.dtype} of shape {votes_NC.shape}; expected float64 of ({len(ids)}, {len(classes)}): "
+            "a share per utterance and class"
+        )
+    given_N = ~np.isnan(votes_NC).all(axis=1)
+    fits_N = (votes_NC >= 0).all(axis=1) & (np.abs(votes_NC.sum(axis=1) - 1) < 1e-6)  # NaN fits nothing
+    if (wrong_N := given_N & ~fits_N).any():
+        row = wrong_N.argmax()
+        raise InputError(
+            f"{ids[row]}: votes {votes_NC[row].tolist()!s:.100}; expected shares of the {len(classes)} classes, from 0 "
+            "on, that sum to 1"
+        )
 
 
 class Block(NamedTuple):

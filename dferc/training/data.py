@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dferc.core.errors import InputError, listed
 from dferc.model.lstm import Layout
-from dferc.store.rows import CachedCorpus, Features
+from dferc.store.rows import CachedCorpus, Features, Utterances
 
 MIN_VARIATION = 1e-6  # least standard deviation, as a share of the values' size: float32 keeps 6e-8
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
@@ -151,6 +151,7 @@ class Batch:
         rows_N: row of each utterance in the corpus, on the device.
         speaker_N: number of the speaker within its dialogue, by first appearance; -1 = unknown.
         layout: dialogues of the rows.
+        targets_NC: shares of the annotators' votes, or one-hot labels where a row has none; None = labels are learnt.
     """
 
     features: dict[str, Tensor]
@@ -159,6 +160,7 @@ class Batch:
     rows_N: Tensor
     speaker_N: Tensor
     layout: Layout
+    targets_NC: Tensor | None = None
 
 
 class Dialogues:
@@ -170,6 +172,7 @@ class Dialogues:
         normalisation: statistics of the training split.
         modalities: modalities to read, in order.
         device: device of the tensors.
+        votes: whether batches have targets, from the annotators' votes.
 
     Raises:
         InputError: the split has no dialogue, or the corpus lacks a modality.
@@ -182,6 +185,7 @@ class Dialogues:
         normalisation: Normalisation,
         modalities: Sequence[str],
         device: torch.device | str = "cpu",
+        votes: bool = False,
     ):
         missing = [name for name in modalities if name not in corpus.modalities]
         if missing:
@@ -206,6 +210,7 @@ class Dialogues:
         self.labels_N = torch.from_numpy(corpus.utterances.emotion[rows].astype(np.int64)).to(device)
         self.rows_N = rows_N.to(device)
         self.speaker_N = torch.from_numpy(number_speakers(speaker_N, ids)).to(device)
+        self.targets_NC = torch.from_numpy(training_targets(corpus.utterances)[rows]).to(device) if votes else None
 
     def __len__(self) -> int:
         """Return the number of dialogues."""
@@ -227,6 +232,7 @@ class Dialogues:
         features = {name: x_ND[order_N] for name, x_ND in self.features.items()}
         present_MN, of_rows = self.present_MN[:, order_N], (self.labels_N, self.rows_N, self.speaker_N)
         labels_N, rows_N, speaker_N = (x_N[order_N] for x_N in of_rows)
+        targets_NC = None if self.targets_NC is None else self.targets_NC[order_N]
         for first in range(0, len(self), batch_dialogues):
             of_batch = lengths[first : first + batch_dialogues]
             start = ends[first] - lengths[first]
@@ -238,7 +244,24 @@ class Dialogues:
                 rows_N=rows_N[utterances],
                 speaker_N=speaker_N[utterances],
                 layout=Layout.of(of_batch, self.device),
+                targets_NC=None if targets_NC is None else targets_NC[utterances],
             )
+
+
+def training_targets(rows: Utterances) -> np.ndarray:
+    """Return the shares of the annotators' votes; one-hot labels of rows without, zeros of unlabelled ones: [N, C].
+
+    Raises:
+        InputError: no row has votes.
+    """
+    if rows.votes is None or np.isnan(rows.votes).all():
+        raise InputError(
+            f"{rows.corpus}: train.labels is votes, and its utterances.h5 has none. Import a column `votes`, let "
+            "the adapter read them (IEMOCAP: prepare.options.votes), or set train.labels=majority."
+        )
+    one_hot_NC = (rows.emotion[:, None] == np.arange(len(rows.classes))).astype(np.float32)
+    given_N1 = ~np.isnan(rows.votes[:, :1]) & (rows.emotion[:, None] >= 0)
+    return np.where(given_N1, rows.votes, one_hot_NC).astype(np.float32)
 
 
 def number_speakers(speaker_N: Sequence[str], dialogue_N: Sequence[str]) -> np.ndarray:

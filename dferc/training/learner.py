@@ -36,6 +36,7 @@ def dferc_objective(model: nn.Module, batch: Batch, task: Task) -> tuple[NamedTu
         settings=task.settings,
         variant=task.variant,
         class_weights_C=task.class_weights_C,
+        targets_NC=batch.targets_NC,
     )
     return losses, outputs.logits_NC
 

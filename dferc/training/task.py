@@ -1,5 +1,6 @@
 """A training task, shared by its seeds: data on the device, normalisation, class weights."""
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +13,7 @@ from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train, recorded_settings
 from dferc.store.rows import CachedCorpus
 from dferc.training.checkpoint import describe_corpus
-from dferc.training.data import Dialogues, Normalisation
+from dferc.training.data import Dialogues, Normalisation, training_targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,9 @@ class Task:
 
 def describe_run(corpus: CachedCorpus, variant: str, settings: Train) -> dict:
     """Return everything that decides the weights of a run, except the seed and the device."""
-    about = {"variant": variant, "settings": recorded_settings(settings)}
+    about: dict = {"variant": variant, "settings": recorded_settings(settings)}
+    if settings.labels == "votes":
+        about["votes"] = hashlib.sha256(training_targets(corpus.utterances).tobytes()).hexdigest()[:16]
     return about | describe_corpus(corpus, usable_modalities(corpus, variant))
 
 
@@ -69,6 +72,7 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
     variant = replace(get_variant(name), modalities=usable_modalities(corpus, name))
     normalisation = Normalisation.of(corpus, variant.modalities, settings.normalisation == "speaker")
     labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
+    votes = settings.labels == "votes"
     weights = class_weights(settings.class_weights, rows.classes, labels.tolist())
     return Task(
         corpus=corpus,
@@ -77,8 +81,8 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
         settings=settings,
         device=device,
         normalisation=normalisation,
-        train=Dialogues(corpus, "train", normalisation, variant.modalities, device.device),
-        validation=Dialogues(corpus, "validation", normalisation, variant.modalities, device.device),
+        train=Dialogues(corpus, "train", normalisation, variant.modalities, device.device, votes),
+        validation=Dialogues(corpus, "validation", normalisation, variant.modalities, device.device, votes),
         class_weights_C=torch.tensor(weights, device=device.device),
     )
 

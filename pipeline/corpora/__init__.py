@@ -9,7 +9,7 @@ import csv
 import importlib
 import pkgutil
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class RawCorpus:
     protocol: str  # labels, splits and exclusions; two scores are comparable only under the same protocol
     utterances: list[Utterance]
     problems: list[Problem] = field(default_factory=list)  # faults in transcripts and labels, with their consequences
+    # Shares of the annotators' votes by utterance id, in the order of the classes, with a sum of 1; rows may lack them.
+    votes: Mapping[str, Sequence[float]] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)  # rows dropped, promoted, merged, repaired or knowingly kept
     # The protocol claims that no speaker of the test split occurs in another split; `speaker` must then name persons,
     # across the whole corpus ("Ses01F", not "F").

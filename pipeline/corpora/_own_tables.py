@@ -62,6 +62,7 @@ class TableRow:
     text: str = ""
     emotion: str = ""
     split: str = ""
+    votes: str = ""  # such as `anger:2 joy:1`
     media: str = ""
     start_s: float | None = None  # in the media file, in seconds; None = its beginning
     end_s: float | None = None  # likewise; None = its end
@@ -289,7 +290,7 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
     are not read.
     """
     known = ("utterance_id", "dialogue_id", "speaker", "text", "media", "start", "end")
-    known += () if dialogue else ("emotion", "split")
+    known += () if dialogue else ("emotion", "split", "votes")
     text_rows, problems = read_text_rows(path, known, () if dialogue else ["dialogue_id"])
     if not any(row["text"] or row["media"] for _, row in text_rows):
         raise InputError(f"{path}: no row has a text or a media file; expected a column `text`, or `media`, or both.")

@@ -5,6 +5,7 @@ transcripts alone give a text-only corpus, with the wavs one without pictures. T
 is not ours to ship: data/raw/iemocap/README.md lists the files, docs/data.md the facts of the corpus.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from dferc.core.console import console
@@ -12,7 +13,7 @@ from dferc.core.errors import InputError
 from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import RawCorpus
 from pipeline.corpora.iemocap.account import find_problems, notes, print_counts
-from pipeline.corpora.iemocap.protocol import PROTOCOLS, split_of
+from pipeline.corpora.iemocap.protocol import PROTOCOLS, Protocol, split_of, vote_shares
 from pipeline.corpora.iemocap.release import Turn, read_release
 from pipeline.rows.utterances import Region, Utterance
 from pipeline.settings import IemocapOptions, Prepare
@@ -57,9 +58,15 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         utterances=utterances,
         problems=problems,
         tables=[raw / file for file in release.files],
+        votes=_votes(release.all_turns, protocol) if options.votes else {},
         notes=list(notes(release, protocol, options)),
         speaker_independent=True,  # a session's two actors are in no other session
     )
+
+
+def _votes(turns: Iterable[Turn], protocol: Protocol) -> dict[str, list[float]]:
+    """Return the raters' votes by turn, of turns that have any for a class of the protocol."""
+    return {turn.turn_id: shares for turn in turns if (shares := vote_shares(turn, protocol))}
 
 
 def _describe(options: IemocapOptions) -> str:

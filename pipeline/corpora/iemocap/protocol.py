@@ -71,6 +71,20 @@ def is_promoted(turn: Turn) -> bool:
     return turn.code == UNDECIDED and [label for label, count in counted.items() if count == most] == ["Happiness"]
 
 
+def vote_shares(turn: Turn, protocol: Protocol) -> list[float] | None:
+    """Return the shares of the external raters' votes for the protocol's classes; None where none is for a class.
+
+    A rater who gives several labels has one vote, split evenly; labels outside the classes are left out.
+    """
+    counts = dict.fromkeys(protocol.names, 0.0)
+    for labels in turn.external:
+        for label in labels:
+            if emotion := protocol.classes.get(label[:3].lower(), ""):
+                counts[emotion] += 1 / len(labels)
+    total = sum(counts.values())
+    return [count / total for count in counts.values()] if total else None
+
+
 def hash_of(turn_ids: Iterable[str]) -> str:
     """Return the SHA-256 of turn ids in any order, to compare with `PROMOTED_SHA256`."""
     return hashlib.sha256("\n".join(sorted(turn_ids)).encode()).hexdigest()

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
-from dferc.store.labels import Labels, read_labels
-from dferc.store.rows import Note
+from dferc.store.labels import Labels, describe_votes, read_labels, read_votes
+from dferc.store.rows import UNLABELLED, Note
 from dferc.store.vocabulary import SPLIT_NAMES, SPLITS
 from pipeline.corpora import RawCorpus, refuse
 from pipeline.corpora._dialogue_splits import split_dialogues
@@ -49,20 +51,33 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     dialogues = defaultdict(list)  # in order of first appearance: a table may be sorted by anything else
     for row in rows:
         dialogues[row.dialogue_id].append(row)
+    votes, of_votes = _votes(raw, rows, classes) if any(row.votes for row in rows) else ({}, [])
     splits, origin = _splits(raw, dialogues, options)
     utterances = _utterances(raw, dialogues, splits)
     problems += itertools.chain.from_iterable(map(row_problems, dialogues.values()))
     problems += _label_problems(
         labels, utterances, options.labels if from_subtitles and options.labels != "none" else options.table
     )
+    problems += of_votes
+    ids = {row.where: each.utterance_id for row, each in zip(itertools.chain(*dialogues.values()), utterances)}
     source = options.table if from_subtitles else "table"
     return RawCorpus(
         classes=classes,
         protocol=f"own {source}, {len(classes)} classes, {origin}" if classes else f"own {source}, unlabelled",
         utterances=utterances,
         problems=problems,
+        votes={ids[where]: shares for where, shares in votes.items()},
         notes=[*_notes(problems, utterances), *labels.notes],
     )
+
+
+def _votes(raw: Path, rows: Sequence[TableRow], classes: Sequence[str]) -> tuple[dict[str, list[float]], list[Problem]]:
+    """Return the shares of the votes by place in the table, of rows that have any, and problems."""
+    votes_NC = read_votes([row.votes for row in rows], classes, lambda number: rows[number].where, raw)
+    ids = [classes.index(row.emotion) if row.emotion else UNLABELLED for row in rows]
+    found = describe_votes(votes_NC, ids, lambda number: rows[number].where)
+    shares = {row.where: each.tolist() for row, each in zip(rows, votes_NC, strict=True) if not np.isnan(each[0])}
+    return shares, [Problem("votes", "", *problem) for problem in found]
 
 
 def _utterances(raw: Path, dialogues: Dialogues, splits: dict[str, str]) -> list[Utterance]:

@@ -55,6 +55,44 @@ def test_table_is_imported_and_trained(tmp_path, write):
     train_one_epoch(found, tmp_path)
 
 
+VOTES = np.array([[1, 3], [2, 1], [1, 1], [0, 2], [5, 0], [0, 1], [1, 2], [3, 0], [4, 1]])
+"""Counts for anger and joy, by row of `made.table()`; row 2 has no label, and the last one another label."""
+
+
+@pytest.mark.parametrize(
+    "votes", [VOTES, VOTES / VOTES.sum(axis=1, keepdims=True), [f"joy:{joy} anger:{anger}" for anger, joy in VOTES]]
+)
+def test_votes_of_a_table_go_with_their_rows(tmp_path, votes):
+    order = np.random.default_rng(2).permutation(9)
+    columns = made.table() | {"soft_labels" if np.ndim(votes) == 2 else "votes": np.array(votes)}
+    write_npz(tmp_path / "table.npz", {name: column[order] for name, column in columns.items()})
+    arguments = ["import", str(tmp_path / "table.npz"), "--corpus=mine", f"--features={tmp_path}"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    found = read_corpus(tmp_path / "mine", "mine")
+    np.testing.assert_allclose(found.utterances.votes, VOTES / VOTES.sum(axis=1, keepdims=True))
+    assert list(found.modalities) == ["text", "audio"]
+    problems = (tmp_path / "mine/problems.csv").read_text()
+    assert "votes without a label: 1" in problems and "label of fewer votes than another class: 1" in problems
+
+
+def test_votes_that_are_none_are_refused_by_row_and_name(tmp_path):
+    for wrong, fact in (
+        ([0.5, 0.1], "sum of 1"),
+        ([-1, 2], "negative"),
+        ([np.nan, 1], "finite"),
+        ([0, 0], "all are 0"),
+    ):
+        votes = VOTES.astype(float)
+        votes[4] = wrong
+        write_npz(tmp_path / "table.npz", made.table() | {"votes": votes})
+        result = CliRunner().invoke(
+            main, ["import", str(tmp_path / "table.npz"), "--corpus=x", f"--features={tmp_path}"]
+        )
+        assert result.exit_code == 1 and fact in result.stderr, result.output
+        assert "table.npz" in result.stderr and "row 4 of 1, utterance 2: the votes" in result.stderr
+
+
 def test_rows_are_put_in_order_with_their_features(tmp_path):
     columns = made.table()
     order = np.random.default_rng(1).permutation(9)

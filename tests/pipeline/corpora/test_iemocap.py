@@ -103,6 +103,20 @@ def test_protocol_gives_exactly_its_rows(raw, protocol):
     assert _found(read(raw, protocol=protocol)) == _expected(ROWS[protocol])
 
 
+def test_votes_are_shares_of_the_outside_raters_and_kept_only_where_asked_for(raw):
+    assert read(raw).votes == {}
+    found = read(raw, votes=True)
+    assert found.classes == ("happy", "sad", "neutral", "angry", "excited", "frustrated")
+    first = {"Ses01F_impro03_F000": [0, 0, 1, 0, 0, 0], "Ses01F_impro03_M000": [2 / 3, 0, 1 / 3, 0, 0, 0]}
+    # E2 has two labels of half a vote each, as E3; the actors' own do not count
+    first["Ses01F_impro03_F002"] = [1 / 3, 0, 1.5 / 3, 0, 0.5 / 3, 0]
+    for turn, shares in first.items():
+        assert found.votes[turn] == pytest.approx(shares)
+    assert "Ses04M_script03_2_F000" not in found.votes  # nobody voted
+    merged = read(raw, votes=True, protocol="4way-5531").votes["Ses01F_impro03_F002"]
+    assert merged == pytest.approx([1.5 / 3, 0, 1.5 / 3, 0])  # excited counts as happy
+
+
 @pytest.mark.parametrize("protocol", ROWS)
 def test_context_turns_are_kept_in_their_places_without_a_label(raw, protocol):
     labels = {name: emotion for name, *_, emotion in _expected(ROWS[protocol])}

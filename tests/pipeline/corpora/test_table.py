@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dferc.core.errors import InputError
+from pipeline import prepare
 from tests.helpers.own_files import HEADER, expect_refusal, kinds, read_own, write
 
 EIGHT = "".join(
@@ -424,3 +426,16 @@ def test_any_mixture_of_characters_is_read_or_refused(tmp_path_factory, text, he
     except InputError:
         return
     assert corpus.utterances and all("\0" not in row.text + row.media for row in corpus.utterances)
+
+
+def test_votes_of_a_table_reach_the_store_by_utterance(tmp_path):
+    table = "dialogue_id,emotion,text,votes\nd1,joy,hi,joy:2 anger:1\nd2,anger,hi,\nd1,anger,hi,anger:3\n"
+    write(tmp_path, "utterances.csv", table)
+    found = read_own(tmp_path, validation_share=0.0, test_share=0.0)
+    assert found.classes == ("anger", "joy")
+    assert found.votes == {"d1_0": pytest.approx([1 / 3, 2 / 3]), "d1_1": [1, 0]}
+    assert "no votes beside a label" in kinds(found)
+    stored = prepare.to_store("mine", found, found.utterances).votes
+    assert stored.shape == (3, 2) and np.isnan(stored[2]).all() and stored[1].tolist() == [1, 0]
+    write(tmp_path, "utterances.csv", table.replace("anger:1", "anger:-1"))
+    expect_refusal(tmp_path, "utterances.csv, line 2", "negative", validation_share=0.0, test_share=0.0)
