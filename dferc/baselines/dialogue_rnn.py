@@ -191,7 +191,7 @@ def build_dialogue_rnn(task: Task, **sizes: float) -> DialogueRNN:
 def dialogue_rnn_objective(model: DialogueRNN, batch: Batch, task: Task) -> tuple[BaselineLosses, Tensor]:
     """Compute the weighted cross-entropy, and the probabilities [N, C]."""
     logits_NC = model(batch)
-    loss = cross_entropy(logits_NC, batch.labels_N, task.class_weights_C)
+    loss = cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, targets_NC=batch.targets_NC)
     return BaselineLosses(loss), logits_NC.detach().float().softmax(dim=1)
 
 

@@ -179,7 +179,7 @@ def mmgcn_objective(model: MMGCN, batch: Batch, task: Task) -> tuple[BaselineLos
     if model.focus:
         loss = focal_loss(logits_NC, batch.labels_N, model.focus)
     else:
-        loss = cross_entropy(logits_NC, batch.labels_N, task.class_weights_C)
+        loss = cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, targets_NC=batch.targets_NC)
     return BaselineLosses(loss), logits_NC.detach().float().softmax(dim=1)
 
 

@@ -193,9 +193,9 @@ def sdt_objective(model: SDT, batch: Batch, task: Task) -> tuple[SDTLosses, Tens
     """Compute the losses, each with weight 1, and the probabilities [N, C]."""
     (logits_NC, each_MNC), seen_MN = model(batch), seen(batch.present_MN)
     logits_NC, each_MNC, tau = logits_NC.float(), each_MNC.float(), model.temperature
-    classification = cross_entropy(logits_NC, batch.labels_N, task.class_weights_C)
+    classification = cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, targets_NC=batch.targets_NC)
     unimodal = sum(
-        cross_entropy(each_NC, batch.labels_N, task.class_weights_C, seen_N)
+        cross_entropy(each_NC, batch.labels_N, task.class_weights_C, seen_N, batch.targets_NC)
         for each_NC, seen_N in zip(each_MNC, seen_MN)
     )
     teacher_MNC = F.softmax(logits_NC / tau, dim=1).expand_as(each_MNC)

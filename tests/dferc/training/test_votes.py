@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from dferc.baselines.run import run_baseline
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.tables import read_numbers
-from dferc.evaluation.baselines import run_baseline
 from dferc.evaluation.evaluate import evaluate
 from dferc.evaluation.files import write_evaluation
 from dferc.results.compare import collect
