@@ -12,7 +12,7 @@ from dferc.baselines.registry import DETERMINISTIC, TRAINED, verify_baseline
 from dferc.baselines.shared import make_adam
 from dferc.core.console import progress_bar
 from dferc.core.device import cpu_threads
-from dferc.evaluation.evaluate import BATCH_DIALOGUES, SCORED, Evaluation, Predictions, make_evaluation
+from dferc.evaluation.evaluate import BATCH_DIALOGUES, SCORED, Evaluation, Predictions, make_evaluation, scored_corpus
 from dferc.evaluation.files import write_evaluation
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues
@@ -30,26 +30,35 @@ def run_baseline(name: str, task: Task, seeds: Sequence[int], folder: Path) -> t
     verify_baseline(name)
     with cpu_threads(task.settings.threads):
         fits = zip(seeds, _fit_each(name, task, seeds), strict=True)
-        evaluations = [_evaluate(name, task, seed, folder, *fit) for seed, fit in fits]
+        evaluations = [_evaluate(name, task.of_seed(seed), seed, folder, *fit) for seed, fit in fits]
     return write_evaluation(folder, task.corpus, evaluations), evaluations
 
 
 def _fit_each(name: str, task: Task, seeds: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Yield for each seed the selected epoch (0 = there are none) and probabilities [N, C] of the whole corpus."""
-    corpus, modalities = task.corpus, task.variant.modalities
+    modalities, refit = task.variant.modalities, task.settings.selection == "refit"
     if name in DETERMINISTIC:
-        probabilities_NC = DETERMINISTIC[name](corpus, modalities)
-        yield from ((0, probabilities_NC) for _ in seeds)
+        for seed in seeds:
+            of_seed = task.of_seed(seed)
+            if seed == seeds[0] or of_seed is not task:
+                probabilities_NC = DETERMINISTIC[name](of_seed.corpus, modalities)
+            yield 0, probabilities_NC
         return
-    rows, task = corpus.utterances, adapt(name, task)
+    rows = task.corpus.utterances
     with progress_bar() as bar:
         for seed in seeds:
-            epochs = bar.add_task(f"{name} {rows.corpus}, seed {seed}", total=task.settings.epochs)
-            model, progress = fit(name, task, seed, partial(bar.advance, epochs))
+            of_seed = adapt(name, task.of_seed(seed))
+            epochs = bar.add_task(f"{name} {rows.corpus}, seed {seed}", total=of_seed.settings.epochs)
+            model, progress = fit(name, of_seed, seed, partial(bar.advance, epochs))
+            fitted = of_seed
+            if refit:
+                fitted = adapt(name, of_seed.merged(progress.best_epoch))
+                model, _ = fit(name, fitted, seed)
             probabilities_NC = np.zeros((len(rows), task.classes))  # zeros outside the scored splits
-            for split in set(SCORED) & set(rows.split):
-                dialogues = Dialogues(corpus, split, task.normalisation, modalities, task.device.device)
-                rows_N, predicted_NC = predict_baseline(name, model, task, dialogues)
+            for split in set(SCORED) & set(fitted.corpus.utterances.split):
+                corpus = fitted.corpus
+                dialogues = Dialogues(corpus, split, fitted.normalisation, modalities, task.device.device)
+                rows_N, predicted_NC = predict_baseline(name, model, fitted, dialogues)
                 probabilities_NC[rows_N.numpy()] = predicted_NC.numpy()
             yield progress.best_epoch, probabilities_NC
 
@@ -91,11 +100,13 @@ def _evaluate(
     name: str, task: Task, seed: int, folder: Path, best_epoch: int, probabilities_NC: np.ndarray
 ) -> Evaluation:
     """Evaluate like a model; contributions, context weight and agreement do not exist: no columns, and NaN."""
-    rows = task.corpus.utterances
-    record = describe_corpus(task.corpus, task.variant.modalities)
+    corpus = task.source or task.corpus
+    record = describe_corpus(corpus, task.variant.modalities)
     record |= {"variant": name, "seed": seed, "best_epoch": best_epoch, "finished": True, "widths": {}}
-    used = () if name in DETERMINISTIC else ("normalisation", "select_by", "labels")
+    trained = ("normalisation", "select_by", "labels", "selection", "validation_split")  # deterministic ones: no refit
+    used = ("validation_split",) if name in DETERMINISTIC else trained
     record["settings"] = {setting: getattr(task.settings, setting) for setting in used}
+    rows = scored_corpus(corpus, record["settings"], seed).utterances
     predictions = {}
     for split in SCORED:
         rows_N = np.flatnonzero(rows.split == split)

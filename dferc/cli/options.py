@@ -44,6 +44,11 @@ SPLIT = click.option(
 )
 PARAMS = click.option("--params", type=FILE, default=Path("params.yaml"), show_default=True, help="The settings.")
 SEEDS = click.option("--seed", "seeds", type=click.IntRange(0, 2**31 - 1), multiple=True, help="Repeatable.")
+SPLITS = click.option(
+    "--splits",
+    type=click.IntRange(1, 1000),
+    help="Draw so many validation splits by dialogue, one for each seed from 0 on (train.validation_split: by_seed).",
+)
 DEVICE = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="auto: CUDA if any."
 )

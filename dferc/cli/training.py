@@ -16,6 +16,7 @@ from dferc.cli.options import (
     SCRATCH,
     SEEDS,
     SET,
+    SPLITS,
     VARIANT,
     options,
 )
@@ -49,6 +50,15 @@ def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: 
 
     settings = load_params(params, overrides, corpus, default=default)
     return settings, settings.corpus(corpus).train
+
+
+def by_splits(splits: int | None, seeds: tuple[int, ...], overrides: tuple[str, ...]) -> tuple[tuple, tuple]:
+    """Return seeds and `--set` options of `--splits`: each seed from 0 on draws its own validation split."""
+    if splits is None:
+        return seeds, overrides
+    if seeds:
+        raise click.UsageError("--splits takes the seeds from 0 on: give it, or --seed, and not both.")
+    return tuple(range(splits)), (*overrides, "train.validation_split=by_seed")
 
 
 @click.command()
@@ -97,7 +107,7 @@ def train(corpus, variant, label, seeds, features, out, params, overrides, devic
 @click.command()
 @options(CORPUS)
 @click.option("--variant", "variants", multiple=True, help="Repeatable.  [default: ablate.variants]")
-@options(LABEL, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH, engine_options)
+@options(LABEL, SEEDS, SPLITS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH, engine_options)
 @click.option(
     "--gpu-share",
     type=click.FloatRange(0, 1, min_open=True),
@@ -106,7 +116,9 @@ def train(corpus, variant, label, seeds, features, out, params, overrides, devic
     help="Share of a GPU that a run takes, on a Ray cluster with GPUs.",
 )
 @readable_errors
-def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, workers, gpu_share, **options) -> None:
+def ablate(
+    variants, seeds, splits, features, out, params, overrides, corpus, evaluate, workers, gpu_share, **options
+) -> None:
     """Train and score variants x seeds, several runs at once (default: ablate.variants, ablate.seeds).
 
     Each run has its own folder in OUT/CORPUS/VARIANT/train/: another variant or seed trains only that, and a run that
@@ -116,6 +128,7 @@ def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, 
 
     for variant in variants:
         get_variant(variant)
+    seeds, overrides = by_splits(splits, seeds, overrides)
     settings, block = load_block(params, overrides, corpus, features)
     from dferc.evaluation.ablate import run_ablation
     from dferc.training.sweep import Sweep
@@ -136,9 +149,9 @@ def ablate(variants, seeds, features, out, params, overrides, corpus, evaluate, 
 @click.command()
 @options(CORPUS)
 @click.option("--name", "names", multiple=True, help="One of those below. Repeatable.  [default: the first four]")
-@options(LABEL, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE)
+@options(LABEL, SEEDS, SPLITS, FEATURES, OUT, PARAMS, SET, DEVICE)
 @readable_errors
-def baselines(corpus, names, label, seeds, features, out, params, overrides, device) -> None:
+def baselines(corpus, names, label, seeds, splits, features, out, params, overrides, device) -> None:
     """Fit baselines on the corpus' features and splits into OUT/CORPUS/NAME/ (default seeds: ablate.seeds).
 
     \b
@@ -154,6 +167,7 @@ def baselines(corpus, names, label, seeds, features, out, params, overrides, dev
     epochs; of the settings they use features, normalisation, patience, threads and precision. Sources of each constant,
     and times: docs/baselines.md.
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
+    seeds, overrides = by_splits(splits, seeds, overrides)
     settings, block = load_block(params, overrides, corpus, features)
     from dferc.baselines.registry import QUICK, verify_baseline
     from dferc.baselines.run import run_baseline

@@ -3,7 +3,8 @@
 No epoch is ever selected by its test score. The forward pass is float32, also on CUDA. N utterances, C classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import Checkpoint, load_checkpoint, verify_corpus
 from dferc.training.data import Dialogues
 from dferc.training.seeds import verify_seeds
+from dferc.training.task import draw_validation
 
 SCORED = ("validation", "test")
 BATCH_DIALOGUES = 32  # per forward pass, for speed only: a batch's composition does not change an utterance's logits
@@ -57,11 +59,28 @@ def evaluate(corpus: CachedCorpus, folders: Sequence[Path], device: torch.device
     verify_seeds(checkpoints)
     evaluations = []
     for checkpoint in checkpoints:
-        with cpu_threads(checkpoint.record["settings"]["threads"]):
-            splits = [split for split in SCORED if (corpus.utterances.split == split).any()]
-            predictions = {split: predict(checkpoint, corpus, split, device) for split in splits}
-        evaluations.append(make_evaluation(checkpoint.folder, checkpoint.record, predictions, corpus.utterances))
+        settings = checkpoint.record["settings"]
+        of_seed = scored_corpus(corpus, settings, checkpoint.record["seed"])
+        with cpu_threads(settings["threads"]):
+            splits = [split for split in SCORED if (of_seed.utterances.split == split).any()]
+            predictions = {split: predict(checkpoint, of_seed, split, device) for split in splits}
+        evaluations.append(make_evaluation(checkpoint.folder, checkpoint.record, predictions, of_seed.utterances))
     return evaluations
+
+
+def scored_corpus(corpus: CachedCorpus, settings: Mapping, seed: int) -> CachedCorpus:
+    """Return the corpus with the splits on which a run may be scored.
+
+    By `train.validation_split`, the validation split is that of the seed; by `train.selection: refit` the model has
+    learnt it, so that it counts as training.
+    """
+    if settings.get("validation_split") == "by_seed":
+        corpus = draw_validation(corpus, seed)
+    if settings.get("selection") == "refit":
+        rows = corpus.utterances
+        splits = np.where(rows.split == "validation", "train", rows.split)
+        corpus = replace(corpus, utterances=replace(rows, split=splits))
+    return corpus
 
 
 @torch.inference_mode()
@@ -124,6 +143,9 @@ def calibrate_mean(evaluations: Sequence[Evaluation], rows: Utterances) -> tuple
     """
     fitted = [(each.record.get("calibration") or {}).get("temperature") for each in evaluations]
     if len(fitted) < 2 or None in fitted or "validation" not in evaluations[0].scores:
+        return {}, {}
+    first, *others = (each.predictions["validation"].rows_N for each in evaluations)
+    if not all(np.array_equal(first, rows_N) for rows_N in others):  # each seed has its own validation split
         return {}, {}
     means = {
         split: np.mean(

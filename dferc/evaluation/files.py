@@ -42,10 +42,11 @@ def describe_method(settings: Mapping) -> dict[str, str]:
     """Return what protocol.json has of a run's `train` settings, where they are not the defaults.
 
     Returns:
-        `transductive`, a sentence; `selected_by`, the score on validation that chose the epoch; and `labels`, what
-        training learnt.
+        `transductive`, a sentence; `selected_by`, the score on validation that chose the epoch; `labels`, what training
+        learnt; `selection` and `validation_split`.
     """
-    transductive, about = describe_transduction(settings), {"selected_by": "select_by", "labels": "labels"}
+    transductive, about = describe_transduction(settings), {"selected_by": "select_by"}
+    about |= {name: name for name in ("labels", "selection", "validation_split")}
     values = {name: settings.get(setting, getattr(DEFAULTS, setting)) for name, setting in about.items()}
     differ = {name: value for name, value in values.items() if value != getattr(DEFAULTS, about[name])}
     return ({"transductive": transductive} if transductive else {}) | differ
@@ -154,7 +155,9 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
     warn_of_simulation(simulations(evaluations[0].record))
     for split in SCORED:
         if split not in splits:
-            print_note(f"the {split} split has no labelled utterance: no scores for it.")
+            refit = evaluations[0].record.get("settings", {}).get("selection") == "refit" and split == "validation"
+            why = "was trained on (selection: refit)" if refit else "has no labelled utterance"
+            print_note(f"the {split} split {why}: no scores for it.")
     for evaluation in evaluations:
         if not evaluation.record["finished"]:
             print_note(f"{evaluation.folder} is of an interrupted training.")

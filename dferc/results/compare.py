@@ -166,6 +166,10 @@ def run_notes(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
             yield f"{name} is {transductive}"
         if selected_by := run.card.get("selected_by"):
             yield f"{name} was selected by {SCORES[selected_by]} on validation"
+        if run.card.get("selection"):
+            yield f"{name} was trained anew on training and validation, for the steps that selection found (refit)"
+        if run.card.get("validation_split"):
+            yield f"each seed of {name} drew its own validation split: the spread is over splits and seeds"
         if run.card.get("labels"):
             yield f"{name} learnt the shares of the annotators' votes, not their majority"
 

@@ -170,6 +170,9 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     if metrics["card"] != card["card"]:
         cards = f"metrics.json is of protocol card {metrics['card']}, evaluate/protocol.json of {card['card']}"
         raise _fault(folder, f"{folder}: {cards}")
+    drawn = {"selection": "was trained on it (refit)", "validation_split": "drew one for each seed"}
+    if split == "validation" and (why := next((drawn[name] for name in drawn if card.get(name)), "")):
+        raise InputError(f"{folder} has no validation split to compare: it {why}. Compare it on test (--split test).")
     labelled = card["splits"][split]["labelled"]
     if not labelled:
         raise InputError(f"{folder}: the {split} split has no labelled utterance, so there is nothing to compare.")

@@ -92,6 +92,8 @@ class Train(Section):
     epochs: Positive
     patience: Positive
     select_by: Literal[*MAIN_FIRST]
+    selection: Literal["validation", "refit"]
+    validation_split: Literal["corpus", "by_seed"]
     threads: Threads
     precision: Precision
 
@@ -115,8 +117,8 @@ DEFAULTS = Train(
     prototype_momentum=0.0, ddm_weight=0.4, cfm_weight=1.0, alignment_weight=0.7,
     class_weights={"neutral": 1.0, "other": 1.3}, labels="majority", normalisation="corpus",
     learning_rate=5.0e-4, betas=(0.9, 0.84), eps=1.0e-7, weight_decay=0.01, warmup_steps=100, clip_norm=1.0,
-    weight_average=0.0, batch_dialogues=2, epochs=20, patience=10, select_by="weighted_f1", threads=1,
-    precision="bfloat16",
+    weight_average=0.0, batch_dialogues=2, epochs=20, patience=10, select_by="weighted_f1",
+    selection="validation", validation_split="corpus", threads=1, precision="bfloat16",
 )  # fmt: skip
 """The paper's values: the section `train` of params.yaml, for a corpus without a block there. A test compares them."""
 
@@ -124,7 +126,7 @@ DEFAULT_ABLATION = Ablate(variants=["full", "no_crm", "t", "a", "v"], seeds=[0, 
 """The section `ablate` of params.yaml, where there is no such file."""
 
 
-_LATER = ("features", "normalisation", "labels", "select_by")
+_LATER = ("features", "normalisation", "labels", "select_by", "selection", "validation_split")
 """Settings that records omit at their defaults, as records from before these settings do."""
 
 

@@ -51,6 +51,8 @@ class ProtocolRecord(StoredRecord):
     transductive: str = ""  # a sentence, where scores use unlabelled rows of the split that is scored
     selected_by: Literal[*MAIN_FIRST] | None = None  # validation score that chose the epoch; None = weighted F1
     labels: Literal["votes"] | None = None  # what training learnt; None = the labels
+    selection: Literal["refit"] | None = None  # trained anew on training and validation
+    validation_split: Literal["by_seed"] | None = None  # each seed drew its own
     sets: dict[ModalityKey, list[Annotated[str, Field(pattern=SET_NAME)]]] = Field(default_factory=dict)
     """Feature sets of the run's modalities that were read from others than their first set."""
 

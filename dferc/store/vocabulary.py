@@ -1,6 +1,10 @@
-"""Order and spelling of modalities and splits, in tensors, files and tables."""
+"""Modalities and splits: their order and spelling in tensors, files and tables; splits made by dialogue."""
 
-from collections.abc import Iterable
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from dferc.core.errors import InputError
 
 MODALITIES = ("text", "audio", "visual")  # those of the paper; a corpus may have others
 SPLITS = ("train", "validation", "test")
@@ -16,3 +20,49 @@ SPLIT_NAMES = (
 def in_order(modalities: Iterable[str]) -> tuple[str, ...]:
     """Return modalities in the order of tensors, files and tables: the paper's three, then others by name."""
     return tuple(sorted(modalities, key=lambda name: ([*MODALITIES, name].index(name), name)))
+
+
+EmotionCounts = Mapping[str, int]
+"""Utterances per emotion; "" = unlabelled."""
+
+
+def split_dialogues(dialogues: Mapping[str, EmotionCounts], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Assign whole dialogues so that each split gets its share of every emotion, as nearly as dialogues allow.
+
+    Scikit-learn's StratifiedGroupKFold makes folds of equal size only, and leaves some empty where dialogues are few.
+    The largest dialogues are assigned first, each to the split that lacks its emotions most; the seed orders dialogues
+    of equal size. A split without a label takes the labelled dialogue of the fullest split that is missed least. The
+    shares add up to 1; a split with share 0 stays empty.
+    """
+    shares = {split: share for split, share in shares.items() if share > 0}
+    labels = {name: sum(counts.values()) - counts.get("", 0) for name, counts in dialogues.items()}
+    labelled = [name for name in dialogues if labels[name]]
+    if len(labelled) < len(shares):
+        raise InputError(
+            f"{len(labelled)} dialogue(s) have labels, too few to make {len(shares)} splits ({', '.join(shares)}): a "
+            "dialogue stays whole. Give the table a column `split`, or set validation_share or test_share to 0."
+        )
+    order = sorted(dialogues)
+    random.Random(seed).shuffle(order)
+    order.sort(key=lambda name: -sum(dialogues[name].values()))
+    total = Counter()
+    for counts in dialogues.values():
+        total.update(counts)
+    filled, split_of = {split: Counter() for split in shares}, {}
+    for name in order:
+        split_of[name] = min(shares, key=lambda split: _cost(dialogues[name], filled[split], total, shares[split]))
+        filled[split_of[name]].update(dialogues[name])
+    for empty in (split for split in shares if filled[split].total() == filled[split][""]):
+        fullest = max(shares, key=lambda split: sum(split_of[name] == split for name in labelled))
+        movable = [name for name in order if split_of[name] == fullest and labels[name]]
+        split_of[min(movable, key=labels.__getitem__)] = empty
+    return split_of
+
+
+def _cost(added: EmotionCounts, filled: EmotionCounts, total: EmotionCounts, share: float) -> float:
+    """Return the change in squared distance to the share of each emotion (negative: nearer); rare ones count alike."""
+    return sum(
+        ((filled[emotion] + count) / total[emotion] - share) ** 2 - (filled[emotion] / total[emotion] - share) ** 2
+        for emotion, count in added.items()
+        if count
+    )

@@ -72,7 +72,9 @@ class DialogueLearner:
         return losses.total
 
     def score(self, model: nn.Module) -> dict[str, float]:
-        """Pass once over the validation split, in float32; return the row of both splits."""
+        """Pass once over the validation split, if there is one, in float32; return the row of the splits."""
+        if self.task.validation is None:
+            return read_tallies([self.trained], self.task.settings.select_by)
         validated = EpochTally(self.task.classes, self.task.device.device)
         # Batches are as in training, since contrastive losses depend on them.
         for batch in self.task.validation.batches(self.task.settings.batch_dialogues):
@@ -81,7 +83,7 @@ class DialogueLearner:
         return read_tallies([self.trained, validated], self.task.settings.select_by)
 
     def quality(self, row: Mapping[str, float]) -> float:
-        """Return the score on validation that `train.select_by` names.
+        """Return the score on validation that `train.select_by` names; without validation, the last epoch is the best.
 
         Raises:
             InputError: a loss is not finite.
@@ -94,6 +96,8 @@ class DialogueLearner:
                 f"stopped. Try a smaller step (--set train.learning_rate={rate / 10:.1e}), "
                 "--set train.precision=float32, or look for outlying values in the features (dferc inspect)."
             )
+        if self.task.refit:
+            return row["epoch"]
         return row[f"validation_{self.task.settings.select_by}"]
 
 

@@ -6,7 +6,6 @@ the number of threads, and rounding depends on nothing else. On CUDA, sums of pa
 """
 
 import contextlib
-import math
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -100,12 +99,14 @@ def train_run(
         RunElsewhereError: there is another process, and `wait` is False.
     """
     key = run_key(task.describe() | {"device": task.device.device.type, "seed": seed}, code_hash(__name__))
-    state = scratch / key / "state.pt"
+    state, task = scratch / key / "state.pt", task.of_seed(seed)
+    second = state.with_name("refit.pt")
     waiting = f"seed {seed}: another process is training this run; waiting for it to finish"
     (folder.parent / ABSENT).unlink(missing_ok=True)
     with claim(state, waiting=(lambda: notify(waiting)) if wait else None):
         if fresh:
             state.unlink(missing_ok=True)
+            second.unlink(missing_ok=True)
         elif holds_run(folder, key):
             notify(f"seed {seed}: finished already, kept as it is (--fresh trains it again)")
             return
@@ -114,6 +115,7 @@ def train_run(
             notify(f"seed {seed}: resumes after epoch {progress.epoch} (--fresh starts again)")
         elif progress.epoch:
             notify(f"seed {seed}: finished earlier, taken from {state} (--fresh trains it again)")
+        merged, refit = None, Progress()
         try:
             train_model(
                 task,
@@ -124,16 +126,30 @@ def train_run(
                 save=partial(save_progress, state),
                 report=partial(report, seed),
             )
+            if task.settings.selection == "refit":
+                merged, refit = task.merged(progress.best_epoch), load_progress(second, notify)
+                notify(
+                    f"seed {seed}: epoch {progress.best_epoch} is selected; trains anew on training and validation for "
+                    f"{merged.refit.epochs} epoch(s)"
+                )
+                train_model(
+                    merged,
+                    merged.new_model,
+                    seed,
+                    refit,
+                    track=lambda steps: track(seed, refit.epoch + 1, steps),
+                    save=partial(save_progress, second),
+                )
         except KeyboardInterrupt:
             kept = "nothing is saved yet"
             if progress.best:
-                _save(task, seed, progress, folder, key)
+                _save(task, seed, progress, folder, key, interrupted=True)
                 kept = f"the best model so far (epoch {progress.best_epoch}) is in {folder}"
             raise Interrupted(
-                f"interrupted after {progress.epoch} epoch(s) of seed {seed}; {kept}. The same command goes on from "
-                "there."
+                f"interrupted after {progress.epoch + refit.epoch} epoch(s) of seed {seed}; {kept}. The same command "
+                "goes on from there."
             ) from None
-        _save(task, seed, progress, folder, key)
+        _save(task, seed, progress, folder, key, merged and (merged, refit))
 
 
 def train_model(
@@ -159,12 +175,13 @@ def train_model(
         callbacks: `save` and `report` of `dferc.training.loop.fit`.
     """
     settings, (device, dtype, _) = task.settings, task.device
-    steps = math.ceil(len(task.train) / settings.batch_dialogues) * settings.epochs
+    epochs, steps = task.refit or (settings.epochs, task.epoch_steps * settings.epochs)
+    patience = epochs if task.refit else settings.patience
     with _reproducible(seed, task):
         model = make_model().to(device)
         parts = machinery(model, settings, steps=steps, seed=seed, dtype=dtype)
         learner = DialogueLearner(task, seed, objective, track)
-        fit(learner, parts, progress, epochs=settings.epochs, patience=settings.patience, **callbacks)
+        fit(learner, parts, progress, epochs=epochs, patience=patience, **callbacks)
     return model
 
 
@@ -206,21 +223,33 @@ def _reproducible(seed: int, task: Task) -> Iterator[None]:
             torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
-def _save(task: Task, seed: int, progress: Progress, folder: Path, key: str) -> None:
-    """Write the best weights so far, their calibration, the record and the history."""
+def _save(
+    task: Task,
+    seed: int,
+    progress: Progress,
+    folder: Path,
+    key: str,
+    refit: tuple[Task, Progress] | None = None,
+    interrupted: bool = False,
+) -> None:
+    """Write weights (`refit` has those of a training anew); calibration, record and history are of the selection."""
     settings = task.settings
     record = task.describe() | {
         "seed": seed,
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
-        "finished": progress.is_finished(epochs=settings.epochs, patience=settings.patience),
+        "finished": not interrupted and progress.is_finished(epochs=settings.epochs, patience=settings.patience),
         "scores": dict(progress.history[progress.best_epoch - 1]),
     }
+    weights, normalisation = progress.best, task.normalisation
+    if refit:
+        weights, normalisation = refit[1].best, refit[0].normalisation
+        record["refit"] = {"epochs": refit[1].epoch, "dialogues": len(refit[0].train)}
     remarks = {"run": key, "versions": {"dferc": VERSION, "torch": torch.__version__, "revision": _revision()}}
     with cpu_threads(settings.threads):
         remarks["calibration"] = calibrate(task, progress.best)
     write_csv(folder / HISTORY, list(progress.history[0]), progress.history)
-    save_checkpoint(folder, progress.best, task.normalisation, record, remarks)
+    save_checkpoint(folder, weights, normalisation, record, remarks)
 
 
 def _revision() -> str | None:

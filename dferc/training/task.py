@@ -1,8 +1,12 @@
 """A training task, shared by its seeds: data on the device, normalisation, class weights."""
 
 import hashlib
+import math
+from collections import Counter
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from dferc.core.device import Device
@@ -12,8 +16,16 @@ from dferc.model.variants import Variant, get_variant
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train, recorded_settings
 from dferc.store.rows import CachedCorpus
+from dferc.store.vocabulary import split_dialogues
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues, Normalisation, training_targets
+
+
+class Refit(NamedTuple):
+    """Length of a training on training and validation: epochs, and the steps over which the rate falls to 0."""
+
+    epochs: int
+    steps: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +41,12 @@ class Task:
     device: Device
     normalisation: Normalisation
     train: Dialogues
-    validation: Dialogues
+    validation: Dialogues | None
     class_weights_C: torch.Tensor
+    refit: Refit | None = None
+    """Length of a training without validation; None = the best epoch on validation is selected."""
+    source: CachedCorpus | None = None
+    """The corpus with its own splits, where `corpus` has others."""
 
     @property
     def classes(self) -> int:
@@ -44,7 +60,37 @@ class Task:
 
     def describe(self) -> dict:
         """Return everything that decides the weights, except the seed and the device."""
-        return describe_run(self.corpus, self.name, self.settings)
+        return describe_run(self.source or self.corpus, self.name, self.settings)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Number of optimiser steps of an epoch."""
+        return math.ceil(len(self.train) / self.settings.batch_dialogues)
+
+    def of_seed(self, seed: int) -> "Task":
+        """Return the task on the validation split that a seed draws (`train.validation_split`)."""
+        if self.settings.validation_split == "corpus":
+            return self
+        source = self.source or self.corpus
+        return replace(self._on(draw_validation(source, seed)), source=source)
+
+    def merged(self, best_epoch: int) -> "Task":
+        """Return the task of training anew on training and validation (`train.selection: refit`).
+
+        It takes as many steps as the selected weights had, in whole epochs of the larger split, at the same rates step
+        by step. Normalisation and class weights are those of both splits.
+        """
+        rows = self.corpus.utterances
+        splits = np.where(rows.split == "validation", "train", rows.split)
+        task = self._on(replace(self.corpus, utterances=replace(rows, split=splits)))
+        epochs = max(1, round(best_epoch * self.epoch_steps / task.epoch_steps))
+        refit = Refit(epochs, self.epoch_steps * self.settings.epochs)
+        return replace(task, refit=refit, source=self.source or self.corpus)
+
+    def _on(self, corpus: CachedCorpus) -> "Task":
+        """Return the task on the same rows in other splits."""
+        parts = prepare_splits(corpus, self.variant.modalities, self.settings, self.device)
+        return replace(self, corpus=corpus, **parts)
 
 
 def describe_run(corpus: CachedCorpus, variant: str, settings: Train) -> dict:
@@ -70,21 +116,40 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
                 f"nothing to {purpose}."
             )
     variant = replace(get_variant(name), modalities=usable_modalities(corpus, name))
-    normalisation = Normalisation.of(corpus, variant.modalities, settings.normalisation == "speaker")
+    parts = prepare_splits(corpus, variant.modalities, settings, device)
+    return Task(corpus=corpus, name=name, variant=variant, settings=settings, device=device, **parts)
+
+
+def prepare_splits(corpus: CachedCorpus, modalities: tuple[str, ...], settings: Train, device: Device) -> dict:
+    """Return the fields of a `Task` that depend on the splits; without validation dialogues, `validation` is None."""
+    rows = corpus.utterances
+    normalisation = Normalisation.of(corpus, modalities, settings.normalisation == "speaker")
     labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
-    votes = settings.labels == "votes"
     weights = class_weights(settings.class_weights, rows.classes, labels.tolist())
-    return Task(
-        corpus=corpus,
-        name=name,
-        variant=variant,
-        settings=settings,
-        device=device,
-        normalisation=normalisation,
-        train=Dialogues(corpus, "train", normalisation, variant.modalities, device.device, votes),
-        validation=Dialogues(corpus, "validation", normalisation, variant.modalities, device.device, votes),
-        class_weights_C=torch.tensor(weights, device=device.device),
-    )
+    of_splits = {
+        split: Dialogues(corpus, split, normalisation, modalities, device.device, settings.labels == "votes")
+        if (rows.split == split).any()
+        else None
+        for split in ("train", "validation")
+    }
+    return of_splits | {"normalisation": normalisation, "class_weights_C": torch.tensor(weights, device=device.device)}
+
+
+def draw_validation(corpus: CachedCorpus, seed: int) -> CachedCorpus:
+    """Return the corpus with a validation split drawn by seed from the training and validation dialogues.
+
+    Dialogues stay whole; the share of validation is the corpus' own, of all utterances and of each emotion as nearly as
+    dialogues allow. The test split stays.
+    """
+    rows = corpus.utterances
+    names = np.array([*rows.classes, ""], dtype=object)[rows.emotion]
+    dialogues: dict[str, Counter] = {}
+    for row in np.flatnonzero(rows.split != "test"):
+        dialogues.setdefault(rows.dialogue_id[row], Counter())[names[row]] += 1
+    share = float((rows.split == "validation").sum() / (rows.split != "test").sum())
+    drawn = split_dialogues(dialogues, {"train": 1 - share, "validation": share}, seed)
+    splits = [drawn.get(dialogue, "test") for dialogue in rows.dialogue_id]
+    return replace(corpus, utterances=replace(rows, split=np.array(splits, dtype=object)))
 
 
 def usable_modalities(corpus: CachedCorpus, variant: str) -> tuple[str, ...]:

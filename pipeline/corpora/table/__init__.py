@@ -12,9 +12,8 @@ from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from dferc.store.labels import Labels, describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED, Note
-from dferc.store.vocabulary import SPLIT_NAMES, SPLITS
+from dferc.store.vocabulary import SPLIT_NAMES, SPLITS, split_dialogues
 from pipeline.corpora import RawCorpus, refuse
-from pipeline.corpora._dialogue_splits import split_dialogues
 from pipeline.corpora._own_tables import TableRow, read_table
 from pipeline.corpora.table.files import unused_files
 from pipeline.corpora.table.rolling import DUPLICATE_CUE, MERGED_CUE

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dferc.core.errors import InputError
-from pipeline.corpora._dialogue_splits import split_dialogues
+from dferc.store.vocabulary import split_dialogues
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 COUNTS = st.dictionaries(st.sampled_from(["joy", "anger", "fear", ""]), st.integers(1, 30), min_size=1)
