@@ -23,6 +23,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from dferc.baselines.shared import BaselineLosses, Padding, Recipe, TrainedBaseline, masked_softmax, widths_of
 from dferc.model.layers import dropout
@@ -148,22 +149,32 @@ class DialogueRNN(nn.Module):
         B, G, E = layout.steps[0], query_R.shape[1], self.emotion_cell.weight_hh.shape[1]
         q = u_ND.new_zeros(count, G)
         g, e, emotions = u_ND.new_zeros(2, B, G), u_ND.new_zeros(2, B, E), []
-        history = u_ND.new_zeros(2, B, 0, G)
+        states: list[Tensor] = []
         for t, size in enumerate(layout.steps):  # dialogues that ended lie last, and are cut off
             before = q[slots[t]].view(2, size, G)
-            history = history[:, :size]
-            scores = queries[t].unsqueeze(2) @ history.transpose(2, 3)  # [2, S, 1, t]
-            context = (scores.softmax(dim=3) @ history).squeeze(2)  # zeros at the first utterance
+            context = checkpoint(attend, queries[t], *states, use_reentrant=False, preserve_rng_state=False)
             g = self._drop(self.global_cell(before, g[:, :size], to_global[t]))
             after = self._drop(self.party_cell(context, before, to_party[t]))
             e = self._drop(self.emotion_cell(after, e[:, :size]))
             q = q.index_copy(0, slots[t], after.flatten(0, 1).to(q.dtype))
-            history = torch.cat([history, g.unsqueeze(2)], dim=2)
+            states.append(g)
             emotions.append(e.flatten(0, 1))
         return torch.cat(emotions)[layout.both_place].view(len(u_ND), -1)
 
     def _drop(self, state: Tensor) -> Tensor:
         return dropout(state, self.state_dropout, self.training)
+
+
+def attend(query_2SG: Tensor, *states: Tensor) -> Tensor:
+    """Read the earlier global states [2, S or more, G] by their similarity to the query: c_t [2, S, G]; 0 of none.
+
+    Computed anew in the backward pass: kept, the stacked states of all steps would grow with the square of a dialogue.
+    """
+    if not states:
+        return torch.zeros_like(query_2SG)
+    history_2StG = torch.stack([state[:, : query_2SG.shape[1]] for state in states], dim=2)
+    weights_2S1t = (query_2SG.unsqueeze(2) @ history_2StG.transpose(2, 3)).softmax(dim=3)
+    return (weights_2S1t @ history_2StG).squeeze(2)
 
 
 def split_steps(x_R: Tensor, layout: Layout) -> list[Tensor]:

@@ -149,9 +149,9 @@ def ablate(
 @click.command()
 @options(CORPUS)
 @click.option("--name", "names", multiple=True, help="One of those below. Repeatable.  [default: the first four]")
-@options(LABEL, SEEDS, SPLITS, FEATURES, OUT, PARAMS, SET, DEVICE)
+@options(LABEL, SEEDS, SPLITS, FEATURES, OUT, PARAMS, SET, DEVICE, FRESH, SCRATCH)
 @readable_errors
-def baselines(corpus, names, label, seeds, splits, features, out, params, overrides, device) -> None:
+def baselines(corpus, names, label, seeds, splits, features, out, params, overrides, device, fresh, scratch) -> None:
     """Fit baselines on the corpus' features and splits into OUT/CORPUS/NAME/ (default seeds: ablate.seeds).
 
     \b
@@ -165,7 +165,7 @@ def baselines(corpus, names, label, seeds, splits, features, out, params, overri
 
     bc_lstm and late_fusion use the corpus' train settings. The last three have their papers' sizes, rates, losses and
     epochs; of the settings they use features, normalisation, patience, threads and precision. Sources of each constant,
-    and times: docs/baselines.md.
+    and times: docs/baselines.md. Interrupted, they resume after their last epoch; finished seeds are kept in --scratch.
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     seeds, overrides = by_splits(splits, seeds, overrides)
     settings, block = load_block(params, overrides, corpus, features)
@@ -185,4 +185,4 @@ def baselines(corpus, names, label, seeds, splits, features, out, params, overri
     task = make_task(cached, "full", block, choose_device(device, block.precision))
     for name in names:
         folder = out / corpus / run_name(name, label)
-        show_evaluation(folder, *run_baseline(name, task, seeds, folder))
+        show_evaluation(folder, *run_baseline(name, task, seeds, folder, scratch, fresh))

@@ -10,12 +10,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dferc.baselines import registry
+from dferc.baselines import registry, run
 from dferc.baselines.bc_lstm import RecurrentBaseline, average_probabilities
 from dferc.baselines.logistic import logistic
 from dferc.baselines.majority import majority
 from dferc.baselines.registry import BASELINES, DETERMINISTIC, TRAINED, verify_baseline
-from dferc.baselines.run import adapt, fit, predict_baseline, run_baseline
+from dferc.baselines.run import adapt, predict_baseline, run_baseline
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
@@ -26,12 +26,14 @@ from dferc.evaluation.floor import linear_floor
 from dferc.model.lstm import Layout
 from dferc.results.compare import collect
 from dferc.results.runs import read_run
-from dferc.store.hdf5 import read_corpus
+from dferc.settings.yaml import read_yaml
+from dferc.store.hdf5 import read_corpus, write_features, write_utterances
 from dferc.store.rows import CachedCorpus
 from dferc.training.data import Batch
+from dferc.training.resume import Progress, save_progress
 from dferc.training.run import train
 from dferc.training.task import Task, make_task
-from tests.helpers.common import REPOSITORY, small_settings, write_features_folder
+from tests.helpers.common import REPOSITORY, make_features, make_utterances, small_settings, write_features_folder
 
 DIALOGUES = {"train": 30, "validation": 10, "test": 12}
 
@@ -55,7 +57,7 @@ def small_peers() -> Iterator[None]:
         for name, small in sizes.items():
             paper = TRAINED[name].recipes["iemocap"]
             recipe = dataclasses.replace(
-                paper, learning_rate=0.01, batch_dialogues=5, epochs=6, sizes=paper.sizes | small | {"dropout": 0.1}
+                paper, learning_rate=0.02, batch_dialogues=8, epochs=4, sizes=paper.sizes | small | {"dropout": 0.1}
             )
             patch.setitem(registry.TRAINED, name, TRAINED[name]._replace(recipes={"iemocap": recipe}))
         yield
@@ -85,6 +87,12 @@ def runs(task, tmp_path_factory) -> Path:
     folders = train(task, (0, 1), folder=root / "full/train", scratch=root.parent / "scratch")
     write_evaluation(root / "full", task.corpus, evaluate(task.corpus, folders, torch.device("cpu")))
     return root
+
+
+def fit(name: str, task: Task, seed: int) -> tuple[torch.nn.Module, Progress]:
+    """Train with nothing kept."""
+    progress = Progress()
+    return run.fit(name, task, seed, progress), progress
 
 
 def with_emotions(corpus: CachedCorpus, emotion: np.ndarray) -> CachedCorpus:
@@ -123,8 +131,9 @@ def test_logistic_never_says_a_class_that_training_lacks(corpus):
 
 
 @pytest.mark.parametrize("name", [*TRAINED])
-def test_training_repeats_bit_for_bit_and_follows_its_seed(task, name):
-    task = adapt(name, task)
+def test_training_repeats_bit_for_bit_and_follows_its_seed(corpus, name):
+    task = adapt(name, make_small_task(corpus))
+    task = dataclasses.replace(task, settings=task.settings.model_copy(update={"epochs": 2}))
     one = fit(name, task, 3)
     torch.rand(1)  # where the global generator stands must not matter
     again, other = fit(name, task, 3), fit(name, task, 4)
@@ -253,6 +262,7 @@ def test_baseline_that_is_not_there_names_the_nearest():
 def run_command(features, out, *options):
     arguments = ["baselines", "--corpus", "demo", "--features", str(features.parent), "--out", str(out)]
     arguments += ["--params", str(REPOSITORY / "params.yaml"), "--device", "cpu", "--seed", "7", *options]
+    arguments += ["--scratch", str(out / "scratch")]
     return CliRunner().invoke(main, arguments, catch_exceptions=False)
 
 
@@ -262,6 +272,50 @@ def test_baselines_command_writes_the_named_ones(features, tmp_path):
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["logistic", "majority"]
     assert read_run(tmp_path / "demo/majority").seeds == (7,)
     assert run_command(features, tmp_path, "--name", "late").exit_code == 1
+
+
+def test_peers_name_their_constants_and_the_unnamed_speakers(tmp_path):
+    rows = make_utterances(dialogues={"train": 4, "validation": 3, "test": 2})
+    speaker = np.where(np.arange(len(rows)) < 3, "", rows.speaker)
+    features = tmp_path / "demo"
+    write_utterances(features / "utterances.h5", dataclasses.replace(rows, speaker=speaker))
+    write_features(features / "text.h5", make_features(rows, "text", 5))
+    result = run_command(features, tmp_path / "runs", "--name", "mmgcn")
+    assert result.exit_code == 0, result.stderr
+    stderr = " ".join(result.stderr.split())
+    assert "mmgcn has its authors' constants" in stderr and "rate 0.02" in stderr and "layers 2" in stderr
+    assert "3 of 10 training utterances have no speaker" in stderr
+
+
+def test_a_peer_resumes_after_its_last_epoch_and_gives_the_same(task, tmp_path, monkeypatch, capsys):
+    def stop_at(epoch: int):
+        def save(path, progress):
+            save_progress(path, progress)
+            if progress.epoch == epoch:
+                raise KeyboardInterrupt
+
+        return save
+
+    _, whole = run_baseline("mmgcn", task, (0,), tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("dferc.training.resume.save_progress", stop_at(2))
+        run_baseline("mmgcn", task, (0,), tmp_path / "part", tmp_path / "scratch")
+    capsys.readouterr()
+    for fresh, after in ((False, 2), (False, 4), (True, None)):
+        _, resumed = run_baseline("mmgcn", task, (0,), tmp_path / "part", tmp_path / "scratch", fresh)
+        assert np.array_equal(*(each[0].predictions["test"].probabilities_NC for each in (whole, resumed)))
+        stderr = " ".join(capsys.readouterr().err.split())
+        assert ("resumes after epoch" in stderr) == (after is not None)
+        assert after is None or f"mmgcn, seed 0: resumes after epoch {after}" in stderr
+
+
+def test_dvc_runs_the_quick_ones_and_the_command_too_without_a_name(features, tmp_path):
+    stages = read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    assert (
+        stages["baselines"]["matrix"]["name"] == [*registry.QUICK] == ["majority", "logistic", "bc_lstm", "late_fusion"]
+    )
+    assert run_command(features, tmp_path, "--set", "train.epochs=1").exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == sorted(registry.QUICK)
 
 
 def test_baselines_command_takes_the_settings_of_a_trial(features, tmp_path):
