@@ -13,6 +13,7 @@ from dferc.cli.importing import import_features
 from dferc.cli.results import analyse, compare, report, scores, table
 from dferc.cli.scoring import evaluate, predict
 from dferc.cli.training import ablate, baselines, train
+from dferc.cli.tuning import tune
 from dferc.core import VERSION
 from dferc.core.errors import did_you_mean
 
@@ -20,7 +21,7 @@ PLUGINS = "dferc.commands"  # entry-point group of commands from other packages
 STAGE_1 = "Commands of stage 1, such as `verify`, need it installed: pip install '.[pipeline]'."
 
 
-OF_MODELS = (train, ablate, evaluate, predict, baselines, encoders)
+OF_MODELS = (train, ablate, tune, evaluate, predict, baselines, encoders)
 OF_FEATURES = (import_features, check, inspect, feature_sets, floor)
 OF_RUNS = (scores, table, compare, analyse, report)
 

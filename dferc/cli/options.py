@@ -10,7 +10,8 @@ from dferc.core.console import CorpusName
 from dferc.core.files import FILE_NAME
 
 
-def _check_label(_context: click.Context, _parameter: click.Parameter, label: str) -> str:
+def check_label(_context: click.Context, _parameter: click.Parameter, label: str) -> str:
+    """Refuse the value of an option that is to be part of a file's name; a callback of click."""
     if label and not re.match(FILE_NAME, label):
         raise click.BadParameter(f"{label!r:.80} is no file name: expected letters, digits, and _ . - within.")
     return label
@@ -31,7 +32,7 @@ VARIANT = click.option(
 LABEL = click.option(
     "--label",
     default="",
-    callback=_check_label,
+    callback=check_label,
     help="Keep these runs beside others, as OUT/CORPUS/VARIANT@LABEL: for other settings or feature sets.",
 )
 FEATURES = click.option(

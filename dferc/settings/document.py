@@ -16,7 +16,7 @@ from ruamel.yaml import YAMLError
 
 from dferc.core.errors import InputError, brief, did_you_mean
 from dferc.core.files import regular_file
-from dferc.settings.sections import DEFAULT_ABLATION, DEFAULTS, Ablate, Train, Video
+from dferc.settings.sections import DEFAULT_ABLATION, DEFAULT_TUNING, DEFAULTS, Ablate, Train, Tune, Video
 from dferc.settings.types import CorpusName, Name, Section, Unique
 from dferc.settings.yaml import MOST_CHARACTERS, read_yaml
 
@@ -40,6 +40,7 @@ class Params(Section):
     corpora: list[Name]  # those that `dvc repro` runs
     ablate: Ablate
     video: Video | None  # an older file has none
+    tune: Tune  # an older file has none: the default space
     sets: Any  # further feature sets that stage 1 extracts; an older file has none
     blocks: dict[str, Any]  # settings of each corpus
 
@@ -90,6 +91,7 @@ def load_params(
         corpora=(Annotated[list[Name], Field(min_length=1), Unique], ...),
         ablate=(Ablate, ...),
         video=(Video, None),
+        tune=(Tune, DEFAULT_TUNING),
         sets=(sets or Any, None),
         blocks=(dict[CorpusName, block], ...),
     )
@@ -112,7 +114,7 @@ def load_params(
         ]
     if faults:
         raise InputError(_list_faults(path, faults, [f"{corpus}.{text.partition('=')[0]}" for text in overrides]))
-    names = ("corpora", "ablate", "video", "sets", "blocks")
+    names = ("corpora", "ablate", "video", "tune", "sets", "blocks")
     return Params(**{name: getattr(checked, name) for name in names})
 
 
@@ -134,10 +136,12 @@ def _read(path: Path) -> dict:
 
 def _gather_blocks(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
     """Gather the blocks (the keys without a fixed meaning) under one key; return also misspellings of missing keys."""
-    fixed = ("corpora", "ablate", "video", "sets", *block.model_fields)
+    fixed = ("corpora", "ablate", "video", "tune", "sets", *block.model_fields)
     document, blocks, faults = {}, {}, []
     for key, value in raw.items():
-        nearest = did_you_mean(key, [name for name in fixed if name not in raw and name not in ("video", "sets")])
+        nearest = did_you_mean(
+            key, [name for name in fixed if name not in raw and name not in ("video", "tune", "sets")]
+        )
         if key in fixed:
             document[key] = value
         elif nearest:

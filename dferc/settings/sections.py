@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from dferc.core.errors import did_you_mean
 from dferc.core.files import SELECTION
@@ -105,6 +105,50 @@ class Ablate(Section):
     seeds: Annotated[list[Count], Field(min_length=1), Unique]
 
 
+class Range(Section):
+    """Range of a setting that `dferc tune` searches; whole numbers for settings that are."""
+
+    low: int | float
+    high: int | float
+    log: bool = False  # drawn evenly by logarithm
+
+
+NOT_TUNED = ("features", "select_by", "selection", "validation_split", "threads")
+"""Settings that `dferc tune` does not search: other data, another objective, or nothing that a score depends on."""
+
+
+class Tune(Section):
+    """What `dferc tune` searches; no stage reads it."""
+
+    variant: VariantName
+    seeds: Annotated[list[Count], Field(min_length=1), Unique]
+    sampler_seed: Count
+    space: Annotated[dict[str, Range | Annotated[list[Any], Field(min_length=2)]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_space(self) -> Self:
+        for name, search in self.space.items():
+            if name in NOT_TUNED or name not in Train.model_fields:
+                known = [each for each in Train.model_fields if each not in NOT_TUNED]
+                raise ValueError(f"space.{name} is no setting of `train` that can be tuned.{did_you_mean(name, known)}")
+            if isinstance(search, list) and any(search.count(choice) > 1 for choice in search):
+                raise ValueError(f"space.{name}: a choice is there twice")
+            if isinstance(search, Range):
+                kind = type(getattr(DEFAULTS, name))
+                if kind not in (int, float) or kind is int and {type(search.low), type(search.high)} != {int}:
+                    expected = "a list of choices" if kind not in (int, float) else "whole numbers"
+                    raise ValueError(f"space.{name}: expected {expected}, found a range of other values")
+                if not search.low < search.high or search.log and search.low <= 0:
+                    raise ValueError(f"space.{name}: expected low < high, and low > 0 where it is drawn by logarithm")
+            for value in search if isinstance(search, list) else (search.low, search.high):
+                given = float(value) if type(value) is int and type(getattr(DEFAULTS, name)) is float else value
+                try:
+                    Train.model_validate(DEFAULTS.model_dump() | {name: given})
+                except ValidationError as error:
+                    raise ValueError(f"space.{name}: {value!r:.40} is refused: {error.errors()[0]['msg']}") from None
+        return self
+
+
 class Video(Section):
     """What `dferc-video` and `dferc-serve` use where no option says otherwise; no stage reads it."""
 
@@ -121,6 +165,18 @@ DEFAULTS = Train(
     selection="validation", validation_split="corpus", threads=1, precision="bfloat16",
 )  # fmt: skip
 """The paper's values: the section `train` of params.yaml, for a corpus without a block there. A test compares them."""
+
+DEFAULT_TUNING = Tune(
+    variant="full", seeds=[0, 1, 2], sampler_seed=0,
+    space={
+        "learning_rate": Range(low=5.0e-5, high=2.0e-3, log=True),
+        "weight_decay": Range(low=1.0e-4, high=0.1, log=True),
+        "dropout": Range(low=0.0, high=0.6), "context_dropout": Range(low=0.0, high=0.6), "hidden": [100, 200, 300],
+        "batch_dialogues": [1, 2, 4, 8], "ddm_weight": Range(low=0.0, high=1.0), "cfm_weight": Range(low=0.0, high=1.5),
+        "alignment_weight": Range(low=0.0, high=1.0), "class_weights": ["uniform", "balanced"],
+    },
+)  # fmt: skip
+"""The section `tune` of params.yaml, where there is none."""
 
 DEFAULT_ABLATION = Ablate(variants=["full", "no_crm", "t", "a", "v"], seeds=[0, 1, 2, 3, 4])
 """The section `ablate` of params.yaml, where there is no such file."""

@@ -153,7 +153,7 @@ def test_all_faults_are_reported_together(tmp_path):
         ("  clip_norm: 1.0 ", "  clip_nrom: 1.0 "),
         ("  patience: 10 ", "  patience: ten "),
         ("  max_unreadable: 0.02 ", "  max_unreadable: 1.5 "),
-        ("seeds: [0, 1,", "seeds: [true, -1,"),
+        ("seeds: [0, 1, 2, 3,", "seeds: [true, -1, 2, 3,"),
         ("[full, no_crm", "[ful, no_crm"),
     )
 

@@ -1,0 +1,1 @@
+"""Search of `train` settings on the validation split, with Optuna: `dferc tune`."""

@@ -1,0 +1,211 @@
+"""`dferc tune`: trials on a tiny corpus, what is reported, what a kill leaves, and studies that are refused."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import dferc.tuning.trials
+from dferc.cli.main import main
+from dferc.core.errors import InputError
+from dferc.settings.document import load_params
+from dferc.settings.sections import DEFAULT_TUNING, Range, Train, Tune
+from dferc.tuning.study import decode, distributions, open_study
+from tests.helpers.common import REPOSITORY, write_features_folder
+
+SPACE = """
+tune:
+  variant: t
+  seeds: [0, 1]
+  sampler_seed: 3
+  space:
+    learning_rate: {low: 1.0e-3, high: 3.0e-2, log: true}
+    hidden: [4, 8]
+    betas: [[0.9, 0.84], [0.9, 0.999]]
+"""
+SMALL = [f"--set=train.{setting}" for setting in ("align=8", "epochs=2", "warmup_steps=2")]
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory) -> Path:
+    return write_features_folder(tmp_path_factory.mktemp("features") / "demo").parent
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory) -> Path:
+    text = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    start, end = text.index("\ntune:"), text.index("# ---------")
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    path.write_text(text[:start] + SPACE + text[end:], encoding="utf-8")
+    return path
+
+
+def tune(features: Path, params: Path, root: Path, *more: str) -> Result:
+    places = [f"--{name}={root / name}" for name in ("out", "reports", "scratch")]
+    common = ["--corpus=demo", f"--features={features}", f"--params={params}", "--device=cpu", "--workers=0"]
+    return CliRunner().invoke(main, ["tune", *common, *places, *SMALL, *more])
+
+
+@pytest.fixture(scope="module")
+def done(features, params, tmp_path_factory) -> tuple[Path, Result]:
+    root = tmp_path_factory.mktemp("tuned")
+    result = tune(features, params, root, "--trials=2", "--json")
+    assert result.exit_code == 0, result.output
+    return root, result
+
+
+def test_the_best_trial_is_that_of_the_best_mean_validation_score(done):
+    root, result = done
+    summary = json.loads(result.stdout)
+    with open(root / "reports/demo/tune-tune.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["complete", "complete"]
+    for row in rows:
+        mean = (float(row["seed_0"]) + float(row["seed_1"])) / 2
+        assert float(row["value"]) == pytest.approx(mean, abs=1e-5)
+    best = max(rows, key=lambda row: float(row["value"]))
+    assert summary["best"]["trial"] == int(best["trial"])
+    assert summary["trials"] == {"finished": 2, "failed": 0, "running": 0}
+    assert summary == json.loads((root / "reports/demo/tune-tune.json").read_text())
+
+
+def test_the_best_settings_are_trained_again_to_their_value_and_tested_once(done):
+    root, result = done
+    summary = json.loads(result.stdout)
+    metrics = json.loads((root / "out/demo/t@tune/metrics.json").read_text())
+    assert metrics["validation"]["weighted_f1"] == pytest.approx(summary["validation"]["mean"], abs=1e-5)
+    assert metrics["test"]["weighted_f1"] == summary["test"]["mean"]
+    assert summary["gap"] == pytest.approx(summary["validation"]["mean"] - summary["test"]["mean"])
+    assert summary["tested_trials"] == [summary["best"]["trial"]]
+    record = json.loads((root / "out/demo/t@tune/train/seed-0/settings.json").read_text())
+    assert {name: record["settings"][name] for name in summary["best"]["settings"]} == summary["best"]["settings"]
+    shown = " ".join(result.stderr.split())
+    assert "--set train.learning_rate=" in shown and "<<: *train" in shown and "points from test to validation" in shown
+    assert not list((root / "scratch/demo/tune").glob("trial-*"))  # runs of finished trials are not kept
+
+
+def test_settings_as_shown_give_the_same_settings_again(done, params):
+    _, result = done
+    summary = json.loads(result.stdout)
+    options = [f"train.{name}={json.dumps(value)}" for name, value in summary["best"]["settings"].items()]
+    block = load_params(params, options, "demo").corpus("demo").train
+    assert {name: getattr(block, name) for name in summary["best"]["settings"]} == {
+        name: tuple(value) if isinstance(value, list) else value for name, value in summary["best"]["settings"].items()
+    }
+
+
+def test_a_finished_study_trains_nothing_and_another_one_is_refused(done, features, params, monkeypatch):
+    root, first = done
+    monkeypatch.setattr(dferc.tuning.trials, "_train", None)  # a trial would fail
+    again = tune(features, params, root, "--trials=2", "--json")
+    assert again.exit_code == 0 and json.loads(again.stdout) == json.loads(first.stdout)
+    for change, facts in {
+        "--set=train.epochs=3": ("settings.epochs", "2 then", "3 now"),
+        "--variant=a": ("variant", "'t' then", "'a' now"),
+        "--seed=7": ("seeds", "[0, 1] then", "[7] now"),
+    }.items():
+        refused = tune(features, params, root, "--trials=3", change)
+        assert refused.exit_code == 1 and "--name NEW" in refused.stderr, refused.output
+        assert all(fact in refused.stderr for fact in facts), refused.stderr
+
+
+def test_a_study_of_other_features_is_refused(done, params, tmp_path):
+    root, _ = done
+    other = write_features_folder(tmp_path / "demo", seed=5).parent
+    refused = tune(other, params, root, "--trials=3")
+    assert refused.exit_code == 1 and "features.text.extractor" in refused.stderr, refused.output
+
+
+def test_an_interrupted_trial_goes_on_to_the_same_value(done, features, params, tmp_path, monkeypatch):
+    report = dferc.tuning.trials._tell
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dferc.tuning.trials, "_tell", interrupted)
+    cut = tune(features, params, tmp_path, "--trials=2", "--no-test", "--at-once=1")
+    assert cut.exit_code != 0
+    monkeypatch.setattr(dferc.tuning.trials, "_tell", report)
+    again = tune(features, params, tmp_path, "--trials=2", "--no-test", "--json", "--at-once=1")
+    assert again.exit_code == 0 and "trial 0 was interrupted: it goes on" in again.stderr, again.output
+    summary = json.loads(again.stdout)
+    assert summary["trials"] == {"finished": 2, "failed": 0, "running": 0} and "test" not in summary
+    values = []
+    for root in (done[0], tmp_path):
+        with open(root / "reports/demo/tune-tune.csv", newline="") as file:
+            values.append(next(csv.DictReader(file)))
+    assert values[0] == values[1]  # the first trial is drawn by the sampler's seed alone
+
+
+def test_failed_trials_are_counted_and_a_study_of_them_alone_is_an_error(features, params, tmp_path):
+    failing = tune(features, params, tmp_path, "--trials=1", "--set=train.clip_norm=1.0e+30", "--set=train.eps=1.0e-38",
+                   "--set=train.weight_decay=1.0e+30")  # fmt: skip
+    assert failing.exit_code == 1, failing.output
+    assert "none of 1 trial(s) is finished, 1 failed" in failing.stderr and "not finite" in failing.stderr
+
+
+def test_optuna_that_is_missing_is_asked_for(features, params, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    refused = tune(features, params, tmp_path)
+    assert refused.exit_code == 1 and "pip install '.[tune]'" in refused.stderr
+
+
+@pytest.mark.parametrize("storage", ["nothing", "sqlite:////nowhere/at/all.db", "oracle+none://x:secret@host/db"])
+def test_a_storage_that_cannot_be_used_is_refused_without_its_password(storage):
+    with pytest.raises(InputError) as refusal:
+        open_study(storage, "tune", {}, 0)
+    assert "sqlite:///FILE" in str(refusal.value) and "secret" not in str(refusal.value)
+
+
+# ---------------------------------------------------------------------------------------------------- search space
+
+
+def test_the_default_space_is_that_of_params_yaml():
+    assert load_params(REPOSITORY / "params.yaml").tune == DEFAULT_TUNING
+
+
+def test_parameters_become_settings_of_their_type():
+    space = {
+        "learning_rate": Range(low=1, high=2),
+        "epochs": Range(low=1, high=9),
+        "betas": [[0.9, 0.8], [0.5, 0.5]],
+        "class_weights": ["uniform", {"neutral": 1.0, "other": 2.0}],
+    }
+    found = distributions(space)
+    assert found["epochs"].high == 9 and found["learning_rate"].low == 1.0
+    params = {
+        "learning_rate": 2,
+        "epochs": 3,
+        "betas": "[0.5, 0.5]",
+        "class_weights": found["class_weights"].choices[1],
+    }
+    settings = decode(params, space)
+    assert settings == {
+        "learning_rate": 2.0, "epochs": 3, "betas": [0.5, 0.5], "class_weights": {"neutral": 1.0, "other": 2.0}
+    }  # fmt: skip
+    Train.model_validate(load_params(REPOSITORY / "params.yaml").corpus("demo").train.model_dump() | settings)
+
+
+@pytest.mark.parametrize(
+    ("space", "fact"),
+    [
+        ({"learning_rat": [0.1, 0.2]}, "Did you mean 'learning_rate'"),
+        ({"features": [{}, {"audio": []}]}, "space.features is no setting"),
+        ({"select_by": ["uar", "accuracy"]}, "space.select_by is no setting"),
+        ({"learning_rate": {"low": 1.0, "high": 0.5}}, "expected low < high"),
+        ({"learning_rate": {"low": 0.0, "high": 0.5, "log": True}}, "low > 0"),
+        ({"dropout": {"low": 0.0, "high": 1.5}}, "space.dropout: 1.5 is refused"),
+        ({"hidden": {"low": 1.5, "high": 9}}, "whole numbers"),
+        ({"betas": {"low": 0.1, "high": 0.9}}, "a list of choices"),
+        ({"hidden": [8, 8]}, "a choice is there twice"),
+        ({"hidden": [8]}, "at least 2"),
+        ({}, "at least 1"),
+    ],
+)
+def test_a_space_that_no_training_fits_is_refused(space, fact):
+    with pytest.raises(ValueError, match=".*") as refusal:
+        Tune.model_validate({"variant": "full", "seeds": [0], "sampler_seed": 0, "space": space})
+    assert fact in str(refusal.value)
