@@ -28,6 +28,7 @@ from pipeline.audio import functionals
 from pipeline.faces import finder, hub
 from pipeline.faces.densenet import FERPLUS, NONE, find_weights
 from pipeline.faces.ferplus import missing_files
+from pipeline.faces.runtime import choose_runtime
 from pipeline.media.files import MediaError, probe
 from pipeline.settings import StageSettings, load_settings, sets_of, with_set
 
@@ -98,6 +99,7 @@ def check_corpora(blocks: Mapping[str, StageSettings]) -> None:
             (corpora.verify_adapter, settings.prepare.adapter),
             (functionals.verify_encoder, settings.extract_audio.encoder),
             (verify_encoder, visual.encoder),
+            (choose_runtime, visual.runtime, "cpu"),
             *([(finder.make_finder, visual.finder, visual.min_face)] if needs_finder(settings) else []),
             *([] if source in (FERPLUS, NONE) else [(find_weights, Path(source))]),
         ):

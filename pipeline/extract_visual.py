@@ -34,6 +34,7 @@ from pipeline.extraction.scratch import Scratch
 from pipeline.faces import finder as faces
 from pipeline.faces import pooling, speaker_face
 from pipeline.faces.densenet import FERPLUS, WIDTH, FaceDescription, description_path, load_face_net, read_json
+from pipeline.faces.runtime import choose_runtime, runtime_identity
 from pipeline.faces.speaker_face import SpeakerFaces, UtteranceMedia
 from pipeline.media import files as media
 from pipeline.rows.utterances import Utterance, read_utterances_csv
@@ -92,7 +93,8 @@ def make_extractor(
         described = read_json(description_path(weights), FaceDescription)
         if not described.get("trained"):
             return _without_network(rows, described, folder)
-        seeing = _ferplus(settings, weights, device)
+        runtime = choose_runtime(settings.runtime, device.type, workers.cluster is not None)
+        seeing = _ferplus(settings, weights, device, runtime)
     else:
         seeing = _published(settings, device, load, workers.cluster is not None)
     if settings.view == "frame":
@@ -157,17 +159,17 @@ class _Seeing(NamedTuple):
     code: tuple[str, ...] = ()
 
 
-def _ferplus(settings: ExtractVisual, weights: Path, device: torch.device) -> _Seeing:
+def _ferplus(settings: ExtractVisual, weights: Path, device: torch.device, runtime: str) -> _Seeing:
     image_size = load_face_net(weights).image_size
     return _Seeing(
         side=image_size,
         width=WIDTH,
         colour=False,
         sight=pooling.Sight(pooling=settings.pooling),
-        make_worker=functools.partial(pooling.FaceNetWorker, str(weights.absolute()), device.type),
+        make_worker=functools.partial(pooling.FaceNetWorker, str(weights.absolute()), device.type, runtime),
         files=(weights,),
         identity={
-            "extractor": f"densenet-bc-100-12, normalisation folded in, torch {torch.__version__.split('+')[0]}",
+            **runtime_identity(runtime),
             "model": file_hash(weights),
             "image_size": image_size,
         },
@@ -201,7 +203,7 @@ def _published(settings: ExtractVisual, device: torch.device, load: Callable | N
 
 def _params(settings: ExtractVisual) -> dict[str, object]:
     """Return the settings that decide values; those that are as before they existed are left out (`UNSTATED`)."""
-    values = settings.model_dump(exclude={"face"}).items()
+    values = settings.model_dump(exclude={"face", "runtime"}).items()
     return {name: value for name, value in values if UNSTATED["visual"].get(name) != value}
 
 

@@ -198,6 +198,7 @@ UNSTATED = {
         "layer": "last",
         "pooling": "mean",
         "precision": "float32",
+        "runtime": "pytorch",
     },
 }
 """By modality: values at which the identity of features omits a setting, as those from before the setting do. Of audio:
@@ -253,6 +254,7 @@ class ExtractVisual(Section):
     layer: Layer
     pooling: Literal["mean", "mean_std"]
     precision: Precision
+    runtime: Literal["auto", "pytorch", "openvino", "openvino_bfloat16"]
     frames_per_s: PositiveFloat
     max_frames: Positive
     finder: Name
@@ -268,6 +270,11 @@ class ExtractVisual(Section):
             values = ", ".join(f"{name}: {usual[name]}" for name in set_)
             raise ValueError(
                 f"the encoder {self.encoder} sees faces alone, in float32: set {values}, or another encoder"
+            )
+        if self.encoder != usual["encoder"] and self.runtime not in ("auto", usual["runtime"]):
+            raise ValueError(
+                f"runtime {self.runtime} is of the encoder {usual['encoder']}, and {self.encoder} is computed by "
+                "PyTorch: set runtime: auto"
             )
         return self
 

@@ -42,8 +42,8 @@ from dferc.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from dferc.training.data import describe_transduction
 from dferc.training.seeds import find_checkpoints, verify_seeds
 
-_VERSIONED = ("computed_in", "decoder", "extractor", "finder.opencv")
-"""Parts of an identity that name the version of a tool: values differ by rounding, as a rule."""
+_VERSIONED = ("computed_in", "decoder", "extractor", "finder.opencv", "runtime")
+"""Parts of an identity that name a tool or its version: values differ by rounding, as a rule."""
 
 _FILES = {"params.encoder": "model", "params.feature_set": "model", "params.finder": "finder.yunet"}
 """Settings that may be the path of a file or a folder, and where the identity has the hash of that file."""

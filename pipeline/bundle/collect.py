@@ -25,7 +25,7 @@ from pipeline.faces import hub
 from pipeline.faces.densenet import WEIGHTS as FACE_WEIGHTS
 from pipeline.faces.densenet import description_path
 from pipeline.faces.finder import YUNET, YUNET_FILE
-from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual, restored
+from pipeline.settings import UNSTATED, ExtractAudio, ExtractText, ExtractVisual, restored
 
 SECTIONS = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
 EXTRACTORS = {
@@ -144,6 +144,7 @@ def _section(name: str, identity: Mapping, run: Path) -> dict:
     values = restored(name, identity.get("params") or {})
     if name == "visual":
         values["face"] = (identity.get("face") or {}).get("choice", "largest")
+        values["runtime"] = identity.get("runtime", UNSTATED[name]["runtime"])
     try:
         return SECTIONS[name].model_validate(values).model_dump(mode="json")
     except ValidationError as error:

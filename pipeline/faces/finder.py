@@ -42,6 +42,8 @@ _YUNET_PX = 32
 """Side of the smallest wanted face in the picture that YuNet sees. Measured (docs/extraction.md): it finds as many of
 such faces as the cascade does of 24 pixels; it misses a third of those of 24 pixels, and nearly all of 10."""
 
+_YUNET_SIZES = 4  # of pictures whose detectors are kept; each holds some megabytes
+
 _SEARCH = 1  # version of what follows from the frame before; to be raised whenever other faces may be found
 _SURE_PX = 48  # side of the faces that are looked for first: where they have less, their boxes are less exact
 _YUNET_STEP = 32  # YuNet's own grid: sides are filled up to multiples of it
@@ -83,16 +85,19 @@ class YuNet:
     """OpenCV's YuNet detector from an .onnx file (opencv_zoo, face_detection_yunet); `min_face` as of `Haar`."""
 
     def __init__(self, path: str | Path, min_face: float):
-        self.min_face, self._size = min_face, (0, 0)
+        self.min_face, self._path = min_face, str(path)
         if not Path(path).is_file():
             raise InputError(
                 f"extract_visual.finder: no file {path}. Expected {YUNET}, {HAAR}, {WHOLE_FRAME}, or the path of a "
                 "YuNet .onnx."
             )
         try:
-            self.detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), _YUNET_SCORE)
+            self._detectors = {(320, 320): self._detector((320, 320))}
         except cv2.error as error:
             raise InputError(f"extract_visual.finder: {path} is not a YuNet .onnx that OpenCV reads: {error}") from None
+
+    def _detector(self, size: tuple[int, int]) -> cv2.FaceDetectorYN:
+        return cv2.FaceDetectorYN.create(self._path, "", size, _YUNET_SCORE)
 
     def find(self, image: np.ndarray, sure: float = 0.0) -> list[Box]:
         """Return every face, as the detector frames it; where `sure` is given, smaller faces may be missing."""
@@ -106,10 +111,12 @@ class YuNet:
         if image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         size = (image.shape[1], image.shape[0])
-        if size != self._size:
-            self.detector.setInputSize(size)
-            self._size = size
-        faces = self.detector.detect(image)[1]  # [faces, 15]: box, five landmarks, score
+        # One detector per size of the search: a change of its size costs as much as a search of a reduced picture.
+        detector = self._detectors.pop(size, None) or self._detector(size)
+        self._detectors[size] = detector
+        if len(self._detectors) > _YUNET_SIZES:
+            del self._detectors[next(iter(self._detectors))]  # the one used longest ago
+        faces = detector.detect(image)[1]  # [faces, 15]: box, five landmarks, score
         least = self.min_face * shorter * scale
         return [] if faces is None else [_pixels(face[:4] / scale) for face in faces if max(face[2:4]) >= least]
 

@@ -15,6 +15,7 @@ from dferc.core.device import choose_device
 from dferc.engine.common import WorkerDied
 from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.faces.densenet import WIDTH, FoldedFaceNet, load_face_net
+from pipeline.faces.runtime import PYTORCH, OpenVinoFaceNet
 from pipeline.faces.speaker_face import SpeakerFaces
 
 BATCH = 32  # most faces, frames or clips that are sent to a worker at a time
@@ -148,10 +149,14 @@ def _record(cut: SpeakerFaces, sight: Sight, vectors: list, counts: Sequence[int
 
 
 class FaceNetWorker:
-    """Computes the pooled values of batches of faces with a file of weights, on cpu or cuda."""
+    """Computes the pooled values of batches of faces with a file of weights, on cpu or cuda, by a runtime."""
 
-    def __init__(self, weights: str, device: str):
-        self._net = FoldedFaceNet(load_face_net(Path(weights)).to(choose_device(device, "float32").device))
+    def __init__(self, weights: str, device: str, runtime: str = PYTORCH):
+        net = load_face_net(Path(weights))
+        if runtime == PYTORCH:
+            self._net = FoldedFaceNet(net.to(choose_device(device, "float32").device))
+        else:
+            self._net = OpenVinoFaceNet(net, runtime, _at_once(net.image_size), torch.get_num_threads())
 
     def __call__(self, faces: Sequence[np.ndarray]) -> Measured:
         """Return the pooled values [B, D] float32 of a batch of faces [S, S]."""
@@ -161,7 +166,12 @@ class FaceNetWorker:
         return Measured(vectors_BD, clock.seconds)
 
 
-def face_vectors(net: FoldedFaceNet, faces: Sequence[np.ndarray]) -> np.ndarray:
+def _at_once(side: int) -> int:
+    """Return the number of faces of a forward pass on a CPU."""
+    return max(1, min(BATCH, _PIXELS // side**2))
+
+
+def face_vectors(net: FoldedFaceNet | OpenVinoFaceNet, faces: Sequence[np.ndarray]) -> np.ndarray:
     """Compute pooled values [B, D] float32 of at most `BATCH` faces [S, S] uint8.
 
     Forward passes always have the same number of faces, and the last is padded. Convolutions may round otherwise in
@@ -169,9 +179,12 @@ def face_vectors(net: FoldedFaceNet, faces: Sequence[np.ndarray]) -> np.ndarray:
     """
     if not len(faces):
         return np.zeros((0, WIDTH), np.float32)
-    at_once = BATCH if net.mean.is_cuda else max(1, min(BATCH, _PIXELS // faces[0].size))
+    openvino = isinstance(net, OpenVinoFaceNet)
+    at_once = net.at_once if openvino else BATCH if net.mean.is_cuda else _at_once(len(faces[0]))
     padded = np.zeros((-(-len(faces) // at_once) * at_once, *faces[0].shape), np.uint8)
     padded[: len(faces)] = faces
+    if openvino:
+        return net(padded)[: len(faces)]
     # TF32, PyTorch's default for convolutions, has three digits: a GPU should give what a CPU gives.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         vectors = [net(part.to(net.mean.device)).cpu() for part in torch.from_numpy(padded).split(at_once)]

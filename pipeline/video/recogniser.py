@@ -38,6 +38,7 @@ from pipeline.bundle.collect import collect
 from pipeline.bundle.model_card import model_card
 from pipeline.extraction.loop import Extractor, extract_features
 from pipeline.extraction.scratch import Scratch, key_of
+from pipeline.faces.runtime import nearest_runtime
 from pipeline.media.files import MediaInfo
 from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual, restored
 from pipeline.speech import Diarizer, SpeechRecogniser, Transcript, find_transcript, language_note, read_transcript
@@ -255,6 +256,8 @@ class Recogniser(contextlib.AbstractContextManager):
             )
         else:
             device = choose_device(self._device, "float32").device
+            nearest = nearest_runtime(settings.runtime, device.type)
+            settings = settings.model_copy(update={"runtime": nearest})
             extractor = extract_visual.make_extractor(
                 rows.rows,
                 settings,

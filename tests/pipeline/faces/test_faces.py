@@ -1,4 +1,5 @@
 import re
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -119,14 +120,18 @@ class Detector:
     """Stand-in for cv2.FaceDetectorYN that notes the pictures it gets; faces [x, y, width, height] of each in turn."""
 
     def __init__(self, *found):
-        self.found, self.seen = list(found), []
+        self.found, self.seen, self.created = list(found), [], []
 
-    def setInputSize(self, size):
-        self.size = size
+    def create(self, path, config, size, score):
+        def detect(image):
+            assert image.shape == (*size[::-1], 3)
+            return self.detect(image)
+
+        self.created.append(size)
+        return SimpleNamespace(detect=detect)
 
     def detect(self, image):
-        assert image.shape == (*self.size[::-1], 3)
-        self.seen.append(self.size)
+        self.seen.append(image.shape[1::-1])
         faces = self.found.pop(0)
         return len(faces), np.array([[*face] + [0] * 11 for face in faces], np.float32) if faces else None
 
@@ -137,7 +142,7 @@ def yunet(monkeypatch, tmp_path):
 
     def make(min_face, *found):
         detector = Detector(*found)
-        monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: detector)
+        monkeypatch.setattr(cv2.FaceDetectorYN, "create", detector.create)
         (tmp_path / "net.onnx").touch()
         return YuNet(tmp_path / "net.onnx", min_face), detector
 
@@ -159,6 +164,15 @@ def test_yunet_sees_a_reduced_picture_and_reports_places_in_the_full_one(yunet):
     assert finder.find(picture) == [Box(100, 200, 125, 150)]
     assert finder.find(picture, sure=0.3) == [Box(100, 200, 250, 300)]
     assert detector.seen == [(512, 320), (256, 160)]
+
+
+def test_yunet_keeps_the_detectors_of_the_last_sizes(yunet):
+    """A change of a detector's size takes as long as a search of a reduced picture."""
+    finder, detector = yunet(0.1, *[[]] * 9)
+    sizes = [(64, side) for side in (32, 40, 48, 56)]
+    for size in [sizes[0], sizes[1], sizes[0], *sizes[1:], (64, 64), sizes[1], sizes[0]]:
+        finder.find(np.zeros(size[::-1], np.uint8))
+    assert detector.created == [(320, 320), *sizes, (64, 64), sizes[0]], "the size used longest ago was forgotten"
 
 
 def follow(yunet, only_largest, *steps):
