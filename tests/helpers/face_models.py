@@ -29,6 +29,6 @@ def offline_hub(cache: Path, monkeypatch) -> Path:
 
 
 def visual_settings(corpus: str = "meld", **changes) -> ExtractVisual:
-    """Return a corpus' settings with the cascade, which the drawn faces are made for, and with PyTorch, always there."""
+    """Return a corpus' settings with the cascade, which the drawn faces are made for, and PyTorch, always there."""
     section = load_settings(REPOSITORY / "params.yaml").corpus(corpus).extract_visual
     return section.model_copy(update={"finder": "haar", "runtime": "pytorch"} | changes)

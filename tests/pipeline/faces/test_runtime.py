@@ -116,7 +116,7 @@ def test_without_bfloat16_auto_is_float32_and_its_name_is_refused(net, monkeypat
     there = runtime.runtimes()
     monkeypatch.setattr(runtime, "runtimes", lambda: there[-2:])
     assert choose_runtime("auto", "cpu") == "openvino"
-    with pytest.raises(InputError, match=r"processor does not multiply in bfloat16\. Set auto or one of openvino, pyto"):
+    with pytest.raises(InputError, match=r"processor does not .* bfloat16\. Set auto or one of openvino, pyto"):
         choose_runtime("openvino_bfloat16", "cpu")
     with pytest.raises(InputError, match="this machine lacks openvino_bfloat16"):  # another machine of a cluster
         OpenVinoFaceNet(net, "openvino_bfloat16", at_once=1, threads=1)
