@@ -477,7 +477,8 @@ class _Clock:
             return
         index, base = packet.stream_index, packet.time_base
         shift = self._shifts.get(index, 0)
-        time_s = float((packet.dts + shift) * base)
+        unit, units = base.numerator, base.denominator  # rounded once, as float(Fraction), but faster
+        time_s = (packet.dts + shift) * unit / units
         last_s, end_s = self._last.get(index, (time_s, time_s))
         if time_s < last_s - _RESTART_S:
             self._shifts[index] = shift = round(end_s / base) - packet.dts
@@ -488,8 +489,8 @@ class _Clock:
         if shift:
             packet.dts += shift
             packet.pts = None if packet.pts is None else packet.pts + shift
-        time_s = float(packet.dts * base)
-        self._last[index] = time_s, time_s + float((packet.duration or 0) * base)
+        time_s = packet.dts * unit / units
+        self._last[index] = time_s, time_s + (packet.duration or 0) * unit / units
 
     def _in_file(self, time_s: float) -> str:
         return f"{time_s - origin_s(self._container):.3f} s"
