@@ -114,7 +114,8 @@ def measured(project: Path, tree: Path, hub: dict[str, str]) -> Measured:
     whole_s, start_s = (command(project, tree, hub, *options) for _ in range(2))
     with h5py.File(project / "features/mine/visual.h5") as file:
         frames, share = (file["quality"][name][:].astype(float) for name in ("frames", "face_share"))
-    media_s = sum(probe(project / "data/raw/mine" / clip).duration_s - shift_s for clip in CLIPS for shift_s in SHIFTS_S)
+    lengths_s = (probe(project / "data/raw/mine" / clip).duration_s for clip in CLIPS)
+    media_s = sum(length_s - shift_s for length_s in lengths_s for shift_s in SHIFTS_S)
     return Measured(whole_s - start_s, round(frames.sum()), round((frames * share).sum()), media_s)
 
 
