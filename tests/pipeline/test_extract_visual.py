@@ -106,6 +106,19 @@ def extract_all(rows, places, model, workers=0, **changes):
 CLIPS = ["0.mp4", "1.mp4", "2.mp4", "3.mp4", "4.mp4"]
 
 
+def test_another_runtime_computes_again_within_its_tolerance_and_is_named(tmp_path, raw, model):
+    pytest.importorskip("openvino")
+    rows, places = corpus(tmp_path, CLIPS[:2])
+    made = {}
+    for runtime in ("pytorch", "openvino"):
+        assert extract_all(rows, places, model, runtime=runtime).done == 1
+        made[runtime] = read_features(places.out, "visual")
+    before, now = (made[name].features[0] for name in made)
+    assert not np.array_equal(before, now) and np.abs(before - now).max() < 1e-5 * before.max()
+    assert "runtime" not in made["pytorch"].identity and made["openvino"].identity["runtime"] == "openvino"
+    assert all("runtime" not in each.identity["params"] for each in made.values())
+
+
 def test_extraction_averages_faces_and_tells_what_was_found(tmp_path, raw, model):
     rows, places = corpus(tmp_path, [*CLIPS, ""])
     tally = extract_all(rows, places, model)

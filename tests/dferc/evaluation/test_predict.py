@@ -290,6 +290,16 @@ def test_other_versions_of_the_same_tool_are_told(root, mine):
     ]
 
 
+def test_another_runtime_of_the_face_network_is_noted(root, mine):
+    checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
+    checkpoint.record["features"]["visual"]["extractor"] = "densenet-bc-100-12, torch 2.15"
+    change(mine, "visual", {"extractor": "densenet-bc-100-12, openvino 2026.4", "runtime": "openvino_bfloat16"})
+    assert [note.partition(":")[0] for note in fit_to(checkpoint, read_corpus(mine))[1]] == [
+        "visual, extractor",
+        "visual, runtime",
+    ]
+
+
 def test_another_version_of_opencv_is_told_and_another_cascade_is_refused(root, mine):
     checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
     checkpoint.record["features"]["visual"]["finder"] = {"opencv": "4.1", "cascade": "a.xml"}

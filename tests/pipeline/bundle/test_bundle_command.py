@@ -346,6 +346,15 @@ def test_conf_whose_include_lies_elsewhere_is_refused(project):
     refused(Path("runs/demo/full"), "shared.inc", "Move them there")
 
 
+@pytest.mark.parametrize("runtime", ["pytorch", "openvino_bfloat16"])
+def test_runtime_of_the_training_is_that_of_the_bundle(project, runtime):
+    change = {} if runtime == "pytorch" else {"runtime": runtime}
+    rewrite(Path("runs/demo/full"), lambda record: record["features"]["visual"].update(change))
+    packed(Path("runs/demo/full"), Path("a.dferc"))
+    section = ExtractVisual.model_validate(open_bundle("a.dferc").settings["extract_visual"])
+    assert section.runtime == runtime
+
+
 @pytest.mark.skipif(not YUNET.exists(), reason=f"no {YUNET}")
 @pytest.mark.parametrize("finder", ["yu net.onnx", "yunet"])
 def test_face_finder_of_the_settings_is_a_part(project, monkeypatch, finder):

@@ -162,6 +162,11 @@ def test_ferplus_has_settings_of_its_own_alone():
     assert settings(pooling="mean_std").pooling == "mean_std"
     with pytest.raises(ValueError, match="set view: face, layer: last, or another encoder"):
         settings(view="both", layer="3")
+    assert settings(runtime="openvino").runtime == "openvino" and settings("resnet50", runtime="auto").runtime == "auto"
+    with pytest.raises(
+        ValueError, match="runtime openvino is of the encoder ferplus, and resnet50 .*: set runtime: auto"
+    ):
+        settings("resnet50", runtime="openvino")
 
 
 def test_check_names_what_can_be_no_encoder():
