@@ -60,7 +60,7 @@ def make_extractor(
     workers: engine.Workers,
     device: str = "auto",
     batch_s: float | None = None,
-    load: Callable[[str, str], Any] | None = None,
+    load: Callable[[str, str, bool], Any] | None = None,
 ) -> Extractor:
     """Make the audio extractor of a corpus; raise InputError if there is no such feature set, .conf or encoder.
 

@@ -22,6 +22,7 @@ from dferc.core.files import file_hash
 from dferc.core.records import StoredRecord, Text, read_record
 from dferc.engine.options import network_options
 from pipeline.encoders.batches import Batching, batches_by_length
+from pipeline.encoders.opening import code_identity
 from pipeline.extraction.loop import ExtractionTally, Extractor, extract
 from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.records import Clock, Record
@@ -101,6 +102,8 @@ def make_extractor(
 
     `load` may keep an encoder in memory for several corpora; on a cluster it must be picklable.
     """
+    if settings.trust_remote_code:
+        load = functools.partial(load, trust=True)
     width, reading, batches, problems = _plan(rows, settings, folder, batch_tokens, load)
     clock = Clock()
     contents = {row: content for _, batch in batches for row, content in _contents(batch)}
@@ -133,6 +136,7 @@ def make_extractor(
             "params": _params(settings),
             "computed_in": str(where.dtype).removeprefix("torch."),
             "model": weights_hash(folder),
+            **code_identity(folder, settings.trust_remote_code),
         },
         code=(encoding.__name__,),
         wants=lambda row: True,

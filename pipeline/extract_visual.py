@@ -79,7 +79,7 @@ def make_extractor(
     device: torch.device,
     workers: engine.Workers,
     hwaccel: str | None = None,
-    load: Callable[[str, str, str], Any] | None = None,
+    load: Callable[[str, str, str, bool], Any] | None = None,
 ) -> Extractor:
     """Make the visual extractor of a corpus.
 
@@ -180,8 +180,9 @@ def _published(settings: ExtractVisual, device: torch.device, load: Callable | N
     from pipeline.vision import encoder as vision  # with transformers, seconds: not for those who do without
 
     where = choose_device(device.type, settings.precision, elsewhere=cluster)
-    encoder = (load or vision.load_picture_encoder)(settings.encoder, settings.layer, settings.tokens)
-    portable = (encoder.portable, settings.layer, settings.tokens)
+    trust = settings.trust_remote_code
+    encoder = (load or vision.load_picture_encoder)(settings.encoder, settings.layer, settings.tokens, trust)
+    portable = (encoder.portable, settings.layer, settings.tokens, trust)
     return _Seeing(
         side=encoder.side,
         width=encoder.width,
@@ -196,6 +197,7 @@ def _published(settings: ExtractVisual, device: torch.device, load: Callable | N
             "model": encoder.hash,
             "image_size": encoder.side,
             "computed_in": str(where.dtype).removeprefix("torch."),
+            **encoder.code,
         },
         code=(vision.__name__,),
     )

@@ -56,7 +56,7 @@ def main(corpus: str, params: Path, table: Path | None, out: Path | None, device
 
     # Everything that decides the encoder; rounding depends on the device, the type, and on `threads`, a setting.
     folder = Path(settings.encoder)
-    commit = "" if settings.encoder == SCRATCH else hub_commit(settings.encoder)
+    commit = "" if settings.encoder == SCRATCH else hub_commit(settings.encoder, settings.trust_remote_code)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     inputs = [file_hash(table), *([path.relative_to(folder).as_posix(), file_hash(path)] for path in files)]
     inputs += [["commit", commit]] if commit else []
@@ -65,7 +65,8 @@ def main(corpus: str, params: Path, table: Path | None, out: Path | None, device
     if settings.lora_rank and importlib.util.find_spec("peft"):
         versions.append(importlib.metadata.version("peft"))
     code = code_hash(finetuning.__name__, folds.__name__)
-    key = key_of(settings.model_dump(mode="json"), arithmetic, versions, inputs, code)
+    stated = settings.model_dump(mode="json", exclude=set() if settings.trust_remote_code else {"trust_remote_code"})
+    key = key_of(stated, arithmetic, versions, inputs, code)
     states = state_folder(scratch, key)
     if commit:  # whatever is published meanwhile
         settings = settings.model_copy(update={"encoder": f"{settings.encoder.partition('@')[0]}@{commit}"})

@@ -166,6 +166,7 @@ class FinetuneText(Section):
     layer: Layer
     pooling: TextPooling
     dropout: Rate
+    trust_remote_code: bool
     lora_rank: Count
     lora_alpha: PositiveFloat
     precision: Precision
@@ -186,11 +187,19 @@ class ExtractText(Section):
     layer: Layer
     pooling: TextPooling
     precision: Precision
+    trust_remote_code: bool
 
 
 UNSTATED = {
-    "text": {"context_share": 0.0, "layer": "last", "pooling": "first_last"},
-    "audio": {"layer": "last", "pooling": "mean", "context_s": 0.0, "chunk_s": 30.0, "precision": "float32"},
+    "text": {"context_share": 0.0, "layer": "last", "pooling": "first_last", "trust_remote_code": False},
+    "audio": {
+        "layer": "last",
+        "pooling": "mean",
+        "context_s": 0.0,
+        "chunk_s": 30.0,
+        "precision": "float32",
+        "trust_remote_code": False,
+    },
     "visual": {
         "encoder": "ferplus",
         "view": "face",
@@ -199,6 +208,7 @@ UNSTATED = {
         "pooling": "mean",
         "precision": "float32",
         "runtime": "pytorch",
+        "trust_remote_code": False,
     },
 }
 """By modality: values at which the identity of features omits a setting, as those from before the setting do. Of audio:
@@ -236,6 +246,7 @@ class ExtractAudio(Section):
     context_s: NonNegative
     chunk_s: Annotated[float, Field(ge=5, le=LARGEST)]
     precision: Precision
+    trust_remote_code: bool
 
     @model_validator(mode="before")
     @classmethod
@@ -255,6 +266,7 @@ class ExtractVisual(Section):
     pooling: Literal["mean", "mean_std"]
     precision: Precision
     runtime: Literal["auto", "pytorch", "openvino", "openvino_bfloat16"]
+    trust_remote_code: bool
     frames_per_s: PositiveFloat
     max_frames: Positive
     finder: Name

@@ -20,7 +20,7 @@ from pipeline.audio import speech
 from pipeline.audio.hearing import Heard, SoundWorker
 from pipeline.audio.speech import MARGIN_S, SpeechEncoder, SpeechWorker, load_speech_encoder
 from pipeline.encoders.batches import Batching
-from pipeline.encoders.opening import model_hash
+from pipeline.encoders.opening import code_identity, model_hash
 from pipeline.encoders.pooling import pooled_width
 from pipeline.extraction.loop import Extractor, media_content
 from pipeline.extraction.prefetch import prefetched
@@ -44,7 +44,7 @@ def make_speech_extractor(
     workers: engine.Workers,
     where: Device,
     batch_s: float | None = None,
-    load: Callable[[str, str], SpeechEncoder] | None = None,
+    load: Callable[[str, str, bool], SpeechEncoder] | None = None,
 ) -> Extractor:
     """Make the audio extractor of a corpus with a speech encoder.
 
@@ -56,12 +56,12 @@ def make_speech_extractor(
         workers: that decode; the encoder has its own (`Workers.for_network`).
         where: device of the encoder.
         batch_s: seconds of sound in a batch; 0 = one utterance at a time; None = `BATCH_S` on a GPU, else 0.
-        load: returns the encoder of a name and a layer, perhaps one that is in memory already.
+        load: returns the encoder of a name and a layer, whose code is trusted or not, perhaps one in memory already.
 
     Raises:
         InputError: there is no such encoder or layer, or the context does not fit into what it hears at once.
     """
-    encoder = (load or load_speech_encoder)(settings.encoder, settings.layer)
+    encoder = (load or load_speech_encoder)(settings.encoder, settings.layer, settings.trust_remote_code)
     margin_s = max(MARGIN_S, settings.context_s)
     most_s = min(settings.chunk_s, encoder.most_s)
     if most_s <= 2 * margin_s:
@@ -95,7 +95,7 @@ def make_speech_extractor(
         heard = heard if workers.cluster else prefetched(heard, _GROUPS_AHEAD)
         encode = functools.partial(
             SpeechWorker,
-            encoder if workers.cluster is None else (encoder.portable_name, settings.layer),
+            encoder if workers.cluster is None else (encoder.portable_name, settings.layer, settings.trust_remote_code),
             settings.pooling,
             most_s,
             margin_s,
@@ -132,9 +132,10 @@ def make_speech_extractor(
         identity={
             "extractor": f"transformers {transformers.__version__}",
             "decoder": media.DECODER,
-            "params": settings.model_dump(),
+            "params": settings.model_dump(exclude=set() if settings.trust_remote_code else {"trust_remote_code"}),
             "computed_in": str(where.dtype).removeprefix("torch."),
             "model": model_hash(encoder.folder),
+            **code_identity(encoder.folder, settings.trust_remote_code),
         },
         code=(speech.__name__,),
         wants=lambda row: row.has_audio,

@@ -152,14 +152,17 @@ class SpeechEncoder:
         return max(found, key=list(Batching).index)
 
 
-def load_speech_encoder(name: str, layer: str) -> SpeechEncoder:
+def load_speech_encoder(name: str, layer: str, trust: bool = False) -> SpeechEncoder:
     """Load an encoder from a folder or the hub, and try it out; see `pipeline.encoders.opening`.
+
+    `trust`: whether code that comes with it may run.
 
     Raises:
         InputError: it cannot be loaded, is no speech encoder, or has no such layer.
     """
-    folder = model_folder(name, WANTED)
-    extractor, model = open_processor(folder, WANTED), tower(open_model(folder, WANTED), WANTED.kind)
+    wanted = WANTED._replace(trust=trust)
+    folder = model_folder(name, wanted)
+    extractor, model = open_processor(folder, wanted), tower(open_model(folder, wanted), wanted.kind)
     if not isinstance(getattr(extractor, "sampling_rate", None), int):
         raise InputError(
             f"{name}: its preprocessor_config.json is of a {type(extractor).__name__}, which prepares no sound (no "
@@ -220,7 +223,7 @@ class SpeechWorker:
 
     def __init__(
         self,
-        encoder: SpeechEncoder | tuple[str, str],
+        encoder: SpeechEncoder | tuple[str, str, bool],
         pooling: AudioPooling,
         most_s: float,
         margin_s: float,

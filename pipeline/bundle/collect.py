@@ -142,6 +142,11 @@ def _section(name: str, identity: Mapping, run: Path) -> dict:
             f"pipeline.extract_{name}` and train again, or bundle a variant without {name}."
         )
     values = restored(name, identity.get("params") or {})
+    if values.get("trust_remote_code"):
+        raise InputError(
+            f"{run}: the encoder of its {name} features runs code of its own (extract_{name}.trust_remote_code), which "
+            f"a bundle does not carry. Use an encoder that transformers knows, or bundle a variant without {name}."
+        )
     if name == "visual":
         values["face"] = (identity.get("face") or {}).get("choice", "largest")
         values["runtime"] = identity.get("runtime", UNSTATED[name]["runtime"])

@@ -39,6 +39,7 @@ class Wanted(NamedTuple):
 
     kind: Kind
     setting: str  # such as extract_audio.encoder
+    trust: bool = False  # whether code that comes with the model may run: trust_remote_code, beside that setting
 
     @property
     def example(self) -> str:

@@ -1,4 +1,7 @@
-"""Models and their processors from a folder or the Hugging Face hub: no code of theirs runs, and refusals explain."""
+"""Models and their processors from a folder or the Hugging Face hub; refusals explain.
+
+Code that comes with a model runs only where a setting allows it (`Wanted.trust`).
+"""
 
 import contextlib
 import hashlib
@@ -56,7 +59,8 @@ def model_folder(name: str | Path, wanted: Wanted) -> Path:
     model, _, revision = str(name).partition("@")
     with explained(name, wanted):
         commit = revision or None
-        found = Path(snapshot_download(model, revision=commit, allow_patterns=_FILES, ignore_patterns=_NOT))
+        files = [*_FILES, *["*.py"] * wanted.trust]
+        found = Path(snapshot_download(model, revision=commit, allow_patterns=files, ignore_patterns=_NOT))
         if not (found / "config.json").is_file():
             raise FileNotFoundError("config.json is not in the repository, or not in its cached part")
         if not any(found.glob("*.safetensors")):
@@ -79,11 +83,12 @@ def open_model(name: str | Path, wanted: Wanted, pooled: bool = False) -> PreTra
         folder = model_folder(name, wanted)
         raw, _ = PreTrainedConfig.get_config_dict(folder)
         refuse_description(str(name), raw, get_tokenizer_config(folder), wanted)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        refuse_kind(str(name), config, wanted)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=wanted.trust)
+        if not (wanted.trust and raw.get("auto_map")):  # a trial shows what a class of strangers encodes
+            refuse_kind(str(name), config, wanted)
         refuse_files(folder)
         model, report = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=wanted.trust
         )
         used = _names_within(model, tower(model, wanted.kind))
         missing = sorted(
@@ -117,7 +122,13 @@ def open_processor(name: str | Path, wanted: Wanted) -> Any:
                 f"{name} has no preprocessor_config.json, which describes how its input is prepared (rates, sizes, "
                 "means). Copy the file from the model that it was made from."
             )
-        return _PROCESSORS[wanted.kind].from_pretrained(folder, trust_remote_code=False)
+        return _PROCESSORS[wanted.kind].from_pretrained(folder, trust_remote_code=wanted.trust)
+
+
+def code_identity(folder: Path, trust: bool) -> dict[str, str]:
+    """Return the part of an identity that names the code in a model's folder, if it may run."""
+    files = sorted(folder.glob("*.py")) if trust else []
+    return {"remote_code": hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()} if trust else {}
 
 
 def model_hash(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """Folders of encoders made by others: what is refused before anything is loaded, and why a load failed.
 
-Nothing here runs code or unpickles weights of a model.
+Nothing here unpickles weights of a model, or runs its code.
 """
 
 import importlib.util
@@ -27,13 +27,11 @@ _ATTENTION = (None, "eager", "sdpa")  # implementations that are PyTorch's own; 
 def refuse_description(
     name: str, config: Mapping[str, object], tokenizer: Mapping[str, object], wanted: Wanted
 ) -> None:
-    """Raise InputError if an encoder's config.json or tokenizer_config.json asks for code from elsewhere."""
-    tokenizer_class = tokenizer.get("tokenizer_class")
-    if tokenizer.get("auto_map") and not (isinstance(tokenizer_class, str) and hasattr(transformers, tokenizer_class)):
-        raise _own_code(name, "tokenizer_config.json", wanted)
-    model_type = config.get("model_type")
-    if config.get("auto_map") and (not isinstance(model_type, str) or model_type not in CONFIG_MAPPING):
-        raise _own_code(name, "config.json", wanted)
+    """Raise InputError if an encoder's config.json or tokenizer_config.json asks for code that may not run."""
+    if wanted.trust:
+        _refuse_code_from_elsewhere(name, config, tokenizer)
+    else:
+        _refuse_code(name, config, tokenizer, wanted)
     for key, value in _entries(config):
         if key.lstrip("_").startswith("attn_implementation") and value not in _ATTENTION:
             raise InputError(
@@ -79,7 +77,7 @@ def refuse_files(folder: Path) -> None:
 def explain(name: str, error: Exception, wanted: Wanted) -> InputError:
     """Return the error of a load that failed, with its cause and the remedy."""
     text = str(error)
-    if "trust_remote_code" in text or "custom code" in text:
+    if not wanted.trust and ("trust_remote_code" in text or "custom code" in text):
         return _own_code(name, "its configuration", wanted)
     packages = [package for package in _PACKAGES if package in text.lower()]
     if isinstance(error, ModuleNotFoundError) and error.name:
@@ -119,10 +117,29 @@ def first_line(error: Exception) -> str:
     return line if len(line) <= 300 else f"{line[:297]}..."
 
 
+def _refuse_code(name: str, config: Mapping[str, object], tokenizer: Mapping[str, object], wanted: Wanted) -> None:
+    tokenizer_class = tokenizer.get("tokenizer_class")
+    if tokenizer.get("auto_map") and not (isinstance(tokenizer_class, str) and hasattr(transformers, tokenizer_class)):
+        raise _own_code(name, "tokenizer_config.json", wanted)
+    model_type = config.get("model_type")
+    if config.get("auto_map") and (not isinstance(model_type, str) or model_type not in CONFIG_MAPPING):
+        raise _own_code(name, "config.json", wanted)
+
+
+def _refuse_code_from_elsewhere(name: str, *described: Mapping[str, object]) -> None:
+    for code in (str(entry.get("auto_map")) for entry in described):
+        if "--" in code:
+            raise InputError(
+                f"{name}: auto_map names code of another repository ({code}), which no commit pins. Copy its .py files "
+                "into the folder of the model, and remove the part up to `--` from auto_map."
+            )
+
+
 def _own_code(name: str, where: str, wanted: Wanted) -> InputError:
     return InputError(
-        f"{name}: {where} asks for code that comes with the model (auto_map), and such code is never run. Choose an "
-        f"encoder that transformers knows by itself, such as {wanted.example}."
+        f"{name}: {where} asks for code that comes with the model (auto_map), and such code does not run. Choose an "
+        f"encoder that transformers knows by itself, such as {wanted.example}; or read the code, and set "
+        f"{wanted.setting.partition('.')[0]}.trust_remote_code: true."
     )
 
 

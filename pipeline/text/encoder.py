@@ -126,20 +126,20 @@ def utterance_vectors(model: PreTrainedModel, batch: TokenBatch, reading: Readin
     return pool(states_BLW[batch.window_U[:, None], token_UT], mask_UT, reading.pooling)
 
 
-def hub_commit(name: str) -> str:
+def hub_commit(name: str, trust: bool = False) -> str:
     """Return the commit of `model` or `model@revision` on the hub, or in its cache without network; "" for a folder."""
-    return "" if Path(name).is_dir() else model_folder(name, WANTED).name
+    return "" if Path(name).is_dir() else model_folder(name, WANTED._replace(trust=trust)).name
 
 
-def load_encoder(name: str | Path, max_tokens: int) -> Encoder:
+def load_encoder(name: str | Path, max_tokens: int, trust: bool = False) -> Encoder:
     """Load an encoder for windows of `max_tokens` from a folder, or by its name on the Hugging Face hub (or its cache).
 
     `model@revision` names a commit, branch or tag of the hub; `model` alone is the newest commit of its main branch.
-    Weights must be safetensors; code that comes with a model is never run. Raise InputError, with the cause and the
-    remedy, whatever the files of a model make transformers do.
+    Weights must be safetensors; code that comes with a model runs only if it is trusted. Raise InputError, with the
+    cause and the remedy, whatever the files of a model make transformers do.
     """
-    name = str(name)
-    model, tokenizer = open_model(name, WANTED), open_processor(name, WANTED)
+    name, wanted = str(name), WANTED._replace(trust=trust)
+    model, tokenizer = open_model(name, wanted), open_processor(name, wanted)
     limit = position_limit(model)
     if limit is not None and max_tokens > limit:
         raise InputError(

@@ -73,7 +73,7 @@ def fine_tune(
 def make_encoder(rows: Sequence[Utterance], settings: "FinetuneText") -> Encoder:
     """Build the encoder from the training text, or load it from a folder or the hub."""
     if settings.encoder != SCRATCH:
-        return load_encoder(settings.encoder, settings.max_tokens)
+        return load_encoder(settings.encoder, settings.max_tokens, settings.trust_remote_code)
     if settings.epochs == 0 or settings.lora_rank:
         reason = "lora_rank trains adapters alone" if settings.lora_rank else "`epochs: 0` trains nothing"
         raise InputError(

@@ -5,7 +5,7 @@ B inputs of a batch, H, W height and width of a picture, T pictures of a clip, P
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,15 @@ from dferc.core.device import Device, choose_device
 from dferc.core.errors import InputError
 from pipeline.encoders.kinds import Wanted, kinds_of, tower
 from pipeline.encoders.layers import LAST, count_layers, layer_states, read_layer
-from pipeline.encoders.opening import autocast, explained, model_folder, model_hash, open_model, open_processor
+from pipeline.encoders.opening import (
+    autocast,
+    code_identity,
+    explained,
+    model_folder,
+    model_hash,
+    open_model,
+    open_processor,
+)
 from pipeline.encoders.refusals import first_line
 from pipeline.extraction.records import Clock, Measured
 from pipeline.vision.by_name import by_name, open_by_name
@@ -42,7 +50,7 @@ class PictureEncoder:
     name: str  # folder, name on the hub, or library:name
     portable: str  # name under which the other machines of a cluster find the same model
     library: str  # name and version
-    hash: str  # of everything that decides a vector
+    hash: str  # of everything that decides a vector, but for code that comes with the model
     model: nn.Module
     prepare: Callable[[list[np.ndarray]], Mapping[str, Tensor]]
     side: int = _SIDE  # of the pictures that it is given, in pixels
@@ -50,6 +58,7 @@ class PictureEncoder:
     layers: tuple[int, ...] = ()  # whose states are averaged; none = the model's own final states
     tokens: str = "pooled"
     width: int = 0
+    code: Mapping[str, str] = field(default_factory=dict)  # part of the identity that names that code
 
     def forward(self, inputs: Sequence[np.ndarray], where: Device, hidden: bool) -> Any:
         """Return the model's output for RGB pictures [H, W, 3] or clips [T, H, W, 3], uint8."""
@@ -85,13 +94,14 @@ class PictureEncoder:
         return states[:, 0] if self.tokens == "first" else states.float().mean(dim=1)
 
 
-def load_picture_encoder(name: str, layer: str, tokens: str) -> PictureEncoder:
+def load_picture_encoder(name: str, layer: str, tokens: str, trust: bool = False) -> PictureEncoder:
     """Load an encoder and try it out.
 
     Args:
         name: folder, name on the hub (`owner/name@commit`), `torchvision:NAME` or `timm:NAME` (both with `@file`).
         layer: as in `pipeline.encoders.layers`.
         tokens: pooled, first or mean.
+        trust: whether code that comes with a model of transformers may run.
 
     Raises:
         InputError: it cannot be loaded, encodes no pictures, or has no such layer or output.
@@ -100,7 +110,7 @@ def load_picture_encoder(name: str, layer: str, tokens: str) -> PictureEncoder:
         raise InputError(
             f"extract_visual.layer is {layer!r}, and tokens: pooled is of the last layer. Set tokens to first or mean."
         )
-    encoder = _by_name(name) if by_name(name) else _of_transformers(name, pooled=tokens == "pooled")
+    encoder = _by_name(name) if by_name(name) else _of_transformers(name, tokens == "pooled", trust)
     if by_name(name) and (layer, tokens) != (LAST, "pooled"):
         raise InputError(f"{SETTING}: {name} gives the input of its classifier alone. Set layer: last, tokens: pooled.")
     encoder = replace(encoder, tokens=tokens)
@@ -119,11 +129,12 @@ def load_picture_encoder(name: str, layer: str, tokens: str) -> PictureEncoder:
         ) from error
 
 
-def _of_transformers(name: str, pooled: bool) -> PictureEncoder:
-    folder = model_folder(name, IMAGE)
-    with explained(name, IMAGE):
-        kinds = kinds_of(AutoConfig.from_pretrained(folder, trust_remote_code=False))
-    wanted = VIDEO if "video" in kinds and "image" not in kinds else IMAGE
+def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
+    image = IMAGE._replace(trust=trust)
+    folder = model_folder(name, image)
+    with explained(name, image):
+        kinds = kinds_of(AutoConfig.from_pretrained(folder, trust_remote_code=trust))
+    wanted = VIDEO._replace(trust=trust) if "video" in kinds and "image" not in kinds else image
     model = tower(open_model(folder, wanted, pooled), wanted.kind)
     processor = open_processor(folder, wanted)
     sizes = [getattr(processor, part, None) or {} for part in ("size", "crop_size")]
@@ -131,7 +142,7 @@ def _of_transformers(name: str, pooled: bool) -> PictureEncoder:
 
     def prepare(inputs: list[np.ndarray]) -> Mapping[str, Tensor]:
         options = {"return_tensors": "pt", "input_data_format": "channels_last"}
-        prepared = processor(inputs, **options) if wanted is IMAGE else processor(videos=inputs, **options)
+        prepared = processor(inputs, **options) if wanted is image else processor(videos=inputs, **options)
         if (
             "pixel_values_videos" in prepared
             and "pixel_values_videos" not in inspect.signature(model.forward).parameters
@@ -145,10 +156,11 @@ def _of_transformers(name: str, pooled: bool) -> PictureEncoder:
         portable=str(folder.absolute()) if is_folder else f"{name.partition('@')[0]}@{folder.name}",
         library=f"transformers {transformers.__version__}",
         hash=model_hash(folder),
+        code=code_identity(folder, trust),
         model=model,
         prepare=prepare,
         side=max(sides, default=_SIDE),
-        clip=0 if wanted is IMAGE else getattr(model.config, "num_frames", 16),
+        clip=0 if wanted is image else getattr(model.config, "num_frames", 16),
     )
 
 
@@ -162,7 +174,7 @@ def _by_name(name: str) -> PictureEncoder:
 class PictureEncoderWorker:
     """Encodes batches of pictures or clips; the encoder is loaded, or the arguments of `load_picture_encoder`."""
 
-    def __init__(self, encoder: PictureEncoder | tuple[str, str, str], device: str, precision: str):
+    def __init__(self, encoder: PictureEncoder | tuple[str, str, str, bool], device: str, precision: str):
         self._encoder = encoder if isinstance(encoder, PictureEncoder) else load_picture_encoder(*encoder)
         self._where = choose_device(device, precision)
         self._encoder.model.to(self._where.device)

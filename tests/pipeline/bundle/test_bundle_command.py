@@ -346,6 +346,15 @@ def test_conf_whose_include_lies_elsewhere_is_refused(project):
     refused(Path("runs/demo/full"), "shared.inc", "Move them there")
 
 
+@pytest.mark.parametrize("name", ["text", "audio", "visual"])
+def test_encoder_with_code_of_its_own_is_refused(project, name):
+    def trust(record):
+        record["features"][name]["params"]["trust_remote_code"] = True
+
+    rewrite(Path("runs/demo/full"), trust)
+    refused(Path("runs/demo/full"), f"extract_{name}.trust_remote_code", "a bundle does not carry")
+
+
 @pytest.mark.parametrize("runtime", ["pytorch", "openvino_bfloat16"])
 def test_runtime_of_the_training_is_that_of_the_bundle(project, runtime):
     change = {} if runtime == "pytorch" else {"runtime": runtime}

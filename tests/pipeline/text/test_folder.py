@@ -16,6 +16,7 @@ from transformers import BertConfig, BertModel, DebertaV2Config, DebertaV2Model,
 
 from dferc.core.errors import InputError
 from pipeline.encoders.convert import main as convert
+from pipeline.encoders.opening import code_identity
 from pipeline.text.encoder import Encoder, load_encoder
 from pipeline.text.windows import dialogue_windows
 from tests.helpers.encoders import naive_vectors, talk, word_tokenizer
@@ -94,6 +95,23 @@ def test_code_of_an_encoder_s_folder_is_refused_and_never_run(folder, tmp_path, 
     message = refusal(folder)
     assert not mark.exists() and asked == []
     assert "asks for code that comes with the model" in message and "roberta-large" in message
+
+
+def test_code_of_an_encoder_s_folder_runs_where_a_setting_allows_it(folder, tmp_path, monkeypatch, good):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    (folder / "own.py").write_text(STRANGER.format(mark=str(tmp_path / "it ran")))
+    change(folder / "config.json", auto_map=AUTO, model_type="own")
+    assert "finetune_text.trust_remote_code: true" in refusal(folder)
+    encoder = load_encoder(folder, 48, trust=True)
+    assert (tmp_path / "it ran").exists()
+    assert type(encoder.model).__name__ == "OwnModel" and encoder.width == load_encoder(good, 48).width
+    encoder.save(tmp_path / "tuned")  # as finetune_text does, which needs the code again
+    again = load_encoder(tmp_path / "tuned", 48, trust=True)
+    assert all(torch.equal(*pair) for pair in zip(again.model.parameters(), encoder.model.parameters(), strict=True))
+    assert code_identity(tmp_path / "tuned", True).keys() == {"remote_code"} and code_identity(folder, False) == {}
+    change(folder / "config.json", auto_map={"AutoConfig": "someone/else--own.OwnConfig"})
+    with pytest.raises(InputError, match="code of another repository .*someone/else--own.*Copy its .py files"):
+        load_encoder(folder, 48, trust=True)
 
 
 def test_code_beside_an_architecture_that_transformers_knows_is_not_run(folder, tmp_path, good):

@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import (
     AutoImageProcessor,
     AutoModel,
@@ -178,14 +180,41 @@ def test_what_gives_no_vectors_is_refused_with_the_remedy(folders, name, layer, 
         load_picture_encoder(str(folders / name), layer, tokens)
 
 
-def test_code_of_a_model_is_never_run(folders, tmp_path):
-    for file in (folders / "vit").iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    config = json.loads((tmp_path / "config.json").read_text())
-    own = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
-    (tmp_path / "config.json").write_text(json.dumps(config | own))
-    with pytest.raises(InputError, match="such code is never run"):
-        load_picture_encoder(str(tmp_path), "last", "mean")
+STRANGER = """
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+class Config(PreTrainedConfig): model_type = "mine"
+class Model(PreTrainedModel):
+    config_class = Config
+    def __init__(self, config):
+        super().__init__(config)
+        self.mix = nn.Linear(3, 5)
+        self.post_init()
+    def forward(self, pixel_values):
+        return BaseModelOutput(last_hidden_state=self.mix(pixel_values.mean((2, 3)))[:, None])
+"""
+
+
+def test_code_of_a_model_runs_only_where_it_is_trusted(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    shutil.copytree(folders / "vit", folder := tmp_path / "own")
+    config = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text(STRANGER)
+    weights = {"mix.weight": torch.rand(5, 3), "mix.bias": torch.rand(5)}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"such code does not run.*extract_visual\.trust_remote_code: true"):
+        load_picture_encoder(str(folder), "last", "mean")
+    trusted = load_picture_encoder(str(folder), "last", "mean", True)
+    shown = pictures(2)
+    means = AutoImageProcessor.from_pretrained(folders / "vit")(shown, return_tensors="pt").pixel_values.mean((2, 3))
+    expected = means @ weights["mix.weight"].T + weights["mix.bias"]
+    np.testing.assert_allclose(trusted.vectors(shown, CPU), expected, rtol=1e-5)
+    assert len(trusted.code["remote_code"]) == 64
+    assert load_picture_encoder(str(folders / "vit"), "last", "mean").code == {}
+    (folder / "mine.py").write_text(STRANGER + "CHANGED = True\n")
+    assert load_picture_encoder(str(folder), "last", "mean", True).code != trusted.code
 
 
 def test_an_edited_folder_has_another_hash(folders, tmp_path):
