@@ -150,7 +150,7 @@ def test_pickled_weights_and_code_are_refused_for_every_kind(copy):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "a.B"}, "model_type": "own"}))
     message = refusal(open_model, copy, AUDIO)
-    assert "such code is never run" in message and "microsoft/wavlm-base-plus" in message
+    assert "such code does not run" in message and "microsoft/wavlm-base-plus" in message
     (copy / "config.json").write_text(json.dumps(config))
     torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
     (copy / "model.safetensors").unlink()
