@@ -89,7 +89,7 @@ class DirectedGRU(nn.Module):
         H = h_2SH.shape[2]
         r, z = (of_x[..., : 2 * H] + of_h[..., : 2 * H]).sigmoid().chunk(2, dim=2)
         new = torch.tanh(torch.addcmul(of_x[..., 2 * H :], r, of_h[..., 2 * H :]))
-        return torch.lerp(new, h_2SH, z)
+        return torch.lerp(new.to(h_2SH.dtype), h_2SH, z.to(h_2SH.dtype))  # the state is float32 under autocast, too
 
 
 class DialogueRNN(nn.Module):
@@ -156,7 +156,7 @@ class DialogueRNN(nn.Module):
             g = self._drop(self.global_cell(before, g[:, :size], to_global[t]))
             after = self._drop(self.party_cell(context, before, to_party[t]))
             e = self._drop(self.emotion_cell(after, e[:, :size]))
-            q = q.index_copy(0, slots[t], after.flatten(0, 1).to(q.dtype))
+            q = q.index_copy(0, slots[t], after.flatten(0, 1))
             states.append(g)
             emotions.append(e.flatten(0, 1))
         return torch.cat(emotions)[layout.both_place].view(len(u_ND), -1)

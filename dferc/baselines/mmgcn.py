@@ -116,7 +116,7 @@ class MMGCN(nn.Module):
             spread_BTMH = (within_BMTT @ scaled_BTMH.transpose(1, 2)).transpose(1, 2) + across_BTMM @ scaled_BTMH
             spread_NMH = padding.unpad(spread_BTMH * scale_BTM.unsqueeze(3))
             mixed_NMH = (1 - self.alpha) * spread_NMH + self.alpha * start_NMH
-            h_NMH = F.relu(torch.lerp(mixed_NMH, mixed_NMH @ weight_HH, beta))
+            h_NMH = F.relu((1 - beta) * mixed_NMH + beta * (mixed_NMH @ weight_HH))
         nodes_NMF = torch.cat([x_NMW, self._drop(h_NMH)], dim=2) * seen_NM.unsqueeze(2)
         return self.classify(F.relu(self._drop(nodes_NMF.flatten(1))))
 

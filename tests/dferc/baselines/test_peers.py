@@ -14,7 +14,7 @@ from dferc.baselines.mmgcn import MMGCN, focal_loss, graph_edges
 from dferc.baselines.registry import TRAINED
 from dferc.baselines.sdt import SDT, CrossTransformer
 from dferc.baselines.shared import Padding, count_parties, masked_softmax, number_parties
-from dferc.model.lstm import Layout
+from dferc.model.lstm import BiLSTMLayer, Layout
 from dferc.training.data import Batch
 
 WIDTHS = {"text": 7, "audio": 5, "physiology": 3}
@@ -353,3 +353,19 @@ def test_sdt_knows_the_place_in_the_dialogue():
     for x_ND in batch.features.values():
         x_ND[:] = x_ND[0]
     assert probabilities("sdt", model, batch).std(dim=0).max() > 1e-4
+
+
+@PEERS
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_of_autocast_is_near_single_precision(name, dtype, monkeypatch):
+    model, batch = make_model(name), make_batch(absent=LACKING)
+    layer = BiLSTMLayer.forward  # on the CPU it knows float32 alone; a GPU has its own
+    monkeypatch.setattr(
+        BiLSTMLayer, "forward", torch.autocast("cpu", enabled=False)(lambda s, x, at: layer(s, x.float(), at))
+    )
+    expected = probabilities(name, model, batch)
+    with torch.autocast("cpu", dtype):
+        losses, found = objective(name, model, batch)
+    losses.total.backward()
+    assert losses.total.dtype == found.dtype == torch.float32 and torch.allclose(found, expected, atol=0.03)
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
