@@ -19,7 +19,7 @@ from dferc.evaluation.files import write_evaluation
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues
 from dferc.training.optimiser import make_machinery
-from dferc.training.resume import Progress, claim, open_progress, run_key
+from dferc.training.resume import Progress, claim, load_progress, run_key, save_progress
 from dferc.training.run import train_model
 from dferc.training.task import Task
 
@@ -107,7 +107,7 @@ def _kept(
     """Hold the state of a peer's run, so that a kill costs an epoch, and the function that keeps it."""
     recipe = TRAINED[name].recipe(task.corpus.utterances.corpus)
     if scratch is None or recipe is None:  # the others train in less time than their states take
-        yield open_progress(None, console.print)
+        yield Progress(), lambda progress: None
         return
     about = {"variant": name, "sizes": dict(recipe.sizes), "seed": seed, "device": task.device.device.type}
     about["refit"] = list(task.refit) if task.refit else None
@@ -116,7 +116,11 @@ def _kept(
     with claim(state, lambda: console.print(f"{run}: another process is training this run; waiting for it to finish")):
         if fresh:
             state.unlink(missing_ok=True)
-        yield open_progress(state, lambda message: console.print(f"{run}: {message} (--fresh starts again)"))
+        progress = load_progress(state, lambda message: console.print(f"{run}: {message}"))
+        if progress.epoch:
+            stage = f"resumes after epoch {progress.epoch}" if progress.machinery else f"finished, taken from {state}"
+            console.print(f"{run}: {stage} (--fresh trains it again)")
+        yield progress, partial(save_progress, state)
 
 
 def fit(name: str, task: Task, seed: int, progress: Progress, **callbacks: Callable) -> nn.Module:
