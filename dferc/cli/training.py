@@ -88,10 +88,10 @@ def train(corpus, variant, label, seeds, features, out, params, overrides, devic
     cached = read_corpus(features / corpus, corpus, block.features)
     task = make_task(cached, variant, block, choose_device(device, block.precision))
     folder = out / corpus / run_name(variant, label)
-    refuse_other_settings(folder / "train", block)
+    refuse_other_settings(folder / "train", task.settings)
     verify_writable(folder / "train")
     show_task(task, seeds)
-    with EpochTable(block.epochs, len(seeds)) as table:
+    with EpochTable(task.settings.epochs, len(seeds)) as table:
         callbacks = {"report": table.add, "notify": console.print, "track": table.track}
         train_seeds(task, seeds, folder=folder / "train", scratch=scratch, fresh=fresh, **callbacks)
     checkpoints, left_out = finish_run(folder / "train", task.describe())

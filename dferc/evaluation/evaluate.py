@@ -89,7 +89,7 @@ def predict(checkpoint: Checkpoint, corpus: CachedCorpus, split: str, device: to
     dialogues = Dialogues(corpus, split, checkpoint.normalisation, checkpoint.modalities, device)
     batches = []
     for batch in dialogues.batches(BATCH_DIALOGUES):
-        outputs = checkpoint.model(batch.features, batch.present_MN, batch.layout)
+        outputs = checkpoint.model(batch.features, batch.present_MN, batch.layout, batch.speaker_N)
         of_model = (outputs.contribution_MN.T, outputs.context_weight_N, outputs.agreement_N)
         batches.append((batch.rows_N, outputs.logits_NC.softmax(dim=1), *of_model))
     predictions = Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True)))

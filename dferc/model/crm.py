@@ -4,6 +4,8 @@
     w_t    = gamma * (1 - s_t),  s_t the agreement of utterance t's modalities (alignment.py)
     logits = lin_cls([f_t ; w_t * (o_{t-1} + o_{t+1})])
 
+With `train.causal` the LSTM reads forwards only, and o_{t+1} is left out: nothing comes from after t.
+
 Shapes: N utterances of all dialogues of the batch, F width of the fused features, C classes.
 """
 
@@ -25,17 +27,29 @@ class ContextRefusion(nn.Module):
             version of PyTorch (1.8); 0 computes what they ran.
         scale: gamma.
         context: `agreement` = weight gamma * (1 - s); `always` = weight 1; `never` = no context and no LSTM.
+        causal: whether the context is the past alone.
     """
 
     def __init__(
-        self, *, width: int, classes: int, dropout: float, recurrent_dropout: float, scale: float, context: str
+        self,
+        *,
+        width: int,
+        classes: int,
+        dropout: float,
+        recurrent_dropout: float,
+        scale: float,
+        context: str,
+        causal: bool = False,
     ):
         super().__init__()
+        self.causal = causal
         self.scale = scale
         self.context = context
         self.lstm = None
         if context != "never":
-            self.lstm = DialogueLSTM(width=width, layers=2, dropout=dropout, recurrent_dropout=recurrent_dropout)
+            self.lstm = DialogueLSTM(
+                width=width, layers=2, dropout=dropout, recurrent_dropout=recurrent_dropout, causal=causal
+            )
         self.classifier = nn.Linear(2 * width, classes)
         reset_linear(self.classifier.weight, self.classifier.bias)
 
@@ -52,16 +66,18 @@ class ContextRefusion(nn.Module):
         if self.lstm is None:
             context_NF = torch.zeros_like(fused_NF)  # the classifier keeps its width: see variants.py
         else:
-            context_NF = neighbours(self.lstm(fused_NF, layout), layout)
+            context_NF = neighbours(self.lstm(fused_NF, layout), layout, self.causal)
         # [f ; w * context], [N, 2F]. fused_NF may be bfloat16 under autocast, the weight is float32.
         classified_NK = torch.cat([fused_NF, weight_N.to(fused_NF.dtype).unsqueeze(-1) * context_NF], dim=-1)
         return self.classifier(classified_NK), classified_NK, weight_N
 
 
-def neighbours(o_NF: Tensor, layout: Layout) -> Tensor:
-    """Return `o_{t-1} + o_{t+1}` within each dialogue, zero beyond its ends, [N, F]."""
+def neighbours(o_NF: Tensor, layout: Layout, causal: bool = False) -> Tensor:
+    """Return `o_{t-1} + o_{t+1}` within each dialogue, zero beyond its ends, [N, F]; if causal, `o_{t-1}` alone."""
     joined = layout.joined.to(o_NF.dtype).unsqueeze(-1)  # [N-1, 1]: rows t and t+1 are of one dialogue
     edge = o_NF.new_zeros(1, o_NF.shape[1])
     previous = torch.cat([edge, o_NF[:-1] * joined])  # o_{t-1}
+    if causal:
+        return previous
     following = torch.cat([o_NF[1:] * joined, edge])  # o_{t+1}
     return previous + following

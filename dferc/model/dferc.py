@@ -5,6 +5,7 @@
     §3 CFM          f = [beta * sum_m g_m e_m ; sum_m e_m]                           cfm.py
     §4 alignment    z = mlp_align(e);  s = agreement(z)                              alignment.py
     §5 CRM          logits = lin_cls([f ; w * context]),  w = gamma * (1 - s)        crm.py, lstm.py
+    beyond the paper, where the settings ask for it: logits += linear floor + attention(f)     extras/
 
 `forward` never reads labels; the losses (§6) are functions of its outputs, in losses.py.
 
@@ -24,6 +25,7 @@ from dferc.model.alignment import Prototypes, agreement
 from dferc.model.cfm import ContributionFusion
 from dferc.model.crm import ContextRefusion
 from dferc.model.ddm import Disentanglement
+from dferc.model.extras import Extras, build_extras
 from dferc.model.layers import ModalityMLP, dropout, reset_linear
 from dferc.model.lstm import Layout
 from dferc.model.variants import Variant
@@ -58,6 +60,7 @@ class DFERC(nn.Module):
         refuse: CRM.
         ddm_scale: alpha.
         dropout: share, after the projections.
+        extras: what is beyond the paper.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class DFERC(nn.Module):
         refuse: ContextRefusion,
         ddm_scale: float,
         dropout: float,
+        extras: Extras | None = None,
     ):
         super().__init__()
         self.projections = nn.ModuleDict(projections)
@@ -81,19 +85,23 @@ class DFERC(nn.Module):
         self.refuse = refuse
         self.ddm_scale = ddm_scale
         self.dropout = dropout
+        self.extras = extras
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Modalities that this model reads, in the order of M."""
         return tuple(self.projections)
 
-    def forward(self, features: Mapping[str, Tensor], present_MN: Tensor, layout: Layout) -> Outputs:
+    def forward(
+        self, features: Mapping[str, Tensor], present_MN: Tensor, layout: Layout, speaker_N: Tensor | None = None
+    ) -> Outputs:
         """Compute the emotions of every utterance of a batch of whole dialogues.
 
         Args:
             features: modality -> [N, D], normalised; rows that are not present are ignored.
             present_MN: bool; False = the utterance has no such signal.
             layout: which rows are which dialogue.
+            speaker_N: who speaks, as in `dferc.training.data.Batch`; the paper's parts do not read it.
         """
         # §1: h_m = Dropout(tanh(lin_m(x_m))), [M, N, H]
         h_MNH = torch.stack([torch.tanh(linear(features[name])) for name, linear in self.projections.items()])
@@ -107,6 +115,8 @@ class DFERC(nn.Module):
         z_MNA = self.align(e_MNE)  # §4: z_m = mlp_align,m(e_m), [M, N, A]
         s_N = agreement(z_MNA, present_MN)  # §4: detached, so CRM does not train the alignment
         logits_NC, classified_NK, weight_N = self.refuse(fusion.fused_NF, s_N, layout)  # §5
+        if self.extras is not None:
+            logits_NC = logits_NC + self.extras(features, present_MN, fusion.fused_NF, speaker_N, layout)
         return Outputs(
             logits_NC=logits_NC,
             contribution_MN=fusion.contribution_MN,
@@ -144,7 +154,7 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
         # Separate layers, not a ModalityLinear: the modalities' features differ in width.
         projections[name] = nn.Linear(widths[name], settings.hidden)
         reset_linear(projections[name].weight, projections[name].bias)
-    return DFERC(
+    model = DFERC(
         projections=projections,
         disentangle=Disentanglement(
             modalities=M,
@@ -170,7 +180,15 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
             recurrent_dropout=settings.recurrent_dropout,
             scale=settings.context_scale,  # gamma
             context=variant.context,
+            causal=settings.causal,
         ),
         ddm_scale=settings.ddm_scale,  # alpha
         dropout=settings.dropout,
+        extras=build_extras(settings, {name: widths[name] for name in modalities}, 2 * E, classes),
     )
+    if settings.linear_start:  # the head begins at 0
+        for classifier in (model.refuse.classifier, model.extras.classifier):
+            if classifier is not None:
+                nn.init.zeros_(classifier.weight)
+                nn.init.zeros_(classifier.bias)
+    return model

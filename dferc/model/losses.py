@@ -63,6 +63,9 @@ def dferc_losses(
     nothing = outputs.logits_NC.new_zeros((), dtype=torch.float32)
     # CE_w(logits, y)
     classification = cross_entropy(outputs.logits_NC, labels_N, class_weights_C, targets_NC=targets_NC)
+    if settings.label_smoothing:  # beyond the paper: (1 - eps) CE + eps * mean over the classes of -log p
+        uniform = distance_to_uniform(outputs.logits_NC, labels_N)
+        classification = torch.lerp(classification, uniform, settings.label_smoothing)
     ddm = nothing  # L_ddm = L_mod + L_utt (§2); it needs no labels: unlabelled utterances take part
     if outputs.modality_MNH is not None:
         ddm = ddm + modality_contrast(outputs.modality_MNH, present_MN, settings.ddm_temperature)
@@ -108,6 +111,13 @@ def cross_entropy(
     weights = class_weights_C[classes] * counted
     likelihood = log_p.gather(-1, classes.unsqueeze(-1)).squeeze(-1)  # log p_i
     return -(weights * likelihood).sum() / weights.sum().clamp(min=_TINY)
+
+
+def distance_to_uniform(logits_NC: Tensor, labels_N: Tensor) -> Tensor:
+    """Return the mean cross-entropy of the labelled rows against equal shares of the classes, a scalar."""
+    labelled_N = labels_N >= 0
+    uniform_N = -F.log_softmax(logits_NC.float(), dim=-1).mean(dim=-1)
+    return (uniform_N * labelled_N).sum() / labelled_N.sum().clamp(min=1)
 
 
 def cfm_loss(

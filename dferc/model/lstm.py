@@ -35,6 +35,7 @@ class Layout:
     """Positions of the dialogues in the rows of a batch.
 
     Attributes:
+        lengths: utterances of each dialogue, in the order of the batch.
         steps: rows per time step and direction, falling. Integers, not a tensor: they shape the computation, and
             reading them from a GPU would wait for it.
         order: [N] batch row at each packed place of the forward direction alone.
@@ -45,6 +46,7 @@ class Layout:
         joined: [N-1] bool; True = this row and the next are of one dialogue.
     """
 
+    lengths: tuple[int, ...]
     steps: tuple[int, ...]
     order: Tensor
     place: Tensor
@@ -75,7 +77,8 @@ class Layout:
         both = np.concatenate([2 * forward, 2 * backward + 1])[by_step]
         dialogue = np.repeat(np.arange(len(lengths)), lengths)
         rows = (forward, np.argsort(forward), both, np.argsort(both), dialogue, dialogue[1:] == dialogue[:-1])
-        return Layout(tuple(steps.tolist()), *(torch.from_numpy(row).to(device, non_blocking=True) for row in rows))
+        host = tuple(lengths.tolist()), tuple(steps.tolist())
+        return Layout(*host, *(torch.from_numpy(row).to(device, non_blocking=True) for row in rows))
 
 
 class DialogueLSTM(nn.Module):
@@ -86,10 +89,12 @@ class DialogueLSTM(nn.Module):
         layers: number of layers.
         dropout: variational dropout on each layer's input: one mask per dialogue, shared over time.
         recurrent_dropout: DropConnect on the columns of the hidden-to-hidden weights, one mask per batch.
+        causal: whether the backward direction's states are 0, so that none knows what comes after it.
     """
 
-    def __init__(self, *, width: int, layers: int, dropout: float, recurrent_dropout: float):
+    def __init__(self, *, width: int, layers: int, dropout: float, recurrent_dropout: float, causal: bool = False):
         super().__init__()
+        self.causal = causal
         self.dropout = dropout
         self.layers = nn.ModuleList(BiLSTMLayer(width, width // 2, recurrent_dropout) for _ in range(layers))
 
@@ -97,6 +102,8 @@ class DialogueLSTM(nn.Module):
         """Return the states of each utterance in its dialogue, [N, width]."""
         for layer in self.layers:
             x_ND = layer(self._locked_dropout(x_ND, layout), layout)
+            if self.causal:  # computed and thrown away: one recurrence serves both
+                x_ND = torch.cat([x_ND[:, : x_ND.shape[1] // 2], torch.zeros_like(x_ND[:, x_ND.shape[1] // 2 :])], dim=1)
         return x_ND
 
     def _locked_dropout(self, x_ND: Tensor, layout: Layout) -> Tensor:

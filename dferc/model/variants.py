@@ -2,15 +2,17 @@
 
 A variant is a frozen set of switches, read by `build_model` and `dferc_losses`. A part that is switched off gives zeros
 or equal weights, and every width stays: two rows differ in one mechanism, not in the width of what follows it.
-`only-text-physiology` reads these modalities, `without-audio` all others.
+`only-text-physiology` reads these modalities, `without-audio` all others. `plus` is beyond the paper (docs/plus.md).
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.files import SELECTION
+from dferc.settings.sections import DEFAULTS, Train
 from dferc.store.vocabulary import in_order
 
 
@@ -26,6 +28,7 @@ class Variant:
         alignment: the loss that pulls utterances to their class prototypes (§4).
         modalities: modalities that the model reads; None = all that the corpus has.
         without: modalities that it does not read.
+        settings: `train` settings that the variant has where params.yaml leaves the paper's value (`settings_of`).
     """
 
     modality_level: bool = True
@@ -35,6 +38,7 @@ class Variant:
     alignment: bool = True
     modalities: tuple[str, ...] | None = None
     without: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def select(self, there: Iterable[str]) -> tuple[str, ...]:
         """Return the modalities that this variant reads of those that are there, in order."""
@@ -56,7 +60,25 @@ VARIANTS = {
     "ta": Variant(modalities=("text", "audio")),
     "tv": Variant(modalities=("text", "visual")),
     "av": Variant(modalities=("audio", "visual")),
+    "plus": Variant(
+        context="never",  # attention takes the place of the LSTM, which adds nothing beside it
+        settings={
+            "linear_start": True,
+            "attention_layers": 2,
+            "label_smoothing": 0.1,
+            "batch_dialogues": 8,
+            "learning_rate": 2.0e-3,
+        },
+    ),
 }
+
+
+def settings_of(name: str, settings: Train) -> Train:
+    """Return `train` settings with those of the variant; a value that is not the paper's is the user's, and wins."""
+    own = get_variant(name).settings.items()
+    return settings.model_copy(
+        update={key: value for key, value in own if getattr(settings, key) == getattr(DEFAULTS, key)}
+    )
 
 
 def get_variant(name: str) -> Variant:

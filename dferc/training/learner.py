@@ -27,7 +27,7 @@ Track = Callable[[int], Callable[[], None]]
 
 def dferc_objective(model: nn.Module, batch: Batch, task: Task) -> tuple[NamedTuple, Tensor]:
     """Compute DF-ERC's losses and logits; in training mode the prototypes learn from the batch."""
-    outputs = model(batch.features, batch.present_MN, batch.layout)
+    outputs = model(batch.features, batch.present_MN, batch.layout, batch.speaker_N)
     losses = dferc_losses(
         outputs,
         batch.labels_N,
@@ -80,7 +80,8 @@ class DialogueLearner:
         for batch in self.task.validation.batches(self.task.settings.batch_dialogues):
             validated.add(*self.objective(model, batch, self.task), batch.labels_N)
         # The epoch's one wait for the device.
-        return read_tallies([self.trained, validated], self.task.settings.select_by)
+        tallies = {"train": self.trained, "validation": validated}
+        return read_tallies({split: tally for split, tally in tallies.items() if tally.steps}, self.task.settings.select_by)
 
     def quality(self, row: Mapping[str, float]) -> float:
         """Return the score on validation that `train.select_by` names; without validation, the last epoch is the best.
@@ -133,22 +134,22 @@ class EpochTally:
         self.steps += 1
 
 
-def read_tallies(tallies: Iterable[EpochTally], select_by: str = "weighted_f1") -> dict[str, float]:
+def read_tallies(tallies: Mapping[str, EpochTally], select_by: str = "weighted_f1") -> dict[str, float]:
     """Bring the sums of the training and validation passes to the host in one transfer, as a row of history.csv.
 
     Args:
-        tallies: of training, then of validation.
+        tallies: by split; the start of a run has none of training.
         select_by: score of `dferc.core.metrics.SCORES` that selects the epoch.
 
     Returns:
         `<split>_<term>`, the mean over the steps of each loss term (the total as `<split>_loss`), and
         `<split>_accuracy`, `<split>_weighted_f1` and, where it is another, `<split>_<select_by>`.
     """
-    tallies, row = list(tallies), {}
-    sizes = [size for tally in tallies for size in (len(tally.terms), tally.confusion_CC.numel())]
-    packed = torch.cat([part for tally in tallies for part in (tally.sums_K, tally.confusion_CC.flatten().double())])
+    row = {}
+    sizes = [size for tally in tallies.values() for size in (len(tally.terms), tally.confusion_CC.numel())]
+    packed = torch.cat([part for tally in tallies.values() for part in (tally.sums_K, tally.confusion_CC.flatten().double())])
     parts = packed.cpu().split(sizes)
-    for split, tally, sums_K, confusion in zip(SPLITS, tallies, parts[::2], parts[1::2], strict=False):
+    for split, tally, sums_K, confusion in zip(tallies, tallies.values(), parts[::2], parts[1::2], strict=True):
         means = dict(zip(tally.terms, (sums_K / tally.steps).tolist(), strict=True))
         row[f"{split}_loss"] = means.pop("total")
         row |= {f"{split}_{term}": value for term, value in means.items()}
@@ -175,7 +176,7 @@ def calibrate(task: Task, weights: Mapping[str, Tensor]) -> dict:
     model = model.to(task.device.device).eval()
     logits_NC, labels_N = [], []
     for batch in task.validation.batches(task.settings.batch_dialogues):
-        logits_NC.append(model(batch.features, batch.present_MN, batch.layout).logits_NC)
+        logits_NC.append(model(batch.features, batch.present_MN, batch.layout, batch.speaker_N).logits_NC)
         labels_N.append(batch.labels_N)
     labels_N = torch.cat(labels_N).cpu().numpy()
     temperature, note = fit_temperature(torch.cat(logits_NC).cpu().numpy(), labels_N)

@@ -181,7 +181,8 @@ def train_model(
         model = make_model().to(device)
         parts = machinery(model, settings, steps=steps, seed=seed, dtype=dtype)
         learner = DialogueLearner(task, seed, objective, track)
-        fit(learner, parts, progress, epochs=epochs, patience=patience, **callbacks)
+        limits = {"epochs": epochs, "patience": patience, "judge_start": bool(task.start and task.validation)}
+        fit(learner, parts, progress, **limits, **callbacks)
     return model
 
 
@@ -239,7 +240,7 @@ def _save(
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
         "finished": not interrupted and progress.is_finished(epochs=settings.epochs, patience=settings.patience),
-        "scores": dict(progress.history[progress.best_epoch - 1]),
+        "scores": progress.best_row,
     }
     weights, normalisation = progress.best, task.normalisation
     if refit:

@@ -12,7 +12,8 @@ import torch
 from dferc.core.device import Device
 from dferc.core.errors import InputError
 from dferc.model.dferc import DFERC, build_model
-from dferc.model.variants import Variant, get_variant
+from dferc.model.extras.linear_start import LinearFit, fit_linear_start, side_by_side
+from dferc.model.variants import Variant, get_variant, settings_of
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train, recorded_settings
 from dferc.store.rows import CachedCorpus
@@ -43,6 +44,8 @@ class Task:
     train: Dialogues
     validation: Dialogues | None
     class_weights_C: torch.Tensor
+    start: LinearFit | None
+    """Regression that the logits begin as; None without `train.linear_start`."""
     refit: Refit | None = None
     """Length of a training without validation; None = the best epoch on validation is selected."""
     source: CachedCorpus | None = None
@@ -56,7 +59,10 @@ class Task:
     def new_model(self) -> DFERC:
         """Build a freshly initialised model; draws from the global generator."""
         widths = {modality: self.corpus.modalities[modality].width for modality in self.variant.modalities}
-        return build_model(self.settings, self.variant, widths, self.classes)
+        model = build_model(self.settings, self.variant, widths, self.classes)
+        if self.start is not None and not model.extras.start.weight.is_meta:
+            model.extras.start.take(self.start)
+        return model
 
     def describe(self) -> dict:
         """Return everything that decides the weights, except the seed and the device."""
@@ -82,19 +88,21 @@ class Task:
         """
         rows = self.corpus.utterances
         splits = np.where(rows.split == "validation", "train", rows.split)
-        task = self._on(replace(self.corpus, utterances=replace(rows, split=splits)))
+        strength = self.start.strength if self.start else None
+        task = self._on(replace(self.corpus, utterances=replace(rows, split=splits)), strength)
         epochs = max(1, round(best_epoch * self.epoch_steps / task.epoch_steps))
         refit = Refit(epochs, self.epoch_steps * self.settings.epochs)
         return replace(task, refit=refit, source=self.source or self.corpus)
 
-    def _on(self, corpus: CachedCorpus) -> "Task":
+    def _on(self, corpus: CachedCorpus, strength: float | None = None) -> "Task":
         """Return the task on the same rows in other splits."""
-        parts = prepare_splits(corpus, self.variant.modalities, self.settings, self.device)
+        parts = prepare_splits(corpus, self.variant.modalities, self.settings, self.device, strength)
         return replace(self, corpus=corpus, **parts)
 
 
 def describe_run(corpus: CachedCorpus, variant: str, settings: Train) -> dict:
     """Return everything that decides the weights of a run, except the seed and the device."""
+    settings = settings_of(variant, settings)
     about: dict = {"variant": variant, "settings": recorded_settings(settings)}
     if settings.labels == "votes":
         about["votes"] = hashlib.sha256(training_targets(corpus.utterances).tobytes()).hexdigest()[:16]
@@ -115,13 +123,23 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
                 f"{rows.corpus}: the {split} split has {of_split_N.sum()} utterance(s), none of them labelled: "
                 f"nothing to {purpose}."
             )
-    variant = replace(get_variant(name), modalities=usable_modalities(corpus, name))
+    variant, settings = replace(get_variant(name), modalities=usable_modalities(corpus, name)), settings_of(name, settings)
+    if settings.causal and settings.normalisation == "speaker":
+        raise InputError(
+            "train.causal: no utterance may know what comes after it, and train.normalisation: speaker measures all "
+            "rows of a speaker. Set normalisation: corpus, or causal: false."
+        )
     parts = prepare_splits(corpus, variant.modalities, settings, device)
     return Task(corpus=corpus, name=name, variant=variant, settings=settings, device=device, **parts)
 
 
-def prepare_splits(corpus: CachedCorpus, modalities: tuple[str, ...], settings: Train, device: Device) -> dict:
-    """Return the fields of a `Task` that depend on the splits; without validation dialogues, `validation` is None."""
+def prepare_splits(
+    corpus: CachedCorpus, modalities: tuple[str, ...], settings: Train, device: Device, strength: float | None = None
+) -> dict:
+    """Return the fields of a `Task` that depend on the splits; without validation dialogues, `validation` is None.
+
+    `strength` is that of the linear start; None = validation selects it.
+    """
     rows = corpus.utterances
     normalisation = Normalisation.of(corpus, modalities, settings.normalisation == "speaker")
     labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
@@ -132,7 +150,18 @@ def prepare_splits(corpus: CachedCorpus, modalities: tuple[str, ...], settings: 
         else None
         for split in ("train", "validation")
     }
-    return of_splits | {"normalisation": normalisation, "class_weights_C": torch.tensor(weights, device=device.device)}
+    start = None
+    if settings.linear_start:
+        read = [
+            split and (side_by_side(split.features, split.present_MN, modalities), split.labels_N)
+            for split in of_splits.values()
+        ]
+        start = fit_linear_start(*read, len(rows.classes), strength)
+    return of_splits | {
+        "normalisation": normalisation,
+        "class_weights_C": torch.tensor(weights, device=device.device),
+        "start": start,
+    }
 
 
 def draw_validation(corpus: CachedCorpus, seed: int) -> CachedCorpus:

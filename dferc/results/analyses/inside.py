@@ -45,6 +45,6 @@ def look_into(
             # The forward pass does not return h, so a hook keeps the input of DDM.
             model, inputs = checkpoint.model, []
             with model.disentangle.register_forward_pre_hook(lambda _, given, inputs=inputs: inputs.extend(given)):
-                outputs = model(batch.features, batch.present_MN, batch.layout)
+                outputs = model(batch.features, batch.present_MN, batch.layout, batch.speaker_N)
             yield Inside(seed=seed, model=model, batch=batch, outputs=outputs, projected_MNH=inputs[0])
             bar.advance(task)

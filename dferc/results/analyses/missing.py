@@ -97,7 +97,7 @@ def _score(inside: Inside, kept_MN: np.ndarray) -> tuple[float, float]:
     batch, outputs = inside.batch, inside.outputs
     kept = torch.from_numpy(kept_MN).to(batch.present_MN.device)
     if not torch.equal(kept, batch.present_MN):
-        outputs = inside.model(batch.features, kept, batch.layout)
+        outputs = inside.model(batch.features, kept, batch.layout, batch.speaker_N)
     labels_N, chosen_N = (tensor.cpu().numpy() for tensor in (batch.labels_N, outputs.logits_NC.argmax(dim=1)))
     return score(labels_N[labels_N >= 0], chosen_N[labels_N >= 0])
 

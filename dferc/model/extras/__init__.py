@@ -1,0 +1,98 @@
+"""What is beyond the paper, each a switch of its own in `train`; docs/plus.md says what each gains on real data.
+
+    logits = head + linear_start(x) + lin(attention(f))
+
+Shapes: N utterances, C classes, F width of the fused features.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from dferc.model.extras.attention import HEAD_WIDTH, DialogueAttention
+from dferc.model.extras.linear_start import LinearStart
+from dferc.model.layers import dropout
+from dferc.model.lstm import Layout
+from dferc.settings.sections import Train
+
+
+class Extras(nn.Module):
+    """Logits that are added to those of the paper's model; `build_extras` makes it.
+
+    Args:
+        start: the linear floor.
+        attention: over the dialogue.
+        classifier: of what attention gathered.
+        dropout: share, before the classifier.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: LinearStart | None,
+        attention: DialogueAttention | None,
+        classifier: nn.Linear | None,
+        dropout: float,
+    ):
+        super().__init__()
+        self.start = start
+        self.attention = attention
+        self.classifier = classifier
+        self.dropout = dropout
+
+    def forward(
+        self,
+        features: Mapping[str, Tensor],
+        present_MN: Tensor,
+        fused_NF: Tensor,
+        speaker_N: Tensor | None,
+        layout: Layout,
+    ) -> Tensor:
+        """Return the logits that are added, [N, C].
+
+        Args:
+            features: modality -> [N, D].
+            present_MN: bool.
+            fused_NF: fused features f of CFM.
+            speaker_N: numbers of the speakers within their dialogue, -1 = unknown; None = all unknown.
+            layout: which rows are which dialogue.
+        """
+        logits = []
+        if self.start is not None:
+            logits.append(self.start(features, present_MN))
+        if self.attention is not None:
+            if speaker_N is None:
+                speaker_N = layout.dialogue.new_full((len(fused_NF),), -1)
+            gathered_NA = self.attention(fused_NF, speaker_N, layout)
+            logits.append(self.classifier(dropout(gathered_NA, self.dropout, self.training)))
+        return sum(logits)
+
+
+def build_extras(settings: Train, widths: Mapping[str, int], fused: int, classes: int) -> Extras | None:
+    """Build what the settings ask for; None if that is nothing.
+
+    Args:
+        settings: the train section of params.yaml.
+        widths: modality -> D, in the order of M.
+        fused: F.
+        classes: C.
+    """
+    if not settings.linear_start and not settings.attention_layers:
+        return None
+    attention = classifier = None
+    if settings.attention_layers:
+        attention = DialogueAttention(
+            width_in=fused,
+            width=settings.attention_width,
+            layers=settings.attention_layers,
+            heads=settings.attention_width // HEAD_WIDTH,
+            dropout=settings.dropout,
+            causal=settings.causal,
+        )
+        classifier = nn.Linear(settings.attention_width, classes)
+    return Extras(
+        start=LinearStart(widths, classes) if settings.linear_start else None,
+        attention=attention,
+        classifier=classifier,
+        dropout=settings.dropout,
+    )

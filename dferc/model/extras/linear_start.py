@@ -1,0 +1,117 @@
+"""A start at the linear floor (`train.linear_start`, docs/plus.md): the logits begin as a logistic regression's.
+
+    logits = sum_m present_m W_m x_m + b  +  the head's logits, which begin at 0
+
+W and b are fitted on the training rows before the first epoch, with the strength of regularisation that validation
+selects, as in `dferc.evaluation.floor`; they stay as they are. Selection counts this start as epoch 0, so that no run ends
+below the floor's validation score.
+
+Shapes: N utterances, M modalities, D width of a modality, S sum of the widths, C classes.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dferc.core.errors import InputError
+from dferc.core.metrics import score_labels
+
+GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C, the inverse of the regularisation's strength
+
+
+class LinearFit(NamedTuple):
+    """A fitted logistic regression."""
+
+    weight_CS: Tensor
+    bias_C: Tensor
+    strength: float
+    """C, the inverse of the regularisation's strength; not the number of classes."""
+
+
+class LinearStart(nn.Module):
+    """Logits of a fitted logistic regression; without a fit they are 0.
+
+    Args:
+        widths: modality -> D, in the order of M.
+        classes: C.
+    """
+
+    def __init__(self, widths: Mapping[str, int], classes: int):
+        super().__init__()
+        self.modalities = tuple(widths)
+        # Buffers: saved with the model, and not trained.
+        self.register_buffer("weight", torch.zeros(classes, sum(widths.values())))
+        self.register_buffer("bias", torch.zeros(classes))
+
+    def take(self, fit: LinearFit) -> None:
+        """Copy the weights of a fit."""
+        self.weight.copy_(fit.weight_CS)
+        self.bias.copy_(fit.bias_C)
+
+    def forward(self, features: Mapping[str, Tensor], present_MN: Tensor) -> Tensor:
+        """Return logits [N, C]; an absent modality adds nothing."""
+        return nn.functional.linear(side_by_side(features, present_MN, self.modalities), self.weight, self.bias)
+
+
+def side_by_side(features: Mapping[str, Tensor], present_MN: Tensor, modalities: Sequence[str]) -> Tensor:
+    """Concatenate the modalities of each utterance, zeros where absent, [N, S]."""
+    pairs = zip(modalities, present_MN, strict=True)
+    return torch.cat([features[name] * present_N.unsqueeze(1) for name, present_N in pairs], dim=1)
+
+
+def fit_linear_start(
+    train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor] | None, classes: int, strength: float | None = None
+) -> LinearFit:
+    """Fit the regression, with the strength that validation selects of `GRID`, or the one given.
+
+    Args:
+        train: normalised features [N, S] and class ids [N], -1 = unlabelled.
+        validation: the same; not read where `strength` is given.
+        classes: C.
+        strength: as in `LinearFit`.
+
+    Returns:
+        The fit. A class without a training row has the weights 0, and a bias as if it were seen once in N + 1 rows at
+        most: the regression says nothing about it, the head may.
+
+    Raises:
+        InputError: the training rows have a single class.
+    """
+    from sklearn.exceptions import ConvergenceWarning  # a second of imports, which other runs need not wait for
+    from sklearn.linear_model import LogisticRegression
+
+    x_NS, y_N = _labelled(*train)
+    if len(set(y_N)) < 2:
+        raise InputError(
+            "train.linear_start fits a linear classifier first, and the training split has a single class. Label rows "
+            "of another class, or train a variant without it (--variant full)."
+        )
+    # Each starts from the one before, which saves two thirds of the iterations.
+    model, best, highest = LogisticRegression(max_iter=300, warm_start=True), None, -1.0
+    with warnings.catch_warnings():  # a fit stopped at max_iter is a floor too, and usually the better one
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for c in (strength,) if strength else GRID:
+            model.set_params(C=c).fit(x_NS, y_N)
+            reached = 0.0 if strength else _score(model, *_labelled(*validation), classes)
+            if reached > highest:
+                best, highest = (model.coef_.copy(), model.intercept_.copy(), c), reached
+    coefficients, intercepts, chosen = best
+    if len(model.classes_) == 2:  # scikit-learn keeps the second class' row alone
+        coefficients, intercepts = np.concatenate([-coefficients, coefficients]) / 2, np.r_[-intercepts, intercepts] / 2
+    weight, bias = np.zeros((classes, x_NS.shape[1])), np.full(classes, intercepts.min() - math.log(len(y_N) + 1))
+    weight[model.classes_], bias[model.classes_] = coefficients, intercepts
+    return LinearFit(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), chosen)
+
+
+def _score(model: "LogisticRegression", x_NS: np.ndarray, labels_N: np.ndarray, classes: int) -> float:
+    return float(score_labels(labels_N, model.predict(x_NS), classes).weighted_f1)
+
+
+def _labelled(x_NS: Tensor, labels_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    labelled_N = labels_N >= 0
+    return x_NS[labelled_N].double().cpu().numpy(), labels_N[labelled_N].cpu().numpy()
