@@ -9,6 +9,7 @@ from dferc.core.files import verify_writable
 from dferc.engine import Workers
 from dferc.evaluation.evaluate import evaluate, zero_f1
 from dferc.evaluation.files import show_scores, write_absence, write_evaluation
+from dferc.model.variants import settings_of
 from dferc.store.card import simulations
 from dferc.store.hdf5 import read_corpus
 from dferc.training.display import SweepTable, show_settings, show_sweep, show_unvarying

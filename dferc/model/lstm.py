@@ -103,7 +103,9 @@ class DialogueLSTM(nn.Module):
         for layer in self.layers:
             x_ND = layer(self._locked_dropout(x_ND, layout), layout)
             if self.causal:  # computed and thrown away: one recurrence serves both
-                x_ND = torch.cat([x_ND[:, : x_ND.shape[1] // 2], torch.zeros_like(x_ND[:, x_ND.shape[1] // 2 :])], dim=1)
+                x_ND = torch.cat(
+                    [x_ND[:, : x_ND.shape[1] // 2], torch.zeros_like(x_ND[:, x_ND.shape[1] // 2 :])], dim=1
+                )
         return x_ND
 
     def _locked_dropout(self, x_ND: Tensor, layout: Layout) -> Tensor:

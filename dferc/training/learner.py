@@ -4,7 +4,7 @@ C classes, K loss terms, N utterances of a batch.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,6 @@ from dferc.core.errors import InputError
 from dferc.core.metrics import score_confusion
 from dferc.model.calibration import fit_temperature
 from dferc.model.losses import dferc_losses
-from dferc.store.vocabulary import SPLITS
 from dferc.training.data import Batch
 from dferc.training.task import Task
 
@@ -81,7 +80,9 @@ class DialogueLearner:
             validated.add(*self.objective(model, batch, self.task), batch.labels_N)
         # The epoch's one wait for the device.
         tallies = {"train": self.trained, "validation": validated}
-        return read_tallies({split: tally for split, tally in tallies.items() if tally.steps}, self.task.settings.select_by)
+        return read_tallies(
+            {split: tally for split, tally in tallies.items() if tally.steps}, self.task.settings.select_by
+        )
 
     def quality(self, row: Mapping[str, float]) -> float:
         """Return the score on validation that `train.select_by` names; without validation, the last epoch is the best.
@@ -147,7 +148,9 @@ def read_tallies(tallies: Mapping[str, EpochTally], select_by: str = "weighted_f
     """
     row = {}
     sizes = [size for tally in tallies.values() for size in (len(tally.terms), tally.confusion_CC.numel())]
-    packed = torch.cat([part for tally in tallies.values() for part in (tally.sums_K, tally.confusion_CC.flatten().double())])
+    packed = torch.cat(
+        [part for tally in tallies.values() for part in (tally.sums_K, tally.confusion_CC.flatten().double())]
+    )
     parts = packed.cpu().split(sizes)
     for split, tally, sums_K, confusion in zip(tallies, tallies.values(), parts[::2], parts[1::2], strict=True):
         means = dict(zip(tally.terms, (sums_K / tally.steps).tolist(), strict=True))

@@ -123,7 +123,8 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
                 f"{rows.corpus}: the {split} split has {of_split_N.sum()} utterance(s), none of them labelled: "
                 f"nothing to {purpose}."
             )
-    variant, settings = replace(get_variant(name), modalities=usable_modalities(corpus, name)), settings_of(name, settings)
+    settings = settings_of(name, settings)
+    variant = replace(get_variant(name), modalities=usable_modalities(corpus, name))
     if settings.causal and settings.normalisation == "speaker":
         raise InputError(
             "train.causal: no utterance may know what comes after it, and train.normalisation: speaker measures all "

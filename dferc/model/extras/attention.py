@@ -5,9 +5,9 @@
     x_i <- x_i + lin_out(sum_j softmax_j(s_ij) v_j)
     x_i <- x_i + mlp(norm(x_i))                                                        the last two per layer
 
-`who` is 0 for another speaker, 1 for the same, 2 where one of the two is unknown; j runs over the dialogue of i, or with
-`causal` over its past and i itself. Relative positions: Shaw et al., NAACL 2018 (arXiv 1803.02155); as a bias per head:
-T5, arXiv 1910.10683. Speakers in the attention of a dialogue: DialogXL, arXiv 2012.08695.
+`who` is 0 for another speaker, 1 for the same, 2 where one of the two is unknown; j runs over the dialogue of i, or
+with `causal` over its past and i itself. Relative positions: Shaw et al., NAACL 2018 (arXiv 1803.02155); as a bias per
+head: T5, arXiv 1910.10683. Speakers in the attention of a dialogue: DialogXL, arXiv 2012.08695.
 
 Shapes: N utterances of all dialogues of the batch, B dialogues, L the longest, A width, F width in.
 """

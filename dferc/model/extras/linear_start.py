@@ -3,8 +3,8 @@
     logits = sum_m present_m W_m x_m + b  +  the head's logits, which begin at 0
 
 W and b are fitted on the training rows before the first epoch, with the strength of regularisation that validation
-selects, as in `dferc.evaluation.floor`; they stay as they are. Selection counts this start as epoch 0, so that no run ends
-below the floor's validation score.
+selects, as in `dferc.evaluation.floor`; they stay as they are. Selection counts this start as epoch 0, so that no run
+ends below the floor's validation score.
 
 Shapes: N utterances, M modalities, D width of a modality, S sum of the widths, C classes.
 """

@@ -22,7 +22,9 @@ from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.tables import read_numbers
+from dferc.baselines.logistic import logistic
 from dferc.evaluation.evaluate import make_evaluation, predict
+from dferc.evaluation.floor import linear_floor
 from dferc.model.losses import Losses
 from dferc.store.hdf5 import read_corpus, read_features, write_features
 from dferc.training.checkpoint import load_checkpoint, save_checkpoint
@@ -152,6 +154,32 @@ def test_train_saves_the_weights_of_the_best_validation_epoch(tmp_path):
     f1 = [float(row["validation_weighted_f1"]) for row in history]
     assert checkpoint.record["best_epoch"] == 1 + int(np.argmax(f1))
     assert validation_f1(checkpoint, task) == pytest.approx(max(f1), abs=1e-5)
+
+
+def test_a_run_that_learns_nothing_keeps_the_linear_floor_it_started_from(features, tmp_path):
+    task = task_for(features, "plus", learning_rate=1e-12)
+    run(task, tmp_path)
+    checkpoint = load_checkpoint(tmp_path / "train/seed-0", CPU.device)
+    assert checkpoint.record["best_epoch"] == 0
+    predicted = predict(checkpoint, task.corpus, "test", CPU.device)
+    floor_NC = logistic(task.corpus, task.variant.modalities)[predicted.rows_N]
+    assert (predicted.probabilities_NC.argmax(axis=1) == floor_NC.argmax(axis=1)).mean() > 0.98  # fitted to 1e-4
+    np.testing.assert_allclose(predicted.probabilities_NC, floor_NC, atol=0.02)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_linear_start_never_ends_below_the_floor_where_one_feature_of_many_informs(tmp_path, seed):
+    folder = write_features_folder(tmp_path / "demo", seed=seed, widths={"text": 501})
+    text, rows = read_features(folder / "text.h5", "text"), read_corpus(folder).utterances
+    random = np.random.default_rng(seed)
+    text.features[:] = random.normal(size=text.features.shape)
+    text.features[:, 0] += 1.5 * rows.emotion
+    text.features[~text.present] = 0
+    write_features(folder / "text.h5", text)
+    task = task_for(folder, "plus")
+    run(task, tmp_path)
+    checkpoint = load_checkpoint(tmp_path / "train/seed-0", CPU.device)
+    assert validation_f1(checkpoint, task) >= linear_floor(task.corpus).validation - 1e-9
 
 
 def test_train_never_sees_the_test_split(features, tmp_path):
@@ -338,9 +366,9 @@ def test_tally_scores_as_scikit_learn_does_and_leaves_out_the_unlabelled():
 
     random = np.random.default_rng(0)
     actual, logits = random.integers(-1, 4, size=90), random.normal(size=(90, 4))
-    tallies = [EpochTally(4, torch.device("cpu")) for _ in range(2)]
+    tallies = {split: EpochTally(4, torch.device("cpu")) for split in ("train", "validation")}
     losses = Losses(*map(torch.tensor, (1.0, 2.0, 3.0, 4.0, 5.0)))
-    for tally in tallies:
+    for tally in tallies.values():
         for part in (slice(0, 50), slice(50, 90)):
             tally.add(losses, torch.tensor(logits[part]), torch.tensor(actual[part]))
     row = read_tallies(tallies)
@@ -371,11 +399,12 @@ class NoHostSync(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_train_asks_for_no_value_inside_a_step(features, tmp_path):
+@pytest.mark.parametrize("variant", ["full", "plus"])
+def test_train_asks_for_no_value_inside_a_step(features, tmp_path, variant):
     counts = []
     for batch_dialogues in (12, 1):  # 1 and 12 steps an epoch
         with NoHostSync() as mode:
-            run(task_for(features, epochs=1, batch_dialogues=batch_dialogues), tmp_path / str(batch_dialogues))
+            run(task_for(features, variant, epochs=1, batch_dialogues=batch_dialogues), tmp_path / str(batch_dialogues))
         counts.append(len(mode.found))
     assert counts[0] == counts[1]
 

@@ -1,0 +1,173 @@
+"""What is beyond the paper: attention over a dialogue, the linear start, past only, label smoothing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch.nn import functional as F
+
+from dferc.core.errors import InputError
+from dferc.model.dferc import build_model
+from dferc.model.extras.attention import REACH, DialogueAttention
+from dferc.model.extras.linear_start import GRID, LinearStart, fit_linear_start
+from dferc.model.losses import cross_entropy, distance_to_uniform
+from dferc.model.lstm import Layout
+from dferc.model.variants import VARIANTS, settings_of
+from dferc.settings.sections import DEFAULTS
+from tests.helpers.common import small_settings
+
+WIDTHS = {"text": 6, "audio": 5}
+LENGTHS = [3, 1, 12]
+SPEAKERS = torch.tensor([0, 1, 0, 0, 0, 0, 1, 1, -1, 0, 2, 2, 1, 0, 1, 0])
+TOLERANCE = dict(rtol=1e-5, atol=1e-6)
+
+
+def make(variant="plus", **settings):
+    torch.manual_seed(0)
+    settings = settings_of(variant, small_settings(attention_width=32, **settings))
+    model = build_model(settings, VARIANTS[variant], WIDTHS, classes=4)
+    for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
+        if "classifier" in name or "start" in name or name.endswith(".bias"):  # as after training
+            torch.nn.init.normal_(parameter.data)
+    return model.eval()
+
+
+def make_input(absent=0.2):
+    torch.manual_seed(1)
+    N = sum(LENGTHS)
+    return {m: torch.randn(N, width) for m, width in WIDTHS.items()}, torch.rand(2, N) >= absent, Layout.of(LENGTHS)
+
+
+def make_attention(**options):
+    torch.manual_seed(2)
+    attention = DialogueAttention(**dict(width_in=7, width=64, layers=2, heads=2, dropout=0.3, causal=False) | options)
+    for layer in attention.layers:
+        torch.nn.init.normal_(layer.bias)
+    return attention.eval()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_is_the_equation_pair_by_pair(causal):
+    attention = make_attention(layers=1, causal=causal)
+    f, layout = torch.randn(sum(LENGTHS), 7), Layout.of(LENGTHS)
+    x = torch.tanh(attention.project(f))
+    layer, expected = attention.layers[0], []
+    q, k, v = (part.view(-1, 2, 32) for part in layer.qkv(layer.norm_in(x)).chunk(3, dim=1))
+    for i in range(len(f)):
+        mine = [j for j in range(len(f)) if layout.dialogue[j] == layout.dialogue[i] and not (causal and j > i)]
+        heads = []
+        for head in range(2):
+            scores = []
+            for j in mine:
+                known = SPEAKERS[i] >= 0 and SPEAKERS[j] >= 0
+                who = int(SPEAKERS[i] == SPEAKERS[j]) if known else 2
+                distance = max(-REACH, min(REACH, j - i)) + REACH
+                scores.append(q[i, head] @ k[j, head] / 32**0.5 + layer.bias[head, who, distance])
+            heads.append(torch.stack(scores).softmax(0) @ v[mine, head])
+        expected.append(torch.cat(heads))
+    y = x + layer.out(torch.stack(expected))
+    y = y + layer.narrow(F.gelu(layer.widen(layer.norm_mlp(y))))
+    torch.testing.assert_close(attention(f, SPEAKERS, layout), y, rtol=1e-4, atol=1e-5)
+
+
+def test_long_dialogues_are_attended_to_one_by_one_with_the_same_result(monkeypatch):
+    attention, f = make_attention(), torch.randn(sum(LENGTHS), 7)
+    together = attention(f, SPEAKERS, Layout.of(LENGTHS))
+    monkeypatch.setattr("dferc.model.extras.attention.LARGEST_GRID", 1)
+    torch.testing.assert_close(attention(f, SPEAKERS, Layout.of(LENGTHS)), together, **TOLERANCE)
+
+
+def test_every_parameter_of_attention_learns():
+    attention = make_attention()
+    attention(torch.randn(sum(LENGTHS), 7), SPEAKERS, Layout.of(LENGTHS)).square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in attention.parameters())
+
+
+def test_logits_do_not_depend_on_the_batch_nor_on_the_numbers_of_the_speakers():
+    model, (features, present, layout) = make(), make_input()
+    together = model(features, present, layout, SPEAKERS).logits_NC
+    renamed = torch.tensor([5, 3, 7, -1])[SPEAKERS]  # 0, 1, 2 and unknown
+    torch.testing.assert_close(model(features, present, layout, renamed).logits_NC, together, **TOLERANCE)
+    for start, length in zip(np.cumsum(LENGTHS) - LENGTHS, LENGTHS, strict=True):
+        rows = slice(start, start + length)
+        alone = {m: x[rows] for m, x in features.items()}, present[:, rows], Layout.of([length]), SPEAKERS[rows]
+        torch.testing.assert_close(model(*alone).logits_NC, together[rows], **TOLERANCE)
+
+
+def test_who_spoke_matters_and_may_be_unknown():
+    model, (features, present, layout) = make(), make_input()
+    known, unknown = model(features, present, layout, SPEAKERS), model(features, present, layout)
+    assert not torch.allclose(known.logits_NC, unknown.logits_NC)
+    torch.testing.assert_close(unknown, model(features, present, layout, torch.full_like(SPEAKERS, -1)))
+
+
+def test_absent_features_are_ignored():
+    model, (features, present, layout) = make(), make_input(absent=0.4)
+    changed = {m: x.masked_fill(~present[i].unsqueeze(-1), 50.0) for i, (m, x) in enumerate(features.items())}
+    one, two = (model(x, present, layout, SPEAKERS).logits_NC for x in (features, changed))
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("variant, changes", [("plus", {}), ("full", {}), ("full_context", {"attention_layers": 1})])
+def test_causal_models_know_nothing_that_comes_later(variant, changes):
+    features, present, layout = make_input(absent=0.0)
+    later = {m: x.clone() for m, x in features.items()}
+    later["text"][9] += 1  # the sixth of twelve utterances of the last dialogue
+    for causal in (True, False):
+        model = make(variant, causal=causal, **changes)
+        one, two = (model(x, present, layout, SPEAKERS).logits_NC for x in (features, later))
+        moved = (one - two).abs().sum(dim=1)
+        assert (moved[:9] == 0).all() == causal
+        assert (moved[9:11] > 0).all()
+
+
+def test_the_linear_start_is_the_regression_that_validation_selects():
+    torch.manual_seed(3)
+    x, centres = torch.randn(300, 4), torch.randn(3, 4)
+    labels = (x @ centres.T + torch.randn(300, 3)).argmax(dim=1)
+    labels[5] = -1
+    fitted = fit_linear_start((x[:200], labels[:200]), (x[200:], labels[200:]), classes=4)
+    start = LinearStart({"one": 3, "two": 1}, classes=4)
+    start.load_state_dict(fitted)
+    logits = start({"one": x[:, :3], "two": x[:, 3:]}, torch.ones(2, 300, dtype=torch.bool))
+    kept = labels[:200] >= 0
+    fits = [LogisticRegression(C=c, max_iter=300).fit(x[:200][kept].double(), labels[:200][kept]) for c in GRID]
+    distances = [np.abs(fit.decision_function(x.double()) - logits[:, :3].numpy()).max() for fit in fits]
+    assert min(distances) < 1e-2  # one of the grid
+    assert (logits.argmax(dim=1) < 3).all() and logits.isfinite().all()  # the fourth class has no training row
+
+
+def test_a_regression_of_two_classes_has_their_probabilities():
+    torch.manual_seed(4)
+    x = torch.randn(200, 2)
+    labels = torch.where(x[:, 0] + 0.5 * torch.randn(200) > 0, 2, 1)
+    fitted = fit_linear_start((x, labels), (x, labels), classes=3)
+    p = (x @ fitted["weight"].T + fitted["bias"]).softmax(dim=1)
+    accuracy = (p.argmax(dim=1) == labels).float().mean()
+    assert accuracy > 0.75 and abs(p[:, 2].mean() - (labels == 2).float().mean()) < 0.02
+
+
+def test_one_class_has_no_regression():
+    x, labels = torch.randn(8, 2), torch.zeros(8, dtype=torch.int64)
+    with pytest.raises(InputError, match="linear_start .* single class"):
+        fit_linear_start((x, labels), (x, labels), classes=3)
+
+
+def test_label_smoothing_is_pytorchs():
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 3, -1, 2, 1, 1])
+    ours = torch.lerp(cross_entropy(logits, labels, torch.ones(4)), distance_to_uniform(logits, labels), 0.1)
+    torch.testing.assert_close(ours, F.cross_entropy(logits, labels, ignore_index=-1, label_smoothing=0.1))
+
+
+def test_settings_of_a_variant_yield_to_those_of_the_user():
+    plus = settings_of("plus", DEFAULTS)
+    assert plus.linear_start and plus.attention_layers and plus.label_smoothing > 0
+    assert settings_of("full", DEFAULTS) == DEFAULTS and settings_of("plus", plus) == plus
+    assert settings_of("plus", DEFAULTS.model_copy(update={"label_smoothing": 0.3})).label_smoothing == 0.3
+
+
+def test_the_switches_of_plus_are_settings_of_full():
+    values = dataclasses.asdict(VARIANTS["plus"])["settings"]
+    assert settings_of("plus", DEFAULTS) == DEFAULTS.model_copy(update=values)
