@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from dferc.model.dferc import build_model
+from dferc.model.layers.lstm import Layout
 from dferc.model.losses import dferc_losses
-from dferc.model.lstm import Layout
 from dferc.model.variants import VARIANTS
 from dferc.settings.document import load_params
 from dferc.store.vocabulary import MODALITIES

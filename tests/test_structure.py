@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("dferc", "pipeline")
 MOST_FILES = 12
-MOST_LINES = 33_000
+MOST_LINES = 37_000
 """18,500; 5,000 for what files from the world hold (docs/accepted.md), 5,500 for a video in, emotions out, 4,000 for
-encoders of today, feature sets and their comparison."""
+encoders of today, feature sets and their comparison, 4,000 for peers, tuning, votes and what is beyond the paper."""
 
 LONGEST_PATH = 8
 """Arrows from a room down to the lowest."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from dferc.baselines.shared import BaselineLosses, TrainedBaseline
 from dferc.model.layers import dropout
+from dferc.model.layers.lstm import BiLSTMLayer, Layout
 from dferc.model.losses import cross_entropy
-from dferc.model.lstm import BiLSTMLayer, Layout
 from dferc.training.data import Batch
 from dferc.training.task import Task
 

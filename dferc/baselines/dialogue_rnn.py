@@ -13,7 +13,7 @@ The first four run forwards and backwards with weights of their own; [e_forward 
 Modalities are concatenated, absent ones as zeros. Differences from the authors' code: the backward direction reads the
 speakers in its own order (theirs reads them unreversed), and W_b has no bias, as in the paper.
 
-Rows are packed as in `dferc.model.lstm`: step t holds the forward rows of all dialogues longer than t, then the
+Rows are packed as in `dferc.model.layers.lstm`: step t holds the forward rows of all dialogues longer than t, then the
 backward rows. Shapes: N utterances, S = dialogues of a step, D width, G, P, E widths of the states, T longest dialogue.
 """
 
@@ -27,8 +27,8 @@ from torch.utils.checkpoint import checkpoint
 
 from dferc.baselines.shared import BaselineLosses, Padding, Recipe, TrainedBaseline, masked_softmax, widths_of
 from dferc.model.layers import dropout
+from dferc.model.layers.lstm import Layout
 from dferc.model.losses import cross_entropy
-from dferc.model.lstm import Layout
 from dferc.training.data import Batch
 from dferc.training.task import Task
 

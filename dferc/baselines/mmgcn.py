@@ -36,8 +36,8 @@ from dferc.baselines.shared import (
     widths_of,
 )
 from dferc.model.layers import dropout
+from dferc.model.layers.lstm import BiLSTMLayer
 from dferc.model.losses import cross_entropy
-from dferc.model.lstm import BiLSTMLayer
 from dferc.training.data import Batch
 from dferc.training.task import Task
 

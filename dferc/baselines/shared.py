@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dferc.model.lstm import Layout
+from dferc.model.layers.lstm import Layout
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train
 from dferc.training.learner import Objective

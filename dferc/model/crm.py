@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dferc.model.layers import reset_linear
-from dferc.model.lstm import DialogueLSTM, Layout
+from dferc.model.layers.lstm import DialogueLSTM, Layout
 
 
 class ContextRefusion(nn.Module):

@@ -4,8 +4,8 @@
     §2 DDM          a, u, r = a + u;  e = [h ; alpha * r]                            ddm.py
     §3 CFM          f = [beta * sum_m g_m e_m ; sum_m e_m]                           cfm.py
     §4 alignment    z = mlp_align(e);  s = agreement(z)                              alignment.py
-    §5 CRM          logits = lin_cls([f ; w * context]),  w = gamma * (1 - s)        crm.py, lstm.py
-    beyond the paper, where the settings ask for it: logits += linear floor + attention(f)     extras/
+    §5 CRM          logits = lin_cls([f ; w * context]),  w = gamma * (1 - s)        crm.py, layers/lstm.py
+    beyond the paper, where the settings ask for it: logits += lin(attention(f))     extras.py
 
 `forward` never reads labels; the losses (§6) are functions of its outputs, in losses.py.
 
@@ -27,7 +27,7 @@ from dferc.model.crm import ContextRefusion
 from dferc.model.ddm import Disentanglement
 from dferc.model.extras import Extras, build_extras
 from dferc.model.layers import ModalityMLP, dropout, reset_linear
-from dferc.model.lstm import Layout
+from dferc.model.layers.lstm import Layout
 from dferc.model.variants import Variant
 from dferc.settings.sections import Train
 
@@ -116,7 +116,7 @@ class DFERC(nn.Module):
         s_N = agreement(z_MNA, present_MN)  # §4: detached, so CRM does not train the alignment
         logits_NC, classified_NK, weight_N = self.refuse(fusion.fused_NF, s_N, layout)  # §5
         if self.extras is not None:
-            logits_NC = logits_NC + self.extras(features, present_MN, fusion.fused_NF, speaker_N, layout)
+            logits_NC = self.extras(logits_NC, features, present_MN, fusion.fused_NF, speaker_N, layout)
         return Outputs(
             logits_NC=logits_NC,
             contribution_MN=fusion.contribution_MN,
@@ -154,7 +154,7 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
         # Separate layers, not a ModalityLinear: the modalities' features differ in width.
         projections[name] = nn.Linear(widths[name], settings.hidden)
         reset_linear(projections[name].weight, projections[name].bias)
-    model = DFERC(
+    return DFERC(
         projections=projections,
         disentangle=Disentanglement(
             modalities=M,
@@ -186,9 +186,3 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
         dropout=settings.dropout,
         extras=build_extras(settings, {name: widths[name] for name in modalities}, 2 * E, classes),
     )
-    if settings.linear_start:  # the head begins at 0
-        for classifier in (model.refuse.classifier, model.extras.classifier):
-            if classifier is not None:
-                nn.init.zeros_(classifier.weight)
-                nn.init.zeros_(classifier.bias)
-    return model

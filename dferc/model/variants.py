@@ -65,7 +65,7 @@ VARIANTS = {
         settings={
             "linear_start": True,
             "attention_layers": 2,
-            "label_smoothing": 0.1,
+            "weight_average": 0.99,
             "batch_dialogues": 8,
             "learning_rate": 2.0e-3,
         },

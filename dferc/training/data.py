@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dferc.core.errors import InputError, listed
-from dferc.model.lstm import Layout
+from dferc.model.layers.lstm import Layout
 from dferc.store.rows import CachedCorpus, Features, Utterances
 
 MIN_VARIATION = 1e-6  # least standard deviation, as a share of the values' size: float32 keeps 6e-8

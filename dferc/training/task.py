@@ -12,7 +12,7 @@ import torch
 from dferc.core.device import Device
 from dferc.core.errors import InputError
 from dferc.model.dferc import DFERC, build_model
-from dferc.model.extras.linear_start import LinearFit, fit_linear_start, side_by_side
+from dferc.model.linear_start import LinearFit, fit_linear_start, side_by_side
 from dferc.model.variants import Variant, get_variant, settings_of
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train, recorded_settings

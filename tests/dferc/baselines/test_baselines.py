@@ -23,7 +23,7 @@ from dferc.core.metrics import score_labels
 from dferc.evaluation.evaluate import evaluate
 from dferc.evaluation.files import write_evaluation
 from dferc.evaluation.floor import linear_floor
-from dferc.model.lstm import Layout
+from dferc.model.layers.lstm import Layout
 from dferc.results.compare import collect
 from dferc.results.runs import read_run
 from dferc.settings.yaml import read_yaml

@@ -14,7 +14,7 @@ from dferc.baselines.mmgcn import MMGCN, focal_loss, graph_edges
 from dferc.baselines.registry import TRAINED
 from dferc.baselines.sdt import SDT, CrossTransformer
 from dferc.baselines.shared import Padding, count_parties, masked_softmax, number_parties
-from dferc.model.lstm import BiLSTMLayer, Layout
+from dferc.model.layers.lstm import BiLSTMLayer, Layout
 from dferc.training.data import Batch
 
 WIDTHS = {"text": 7, "audio": 5, "physiology": 3}

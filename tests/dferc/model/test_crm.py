@@ -1,7 +1,7 @@
 import torch
 
 from dferc.model.crm import neighbours
-from dferc.model.lstm import Layout
+from dferc.model.layers.lstm import Layout
 
 
 def test_neighbours_are_of_the_same_dialogue_and_zero_beyond_its_ends():

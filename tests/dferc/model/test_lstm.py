@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dferc.model.lstm import BiLSTMLayer, DialogueLSTM, Layout, _steps
+from dferc.model.layers.lstm import BiLSTMLayer, DialogueLSTM, Layout, _steps
 
 LENGTHS = [3, 7, 1, 7, 2]
 

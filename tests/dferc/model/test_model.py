@@ -5,8 +5,8 @@ import torch
 
 from dferc.core.errors import InputError
 from dferc.model.dferc import build_model
+from dferc.model.layers.lstm import Layout
 from dferc.model.losses import dferc_losses
-from dferc.model.lstm import Layout
 from dferc.model.variants import VARIANTS, get_variant
 from dferc.settings.sections import VARIANT_NAMES
 from dferc.store.vocabulary import MODALITIES

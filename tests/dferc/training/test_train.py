@@ -18,11 +18,11 @@ import torch
 from click.testing import CliRunner
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dferc.baselines.logistic import logistic
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.tables import read_numbers
-from dferc.baselines.logistic import logistic
 from dferc.evaluation.evaluate import make_evaluation, predict
 from dferc.evaluation.floor import linear_floor
 from dferc.model.losses import Losses

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dferc.model.layers import dropout
-from dferc.model.lstm import Layout
+from dferc.model.layers.lstm import Layout
 
 REACH = 8
 """Distances beyond which a position is not told from a further one; utterances there are still attended to."""

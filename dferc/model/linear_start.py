@@ -1,10 +1,10 @@
-"""A start at the linear floor (`train.linear_start`, docs/plus.md): the logits begin as a logistic regression's.
+"""The linear floor as a start (`train.linear_start`, docs/plus.md): no run ends below it on validation.
 
-    logits = sum_m present_m W_m x_m + b  +  the head's logits, which begin at 0
+    logits = sum_m W_m x_m + b  over the present modalities, before the first step; then the head's
 
-W and b are fitted on the training rows before the first epoch, with the strength of regularisation that validation
-selects, as in `dferc.evaluation.floor`; they stay as they are. Selection counts this start as epoch 0, so that no run
-ends below the floor's validation score.
+W and b are a logistic regression, fitted on the training rows with the strength of regularisation that validation
+selects, as in `dferc.evaluation.floor`. Selection counts it as epoch 0: a run whose head never does better on
+validation keeps it. Adding its logits to the head's was tried, and did no good (docs/plus.md).
 
 Shapes: N utterances, M modalities, D width of a modality, S sum of the widths, C classes.
 """
@@ -12,7 +12,7 @@ Shapes: N utterances, M modalities, D width of a modality, S sum of the widths, 
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ def fit_linear_start(
     return LinearFit(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), chosen)
 
 
-def _score(model: "LogisticRegression", x_NS: np.ndarray, labels_N: np.ndarray, classes: int) -> float:
+def _score(model: Any, x_NS: np.ndarray, labels_N: np.ndarray, classes: int) -> float:
     return float(score_labels(labels_N, model.predict(x_NS), classes).weighted_f1)
 
 

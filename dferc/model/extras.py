@@ -1,23 +1,24 @@
 """What is beyond the paper, each a switch of its own in `train`; docs/plus.md says what each gains on real data.
 
-    logits = head + linear_start(x) + lin(attention(f))
+    logits = head + lin(attention(f))          once training has begun, else the linear floor of `linear_start`
 
 Shapes: N utterances, C classes, F width of the fused features.
 """
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
-from dferc.model.extras.attention import HEAD_WIDTH, DialogueAttention
-from dferc.model.extras.linear_start import LinearStart
 from dferc.model.layers import dropout
-from dferc.model.lstm import Layout
+from dferc.model.layers.attention import HEAD_WIDTH, DialogueAttention
+from dferc.model.layers.lstm import Layout
+from dferc.model.linear_start import LinearStart
 from dferc.settings.sections import Train
 
 
 class Extras(nn.Module):
-    """Logits that are added to those of the paper's model; `build_extras` makes it.
+    """Changes to the logits of the paper's model; `build_extras` makes it.
 
     Args:
         start: the linear floor.
@@ -39,33 +40,38 @@ class Extras(nn.Module):
         self.attention = attention
         self.classifier = classifier
         self.dropout = dropout
+        # Saved with the weights: 0 until the first step, so that selection can keep the floor as epoch 0.
+        self.register_buffer("begun", torch.tensor(start is None))
 
     def forward(
         self,
+        logits_NC: Tensor,
         features: Mapping[str, Tensor],
         present_MN: Tensor,
         fused_NF: Tensor,
         speaker_N: Tensor | None,
         layout: Layout,
     ) -> Tensor:
-        """Return the logits that are added, [N, C].
+        """Return the logits that decide, [N, C].
 
         Args:
+            logits_NC: of the paper's model.
             features: modality -> [N, D].
             present_MN: bool.
             fused_NF: fused features f of CFM.
             speaker_N: numbers of the speakers within their dialogue, -1 = unknown; None = all unknown.
             layout: which rows are which dialogue.
         """
-        logits = []
-        if self.start is not None:
-            logits.append(self.start(features, present_MN))
+        if self.training:
+            self.begun.fill_(True)
         if self.attention is not None:
             if speaker_N is None:
                 speaker_N = layout.dialogue.new_full((len(fused_NF),), -1)
             gathered_NA = self.attention(fused_NF, speaker_N, layout)
-            logits.append(self.classifier(dropout(gathered_NA, self.dropout, self.training)))
-        return sum(logits)
+            logits_NC = logits_NC + self.classifier(dropout(gathered_NA, self.dropout, self.training))
+        if self.start is None or self.training:
+            return logits_NC
+        return torch.where(self.begun, logits_NC, self.start(features, present_MN))
 
 
 def build_extras(settings: Train, widths: Mapping[str, int], fused: int, classes: int) -> Extras | None:
