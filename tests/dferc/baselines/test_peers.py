@@ -98,6 +98,23 @@ def test_gradients_are_finite_and_reach_every_parameter(name, absent):
         assert parameter.grad.isfinite().all() and parameter.grad.any(), which
 
 
+@pytest.mark.parametrize(("name", "changes"), [("mmgcn", {"focus": 2.5}), ("sdt", {"learnt_gates": False})])
+def test_what_differs_for_meld_learns_and_keeps_to_its_dialogue(name, changes):
+    model, batch = make_model(name, **changes), make_batch()
+    lone = probabilities(name, model, take(batch, [5], [1]))
+    assert torch.allclose(probabilities(name, model, batch)[5], lone[0], atol=1e-6)
+    losses, _ = objective(name, model.train(), batch)
+    losses.total.backward()
+    assert all(parameter.grad.any() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", [*MODELS])
+def test_constants_are_those_of_the_corpus_or_of_iemocap(name):
+    recipes = TRAINED[name].recipes
+    assert TRAINED[name].recipe("meld") is recipes["meld"] is not recipes["iemocap"]
+    assert TRAINED[name].recipe("podcast") is recipes["iemocap"]
+
+
 @PEERS
 def test_loss_does_not_count_rows_without_a_label(name):
     model, batch = make_model(name), make_batch()
