@@ -148,6 +148,14 @@ def test_any_number_of_modalities_of_any_names(name):
         assert probabilities(name, make_model(name, widths), make_batch(widths=widths)).isfinite().all()
 
 
+@PEERS
+def test_utterance_without_any_modality_is_decided_by_its_context(name):
+    model, batch = make_model(name), make_batch(absent=[(0, 1), (1, 1), (2, 1)])
+    before = probabilities(name, model, batch)[1]
+    batch.features["text"][2] += 1.0
+    assert (probabilities(name, model, batch)[1] - before).abs().max() > 1e-5
+
+
 @pytest.mark.parametrize("name", ["mmgcn", "sdt"])
 def test_values_of_an_absent_modality_are_never_read(name):
     model, batch = make_model(name), make_batch(absent=[(1, 2), (1, 6), (2, 7)])
@@ -350,6 +358,18 @@ def test_sdt_learns_from_labels_alone_and_from_itself():
     assert losses.unimodal.item() == pytest.approx(expected[1].item(), rel=1e-5)
     assert losses.distillation.item() == pytest.approx(sum(apart).item(), rel=1e-4)
     assert losses.total.item() == pytest.approx(sum(losses[1:]).item(), rel=1e-5)
+
+
+def test_sdt_learns_nothing_of_modalities_that_are_absent():
+    model, batch = make_model("sdt"), make_batch(absent=[(1, row) for row in range(4)])
+    with torch.no_grad():
+        logits, each = model(batch)
+        losses, _ = objective("sdt", model, batch)
+    teacher, rows = (logits / 2).softmax(dim=1), [slice(None), slice(4, None), slice(None)]
+    apart = [F.kl_div((one / 2).log_softmax(dim=1)[r], teacher[r], reduction="batchmean") for one, r in zip(each, rows)]
+    unimodal = [F.cross_entropy(one[r], batch.labels_N[r]) for one, r in zip(each, rows)]
+    assert losses.distillation.item() == pytest.approx(sum(apart).item(), rel=1e-4)
+    assert losses.unimodal.item() == pytest.approx(sum(unimodal).item(), rel=1e-4)
 
 
 def test_sdt_weighs_modalities_by_the_gate_and_absent_ones_by_nothing():
