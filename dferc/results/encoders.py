@@ -98,9 +98,13 @@ def compare_encoders(
         for name, alone in plan.alone.items()
     ]
     metrics = read_metrics(folder)[0]
-    validation = {names[name]: metrics[name]["validation"]["weighted_f1"] for name in of_table if name in metrics}
+    score = reference.card.get("selected_by") or "weighted_f1"
+    scored = {name: metrics[name].get("validation") for name in of_table if name in metrics}
+    validation = {names[name]: scores[score] for name, scores in scored.items() if scores}
+    if not validation:  # `train.selection: refit`
+        return Encoders(ablation, sets, "no combination is chosen: the runs were trained on validation too (refit)")
     best = max(validation, key=validation.get)
-    return Encoders(ablation, sets, f"highest weighted F1 on validation: {best}, {100 * validation[best]:.2f}")
+    return Encoders(ablation, sets, f"highest {SCORES[score]} on validation: {best}, {100 * validation[best]:.2f}")
 
 
 def _spell(note: str, names: Mapping[str, str]) -> str:

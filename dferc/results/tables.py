@@ -176,7 +176,7 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
     header = ["", *(f"{run.folder} ({len(run.seeds)})" for run in (one, two)), "Δ", *COMPARED[:2]]
     scores, others, rows = scores_of(one), scores_of(two), []
     for name, (mean, *intervals) in comparison.differences.items():
-        title = f"F1 {name.removeprefix('f1_')}" if name.startswith("f1_") else name.replace("_f1", " F1")
+        title = SCORES.get(name, f"F1 {name.removeprefix('f1_')}")
         difference = [difference_cell(mean), *map(interval_cell, intervals)]
         rows.append([title, mean_cell(scores[name]), mean_cell(others[name]), *difference])
     table = TextTable(header, rows, len(rows))
