@@ -73,7 +73,7 @@ class DialogueLearner:
     def score(self, model: nn.Module) -> dict[str, float]:
         """Pass once over the validation split, if there is one, in float32; return the row of the splits."""
         if self.task.validation is None:
-            return read_tallies([self.trained], self.task.settings.select_by)
+            return read_tallies({"train": self.trained}, self.task.settings.select_by)
         validated = EpochTally(self.task.classes, self.task.device.device)
         # Batches are as in training, since contrastive losses depend on them.
         for batch in self.task.validation.batches(self.task.settings.batch_dialogues):

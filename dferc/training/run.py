@@ -183,6 +183,8 @@ def train_model(
         learner = DialogueLearner(task, seed, objective, track)
         limits = {"epochs": epochs, "patience": patience, "judge_start": bool(task.start and task.validation)}
         fit(learner, parts, progress, **limits, **callbacks)
+        if not progress.best:  # of a refit whose selection kept the linear start
+            progress.best = {name: value.detach().clone() for name, value in parts.judged.state_dict().items()}
     return model
 
 

@@ -18,11 +18,10 @@ from dferc import engine
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
-from dferc.core.tables import read_numbers
 from dferc.engine import WorkerDied, Workers, default_workers
 from dferc.settings.sections import Train
 from dferc.store.hdf5 import read_corpus
-from dferc.training.checkpoint import HISTORY
+from dferc.training.checkpoint import record_of_weights
 from dferc.training.resume import RunElsewhereError
 from dferc.training.run import train_run
 from dferc.training.seeds import run_name, seed_folder
@@ -219,9 +218,8 @@ class RunWorker:
             return Outcome(error=str(error))
         except Exception:  # whatever it is, the other runs go on; the command reports it at the end, and fails
             return Outcome(error=f"a fault of the program, please report it:\n{traceback.format_exc().rstrip()}")
-        history = read_numbers(folder / HISTORY, (criterion,))
-        score = max(row[criterion] for row in history)
-        return Outcome(len(history), score, was_finished=status.values["first"] is None)
+        record = record_of_weights(folder)  # not the history: the start of a run, epoch 0, may be selected
+        return Outcome(record["epochs"], record["scores"][criterion], was_finished=status.values["first"] is None)
 
 
 class _StatusFile:

@@ -90,7 +90,8 @@ class Task:
         splits = np.where(rows.split == "validation", "train", rows.split)
         strength = self.start.strength if self.start else None
         task = self._on(replace(self.corpus, utterances=replace(rows, split=splits)), strength)
-        epochs = max(1, round(best_epoch * self.epoch_steps / task.epoch_steps))
+        # Epoch 0, the linear start, may be selected.
+        epochs = max(1, round(best_epoch * self.epoch_steps / task.epoch_steps)) if best_epoch else 0
         refit = Refit(epochs, self.epoch_steps * self.settings.epochs)
         return replace(task, refit=refit, source=self.source or self.corpus)
 

@@ -13,7 +13,7 @@ from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.settings.document import load_params
 from dferc.settings.sections import DEFAULT_TUNING, Range, Train, Tune
-from dferc.tuning.study import decode, distributions, open_study
+from dferc.tuning.study import decode, distributions, open_study, verify_space
 from tests.helpers.common import REPOSITORY, write_features_folder
 
 SPACE = """
@@ -161,6 +161,13 @@ def test_a_storage_that_cannot_be_used_is_refused_without_its_password(storage):
 
 
 # ---------------------------------------------------------------------------------------------------- search space
+
+
+def test_a_choice_that_the_variant_would_replace_is_refused():
+    choices = {"batch_dialogues": [2, 4]}
+    verify_space(Tune(variant="full", seeds=[0], sampler_seed=0, space=choices))
+    with pytest.raises(InputError, match="space.batch_dialogues: 2 is the paper's.*plus replaces by 8.*out of the"):
+        verify_space(Tune(variant="plus", seeds=[0], sampler_seed=0, space=choices))
 
 
 def test_the_default_space_is_that_of_params_yaml():
