@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -105,6 +106,15 @@ class MovingAverage:
             own.copy_(buffer)
 
 
+class EagerAdamW(AdamW):
+    """AdamW without the decorators that import PyTorch's compiler: two seconds of each process that trains."""
+
+    zero_grad, state_dict, load_state_dict, add_param_group = map(
+        inspect.unwrap, (AdamW.zero_grad, AdamW.state_dict, AdamW.load_state_dict, AdamW.add_param_group)
+    )
+    step = torch.no_grad()(inspect.unwrap(AdamW.step))
+
+
 def make_optimiser(model: torch.nn.Module, settings: Train) -> AdamW:
     """Build AdamW without weight decay on biases (by name: a bias per modality may be stacked into a matrix)."""
     biases, weights = [], []
@@ -112,7 +122,7 @@ def make_optimiser(model: torch.nn.Module, settings: Train) -> AdamW:
         (biases if "bias" in name.rsplit(".", 1)[-1] else weights).append(parameter)
     groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": biases, "weight_decay": 0.0}]
     # Fused: one kernel for all parameters, and the one kind that never asks the device about a skipped float16 step.
-    return AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
+    return EagerAdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
 
 
 @torch.no_grad()

@@ -212,17 +212,18 @@ def refuse_other_settings(folder: Path, settings: Train) -> None:
 def _reproducible(seed: int, task: Task) -> Iterator[None]:
     """Seed the global generators (dropout), fix the threads and, on the CPU, allow deterministic kernels only."""
     device = task.device.device
-    strict = torch.are_deterministic_algorithms_enabled()
+    strict = torch.get_deterministic_debug_mode()
     fill = torch.utils.deterministic.fill_uninitialized_memory
     forked = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
     with forked, cpu_threads(task.settings.threads):
         torch.manual_seed(seed)
         torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
-        torch.use_deterministic_algorithms(device.type == "cpu")
+        # Not `use_deterministic_algorithms`, which does the same and imports PyTorch's compiler: seconds.
+        torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(strict)
+            torch.set_deterministic_debug_mode(strict)
             torch.utils.deterministic.fill_uninitialized_memory = fill
 
 

@@ -290,6 +290,13 @@ def test_states_that_nothing_wrote_for_a_month_are_removed_and_reported(tmp_path
     assert len(messages) == 1
 
 
+def test_training_imports_no_compiler(features, tmp_path, monkeypatch):
+    """PyTorch's: an import of seconds, in the first call of many of its functions."""
+    for package in ("torch._dynamo", "torch._inductor"):
+        monkeypatch.setitem(sys.modules, package, None)
+    run(task_for(features, epochs=1), tmp_path)
+
+
 def command_line(root: Path, features: Path, epochs: int) -> list[str]:
     arguments = ["train", "--corpus=demo", "--no-evaluate", "--seed=0", "--device=cpu"]
     arguments += [f"--features={features.parent}", f"--out={root / 'runs'}", f"--scratch={root / 'scratch'}"]
