@@ -1,6 +1,6 @@
 """What is beyond the paper, each a switch of its own in `train`; docs/plus.md says what each gains on real data.
 
-    logits = head + lin(attention(f))          once training has begun, else the linear floor of `linear_start`
+    logits = a * (head + lin(attention(f))) + b * floor(x),   a = 1 and b = 0 in training
 
 Shapes: N utterances, C classes, F width of the fused features.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dferc.model.layers import dropout
 from dferc.model.layers.attention import HEAD_WIDTH, DialogueAttention
 from dferc.model.layers.lstm import Layout
-from dferc.model.linear_start import LinearStart
+from dferc.model.linear_blend import LinearFloor
 from dferc.settings.sections import Train
 
 
@@ -21,7 +21,7 @@ class Extras(nn.Module):
     """Changes to the logits of the paper's model; `build_extras` makes it.
 
     Args:
-        start: the linear floor.
+        floor: the linear floor.
         attention: over the dialogue.
         classifier: of what attention gathered.
         dropout: share, before the classifier.
@@ -30,18 +30,18 @@ class Extras(nn.Module):
     def __init__(
         self,
         *,
-        start: LinearStart | None,
+        floor: LinearFloor | None,
         attention: DialogueAttention | None,
         classifier: nn.Linear | None,
         dropout: float,
     ):
         super().__init__()
-        self.start = start
+        self.floor = floor
         self.attention = attention
         self.classifier = classifier
         self.dropout = dropout
-        # Saved with the weights: 0 until the first step, so that selection can keep the floor as epoch 0.
-        self.register_buffer("begun", torch.tensor(start is None))
+        if floor is not None:
+            self.register_buffer("blend", torch.tensor([1.0, 0.0]))  # a and b, fitted after training
 
     def forward(
         self,
@@ -62,16 +62,14 @@ class Extras(nn.Module):
             speaker_N: numbers of the speakers within their dialogue, -1 = unknown; None = all unknown.
             layout: which rows are which dialogue.
         """
-        if self.training:
-            self.begun.fill_(True)
         if self.attention is not None:
             if speaker_N is None:
                 speaker_N = layout.dialogue.new_full((len(fused_NF),), -1)
             gathered_NA = self.attention(fused_NF, speaker_N, layout)
             logits_NC = logits_NC + self.classifier(dropout(gathered_NA, self.dropout, self.training))
-        if self.start is None or self.training:
+        if self.floor is None or self.training:
             return logits_NC
-        return torch.where(self.begun, logits_NC, self.start(features, present_MN))
+        return self.blend[0] * logits_NC + self.blend[1] * self.floor(features, present_MN)
 
 
 def build_extras(settings: Train, widths: Mapping[str, int], fused: int, classes: int) -> Extras | None:
@@ -83,7 +81,7 @@ def build_extras(settings: Train, widths: Mapping[str, int], fused: int, classes
         fused: F.
         classes: C.
     """
-    if not settings.linear_start and not settings.attention_layers:
+    if not settings.linear_blend and not settings.attention_layers:
         return None
     attention = classifier = None
     if settings.attention_layers:
@@ -97,7 +95,7 @@ def build_extras(settings: Train, widths: Mapping[str, int], fused: int, classes
         )
         classifier = nn.Linear(settings.attention_width, classes)
     return Extras(
-        start=LinearStart(widths, classes) if settings.linear_start else None,
+        floor=LinearFloor(widths, classes) if settings.linear_blend else None,
         attention=attention,
         classifier=classifier,
         dropout=settings.dropout,

@@ -63,7 +63,7 @@ VARIANTS = {
     "plus": Variant(
         context="never",  # attention takes the place of the LSTM, which adds nothing beside it
         settings={
-            "linear_start": True,
+            "linear_blend": True,
             "attention_layers": 2,
             "weight_average": 0.99,
             "batch_dialogues": 8,

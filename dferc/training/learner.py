@@ -4,16 +4,19 @@ C classes, K loss terms, N utterances of a batch.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dferc.core.errors import InputError
 from dferc.core.metrics import score_confusion
 from dferc.model.calibration import fit_temperature
+from dferc.model.linear_blend import BLEND, fit_blend
 from dferc.model.losses import dferc_losses
+from dferc.store.vocabulary import SPLITS
 from dferc.training.data import Batch
 from dferc.training.task import Task
 
@@ -73,16 +76,13 @@ class DialogueLearner:
     def score(self, model: nn.Module) -> dict[str, float]:
         """Pass once over the validation split, if there is one, in float32; return the row of the splits."""
         if self.task.validation is None:
-            return read_tallies({"train": self.trained}, self.task.settings.select_by)
+            return read_tallies([self.trained], self.task.settings.select_by)
         validated = EpochTally(self.task.classes, self.task.device.device)
         # Batches are as in training, since contrastive losses depend on them.
         for batch in self.task.validation.batches(self.task.settings.batch_dialogues):
             validated.add(*self.objective(model, batch, self.task), batch.labels_N)
         # The epoch's one wait for the device.
-        tallies = {"train": self.trained, "validation": validated}
-        return read_tallies(
-            {split: tally for split, tally in tallies.items() if tally.steps}, self.task.settings.select_by
-        )
+        return read_tallies([self.trained, validated], self.task.settings.select_by)
 
     def quality(self, row: Mapping[str, float]) -> float:
         """Return the score on validation that `train.select_by` names; without validation, the last epoch is the best.
@@ -135,24 +135,22 @@ class EpochTally:
         self.steps += 1
 
 
-def read_tallies(tallies: Mapping[str, EpochTally], select_by: str = "weighted_f1") -> dict[str, float]:
+def read_tallies(tallies: Iterable[EpochTally], select_by: str = "weighted_f1") -> dict[str, float]:
     """Bring the sums of the training and validation passes to the host in one transfer, as a row of history.csv.
 
     Args:
-        tallies: by split; the start of a run has none of training.
+        tallies: of training, then of validation.
         select_by: score of `dferc.core.metrics.SCORES` that selects the epoch.
 
     Returns:
         `<split>_<term>`, the mean over the steps of each loss term (the total as `<split>_loss`), and
         `<split>_accuracy`, `<split>_weighted_f1` and, where it is another, `<split>_<select_by>`.
     """
-    row = {}
-    sizes = [size for tally in tallies.values() for size in (len(tally.terms), tally.confusion_CC.numel())]
-    packed = torch.cat(
-        [part for tally in tallies.values() for part in (tally.sums_K, tally.confusion_CC.flatten().double())]
-    )
+    tallies, row = list(tallies), {}
+    sizes = [size for tally in tallies for size in (len(tally.terms), tally.confusion_CC.numel())]
+    packed = torch.cat([part for tally in tallies for part in (tally.sums_K, tally.confusion_CC.flatten().double())])
     parts = packed.cpu().split(sizes)
-    for split, tally, sums_K, confusion in zip(tallies, tallies.values(), parts[::2], parts[1::2], strict=True):
+    for split, tally, sums_K, confusion in zip(SPLITS, tallies, parts[::2], parts[1::2], strict=False):
         means = dict(zip(tally.terms, (sums_K / tally.steps).tolist(), strict=True))
         row[f"{split}_loss"] = means.pop("total")
         row |= {f"{split}_{term}": value for term, value in means.items()}
@@ -162,7 +160,6 @@ def read_tallies(tallies: Mapping[str, EpochTally], select_by: str = "weighted_f
     return row
 
 
-@torch.inference_mode()
 def calibrate(task: Task, weights: Mapping[str, Tensor]) -> dict:
     """Fit the temperature of a trained model on the validation split, in float32 as predictions are.
 
@@ -173,6 +170,21 @@ def calibrate(task: Task, weights: Mapping[str, Tensor]) -> dict:
     Returns:
         `temperature`, the number of labelled `utterances` it was fitted on, and a `note` where it is no plain minimum.
     """
+    logits_NC, labels_N = _validate(task, weights)
+    temperature, note = fit_temperature(logits_NC, labels_N)
+    return {"temperature": temperature, "utterances": int((labels_N >= 0).sum())} | ({"note": note} if note else {})
+
+
+def blend(task: Task, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a trained model with its blend fitted on the validation split (`train.linear_blend`)."""
+    parts = (_validate(task, {**weights, BLEND: torch.tensor(pair)}) for pair in ((1.0, 0.0), (0.0, 1.0)))
+    (head_NC, labels_N), (floor_NC, _) = parts
+    return {BLEND: fit_blend(head_NC, floor_NC, labels_N).to(weights[BLEND].device)}
+
+
+@torch.inference_mode()
+def _validate(task: Task, weights: Mapping[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits [N, C] and class ids [N] of the validation split."""
     with torch.device("meta"):  # no weights are drawn: the caller's random state stays as it is
         model = task.new_model()
     model.load_state_dict(weights, assign=True)
@@ -181,6 +193,4 @@ def calibrate(task: Task, weights: Mapping[str, Tensor]) -> dict:
     for batch in task.validation.batches(task.settings.batch_dialogues):
         logits_NC.append(model(batch.features, batch.present_MN, batch.layout, batch.speaker_N).logits_NC)
         labels_N.append(batch.labels_N)
-    labels_N = torch.cat(labels_N).cpu().numpy()
-    temperature, note = fit_temperature(torch.cat(logits_NC).cpu().numpy(), labels_N)
-    return {"temperature": temperature, "utterances": int((labels_N >= 0).sum())} | ({"note": note} if note else {})
+    return torch.cat(logits_NC).cpu().numpy(), torch.cat(labels_N).cpu().numpy()

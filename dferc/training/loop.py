@@ -37,7 +37,6 @@ def fit(
     *,
     epochs: int,
     patience: int,
-    judge_start: bool = False,
     save: Callable[[Progress], None] = lambda progress: None,
     report: Callable[[Mapping[str, float], bool], None] = lambda row, is_best: None,
 ) -> None:
@@ -49,14 +48,11 @@ def fit(
         progress: state of the run, filled epoch by epoch; training resumes from it.
         epochs: number of epochs at most.
         patience: epochs without a better model before training stops.
-        judge_start: whether the untrained model is a candidate, as epoch 0.
         save: callback, called after each epoch before `report`.
         report: callback, called after each epoch with its row of history.csv and whether it is the best so far.
     """
     if progress.machinery:
         machinery.restore(progress.machinery)
-    if judge_start and not progress.best:
-        _judge(learner, machinery, progress, {"epoch": 0})
     while not progress.is_finished(epochs=epochs, patience=patience):
         row = {"epoch": progress.epoch + 1, "learning_rate": machinery.schedule.get_last_lr()[0]}
 
@@ -72,21 +68,15 @@ def fit(
             if machinery.average is not None:
                 machinery.average.update(machinery.model)
 
-        row = _judge(learner, machinery, progress, row)
+        judged = machinery.judged.eval()
+        with torch.no_grad():
+            row |= learner.score(judged)
+        quality = learner.quality(row)
         progress.history.append(row)
+        if not progress.best or quality > progress.best_score:
+            weights = {name: value.detach().clone() for name, value in judged.state_dict().items()}
+            # In one assignment: Ctrl-C must not leave the weights of one epoch beside the number of another.
+            progress.best_epoch, progress.best_score, progress.best = row["epoch"], quality, weights
         progress.machinery = {} if progress.is_finished(epochs=epochs, patience=patience) else machinery.state()
         save(progress)
         report(row, progress.best_epoch == row["epoch"])
-
-
-def _judge(learner: Learner, machinery: Machinery, progress: Progress, row: dict[str, float]) -> dict[str, float]:
-    """Validate the model, and keep its weights if it is the best so far; return the epoch's row."""
-    judged = machinery.judged.eval()
-    with torch.no_grad():
-        row = row | learner.score(judged)
-    quality = learner.quality(row)
-    if not progress.best or quality > progress.best_score:
-        weights = {name: value.detach().clone() for name, value in judged.state_dict().items()}
-        # In one assignment: Ctrl-C must not leave the weights of one epoch beside the number of another.
-        progress.best_epoch, progress.best_score, progress.best_row, progress.best = row["epoch"], quality, row, weights
-    return row

@@ -36,8 +36,7 @@ class Progress:
 
     Attributes:
         history: scores of each finished epoch, as in history.csv.
-        best_epoch: epoch of the best quality on validation; 0 = the start, or none yet.
-        best_row: its row of history.csv.
+        best_epoch: epoch of the best quality on validation, from 1; 0 = none yet.
         best_score: quality of that epoch, such as its F1; below any while there is none.
         best: weights after that epoch.
         machinery: states of weights, optimiser, schedule, scaler and random generators; empty in a finished run, which
@@ -47,7 +46,6 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
     best_score: float | tuple[float, ...] = -1.0
-    best_row: dict[str, float] = field(default_factory=dict)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     machinery: dict[str, object] = field(default_factory=dict)
 

@@ -21,7 +21,7 @@ from dferc.core.sources import code_hash
 from dferc.core.tables import write_csv
 from dferc.settings.sections import Train
 from dferc.training.checkpoint import HISTORY, RECORD, holds_run, read_training_record, save_checkpoint
-from dferc.training.learner import DialogueLearner, Objective, Track, calibrate, dferc_objective
+from dferc.training.learner import DialogueLearner, Objective, Track, blend, calibrate, dferc_objective
 from dferc.training.loop import fit
 from dferc.training.optimiser import Machinery, make_machinery
 from dferc.training.resume import Progress, claim, load_progress, run_key, save_progress
@@ -181,10 +181,7 @@ def train_model(
         model = make_model().to(device)
         parts = machinery(model, settings, steps=steps, seed=seed, dtype=dtype)
         learner = DialogueLearner(task, seed, objective, track)
-        limits = {"epochs": epochs, "patience": patience, "judge_start": bool(task.start and task.validation)}
-        fit(learner, parts, progress, **limits, **callbacks)
-        if not progress.best:  # of a refit whose selection kept the linear start
-            progress.best = {name: value.detach().clone() for name, value in parts.judged.state_dict().items()}
+        fit(learner, parts, progress, epochs=epochs, patience=patience, **callbacks)
     return model
 
 
@@ -243,7 +240,7 @@ def _save(
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
         "finished": not interrupted and progress.is_finished(epochs=settings.epochs, patience=settings.patience),
-        "scores": progress.best_row,
+        "scores": dict(progress.history[progress.best_epoch - 1]),
     }
     weights, normalisation = progress.best, task.normalisation
     if refit:
@@ -251,7 +248,9 @@ def _save(
         record["refit"] = {"epochs": refit[1].epoch, "dialogues": len(refit[0].train)}
     remarks = {"run": key, "versions": {"dferc": VERSION, "torch": torch.__version__, "revision": _revision()}}
     with cpu_threads(settings.threads):
-        remarks["calibration"] = calibrate(task, progress.best)
+        blended = blend(task, progress.best) if task.floor else {}
+        remarks["calibration"] = calibrate(task, {**progress.best, **blended})
+    weights = {**weights, **blended}
     write_csv(folder / HISTORY, list(progress.history[0]), progress.history)
     save_checkpoint(folder, weights, normalisation, record, remarks)
 

@@ -218,7 +218,7 @@ class RunWorker:
             return Outcome(error=str(error))
         except Exception:  # whatever it is, the other runs go on; the command reports it at the end, and fails
             return Outcome(error=f"a fault of the program, please report it:\n{traceback.format_exc().rstrip()}")
-        record = record_of_weights(folder)  # not the history: the start of a run, epoch 0, may be selected
+        record = record_of_weights(folder)
         return Outcome(record["epochs"], record["scores"][criterion], was_finished=status.values["first"] is None)
 
 

@@ -12,7 +12,7 @@ import torch
 from dferc.core.device import Device
 from dferc.core.errors import InputError
 from dferc.model.dferc import DFERC, build_model
-from dferc.model.linear_start import LinearFit, fit_linear_start, side_by_side
+from dferc.model.linear_blend import LinearFit, fit_floor, side_by_side
 from dferc.model.variants import Variant, get_variant, settings_of
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train, recorded_settings
@@ -44,8 +44,8 @@ class Task:
     train: Dialogues
     validation: Dialogues | None
     class_weights_C: torch.Tensor
-    start: LinearFit | None
-    """Regression that the logits begin as; None without `train.linear_start`."""
+    floor: LinearFit | None
+    """Linear floor that is blended in; None without `train.linear_blend`."""
     refit: Refit | None = None
     """Length of a training without validation; None = the best epoch on validation is selected."""
     source: CachedCorpus | None = None
@@ -60,8 +60,8 @@ class Task:
         """Build a freshly initialised model; draws from the global generator."""
         widths = {modality: self.corpus.modalities[modality].width for modality in self.variant.modalities}
         model = build_model(self.settings, self.variant, widths, self.classes)
-        if self.start is not None and not model.extras.start.weight.is_meta:
-            model.extras.start.take(self.start)
+        if self.floor is not None and not model.extras.floor.weight.is_meta:
+            model.extras.floor.take(self.floor)
         return model
 
     def describe(self) -> dict:
@@ -88,10 +88,9 @@ class Task:
         """
         rows = self.corpus.utterances
         splits = np.where(rows.split == "validation", "train", rows.split)
-        strength = self.start.strength if self.start else None
+        strength = self.floor.strength if self.floor else None
         task = self._on(replace(self.corpus, utterances=replace(rows, split=splits)), strength)
-        # Epoch 0, the linear start, may be selected.
-        epochs = max(1, round(best_epoch * self.epoch_steps / task.epoch_steps)) if best_epoch else 0
+        epochs = max(1, round(best_epoch * self.epoch_steps / task.epoch_steps))
         refit = Refit(epochs, self.epoch_steps * self.settings.epochs)
         return replace(task, refit=refit, source=self.source or self.corpus)
 
@@ -140,7 +139,7 @@ def prepare_splits(
 ) -> dict:
     """Return the fields of a `Task` that depend on the splits; without validation dialogues, `validation` is None.
 
-    `strength` is that of the linear start; None = validation selects it.
+    `strength` is that of the linear floor; None = validation selects it.
     """
     rows = corpus.utterances
     normalisation = Normalisation.of(corpus, modalities, settings.normalisation == "speaker")
@@ -152,17 +151,17 @@ def prepare_splits(
         else None
         for split in ("train", "validation")
     }
-    start = None
-    if settings.linear_start:
+    floor = None
+    if settings.linear_blend:
         read = [
             split and (side_by_side(split.features, split.present_MN, modalities), split.labels_N)
             for split in of_splits.values()
         ]
-        start = fit_linear_start(*read, len(rows.classes), strength)
+        floor = fit_floor(*read, len(rows.classes), strength)
     return of_splits | {
         "normalisation": normalisation,
         "class_weights_C": torch.tensor(weights, device=device.device),
-        "start": start,
+        "floor": floor,
     }
 
 

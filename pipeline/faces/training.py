@@ -171,7 +171,7 @@ def train_net(
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         fit(learner, machinery, progress, epochs=epochs, patience=epochs, save=save, report=report)
     net.load_state_dict(progress.best)
-    best = progress.best_row
+    best = progress.history[progress.best_epoch - 1]
     return progress.best_epoch, FaceScore(accuracy=best["validation_accuracy"], loss=best["validation_loss"])
 
 

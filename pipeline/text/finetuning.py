@@ -63,7 +63,7 @@ def fine_tune(
         progress = train_tagger(tagger, data, settings, where, state)
         if merge:
             merge()
-    best = progress.best_row
+    best = progress.history[progress.best_epoch - 1]
     save(out, encoder, progress.history, best)
     weights = {name: value.cpu() for name, value in tagger.classifier.state_dict().items()}
     save_file(weights, out / "classifier.safetensors", metadata={"classes": json.dumps(data.classes)})

