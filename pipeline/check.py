@@ -25,7 +25,8 @@ from dferc.settings.class_weights import class_weights
 from dferc.settings.document import Params
 from pipeline import corpora
 from pipeline.audio import functionals
-from pipeline.faces import finder, hub
+from pipeline.encoders import hub
+from pipeline.faces import finder
 from pipeline.faces.densenet import FERPLUS, NONE, find_weights
 from pipeline.faces.ferplus import missing_files
 from pipeline.faces.runtime import choose_runtime
@@ -50,10 +51,11 @@ _HUB_ENCODER_BYTES = 1 << 30 | 1 << 29  # of an encoder that is not here yet: ro
 
 # Rates of one core at `_CORE_FLOPS`: docs/scale.md, docs/measured.md.
 _CORE_FLOPS = 95e9
-_SOUND_S, _PICTURE_S = 45.0, 3.5  # seconds of media per second
+_SOUND_S = 45.0  # seconds of media per second
+_PICTURE_S = {"pytorch": 4.7, "openvino": 6.5, "openvino_bfloat16": 9.4}  # the same, by the face network's runtime
 _DECODED_S = 40.0  # `prepare` decodes what the extractors decode
 _TEXT_FLOPS = 248 * 2 * 22e6  # utterances per second, by two operations per weight
-_FACE_S = 0.07  # per face of 64 px, forwards
+_FACE_S = 0.17  # a training step, per face of 64 px
 _EPOCH_S = 17.0 / 13_708  # per utterance, at the paper's sizes
 _FRAMES_S, _CONVOLUTIONS = 50, 5e9  # frames of a speech encoder, and operations of its convolutions, per second
 _SPEECH_SHARE = 0.78  # of the peak that it reaches: benchmarks/encoder_audio.py
@@ -230,6 +232,7 @@ def expected_times(settings: StageSettings, params: Params, raw: Path, speed: fl
     encode_s = utterances * 2 * weights / (_TEXT_FLOPS * parallel)
     size = (face.image_size / 64) ** 2
     trained = face.source == FERPLUS and seen > 0
+    runtime = choose_runtime(settings.extract_visual.runtime, "cpu")
     runs = len(params.ablate.variants) * len(params.ablate.seeds)
     times = {
         "prepare": media_s / (_DECODED_S * parallel),
@@ -237,8 +240,8 @@ def expected_times(settings: StageSettings, params: Params, raw: Path, speed: fl
         "extract_text": encode_s,
         "extract_audio": media_s / (_SOUND_S * parallel)
         + _speech_s(settings.extract_audio.encoder, media_s) / parallel,
-        "train_face": _FERPLUS_FACES * _FACE_S * size * _BACKWARDS * face.epochs / parallel if trained else 0.0,
-        "extract_visual": seen * media_s / (_PICTURE_S * parallel),
+        "train_face": _FERPLUS_FACES * _FACE_S * size * face.epochs / parallel if trained else 0.0,
+        "extract_visual": seen * media_s / (_PICTURE_S[runtime] * parallel),
         "train": utterances * _EPOCH_S * settings.train.epochs * runs / parallel,
     }
     return {stage: seconds for stage, seconds in times.items() if seconds}

@@ -21,7 +21,7 @@ from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, VISUAL, is_bundl
 from dferc.store.card import simulations
 from dferc.store.records import ProtocolRecord
 from dferc.training.checkpoint import RECORD, WEIGHTS, Checkpoint
-from pipeline.faces import hub
+from pipeline.encoders import hub
 from pipeline.faces.densenet import WEIGHTS as FACE_WEIGHTS
 from pipeline.faces.densenet import description_path
 from pipeline.faces.finder import YUNET, YUNET_FILE

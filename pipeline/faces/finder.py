@@ -15,7 +15,7 @@ import numpy as np
 from dferc.core.console import print_note
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
-from pipeline.faces import hub
+from pipeline.encoders import hub
 from pipeline.faces.scaling import scale_face
 from pipeline.rows.utterances import Region
 

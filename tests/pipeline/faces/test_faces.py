@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dferc.core.errors import InputError
+from pipeline.encoders.hub import fetch
 from pipeline.faces.finder import (
     YUNET_FILE,
     Box,
@@ -21,7 +22,6 @@ from pipeline.faces.finder import (
     make_finder,
     within,
 )
-from pipeline.faces.hub import fetch
 from pipeline.faces.scaling import scale_face
 from pipeline.rows.utterances import Region
 from pipeline.settings import load_settings
