@@ -8,6 +8,7 @@ standard deviations of the feature over the file, since the trainer scales by th
 N utterances of the file, S of the sample, D feature width with the quality columns.
 """
 
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,17 @@ from dferc import engine
 from dferc.core.console import CorpusName, console, progress_bar, readable_errors
 from dferc.core.device import DEVICES, choose_device
 from dferc.core.errors import InputError
+from dferc.core.files import SET_NAME
 from dferc.core.records import differences
 from dferc.engine.options import engine_options
-from dferc.store.hdf5 import read_features, read_utterances
+from dferc.store.hdf5 import find_sets, read_features, read_utterances
 from dferc.store.rows import Features
 from dferc.store.vocabulary import MODALITIES
 from pipeline.extraction.loop import Extractor
 from pipeline.extraction.records import Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.rows.utterances import Utterance, read_utterances_csv
-from pipeline.settings import load_settings
+from pipeline.settings import load_settings, sets_of, with_set
 
 TOLERANCE = 1e-3
 """Largest accepted deviation, in standard deviations of the feature. Rounding on another CPU or GPU moves a model's
@@ -126,9 +128,20 @@ def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extra
 _path = click.Path(path_type=Path)
 
 
+def _check_sets(_context: click.Context, _parameter: click.Parameter, value: str | tuple[str, ...]):
+    """Refuse what is no name of a feature set; a callback of click."""
+    for name in (value,) if isinstance(value, str) else value:
+        if not (name.partition("/")[0] in MODALITIES and re.match(SET_NAME, name)):
+            expected = f"{', '.join(MODALITIES)}, or a further set such as audio/wavlm"
+            raise click.BadParameter(f"{name!r:.80}: expected {expected}.")
+    return value
+
+
 @click.command()
 @click.option("--corpus", type=CorpusName(), required=True, help="Name of the corpus block in params.yaml.")
-@click.option("--modality", required=True, type=click.Choice(MODALITIES), help="Which file to verify.")
+@click.option(
+    "--modality", required=True, callback=_check_sets, help="Which file to verify: audio, say, or a set: audio/wavlm."
+)
 @click.option(
     "--sample", type=click.IntRange(min=1), default=20, show_default=True, help="Utterances to compute again."
 )
@@ -147,7 +160,9 @@ def main(corpus, modality, sample, seed, params, raw, table, features, models, d
     """Compute a random sample of a features file again; exit status 1 where it differs."""
     folder = features or Path("features", corpus)
     path = (folder / corpus if (folder / corpus).is_dir() else folder) / f"{modality}.h5"
-    stored, settings = read_features(path, modality), load_settings(params).corpus(corpus)
+    name, (modality, _, further) = modality, modality.partition("/")
+    stored, document = read_features(path, modality), load_settings(params)
+    settings = with_set(document, corpus, name if further else None)
     rows = read_utterances_csv(table or Path("data", corpus, "utterances.csv"))
     raw, models = raw or Path("data/raw", corpus), models or Path("models", corpus)
     elsewhere = workers.cluster is not None
@@ -165,14 +180,19 @@ def main(corpus, modality, sample, seed, params, raw, table, features, models, d
             from pipeline.extract_text import make_extractor
 
             where = choose_device(device, settings.extract_text.precision, elsewhere)
-            extractor = make_extractor(rows, settings.extract_text, models / "text", where, workers=workers)
+            encoder = Path(sets_of(document, corpus)[name].encoder) if further else models / "text"
+            extractor = make_extractor(rows, settings.extract_text, encoder, where, workers=workers)
         verify(path, stored, rows, extractor, sample, seed)
 
 
 @click.command("verify")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--modality", "modalities", type=click.Choice(MODALITIES), multiple=True, help="Repeatable.  [default: all]"
+    "--modality",
+    "modalities",
+    multiple=True,
+    callback=_check_sets,
+    help="Or a further set, such as audio/wavlm. Repeatable.  [default: the modalities, and their sets that are there]",
 )
 @click.option(
     "--sample", type=click.IntRange(min=1), default=20, show_default=True, help="Utterances of each to compute again."
@@ -191,7 +211,8 @@ def verify_folder(folder, modalities, sample, seed, further) -> None:
     corpus = read_utterances(folder / "utterances.h5").corpus
     given = ["--corpus", corpus, "--features", str(folder), "--sample", str(sample), "--seed", str(seed), *further]
     failed = []
-    for modality in modalities or MODALITIES:
+    sets = [name for name in find_sets(folder) if name.partition("/")[0] in MODALITIES]
+    for modality in modalities or dict.fromkeys((*MODALITIES, *sets)):
         try:
             main(["--modality", modality, *given], prog_name="python -m pipeline.verify")
         except SystemExit as ending:  # as a program of its own: it has printed its message

@@ -81,15 +81,24 @@ def feature_sets(corpus, features, data, as_json) -> None:
 
 
 @click.command()
-@options(CORPUS, FEATURES, JSON)
+@options(CORPUS, FEATURES)
+@click.option(
+    "--use",
+    multiple=True,
+    metavar="SET",
+    help="A feature set, such as audio/wavlm, and no other. Repeatable.  [default: the first of each modality]",
+)
+@JSON
 @readable_errors
-def floor(corpus, features, as_json) -> None:
+def floor(corpus, features, use, as_json) -> None:
     """Score the linear floor: a z-scored logistic regression on the concatenated modalities."""
     from dferc.evaluation.floor import linear_floor
     from dferc.store.card import card_hash
-    from dferc.store.hdf5 import read_corpus
+    from dferc.store.hdf5 import find_sets, read_corpus
 
-    cached = read_corpus(features / corpus, corpus)
+    names = {name.partition("/")[0] for name in (*find_sets(features / corpus), *use)} if use else ()
+    sets = {modality: [name for name in use if name.partition("/")[0] == modality] for modality in names}
+    cached = read_corpus(features / corpus, corpus, sets)
     scores, card = linear_floor(cached), card_hash(cached.utterances)
     if as_json:
         print_json({"card": card, **scores._asdict()})

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from ruamel.yaml import YAML
 
 from dferc.cli import main as commands
 from dferc.core.errors import InputError
@@ -226,6 +227,33 @@ def run_folder(extracted, copied, monkeypatch):
     monkeypatch.setattr(commands, "entry_points", plugins.select)
     given = [str(copied.parent), "--", f"--raw={extracted}", f"--table={extracted / 'utterances.csv'}", "--workers=0"]
     return lambda *options: CliRunner().invoke(commands.main, ["verify", *options, *given])
+
+
+def test_further_set_is_computed_by_its_own_settings(extracted, copied, tmp_path, run_folder):
+    document = YAML(typ="safe").load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    section = document["demo"]["extract_audio"] | {"encoder": "eGeMAPSv02", "corpus": "demo", "name": "small"}
+    document["sets"]["audio"] = [section]
+    with open(params := tmp_path / "params.yaml", "w", encoding="utf-8") as file:
+        YAML(typ="safe").dump(document, file)
+    (tmp_path / "audio").mkdir()
+    further = tmp_path / "audio/small.h5"
+    options = {"params": params, "out": further, "set": "audio/small", "log": tmp_path / "log.json"}
+    assert run_stage(extract_audio.main, extracted, workers=0, **options).exit_code == 0
+    outcome = run_folder("--modality=audio/small", "--sample=2")
+    assert outcome.exit_code == 1 and "params.yaml has no set 'audio/small' of demo" in outcome.stderr
+    outcome = run(extracted, copied, params=params, modality="audio/small")
+    assert outcome.exit_code == 0 and f"{further}: 4 of 4 utterances computed again" in outcome.stderr
+    shutil.copy(copied, further)  # the first set's values under its name
+    outcome = run(extracted, copied, params=params, modality="audio/small")
+    assert outcome.exit_code == 1 and "1582 features per utterance; here there would be 88" in outcome.stderr
+    outcome = run(extracted, copied, modality="sound/small")
+    assert outcome.exit_code == 2 and "or a further set such as audio/wavlm" in outcome.stderr
+
+
+def test_every_set_that_is_there_is_verified(copied, run_folder):
+    (copied.parent / "audio").mkdir()
+    shutil.copy(copied, copied.parent / "audio/other.h5")
+    assert "text, visual, audio/other not verified" in run_folder("--sample=1").stderr
 
 
 def test_entry_point_names_the_command():

@@ -194,6 +194,24 @@ def test_train_shows_the_settings_in_lines_that_can_be_read(root, tmp_path):
     assert lines[starts[0] + 1] == "  hidden 8, align 8, learning_rate 0.001, warmup_steps 2, epochs 1"
 
 
+def test_floor_of_chosen_sets_is_that_of_a_folder_with_no_others(root, tmp_path):
+    folder = tmp_path / "features/demo"
+    shutil.copytree(root / "features/demo", folder)
+    (folder / "audio").mkdir()
+    (folder / "audio.h5").rename(folder / "audio/other.h5")
+    (folder / "visual.h5").rename(tmp_path / "visual.h5")
+    features = f"--features={folder.parent}"
+    expected = dferc_command("floor", "--corpus=demo", features, "--json").stdout
+    shutil.copy(tmp_path / "visual.h5", folder)
+    shutil.copy(tmp_path / "visual.h5", folder / "audio.h5")  # is not read
+    assert (
+        dferc_command("floor", "--corpus=demo", features, "--use=text", "--use=audio/other", "--json").stdout
+        == expected
+    )
+    refused = dferc_command("floor", "--corpus=demo", features, "--use=audio/othr")
+    assert refused.exit_code == 1 and "audio/other" in refused.stderr
+
+
 def test_floor_and_check_answer(root):
     found = json.loads(dferc_command("floor", "--corpus=demo", paths(root)[0], "--json").stdout)
     assert found["test"] > 0.8
