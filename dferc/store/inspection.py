@@ -108,7 +108,8 @@ def show_inspection(inspection: dict) -> None:
             console.print(f"{modality}: there is no {modality}.h5; a model trained here does without it")
     console.print("changes to the corpus:" if inspection["notes"] else "changes to the corpus: none are noted")
     for note in inspection["notes"]:
-        console.print(f"  {note['action']} {note['count']} {note['what']}: {note['why']}")
+        what = note["what"].replace("utterances", "utterance", 1) if note["count"] == 1 else note["what"]
+        console.print(f"  {note['action']} {note['count']} {what}: {note['why']}")
     console.print("leaks looked for:")
     for check in inspection["checks"]:
         colour = {"none": "green", "found": "bold red"}.get(check["verdict"], "yellow")

@@ -31,10 +31,7 @@ from tests.helpers.encoders import finetune_settings, naive_vectors, small_encod
 ROWS = talk(9)
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    """No test asks the hub; huggingface_hub reads the variable at import, so its constant is set."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+pytestmark = pytest.mark.usefixtures("offline")
 
 
 def tiny_bert(**config):

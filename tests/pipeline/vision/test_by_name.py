@@ -20,12 +20,11 @@ CPU = choose_device("cpu", "float32")
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch, tmp_path):
+def without_network(offline, monkeypatch, tmp_path):
     def unreachable(*arguments, **options):
         raise urllib.error.URLError("no network in a test")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
 
 

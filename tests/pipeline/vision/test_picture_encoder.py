@@ -53,9 +53,7 @@ def two_towers(config, model):
     return model(config(text_config=WORDS | {"projection_size": 8}, vision_config=SMALL | PICTURE))
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+pytestmark = pytest.mark.usefixtures("offline")
 
 
 @pytest.fixture(scope="module")
