@@ -259,15 +259,15 @@ def verify_gone(processes: list[int]) -> None:
 
 
 def test_killed_by_sigkill_it_goes_on_and_ends_with_the_same_bytes(features, tmp_path, trained):
-    long = [f"--set=train.{name}=40" for name in ("epochs", "patience")]
+    long = [f"--set=train.{name}=16" for name in ("epochs", "patience")]
     selection = ("--variant=t", "--seed=0", "--seed=1", *long)
-    with started(features, tmp_path / "killed", epochs=40) as process:
+    with started(features, tmp_path / "killed", epochs=16) as process:
         states = wait_for_states(tmp_path / "killed", 2)
         workers = workers_of(process.pid)
     verify_gone(workers)
     kept = sum(load_progress(state).epoch for state in states)
     assert ablate(features, tmp_path / "killed", *selection).exit_code == 0
-    assert len(trained) == 2 * 40 - kept  # nothing that was saved is done again; a state is saved after every epoch
+    assert len(trained) == 2 * 16 - kept  # nothing that was saved is done again; a state is saved after every epoch
     assert ablate(features, tmp_path / "whole", *selection).exit_code == 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 

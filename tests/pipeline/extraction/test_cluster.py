@@ -9,7 +9,7 @@ from pipeline import extract_audio, extract_text, extract_visual
 from pipeline.audio import functionals
 from pipeline.faces import speaker_face
 from pipeline.faces.densenet import FaceNet, save_face_net
-from tests.helpers import late
+from tests.helpers import late_audio, late_faces
 from tests.helpers.clips import tone, write_clip
 from tests.helpers.clusters import ray_here
 from tests.helpers.corpora import make_row, read_problems, run_stage, write_rows
@@ -44,7 +44,7 @@ def same_bytes(command, folder, ways, **options):
 
 
 def test_audio_is_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(functionals, "AudioWorker", late.LateAudioWorker)
+    monkeypatch.setattr(functionals, "AudioWorker", late_audio.LateAudioWorker)
     rows = [make_row(f"{n}.wav", f"{n}.wav", 0.3) for n in range(12)] + [make_row("gone.wav", "gone.wav", 0.3)]
     for number, row in enumerate(rows[:-1]):
         write_clip(tmp_path / row.media, sound=tone(0.3, hz=200 + 50 * number))
@@ -54,12 +54,12 @@ def test_audio_is_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_clip_that_kills_its_worker_is_listed_and_the_rest_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(functionals, "AudioWorker", late.DeadlyAudioWorker)
+    monkeypatch.setattr(functionals, "AudioWorker", late_audio.DeadlyAudioWorker)
     rows = [make_row(name, name, 0.3) for name in ("0.wav", "crash.wav", "1.wav", "greedy.wav", "2.wav", "3.wav")]
     for number, row in enumerate(rows):
         write_clip(tmp_path / row.media, sound=tone(0.3, hz=200 + 50 * number))
     write_rows(tmp_path, rows)
-    same_bytes(extract_audio.main, tmp_path, {"two workers": {"workers": 2}} | RAY_TWO)
+    same_bytes(extract_audio.main, tmp_path, RAY_TWO)  # without Ray: test_engine.py, test_video_command.py
     died = "worker died: 3 times on this item (a crash in a library, or out of memory)"
     listed = [(name, name, died, "audio not present") for name in ("crash.wav", "greedy.wav")]
     assert read_problems(tmp_path / "ray, two.problems") == listed
@@ -67,7 +67,7 @@ def test_clip_that_kills_its_worker_is_listed_and_the_rest_goes_on(tmp_path, mon
 
 
 def test_visual_is_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(speaker_face, "FaceWorker", late.LateFaceWorker)
+    monkeypatch.setattr(speaker_face, "FaceWorker", late_faces.LateFaceWorker)
     blank = np.full((120, 160), 90, np.uint8)
     rows = [make_row(f"{n}.mp4", f"{n}.mp4", 1.0) for n in range(10)]
     for number, row in enumerate(rows):

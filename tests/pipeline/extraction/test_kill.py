@@ -23,7 +23,7 @@ from tests.helpers.clips import tone, write_clip
 from tests.helpers.corpora import make_row, run_stage, write_rows
 from tests.helpers.processes import all_end
 
-KILLS = int(os.environ.get("DFERC_KILLS", "3"))
+KILLS = int(os.environ.get("DFERC_KILLS", "2"))
 """Each costs seconds; `make test-long` asks for 30."""
 
 SIZES_KIB = (200, 1000, 2500)

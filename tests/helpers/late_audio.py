@@ -1,4 +1,4 @@
-"""Workers of the stages with results in an order of chance, or that die. Imported by worker processes."""
+"""Audio workers with results in an order of chance, or that die. Imported by each of their processes."""
 
 import os
 import random
@@ -6,7 +6,6 @@ import signal
 import time
 
 from pipeline.audio.functionals import AudioWorker
-from pipeline.faces.speaker_face import FaceWorker
 
 
 class LateAudioWorker(AudioWorker):
@@ -24,9 +23,3 @@ class DeadlyAudioWorker(AudioWorker):
         if item[0].endswith("greedy.wav"):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(item)
-
-
-class LateFaceWorker(FaceWorker):
-    def __call__(self, parts):
-        time.sleep(random.random() / 20)
-        return super().__call__(parts)
