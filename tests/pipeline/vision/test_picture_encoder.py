@@ -215,6 +215,11 @@ def test_code_of_a_model_runs_only_where_it_is_trusted(folders, tmp_path, monkey
     assert load_picture_encoder(str(folder), "last", "mean", True).code != trusted.code
 
 
+def test_faces_are_cut_to_the_side_that_the_processor_asks_for(folders):
+    sides = {name: load_picture_encoder(str(folders / name), "last", "mean").side for name in ("vit", "dinov2")}
+    assert sides == {"vit": SIDE, "dinov2": 20}
+
+
 def test_an_edited_folder_has_another_hash(folders, tmp_path):
     for file in (folders / "vit").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -158,6 +158,11 @@ def test_clips_of_a_worker_that_died_give_up_their_utterance_alone():
     assert results[1] == WorkerDied(3) and all(results[n].arrays["features"].shape == (WIDTH,) for n in (0, 2))
 
 
+def test_mean_and_deviation_over_the_frames():
+    vectors = [np.array([0.0, 4.0]), np.array([6.0, 4.0])]
+    assert Sight(pooling="mean_std").pooled(vectors, [2]).tolist() == [3, 4, 3, 0]
+
+
 def test_ferplus_has_settings_of_its_own_alone():
     assert settings(pooling="mean_std").pooling == "mean_std"
     with pytest.raises(ValueError, match="set view: face, layer: last, or another encoder"):
