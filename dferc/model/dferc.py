@@ -60,6 +60,7 @@ class DFERC(nn.Module):
         refuse: CRM.
         ddm_scale: alpha.
         dropout: share, after the projections.
+        input_dropout: share of the features.
         extras: what is beyond the paper.
     """
 
@@ -74,6 +75,7 @@ class DFERC(nn.Module):
         refuse: ContextRefusion,
         ddm_scale: float,
         dropout: float,
+        input_dropout: float = 0.0,
         extras: Extras | None = None,
     ):
         super().__init__()
@@ -85,6 +87,7 @@ class DFERC(nn.Module):
         self.refuse = refuse
         self.ddm_scale = ddm_scale
         self.dropout = dropout
+        self.input_dropout = input_dropout
         self.extras = extras
 
     @property
@@ -103,6 +106,8 @@ class DFERC(nn.Module):
             layout: which rows are which dialogue.
             speaker_N: who speaks, as in `dferc.training.data.Batch`; the paper's parts do not read it.
         """
+        if self.training and self.input_dropout:  # beyond the paper
+            features = {name: dropout(features[name], self.input_dropout, True) for name in self.modalities}
         # §1: h_m = Dropout(tanh(lin_m(x_m))), [M, N, H]
         h_MNH = torch.stack([torch.tanh(linear(features[name])) for name, linear in self.projections.items()])
         h_MNH = dropout(h_MNH, self.dropout, self.training)
@@ -184,5 +189,6 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
         ),
         ddm_scale=settings.ddm_scale,  # alpha
         dropout=settings.dropout,
+        input_dropout=settings.input_dropout,
         extras=build_extras(settings, {name: widths[name] for name in modalities}, 2 * E, classes),
     )

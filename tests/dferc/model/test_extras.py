@@ -208,3 +208,14 @@ def test_settings_of_a_variant_yield_to_those_of_the_user():
 def test_the_switches_of_plus_are_settings_of_full():
     values = dataclasses.asdict(VARIANTS["plus"])["settings"]
     assert settings_of("plus", DEFAULTS) == DEFAULTS.model_copy(update=values)
+
+
+def test_input_dropout_hides_features_in_training_alone():
+    model, (features, present, layout) = make("full", input_dropout=0.9, dropout=0.0, context_dropout=0.0), make_input()
+    plain = make("full", dropout=0.0, context_dropout=0.0)
+    assert torch.equal(model(features, present, layout).logits_NC, plain(features, present, layout).logits_NC)
+    seen = []
+    for linear in model.projections.values():
+        linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model.train()(features, present, layout)
+    assert all((x == 0).float().mean() > 0.6 for x in seen)
