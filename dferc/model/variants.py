@@ -66,6 +66,8 @@ VARIANTS = {
             "linear_blend": True,
             "attention_layers": 2,
             "weight_average": 0.99,
+            "input_dropout": 0.3,
+            "dropout": 0.4,
             "batch_dialogues": 8,
             "learning_rate": 2.0e-3,
         },
