@@ -42,7 +42,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     device = choose_device("cpu" if workers.cluster else sweep.device, sweep.settings.precision)
     workers = place(workers, sweep, device.device.type == "cuda", gpu_share)
     for variant in sweep.variants:
-        refuse_other_settings(sweep.train_folder(variant), settings_of(variant, sweep.settings))
+        refuse_other_settings(sweep.train_folder(variant), settings_of(variant, sweep.settings, sweep.corpus))
         verify_writable(sweep.train_folder(variant))
     if not brief:
         show_sweep(sweep, workers)

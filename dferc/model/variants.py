@@ -29,6 +29,7 @@ class Variant:
         modalities: modalities that the model reads; None = all that the corpus has.
         without: modalities that it does not read.
         settings: `train` settings that the variant has where params.yaml leaves the paper's value (`settings_of`).
+        of_corpus: corpus -> settings in their place, chosen on its validation split.
     """
 
     modality_level: bool = True
@@ -39,6 +40,7 @@ class Variant:
     modalities: tuple[str, ...] | None = None
     without: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    of_corpus: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def select(self, there: Iterable[str]) -> tuple[str, ...]:
         """Return the modalities that this variant reads of those that are there, in order."""
@@ -61,23 +63,36 @@ VARIANTS = {
     "tv": Variant(modalities=("text", "visual")),
     "av": Variant(modalities=("audio", "visual")),
     "plus": Variant(
-        context="never",  # attention takes the place of the LSTM, which adds nothing beside it
+        context="never",  # attention takes the place of the LSTM
         settings={
-            "linear_blend": True,
             "attention_layers": 2,
+            "linear_blend": True,
+            "input_dropout": 0.4,
             "weight_average": 0.99,
-            "input_dropout": 0.3,
-            "dropout": 0.4,
+            "hidden": 100,
+            "align": 100,
             "batch_dialogues": 8,
             "learning_rate": 2.0e-3,
+            "epochs": 40,
+            "patience": 20,
+        },
+        of_corpus={
+            "meld": {
+                "input_dropout": 0.5,
+                "hidden": 300,
+                "batch_dialogues": 16,
+                "learning_rate": 1.0e-3,
+                "epochs": 20,
+            },
         },
     ),
 }
 
 
-def settings_of(name: str, settings: Train) -> Train:
+def settings_of(name: str, settings: Train, corpus: str = "") -> Train:
     """Return `train` settings with those of the variant; a value that is not the paper's is the user's, and wins."""
-    own = get_variant(name).settings.items()
+    variant = get_variant(name)
+    own = {**variant.settings, **variant.of_corpus.get(corpus, {})}.items()
     return settings.model_copy(
         update={key: value for key, value in own if getattr(settings, key) == getattr(DEFAULTS, key)}
     )

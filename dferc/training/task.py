@@ -102,7 +102,7 @@ class Task:
 
 def describe_run(corpus: CachedCorpus, variant: str, settings: Train) -> dict:
     """Return everything that decides the weights of a run, except the seed and the device."""
-    settings = settings_of(variant, settings)
+    settings = settings_of(variant, settings, corpus.utterances.corpus)
     about: dict = {"variant": variant, "settings": recorded_settings(settings)}
     if settings.labels == "votes":
         about["votes"] = hashlib.sha256(training_targets(corpus.utterances).tobytes()).hexdigest()[:16]
@@ -123,7 +123,7 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
                 f"{rows.corpus}: the {split} split has {of_split_N.sum()} utterance(s), none of them labelled: "
                 f"nothing to {purpose}."
             )
-    settings = settings_of(name, settings)
+    settings = settings_of(name, settings, rows.corpus)
     variant = replace(get_variant(name), modalities=usable_modalities(corpus, name))
     if settings.causal and settings.normalisation == "speaker":
         raise InputError(

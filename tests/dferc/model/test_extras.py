@@ -205,6 +205,12 @@ def test_settings_of_a_variant_yield_to_those_of_the_user():
     assert settings_of("plus", DEFAULTS.model_copy(update={"weight_average": 0.5})).weight_average == 0.5
 
 
+def test_plus_has_values_of_its_own_for_meld():
+    meld = settings_of("plus", DEFAULTS, "meld")
+    assert (meld.hidden, meld.input_dropout, meld.attention_layers) == (300, 0.5, 2)
+    assert settings_of("plus", meld, "meld") == meld != settings_of("plus", DEFAULTS, "iemocap")
+
+
 def test_the_switches_of_plus_are_settings_of_full():
     values = dataclasses.asdict(VARIANTS["plus"])["settings"]
     assert settings_of("plus", DEFAULTS) == DEFAULTS.model_copy(update=values)
