@@ -236,9 +236,15 @@ def _known_keys(model: type[Section], location: tuple) -> list[str]:
             model = next(kind for kind, *marks in alternatives if Tag(part) in marks)
         elif isinstance(part, int):  # an item of a list
             model = typing.get_args(model)[0]
+        elif typing.get_origin(model) is dict:  # a name of the user's, such as a setting of `tune.space`
+            model = typing.get_args(model)[1]
+        elif not hasattr(model, "model_fields"):  # an alternative that pydantic names by its type, such as `Range`
+            model = next((kind for kind in typing.get_args(model) if getattr(kind, "__name__", "") == part), None)
         else:
             model = model.model_fields[part].annotation
-    return list(model.model_fields)
+        if model is None:
+            return []
+    return list(getattr(model, "model_fields", ()))
 
 
 def _is_tag(part: object) -> bool:

@@ -169,8 +169,8 @@ def test_all_faults_are_reported_together(tmp_path):
         "ablate.seeds.0: got True (bool); input should be a valid integer",
         "ablate.seeds.1: got -1 (int); input should be greater than or equal to 0",
         "ablate.variants.0: got 'ful' (str); value error, expected one of full, no_ddm, no_modality_level, "
-        "no_utterance_level, no_cfm, no_crm, full_context, no_alignment, t, a, v, ta, tv, av, or modalities as in "
-        "only-text-physiology or without-audio. Did you mean 'full'?",
+        "no_utterance_level, no_cfm, no_crm, full_context, no_alignment, t, a, v, ta, tv, av, plus, or modalities as "
+        "in only-text-physiology or without-audio. Did you mean 'full'?",
     }
 
 

@@ -216,3 +216,11 @@ def test_a_space_that_no_training_fits_is_refused(space, fact):
     with pytest.raises(ValueError, match=".*") as refusal:
         Tune.model_validate({"variant": "full", "seeds": [0], "sampler_seed": 0, "space": space})
     assert fact in str(refusal.value)
+
+
+def test_a_misspelt_range_is_named_with_what_is_allowed(tmp_path):
+    text = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("cfm_weight: {low: 0.0, high: 1.5}", "cfm_weight: {low: 0.0, hihg: 1.5}"), "utf-8")
+    with pytest.raises(InputError, match=r"(?s)tune\.space\.cfm_weight.*hihg.*high"):
+        load_params(path)

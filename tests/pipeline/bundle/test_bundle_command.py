@@ -159,6 +159,7 @@ def test_bundle_holds_what_a_prediction_needs_and_nothing_else(project):
         "context_share": 0.0,
         "layer": "last",
         "pooling": "first_last",
+        "trust_remote_code": False,
     }
     assert ExtractVisual.model_validate(made.settings["extract_visual"]).face == "largest"
     settings = json.loads((project / "runs/demo/full/train/seed-1/settings.json").read_text())
@@ -179,7 +180,7 @@ def test_bundle_holds_what_a_prediction_needs_and_nothing_else(project):
 def test_bundles_from_before_a_setting_have_its_usual_value():
     before = {"window": "dialogue", "context_share": 0.5, "max_tokens": 24, "precision": "float32"}
     settings = ExtractText.model_validate(restored("text", before))
-    assert settings.model_dump() == before | {"layer": "last", "pooling": "first_last"}
+    assert settings.model_dump() == before | {"layer": "last", "pooling": "first_last", "trust_remote_code": False}
 
 
 def test_same_inputs_elsewhere_give_the_same_bytes(project, root, monkeypatch):
