@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from dferc.baselines.shared import BaselineLosses, Padding, Recipe, TrainedBaseline, masked_softmax, widths_of
+from dferc.baselines.shared import BaselineLosses, Recipe, TrainedBaseline, masked_softmax, widths_of
 from dferc.model.layers import dropout
 from dferc.model.layers.lstm import Layout
+from dferc.model.layers.padding import Padding
 from dferc.model.losses import cross_entropy
 from dferc.training.data import Batch
 from dferc.training.task import Task
@@ -130,12 +131,11 @@ class DialogueRNN(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Return logits [N, C]."""
         e_N2E = dropout(self.emotions(batch), self.dropout + EMOTION_DROPOUT, self.training)
-        padding = Padding.of(batch.layout)
+        padding = Padding.of(batch.layout.lengths, batch.labels_N.device)
         e_BTE = padding.pad(e_N2E)
-        real_BT = padding.pad(torch.ones_like(batch.labels_N, dtype=torch.bool))
         # beta_tj = softmax_j(e_t W_b e_j), [B, T, T]
         scores_BTT = self.emotion_attention(e_BTE) @ e_BTE.transpose(1, 2)
-        attended_BTE = masked_softmax(scores_BTT, real_BT.unsqueeze(1)) @ e_BTE
+        attended_BTE = masked_softmax(scores_BTT, padding.real_BT.unsqueeze(1)) @ e_BTE
         dense_NF = F.relu(self.dense(padding.unpad(attended_BTE)))
         return self.classify(dropout(dense_NF, self.dropout, self.training))
 

@@ -27,7 +27,6 @@ from torch.nn import functional as F
 
 from dferc.baselines.shared import (
     BaselineLosses,
-    Padding,
     Recipe,
     TrainedBaseline,
     count_parties,
@@ -37,6 +36,7 @@ from dferc.baselines.shared import (
 )
 from dferc.model.layers import dropout
 from dferc.model.layers.lstm import BiLSTMLayer
+from dferc.model.layers.padding import Padding
 from dferc.model.losses import cross_entropy
 from dferc.training.data import Batch
 from dferc.training.task import Task
@@ -105,7 +105,7 @@ class MMGCN(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits [N, C]."""
-        padding, seen_NM = Padding.of(batch.layout), seen(batch.present_MN).T
+        padding, seen_NM = Padding.of(batch.layout.lengths, batch.labels_N.device), seen(batch.present_MN).T
         x_NMW = torch.stack(self._encode(batch), dim=1)
         within_BMTT, across_BTMM, scale_BTM = graph_edges(padding.pad(x_NMW), padding.pad(seen_NM))
         x_NMW = self._drop(x_NMW)

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dferc.baselines.shared import (
-    Padding,
     Recipe,
     TrainedBaseline,
     count_parties,
@@ -35,6 +34,7 @@ from dferc.baselines.shared import (
     widths_of,
 )
 from dferc.model.layers import dropout
+from dferc.model.layers.padding import Padding
 from dferc.model.losses import cross_entropy
 from dferc.training.data import Batch
 from dferc.training.task import Task
@@ -150,7 +150,7 @@ class SDT(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the logits [N, C] that decide, and those of each modality, [M, N, C]."""
-        padding, seen_MN = Padding.of(batch.layout), seen(batch.present_MN)
+        padding, seen_MN = Padding.of(batch.layout.lengths, batch.labels_N.device), seen(batch.present_MN)
         place_NH = sinusoids(padding.time_N, self.gate.in_features)
         place_NH = place_NH + self.speakers(number_parties(batch.speaker_N, self.parties))
         z = [linear(batch.features[name]) + place_NH for name, linear in zip(self.modalities, self.enter)]

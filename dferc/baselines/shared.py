@@ -1,6 +1,6 @@
-"""Parts that several baselines share: a paper's constants, its optimiser, padding, parties.
+"""Parts that several baselines share: a paper's constants, its optimiser, parties.
 
-N utterances, B dialogues, T longest dialogue, M modalities, C classes.
+N utterances, M modalities, C classes.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dferc.model.layers.lstm import Layout
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train
 from dferc.training.learner import Objective
@@ -111,38 +110,6 @@ def number_parties(speaker_N: Tensor, parties: int) -> Tensor:
     and so are speakers beyond those of the training dialogues.
     """
     return torch.where(speaker_N < 0, parties - 1, speaker_N.clamp(max=parties - 1))
-
-
-@dataclass(frozen=True, slots=True)
-class Padding:
-    """Place of each row of a batch in a rectangle of dialogues.
-
-    Attributes:
-        dialogue_N: dialogue of each row.
-        time_N: place of each row in its dialogue.
-        shape: B, T.
-    """
-
-    dialogue_N: Tensor
-    time_N: Tensor
-    shape: tuple[int, int]
-
-    @staticmethod
-    def of(layout: Layout) -> "Padding":
-        """Read the places from a layout, without waiting for the device."""
-        dialogue_N, B = layout.dialogue, layout.steps[0]
-        starts_B = torch.searchsorted(dialogue_N, torch.arange(B, device=dialogue_N.device))
-        time_N = torch.arange(len(dialogue_N), device=dialogue_N.device) - starts_B[dialogue_N]
-        return Padding(dialogue_N, time_N, (B, len(layout.steps)))
-
-    def pad(self, x_N: Tensor) -> Tensor:
-        """Lay out rows [N, ...] as [B, T, ...], with zeros behind the end of a dialogue."""
-        padded = x_N.new_zeros(*self.shape, *x_N.shape[1:])
-        return padded.index_put((self.dialogue_N, self.time_N), x_N)
-
-    def unpad(self, x_BT: Tensor) -> Tensor:
-        """Return the rows [N, ...] of [B, T, ...]."""
-        return x_BT[self.dialogue_N, self.time_N]
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ Shapes: N utterances of all dialogues of the batch, B dialogues, L the longest, 
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dferc.model.layers import dropout
 from dferc.model.layers.lstm import Layout
+from dferc.model.layers.padding import Padding
 
 REACH = 8
 """Distances beyond which a position is not told from a further one; utterances there are still attended to."""
@@ -66,15 +66,12 @@ class DialogueAttention(nn.Module):
         return torch.cat([self._attend(x_LA, speaker_L, (length,)) for x_LA, speaker_L, length in parts])
 
     def _attend(self, x_NA: Tensor, speaker_N: Tensor, lengths: Sequence[int]) -> Tensor:
-        B, L = len(lengths), max(lengths)
-        real_BL = np.arange(L) < np.array(lengths)[:, None]  # on the host: waits for no GPU
-        place_N = torch.from_numpy(np.flatnonzero(real_BL)).to(x_NA.device, non_blocking=True)
-        real_BL = torch.from_numpy(real_BL).to(x_NA.device, non_blocking=True)
-        speaker_BL = speaker_N.new_full((B * L,), -1).index_copy(0, place_N, speaker_N).view(B, L)
+        padding = Padding.of(lengths, x_NA.device)
+        speaker_BL = padding.pad(speaker_N, fill=-1)
         known_BLL = (speaker_BL >= 0).unsqueeze(2) & (speaker_BL >= 0).unsqueeze(1)
         who_BLL = torch.where(known_BLL, (speaker_BL.unsqueeze(2) == speaker_BL.unsqueeze(1)).long(), 2)
         for layer in self.layers:
-            x_NA = layer(x_NA, place_N, real_BL, who_BLL)
+            x_NA = layer(x_NA, padding, who_BLL)
         return x_NA
 
 
@@ -89,27 +86,26 @@ class AttentionLayer(nn.Module):
         self.widen, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
         self.bias = nn.Parameter(torch.zeros(heads, 3, 2 * REACH + 1))  # b, of no preference at first
 
-    def forward(self, x_NA: Tensor, place_N: Tensor, real_BL: Tensor, who_BLL: Tensor) -> Tensor:
+    def forward(self, x_NA: Tensor, padding: Padding, who_BLL: Tensor) -> Tensor:
         """Map [N, A] to [N, A].
 
         Args:
             x_NA: rows of whole dialogues, one after another.
-            place_N: place of each row in the padded dialogues, below B * L.
-            real_BL: bool, False = padding.
+            padding: places of the rows.
             who_BLL: 0 = another speaker, 1 = the same, 2 = unknown.
         """
-        (B, L), A = real_BL.shape, x_NA.shape[1]
-        padded_BLA = x_NA.new_zeros(B * L, A).index_copy(0, place_N, self.norm_in(x_NA).to(x_NA.dtype))
+        (B, L), A = padding.real_BT.shape, x_NA.shape[1]
+        padded_BLA = padding.pad(self.norm_in(x_NA).to(x_NA.dtype))
         # [3, B, heads, L, A / heads]
         q, k, v = self.qkv(padded_BLA).view(B, L, 3, self.heads, A // self.heads).permute(2, 0, 3, 1, 4)
         place_L = torch.arange(L, device=x_NA.device)
         distance_LL = place_L - place_L.unsqueeze(1)  # j - i
         bias = self.bias[:, who_BLL, distance_LL.clamp(-REACH, REACH) + REACH].transpose(0, 1)  # [B, heads, L, L]
-        seen_BLL = real_BL.unsqueeze(1) & (distance_LL <= 0 if self.causal else True)
+        seen_BLL = padding.real_BT.unsqueeze(1) & (distance_LL <= 0 if self.causal else True)
         bias = bias.masked_fill(~seen_BLL.unsqueeze(1), float("-inf")).to(q.dtype)
         # A row of padding in a causal grid sees its dialogue's past at least: no row is without a key.
         gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        gathered_NA = gathered.transpose(1, 2).reshape(B * L, A)[place_N]
+        gathered_NA = padding.unpad(gathered.transpose(1, 2).flatten(2))
         x_NA = x_NA + dropout(self.out(gathered_NA), self.dropout, self.training)
         hidden = F.gelu(self.widen(self.norm_mlp(x_NA)))
         return x_NA + dropout(self.narrow(hidden), self.dropout, self.training)

@@ -13,8 +13,9 @@ from dferc.baselines.dialogue_rnn import DialogueRNN
 from dferc.baselines.mmgcn import MMGCN, focal_loss, graph_edges
 from dferc.baselines.registry import TRAINED
 from dferc.baselines.sdt import SDT, CrossTransformer
-from dferc.baselines.shared import Padding, count_parties, masked_softmax, number_parties
+from dferc.baselines.shared import count_parties, masked_softmax, number_parties
 from dferc.model.layers.lstm import BiLSTMLayer, Layout
+from dferc.model.layers.padding import Padding
 from dferc.training.data import Batch
 
 WIDTHS = {"text": 7, "audio": 5, "physiology": 3}
@@ -179,7 +180,7 @@ def test_softmax_of_nothing_is_zero():
 
 
 def test_padding_lays_rows_out_and_takes_them_back():
-    padding, x = Padding.of(Layout.of(LENGTHS)), torch.arange(1.0, 10)
+    padding, x = Padding.of(LENGTHS), torch.arange(1.0, 10)
     padded = padding.pad(x)
     assert padded.tolist() == [[1, 2, 3, 4, 5], [6, 0, 0, 0, 0], [7, 8, 9, 0, 0]]
     assert torch.equal(padding.unpad(padded), x)
@@ -290,7 +291,7 @@ def test_dialogue_rnn_reads_nothing_later_in_its_forward_half():
 
 def test_mmgcn_graph_has_the_papers_edges():
     lengths, real_NM = (3, 1), torch.tensor([[True, True], [True, False], [True, True], [False, True]])
-    x_NMW, padding = torch.randn(4, 2, 6), Padding.of(Layout.of(lengths))
+    x_NMW, padding = torch.randn(4, 2, 6), Padding.of(lengths)
     within, across, scale = graph_edges(padding.pad(x_NMW), padding.pad(real_NM))
     whole = torch.zeros(4, 2, 4, 2)  # edges of all pairs of nodes, (row, modality) by (row, modality)
     for i in range(3):
@@ -341,7 +342,7 @@ def test_cross_transformer_attends_as_pytorchs_attention_does():
         context, _ = reference(z[None], source[None], source[None], key_padding_mask=~seen[None])
         h = z + context[0]
         h = h + layer.narrow(F.gelu(layer.widen(layer.norm(h)), approximate="tanh"))
-        found = layer(z, source, seen, Padding.of(Layout.of([4])))
+        found = layer(z, source, seen, Padding.of([4]))
         assert torch.allclose(found, torch.sigmoid(layer.gate(h)) * h, atol=1e-6)
 
 
