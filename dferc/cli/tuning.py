@@ -100,7 +100,7 @@ def tune(
     chosen = {"variant": variant} if variant else {}
     chosen |= {"seeds": list(dict.fromkeys(seeds))} if seeds else {}
     wanted = Tune.model_validate(settings.tune.model_dump() | chosen)
-    verify_space(wanted)
+    verify_space(wanted, corpus)
     cached = read_corpus(features / corpus, corpus, block.features)
     found = choose_device(device, block.precision)
     make_task(cached, wanted.variant, block, found)  # faults of the data are reported before the first trial

@@ -46,6 +46,10 @@ class Variant:
         """Return the modalities that this variant reads of those that are there, in order."""
         return tuple(name for name in self.modalities or in_order(there) if name not in self.without)
 
+    def own_settings(self, corpus: str) -> dict[str, Any]:
+        """Return the `train` settings that this variant has on a corpus where params.yaml leaves the paper's value."""
+        return {**self.settings, **self.of_corpus.get(corpus, {})}
+
 
 VARIANTS = {
     "full": Variant(),
@@ -91,10 +95,9 @@ VARIANTS = {
 
 def settings_of(name: str, settings: Train, corpus: str = "") -> Train:
     """Return `train` settings with those of the variant; a value that is not the paper's is the user's, and wins."""
-    variant = get_variant(name)
-    own = {**variant.settings, **variant.of_corpus.get(corpus, {})}.items()
+    own = get_variant(name).own_settings(corpus)
     return settings.model_copy(
-        update={key: value for key, value in own if getattr(settings, key) == getattr(DEFAULTS, key)}
+        update={key: value for key, value in own.items() if getattr(settings, key) == getattr(DEFAULTS, key)}
     )
 
 

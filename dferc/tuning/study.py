@@ -50,19 +50,23 @@ def describe_study(corpus: CachedCorpus, settings: Train, tune: Tune, device: st
     }
 
 
-def verify_space(tune: Tune) -> None:
+def verify_space(tune: Tune, corpus: str) -> None:
     """Check that no choice is replaced by the variant: where it has a value of its own, the paper's gives way to it.
+
+    Args:
+        tune: what is searched.
+        corpus: on which it is searched; a variant may have values of its own for a corpus.
 
     Raises:
         InputError: a choice would train another value.
     """
-    own = get_variant(tune.variant).settings
+    own = get_variant(tune.variant).own_settings(corpus)
     for name, search in tune.space.items():
         paper = DEFAULTS.model_dump()[name]
-        if name in own and isinstance(search, list) and paper in search:
+        if own.get(name, paper) != paper and isinstance(search, list) and paper in search:
             raise InputError(
                 f"tune.space.{name}: {paper!r} is the paper's value, which the variant {tune.variant} replaces by "
-                f"{own[name]!r}. Leave {paper!r} out of the choices, or search another variant (--variant)."
+                f"{own[name]!r} on {corpus}. Leave {paper!r} out of the choices, or search another variant (--variant)."
             )
 
 

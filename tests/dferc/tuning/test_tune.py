@@ -165,9 +165,21 @@ def test_a_storage_that_cannot_be_used_is_refused_without_its_password(storage):
 
 def test_a_choice_that_the_variant_would_replace_is_refused():
     choices = {"batch_dialogues": [2, 4]}
-    verify_space(Tune(variant="full", seeds=[0], sampler_seed=0, space=choices))
+    verify_space(Tune(variant="full", seeds=[0], sampler_seed=0, space=choices), "demo")
     with pytest.raises(InputError, match="space.batch_dialogues: 2 is the paper's.*plus replaces by 8.*out of the"):
-        verify_space(Tune(variant="plus", seeds=[0], sampler_seed=0, space=choices))
+        verify_space(Tune(variant="plus", seeds=[0], sampler_seed=0, space=choices), "demo")
+
+
+def test_a_variants_values_for_a_corpus_count_there():
+    def tune(space):
+        return Tune(variant="plus", seeds=[0], sampler_seed=0, space=space)
+
+    with pytest.raises(InputError, match="space.batch_dialogues: 2 is the paper's.*plus replaces by 16 on meld"):
+        verify_space(tune({"batch_dialogues": [2, 4]}), "meld")
+    verify_space(tune({"hidden": [100, 300]}), "meld")  # there plus has the paper's 300
+    with pytest.raises(InputError, match="space.hidden: 300 is the paper's.*plus replaces by 100 on iemocap"):
+        verify_space(tune({"hidden": [100, 300]}), "iemocap")
+    verify_space(tune({"epochs": [10, 40]}), "meld")
 
 
 def test_the_default_space_is_that_of_params_yaml():
