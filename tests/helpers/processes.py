@@ -1,7 +1,20 @@
-"""Checks of processes."""
+"""Checks of processes, and processes that end with the tests."""
 
+import ctypes
+import signal
 import time
 from collections.abc import Iterable
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the one that started it dies: `preexec_fn` of a child that runs for long.
+
+    A test that is killed ends no child itself.
+    """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def is_alive(pid: int) -> bool:

@@ -18,6 +18,7 @@ from dferc.core.console import readable_errors
 from pipeline.serve.application import make_app
 from pipeline.serve.command import serve
 from pipeline.serve.jobs import JobQueue
+from tests.helpers.processes import end_with_parent
 from tests.helpers.stand_in_recogniser import COMMAND
 
 REPOSITORY = Path(__file__).parents[2]  # not of `common`, which imports PyTorch
@@ -81,6 +82,7 @@ def running(temporary: Path, slots: int = 1, limit: int = LIMIT, keep_s: float =
         env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(REPOSITORY)},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=end_with_parent,
     )
     try:
         lines = iter(process.stderr.readline, "")

@@ -28,7 +28,7 @@ from dferc.training.learner import DialogueLearner
 from dferc.training.resume import RunElsewhereError, claim, load_progress
 from dferc.training.sweep import Outcome, SeedRun, Sweep, perform, place, refuse_failures
 from tests.helpers.common import REPOSITORY, small_settings, write_features_folder
-from tests.helpers.processes import all_end
+from tests.helpers.processes import all_end, end_with_parent, is_alive
 
 EPOCHS = 3
 SMALL = [f"--set=train.{setting}" for setting in ("hidden=8", "align=8", f"epochs={EPOCHS}", "warmup_steps=2")]
@@ -223,7 +223,7 @@ def started(features: Path, root: Path, epochs: int) -> Iterator[subprocess.Pope
     command += [f"--set=train.{name}={epochs}" for name in ("epochs", "patience")]
     command = [sys.executable, "-m", "dferc", *command]
     options = {"cwd": REPOSITORY, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen(command, **options) as process:
+    with subprocess.Popen(command, preexec_fn=end_with_parent, **options) as process:
         try:
             yield process
         finally:
@@ -287,6 +287,21 @@ def test_interrupted_it_ends_at_once_with_its_workers(features, tmp_path, sent, 
     assert len(workers) >= 2
     verify_gone(workers)
     assert not list((tmp_path / "scratch").glob("sweep-*"))
+
+
+def test_nothing_that_a_killed_test_started_goes_on():
+    program = (
+        "import subprocess; from tests.helpers.processes import end_with_parent\n"
+        "print(subprocess.Popen(['sleep', '600'], preexec_fn=end_with_parent, stdout=-3).pid, flush=True); input()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        child = int(parent.stdout.readline())
+        assert is_alive(child)
+        parent.kill()
+    assert all_end([child], within_s=10)
 
 
 def test_what_another_process_is_at_is_left_to_it_and_then_taken(features, tmp_path, trained):

@@ -33,6 +33,7 @@ from dferc.training.resume import KEPT_DAYS, Progress, load_progress, remove_aba
 from dferc.training.run import Interrupted, train
 from dferc.training.task import make_task
 from tests.helpers.common import CLASSES, REPOSITORY, make_features, small_settings, write_features_folder
+from tests.helpers.processes import end_with_parent
 
 CPU = choose_device("cpu", "float32")
 
@@ -312,7 +313,8 @@ def command_line(root: Path, features: Path, epochs: int) -> list[str]:
 
 def start(arguments: list[str]) -> subprocess.Popen:
     command = [sys.executable, "-m", "dferc", *arguments]
-    return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    options = {"cwd": REPOSITORY, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, preexec_fn=end_with_parent, **options)
 
 
 def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:
