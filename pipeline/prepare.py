@@ -15,7 +15,7 @@ import click
 import numpy as np
 
 from dferc.core.console import CorpusName, print_note, readable_errors
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, counted
 from dferc.core.problems import Problem
 from dferc.core.tables import write_table
 from dferc.engine import Workers
@@ -139,7 +139,8 @@ def main(
     check_spans(corpus, utterances, problems, section.max_unreadable)
     write_table(utterances_csv or Path("data", corpus, "utterances.csv"), utterances, Utterance)
     write_utterances(features or Path("features", corpus, "utterances.h5"), rows)
-    print_note(f"{len(utterances)} utterances, {len(problems)} problems ({problems_csv})", "done", "green")
+    sizes = f"{counted(len(utterances), 'utterance')}, {counted(len(problems), 'problem')}"
+    print_note(f"{sizes} ({problems_csv})", "done", "green")
 
 
 if __name__ == "__main__":

@@ -109,4 +109,4 @@ def floor(corpus, features, use, as_json) -> None:
         f"protocol card {card}"
     )
     if scores.few:
-        print_note(f"hardly anything is labelled ({scores.few} utterances): these scores mean little.")
+        print_note(f"hardly anything is labelled (utterances: {scores.few}): these scores mean little.")

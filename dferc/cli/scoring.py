@@ -4,6 +4,7 @@ import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, LABEL, OUT, PATH, SEEDS, VARIANT, options
 from dferc.core.console import console, print_json, print_note, readable_errors, warn_of_simulation
+from dferc.core.errors import counted
 
 
 @click.command()
@@ -74,7 +75,9 @@ def predict(run, revision, features, out, seeds, device, abstain) -> None:
     if table.scores is not None:
         scores = ", ".join(f"{SCORES[name]} {getattr(table.scores, name):.4f}" for name in MAIN_FIRST)
         included = " (undecided ones included)" if table.undecided else ""
-        console.print(f"on its {table.scores.actual_C.sum()} labelled utterances{included}: {scores}")
+        console.print(f"on its {counted(table.scores.actual_C.sum(), 'labelled utterance')}{included}: {scores}")
         console.print(f"protocol card {table.card}; the model was trained on {table.trained_on}")
     left = f"; {table.undecided} undecided: their highest probability is below {abstain:g}" if abstain else ""
-    console.print(f"predicted: {out}, {len(table)} utterances, mean of {table.models} model(s){left}")
+    console.print(
+        f"predicted: {out}, {counted(len(table), 'utterance')}, mean of {counted(table.models, 'model')}{left}"
+    )

@@ -26,6 +26,11 @@ def listed(items: Iterable[object], most: int = 20) -> str:
     return ", ".join(items[:most]) + (f", … ({len(items)} in all)" if len(items) > most else "")
 
 
+def counted(number: int, thing: str) -> str:
+    """Return `1 seed`, `5 seeds`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 class _Brief(reprlib.Repr):
     """`repr` of bounded length; the standard library's fails for a number of thousands of digits."""
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from dferc.core.device import cpu_threads
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, counted
 from dferc.core.metrics import MAIN_FIRST, PER_CLASS, Scores, score_labels
 from dferc.model.calibration import calibration_error, fit_of_probabilities, temper
 from dferc.store.rows import CachedCorpus, Utterances
@@ -213,5 +213,5 @@ def zero_f1(evaluations: Sequence[Evaluation]) -> Iterator[str]:
             seeds = int((f1_SC[:, index] == 0).sum())
             yield (
                 f"{split}: {classes[index]} has F1 = 0 in {seeds} of {len(evaluations)} seed(s) "
-                f"({scores.actual_C[index]} utterances)"
+                f"({counted(scores.actual_C[index], 'utterance')})"
             )

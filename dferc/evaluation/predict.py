@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from dferc.core.device import choose_device
-from dferc.core.errors import InputError, did_you_mean
+from dferc.core.errors import InputError, counted, did_you_mean
 from dferc.core.files import refuse_device, write_atomically
 from dferc.core.metrics import Scores, score_labels
 from dferc.core.records import differences, read_record
@@ -87,7 +87,8 @@ class PredictionTable:
         warning = (
             f"; SYNTHETIC DATA: the model was trained on it: {'; '.join(self.synthetic)}" if self.synthetic else ""
         )
-        return f"PredictionTable({self.corpus}: {len(self)} utterances, mean of {self.models} model(s){warning})"
+        sizes = f"{counted(len(self), 'utterance')}, mean of {counted(self.models, 'model')}"
+        return f"PredictionTable({self.corpus}: {sizes}{warning})"
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows as CSV; floats to 6 significant digits, times to milliseconds."""

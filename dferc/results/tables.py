@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.console import console, warn_of_simulation
+from dferc.core.errors import counted
 from dferc.core.files import write_atomically
 from dferc.core.metrics import PER_CLASS, SCORES
 from dferc.core.tables import write_csv
@@ -69,7 +70,7 @@ def show_ablation(ablation: Ablation) -> None:
 def caption(ablation: Ablation) -> str:
     """Return corpus, split, size and protocol, and what is synthetic or simulated."""
     run = ablation.reference
-    size = f"{len(run.labelled.actual_T)} utterances in {run.dialogues} dialogues"
+    size = f"{counted(len(run.labelled.actual_T), 'utterance')} in {counted(run.dialogues, 'dialogue')}"
     about = f"{ablation.corpus}, {run.split} ({size}; protocol card {run.card['card']}: {run.card['protocol']})"
     return "; ".join([about, *ablation.synthetic])
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from dferc.core.console import LINE_EVERY_S, console, fit_table, progress_bar
 from dferc.core.device import Device
+from dferc.core.errors import counted
 from dferc.core.metrics import SCORES
 from dferc.engine import Workers
 from dferc.settings.sections import DEFAULTS, Train
@@ -88,7 +89,7 @@ def _describe_split(task: Task, split: str) -> str:
     modalities = ((name, task.corpus.modalities[name].present[of_split_N]) for name in task.variant.modalities)
     presence = ", ".join(f"{name} {np.mean(present):.1%}" for name, present in modalities)
     return (
-        f"{len(set(rows.dialogue_id[of_split_N]))} dialogues, {of_split_N.sum()} utterances, "
+        f"{counted(len(set(rows.dialogue_id[of_split_N])), 'dialogue')}, {counted(of_split_N.sum(), 'utterance')}, "
         f"{(rows.emotion[of_split_N] >= 0).sum()} labelled; present: {presence}"
     )
 
@@ -215,7 +216,7 @@ class SweepTable:
         """Show that a run has ended."""
         self._outcomes = self._outcomes | {run: outcome}  # a new one: the live table reads it in another thread
         if self._live is None:
-            ending = f"{outcome.epochs} epochs, {self._criterion} {outcome.score:.4f}"
+            ending = f"{counted(outcome.epochs, 'epoch')}, {self._criterion} {outcome.score:.4f}"
             ending = "FAILED" if outcome.error else f"{'was finished, ' if outcome.was_finished else ''}{ending}"
             console.print(f"{run}: {ending} ({self._total()})")
 

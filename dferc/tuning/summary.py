@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dferc.core.console import console, print_note, print_table
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, counted
 from dferc.core.files import write_atomically
 from dferc.core.metrics import SCORES
 from dferc.core.tables import write_csv
@@ -107,7 +107,7 @@ def show_summary(summary: Mapping) -> None:
     if "test" in summary:
         console.print(
             f"test {criterion} of its settings {_score(summary['test'])}: {100 * summary['gap']:+.2f} points from test "
-            f"to validation. A search over {counts['finished']} trials makes the validation score too high."
+            f"to validation. A search over {counted(counts['finished'], 'trial')} makes the validation score too high."
         )
         if len(tested := summary["tested_trials"]) > 1:
             listed = ", ".join(map(str, tested))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from dferc.core.console import printable
+from dferc.core.errors import counted
 from dferc.core.metrics import MAIN_FIRST, SCORES
 
 _ERRORS = {
@@ -63,8 +64,8 @@ def _body(manifest: Mapping) -> Iterator[str]:
     yield from ("## Training", "")
     yield f"- Corpus: {corpus}; {_cell(manifest['protocol'])}. Protocol card `{_cell(manifest['card'])}`."
     for split, counts in manifest["counts"].items():
-        yield f"- {_cell(split)}: {counts['dialogues']} dialogues, {counts['utterances']} utterances, " + (
-            f"{counts['labelled']} labelled"
+        yield f"- {_cell(split)}: {counted(counts['dialogues'], 'dialogue')}, " + (
+            f"{counted(counts['utterances'], 'utterance')}, {counts['labelled']} labelled"
         )
     yield f"- Seeds: {', '.join(map(str, manifest['seeds']))}; a prediction is the mean over them."
     for name, identity in manifest["identities"].items():

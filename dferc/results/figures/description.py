@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dferc.core.errors import counted
+
 COLOURS = ("blue", "vermilion", "green", "purple", "orange", "sky", "yellow", "grey")
 """Okabe and Ito's palette, which people with any colour vision can tell apart."""
 MARKERS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down")
@@ -101,10 +103,5 @@ class Sample:
 
     def basis(self, seeds: str, run: str = "") -> str:
         """Return run, n, seeds and what is simulated."""
-        size = f"n = {self.utterances:,} labelled utterances in {self.dialogues:,} dialogues ({self.split})"
-        return f"{f'Run {run}; ' if run else ''}{size}; {seeds}. {self.simulated}"
-
-
-def counted(number: int, thing: str) -> str:
-    """Return `1 seed`, `5 seeds`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+        size = f"n = {counted(self.utterances, 'labelled utterance')} in {counted(self.dialogues, 'dialogue')}"
+        return f"{f'Run {run}; ' if run else ''}{size} ({self.split}); {seeds}. {self.simulated}"

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dferc.results.figures.description import COLOURS, MARKERS, Axis, Figure, Panel, Sample, Series, View, counted
+from dferc.core.errors import counted
+from dferc.results.figures.description import COLOURS, MARKERS, Axis, Figure, Panel, Sample, Series, View
 from dferc.store.vocabulary import MODALITIES, in_order
 
 LOOKS = {

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dferc.core.errors import counted
 from dferc.core.tables import read_numbers
 from dferc.results.compare import Ablation
-from dferc.results.figures.description import Axis, Figure, Panel, Sample, Series, View, counted
+from dferc.results.figures.description import Axis, Figure, Panel, Sample, Series, View
 from dferc.results.runs import FinishedRun
 
 HOW_CLASSES = "F1 of each class, one mark per seed; the class's labelled utterances in brackets."
@@ -82,7 +83,7 @@ def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figu
     histories = {name: by_seed for name, by_seed in histories.items() if by_seed}
     splits, figures = ablation.reference.card["splits"], []
     selected_by = {row.name: row.run.card.get("selected_by") or "weighted_f1" for row in ablation.rows}
-    sizes = ", ".join(f"{name} n = {splits[name]['labelled']:,} labelled utterances" for name in SPLITS)
+    sizes = ", ".join(f"{name} n = {counted(splits[name]['labelled'], 'labelled utterance')}" for name in SPLITS)
     for quantity, title in CURVES.items() if histories else ():
         x, y, views = Axis(title="epoch"), Axis(title=quantity.replace("_f1", " F1")), []
         for name, by_seed in histories.items():

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core import VERSION
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, counted
 from dferc.core.files import write_atomically
 from dferc.core.metrics import MAIN_FIRST, SCORES
 from dferc.evaluation.seen_labels import check_honesty, honesty_table
 from dferc.results.analyses.document import limits, read_analyses
 from dferc.results.compare import Ablation, collect, scores_of
 from dferc.results.encoders import FILE, read_encoders
-from dferc.results.figures.description import Sample, counted
+from dferc.results.figures.description import Sample
 from dferc.results.figures.of_analyses import analysis_figures
 from dferc.results.figures.of_runs import class_figure, confusion_figure, curve_figures
 from dferc.results.page import render as render_page

@@ -219,7 +219,7 @@ def test_floor_and_check_answer(root):
     shown = dferc_command("floor", "--corpus=demo", paths(root)[0]).stderr
     assert "linear floor, weighted F1: validation" in shown and f"protocol card {found['card']}" in shown
     few = ", ".join(f"{split} {count}" for split, count in found["labelled"].items() if count < 30)
-    assert few and f"hardly anything is labelled ({few} utterances)" in shown
+    assert few and f"hardly anything is labelled (utterances: {few})" in shown
     params = REPOSITORY / "params.yaml"
     assert "is sound" in dferc_command("check", f"--params={params}").stderr
     assert "demo" in json.loads(dferc_command("check", f"--params={params}", "--json").stdout)["blocks"]

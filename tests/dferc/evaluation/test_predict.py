@@ -78,7 +78,7 @@ def refused(root: Path, features: Path) -> str:
 def test_table_has_a_row_per_utterance_of_every_split(root, mine, tmp_path):
     result = predict_command(root, mine, tmp_path / "out/predictions.csv")
     assert result.exit_code == 0 and result.stdout == ""
-    assert "10 utterances, mean of 2 model(s)" in result.stderr and "labelled utterances" not in result.stderr
+    assert "10 utterances, mean of 2 models" in result.stderr and "labelled utterances" not in result.stderr
     table = read_table(tmp_path / "out/predictions.csv")
     assert [row["utterance_id"] for row in table] == list(read_corpus(mine).utterances.utterance_id)
     assert list(table[0]) == [
