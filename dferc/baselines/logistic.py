@@ -6,11 +6,17 @@ import numpy as np
 
 from dferc.evaluation.floor import fit_floor
 from dferc.store.rows import CachedCorpus
+from dferc.training.task import merge_validation
 
 
-def logistic(corpus: CachedCorpus, modalities: Sequence[str]) -> np.ndarray:
-    """Return the probabilities [N, C] of the linear floor; 0 for a class that training lacks."""
+def logistic(corpus: CachedCorpus, modalities: Sequence[str], refit: bool = False) -> np.ndarray:
+    """Return the probabilities [N, C] of the linear floor; 0 for a class that training lacks.
+
+    With `refit`, it is fitted anew on training and validation, with the C that validation selected.
+    """
     model, features_ND = fit_floor(corpus, tuple(modalities))
+    if refit:
+        model, features_ND = fit_floor(merge_validation(corpus), tuple(modalities), model.C)
     probabilities_NC = np.zeros((len(features_ND), len(corpus.utterances.classes)))
     probabilities_NC[:, model.classes_] = model.predict_proba(features_ND)
     return probabilities_NC

@@ -15,11 +15,12 @@ from dferc.baselines.shared import TrainedBaseline
 from dferc.core.errors import InputError, did_you_mean
 from dferc.store.rows import CachedCorpus
 
-DETERMINISTIC: dict[str, Callable[[CachedCorpus, Sequence[str]], np.ndarray]] = {
+DETERMINISTIC: dict[str, Callable[[CachedCorpus, Sequence[str], bool], np.ndarray]] = {
     "majority": majority,
     "logistic": logistic,
 }
-"""Baselines without chance: the corpus and its modalities -> probabilities [N, C] of all its utterances."""
+"""Baselines without chance: the corpus, its modalities and whether to fit anew on training and validation
+(`train.selection: refit`) -> probabilities [N, C] of all its utterances."""
 
 TRAINED: dict[str, TrainedBaseline] = {
     "bc_lstm": BC_LSTM,

@@ -55,7 +55,7 @@ def _fit_each(
         for seed in seeds:
             of_seed = task.of_seed(seed)
             if seed == seeds[0] or of_seed is not task:
-                probabilities_NC = DETERMINISTIC[name](of_seed.corpus, modalities)
+                probabilities_NC = DETERMINISTIC[name](of_seed.corpus, modalities, refit)
             yield 0, probabilities_NC
         return
     rows, task = task.corpus.utterances, adapt(name, task)
@@ -157,8 +157,8 @@ def _evaluate(
     corpus = task.source or task.corpus
     record = describe_corpus(corpus, task.variant.modalities)
     record |= {"variant": name, "seed": seed, "best_epoch": best_epoch, "finished": True, "widths": {}}
-    trained = ("normalisation", "select_by", "labels", "selection", "validation_split")  # deterministic ones: no refit
-    used = ("validation_split",) if name in DETERMINISTIC else trained
+    used = ("selection", "validation_split")
+    used += () if name in DETERMINISTIC else ("normalisation", "select_by", "labels")
     record["settings"] = {setting: getattr(task.settings, setting) for setting in used}
     rows = scored_corpus(corpus, record["settings"], seed).utterances
     predictions = {}

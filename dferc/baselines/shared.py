@@ -45,7 +45,7 @@ class Recipe:
         labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
         weights = torch.tensor(class_weights(self.class_weights, rows.classes, labels.tolist()))
         settings = task.settings.model_copy(update=changes)
-        return replace(task, settings=settings, class_weights_C=weights.to(task.device.device))
+        return replace(task, settings=settings, class_weights_C=weights.to(task.device.device), fixed_rate=True)
 
 
 class TrainedBaseline(NamedTuple):

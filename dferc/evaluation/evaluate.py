@@ -4,7 +4,6 @@ No epoch is ever selected by its test score. The forward pass is float32, also o
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from dferc.store.rows import CachedCorpus, Utterances
 from dferc.training.checkpoint import Checkpoint, load_checkpoint, verify_corpus
 from dferc.training.data import Dialogues
 from dferc.training.seeds import verify_seeds
-from dferc.training.task import draw_validation
+from dferc.training.task import draw_validation, merge_validation
 
 SCORED = ("validation", "test")
 BATCH_DIALOGUES = 32  # per forward pass, for speed only: a batch's composition does not change an utterance's logits
@@ -76,11 +75,7 @@ def scored_corpus(corpus: CachedCorpus, settings: Mapping, seed: int) -> CachedC
     """
     if settings.get("validation_split") == "by_seed":
         corpus = draw_validation(corpus, seed)
-    if settings.get("selection") == "refit":
-        rows = corpus.utterances
-        splits = np.where(rows.split == "validation", "train", rows.split)
-        corpus = replace(corpus, utterances=replace(rows, split=splits))
-    return corpus
+    return merge_validation(corpus) if settings.get("selection") == "refit" else corpus
 
 
 @torch.inference_mode()

@@ -43,12 +43,21 @@ def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None
     return Floor(validation, test, model.C, {split: int(rows_N.sum()) for split, rows_N in labelled.items()})
 
 
-def fit_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -> tuple[LogisticRegression, np.ndarray]:
-    """Fit the regression that validation selects; return it and the features [N, D] of all utterances."""
+def fit_floor(
+    corpus: CachedCorpus, modalities: tuple[str, ...] | None = None, c: float | None = None
+) -> tuple[LogisticRegression, np.ndarray]:
+    """Fit the regression with this C (None: of the grid, validation selects it) on the training split.
+
+    Returns:
+        The regression, and the features [N, D] of all utterances.
+
+    Raises:
+        InputError: training has a single class or none of the signals, or validation has no label to select on.
+    """
     rows = corpus.utterances
     train_N, validation_N = (_labelled(corpus, split) for split in ("train", "validation"))
     classes = len(set(rows.emotion[train_N]))
-    if classes < 2 or not validation_N.any():
+    if classes < 2 or (c is None and not validation_N.any()):
         raise InputError(
             f"{rows.corpus}: a linear floor needs two classes to learn and labels to select on; the training split has "
             f"{classes} class(es), the validation split {validation_N.sum()} labelled utterance(s)."
@@ -58,7 +67,12 @@ def fit_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None) -
         raise InputError(f"{rows.corpus}: no training utterance has any of these signals; nothing to learn from.")
     with warnings.catch_warnings():  # a fit stopped at max_iter is a floor too, and usually the better one
         warnings.simplefilter("ignore", ConvergenceWarning)
-        models = [LogisticRegression(C=c, max_iter=300).fit(features_ND[train_N], rows.emotion[train_N]) for c in GRID]
+        models = [
+            LogisticRegression(C=each, max_iter=300).fit(features_ND[train_N], rows.emotion[train_N])
+            for each in (GRID if c is None else (c,))
+        ]
+    if c is not None:
+        return models[0], features_ND
     return max(models, key=lambda model: _score(model, features_ND, corpus, validation_N)), features_ND
 
 

@@ -93,10 +93,13 @@ class DialogueLearner:
         bad = [f"{name} = {value}" for name, value in row.items() if not math.isfinite(value)]
         if bad:
             rate = self.task.settings.learning_rate
+            smaller = f"Try a smaller step (--set train.learning_rate={rate / 10:.1e}), "
+            if self.task.fixed_rate:
+                smaller = f"The learning rate, {rate:g}, is a constant of this model's paper. Try "
             raise InputError(
                 f"seed {self.seed}, epoch {row['epoch']}: the loss is not finite ({', '.join(bad)}); training is "
-                f"stopped. Try a smaller step (--set train.learning_rate={rate / 10:.1e}), "
-                "--set train.precision=float32, or look for outlying values in the features (dferc inspect)."
+                f"stopped. {smaller}--set train.precision=float32, or look for outlying values in the features (dferc "
+                "inspect)."
             )
         if self.task.refit:
             return row["epoch"]

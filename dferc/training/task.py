@@ -50,6 +50,8 @@ class Task:
     """Length of a training without validation; None = the best epoch on validation is selected."""
     source: CachedCorpus | None = None
     """The corpus with its own splits, where `corpus` has others."""
+    fixed_rate: bool = False
+    """Whether the learning rate is a constant of the model's paper, which `train.learning_rate` does not change."""
 
     @property
     def classes(self) -> int:
@@ -86,10 +88,7 @@ class Task:
         It takes as many steps as the selected weights had, in whole epochs of the larger split, at the same rates step
         by step. Normalisation and class weights are those of both splits.
         """
-        rows = self.corpus.utterances
-        splits = np.where(rows.split == "validation", "train", rows.split)
-        strength = self.floor.strength if self.floor else None
-        task = self._on(replace(self.corpus, utterances=replace(rows, split=splits)), strength)
+        task = self._on(merge_validation(self.corpus), self.floor.strength if self.floor else None)
         epochs = max(1, round(best_epoch * self.epoch_steps / task.epoch_steps))
         refit = Refit(epochs, self.epoch_steps * self.settings.epochs)
         return replace(task, refit=refit, source=self.source or self.corpus)
@@ -180,6 +179,13 @@ def draw_validation(corpus: CachedCorpus, seed: int) -> CachedCorpus:
     drawn = split_dialogues(dialogues, {"train": 1 - share, "validation": share}, seed)
     splits = [drawn.get(dialogue, "test") for dialogue in rows.dialogue_id]
     return replace(corpus, utterances=replace(rows, split=np.array(splits, dtype=object)))
+
+
+def merge_validation(corpus: CachedCorpus) -> CachedCorpus:
+    """Return the corpus with its validation split as training (`train.selection: refit`)."""
+    rows = corpus.utterances
+    splits = np.where(rows.split == "validation", "train", rows.split)
+    return replace(corpus, utterances=replace(rows, split=splits))
 
 
 def usable_modalities(corpus: CachedCorpus, variant: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from dferc.core.errors import InputError
 from dferc.core.metrics import score_labels
 from dferc.evaluation.evaluate import evaluate
 from dferc.evaluation.files import write_evaluation
-from dferc.evaluation.floor import linear_floor
+from dferc.evaluation.floor import fit_floor, linear_floor
 from dferc.model.layers.lstm import Layout
 from dferc.results.compare import collect
 from dferc.results.runs import read_run
@@ -30,10 +30,12 @@ from dferc.settings.yaml import read_yaml
 from dferc.store.hdf5 import read_corpus, write_features, write_utterances
 from dferc.store.rows import CachedCorpus
 from dferc.training.data import Batch
+from dferc.training.learner import DialogueLearner
 from dferc.training.resume import Progress, save_progress
 from dferc.training.run import train
 from dferc.training.task import Task, make_task
 from tests.helpers.common import REPOSITORY, make_features, make_utterances, small_settings, write_features_folder
+from tests.helpers.small_peers import small_peers
 
 DIALOGUES = {"train": 30, "validation": 10, "test": 12}
 
@@ -46,20 +48,8 @@ def make_small_task(corpus: CachedCorpus, **changes) -> Task:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_peers() -> Iterator[None]:
-    """Peers of other sizes than their papers' train in a moment."""
-    sizes = {
-        "dialogue_rnn": {"state": 8, "emotion": 6, "hidden": 5},
-        "mmgcn": {"units": 6, "graph": 5, "layers": 2},
-        "sdt": {"hidden": 8, "heads": 2},
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, small in sizes.items():
-            paper = TRAINED[name].recipes["iemocap"]
-            recipe = dataclasses.replace(
-                paper, learning_rate=0.02, batch_dialogues=8, epochs=4, sizes=paper.sizes | small | {"dropout": 0.1}
-            )
-            patch.setitem(registry.TRAINED, name, TRAINED[name]._replace(recipes={"iemocap": recipe}))
+def quick_peers() -> Iterator[None]:
+    with small_peers():
         yield
 
 
@@ -128,6 +118,33 @@ def test_logistic_never_says_a_class_that_training_lacks(corpus):
 
 
 # ---------------------------------------------------------------------------------------------------- recurrent
+
+
+def test_refit_without_chance_learns_both_splits(corpus):
+    rows = corpus.utterances
+    learnt_N = np.isin(rows.split, ["train", "validation"]) & (rows.emotion >= 0)
+    shares = np.bincount(rows.emotion[learnt_N], minlength=3) / learnt_N.sum()
+    np.testing.assert_allclose(majority(corpus, (), True)[0], shares)
+    selected, _ = fit_floor(corpus)
+    again, features_ND = fit_floor(corpus, None, selected.C)
+    np.testing.assert_array_equal(again.coef_, selected.coef_)
+    merged = dataclasses.replace(
+        corpus, utterances=dataclasses.replace(rows, split=np.where(rows.split == "test", "test", "train"))
+    )
+    expected, features_ND = fit_floor(merged, None, selected.C)
+    assert not np.allclose(expected.coef_, selected.coef_)
+    found = logistic(corpus, tuple(corpus.modalities), True)
+    np.testing.assert_array_equal(found, expected.predict_proba(features_ND))
+
+
+def test_a_peers_loss_without_end_is_blamed_on_no_setting_that_it_does_not_read(task):
+    row = {"epoch": 1, "validation_loss": float("nan")}
+    with pytest.raises(InputError, match=r"--set train.learning_rate=3.0e-03.*train.precision"):
+        DialogueLearner(adapt("bc_lstm", task), 0).quality(row)
+    with pytest.raises(InputError) as caught:
+        DialogueLearner(adapt("sdt", task), 0).quality(row)
+    shown = str(caught.value)
+    assert "rate, 0.02, is a constant" in shown and "precision" in shown and "train.learning_rate" not in shown
 
 
 @pytest.mark.parametrize("name", [*TRAINED])

@@ -106,9 +106,9 @@ def test_zero_f1_names_the_class_that_is_never_right(root):
     first = evaluated(root)[0]
     scores = score_labels(np.array([0, 0, 1]), np.array([0, 0, 0]), classes=3)  # anger does not occur
     evaluations = [first._replace(scores={"test": scores})]
-    assert list(zero_f1(evaluations)) == ["test: joy has F1 = 0 in 1 of 1 seed(s) (1 utterances)"]
+    assert list(zero_f1(evaluations)) == ["test: joy has F1 = 0 in 1 of 1 seed(s) (1 utterance)"]
     evaluations = [first._replace(scores={"test": score_labels(np.array([1]), np.array([0]), classes=3)})]
-    assert list(zero_f1(evaluations)) == ["test: joy has F1 = 0 in 1 of 1 seed(s) (1 utterances)"]  # no hit at all
+    assert list(zero_f1(evaluations)) == ["test: joy has F1 = 0 in 1 of 1 seed(s) (1 utterance)"]  # no hit at all
 
 
 # ---------------------------------------------------------------------------------------------------- tables
