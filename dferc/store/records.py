@@ -110,6 +110,7 @@ class BundleManifest(StoredRecord):
     variant: Text
     seeds: Annotated[list[Count], Field(min_length=1)]
     modalities: Annotated[list[Literal[MODALITIES]], Field(min_length=1)]
+    training: dict[str, Any] = Field(default_factory=dict)  # `train` settings other than the paper's
     settings: dict[Literal["extract_text", "extract_audio", "extract_visual"], dict[str, Any]]
     """Sections of params.yaml by which the features were extracted, of the modalities above."""
     identities: dict[Literal[MODALITIES], dict[str, Any]]

@@ -17,6 +17,7 @@ from dferc.core.metrics import MAIN_FIRST
 from dferc.core.records import differences, read_record
 from dferc.evaluation.predict import find_run, load_run
 from dferc.results.runs import RunMetrics
+from dferc.settings.sections import DEFAULTS
 from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, VISUAL, is_bundle
 from dferc.store.card import simulations
 from dferc.store.records import ProtocolRecord
@@ -91,10 +92,12 @@ def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | Non
     calibration = {str(each.record["seed"]): each.record.get("calibration") for each in checkpoints}
     if missing := [seed for seed, fitted in calibration.items() if not fitted]:
         notes.append(f"seed {', '.join(missing)} has no temperature (an older version trained it): train it again")
+    paper = DEFAULTS.model_dump(mode="json")
     manifest = {
         **{name: record[name] for name in ("corpus", "protocol", "card", "classes", "variant")},
         "seeds": [each.record["seed"] for each in checkpoints],
         "modalities": list(checkpoints[0].modalities),
+        "training": {name: value for name, value in record["settings"].items() if value != paper.get(name)},
         "settings": {f"extract_{name}": section for name, section in sections.items()},
         "identities": {name: record["features"][name] for name in sections},
         "calibration": {seed: fitted for seed, fitted in calibration.items() if fitted},

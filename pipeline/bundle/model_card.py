@@ -68,6 +68,7 @@ def _body(manifest: Mapping) -> Iterator[str]:
             f"{counted(counts['utterances'], 'utterance')}, {counts['labelled']} labelled"
         )
     yield f"- Seeds: {', '.join(map(str, manifest['seeds']))}; a prediction is the mean over them."
+    yield from _method(manifest["training"])
     for name, identity in manifest["identities"].items():
         yield f"- {name}: {_cell(identity['extractor'])}"
     yield from ("", "## Scores", "", *_scores(manifest), "")
@@ -87,6 +88,15 @@ def _body(manifest: Mapping) -> Iterator[str]:
     )
     if not manifest["opensmile"]:
         yield "- **Free of openSMILE**: no feature of it is used, so its non-commercial licence does not apply."
+
+
+def _method(training: Mapping) -> Iterator[str]:
+    """Yield a line on how the weights were chosen, and one on settings other than the paper's."""
+    chosen = f"- Weights: of the epoch with the best {SCORES[training.get('select_by', MAIN_FIRST[0])]} on validation"
+    again = "; then trained anew on training and validation together (refit), for as many steps"
+    yield f"{chosen}{again if training.get('selection') == 'refit' else ''}."
+    values = (f"`{_cell(name)}` {_cell(json.dumps(value))}" for name, value in training.items())
+    yield f"- Settings other than the paper's: {', '.join(values)}." if training else "- Settings: the paper's."
 
 
 def _scores(manifest: Mapping) -> Iterator[str]:

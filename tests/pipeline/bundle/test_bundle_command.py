@@ -408,6 +408,20 @@ def test_card_tells_training_scores_limits_and_licences(project):
     assert f"[{interval[0]:.4f}, {interval[1]:.4f}]" in body and metrics["card"] in body
 
 
+def test_card_names_selection_and_settings_of_its_own(project):
+    packed(Path("runs/demo/full"), Path("a.dferc"))
+    card = Path("a.dferc/README.md").read_text()
+    assert "best weighted F1 on validation.\n" in card and "`hidden` 8" in card and "`eps`" not in card
+
+    def changed(record):
+        record["settings"] |= {"selection": "refit", "select_by": "uar", "weight_average": 0.5}
+
+    rewrite(Path("runs/demo/full"), changed)
+    packed(Path("runs/demo/full"), Path("b.dferc"))
+    card = Path("b.dferc/README.md").read_text()
+    assert "best UAR on validation; then trained anew" in card and "`weight_average` 0.5" in card
+
+
 def test_card_of_hostile_names_is_one_line_each_and_no_markup(project):
     packed(Path("runs/demo/full"), Path("a.dferc"))
     manifest = manifest_of(Path("a.dferc"))
