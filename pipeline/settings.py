@@ -99,6 +99,11 @@ class IemocapOptions(Section):
     votes: bool
     crop: Crop
 
+    @classmethod
+    def usual(cls) -> Mapping[str, Any]:
+        """Return the value of a later setting."""
+        return {"votes": False}
+
     @field_validator("validation")
     @classmethod
     def _cosmic_is_of_session5(cls, validation: str, info: ValidationInfo) -> str:
@@ -177,6 +182,11 @@ class FinetuneText(Section):
     scratch_width: Annotated[int, Field(ge=32, le=LARGEST, multiple_of=32)]
     scratch_vocabulary: Annotated[int, Field(ge=300, le=LARGEST)]
 
+    @classmethod
+    def usual(cls) -> Mapping[str, Any]:
+        """Return the values of later settings."""
+        return UNSTATED["text"] | {"lora_rank": 0, "lora_alpha": 32.0}
+
 
 class ExtractText(Section):
     """One vector per utterance from the text encoder (docs/method.md, §0)."""
@@ -188,6 +198,11 @@ class ExtractText(Section):
     pooling: TextPooling
     precision: Precision
     trust_remote_code: bool
+
+    @classmethod
+    def usual(cls) -> Mapping[str, Any]:
+        """Return the values of later settings."""
+        return UNSTATED["text"]
 
 
 UNSTATED = {
@@ -255,6 +270,11 @@ class ExtractAudio(Section):
             raise ValueError("feature_set is now called encoder: rename the key, its values are as before")
         return values
 
+    @classmethod
+    def usual(cls) -> Mapping[str, Any]:
+        """Return the values of later settings."""
+        return UNSTATED["audio"]
+
 
 class ExtractVisual(Section):
     """Pooled features of the sampled faces or frames: of the FER+ DenseNet, or of a published encoder."""
@@ -273,6 +293,11 @@ class ExtractVisual(Section):
     face: Literal["largest", "longest_track", "most_lip_motion"]
     min_face: Annotated[Share, Field(gt=0)]
     margin: NonNegative
+
+    @classmethod
+    def usual(cls) -> Mapping[str, Any]:
+        """Return the values of later settings."""
+        return UNSTATED["visual"]
 
     @model_validator(mode="after")
     def _ferplus_has_no_choice(self):

@@ -6,6 +6,7 @@ stage. No setting in the file has a default: each value is there, where DVC trac
 without the file, stage 2 trains with the paper's values (`dferc.settings.sections.DEFAULTS`).
 """
 
+import json
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -215,7 +216,9 @@ def _explain(fault: Mapping, model: type[Section]) -> str:
         known = _known_keys(model, location[:-1])
         return f"{path}: unknown key.{did_you_mean(location[-1], known)} Known: {', '.join(known) or 'none'}"
     if fault["type"] == "missing":
-        return f"{path}: missing; add it"
+        section, key = _section_at(model, location[:-1]), location[-1]
+        usual = section.usual() if isinstance(section, type) and issubclass(section, Section) else {}
+        return f"{path}: missing; add " + (f"`{key}: {json.dumps(usual[key])}`" if key in usual else "it")
     received, hint = fault["input"], ""
     if isinstance(received, str) and "number" in fault["msg"]:
         hint = " (write floats as 2.0e-5, unquoted)"
@@ -228,6 +231,11 @@ def _explain(fault: Mapping, model: type[Section]) -> str:
 
 def _known_keys(model: type[Section], location: tuple) -> list[str]:
     """Return the keys allowed at a location of the document."""
+    return list(getattr(_section_at(model, location), "model_fields", ()))
+
+
+def _section_at(model: type[Section], location: tuple) -> Any:
+    """Return the type at a location of the document; None where it is unknown."""
     if location and location[0] == "blocks":
         model, location = typing.get_args(model.model_fields["blocks"].annotation)[1], location[2:]
     for part in location:
@@ -243,8 +251,8 @@ def _known_keys(model: type[Section], location: tuple) -> list[str]:
         else:
             model = model.model_fields[part].annotation
         if model is None:
-            return []
-    return list(getattr(model, "model_fields", ()))
+            return None
+    return model
 
 
 def _is_tag(part: object) -> bool:

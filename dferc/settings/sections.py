@@ -103,6 +103,11 @@ class Train(Section):
     threads: Threads
     precision: Precision
 
+    @classmethod
+    def usual(cls) -> Mapping[str, Any]:
+        """Return the paper's values."""
+        return DEFAULTS.model_dump(mode="json")
+
 
 class Ablate(Section):
     """Which variants and seeds `dvc repro` trains."""

@@ -1,6 +1,7 @@
 """Value types of the sections of params.yaml."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -39,3 +40,8 @@ class Section(BaseModel):
     """Base of all sections: no unknown keys, no coercion of types, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @classmethod
+    def usual(cls) -> Mapping[str, Any]:
+        """Return values that the message on a missing key proposes: with them the code does what it did before."""
+        return {}

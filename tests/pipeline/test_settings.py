@@ -163,7 +163,7 @@ def test_all_faults_are_reported_together(tmp_path):
         "train.clip_nrom: unknown key. Did you mean 'clip_norm'? Known: features, hidden, align, "
     )
     assert set(faults) == {
-        "train.clip_norm: missing; add it",
+        "train.clip_norm: missing; add `clip_norm: 1.0`",
         "train.patience: got 'ten' (str); input should be a valid integer",
         "prepare.max_unreadable: got 1.5 (float); input should be less than or equal to 1",
         "ablate.seeds.0: got True (bool); input should be a valid integer",
@@ -307,6 +307,31 @@ def test_file_that_is_not_text_is_one_clear_error(tmp_path):
 
     with pytest.raises(InputError, match="is not readable YAML"):
         load_settings(path)
+
+
+def test_an_older_file_gets_lines_to_paste(tmp_path):
+    """A missing key stays an error, since nothing but the file may change a result; its remedy is a line of YAML."""
+    later = {
+        "train": ("linear_blend", "attention_layers", "class_weights", "label_smoothing"),
+        "finetune_text": ("lora_alpha", "trust_remote_code"),
+        "extract_audio": ("layer",),
+        "extract_visual": ("runtime", "max_frames"),
+    }
+    lines, found, section = [], {}, ""
+    for line in PARAMS.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"(\w+):", line):
+            section = match[1]
+        if not re.match(rf"  ({'|'.join(later.get(section, ['-']))}):", line):
+            lines.append(line)
+    path = tmp_path / "params.yaml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    for fault in _faults(path):
+        key, proposed = re.fullmatch(r"(\S+): missing; add (?:`(.*)`|it)", fault).groups()
+        found[key] = read_yaml(proposed) if proposed else None
+    assert set(found) == {f"{name}.{key}" for name, keys in later.items() for key in keys}
+    assert found["train.class_weights"] == {"class_weights": {"neutral": 1.0, "other": 1.3}}
+    assert found["train.linear_blend"] == {"linear_blend": False}
+    assert found["extract_visual.runtime"] == {"runtime": "pytorch"} and found["extract_visual.max_frames"] is None
 
 
 def test_missing_file_says_where_to_run():
