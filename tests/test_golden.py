@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from dferc.model.dferc import build_model
+from dferc.model.ensemble import build_model
 from dferc.model.layers.lstm import Layout
 from dferc.model.losses import dferc_losses
 from dferc.model.variants import VARIANTS

@@ -5,7 +5,7 @@
     §3 CFM          f = [beta * sum_m g_m e_m ; sum_m e_m]                           cfm.py
     §4 alignment    z = mlp_align(e);  s = agreement(z)                              alignment.py
     §5 CRM          logits = lin_cls([f ; w * context]),  w = gamma * (1 - s)        crm.py, layers/lstm.py
-    beyond the paper, where the settings ask for it: logits += lin(attention(f))     extras.py
+    beyond the paper, where the settings ask for it: logits += lin(attention(f))     extras.py, ensemble.py
 
 `forward` never reads labels; the losses (§6) are functions of its outputs, in losses.py.
 
@@ -46,10 +46,11 @@ class Outputs(NamedTuple):
     disentangled_MNH: Tensor  # r_m = a_m + u_m
     aligned_MNA: Tensor  # z_m, in the alignment space
     classified_NK: Tensor  # the classifier's input, [N, 8H]
+    of_members: tuple["Outputs", ...] = ()  # of an ensemble: those of each member
 
 
 class DFERC(nn.Module):
-    """The whole model, composed of the paper's parts; `build_model` chooses them for a variant.
+    """The whole model, composed of the paper's parts; `build_member` chooses them for a variant.
 
     Args:
         projections: modality -> linear layer to H; their order is the order of M.
@@ -95,6 +96,11 @@ class DFERC(nn.Module):
         """Modalities that this model reads, in the order of M."""
         return tuple(self.projections)
 
+    @property
+    def members(self) -> tuple["DFERC"]:
+        """Models that are trained: this one (as `dferc.model.ensemble.Ensemble.members`)."""
+        return (self,)
+
     def forward(
         self, features: Mapping[str, Tensor], present_MN: Tensor, layout: Layout, speaker_N: Tensor | None = None
     ) -> Outputs:
@@ -137,8 +143,8 @@ class DFERC(nn.Module):
         )
 
 
-def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], classes: int) -> DFERC:
-    """Build the model of a variant; its weights are drawn from torch's global generator.
+def build_member(settings: Train, variant: Variant, widths: Mapping[str, int], classes: int) -> DFERC:
+    """Build one model of a variant; its weights are drawn from torch's global generator.
 
     Args:
         settings: the train section of params.yaml.

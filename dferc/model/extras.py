@@ -67,6 +67,10 @@ class Extras(nn.Module):
                 speaker_N = layout.dialogue.new_full((len(fused_NF),), -1)
             gathered_NA = self.attention(fused_NF, speaker_N, layout)
             logits_NC = logits_NC + self.classifier(dropout(gathered_NA, self.dropout, self.training))
+        return self.blended(logits_NC, features, present_MN)
+
+    def blended(self, logits_NC: Tensor, features: Mapping[str, Tensor], present_MN: Tensor) -> Tensor:
+        """Return a * logits + b * floor, [N, C]; the logits themselves in training, or where there is no floor."""
         if self.floor is None or self.training:
             return logits_NC
         return self.blend[0] * logits_NC + self.blend[1] * self.floor(features, present_MN)

@@ -21,7 +21,7 @@ from dferc.core.device import open_weights, read_weights
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash, write_atomically
 from dferc.core.records import Count, Finite, Names, Text, check_record, differences, read_record
-from dferc.model.dferc import build_model
+from dferc.model.ensemble import build_model
 from dferc.model.variants import get_variant
 from dferc.settings.sections import Train, VariantName, complete_settings
 from dferc.settings.types import LARGEST

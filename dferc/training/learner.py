@@ -15,7 +15,7 @@ from dferc.core.errors import InputError
 from dferc.core.metrics import score_confusion
 from dferc.model.calibration import fit_temperature
 from dferc.model.linear_blend import BLEND, fit_blend
-from dferc.model.losses import dferc_losses
+from dferc.model.losses import Losses, dferc_losses
 from dferc.store.vocabulary import SPLITS
 from dferc.training.data import Batch
 from dferc.training.task import Task
@@ -30,17 +30,22 @@ Track = Callable[[int], Callable[[], None]]
 def dferc_objective(model: nn.Module, batch: Batch, task: Task) -> tuple[NamedTuple, Tensor]:
     """Compute DF-ERC's losses and logits; in training mode the prototypes learn from the batch."""
     outputs = model(batch.features, batch.present_MN, batch.layout, batch.speaker_N)
-    losses = dferc_losses(
-        outputs,
-        batch.labels_N,
-        batch.present_MN,
-        prototypes=model.prototypes,
-        settings=task.settings,
-        variant=task.variant,
-        class_weights_C=task.class_weights_C,
-        targets_NC=batch.targets_NC,
-    )
-    return losses, outputs.logits_NC
+    losses = [
+        dferc_losses(
+            of_member,
+            batch.labels_N,
+            batch.present_MN,
+            prototypes=member.prototypes,
+            settings=task.settings,
+            variant=task.variant,
+            class_weights_C=task.class_weights_C,
+            targets_NC=batch.targets_NC,
+        )
+        for member, of_member in zip(model.members, outputs.of_members or (outputs,), strict=True)
+    ]
+    if len(losses) == 1:
+        return losses[0], outputs.logits_NC
+    return Losses(*(torch.stack(terms).mean() for terms in zip(*losses, strict=True))), outputs.logits_NC
 
 
 class DialogueLearner:

@@ -11,7 +11,8 @@ import torch
 
 from dferc.core.device import Device
 from dferc.core.errors import InputError
-from dferc.model.dferc import DFERC, build_model
+from dferc.model.dferc import DFERC
+from dferc.model.ensemble import Ensemble, build_model
 from dferc.model.linear_blend import LinearFit, fit_floor, side_by_side
 from dferc.model.variants import Variant, get_variant, settings_of
 from dferc.settings.class_weights import class_weights
@@ -58,7 +59,7 @@ class Task:
         """C."""
         return len(self.corpus.utterances.classes)
 
-    def new_model(self) -> DFERC:
+    def new_model(self) -> DFERC | Ensemble:
         """Build a freshly initialised model; draws from the global generator."""
         widths = {modality: self.corpus.modalities[modality].width for modality in self.variant.modalities}
         model = build_model(self.settings, self.variant, widths, self.classes)

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
 from dferc.core.errors import InputError
-from dferc.model.dferc import build_model
+from dferc.model.ensemble import build_model
 from dferc.model.layers.attention import REACH, DialogueAttention
 from dferc.model.layers.lstm import Layout
 from dferc.model.linear_blend import GRID, LinearFloor, fit_blend, fit_floor

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dferc.core.errors import InputError
-from dferc.model.dferc import build_model
+from dferc.model.ensemble import build_model
 from dferc.model.layers.lstm import Layout
 from dferc.model.losses import dferc_losses
 from dferc.model.variants import VARIANTS, get_variant
