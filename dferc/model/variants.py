@@ -73,6 +73,7 @@ VARIANTS = {
             "linear_blend": True,
             "input_dropout": 0.4,
             "weight_average": 0.99,
+            "members": 4,
             "hidden": 100,
             "align": 100,
             "batch_dialogues": 8,
@@ -88,6 +89,7 @@ VARIANTS = {
                 "learning_rate": 1.0e-3,
                 "epochs": 20,
             },
+            "demo": {"batch_dialogues": 3, "members": 2},  # 35 training dialogues; a seed in seconds
         },
     ),
 }

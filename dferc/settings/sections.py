@@ -192,7 +192,7 @@ DEFAULT_TUNING = Tune(
 )  # fmt: skip
 """The section `tune` of params.yaml, where there is none."""
 
-DEFAULT_ABLATION = Ablate(variants=["full", "no_crm", "t", "a", "v"], seeds=[0, 1, 2, 3, 4])
+DEFAULT_ABLATION = Ablate(variants=["full", "plus", "no_crm", "t", "a", "v"], seeds=[0, 1, 2, 3, 4])
 """The section `ablate` of params.yaml, where there is no such file."""
 
 

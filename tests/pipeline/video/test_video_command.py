@@ -403,9 +403,9 @@ def test_default_model_is_that_of_params_yaml(tmp_path, monkeypatch):
     shutil.copy(Path(command.__file__).parents[2] / "params.yaml", tmp_path)
     (tmp_path / "talk.mp4").write_bytes(b"a medium")
     result = CliRunner().invoke(main, [str(tmp_path / "talk.mp4")], env={"DFERC_MODEL": None})
-    refused(result, "params.yaml, video.model: runs/demo/full is not there", "make repro", "--model")
-    (tmp_path / "runs/demo/full").mkdir(parents=True)
-    assert command.default_model() == "runs/demo/full"
+    refused(result, "params.yaml, video.model: runs/demo/plus is not there", "make repro", "--model")
+    (tmp_path / "runs/demo/plus").mkdir(parents=True)
+    assert command.default_model() == "runs/demo/plus"
 
 
 # ---------------------------------------------------------------------------------------------------- pictures
