@@ -92,7 +92,7 @@ def tune(
     from dferc.training.seeds import run_name
     from dferc.training.sweep import Sweep, place
     from dferc.training.task import make_task
-    from dferc.tuning.study import describe_study, open_study, require_optuna, verify_space
+    from dferc.tuning.study import describe_study, open_study, require_optuna
     from dferc.tuning.summary import TESTED, completed, show_summary, summarise, write_summary
     from dferc.tuning.trials import Search, run_trials, running, trials_at_once
 
@@ -100,7 +100,6 @@ def tune(
     chosen = {"variant": variant} if variant else {}
     chosen |= {"seeds": list(dict.fromkeys(seeds))} if seeds else {}
     wanted = Tune.model_validate(settings.tune.model_dump() | chosen)
-    verify_space(wanted, corpus)
     cached = read_corpus(features / corpus, corpus, block.features)
     found = choose_device(device, block.precision)
     make_task(cached, wanted.variant, block, found)  # faults of the data are reported before the first trial

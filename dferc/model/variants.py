@@ -96,11 +96,10 @@ VARIANTS = {
 
 
 def settings_of(name: str, settings: Train, corpus: str = "") -> Train:
-    """Return `train` settings with those of the variant; a value that is not the paper's is the user's, and wins."""
+    """Return `train` settings with those of the variant, but for the user's: given ones, and any not the paper's."""
     own = get_variant(name).own_settings(corpus)
-    return settings.model_copy(
-        update={key: value for key, value in own.items() if getattr(settings, key) == getattr(DEFAULTS, key)}
-    )
+    free = {key for key in own if getattr(settings, key) == getattr(DEFAULTS, key)} - settings.given
+    return settings.model_copy(update={key: own[key] for key in free})
 
 
 def get_variant(name: str) -> Variant:

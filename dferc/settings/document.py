@@ -115,6 +115,10 @@ def load_params(
         ]
     if faults:
         raise InputError(_list_faults(path, faults, [f"{corpus}.{text.partition('=')[0]}" for text in overrides]))
+    given = {text.partition("=")[0].removeprefix("train.") for text in overrides if text.startswith("train.")}
+    if given:
+        of_corpus = checked.blocks[corpus]
+        checked.blocks[corpus] = of_corpus.model_copy(update={"train": of_corpus.train.giving(given)})
     names = ("corpora", "ablate", "video", "tune", "sets", "blocks")
     return Params(**{name: getattr(checked, name) for name in names})
 

@@ -1,10 +1,10 @@
 """Sections of params.yaml that stage 2 reads: `train` of each corpus, and `ablate`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, PrivateAttr, Tag, ValidationError, model_validator
 
 from dferc.core.errors import did_you_mean
 from dferc.core.files import SELECTION
@@ -103,6 +103,19 @@ class Train(Section):
     validation_split: Literal["corpus", "by_seed"]
     threads: Threads
     precision: Precision
+
+    _given: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the settings that `--set` or a search gives: a variant's own values yield to them."""
+        return self._given
+
+    def giving(self, names: Iterable[str]) -> Self:
+        """Return a copy in which the settings of these names are given, too."""
+        copy = self.model_copy()
+        copy._given = self._given | frozenset(names)
+        return copy
 
     @classmethod
     def usual(cls) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from dferc.core.errors import InputError
 from dferc.core.records import differences
 from dferc.core.sources import code_hash
-from dferc.model.variants import get_variant
 from dferc.settings.sections import DEFAULTS, Range, Train, Tune
 from dferc.store.rows import CachedCorpus
 from dferc.training.task import describe_run
@@ -48,26 +47,6 @@ def describe_study(corpus: CachedCorpus, settings: Train, tune: Tune, device: st
         "device": device,
         "code": code_hash("dferc.training.run"),
     }
-
-
-def verify_space(tune: Tune, corpus: str) -> None:
-    """Check that no choice is replaced by the variant: where it has a value of its own, the paper's gives way to it.
-
-    Args:
-        tune: what is searched.
-        corpus: on which it is searched; a variant may have values of its own for a corpus.
-
-    Raises:
-        InputError: a choice would train another value.
-    """
-    own = get_variant(tune.variant).own_settings(corpus)
-    for name, search in tune.space.items():
-        paper = DEFAULTS.model_dump()[name]
-        if own.get(name, paper) != paper and isinstance(search, list) and paper in search:
-            raise InputError(
-                f"tune.space.{name}: {paper!r} is the paper's value, which the variant {tune.variant} replaces by "
-                f"{own[name]!r} on {corpus}. Leave {paper!r} out of the choices, or search another variant (--variant)."
-            )
 
 
 def open_study(storage: str, name: str, about: Mapping, sampler_seed: int) -> "optuna.Study":

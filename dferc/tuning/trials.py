@@ -63,7 +63,8 @@ class Search:
     def settings(self, params: Mapping[str, object]) -> Train:
         """Return the `train` settings of a trial."""
         changes = decode(params, self.tune.space)
-        return Train.model_validate(self.sweep.settings.model_dump() | changes)
+        settings = self.sweep.settings
+        return Train.model_validate(settings.model_dump() | changes).giving({*settings.given, *changes})
 
     def sweep_of(self, number: int, params: Mapping[str, object]) -> Sweep:
         """Return the runs of a trial."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from dferc.core.errors import InputError
 from dferc.core.sources import find_source
+from dferc.model.variants import settings_of
 from dferc.settings.document import Params
 from dferc.settings.yaml import read_yaml
 from pipeline.settings import StageSettings, load_settings, sets_of, with_set
@@ -349,6 +350,12 @@ def test_override_changes_one_corpus_only():
     assert loaded.corpus("meld").train.learning_rate == 0.001
     assert loaded.corpus("meld").train.class_weights == {"joy": 2.0}
     assert loaded.corpus("demo") == plain.corpus("demo") and loaded.corpus("iemocap") == plain.corpus("iemocap")
+
+
+def test_what_is_set_on_the_command_line_wins_over_a_variant():
+    set_ = load_settings(PARAMS, ["train.members=1"], corpus="meld").corpus("meld").train
+    unset = load_settings(PARAMS).corpus("meld").train
+    assert (settings_of("plus", set_, "meld").members, settings_of("plus", unset, "meld").members) == (1, 4)
 
 
 def test_faulty_overrides_are_reported_together(tmp_path):

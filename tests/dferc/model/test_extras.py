@@ -203,6 +203,8 @@ def test_settings_of_a_variant_yield_to_those_of_the_user():
     assert plus.linear_blend and plus.attention_layers and plus.weight_average > 0
     assert settings_of("full", DEFAULTS) == DEFAULTS and settings_of("plus", plus) == plus
     assert settings_of("plus", DEFAULTS.model_copy(update={"weight_average": 0.5})).weight_average == 0.5
+    given = settings_of("plus", DEFAULTS.giving(["members"]))
+    assert given.members == DEFAULTS.members and settings_of("plus", given).members == given.members
 
 
 def test_plus_has_values_of_its_own_for_meld():

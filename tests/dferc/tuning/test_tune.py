@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,9 +12,11 @@ from click.testing import CliRunner, Result
 import dferc.tuning.trials
 from dferc.cli.main import main
 from dferc.core.errors import InputError
+from dferc.model.variants import settings_of
 from dferc.settings.document import load_params
-from dferc.settings.sections import DEFAULT_TUNING, Range, Train, Tune
-from dferc.tuning.study import decode, distributions, open_study, verify_space
+from dferc.settings.sections import DEFAULT_TUNING, DEFAULTS, Range, Train, Tune
+from dferc.tuning.study import decode, distributions, open_study
+from dferc.tuning.trials import Search
 from tests.helpers.common import REPOSITORY, write_features_folder
 
 SPACE = """
@@ -163,23 +166,12 @@ def test_a_storage_that_cannot_be_used_is_refused_without_its_password(storage):
 # ---------------------------------------------------------------------------------------------------- search space
 
 
-def test_a_choice_that_the_variant_would_replace_is_refused():
-    choices = {"batch_dialogues": [2, 4]}
-    verify_space(Tune(variant="full", seeds=[0], sampler_seed=0, space=choices), "demo")
-    with pytest.raises(InputError, match="space.batch_dialogues: 2 is the paper's.*plus replaces by 8.*out of the"):
-        verify_space(Tune(variant="plus", seeds=[0], sampler_seed=0, space=choices), "demo")
-
-
-def test_a_variants_values_for_a_corpus_count_there():
-    def tune(space):
-        return Tune(variant="plus", seeds=[0], sampler_seed=0, space=space)
-
-    with pytest.raises(InputError, match="space.batch_dialogues: 2 is the paper's.*plus replaces by 16 on meld"):
-        verify_space(tune({"batch_dialogues": [2, 4]}), "meld")
-    verify_space(tune({"hidden": [100, 300]}), "meld")  # there plus has the paper's 300
-    with pytest.raises(InputError, match="space.hidden: 300 is the paper's.*plus replaces by 100 on iemocap"):
-        verify_space(tune({"hidden": [100, 300]}), "iemocap")
-    verify_space(tune({"epochs": [10, 40]}), "meld")
+def test_a_choice_that_is_the_papers_value_is_tried_under_plus():
+    wanted = Tune(variant="plus", seeds=[0], sampler_seed=0, space={"batch_dialogues": [2, 4]})
+    sweep = SimpleNamespace(settings=DEFAULTS.giving(["members"]))
+    tried = Search(study=None, tune=wanted, sweep=sweep, folder=Path()).settings({"batch_dialogues": 2})
+    trained = settings_of("plus", tried)
+    assert (trained.batch_dialogues, trained.members, trained.attention_layers) == (2, 1, 2)
 
 
 def test_the_default_space_is_that_of_params_yaml():
