@@ -155,7 +155,7 @@ def test_all_faults_are_reported_together(tmp_path):
         ("  patience: 10 ", "  patience: ten "),
         ("  max_unreadable: 0.02 ", "  max_unreadable: 1.5 "),
         ("seeds: [0, 1, 2, 3,", "seeds: [true, -1, 2, 3,"),
-        ("[full, no_crm", "[ful, no_crm"),
+        ("[full, plus", "[ful, plus"),
     )
 
     unknown, *faults = sorted(_faults(path), key=lambda fault: "unknown key" not in fault)
