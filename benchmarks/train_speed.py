@@ -1,6 +1,7 @@
 """A training epoch at the paper's sizes, as a fraction of this machine's measured matrix-multiplication peak.
 
     python -m benchmarks.train_speed
+    python -m benchmarks.train_speed --variant plus --one-thread   # `plus`, and each part that it adds; in CPU time
 
 The data are simulated: 108 dialogues of 8 to 110 utterances (IEMOCAP's shape), features 384/1582/342 wide, all present.
 An epoch is one of `dferc.training.loop.fit`, as the trainer runs it: forward, losses, backward, clipping, AdamW and
@@ -10,10 +11,16 @@ Counted operations (a multiplication and an addition are two):
 - linear and recurrent layers: forward 2 per weight and utterance, backward twice that;
 - contrastive losses: by their definition, a similarity of all pairs of the batch's 3n rows at both levels, forward
   2 * (3n)² * H each, backward twice that. (The code needs a third less, since the similarity is symmetric.)
+- attention: 4 per pair of utterances of one dialogue, width and layer, backward twice that; padding is not counted.
 Elementwise work, AdamW and clipping are not counted, only timed. The fraction is given with and without the losses.
 
+Parts of `plus` are also timed alone, forward and backward: a part may be slow and hide in an epoch. The linear floor is
+fitted once a run, by L-BFGS in double precision: two products of the features with C columns per iteration, which read
+all features; its peak is that of the same product alone.
+
 The peak is the best float32 product of two 4096 x 4096 matrices, measured right before and after each epoch, since
-shared machines drift. Peak memory is this process's (CPU) or the allocator's (CUDA).
+shared machines drift. `--one-thread` counts CPU seconds, which other work on the machine hardly lengthens. Peak memory
+is this process's (CPU) or the allocator's (CUDA).
 """
 
 import argparse
@@ -23,8 +30,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from dferc.core.device import Device
+from dferc.model.layers import dropout
+from dferc.model.linear_blend import fit_floor, side_by_side
+from dferc.model.variants import VARIANTS, settings_of
 from dferc.settings.document import load_params
 from dferc.store.rows import CachedCorpus, Features, Utterances
 from dferc.store.vocabulary import MODALITIES
@@ -34,7 +45,8 @@ from dferc.training.task import Task, make_task
 
 WIDTHS = {"text": 384, "audio": 1582, "visual": 342}
 DIALOGUES, SHORTEST, LONGEST, CLASSES = 108, 8, 110, 6
-TARGETS = {2: 0.22, 32: 0.45}
+TARGETS = {2: 0.22, 8: 0.33, 32: 0.45}
+SIZES = {"full": (2, 32), "plus": (8, 32)}  # dialogues a batch; 2 is the paper's, 8 that of `plus`
 
 
 def simulate(seed: int = 0, dialogues: int = DIALOGUES) -> CachedCorpus:
@@ -73,21 +85,38 @@ def simulate(seed: int = 0, dialogues: int = DIALOGUES) -> CachedCorpus:
 
 
 def count_operations(task: Task, model: torch.nn.Module) -> tuple[float, float]:
-    """Operations of an epoch: of the linear and recurrent layers, and of the contrastive losses (see above)."""
+    """Operations of an epoch: of the linear, recurrent and attention layers; and of the contrastive losses."""
     weights = sum(p.numel() for name, p in model.named_parameters() if "weight" in name)
-    utterances = int(task.train.lengths.sum())
+    utterances, H = int(task.train.lengths.sum()), task.settings.hidden
     in_order = task.train.batches(task.settings.batch_dialogues, torch.Generator().manual_seed(0))
     pairs = sum((len(MODALITIES) * len(batch.labels_N)) ** 2 for batch in in_order)
-    return 3 * 2 * weights * utterances, 3 * 2 * 2 * pairs * task.settings.hidden
+    return 3 * 2 * weights * utterances + 3 * count_attention(task), 3 * 2 * 2 * pairs * H
+
+
+def count_attention(task: Task) -> float:
+    """Operations of the pairs of an epoch in attention layers, forward: scores and sums."""
+    settings = task.settings
+    return (
+        settings.attention_layers
+        * 4.0
+        * settings.attention_width
+        * float((task.train.lengths.astype(float) ** 2).sum())
+    )
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Wall-clock seconds, the device's queue included."""
-    started = time.perf_counter()
+    """Seconds by the clock of the device (`now`), its queue included."""
+    started = now(device)
     work()
+    return now(device) - started
+
+
+def now(device: torch.device) -> float:
+    """CPU seconds of this process where it has one thread, else wall-clock seconds; waits for a GPU's queue."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+        return time.perf_counter()
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def measure_peak(device: Device) -> float:
@@ -97,13 +126,17 @@ def measure_peak(device: Device) -> float:
     return 2 * 4096**3 / min(seconds_of(lambda: a @ a, device.device) for _ in range(8))
 
 
-def measure(corpus: CachedCorpus, batch_dialogues: int, device: Device, epochs: int) -> None:
-    """Time epochs after a warm-up one; print the median and the fraction of the peak around it."""
-    settings = load_params().corpus("iemocap").train
+def make_timed_task(corpus: CachedCorpus, variant: str, batch_dialogues: int, device: Device, epochs: int) -> Task:
+    """Return the task of a variant at its sizes for IEMOCAP, with that many dialogues a batch."""
+    settings = settings_of(variant, load_params().corpus("iemocap").train, "iemocap")
     changes = {"batch_dialogues": batch_dialogues, "class_weights": "uniform", "threads": torch.get_num_threads()}
-    changes |= {"epochs": epochs + 1, "patience": epochs + 1}
-    settings = settings.model_copy(update=changes)
-    task = make_task(corpus, "full", settings, device)
+    settings = settings.model_copy(update=changes | {"epochs": epochs + 1, "patience": epochs + 1})
+    return make_task(corpus, variant, settings, device)
+
+
+def measure(task: Task, epochs: int) -> float:
+    """Time epochs after a warm-up one; print the median and the fraction of the peak around it; return the median."""
+    device, batch_dialogues = task.device, task.settings.batch_dialogues
     model = task.new_model().to(device.device)
     layers, contrast = count_operations(task, model)
     timed, started, peak_before = [], 0.0, 0.0
@@ -111,12 +144,10 @@ def measure(corpus: CachedCorpus, batch_dialogues: int, device: Device, epochs: 
     def note(row: Mapping[str, float], _is_best: bool) -> None:
         """Note the time of an epoch and the peak around it; the first epoch warms up."""
         nonlocal started, peak_before
-        if device.device.type == "cuda":
-            torch.cuda.synchronize()
-        took, peak_after = time.perf_counter() - started, measure_peak(device)
+        took, peak_after = now(device.device) - started, measure_peak(device)
         if row["epoch"] > 1:
             timed.append((took, max(peak_before, peak_after)))
-        peak_before, started = peak_after, time.perf_counter()
+        peak_before, started = peak_after, now(device.device)
 
     train_model(task, lambda: model, 0, Progress(), report=note)
     took, peak = sorted(timed)[len(timed) // 2]
@@ -126,6 +157,66 @@ def measure(corpus: CachedCorpus, batch_dialogues: int, device: Device, epochs: 
         f"{batch_dialogues:3d} dialogues a batch: {took:6.2f} s an epoch; "
         f"{layers / 1e9:.0f} + {contrast / 1e9:.0f} GFLOP at a peak of {peak / 1e9:.0f} GFLOP/s = {share:.3f}{target}, "
         f"{share_of_layers:.3f} without the contrastive losses; peak memory {memory(device) / 2**20:.0f} MiB",
+        flush=True,
+    )
+    return took
+
+
+def measure_parts(task: Task, epoch_s: float) -> None:
+    """Time what `plus` adds, part by part: attention layers, input dropout; print shares of the epoch and the peak."""
+    model, device, settings = task.new_model().to(task.device.device).train(), task.device.device, task.settings
+    batches = list(task.train.batches(settings.batch_dialogues, torch.Generator().manual_seed(0)))
+    width, attention = model.refuse.classifier.in_features // 2, model.extras.attention
+    fused = [torch.randn(len(batch.labels_N), width, device=device, requires_grad=True) for batch in batches]
+
+    def attend() -> None:
+        for f_NF, batch in zip(fused, batches, strict=True):
+            gathered_NA = attention(f_NF, batch.speaker_N, batch.layout)
+            torch.autograd.grad(gathered_NA, [f_NF, *attention.parameters()], torch.ones_like(gathered_NA))
+
+    def drop() -> None:
+        for batch in batches:
+            for x_ND in batch.features.values():
+                dropout(x_ND, settings.input_dropout, True)
+
+    weights = sum(p.numel() for name, p in attention.named_parameters() if "weight" in name)
+    operations = 3 * 2 * weights * int(task.train.lengths.sum()) + 3 * count_attention(task)
+    for name, work, counted in (("attention", attend, operations), ("input dropout", drop, 0.0)):
+        work()
+        took = min(seconds_of(work, device) for _ in range(3))
+        peak = measure_peak(task.device)
+        share = f", {counted / took / peak:.3f} of the peak" if counted else ", elementwise"
+        print(f"    {name}: {took:.2f} s an epoch, {took / epoch_s:.1%} of it{share}", flush=True)
+
+
+def measure_floor(task: Task, epoch_s: float) -> None:
+    """Time the fit of the linear floor, once a run; print its share of a run, and of the rate of its products alone."""
+    from sklearn.linear_model import LogisticRegression
+
+    iterations, plain, epochs = [], LogisticRegression.fit, VARIANTS["plus"].settings["epochs"]
+
+    def noted(self: LogisticRegression, *arguments: np.ndarray) -> LogisticRegression:
+        fitted = plain(self, *arguments)
+        iterations.append(int(self.n_iter_.max()))
+        return fitted
+
+    parts = [
+        (side_by_side(split.features, split.present_MN, task.variant.modalities), split.labels_N)
+        for split in (task.train, task.validation)
+    ]
+    LogisticRegression.fit = noted
+    try:
+        took = seconds_of(lambda: fit_floor(*parts, task.classes), torch.device("cpu"))
+    finally:
+        LogisticRegression.fit = plain
+    x_NS = parts[0][0].double().cpu().numpy()
+    w_SC, N = np.random.default_rng(0).normal(size=(x_NS.shape[1], task.classes)), len(x_NS)
+    both = lambda: x_NS.T @ (x_NS @ w_SC)  # noqa: E731 - logits, and the gradient
+    alone = min(seconds_of(both, torch.device("cpu")) for _ in range(5))
+    print(
+        f"    linear floor: {took:.2f} s a run ({sum(iterations)} iterations over {N} x {x_NS.shape[1]} features for "
+        f"{len(iterations)} strengths), {took / (epochs * epoch_s):.1%} of {epochs} epochs; "
+        f"{sum(iterations) * alone / took:.3f} of the rate of its products alone",
         flush=True,
     )
 
@@ -138,10 +229,15 @@ def memory(device: Device) -> int:
 
 
 def main() -> None:
-    """Measure at 2 and at 32 dialogues a batch; on CUDA in bfloat16 and in float32."""
+    """Measure at two sizes of batches; on CUDA in bfloat16 and in float32."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=3, help="timed epochs per size; the median counts (default 3)")
-    epochs = parser.parse_args().epochs
+    parser.add_argument("--variant", choices=("full", "plus"), default="full", help="which model (default full)")
+    parser.add_argument("--one-thread", action="store_true", help="compute with one thread, and count CPU seconds")
+    options = parser.parse_args()
+    if options.one_thread:
+        torch.set_num_threads(1)
+        threadpool_limits(1)  # of the linear floor's library
     devices = [Device(torch.device("cpu"), torch.float32, "")]
     if torch.cuda.is_available():
         devices += [Device(torch.device("cuda"), dtype, "") for dtype in (torch.bfloat16, torch.float32)]
@@ -153,8 +249,13 @@ def main() -> None:
             torch.cuda.get_device_name() if device.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
         )
         print(f"{name}, {str(device.dtype).removeprefix('torch.')}; {len(corpus.utterances)} simulated utterances")
-        for batch_dialogues in TARGETS:
-            measure(corpus, batch_dialogues, device, epochs)
+        for batch_dialogues in SIZES[options.variant]:
+            task = make_timed_task(corpus, options.variant, batch_dialogues, device, options.epochs)
+            epoch_s = measure(task, options.epochs)
+            if options.variant == "plus":
+                measure_parts(task, epoch_s)
+        if options.variant == "plus" and device.device.type == "cpu":
+            measure_floor(task, epoch_s)
 
 
 if __name__ == "__main__":
