@@ -14,6 +14,7 @@ Shapes: N utterances of all dialogues of the batch, B dialogues, L the longest, 
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,8 +29,9 @@ REACH = 8
 HEAD_WIDTH = 32
 """Width of an attention head."""
 
-LARGEST_GRID = 2**22
-"""Pairs B x L x L above which dialogues are attended to one by one: a long one beside many short ones is padding."""
+LARGEST_GRID = {"cpu": 2**17, "cuda": 2**22}
+"""Pairs B x L x L of dialogues that are attended to at once, by device. Beyond, those of similar lengths are: a long
+one beside many short ones is padding, and a CPU's caches hold no more."""
 
 
 class DialogueAttention(nn.Module):
@@ -59,20 +61,41 @@ class DialogueAttention(nn.Module):
             layout: which rows are which dialogue.
         """
         x_NA = torch.tanh(self.project(dropout(f_NF, self.dropout, self.training)))
-        lengths = layout.lengths
-        if len(lengths) == 1 or len(lengths) * max(lengths) ** 2 <= LARGEST_GRID:
-            return self._attend(x_NA, speaker_N, lengths)
-        parts = zip(x_NA.split(lengths), speaker_N.split(lengths), lengths, strict=True)
-        return torch.cat([self._attend(x_LA, speaker_L, (length,)) for x_LA, speaker_L, length in parts])
+        groups = group_by_length(layout.lengths, LARGEST_GRID[x_NA.device.type])
+        if len(groups) == 1:
+            return self._attend(x_NA, speaker_N, layout.lengths)
+        first = np.cumsum(layout.lengths) - layout.lengths
+        lengths = [[layout.lengths[dialogue] for dialogue in group] for group in groups]
+        rows = [np.arange(first[d], first[d] + layout.lengths[d]) for group in groups for d in group]
+        order_N = torch.from_numpy(np.concatenate(rows)).to(x_NA.device, non_blocking=True)
+        sizes = [sum(of_group) for of_group in lengths]
+        parts = zip(x_NA[order_N].split(sizes), speaker_N[order_N].split(sizes), lengths, strict=True)
+        attended_NA = torch.cat([self._attend(*part) for part in parts])
+        return torch.zeros_like(attended_NA).index_copy(0, order_N, attended_NA)
 
     def _attend(self, x_NA: Tensor, speaker_N: Tensor, lengths: Sequence[int]) -> Tensor:
         padding = Padding.of(lengths, x_NA.device)
         speaker_BL = padding.pad(speaker_N, fill=-1)
         known_BLL = (speaker_BL >= 0).unsqueeze(2) & (speaker_BL >= 0).unsqueeze(1)
-        who_BLL = torch.where(known_BLL, (speaker_BL.unsqueeze(2) == speaker_BL.unsqueeze(1)).long(), 2)
+        same_BLL = speaker_BL.unsqueeze(2) == speaker_BL.unsqueeze(1)
         for layer in self.layers:
-            x_NA = layer(x_NA, padding, who_BLL)
+            x_NA = layer(x_NA, padding, same_BLL, known_BLL)
         return x_NA
+
+
+def group_by_length(lengths: Sequence[int], most_pairs: int) -> list[list[int]]:
+    """Group dialogues of similar lengths, longest first, so that a padded group has at most so many pairs, or one each.
+
+    All are one group, in their order, where that has no more.
+    """
+    if len(lengths) * max(lengths) ** 2 <= most_pairs:
+        return [list(range(len(lengths)))]
+    groups: list[list[int]] = []
+    for dialogue in np.argsort(-np.asarray(lengths), kind="stable").tolist():
+        if not groups or (len(groups[-1]) + 1) * lengths[groups[-1][0]] ** 2 > most_pairs:
+            groups.append([])
+        groups[-1].append(dialogue)
+    return groups
 
 
 class AttentionLayer(nn.Module):
@@ -86,25 +109,30 @@ class AttentionLayer(nn.Module):
         self.widen, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
         self.bias = nn.Parameter(torch.zeros(heads, 3, 2 * REACH + 1))  # b, of no preference at first
 
-    def forward(self, x_NA: Tensor, padding: Padding, who_BLL: Tensor) -> Tensor:
+    def forward(self, x_NA: Tensor, padding: Padding, same_BLL: Tensor, known_BLL: Tensor) -> Tensor:
         """Map [N, A] to [N, A].
 
         Args:
             x_NA: rows of whole dialogues, one after another.
             padding: places of the rows.
-            who_BLL: 0 = another speaker, 1 = the same, 2 = unknown.
+            same_BLL: bool, whether j has the speaker of i.
+            known_BLL: bool, whether both have a known one.
         """
         (B, L), A = padding.real_BT.shape, x_NA.shape[1]
-        padded_BLA = padding.pad(self.norm_in(x_NA).to(x_NA.dtype))
-        # [3, B, heads, L, A / heads]
-        q, k, v = self.qkv(padded_BLA).view(B, L, 3, self.heads, A // self.heads).permute(2, 0, 3, 1, 4)
+        # q, k, v of the real rows alone, then padded: [3, B * heads, L, A / heads]
+        padded = padding.pad(self.qkv(self.norm_in(x_NA))).view(B, L, 3, self.heads, A // self.heads)
+        q, k, v = padded.permute(2, 0, 3, 1, 4).reshape(3, B * self.heads, L, A // self.heads)
         place_L = torch.arange(L, device=x_NA.device)
         distance_LL = place_L - place_L.unsqueeze(1)  # j - i
-        bias = self.bias[:, who_BLL, distance_LL.clamp(-REACH, REACH) + REACH].transpose(0, 1)  # [B, heads, L, L]
+        # b of each distance for another speaker, the same, unknown: [heads, L, L]. Selecting among three is several
+        # times as fast as an index of each pair, whose gradient is a sum over all pairs one by one.
+        other, same, unknown = self.bias[:, :, distance_LL.clamp(-REACH, REACH) + REACH].unbind(1)
+        bias = torch.where(known_BLL.unsqueeze(1), torch.where(same_BLL.unsqueeze(1), same, other), unknown)
         seen_BLL = padding.real_BT.unsqueeze(1) & (distance_LL <= 0 if self.causal else True)
-        bias = bias.masked_fill(~seen_BLL.unsqueeze(1), float("-inf")).to(q.dtype)
+        bias = bias.masked_fill(~seen_BLL.unsqueeze(1), float("-inf")).to(q.dtype).flatten(0, 1)
         # A row of padding in a causal grid sees its dialogue's past at least: no row is without a key.
-        gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        weights = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=(A // self.heads) ** -0.5).softmax(dim=2)
+        gathered = (weights @ v).view(B, self.heads, L, A // self.heads)
         gathered_NA = padding.unpad(gathered.transpose(1, 2).flatten(2))
         x_NA = x_NA + dropout(self.out(gathered_NA), self.dropout, self.training)
         hidden = F.gelu(self.widen(self.norm_mlp(x_NA)))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from dferc.core.errors import InputError
 from dferc.model.ensemble import build_model
-from dferc.model.layers.attention import REACH, DialogueAttention
+from dferc.model.layers.attention import LARGEST_GRID, REACH, DialogueAttention, group_by_length
 from dferc.model.layers.lstm import Layout
 from dferc.model.linear_blend import GRID, LinearFloor, fit_blend, fit_floor
 from dferc.model.losses import cross_entropy, distance_to_uniform
@@ -72,11 +72,20 @@ def test_attention_is_the_equation_pair_by_pair(causal):
     torch.testing.assert_close(attention(f, SPEAKERS, layout), y, rtol=1e-4, atol=1e-5)
 
 
-def test_long_dialogues_are_attended_to_one_by_one_with_the_same_result(monkeypatch):
+@pytest.mark.parametrize("most", [1, 20, 150])
+def test_groups_of_dialogues_have_the_result_of_all_together(monkeypatch, most):
     attention, f = make_attention(), torch.randn(sum(LENGTHS), 7)
     together = attention(f, SPEAKERS, Layout.of(LENGTHS))
-    monkeypatch.setattr("dferc.model.layers.attention.LARGEST_GRID", 1)
+    monkeypatch.setitem(LARGEST_GRID, "cpu", most)
     torch.testing.assert_close(attention(f, SPEAKERS, Layout.of(LENGTHS)), together, **TOLERANCE)
+
+
+def test_groups_have_similar_lengths_and_no_more_pairs_than_allowed():
+    assert group_by_length([3, 1, 12], 432) == [[0, 1, 2]]  # as they are
+    assert group_by_length([3, 1, 12], 431) == [[2, 0], [1]]
+    assert group_by_length([3, 1, 12], 200) == [[2], [0, 1]]
+    assert group_by_length([2, 12, 2, 3], 18) == [[1], [3, 0], [2]]
+    assert group_by_length([5], 1) == [[0]] and group_by_length([5, 5], 1) == [[0], [1]]
 
 
 def test_every_parameter_of_attention_learns():
