@@ -90,18 +90,13 @@ def count_operations(task: Task, model: torch.nn.Module) -> tuple[float, float]:
     utterances, H = int(task.train.lengths.sum()), task.settings.hidden
     in_order = task.train.batches(task.settings.batch_dialogues, torch.Generator().manual_seed(0))
     pairs = sum((len(MODALITIES) * len(batch.labels_N)) ** 2 for batch in in_order)
-    return 3 * 2 * weights * utterances + 3 * count_attention(task), 3 * 2 * 2 * pairs * H
+    return 3 * 2 * weights * utterances + 3 * count_attention(task), 3 * 2 * 2 * pairs * H * task.settings.members
 
 
 def count_attention(task: Task) -> float:
-    """Operations of the pairs of an epoch in attention layers, forward: scores and sums."""
-    settings = task.settings
-    return (
-        settings.attention_layers
-        * 4.0
-        * settings.attention_width
-        * float((task.train.lengths.astype(float) ** 2).sum())
-    )
+    """Operations of the pairs of an epoch in the attention layers of all members, forward: scores and sums."""
+    settings, pairs = task.settings, float((task.train.lengths.astype(float) ** 2).sum())
+    return settings.members * settings.attention_layers * 4 * settings.attention_width * pairs
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
@@ -130,7 +125,8 @@ def make_timed_task(corpus: CachedCorpus, variant: str, batch_dialogues: int, de
     """Return the task of a variant at its sizes for IEMOCAP, with that many dialogues a batch."""
     settings = settings_of(variant, load_params().corpus("iemocap").train, "iemocap")
     changes = {"batch_dialogues": batch_dialogues, "class_weights": "uniform", "threads": torch.get_num_threads()}
-    settings = settings.model_copy(update=changes | {"epochs": epochs + 1, "patience": epochs + 1})
+    changes |= {"epochs": epochs + 1, "patience": epochs + 1}
+    settings = settings.model_copy(update=changes).giving(changes)
     return make_task(corpus, variant, settings, device)
 
 
@@ -164,9 +160,13 @@ def measure(task: Task, epochs: int) -> float:
 
 def measure_parts(task: Task, epoch_s: float) -> None:
     """Time what `plus` adds, part by part: attention layers, input dropout; print shares of the epoch and the peak."""
-    model, device, settings = task.new_model().to(task.device.device).train(), task.device.device, task.settings
+    members, device, settings = (
+        task.new_model().to(task.device.device).train().members,
+        task.device.device,
+        task.settings,
+    )
     batches = list(task.train.batches(settings.batch_dialogues, torch.Generator().manual_seed(0)))
-    width, attention = model.refuse.classifier.in_features // 2, model.extras.attention
+    width, attention = members[0].refuse.classifier.in_features // 2, members[0].extras.attention
     fused = [torch.randn(len(batch.labels_N), width, device=device, requires_grad=True) for batch in batches]
 
     def attend() -> None:
@@ -180,10 +180,10 @@ def measure_parts(task: Task, epoch_s: float) -> None:
                 dropout(x_ND, settings.input_dropout, True)
 
     weights = sum(p.numel() for name, p in attention.named_parameters() if "weight" in name)
-    operations = 3 * 2 * weights * int(task.train.lengths.sum()) + 3 * count_attention(task)
+    operations = 3 * 2 * weights * len(members) * int(task.train.lengths.sum()) + 3 * count_attention(task)
     for name, work, counted in (("attention", attend, operations), ("input dropout", drop, 0.0)):
         work()
-        took = min(seconds_of(work, device) for _ in range(3))
+        took = len(members) * min(seconds_of(work, device) for _ in range(3))
         peak = measure_peak(task.device)
         share = f", {counted / took / peak:.3f} of the peak" if counted else ", elementwise"
         print(f"    {name}: {took:.2f} s an epoch, {took / epoch_s:.1%} of it{share}", flush=True)

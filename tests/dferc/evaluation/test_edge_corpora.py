@@ -144,7 +144,9 @@ def train_and_predict(name: str, task: Task, folder: Path) -> Callable[[CachedCo
 def test_edge_corpora_are_learnt_and_predicted(name, case, tmp_path, monkeypatch):
     corpus = make_corpus(case)
     variant = name if name in VARIANTS else "full"
-    task = make_task(corpus, variant, small_settings(epochs=1, attention_width=32), choose_device("cpu", "float32"))
+    task = make_task(
+        corpus, variant, small_settings(epochs=1, attention_width=32, members=2), choose_device("cpu", "float32")
+    )
     predict = train_and_predict(name, task, tmp_path)
 
     together = predict(corpus)
