@@ -173,9 +173,10 @@ class Predictor(NamedTuple):
                 "or its settings.json is not there): its probabilities are as the model gives them"
             ]
         if len(self.checkpoints) > 1 and self.temperature_of_mean is None:
+            refit = self.checkpoints[0].record["settings"].get("selection") == "refit"
+            how = "they learnt the validation split" if refit else "`dferc evaluate` fits one for all seeds of a run"
             return [
-                "no temperature is fitted to the mean over these seeds: it may be less sure than it is right. "
-                "`dferc evaluate` fits one for all seeds of a run"
+                f"no temperature is fitted to the mean over these seeds: it may be less sure than it is right ({how})"
             ]
         return []
 

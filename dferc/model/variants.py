@@ -89,7 +89,7 @@ VARIANTS = {
                 "learning_rate": 1.0e-3,
                 "epochs": 20,
             },
-            "demo": {"batch_dialogues": 3, "members": 2},  # 35 training dialogues; a seed in seconds
+            "demo": {"batch_dialogues": 3, "members": 2},  # 35 training dialogues
         },
     ),
 }
