@@ -89,7 +89,12 @@ VARIANTS = {
                 "learning_rate": 1.0e-3,
                 "epochs": 20,
             },
-            "demo": {"batch_dialogues": 3, "members": 2},  # 35 training dialogues
+            "demo": {
+                "batch_dialogues": 4,
+                "members": 2,
+                "attention_layers": 1,
+                "attention_width": 64,
+            },  # 35 training dialogues
         },
     ),
 }
