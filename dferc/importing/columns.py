@@ -74,7 +74,13 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         if found.missing:
             problems.append(("labels", found.missing_label(f"row {labels.index(UNLABELLED)}"), found.missing_then))
     groups, votes_NC = _group(columns, splits, about), None
-    if (given := next((table[name] for name in table if fold(name) in VOTES), None)) is not None:
+    of_votes = [name for name in table if fold(name) in VOTES]
+    if len(of_votes) > 1:
+        raise InputError(
+            f"{about.path}: two columns of votes, {' and '.join(of_votes)}; expected one. Remove the other."
+        )
+    if of_votes:
+        given = table[of_votes[0]]
         names = [f"row {row} of {name}" for row, name in enumerate(columns["dialogue"])]
         if "utterance" in columns:
             names = [f"{name}, utterance {each}" for name, each in zip(names, columns["utterance"], strict=True)]

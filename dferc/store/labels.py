@@ -22,7 +22,7 @@ _LONGEST_SLIP = 100  # characters of a name that is compared with others
 RARE = 5  # rows of a class, at most, whose name may be a slip
 
 _VOTE = re.compile(r"\s*([^:;]+?)\s*:\s*([^\s:;]+)\s*;?")  # of a cell such as `anger:2 joy:1`
-_ROUNDED = 0.01  # how far shares may be from a sum of 1: tables round to two digits
+_ROUNDED = 0.005 + 1e-9  # largest error of a share: tables round to two digits
 
 _SCORES = re.compile(r"[\[({](?=.*[\d,:]).*[\])}]|[\d.eE+-]+(?:[\s,;|]+[\d.eE+-]+)+", re.DOTALL)
 _OTHER, _SCORE_TYPES = re.compile(r"\[[A-Za-z]\w*: "), re.compile(r"\[(list|dict|ndarray): ")  # see `_spelling`
@@ -162,23 +162,25 @@ def read_votes(
                     f"{where(number)}: the votes are {text!r:.60}; expected class:count, such as anger:2 joy:1"
                 )
             elif unknown := [name for name in names if name not in index]:
+                known = listed(classes, 30) or "none, for want of labels"
                 nearest = did_you_mean(unknown[0], classes)
-                faults.append(
-                    f"{where(number)}: votes for {unknown[0]!r:.40}, no class of {listed(classes, 30)}.{nearest}"
-                )
+                faults.append(f"{where(number)}: votes for {unknown[0]!r:.40}, no class of {known}.{nearest}")
             elif len(set(names)) < len(names):
                 faults.append(f"{where(number)}: the votes {text!r:.60} name a class twice")
             else:
                 rows[number] = 0.0
                 rows[number, [index[name] for name in names]] = [count for _, count in pairs]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         total_N, whole_N = rows.sum(axis=1), (rows == np.round(rows)).all(axis=1)
         given_N = ~np.isnan(rows).all(axis=1)
         for wrong_N, fault in (
-            (~np.isfinite(rows).all(axis=1), "a value is no finite number"),
+            (~np.isfinite(total_N), "a value or their sum is no finite number"),
             ((rows < 0).any(axis=1), "a value is negative"),
             (total_N == 0, "all are 0"),
-            (~whole_N & (np.abs(total_N - 1) > _ROUNDED), "they are neither whole counts nor shares with a sum of 1"),
+            (
+                ~whole_N & (np.abs(total_N - 1) > _ROUNDED * len(classes)),
+                "they are neither whole counts nor shares with a sum of 1",
+            ),
         ):
             numbers = np.flatnonzero(given_N & wrong_N)
             faults += [f"{where(row)}: the votes are {rows[row].tolist()!s:.80}: {fault}" for row in numbers]

@@ -82,6 +82,7 @@ def test_votes_that_are_none_are_refused_by_row_and_name(tmp_path):
         ([-1, 2], "negative"),
         ([np.nan, 1], "finite"),
         ([0, 0], "all are 0"),
+        ([1e308, 1e308], "their sum is no finite"),
     ):
         votes = VOTES.astype(float)
         votes[4] = wrong
@@ -91,6 +92,12 @@ def test_votes_that_are_none_are_refused_by_row_and_name(tmp_path):
         )
         assert result.exit_code == 1 and fact in result.stderr, result.output
         assert "table.npz" in result.stderr and "row 4 of 1, utterance 2: the votes" in result.stderr
+
+
+def test_two_columns_of_votes_are_refused(tmp_path):
+    write_npz(tmp_path / "table.npz", made.table() | {"votes": VOTES, "Soft_labels": VOTES})
+    result = CliRunner().invoke(main, ["import", str(tmp_path / "table.npz"), "--corpus=x", f"--features={tmp_path}"])
+    assert result.exit_code == 1 and "votes and Soft_labels; expected one" in result.stderr, result.output
 
 
 def test_rows_are_put_in_order_with_their_features(tmp_path):

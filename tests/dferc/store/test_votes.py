@@ -75,3 +75,10 @@ def test_the_store_keeps_votes_and_refuses_what_is_no_distribution(tmp_path):
             replace(rows, votes=np.where(np.arange(len(rows))[:, None] == row, wrong, votes))
     with pytest.raises(InputError, match=r"\(56, 2\)|of shape"):
         replace(rows, votes=votes[:, :2])
+
+
+def test_shares_of_two_digits_may_miss_a_sum_of_one_by_half_a_hundredth_each():
+    found = read_votes(["a:0.14 b:0.71 c:0.14", "a:0.17 b:0.17 c:0.67", ""], ("a", "b", "c"), str, "table")
+    np.testing.assert_allclose(found[:2].sum(axis=1), 1)
+    with pytest.raises(InputError, match="1: the votes are .*neither whole counts nor shares"):
+        read_votes(["", "a:0.14 b:0.70 c:0.14"], ("a", "b", "c"), str, "table")

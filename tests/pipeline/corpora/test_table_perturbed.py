@@ -7,6 +7,7 @@ import pytest
 
 from dferc.core.errors import InputError
 from tests.helpers import perturbed_tables as perturbed
+from tests.helpers import perturbed_votes as votes
 from tests.helpers.own_files import read_own, write
 
 FEW = 60
@@ -50,6 +51,42 @@ def check(folder, name, content, table):
 
 def perturbed_label(text):
     return " ".join(perturbed.unicodedata.normalize("NFC", text).casefold().replace("\u200b", "").split())
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+def test_perturbed_votes_are_right_listed_or_refused(tmp_path, suffix):
+    ends = Counter()
+    for seed in range(max(perturbed.PERTURBATIONS // 6, FEW // 2)):
+        chance = random.Random(f"votes {suffix} {seed}")
+        table, right = perturbed.good(chance), {}
+        ways = chance.sample(votes.CELLS, 2)
+        for row in table.rows:
+            row["votes"], right[row["utterance_id"]] = chance.choice(ways)(
+                chance, votes.counts_for(chance, row["emotion"])
+            )
+        if chance.random() < 0.5:
+            perturbed.shuffle_dialogues(table, chance)
+        table.columns.append("votes")
+        table.delimiter = "\t" if suffix == "tsv" else ","
+        write(
+            tmp_path, f"t.{suffix}", perturbed.as_jsonl(table, chance) if suffix == "jsonl" else perturbed.as_csv(table)
+        )
+        try:
+            corpus = read_own(tmp_path, table=f"t.{suffix}")
+        except InputError as error:
+            assert None in right.values(), (suffix, seed, error)
+            assert "votes" in str(error)
+            ends["refused"] += 1
+            continue
+        told = any("votes" in problem.problem for problem in corpus.problems)
+        for name, shares in right.items():
+            assert shares is not None, (suffix, seed, "silent")
+            if shares == votes.NOTHING:
+                assert name not in corpus.votes and (told or not corpus.votes), (suffix, seed, name)
+            else:
+                assert corpus.votes[name] == pytest.approx(shares, abs=1e-9), (suffix, seed, name)
+        ends["listed" if told else "same"] += 1
+    assert min(ends[end] for end in ("same", "listed", "refused")) > 0, ends
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
