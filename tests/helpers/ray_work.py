@@ -80,26 +80,13 @@ def process(_):
 
 def marks(folder):
     """Return (item, node, process id) of everything that was begun."""
-    return [mark.name.split("-") for mark in folder.iterdir() if mark.name != "go"]
+    return [mark.name.split("-") for mark in folder.iterdir() if "-" in mark.name]
 
 
 def wait_until(condition, patience_s=60):
     deadline = time.monotonic() + patience_s
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.1)
-
-
-def wait_for_company(item):
-    """Leave a mark; all but the first item then wait until two nodes are at work."""
-    number, folder = item
-    (folder / f"{number}-{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
-    if number:
-        wait_until(lambda: len({node for _, node, _ in marks(folder)}) == 2)
-    return number
-
-
-def wait():
-    time.sleep(60)
 
 
 def hoard(item):

@@ -188,15 +188,6 @@ def test_same_input_gives_the_same_bytes_with_any_number_of_workers(tmp_path, ra
     assert [(out / name).read_bytes() for name in OUTPUTS] == [(prepared[1] / name).read_bytes() for name in OUTPUTS]
 
 
-def test_ray_gives_the_same_bytes(tmp_path, raw, prepared):
-    from tests.helpers.clusters import ray_here  # skips where Ray is not installed
-
-    with ray_here(num_cpus=2):
-        result, out = _run(tmp_path, raw, _params(tmp_path, max_unreadable=0.4), "--engine", "ray", "--workers", "2")
-    assert result.exit_code == 0, result.output
-    assert [(out / name).read_bytes() for name in OUTPUTS] == [(prepared[1] / name).read_bytes() for name in OUTPUTS]
-
-
 def test_csvs_alone_make_a_text_only_corpus(tmp_path):
     result, out = _run(tmp_path, write_csvs(tmp_path / "raw"), _params(tmp_path, max_unreadable=0.0))
 

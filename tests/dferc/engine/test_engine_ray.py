@@ -31,12 +31,12 @@ from tests.helpers.ray_work import (
     meet,
     process,
     refuse,
-    wait,
-    wait_for_company,
     wait_until,
 )
 
 HERE = Workers(2, cluster="local")
+ONE = Workers(1, cluster="local")
+"""For what needs no company: each worker is a process that takes half a second to start."""
 
 
 def begun(folder):
@@ -104,19 +104,19 @@ def test_ray_gives_up_what_kills_and_blames_nothing_else(connected, tmp_path):
 @pytest.mark.parametrize("make_worker", [stateless(fail), partial(fail, 3)], ids=["at work", "as it is made"])
 def test_ray_hands_on_what_is_raised(connected, make_worker):
     with pytest.raises(ValueError, match="^number 3$") as raised:
-        list(engine.run(make_worker, [3], HERE))
+        list(engine.run(make_worker, [3], ONE))
     assert type(raised.value) is ValueError
 
 
 def test_machine_that_cannot_begin_is_named(connected):
     with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* of the cluster: no such model"):
-        list(engine.run(partial(refuse, "no such model"), [1], HERE))
+        list(engine.run(partial(refuse, "no such model"), [1], ONE))
 
 
 def test_workers_that_die_as_they_begin_end_the_run(connected, monkeypatch):
     monkeypatch.setattr("dferc.engine.crew._MAX_STILLBORN", 2)
     with pytest.raises(InputError, match="2 workers in a row died as they began"):
-        list(engine.run(die, [1], HERE))
+        list(engine.run(die, [1], ONE))
 
 
 def test_machine_without_the_media_is_named(connected, monkeypatch, tmp_path):
@@ -130,13 +130,13 @@ def test_machine_without_the_media_is_named(connected, monkeypatch, tmp_path):
     (tmp_path / "media").mkdir()
     monkeypatch.setattr("dferc.engine.cluster.existing", gone_afterwards)
     with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* lacks {tmp_path}/media"):
-        list(engine.run(stateless(abs), [1], HERE, paths=[tmp_path / "media", tmp_path / "never"]))
+        list(engine.run(stateless(abs), [1], ONE, paths=[tmp_path / "media", tmp_path / "never"]))
 
 
 def test_machine_with_other_versions_is_named(connected, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1")  # of this process only
     with pytest.raises(InputError, match=f"machine {socket.gethostname()} .* has .*ray [0-9.]+, here 0.1; .*; torch "):
-        list(engine.run(partial(Squarer, "begun"), [1], HERE))
+        list(engine.run(partial(Squarer, "begun"), [1], ONE))
 
 
 def test_each_worker_of_a_network_has_a_gpu_to_itself(connected, tmp_path):
@@ -149,8 +149,8 @@ def test_each_worker_of_a_network_has_a_gpu_to_itself(connected, tmp_path):
 
 @pytest.fixture(scope="module")
 def head():
-    """Start a cluster of one machine with a CPU, to be joined, and to which tests add machines."""
-    with cluster_of({"num_cpus": 1}) as (cluster, _):
+    """Start a cluster of one machine with a CPU and a GPU, to be joined, and to which a test adds a machine."""
+    with cluster_of({"num_cpus": 1, "num_gpus": 1}) as (cluster, _):
         yield cluster
 
 
@@ -160,65 +160,39 @@ def one_node(head, disconnected):
     return Workers(cluster=head.address)
 
 
-def test_cluster_without_gpus_leaves_the_network_to_this_process(one_node):
+def test_cluster_without_gpus_leaves_the_network_to_this_process(one_node, monkeypatch):
+    real = ray.cluster_resources
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {name: n for name, n in real().items() if name != "GPU"})
     assert list(engine.run(stateless(process), [0], one_node.for_network())) == [(0, os.getpid())]
     assert list(engine.run(stateless(process), [0], one_node)) != [(0, os.getpid())]
 
 
-def kill_once_at_work(folder, kill, doomed_node):
-    """Once both nodes are at work: kill, see the worker of the doomed node gone, let the rest go on."""
-    try:
-        wait_until(lambda: len({node for _, node, _ in marks(folder)}) == 2)
-        [worker] = [int(pid) for _, node, pid in marks(folder) if node == doomed_node.node_id]
-        kill(worker)
-        wait_until(lambda: not is_alive(worker))
-    finally:
-        (folder / "go").touch()
-
-
-def add_node(cluster, **resources):
-    return cluster.add_node(object_store_memory=STORE_BYTES, **resources)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("victim", "resource"), [("worker", "cpu"), ("node", "cpu"), ("node", "gpu")])
-def test_items_of_a_killed_worker_or_node_run_elsewhere(head, one_node, tmp_path, victim, resource):
-    shares = {"cpu": [{"num_cpus": 1}], "gpu": [{"num_cpus": 0, "num_gpus": 1}] * 2}[resource]
-    *others, doomed = [add_node(head, **share) for share in shares]
-    left = [*others, doomed]
-
-    def kill(worker):
-        if victim == "worker":
-            os.kill(worker, signal.SIGKILL)
-        else:
-            head.remove_node(left.pop(), allow_graceful=False)
-
-    killer = threading.Thread(target=kill_once_at_work, args=(tmp_path, kill, doomed))
-    killer.start()
-    items = ((number, tmp_path) for number in range(6))
-    workers = one_node.for_network() if resource == "gpu" else one_node
-    try:
-        assert dict(engine.run(stateless(hold), items, workers)) == {n: n for n in range(6)}
-    finally:
-        killer.join()
-        ray.shutdown()
-        for node in left:
-            head.remove_node(node)
-    assert sorted(Counter(number for number, *_ in marks(tmp_path)).values()) == [1, 1, 1, 1, 1, 2]
-
-
-@pytest.mark.slow
-def test_machine_that_joins_at_work_is_used(head, one_node, tmp_path):
-    items = ((number, tmp_path) for number in range(6))
-    results = engine.run(stateless(wait_for_company), items, one_node)
+def test_machine_that_joins_at_work_is_used_and_as_it_is_lost_its_items_run_elsewhere(head, one_node, tmp_path):
+    """With a GPU on each machine. Workers of CPUs, and one that is killed alone: test_kill.py."""
+    early = tmp_path / "early"
+    early.mkdir()
+    (early / "go").touch()
+    results = engine.run(stateless(hold), ((n, tmp_path if n else early) for n in range(6)), one_node.for_network())
     first = next(results)
-    node = add_node(head, num_cpus=1)
+    node = head.add_node(object_store_memory=STORE_BYTES, num_cpus=0, num_gpus=1)
+
+    def lose():
+        try:
+            wait_until(lambda: len({at for _, at, _ in marks(tmp_path)}) == 2)
+            [worker] = [int(pid) for _, at, pid in marks(tmp_path) if at == node.node_id]
+            head.remove_node(node, allow_graceful=False)
+            wait_until(lambda: not is_alive(worker))
+        finally:
+            (tmp_path / "go").touch()
+
+    losing = threading.Thread(target=lose)
+    losing.start()
     try:
         assert dict([first, *results]) == {n: n for n in range(6)}
     finally:
-        ray.shutdown()
-        head.remove_node(node)
-    assert len({node for _, node, _ in marks(tmp_path)}) == 2
+        losing.join()
+    assert sorted(Counter(number for number, *_ in marks(tmp_path)).values()) == [1, 1, 1, 1, 2]
 
 
 def test_machine_with_other_code_of_ours_is_named(one_node, monkeypatch, tmp_path):
@@ -231,25 +205,28 @@ def test_machine_with_other_code_of_ours_is_named(one_node, monkeypatch, tmp_pat
         list(engine.run(stateless(abs), [1], one_node))
 
 
-@pytest.mark.slow
-def test_workers_that_ray_kills_for_want_of_memory_end_the_run(disconnected, monkeypatch):
-    """Ray's own memory monitor does the killing: one hundredth of the memory is too much for it."""
-    monkeypatch.setattr("dferc.engine.crew._MAX_STILLBORN", 2)
-    with ray_here(num_cpus=1, _system_config={"memory_usage_threshold": 0.01, "memory_monitor_refresh_ms": 100}):
-        with pytest.raises(InputError, match="2 workers in a row died as they began. Is the memory too small"):
-            list(engine.run(wait, [1], Workers(1, cluster="local")))
-
-
-@pytest.mark.slow
-def test_worker_that_ray_kills_at_work_for_want_of_memory_costs_that_item_alone(disconnected, tmp_path):
-    """Ray's own memory monitor does the killing, 3 GiB above what is in use."""
+@pytest.fixture(scope="module")
+def short_of_memory():
+    """Start a Ray whose own memory monitor kills what takes 3 GiB more than is in use."""
     memory = psutil.virtual_memory()
     limit = {"memory_usage_threshold": 1 - (memory.available - (3 << 30)) / memory.total}
-    items = [(number, tmp_path) for number in (1, 2, 99, 3, 4)]
     with ray_here(num_cpus=1, _system_config=limit | {"memory_monitor_refresh_ms": 50}):
-        results = dict(engine.run(stateless(hoard), items, Workers(1, cluster="local")))
+        yield
+
+
+@pytest.mark.slow
+def test_worker_that_ray_kills_at_work_for_want_of_memory_costs_that_item_alone(short_of_memory, tmp_path):
+    items = [(number, tmp_path) for number in (1, 2, 99, 3, 4)]
+    results = dict(engine.run(stateless(hoard), items, ONE))
     assert results == {0: 1, 1: 2, 2: WorkerDied(3), 3: 3, 4: 4}
     assert begun(tmp_path)[0] == 3
+
+
+@pytest.mark.slow
+def test_workers_that_ray_kills_for_want_of_memory_end_the_run(short_of_memory, monkeypatch, tmp_path):
+    monkeypatch.setattr("dferc.engine.crew._MAX_STILLBORN", 1)
+    with pytest.raises(InputError, match="1 workers in a row died as they began. Is the memory too small"):
+        list(engine.run(partial(hoard, (99, tmp_path)), [1], ONE))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "no.such.host.invalid:6379", "nonsense"])
