@@ -4,17 +4,18 @@ A model that does not beat it has learnt nothing from fusion or context. N utter
 """
 
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from dferc.core.errors import InputError
 from dferc.core.metrics import score_labels
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
 from dferc.training.data import unit_of
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C, the inverse of the regularisation's strength
 FEW = 30  # labelled utterances of a split below which its score means little: one is more than three hundredths
@@ -45,7 +46,7 @@ def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None
 
 def fit_floor(
     corpus: CachedCorpus, modalities: tuple[str, ...] | None = None, c: float | None = None
-) -> tuple[LogisticRegression, np.ndarray]:
+) -> tuple["LogisticRegression", np.ndarray]:
     """Fit the regression with this C (None: of the grid, validation selects it) on the training split.
 
     Returns:
@@ -54,6 +55,9 @@ def fit_floor(
     Raises:
         InputError: training has a single class or none of the signals, or validation has no label to select on.
     """
+    from sklearn.exceptions import ConvergenceWarning  # two seconds, which not every baseline needs
+    from sklearn.linear_model import LogisticRegression
+
     rows = corpus.utterances
     train_N, validation_N = (_labelled(corpus, split) for split in ("train", "validation"))
     classes = len(set(rows.emotion[train_N]))
@@ -80,7 +84,7 @@ def _labelled(corpus: CachedCorpus, split: str) -> np.ndarray:
     return (corpus.utterances.emotion >= 0) & (corpus.utterances.split == split)
 
 
-def _score(model: LogisticRegression, features_ND: np.ndarray, corpus: CachedCorpus, of_split_N: np.ndarray) -> float:
+def _score(model: "LogisticRegression", features_ND: np.ndarray, corpus: CachedCorpus, of_split_N: np.ndarray) -> float:
     actual, predicted = corpus.utterances.emotion[of_split_N], model.predict(features_ND[of_split_N])
     return float(score_labels(actual, predicted, len(corpus.utterances.classes)).weighted_f1)
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from pipeline.faces.tracks import Track
 
@@ -76,6 +75,8 @@ def covariation(motion: np.ndarray, loud: np.ndarray) -> float:
 
 def loudness(samples: np.ndarray, rate_hz: int, times_s: np.ndarray) -> np.ndarray:
     """Return the level [T] of mono sound, not all zero, at [T] times, from 0 (`FLOOR_DB` below the loudest) to 1."""
+    from scipy.ndimage import uniform_filter1d  # half a second, and only a choice by lips needs it
+
     width = max(1, round(SMOOTH_S * rate_hz))
     power = uniform_filter1d(samples.astype(np.float64) ** 2, width, mode="constant")
     level_db = 10 * np.log10(np.maximum(power, 1e-12) / max(power.max(), 1e-12))
@@ -88,6 +89,8 @@ def lip_motion(
     tracks: Sequence[Track], times_s: Sequence[float], frames: Iterable[tuple[float, np.ndarray]]
 ) -> list[Curve]:
     """Return the lip motion of each track from its first to its last sampled frame; arguments as of `speaking`."""
+    from scipy.ndimage import uniform_filter1d
+
     times = np.asarray(times_s, float)
     raw: list[list[tuple[float, float]]] = [[] for _ in tracks]
     before: tuple[float, np.ndarray] | None = None

@@ -26,8 +26,8 @@ KILLS = int(os.environ.get("DFERC_KILLS", "1"))
 """Each costs seconds; `make test-long` asks for 30."""
 
 LENGTH_S, PER_FILE = 0.2, 100
-UNDER_WAY = AHEAD * 2 * GROUP + PREFETCHED + 2 + BATCH  # two more in the hands of the two threads
-UTTERANCES = KILLS * UNDER_WAY * 4
+UNDER_WAY = AHEAD * GROUP + PREFETCHED + 2 + BATCH  # of one worker; two more in the hands of the two threads
+UTTERANCES = KILLS * UNDER_WAY * 2
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def corpus(tmp_path):
     params = tmp_path / "params.yaml"
     params.write_bytes((REPOSITORY / "params.yaml").read_bytes())
     edit(params, lambda document: document["demo"]["extract_visual"].update(finder="whole_frame"))
-    return tmp_path, {"params": params, "face": write_untrained(tmp_path, 16), "device": "cpu"}
+    return tmp_path, {"params": params, "face": write_untrained(tmp_path, 16), "device": "cpu", "workers": 1}
 
 
 @pytest.mark.slow
 def test_visual_stage_killed_again_and_again_makes_the_same_bytes_for_little_more_work(corpus):
     folder, options = corpus
     quiet = {"out": folder / "quiet.h5", "problems": folder / "quiet.csv", "scratch": folder / "quiet.sqlite"}
-    assert run_stage(main, folder, workers=0, **options, **quiet).exit_code == 0
+    assert run_stage(main, folder, **options | quiet | {"workers": 0}).exit_code == 0
     chance = random.Random(0)
     for moment in sorted(chance.sample(range(1, int(0.9 * UTTERANCES)), KILLS)):  # at the first: test_kill.py
         stage = counting.start("visual", folder, **options)
