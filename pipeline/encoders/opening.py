@@ -117,7 +117,8 @@ def open_processor(name: str | Path, wanted: Wanted) -> Any:
     """
     with explained(name, wanted):
         folder = model_folder(name, wanted)
-        if wanted.kind != "text" and not any(folder.glob("*processor_config.json")):
+        own = wanted.kind == "text" or "pretrained_cfg" in PreTrainedConfig.get_config_dict(folder)[0]  # timm's
+        if not own and not any(folder.glob("*processor_config.json")):
             raise InputError(
                 f"{name} has no preprocessor_config.json, which describes how its input is prepared (rates, sizes, "
                 "means). Copy the file from the model that it was made from."

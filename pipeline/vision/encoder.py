@@ -113,6 +113,11 @@ def load_picture_encoder(name: str, layer: str, tokens: str, trust: bool = False
     encoder = _by_name(name) if by_name(name) else _of_transformers(name, tokens == "pooled", trust)
     if by_name(name) and (layer, tokens) != (LAST, "pooled"):
         raise InputError(f"{SETTING}: {name} gives the input of its classifier alone. Set layer: last, tokens: pooled.")
+    if layer != LAST and hasattr(encoder.model, "timm_model"):
+        raise InputError(
+            f"extract_visual.layer is {layer!r}, and {name} is a network of timm, whose states are numbered otherwise "
+            "than those of others (there are none of the embeddings). Set layer: last."
+        )
     encoder = replace(encoder, tokens=tokens)
     shape = (encoder.clip,) * bool(encoder.clip) + (encoder.side, encoder.side, 3)
     trial = [np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)]
@@ -139,9 +144,12 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
     processor = open_processor(folder, wanted)
     sizes = [getattr(processor, part, None) or {} for part in ("size", "crop_size")]
     sides = [size[key] for size in sizes for key in ("height", "width", "shortest_edge") if size.get(key)]
+    of_timm = getattr(processor, "data_config", None)
+    if of_timm:  # it resizes to this side before it cuts out the input
+        sides = [round(max(of_timm["input_size"][1:]) / of_timm["crop_pct"])]
 
     def prepare(inputs: list[np.ndarray]) -> Mapping[str, Tensor]:
-        options = {"return_tensors": "pt", "input_data_format": "channels_last"}
+        options = {"return_tensors": "pt"} | ({} if of_timm else {"input_data_format": "channels_last"})
         prepared = processor(inputs, **options) if wanted is image else processor(videos=inputs, **options)
         if (
             "pixel_values_videos" in prepared

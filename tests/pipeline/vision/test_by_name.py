@@ -1,11 +1,14 @@
 """Networks of torchvision and timm by name, with random weights; published ones are not downloaded here."""
 
+import json
 import re
 import urllib.error
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 from torchvision.transforms.functional import center_crop, normalize, resize
@@ -97,8 +100,6 @@ def test_what_is_not_there_is_refused_with_the_remedy(weights, tmp_path):
 
 def test_timm_gives_its_pooled_features(tmp_path):
     timm = pytest.importorskip("timm", reason="timm is not installed (extra `timm`)")
-    from PIL import Image
-
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", pretrained=False).eval()
     torch.save(model.state_dict(), tmp_path / "weights.pth")
@@ -109,6 +110,53 @@ def test_timm_gives_its_pooled_features(tmp_path):
     np.testing.assert_allclose(encoder.vectors([picture()], CPU), expected, rtol=0, atol=1e-5)
     with pytest.raises(InputError, match="its weights are not in the hub's cache"):
         load("timm:test_resnet")
+
+
+EVA = "eva02_tiny_patch14_224"
+
+
+@pytest.fixture(scope="module")
+def eva(tmp_path_factory):
+    """An EVA-02 with random weights, in a folder as timm publishes its networks on the hub."""
+    timm = pytest.importorskip("timm", reason="timm is not installed (extra `timm`)")
+    folder = tmp_path_factory.mktemp("eva")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        model = timm.create_model(EVA, pretrained=False).eval()
+    save_file(model.state_dict(), folder / "model.safetensors", {"format": "pt"})
+    about = {"architecture": EVA, "num_classes": model.num_classes, "num_features": model.num_features}
+    shape = {name: model.pretrained_cfg[name] for name in ("input_size", "crop_pct", "interpolation", "mean", "std")}
+    (folder / "config.json").write_text(json.dumps(about | {"pretrained_cfg": shape}))
+    preset = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+
+    def reference(shown):
+        with torch.inference_mode():
+            features = model.forward_features(preset(Image.fromarray(shown))[None])
+            return model.forward_head(features, pre_logits=True)[0], features[0]
+
+    return folder, reference
+
+
+@pytest.mark.parametrize("by", ["name", "folder"])
+def test_eva_gives_timms_features_by_name_and_from_a_folder_of_the_hub(eva, by):
+    folder, reference = eva
+    encoder = load(f"timm:{EVA}@{folder / 'model.safetensors'}" if by == "name" else str(folder))
+    assert (encoder.width, encoder.side, encoder.clip) == (192, 249, 0)
+    shown, other = picture(), picture()[:80, ::-1].copy()
+    found = encoder.vectors([shown, other], CPU)
+    for each, vector in zip((shown, other), found, strict=True):
+        np.testing.assert_allclose(vector, reference(each)[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(vector, encoder.vectors([each], CPU)[0], rtol=0, atol=1e-5)
+
+
+def test_tokens_of_timm_are_those_of_its_last_layer_and_no_other_has_a_number(eva):
+    folder, reference = eva
+    states = reference(picture())[1]
+    for tokens, expected in (("first", states[0]), ("mean", states.mean(dim=0))):
+        found = load_picture_encoder(str(folder), "last", tokens).vectors([picture()], CPU)[0]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="layer is '-2', .*Set layer: last"):
+        load_picture_encoder(str(folder), "-2", "mean")
 
 
 def test_timm_is_named_where_it_is_missing(monkeypatch):
