@@ -31,6 +31,13 @@ from dferc.engine.options import engine_options
 @click.option(
     "--reports", type=FOLDER, default=Path("reports"), show_default=True, help="Tables go to REPORTS/CORPUS/."
 )
+@click.option(
+    "--report-runs",
+    type=FOLDER,
+    default=Path("runs"),
+    show_default=True,
+    help="encoders.json, for the report, goes to REPORT_RUNS/CORPUS/.",
+)
 @options(PARAMS, SET, SPLIT, DEVICE, FRESH, SCRATCH, engine_options)
 @readable_errors
 def encoders(
@@ -43,6 +50,7 @@ def encoders(
     features,
     out,
     reports,
+    report_runs,
     params,
     overrides,
     split,
@@ -53,7 +61,7 @@ def encoders(
 
     Sets are files: features/CORPUS/audio.h5 is `audio`, features/CORPUS/audio/wavlm.h5 is `audio/wavlm` (`dferc
     features` lists them). Each run is kept: after an interruption, or with another set, only the rest is trained.
-    Writes encoders.csv, .md and .tex, and encoders.json for the report.
+    Writes encoders.csv, .md and .tex, and encoders.json among the runs of the corpus, for the report.
 
     \b
     dferc encoders --corpus meld
@@ -114,4 +122,4 @@ def encoders(
     seen = tuple(f"{name} has seen labels: {found.detail}" for name, found in honesty.items() if found.seen)
     compared = compared._replace(warnings=seen)
     show_encoders(compared)
-    console.print(f"written: {', '.join(map(str, write_encoders(reports / corpus, compared)))}")
+    console.print(f"written: {', '.join(map(str, write_encoders(reports / corpus, report_runs / corpus, compared)))}")

@@ -146,12 +146,16 @@ def encoder_notes(encoders: Encoders) -> list[str]:
     return [HOW, HOLM, SETS, *map(as_note, sentences)]
 
 
-def write_encoders(folder: Path, encoders: Encoders) -> list[Path]:
-    """Write encoders.csv, .md, .tex and .json; return their paths."""
+def write_encoders(folder: Path, runs: Path, encoders: Encoders) -> list[Path]:
+    """Write encoders.csv, .md and .tex into `folder`, and encoders.json into runs/<corpus>; return their paths.
+
+    The report shows the latter. It lies among the runs since DVC notices a new file in a folder that a stage depends
+    on; a file as a dependency would have to be there always.
+    """
     tables, about = encoder_tables(encoders), encoder_notes(encoders)
     title = caption(encoders.combinations)
     rows = list(_csv(encoders))
-    paths = [folder / f"encoders.{kind}" for kind in ("csv", "md", "tex", "json")]
+    paths = [*(folder / f"encoders.{kind}" for kind in ("csv", "md", "tex")), runs / FILE]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     write_csv(paths[0], columns, [dict.fromkeys(columns) | row for row in rows])
     run = encoders.combinations.reference

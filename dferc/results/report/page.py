@@ -57,7 +57,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         check_honesty(corpus.utterances, corpus.modalities),
     )
     linear_header, linear_rows = honesty_table(honesty)
-    encoders = read_encoders(path.parent / FILE, card["card"])
+    encoders = read_encoders(runs / FILE, card["card"])
     figures = {
         "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
         "analyses": analysis_figures(analyses) if analyses else [],

@@ -18,6 +18,7 @@ from dferc.results.encoders import FILE, read_encoders
 from dferc.results.report.page import write_page
 from dferc.results.runs import read_run
 from dferc.settings.combinations import Combination, plan_runs
+from dferc.settings.yaml import read_yaml
 from dferc.store.hdf5 import read_corpus, write_features
 from tests.helpers.common import REPOSITORY, make_features, write_features_folder
 
@@ -79,7 +80,13 @@ def test_labels_are_file_names_and_long_ones_stay_different():
 def run_encoders(root: Path, *more: str) -> Result:
     settings = [f"--set=train.{value}" for value in QUICK]
     places = [f"--features={root / 'features'}", f"--out={root / 'runs'}", f"--reports={root / 'reports'}"]
-    places += [f"--params={REPOSITORY / 'params.yaml'}", f"--scratch={root / 'scratch'}", "--workers=0", "--device=cpu"]
+    places += [
+        f"--report-runs={root / 'main'}",
+        f"--params={REPOSITORY / 'params.yaml'}",
+        f"--scratch={root / 'scratch'}",
+        "--workers=0",
+        "--device=cpu",
+    ]
     return CliRunner().invoke(main, ["encoders", "--corpus=demo", "--seed=0", "--seed=1", *places, *settings, *more])
 
 
@@ -134,13 +141,17 @@ def test_a_second_call_trains_nothing_and_a_new_set_only_its_runs(root):
     assert len(floors) == 3 and {path: path.stat().st_mtime_ns for path in floors} == floors
     assert (root / "reports/demo/encoders.csv").read_bytes() == before
     only = run_encoders(
-        root, "--combination=text+audio+audio/noise", "--combination=text+audio", f"--reports={root / 'r'}"
+        root,
+        "--combination=text+audio+audio/noise",
+        "--combination=text+audio",
+        f"--reports={root / 'r'}",
+        f"--report-runs={root / 'r'}",
     )
     assert only.exit_code == 0 and only.stderr.count("was finished") == 2 * 5 and "7 x 2 runs" in only.stderr
 
 
 def test_report_shows_the_tables_and_refuses_those_of_other_rows(root, tmp_path):
-    path = root / "reports/demo" / FILE
+    path = root / "main/demo" / FILE
     document = json.loads(path.read_text(encoding="utf-8"))
     assert read_encoders(path, document["card"])["tables"].keys() == document["tables"].keys()
     assert read_encoders(tmp_path / FILE, document["card"]) is None
@@ -153,14 +164,22 @@ def test_report_shows_the_tables_and_refuses_those_of_other_rows(root, tmp_path)
 
 
 def test_report_has_a_section_of_encoders_where_they_were_compared(root, tmp_path):
-    page, places = tmp_path / "index.html", (root / "features/demo", root / "runs/demo")
-    write_page(page, *places, against="full@text--audio")
+    page, runs = tmp_path / "index.html", tmp_path / "runs/demo"
+    shutil.copytree(root / "runs/demo", runs)
+    write_page(page, root / "features/demo", runs, against="full@text--audio")
     assert 'id="encoders"' not in page.read_text(encoding="utf-8")
-    shutil.copy(root / "reports/demo" / FILE, tmp_path)
-    write_page(page, *places, against="full@text--audio")
+    shutil.copy(root / "main/demo" / FILE, runs)
+    write_page(page, root / "features/demo", runs, against="full@text--audio")
     text = page.read_text(encoding="utf-8")
     assert 'href="#encoders"' in text and "Feature sets one by one" in text
     assert '<th scope="row">text + audio/noise</th>' in text and "highest weighted F1 on validation" in text
+
+
+def test_dvc_notices_a_new_comparison():
+    """It is written into a folder on which the report depends."""
+    defaults = {option.name: option.default for option in main.commands["encoders"].params}
+    report = read_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["report"]
+    assert f"{defaults['report_runs']}/${{item}}" in report["do"]["deps"]
 
 
 @pytest.mark.parametrize(
