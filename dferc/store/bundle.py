@@ -338,7 +338,7 @@ def _download(repository: str, revision: str | None) -> Path:
             f"{repository}: no such folder or file here. A bundle of the Hugging Face hub needs "
             "`pip install huggingface_hub`."
         ) from None
-    patterns = [MANIFEST, CARD, *(f"{part}/*" for part in (HEADS, TEXT, FACE, FILES))]
+    patterns = [MANIFEST, CARD, *(f"{part}/*" for part in (HEADS, TEXT, AUDIO, VISUAL, FACE, FILES))]
     try:
         return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except Exception as error:  # those of several HTTP libraries, of the hub and of the disk

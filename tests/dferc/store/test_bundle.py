@@ -359,7 +359,8 @@ def test_bundle_of_the_hub_is_had_at_its_revision_and_may_lie_behind_the_hubs_ow
     monkeypatch.chdir(tmp_path)
     bundle = open_bundle("me/meld", revision="v1")
     assert bundle.folder == snapshot and asked["repo_id"] == "me/meld" and asked["revision"] == "v1"
-    assert "bundle.json" in asked["allow_patterns"] and "*" not in asked["allow_patterns"]
+    parts = ("heads", "text", "audio", "visual", "face", "files")
+    assert sorted(asked["allow_patterns"]) == sorted(["bundle.json", "README.md", *(f"{part}/*" for part in parts)])
     (snapshot / "text/vocab.txt").unlink()
     (snapshot / "text/vocab.txt").symlink_to(folder / "text/vocab.txt")
     with pytest.raises(InputError, match="is a link"):
