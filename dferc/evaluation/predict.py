@@ -36,7 +36,7 @@ from dferc.store.bundle import AGAIN, MANIFEST, is_bundle, is_hub_id, open_bundl
 from dferc.store.card import card_hash, simulations
 from dferc.store.hdf5 import find_sets, read_corpus
 from dferc.store.records import BundleManifest, RunCalibration
-from dferc.store.rows import CachedCorpus, Features
+from dferc.store.rows import CachedCorpus, Features, by_set
 from dferc.store.vocabulary import SPLITS
 from dferc.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from dferc.training.data import describe_transduction
@@ -300,17 +300,12 @@ def _compare(record: Mapping, features: Features) -> Iterator[tuple[str, bool]]:
     name, width = features.modality, record["widths"][features.modality]
     if features.width != width:
         yield f"{name}, width: trained on {width}, found {features.width}", True
-    trained, found = (_by_set(name, identity) for identity in (record["features"][name], features.identity))
+    trained, found = (by_set(name, identity) for identity in (record["features"][name], features.identity))
     if len(trained) != len(found):
         yield f"{name}: trained on {' + '.join(trained)}, found {' + '.join(found)}", True
         return
     for (one, trained_by), found_by in zip(trained.items(), found.values(), strict=True):
         yield from _compare_identities(one, trained_by, found_by)
-
-
-def _by_set(modality: str, identity: Mapping) -> Mapping[str, Mapping]:
-    """Return the identity of each set of a joined modality, or that of the modality."""
-    return identity.get("sets") or {modality: identity}
 
 
 def _compare_identities(name: str, trained_by: Mapping, found_by: Mapping) -> Iterator[tuple[str, bool]]:

@@ -67,9 +67,13 @@ class Bundle:
     face: Path | None
     """Folder of the face network, for `extract_visual`; None where the model does without faces."""
 
+    def sets(self, modality: str) -> tuple[str, ...]:
+        """Return the feature sets that a modality joins, or the modality itself."""
+        return _sets_of(self.manifest, modality)
+
     @property
     def settings(self) -> dict[str, dict[str, object]]:
-        """Sections extract_text, extract_audio, extract_visual (those of the modalities), with paths to its files."""
+        """Sections extract_text, extract_audio, extract_visual, or of each set, with paths to the bundle's files."""
         sections = {name: dict(section) for name, section in self.manifest.settings.items()}
         for name, key in _file_settings(self.manifest):
             value = sections[name][key]
@@ -294,12 +298,18 @@ def _read_manifest(path: Path) -> BundleManifest:
 
 def _file_settings(manifest: BundleManifest) -> Iterator[tuple[str, str]]:
     """Yield section and key of the settings of a bundle that may name a file or a folder."""
-    if "extract_audio" in manifest.settings:
-        yield "extract_audio", "encoder" if "encoder" in manifest.settings["extract_audio"] else "feature_set"
-    if "extract_visual" in manifest.settings:
-        yield "extract_visual", "finder"
-        if "encoder" in manifest.settings["extract_visual"]:
-            yield "extract_visual", "encoder"
+    for section, values in manifest.settings.items():
+        if section.startswith("extract_audio"):
+            yield section, "encoder" if "encoder" in values else "feature_set"
+        elif section.startswith("extract_visual"):
+            yield section, "finder"
+            if "encoder" in values:
+                yield section, "encoder"
+
+
+def _sets_of(manifest: BundleManifest, modality: str) -> tuple[str, ...]:
+    sets = manifest.identities.get(modality, {}).get("sets")
+    return tuple(sets) if isinstance(sets, Mapping) and sets else (modality,)
 
 
 def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
@@ -308,15 +318,20 @@ def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
     needed = [f"{HEADS}/{head.name}/model.safetensors" for head in heads]
     needed += [f"{TEXT}/config.json"] if "text" in manifest.modalities else []
     if "visual" in manifest.modalities:
-        ferplus = manifest.settings.get("extract_visual", {}).get("encoder", _FERPLUS) == _FERPLUS
-        needed += [f"{FACE}/face.json", f"{FACE}/face.safetensors"] if ferplus else [f"{VISUAL}/config.json"]
+        sections = [manifest.settings.get(f"extract_{name}", {}) for name in _sets_of(manifest, "visual")]
+        if any(section.get("encoder", _FERPLUS) == _FERPLUS for section in sections):
+            needed += [f"{FACE}/face.json", f"{FACE}/face.safetensors"]
+        elif len(sections) == 1:
+            needed.append(f"{VISUAL}/config.json")
     faults = [f"{name} is missing" for name in needed if name not in manifest.files]
-    for name, section in {"text": "extract_text", "audio": "extract_audio", "visual": "extract_visual"}.items():
-        if name in manifest.modalities and section not in manifest.settings:
-            faults.append(f"the settings have no {section}")
+    for modality in manifest.modalities:
+        for name in _sets_of(manifest, modality):
+            if f"extract_{name}" not in manifest.settings:
+                faults.append(f"the settings have no extract_{name}")
     for section, key in _file_settings(manifest):
         value = manifest.settings[section].get(key)
-        if not isinstance(value, str) or (value not in manifest.files and not re.fullmatch(r"\w+", value)):
+        there = isinstance(value, str) and (value in manifest.files or f"{value}/config.json" in manifest.files)
+        if not isinstance(value, str) or not (there or re.fullmatch(r"\w+", value)):
             faults.append(f"{section}.{key} is {brief(value)}, neither a name nor a file of the bundle")
     if faults:
         raise InputError(f"{folder}: {'; '.join(faults)}. {AGAIN}")

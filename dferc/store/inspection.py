@@ -148,8 +148,11 @@ def show_bundle(inspection: dict) -> None:
         console.print(f"seed {seed}: temperature {fitted.get('temperature', 'none')}{note}")
     if of_mean := inspection.get("calibration_of_mean"):
         console.print(f"mean over the seeds: temperature {of_mean['temperature']}")
-    for name, identity in inspection["identities"].items():
-        console.print(f"{name}: {identity.get('extractor')}; {inspection['settings'].get(f'extract_{name}')}")
+    for name, section in inspection["settings"].items():
+        name = name.removeprefix("extract_")
+        identity = inspection["identities"].get(name.partition("/")[0], {})
+        identity = (identity.get("sets") or {name: identity}).get(name, {})
+        console.print(f"{name}: {identity.get('extractor')}; {section}")
     for licence in inspection["licences"]:
         console.print(f"{licence.get('part')}: {licence.get('licence')}")
     if not inspection["opensmile"]:

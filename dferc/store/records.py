@@ -111,8 +111,9 @@ class BundleManifest(StoredRecord):
     seeds: Annotated[list[Count], Field(min_length=1)]
     modalities: Annotated[list[Literal[MODALITIES]], Field(min_length=1)]
     training: dict[str, Any] = Field(default_factory=dict)  # `train` settings other than the paper's
-    settings: dict[Literal["extract_text", "extract_audio", "extract_visual"], dict[str, Any]]
-    """Sections of params.yaml by which the features were extracted, of the modalities above."""
+    settings: dict[Annotated[str, Field(pattern=r"^extract_" + SET_NAME.removeprefix("^"))], dict[str, Any]]
+    """Sections of params.yaml by which the features were extracted, of the modalities above, or of each of several sets
+    that a modality joins: `extract_audio/wavlm`."""
     identities: dict[Literal[MODALITIES], dict[str, Any]]
     calibration: dict[str, Calibration]  # by seed; a seed of an older version has none
     calibration_of_mean: Calibration | None = None  # of the mean over all its seeds; None in older versions

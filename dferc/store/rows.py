@@ -229,6 +229,11 @@ class Features:
         return self.joined or (Block(slice(None), self.present),)
 
 
+def by_set(modality: str, identity: Mapping) -> Mapping[str, Mapping]:
+    """Return the identity of each set of a joined modality, or that of the modality."""
+    return identity.get("sets") or {modality: identity}
+
+
 def join_sets(modality: str, sets: Mapping[str, Features]) -> Features:
     """Put feature sets of the same rows side by side as one modality; it is present where any of them is."""
     first, ends = next(iter(sets.values())), np.cumsum([each.width for each in sets.values()])

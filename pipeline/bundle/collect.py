@@ -21,6 +21,7 @@ from dferc.settings.sections import DEFAULTS
 from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, VISUAL, is_bundle
 from dferc.store.card import simulations
 from dferc.store.records import ProtocolRecord
+from dferc.store.rows import by_set
 from dferc.training.checkpoint import RECORD, WEIGHTS, Checkpoint
 from pipeline.encoders import hub
 from pipeline.faces.densenet import WEIGHTS as FACE_WEIGHTS
@@ -69,20 +70,36 @@ def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | Non
     for checkpoint in checkpoints:
         files = [WEIGHTS] + ([RECORD] if (checkpoint.folder / RECORD).exists() else [])
         parts |= {f"{HEADS}/seed-{checkpoint.record['seed']}/{name}": checkpoint.folder / name for name in files}
-    sections = {name: _section(name, record["features"][name], run) for name in checkpoints[0].modalities}
-    models = Path("models", record["corpus"])
-    if "text" in sections:
-        parts |= _text_parts(text or models / "text", record["features"]["text"]["model"], run)
-    if "visual" in sections:
-        if _tool(record["features"]["visual"]) == "transformers":
-            parts |= _encoder_parts(sections["visual"], record["features"]["visual"], run, "visual", VISUAL)
-        else:
-            parts |= _face_parts(face or models / "face", record["features"]["visual"], run)
-        parts |= _finder_parts(sections["visual"], record["features"]["visual"])
-    if "audio" in sections:
-        given = sections["audio"], record["features"]["audio"], run
-        own = _uses_opensmile(record["features"])
-        parts |= _audio_parts(*given) if own else _encoder_parts(*given, "audio", AUDIO)
+    modalities, models, sections = checkpoints[0].modalities, Path("models", record["corpus"]), {}
+    for modality in modalities:
+        for number, (name, identity) in enumerate(by_set(modality, record["features"][modality]).items()):
+            section = sections[name] = _section(modality, identity, run)
+            if number and modality == "text":
+                raise InputError(
+                    f"{run}: its text joins several sets, and a bundle carries one text encoder. Bundle a run of one "
+                    "(train.features), or hand on the run's folder for `dferc predict`."
+                )
+            place = (
+                {"audio": AUDIO, "visual": VISUAL}.get(modality) if not number else f"{FILES}/{name.replace('/', '-')}"
+            )
+            if modality == "text":
+                found = _text_parts(text or models / "text", identity["model"], run)
+            elif _tool(identity) == "transformers":
+                found = _encoder_parts(section, identity, run, modality, place)
+            elif modality == "visual":
+                found = _face_parts(face or models / "face", identity, run)
+            else:
+                found = _audio_parts(section, identity, run)
+            found |= _finder_parts(section, identity) if modality == "visual" else {}
+            if other := [part for part in found if part in parts and parts[part] != found[part]]:
+                raise InputError(
+                    f"{run}: two of its sets need a file {other[0]}: {parts[other[0]]} and {found[other[0]]}. Rename "
+                    "one and extract its set again."
+                )
+            parts |= found
+    opensmile = any(
+        _tool(each) == "opensmile" for each in by_set("audio", record["features"].get("audio", {})).values()
+    )
     scores, of_mean, notes = _scores(run, checkpoints)
     notes += [
         f"seed {each.record['seed']} is of an interrupted training"
@@ -96,16 +113,16 @@ def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | Non
     manifest = {
         **{name: record[name] for name in ("corpus", "protocol", "card", "classes", "variant")},
         "seeds": [each.record["seed"] for each in checkpoints],
-        "modalities": list(checkpoints[0].modalities),
+        "modalities": list(modalities),
         "training": {name: value for name, value in record["settings"].items() if value != paper.get(name)},
         "settings": {f"extract_{name}": section for name, section in sections.items()},
-        "identities": {name: record["features"][name] for name in sections},
+        "identities": {name: record["features"][name] for name in modalities},
         "calibration": {seed: fitted for seed, fitted in calibration.items() if fitted},
         "calibration_of_mean": of_mean,
         "synthetic": list(simulations(record)),
         **scores,
-        "opensmile": "audio" in sections and _uses_opensmile(record["features"]),
-        "licences": _licences(record["corpus"], sections, parts),
+        "opensmile": opensmile,
+        "licences": _licences(record["corpus"], modalities, parts, opensmile),
         "versions": {"dferc": VERSION, "trained_with": _versions(checkpoints[0].folder)},
     }
     return Collection(manifest, parts, notes)
@@ -126,11 +143,10 @@ def _verify_features(checkpoints: Sequence[Checkpoint]) -> None:
 
 def _section(name: str, identity: Mapping, run: Path) -> dict:
     """Return the section extract_<name> of params.yaml by which features were made: their identity holds it."""
-    if "sets" in identity or name not in EXTRACTORS:
-        what = f"joins {' and '.join(identity['sets'])}" if "sets" in identity else "is none that stage 1 extracts"
+    if name not in EXTRACTORS:
         raise InputError(
-            f"{run}: its modality {name} {what}, and a bundle extracts one set of {', '.join(EXTRACTORS)} from media. "
-            f"Bundle a run without it (--variant without-{name}), or hand on the run's folder for `dferc predict`."
+            f"{run}: its modality {name} is none that stage 1 extracts from media ({', '.join(EXTRACTORS)}). Bundle a "
+            f"run without it (--variant without-{name}), or hand on the run's folder for `dferc predict`."
         )
     extractor = str(identity.get("extractor", ""))
     if _tool(identity) in ("torchvision", "timm"):
@@ -166,10 +182,6 @@ def _section(name: str, identity: Mapping, run: Path) -> dict:
 def _tool(identity: Mapping) -> str:
     """Return the name of the extractor that made features, without its version."""
     return next(iter(str(identity.get("extractor", "")).replace(",", " ").split()), "")
-
-
-def _uses_opensmile(identities: Mapping) -> bool:
-    return _tool(identities["audio"]) == "opensmile"
 
 
 def _text_parts(folder: Path, expected: str, run: Path) -> dict[str, Path | bytes]:
@@ -287,23 +299,29 @@ def _scores(run: Path, checkpoints: Sequence[Checkpoint]) -> tuple[dict, dict | 
     return {"scores": scores, "scored_seeds": metrics["seeds"], "counts": card["splits"]}, of_mean, notes
 
 
-def _licences(corpus: str, sections: Mapping, parts: Mapping) -> list[dict[str, str]]:
+def _licences(corpus: str, modalities: Sequence[str], parts: Mapping, opensmile: bool) -> list[dict[str, str]]:
     lines = {"heads": f"weights trained on {corpus}; the terms of that corpus apply to them"}
-    if "text" in sections:
+    if "text" in modalities:
         lines["text"] = "weights; the licence of the encoder that it was fine-tuned from applies, and the corpus' terms"
-    if any(part.startswith(f"{VISUAL}/") for part in parts):
+    if _carries(parts, "visual"):
         lines["visual"] = "weights of the encoder of pictures; the licence under which it was published applies"
-    elif "visual" in sections:
+    if any(part.startswith(f"{FACE}/") for part in parts):
         lines["face"] = "weights; the terms of the pictures that it was trained on apply (FER+: its labels are MIT)"
-    if any(name.startswith(f"{AUDIO}/") for name in parts):
+    if _carries(parts, "audio"):
         lines["audio"] = "weights of the speech encoder; the licence under which it was published applies"
-    elif "audio" in sections:
+    if opensmile:
         lines["openSMILE"] = (
             "not part of the bundle, and needed to use it: free for research and non-commercial use only (audEERING)"
         )
     if any(name.endswith(".onnx") for name in parts):
         lines["face finder"] = "the licence of the .onnx applies (YuNet of opencv_zoo: MIT)"
     return [{"part": part, "licence": licence} for part, licence in lines.items()]
+
+
+def _carries(parts: Mapping, modality: str) -> bool:
+    """Return whether a published encoder of a modality is among the parts, at its own place or as a further set's."""
+    places = (f"{AUDIO if modality == 'audio' else VISUAL}/", f"{FILES}/{modality}-")
+    return any(part.startswith(places) and part.endswith(".safetensors") for part in parts)
 
 
 def _versions(head: Path) -> dict:

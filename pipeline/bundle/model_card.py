@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dferc.core.console import printable
 from dferc.core.errors import counted
 from dferc.core.metrics import MAIN_FIRST, SCORES
+from dferc.store.rows import by_set
 
 _ERRORS = {
     "ece": "calibration error (ECE), uncalibrated",
@@ -69,8 +70,9 @@ def _body(manifest: Mapping) -> Iterator[str]:
         )
     yield f"- Seeds: {', '.join(map(str, manifest['seeds']))}; a prediction is the mean over them."
     yield from _method(manifest["training"])
-    for name, identity in manifest["identities"].items():
-        yield f"- {name}: {_cell(identity['extractor'])}"
+    for modality, identity in manifest["identities"].items():
+        for name, of_set in by_set(modality, identity).items():
+            yield f"- {name}: {_cell(of_set['extractor'])}"
     yield from ("", "## Scores", "", *_scores(manifest), "")
     yield from ("## What the probabilities mean", "", *_probabilities(manifest), "")
     yield from (

@@ -11,6 +11,7 @@ import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Self
@@ -31,7 +32,7 @@ from dferc.results.emotions import (
     TranscriptFacts,
 )
 from dferc.store.bundle import CARD, MANIFEST, Bundle, is_bundle, is_hub_id, open_bundle, refuse_revision, write_bundle
-from dferc.store.rows import CachedCorpus
+from dferc.store.rows import CachedCorpus, Features, join_sets
 from dferc.training.checkpoint import WEIGHTS
 from pipeline import extract_audio, extract_text, extract_visual
 from pipeline.bundle.collect import collect
@@ -88,9 +89,9 @@ class Recogniser(contextlib.AbstractContextManager):
         settings = bundle.settings
         sections = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
         self._settings = {
-            modality: section.model_validate(restored(modality, settings[f"extract_{modality}"]))
-            for modality, section in sections.items()
-            if f"extract_{modality}" in settings
+            name: sections[modality].model_validate(restored(modality, settings[f"extract_{name}"]))
+            for modality in bundle.manifest.modalities
+            for name in bundle.sets(modality)
         }
 
     @classmethod
@@ -224,8 +225,7 @@ class Recogniser(contextlib.AbstractContextManager):
         absent, problems, modalities = rows.absent, rows.problems, {}
         for modality in self.bundle.manifest.modalities:
             with _step(progress, modality) as report:
-                extractor = self._extractor(modality, rows, media.parent, info, scratch)
-                features, found, *_ = extract_features(rows.rows, extractor, rows.utterances, scratch, report)
+                features, found = self._extract(modality, rows, media.parent, info, scratch, report)
             modalities[modality] = features
             absent = with_extracted(absent, features, found)
             odd = {row.utterance_id for row, there in zip(rows.rows, features.present, strict=True) if there}
@@ -238,11 +238,32 @@ class Recogniser(contextlib.AbstractContextManager):
             notes = list(_explained(table.notes, absent, info))
             return self._document(media, info, words, problems, notes, utterances)
 
+    def _extract(
+        self,
+        modality: str,
+        rows: MediumRows,
+        raw: Path,
+        info: MediaInfo | None,
+        scratch: Scratch,
+        report: Callable[[float], None],
+    ) -> tuple[Features, list[Problem]]:
+        """Return the features of a modality, its sets side by side where the model joins several, and problems."""
+        names, made, problems = self.bundle.sets(modality), {}, []
+        for number, name in enumerate(names):
+            extractor = self._extractor(modality, name, rows, raw, info, scratch)
+            part = lambda share, done=number: report((done + share) / len(names))  # noqa: E731
+            made[name], found, *_ = extract_features(rows.rows, extractor, rows.utterances, scratch, part)
+            problems += [problem for problem in found if problem not in problems]
+        if len(names) == 1:
+            return made[names[0]], problems
+        quality = next((each.quality for each in made.values() if each.quality), {})  # of the faces
+        return replace(join_sets(modality, made), quality=quality), problems
+
     def _extractor(
-        self, modality: str, rows: MediumRows, raw: Path, info: MediaInfo | None, scratch: Scratch
+        self, modality: str, name: str, rows: MediumRows, raw: Path, info: MediaInfo | None, scratch: Scratch
     ) -> Extractor:
-        """Make the extractor of a modality, with the identity that the features of the training have."""
-        settings = self._settings[modality]
+        """Make the extractor of a feature set, with the identity that the features of the training have."""
+        settings = self._settings[name]
         short = not self._standby.idle and (info is None or info.duration_s < _SHORT_S)
         workers = engine.HERE if short else engine.Workers(self._workers, standby=self._standby)
         if modality == "text":

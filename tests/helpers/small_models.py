@@ -1,5 +1,6 @@
 """A trained model that predictions from media can be tested with: tiny, and of features that nobody extracted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from dferc.core.device import choose_device
 from dferc.engine import HERE
 from dferc.evaluation.evaluate import evaluate
 from dferc.evaluation.files import write_evaluation
-from dferc.store.rows import CachedCorpus, Features
+from dferc.store.rows import CachedCorpus, Features, join_sets
 from dferc.training.run import train
 from dferc.training.task import make_task
 from pipeline import extract_audio, extract_text, extract_visual
@@ -26,6 +27,7 @@ def write_model(
     encoder: Path | None = None,
     image_size: int = 16,
     speech: Path | None = None,
+    beside: Path | None = None,
     visual: ExtractVisual | None = None,
     **text,
 ) -> Path:
@@ -40,6 +42,7 @@ def write_model(
         encoder: folder of a text encoder; None = a tiny one.
         image_size: side of the face network's input.
         speech: folder of a speech encoder; None = openSMILE.
+        beside: folder of a speech encoder whose set `audio/beside` is joined to the first; None = there is none.
         visual: settings of extract_visual; None = the demo's.
         text: settings of extract_text, other than those of `extract_settings`.
 
@@ -64,9 +67,17 @@ def write_model(
         identity = {**extractor.identity, "rows_hash": utterances.rows_hash}
         fields = {name: getattr(made, name) for name in Features.__dataclass_fields__}
         modalities[extractor.modality] = Features(**fields | {"identity": identity})
-    corpus = CachedCorpus(utterances=utterances, modalities=modalities)
+    sets = {}
+    if beside is not None:
+        speaking = settings.extract_audio.model_copy(update={"encoder": str(beside)})
+        extractor = extract_audio.make_extractor(rows, speaking, root, None, HERE, "cpu")
+        made = make_features(utterances, "audio", extractor.width, absent=0.3, seed=1)
+        made = replace(made, identity={**extractor.identity, "rows_hash": utterances.rows_hash})
+        sets = {"audio": ["audio", "audio/beside"]}
+        modalities["audio"] = join_sets("audio", {"audio": modalities["audio"], "audio/beside": made})
+    corpus = CachedCorpus(utterances=utterances, modalities=modalities, sets=sets)
     for variant in variants:
-        run, task = root / "runs/demo" / variant, make_task(corpus, variant, small_settings(), cpu)
+        run, task = root / "runs/demo" / variant, make_task(corpus, variant, small_settings(features=sets), cpu)
         folders = train(task, seeds, folder=run / "train", scratch=root / "scratch")
         write_evaluation(run, corpus, evaluate(corpus, folders, torch.device("cpu")))
     return root / "runs/demo" / variants[0]

@@ -413,3 +413,26 @@ def test_zip_made_by_hand_in_memory_is_read_as_any_other(folder, tmp_path):
             archive.writestr(name, data)
     (tmp_path / "b.zip").write_bytes(buffer.getvalue())
     assert open_bundle(tmp_path / "b.zip", cache=tmp_path / "cache").manifest == open_bundle(folder).manifest
+
+
+# -------------------------------------------------------------------------------------------------------- joined sets
+
+
+def joined(**sections: dict) -> dict:
+    """Return changes of a manifest whose audio joins two sets."""
+    sets = {"audio": {"extractor": "opensmile 2"}, "audio/wavlm": {"extractor": "transformers 5"}}
+    identities = MANIFEST["identities"] | {"audio": {"sets": sets}}
+    return {"identities": identities, "settings": MANIFEST["settings"] | sections}
+
+
+def test_each_set_of_a_joined_modality_has_its_section(folder, tmp_path):
+    changes = joined(**{"extract_audio/wavlm": {"encoder": "files/audio-wavlm", "min_s": 0.0}})
+    parts = PARTS | {"files/audio-wavlm/config.json": b"{}\n", "files/audio-wavlm/model.safetensors": WEIGHTS}
+    write_bundle(tmp_path / "b.dferc", MANIFEST | changes, parts)
+    bundle = open_bundle(tmp_path / "b.dferc")
+    assert bundle.sets("audio") == ("audio", "audio/wavlm") and bundle.sets("visual") == ("visual",)
+    assert bundle.settings["extract_audio/wavlm"]["encoder"] == str(bundle.folder / "files/audio-wavlm")
+    assert bundle.settings["extract_audio"]["feature_set"] == str(bundle.folder / CONF)
+    refused(edit(folder, **changes), "extract_audio/wavlm.encoder", "neither a name nor a file of the bundle")
+    refused(edit(folder, **joined()), "the settings have no extract_audio/wavlm")
+    refused(edit(folder, **joined(**{"extract_audio/../x": {}})), "extract_audio/../x")

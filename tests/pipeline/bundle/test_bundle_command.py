@@ -449,10 +449,15 @@ def test_predictions_of_the_command_are_calibrated_by_the_bundle(project):
         assert [name for name in next(csv.reader(file)) if name.startswith("p_")] == [f"p_{name}" for name in CLASSES]
 
 
-@pytest.mark.parametrize(
-    ("identity", "found"),
-    [({"extractor": "e4"}, "is none that stage 1 extracts"), ({"sets": {"audio": {}, "voice": {}}}, "joins audio and")],
-)
-def test_a_modality_that_no_stage_extracts_or_that_joins_sets_is_not_bundled(identity, found):
-    with pytest.raises(InputError, match=f"its modality physiology {found}.*--variant without-physiology"):
-        _section("physiology", identity, Path("runs/demo/full"))
+def test_a_modality_that_no_stage_extracts_is_not_bundled():
+    with pytest.raises(InputError, match="its modality physiology is none that stage 1 .*--variant without-physiology"):
+        _section("physiology", {"extractor": "e4"}, Path("runs/demo/full"))
+
+
+def test_two_text_sets_are_refused_with_the_reason(project):
+    def joined(record):
+        text = record["features"]["text"]
+        record["features"]["text"] = {"sets": {"text": text, "text/other": text}, "rows_hash": text["rows_hash"]}
+
+    rewrite(Path("runs/demo/full"), joined)
+    refused(Path("runs/demo/full"), "its text joins several sets", "one text encoder", "train.features")

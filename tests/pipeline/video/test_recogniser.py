@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import dferc
 from dferc.core.errors import InputError
+from dferc.evaluation.predict import Predictor
 from dferc.store.hdf5 import read_features
 from pipeline import Recogniser
 from pipeline.bundle.command import bundle
@@ -305,6 +306,32 @@ def test_worker_processes_give_the_same_and_wait_for_the_next_medium(project, ta
 
     assert not processes[0].is_alive()
     assert found == Recogniser.load(run, cache=tmp_path / "b", **options)(talk)
+
+
+def test_model_of_two_joined_audio_sets_extracts_both_and_carries_the_encoder(tmp_path, talk, monkeypatch):
+    encoder = write_speech_encoder(tmp_path / "encoder")
+    run = write_model(tmp_path, seeds=(0,), variants=("a",), beside=encoder)
+    packed = CliRunner().invoke(bundle, [str(run), "--out", str(tmp_path / "a.dferc")])
+    assert packed.exit_code == 0, packed.output
+    card = (tmp_path / "a.dferc/README.md").read_text(encoding="utf-8")
+    assert "- audio: opensmile" in card and "- audio/beside: transformers" in card and "audEERING" in card
+    encoder.rename(tmp_path / "moved")
+    predicted, predict = [], Predictor.predict
+    monkeypatch.setattr(
+        Predictor, "predict", lambda self, corpus, *rest: predicted.append(corpus) or predict(self, corpus, *rest)
+    )
+    steps = []
+    with Recogniser.load(tmp_path / "a.dferc", device="cpu", cache=tmp_path / "cache") as recogniser:
+        emotions = recogniser(talk, progress=lambda step, share: steps.append((step, share)))
+    audio = predicted[0].modalities["audio"]
+    assert [block.columns.stop - block.columns.start for block in audio.blocks][0] == 1582 and audio.present.all()
+    own = read_audio(talk, emotions.utterances[1].start_s, emotions.utterances[1].end_s)
+    expected = direct_states(tmp_path / "moved", own).mean(axis=0)
+    np.testing.assert_allclose(audio.features[1, 1582:], expected, atol=1e-5)
+    assert audio.features[1, :1582].any() and all(utterance.emotion for utterance in emotions.utterances)
+    shares = [share for step, share in steps if step == "audio"]
+    assert shares == sorted(shares) and shares[-1] == 1
+    assert any("openSMILE" in licence for licence in emotions.model.licences)
 
 
 def test_model_with_a_speech_encoder_gives_its_vectors_and_carries_it(tmp_path, talk, extracted):
