@@ -20,6 +20,7 @@ from dferc.core.device import Device
 from dferc.core.errors import counted
 from dferc.core.metrics import SCORES
 from dferc.engine import Workers
+from dferc.model.variants import settings_of
 from dferc.settings.sections import DEFAULTS, Train
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import MODALITIES, SPLITS, in_order
@@ -192,6 +193,8 @@ class SweepTable:
     def __init__(self, sweep: Sweep, status: Path):
         self._sweep, self._status = sweep, status
         self._criterion = f"validation {SCORES[sweep.settings.select_by]}"
+        of_variants = {name: settings_of(name, sweep.settings, sweep.corpus) for name in sweep.variants}
+        self._epochs = {name: settings.epochs for name, settings in of_variants.items()}  # at most
         self._runs = [SeedRun(variant, seed) for variant in sweep.variants for seed in sweep.seeds]
         self._outcomes: dict[SeedRun, Outcome] = {}
         self._began_s = time.monotonic()
@@ -222,7 +225,7 @@ class SweepTable:
 
     def _print_now_and_then(self) -> None:
         while not self._ended.wait(LINE_EVERY_S):
-            at_work = ", ".join(f"{run}: {self._progress(status)}" for run, status in self._under_way().items())
+            at_work = ", ".join(f"{run}: {self._progress(run, status)}" for run, status in self._under_way().items())
             idle = "starting" if len(self._outcomes) < len(self._runs) else "scoring"
             console.print(f"{self._total()}; {at_work or idle}")
 
@@ -231,9 +234,9 @@ class SweepTable:
         statuses = {run: read_status(self._status, run) for run in self._runs if run not in self._outcomes}
         return {run: status for run, status in statuses.items() if status}
 
-    def _progress(self, status: Mapping) -> str:
+    def _progress(self, run: SeedRun, status: Mapping) -> str:
         if status["epoch"]:
-            return f"epoch {status['epoch']}/{self._sweep.settings.epochs}, {status['score']:.3f}"
+            return f"epoch {status['epoch']}/{self._epochs[run.variant]}, {status['score']:.3f}"
         return "waits for another process" if "another process" in status["note"] else "begins"
 
     def _total(self) -> str:
@@ -251,7 +254,7 @@ class SweepTable:
         if not trained or len(self._outcomes) == len(self._runs):
             return None
         needed = [outcome.epochs for outcome in self._outcomes.values() if outcome.epochs]
-        typical = sum(needed) / len(needed) if needed else self._sweep.settings.epochs
+        typical = sum(needed) / len(needed) if needed else max(self._epochs.values())
         unfinished = [status for run, status in statuses.items() if run not in self._outcomes]
         missing = sum(max(1.0, typical - status.get("epoch", 0)) for status in unfinished)
         return missing * (time.monotonic() - self._began_s) / trained
@@ -269,4 +272,4 @@ class SweepTable:
         if run in self._outcomes:
             outcome = self._outcomes[run]
             return Text("FAILED", style="bold red") if outcome.error else Text(f"{outcome.score:.3f}", style="green")
-        return Text(self._progress(under_way[run]) if run in under_way else "·", style="dim")
+        return Text(self._progress(run, under_way[run]) if run in under_way else "·", style="dim")

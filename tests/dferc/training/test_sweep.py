@@ -23,6 +23,7 @@ import dferc.training.sweep
 from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.engine import WorkerDied, Workers
+from dferc.settings.sections import DEFAULTS
 from dferc.training.display import SweepTable
 from dferc.training.learner import DialogueLearner
 from dferc.training.resume import RunElsewhereError, claim, load_progress
@@ -456,3 +457,10 @@ def test_log_has_a_line_per_run_and_one_now_and_then(tmp_path, monkeypatch):
     shown = console.export_text()
     assert "full seed 0: FAILED (1 of 4 runs, 1 FAILED, 0:02:20 left)" in shown  # 5 s an epoch, 8 + 10 + 10 to go
     assert "1 of 4 runs, 1 FAILED, 0:02:20 left; t seed 1: epoch 2/10, 0.250" in shown
+
+
+def test_the_epochs_shown_are_those_of_the_variant(tmp_path):
+    table = SweepTable(replace(sweep(tmp_path, tmp_path, variants=("full", "plus")), settings=DEFAULTS), tmp_path)
+    status = {"epoch": 21, "score": 0.5}
+    assert "epoch 21/40" in table._progress(SeedRun("plus", 0), status)
+    assert "epoch 21/20" in table._progress(SeedRun("full", 0), status)
