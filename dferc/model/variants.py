@@ -83,6 +83,7 @@ VARIANTS = {
         },
         of_corpus={
             "meld": {
+                "members": 1,
                 "input_dropout": 0.5,
                 "hidden": 300,
                 "batch_dialogues": 16,
