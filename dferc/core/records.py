@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,7 @@ MOST_BYTES = 16_000_000  # of a record; the largest, a protocol card with notes,
 MOST_DEPTH = 32  # levels of nesting
 
 _SHOWN = 5  # faults of a record that a message lists
+_Schema = TypeVar("_Schema", bound=BaseModel)
 
 
 class StoredRecord(BaseModel):
@@ -59,13 +60,22 @@ def check_record(content: bytes, schema: type[StoredRecord], where: str, remedy:
         values = parse_json(content)
     except ValueError as error:
         raise InputError(f"{where} is no readable JSON: {error}. {remedy}") from None
+    check_values(values, schema, where, remedy)
+    return values
+
+
+def check_values(values: Any, schema: type[_Schema], where: str, remedy: str) -> _Schema:
+    """Return values as an instance of a schema.
+
+    Raises:
+        InputError: they do not fit it.
+    """
     try:
-        schema.model_validate(values)
+        return schema.model_validate(values)
     except ValidationError as error:
         faults = [_explain(fault) for fault in error.errors(include_url=False)]
         more = [f"and {len(faults) - _SHOWN:,} more"] if len(faults) > _SHOWN else []
         raise InputError(f"{where}: {'; '.join([*faults[:_SHOWN], *more])}. {remedy}") from None
-    return values
 
 
 def _explain(fault: Mapping) -> str:

@@ -21,6 +21,7 @@ from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash, regular_file
 from dferc.core.problems import Problem
+from dferc.core.records import check_values
 from dferc.evaluation.predict import PredictionTable, load_predictor
 from dferc.results.emotions import (
     OPENSMILE_LICENCE,
@@ -31,7 +32,17 @@ from dferc.results.emotions import (
     ModelFacts,
     TranscriptFacts,
 )
-from dferc.store.bundle import CARD, MANIFEST, Bundle, is_bundle, is_hub_id, open_bundle, refuse_revision, write_bundle
+from dferc.store.bundle import (
+    AGAIN,
+    CARD,
+    MANIFEST,
+    Bundle,
+    is_bundle,
+    is_hub_id,
+    open_bundle,
+    refuse_revision,
+    write_bundle,
+)
 from dferc.store.rows import CachedCorpus, Features, join_sets
 from dferc.training.checkpoint import WEIGHTS
 from pipeline import extract_audio, extract_text, extract_visual
@@ -89,7 +100,12 @@ class Recogniser(contextlib.AbstractContextManager):
         settings = bundle.settings
         sections = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
         self._settings = {
-            name: sections[modality].model_validate(restored(modality, settings[f"extract_{name}"]))
+            name: check_values(
+                restored(modality, settings[f"extract_{name}"]),
+                sections[modality],
+                f"{self.name}: {MANIFEST}, settings.extract_{name}",
+                AGAIN,
+            )
             for modality in bundle.manifest.modalities
             for name in bundle.sets(modality)
         }

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,17 @@ def test_seeds_and_abstention(project, talk):
     assert {utterance.disagreement for utterance in emotions.utterances} == {None}
     with pytest.raises(InputError, match=r"no seed 7\. Name some of 0, 1"):
         Recogniser.load(project / "runs/demo/full", device="cpu", cache=project / "cache", seeds=[1, 7])
+
+
+@pytest.mark.parametrize(
+    "change, found", [({"min_s": "short"}, "min_s is 'short'"), ({"other": 1}, "other"), ({"encoder": None}, "encoder")]
+)
+def test_a_section_that_somebody_changed_is_refused_with_its_field(loaded, tmp_path, change, found):
+    manifest = loaded.bundle.manifest.model_copy(deep=True)
+    manifest.settings["extract_audio"].update(change)
+    with pytest.raises(InputError) as refusal:
+        Recogniser(replace(loaded.bundle, manifest=manifest), "a.zip", device="cpu", cache=tmp_path)
+    assert "a.zip: bundle.json, settings.extract_audio: " in str(refusal.value) and found in str(refusal.value)
 
 
 # ---------------------------------------------------------------------------------------------------- what is absent
