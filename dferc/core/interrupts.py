@@ -6,6 +6,7 @@ written whole. Elsewhere it raises `KeyboardInterrupt`.
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -16,6 +17,9 @@ from types import FrameType
 COMMANDS = ("dferc", "dferc-train", "dferc-ablate", "dferc-video", "dferc-serve")
 """Names of the installed scripts."""
 
+ALLOCATIONS = 50_000
+"""New objects between two collections of the youngest; Python's own number is 700."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _OURS = ("__main__", "dferc", "pipeline")  # modules whose imports are the start of a command
 _MESSAGE = b"interrupted while the program was starting; finished work is kept: the same command goes on from there\n"
@@ -23,18 +27,32 @@ _RETRY_S = 0.05
 
 
 def watch_startup() -> None:
-    """Let a signal end this process at once, if it is one of our commands; `import dferc` elsewhere changes nothing."""
+    """Let a signal end this process at once, if it is one of our commands; `import dferc` elsewhere changes nothing.
+
+    No garbage is collected until `begin_work`: imports make objects that stay, and to look through them again and again
+    takes up to two seconds.
+    """
     starts = sys.argv[:1] == ["-m"] or os.path.basename(sys.argv[0] if sys.argv else "") in COMMANDS
     # A spawned worker has its parent's arguments; the parent ends it.
     if starts and "--multiprocessing-fork" not in sys.orig_argv:
+        gc.disable()
         for number in _watched():
             signal.signal(number, _end)
+
+
+def begin_work() -> None:
+    """Collect garbage from here on, seldom, since commands import more; what is imported by now is left alone."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.set_threshold(ALLOCATIONS, 10, 10)
+        gc.enable()
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[list[int]]:
     """Let SIGINT and SIGTERM raise `KeyboardInterrupt`; yield a list that holds each signal once it has arrived."""
     received: list[int] = []
+    begin_work()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         importer = _importer(frame)

@@ -23,6 +23,7 @@ from typing import Any
 
 from dferc.core.console import shorten
 from dferc.core.errors import InputError
+from dferc.core.interrupts import begin_work
 from dferc.results.emotions import Emotions
 
 Load = Callable[..., Callable[..., Emotions]]
@@ -50,6 +51,7 @@ def run_jobs(load: Load) -> None:
     except InputError as error:
         answer(failed=shorten(str(error)))
         return
+    begin_work()
     language = options.get("language")
     for request in requests:
         try:

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM at any moment of a command's start end it by 130 and 143, without a traceback."""
 
+import gc
 import importlib
 import os
 import signal
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from dferc.core.interrupts import interruptible
+from dferc.core.interrupts import interruptible, watch_startup
 from tests.helpers.common import REPOSITORY
 
 PROGRAM = """
@@ -89,3 +90,29 @@ def test_job_in_the_background_ignores_ctrl_c():
     finally:
         signal.signal(signal.SIGINT, before)
     assert received == []
+
+
+def test_garbage_is_collected_from_the_beginning_of_the_work(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["-m"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "dferc"])
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    enabled, threshold = gc.isenabled(), gc.get_threshold()
+    try:
+        watch_startup()
+        assert not gc.isenabled()
+        with interruptible():
+            assert gc.isenabled() and gc.get_threshold()[0] < 100_000
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        gc.set_threshold(*threshold)
+        (gc.enable if enabled else gc.disable)()
+
+
+def test_importing_dferc_leaves_garbage_collection_alone(monkeypatch):
+    enabled = gc.isenabled()
+    for argv, original in (["my_script.py"], ["python", "my_script.py"]), (["dferc"], ["--multiprocessing-fork"]):
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setattr(sys, "orig_argv", original)
+        watch_startup()
+        assert gc.isenabled() == enabled
