@@ -4,7 +4,20 @@ from pathlib import Path
 
 import click
 
-from dferc.cli.options import CORPUS, DEVICE, FEATURES, FOLDER, FRESH, PARAMS, SCRATCH, SEEDS, SET, SPLIT, options
+from dferc.cli.options import (
+    CORPUS,
+    DEVICE,
+    FEATURES,
+    FOLDER,
+    FRESH,
+    PARAMS,
+    REPORTS,
+    SCRATCH,
+    SEEDS,
+    SET,
+    SPLIT,
+    options,
+)
 from dferc.cli.training import load_block
 from dferc.core.console import console, print_note, readable_errors
 from dferc.engine.options import engine_options
@@ -28,9 +41,7 @@ from dferc.engine.options import engine_options
 @click.option(
     "--out", type=FOLDER, default=Path("runs/encoders"), show_default=True, help="Runs go to OUT/CORPUS/VARIANT@SETS/."
 )
-@click.option(
-    "--reports", type=FOLDER, default=Path("reports"), show_default=True, help="Tables go to REPORTS/CORPUS/."
-)
+@REPORTS
 @click.option(
     "--report-runs",
     type=FOLDER,

@@ -40,6 +40,9 @@ FEATURES = click.option(
 )
 OUT = click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
 RUNS = click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
+REPORTS = click.option(
+    "--reports", type=FOLDER, default=Path("reports"), show_default=True, help="Tables go to REPORTS/CORPUS/."
+)
 SPLIT = click.option(
     "--split", type=click.Choice(["test", "validation"]), help="Which to score.  [default: test, where it has labels]"
 )

@@ -13,6 +13,7 @@ from dferc.cli.options import (
     JSON,
     OUT,
     PARAMS,
+    REPORTS,
     SEEDS,
     SET,
     check_label,
@@ -38,9 +39,7 @@ from dferc.engine.options import engine_options
 @click.option("--at-once", type=click.IntRange(1, 4096), help="Trials drawn together.  [default: to fill the workers]")
 @click.option("--test/--no-test", default=True, show_default=True, help="Score the best settings on test at the end.")
 @options(SEEDS, FEATURES, OUT)
-@click.option(
-    "--reports", type=FOLDER, default=Path("reports"), show_default=True, help="Tables go to REPORTS/CORPUS/."
-)
+@REPORTS
 @options(PARAMS, SET, DEVICE)
 @click.option(
     "--scratch",

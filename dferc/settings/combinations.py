@@ -112,4 +112,4 @@ def _in_order(names: Iterable[str], there: Sequence[str]) -> tuple[str, ...]:
 
 def settings_of(settings: Train, combination: Combination, there: Iterable[str]) -> Train:
     """Return `train` settings that read these sets and no other."""
-    return Train.model_validate(settings.model_dump() | {"features": combination.features(there)})
+    return settings.changed({"features": combination.features(there)})

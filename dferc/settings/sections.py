@@ -117,6 +117,10 @@ class Train(Section):
         copy._given = self._given | frozenset(names)
         return copy
 
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """Return validated settings with these values; given ones stay given."""
+        return type(self).model_validate(self.model_dump() | dict(changes)).giving(self.given)
+
     @classmethod
     def usual(cls) -> Mapping[str, Any]:
         """Return the paper's values."""

@@ -63,8 +63,7 @@ class Search:
     def settings(self, params: Mapping[str, object]) -> Train:
         """Return the `train` settings of a trial."""
         changes = decode(params, self.tune.space)
-        settings = self.sweep.settings
-        return Train.model_validate(settings.model_dump() | changes).giving({*settings.given, *changes})
+        return self.sweep.settings.changed(changes).giving(changes)
 
     def sweep_of(self, number: int, params: Mapping[str, object]) -> Sweep:
         """Return the runs of a trial."""

@@ -17,7 +17,8 @@ from dferc.results.compare import compare
 from dferc.results.encoders import FILE, read_encoders
 from dferc.results.report.page import write_page
 from dferc.results.runs import read_run
-from dferc.settings.combinations import Combination, plan_runs
+from dferc.settings.combinations import Combination, plan_runs, settings_of
+from dferc.settings.sections import DEFAULTS
 from dferc.settings.yaml import read_yaml
 from dferc.store.hdf5 import read_corpus, write_features
 from tests.helpers.common import REPOSITORY, make_features, write_features_folder
@@ -195,3 +196,8 @@ def test_bad_requests_are_refused_before_any_training(root, more, facts):
     result = run_encoders(root, *more)
     assert result.exit_code == 1 and "Traceback" not in result.output
     assert all(fact in " ".join(result.stderr.split()) for fact in facts)
+
+
+def test_what_is_set_on_the_command_line_stays_so_in_every_combination():
+    given = settings_of(DEFAULTS.giving(["members"]), Combination(("text",)), ["text", "audio"])
+    assert list(given.features["audio"]) == [] and given.given == {"members"}

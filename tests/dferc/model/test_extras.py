@@ -214,6 +214,8 @@ def test_settings_of_a_variant_yield_to_those_of_the_user():
     assert settings_of("plus", DEFAULTS.model_copy(update={"weight_average": 0.5})).weight_average == 0.5
     given = settings_of("plus", DEFAULTS.giving(["members"]))
     assert given.members == DEFAULTS.members and settings_of("plus", given).members == given.members
+    kept = DEFAULTS.giving(["members"]).changed({"epochs": 3})
+    assert (settings_of("plus", kept).members, settings_of("plus", kept).epochs) == (1, 3)
 
 
 def test_plus_has_values_of_its_own_for_meld():
