@@ -13,7 +13,7 @@ from dferc.core.records import StoredRecord, read_record
 from dferc.store.bundle import open_bundle
 from dferc.store.card import protocol_card
 from dferc.store.hdf5 import read_sets
-from dferc.store.rows import CachedCorpus, Features, Utterances
+from dferc.store.rows import CachedCorpus, Features, Utterances, by_set
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
 
@@ -150,8 +150,8 @@ def show_bundle(inspection: dict) -> None:
         console.print(f"mean over the seeds: temperature {of_mean['temperature']}")
     for name, section in inspection["settings"].items():
         name = name.removeprefix("extract_")
-        identity = inspection["identities"].get(name.partition("/")[0], {})
-        identity = (identity.get("sets") or {name: identity}).get(name, {})
+        modality = name.partition("/")[0]
+        identity = by_set(modality, inspection["identities"].get(modality, {})).get(name, {})
         console.print(f"{name}: {identity.get('extractor')}; {section}")
     for licence in inspection["licences"]:
         console.print(f"{licence.get('part')}: {licence.get('licence')}")
