@@ -10,8 +10,8 @@ Cluster = pytest.importorskip("ray.cluster_utils").Cluster
 
 STORE_BYTES = 80 << 20
 
-PATIENT = {"prestart_worker_first_driver": False}
-"""Ray starts a worker as it is needed, none to wait for work."""
+PATIENT = {"prestart_worker_first_driver": False, "worker_niceness": 0}
+"""Ray starts a worker as it is needed, none to wait for work; and it works as hard as the tests beside it."""
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 

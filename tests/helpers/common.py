@@ -1,9 +1,11 @@
 """What several tests share: synthetic features folders with a signal that can be learnt, and small settings."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from dferc.settings.document import load_params
 from dferc.settings.sections import Train
@@ -14,6 +16,11 @@ from dferc.store.vocabulary import MODALITIES
 REPOSITORY = Path(__file__).parents[2]
 CLASSES = ("neutral", "joy", "anger")
 WIDTHS = {"text": 8, "audio": 6, "visual": 5}
+
+
+def left_to_long(instead: str) -> pytest.MarkDecorator:
+    """Leave a test to `make test-long`; `instead` names the quick test of the same kind of fault."""
+    return pytest.mark.skipif("DFERC_LONG" not in os.environ, reason=f"`make test-long` runs it; here: {instead}")
 
 
 def make_utterances(

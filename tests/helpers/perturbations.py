@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-COUNT = int(os.environ.get("DFERC_PERTURBATIONS", "150"))
+COUNT = int(os.environ.get("DFERC_PERTURBATIONS", "60"))
 """Perturbations of a property test; `DFERC_PERTURBATIONS=3000` runs more."""
 
 VALUES = [

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-PERTURBATIONS = int(os.environ.get("DFERC_PERTURBATIONS", "150"))
+PERTURBATIONS = int(os.environ.get("DFERC_PERTURBATIONS", "60"))
 
 NAMES = ("dialogue_id", "utterance_id", "speaker", "text", "emotion", "split")
 MISSING = ["", "NA", "nan", "NaN", "None", "null", "NULL", "N/A", "n/a", "<NA>", "NaT", "-1", "?", "#N/A", " ", "-"]

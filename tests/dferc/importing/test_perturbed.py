@@ -22,7 +22,7 @@ from dferc.store.hdf5 import read_corpus, write_features, write_utterances
 from tests.helpers.common import make_features, make_utterances
 from tests.helpers.feature_files import dump_python2
 
-COUNT = int(os.environ.get("DFERC_PERTURBATIONS", "120"))
+COUNT = int(os.environ.get("DFERC_PERTURBATIONS", "60"))
 BATCHES = 8
 LENGTHS = {"train": (3, 2, 4), "validation": (2, 3), "test": (3,)}
 EMOTIONS = ("joy", "anger", "fear")

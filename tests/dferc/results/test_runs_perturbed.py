@@ -21,7 +21,7 @@ from dferc.results.runs import FinishedRun, read_run
 from tests.helpers.common import make_utterances
 from tests.helpers.finished_runs import guess, write_run
 
-COUNT = int(os.environ.get("DFERC_PERTURBATIONS", "300"))
+COUNT = int(os.environ.get("DFERC_PERTURBATIONS", "150"))
 Random = np.random.Generator
 DECIDE = ("seed", "utterance_id", "dialogue_id", "position", "split", "emotion", "predicted")
 """Columns that decide scores. Two rows' speakers, contributions or context weights could be swapped unseen."""

@@ -19,7 +19,7 @@ from dferc.results.statistics import (
     score_seeds,
 )
 
-SIMULATIONS = 1_000
+SIMULATIONS = 500
 CLASSES = 4
 
 

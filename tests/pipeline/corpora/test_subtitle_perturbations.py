@@ -15,7 +15,7 @@ import pytest
 from dferc.core.errors import InputError
 from tests.helpers.own_files import read_subtitles, write
 
-COUNT = int(os.environ.get("DFERC_PERTURBATIONS", "120"))
+COUNT = int(os.environ.get("DFERC_PERTURBATIONS", "60"))
 TOKEN = re.compile(r"zq\w+")
 TIMES = re.compile(r"\s*\S*\d\S*\s*-->\s*\S+")
 USUAL = {"no emotion label"}

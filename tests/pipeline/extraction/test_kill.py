@@ -20,6 +20,7 @@ from dferc.engine.crew import AHEAD
 from pipeline.extract_audio import main
 from tests.helpers import counted_audio, counting
 from tests.helpers.clips import tone, write_clip
+from tests.helpers.common import left_to_long
 from tests.helpers.corpora import make_row, run_stage, write_rows
 from tests.helpers.processes import all_end
 
@@ -115,6 +116,7 @@ def test_stage_out_of_disk_again_and_again_makes_the_same_bytes(folder, small_di
     assert UTTERANCES < len(counting.begun(folder)) <= 1.05 * UTTERANCES + 1
 
 
+@left_to_long("test_engine_ray.py (a worker, a machine)")
 @pytest.mark.slow
 def test_stage_that_loses_ray_workers_and_a_node_makes_the_same_bytes(folder, monkeypatch):
     from tests.helpers.clusters import cluster_of  # skips where Ray is not installed

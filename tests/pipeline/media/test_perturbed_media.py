@@ -13,7 +13,7 @@ from tests.helpers.clips import read_audio, read_frames, tone, write_clip
 from tests.helpers.corpora import make_row
 from tests.helpers.odd_media import write_edited
 
-PERTURBATIONS = int(os.environ.get("DFERC_PERTURBATIONS", "30"))
+PERTURBATIONS = int(os.environ.get("DFERC_PERTURBATIONS", "16"))
 LENGTH_S = 4
 GREYS = [np.full((96, 176), 20 + number, np.uint8) for number in range(LENGTH_S * 25)]
 WEIGHTS = {"mono": [[1]], "stereo": [[1, 1], [1, 0.3], [1, -1], [0, 1], [1, 0]], "5.1": [[1, 1, 1, 0, 1, 1]]}
