@@ -61,11 +61,7 @@ def dferc_losses(
     """
     counted_MN = present_MN & (labels_N >= 0)  # rows of L_cfm and L_align: present and labelled
     nothing = outputs.logits_NC.new_zeros((), dtype=torch.float32)
-    # CE_w(logits, y)
-    classification = cross_entropy(outputs.logits_NC, labels_N, class_weights_C, targets_NC=targets_NC)
-    if settings.label_smoothing:  # beyond the paper: (1 - eps) CE + eps * mean over the classes of -log p
-        uniform = distance_to_uniform(outputs.logits_NC, labels_N)
-        classification = torch.lerp(classification, uniform, settings.label_smoothing)
+    classification = classification_loss(outputs.logits_NC, labels_N, settings, class_weights_C, targets_NC)
     ddm = nothing  # L_ddm = L_mod + L_utt (§2); it needs no labels: unlabelled utterances take part
     if outputs.modality_MNH is not None:
         ddm = ddm + modality_contrast(outputs.modality_MNH, present_MN, settings.ddm_temperature)
@@ -81,6 +77,16 @@ def dferc_losses(
         classification + settings.ddm_weight * ddm + settings.cfm_weight * cfm + settings.alignment_weight * alignment
     )
     return Losses(total, classification, ddm, cfm, alignment)
+
+
+def classification_loss(
+    logits_NC: Tensor, labels_N: Tensor, settings: Train, class_weights_C: Tensor, targets_NC: Tensor | None = None
+) -> Tensor:
+    """Compute `CE_w(logits, y)`, smoothed where the settings ask for it; arguments as of `dferc_losses`."""
+    loss = cross_entropy(logits_NC, labels_N, class_weights_C, targets_NC=targets_NC)
+    if settings.label_smoothing:  # beyond the paper: (1 - eps) CE + eps * mean over the classes of -log p
+        loss = torch.lerp(loss, distance_to_uniform(logits_NC, labels_N), settings.label_smoothing)
+    return loss
 
 
 def cross_entropy(

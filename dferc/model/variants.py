@@ -73,7 +73,8 @@ VARIANTS = {
             "linear_blend": True,
             "input_dropout": 0.4,
             "weight_average": 0.99,
-            "members": 4,
+            "members": 2,
+            "recurrent_members": 2,
             "hidden": 100,
             "align": 100,
             "batch_dialogues": 8,
@@ -84,6 +85,7 @@ VARIANTS = {
         of_corpus={
             "meld": {
                 "members": 1,
+                "recurrent_members": 0,
                 "input_dropout": 0.5,
                 "hidden": 300,
                 "batch_dialogues": 16,
@@ -92,7 +94,7 @@ VARIANTS = {
             },
             "demo": {
                 "batch_dialogues": 4,
-                "members": 2,
+                "recurrent_members": 0,
                 "attention_layers": 1,
                 "attention_width": 64,
             },  # 35 training dialogues

@@ -87,6 +87,7 @@ class Train(Section):
     causal: bool
     input_dropout: Rate
     members: Annotated[int, Field(ge=1, le=64)]
+    recurrent_members: Annotated[int, Field(ge=0, le=64)]
     label_smoothing: Rate
     learning_rate: PositiveFloat
     betas: Pair
@@ -190,7 +191,7 @@ DEFAULTS = Train(
     prototype_momentum=0.0, ddm_weight=0.4, cfm_weight=1.0, alignment_weight=0.7,
     class_weights={"neutral": 1.0, "other": 1.3}, labels="majority", normalisation="corpus",
     linear_blend=False, attention_layers=0, attention_width=192, causal=False, input_dropout=0.0,
-    members=1, label_smoothing=0.0,
+    members=1, recurrent_members=0, label_smoothing=0.0,
     learning_rate=5.0e-4, betas=(0.9, 0.84), eps=1.0e-7, weight_decay=0.01, warmup_steps=100, clip_norm=1.0,
     weight_average=0.0, batch_dialogues=2, epochs=20, patience=10, select_by="weighted_f1",
     selection="validation", validation_split="corpus", threads=1, precision="bfloat16",
@@ -216,7 +217,7 @@ DEFAULT_ABLATION = Ablate(variants=["full", "plus", "no_crm", "t", "a", "v"], se
 _LATER = (
     "features", "normalisation", "labels", "select_by", "selection", "validation_split",
     "linear_blend", "attention_layers", "attention_width", "causal", "input_dropout",
-    "members", "label_smoothing",
+    "members", "recurrent_members", "label_smoothing",
 )  # fmt: skip
 """Settings that records omit at their defaults, as records from before these settings do."""
 

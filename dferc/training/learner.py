@@ -15,7 +15,7 @@ from dferc.core.errors import InputError
 from dferc.core.metrics import score_confusion
 from dferc.model.calibration import fit_temperature
 from dferc.model.linear_blend import BLEND, fit_blend
-from dferc.model.losses import Losses, dferc_losses
+from dferc.model.losses import Losses, classification_loss, dferc_losses
 from dferc.store.vocabulary import SPLITS
 from dferc.training.data import Batch
 from dferc.training.task import Task
@@ -43,6 +43,9 @@ def dferc_objective(model: nn.Module, batch: Batch, task: Task) -> tuple[NamedTu
         )
         for member, of_member in zip(model.members, outputs.of_members or (outputs,), strict=True)
     ]
+    for logits_NC in outputs.recurrent_RNC if outputs.recurrent_RNC is not None else ():
+        loss = classification_loss(logits_NC, batch.labels_N, task.settings, task.class_weights_C, batch.targets_NC)
+        losses.append(Losses(loss, loss, *(loss.new_zeros(()) for _ in ("ddm", "cfm", "alignment"))))
     if len(losses) == 1:
         return losses[0], outputs.logits_NC
     return Losses(*(torch.stack(terms).mean() for terms in zip(*losses, strict=True))), outputs.logits_NC

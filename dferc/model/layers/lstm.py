@@ -102,10 +102,8 @@ class DialogueLSTM(nn.Module):
         """Return the states of each utterance in its dialogue, [N, width]."""
         for layer in self.layers:
             x_ND = layer(self._locked_dropout(x_ND, layout), layout)
-            if self.causal:  # computed and thrown away: one recurrence serves both
-                x_ND = torch.cat(
-                    [x_ND[:, : x_ND.shape[1] // 2], torch.zeros_like(x_ND[:, x_ND.shape[1] // 2 :])], dim=1
-                )
+            if self.causal:
+                x_ND = past_alone(x_ND)
         return x_ND
 
     def _locked_dropout(self, x_ND: Tensor, layout: Layout) -> Tensor:
@@ -115,6 +113,15 @@ class DialogueLSTM(nn.Module):
         # steps[0] = B: every dialogue has a first utterance.
         mask_BD = dropout(x_ND.new_ones(layout.steps[0], x_ND.shape[1]), self.dropout, True)
         return x_ND * mask_BD[layout.dialogue]
+
+
+def past_alone(state_N2H: Tensor) -> Tensor:
+    """Return the states of both directions with zeros for the backward ones, [N, 2H].
+
+    They are computed and thrown away: one recurrence serves both.
+    """
+    forward_NH, backward_NH = state_N2H.chunk(2, dim=1)
+    return torch.cat([forward_NH, torch.zeros_like(backward_NH)], dim=1)
 
 
 class BiLSTMLayer(nn.Module):

@@ -209,17 +209,16 @@ def test_bc_lstm_hears_what_was_said_before(tmp_path):
 class Fixed(torch.nn.Module):
     """A branch that says always the same."""
 
-    def __init__(self, modality: str, share: float):
+    def __init__(self, share: float):
         super().__init__()
-        self.modalities = (modality,)
         self.logits_C = torch.tensor([share, 1 - share]).log()
 
-    def forward(self, features, layout):
-        return self.logits_C.expand(len(features[self.modalities[0]]), 2)
+    def forward(self, x_ND, layout):
+        return self.logits_C.expand(len(x_ND), 2)
 
 
 def test_late_fusion_is_the_mean_over_the_modalities_that_are_there():
-    model = RecurrentBaseline([Fixed("text", 0.9), Fixed("audio", 0.3)], ("text", "audio"))
+    model = RecurrentBaseline([Fixed(0.9), Fixed(0.3)], [["text"], ["audio"]], ("text", "audio"))
     present = torch.tensor([[True, True, False, False], [True, False, True, False]])
     x = torch.zeros(4, 1)
     batch = Batch({"text": x, "audio": x}, present, torch.zeros(4), torch.arange(4), torch.zeros(4), Layout.of([4]))

@@ -108,7 +108,7 @@ def test_logits_do_not_depend_on_the_batch_nor_on_the_numbers_of_the_speakers():
 def test_who_spoke_matters_and_may_be_unknown():
     model, (features, present, layout) = make(), make_input()
     known, unknown = model(features, present, layout, SPEAKERS), model(features, present, layout)
-    assert not torch.allclose(known.logits_NC, unknown.logits_NC)
+    assert not torch.allclose(known.of_members[0].logits_NC, unknown.of_members[0].logits_NC)
     torch.testing.assert_close(unknown, model(features, present, layout, torch.full_like(SPEAKERS, -1)))
 
 
