@@ -94,7 +94,7 @@ VARIANTS = {
             },
             "demo": {
                 "batch_dialogues": 4,
-                "recurrent_members": 0,
+                "members": 1,
                 "attention_layers": 1,
                 "attention_width": 64,
             },  # 35 training dialogues
