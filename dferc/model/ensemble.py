@@ -87,13 +87,11 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
         return build_member(settings, variant, widths, classes)
     bare = settings.model_copy(update={"linear_blend": False})
     members = [build_member(bare, variant, widths, classes) for _ in range(settings.members)]
-    own, read = (
-        settings.model_copy(update={"attention_layers": 0}),
-        {name: widths[name] for name in members[0].modalities},
-    )
+    read = {name: widths[name] for name in members[0].modalities}
     shares = {"dropout": settings.dropout, "input_dropout": settings.input_dropout}
     recurrent = [
         Branch(sum(read.values()), settings.hidden, classes, causal=settings.causal, **shares)
         for _ in range(settings.recurrent_members)
     ]
+    own = settings.model_copy(update={"attention_layers": 0})
     return Ensemble(members, recurrent, build_extras(own, read, 0, classes))
