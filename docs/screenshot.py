@@ -5,7 +5,7 @@
     python docs/screenshot.py video build/demo-talk/index.html
 
 Needs the extra `dev` and a `chromium` or `google-chrome` on the path. Of the report, the protocol card, between the top
-and the table, and later sections are hidden; nothing else of a page is changed.
+and the table, the table's last column, and later sections are hidden; nothing else of a page is changed.
 """
 
 import io
@@ -19,12 +19,12 @@ from playwright.sync_api import Page, sync_playwright
 PAGES = {"report": Path("reports/demo/index.html"), "video": Path("build/demo-talk/index.html")}
 IMAGES = Path(__file__).with_name("images")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH = 1300
+WIDTHS = {"report": 1440, "video": 1300}
 COLOURS = {"report": 128, "video": 256}  # of the palette: a third of the bytes, and no difference that the eye sees
 HIDDEN = """
     nav.sections, #summary > :not(h2, .tiles), #ablation > details, #ablation > ul, #analyses > :not(h2, .pair),
     #analyses .pair > :nth-child(n + 3), #analyses details,
-    main > :not(#summary, #ablation, #analyses), footer { display: none }
+    #ablation :is(th, td):last-child, main > :not(#summary, #ablation, #analyses), footer { display: none }
     section { margin-block: 0; padding-block: 1rem }
 """
 SHOWN_S = 9.3  # position in the video
@@ -42,7 +42,7 @@ def show_video(page: Page) -> bytes:
     page.evaluate(f"seek({SHOWN_S})")
     page.wait_for_timeout(1000)
     end = page.locator("#timeline").evaluate("(each) => each.getBoundingClientRect().bottom + scrollY")
-    return page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": end + 8})
+    return page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTHS["video"], "height": end + 8})
 
 
 def draw(name: str, path: Path) -> None:
@@ -54,7 +54,7 @@ def draw(name: str, path: Path) -> None:
         sys.exit(f"{path}: no such page; `make repro` writes {PAGES['report']}, docs/demo_talk.py {PAGES['video']}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": WIDTH, "height": 1000})
+        page = browser.new_page(viewport={"width": WIDTHS[name], "height": 1000})
         page.goto(path.absolute().as_uri())
         shot = {"report": show_report, "video": show_video}[name](page)
         browser.close()
