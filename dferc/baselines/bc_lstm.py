@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dferc.baselines.shared import BaselineLosses, TrainedBaseline
-from dferc.model.layers.branch import Branch
+from dferc.model.layers.bc_lstm import BcLSTM
 from dferc.model.losses import cross_entropy
 from dferc.training.data import Batch
 from dferc.training.task import Task
@@ -28,7 +28,7 @@ class RecurrentBaseline(nn.Module):
         modalities: all that there are, in the order of M.
     """
 
-    def __init__(self, branches: Sequence[Branch], groups: Sequence[Sequence[str]], modalities: Sequence[str]):
+    def __init__(self, branches: Sequence[BcLSTM], groups: Sequence[Sequence[str]], modalities: Sequence[str]):
         super().__init__()
         self.branches = nn.ModuleList(branches)
         self.groups, self.modalities = groups, tuple(modalities)
@@ -52,7 +52,7 @@ def build_branches(task: Task, groups: Sequence[Sequence[str]]) -> RecurrentBase
     """Build a freshly initialised branch per group of modalities; draws from the global generator."""
     widths = [sum(task.corpus.modalities[name].width for name in group) for group in groups]
     sizes = task.settings.hidden, task.classes, task.settings.dropout
-    return RecurrentBaseline([Branch(width, *sizes) for width in widths], groups, task.variant.modalities)
+    return RecurrentBaseline([BcLSTM(width, *sizes) for width in widths], groups, task.variant.modalities)
 
 
 def build_bc_lstm(task: Task) -> RecurrentBaseline:

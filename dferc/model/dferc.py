@@ -47,7 +47,7 @@ class Outputs(NamedTuple):
     aligned_MNA: Tensor  # z_m, in the alignment space
     classified_NK: Tensor  # the classifier's input, [N, 8H]
     of_members: tuple["Outputs", ...] = ()  # of an ensemble: those of each member
-    recurrent_RNC: Tensor | None = None  # of an ensemble with recurrent members: their logits
+    of_recurrent: tuple[Tensor, ...] = ()  # of an ensemble with recurrent members: the logits of each, [N, C]
 
 
 class DFERC(nn.Module):

@@ -7,7 +7,7 @@ A deep ensemble (Lakshminarayanan et al., NeurIPS 2017, arXiv 1612.01474) within
 and differ in their first weights and in dropout; one epoch is selected for all. Recurrent members
 (`train.recurrent_members`) differ in kind: each is a bc-LSTM over the features themselves, whose L_k is cross-entropy.
 
-Shapes: K members, R of them recurrent, N utterances, M modalities, C classes.
+Shapes: K members, N utterances, D width of all modalities side by side, M modalities, C classes.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dferc.model.dferc import DFERC, Outputs, build_member
 from dferc.model.extras import build_extras
-from dferc.model.layers.branch import Branch
+from dferc.model.layers.bc_lstm import BcLSTM
 from dferc.model.layers.lstm import Layout
 from dferc.model.linear_blend import side_by_side
 from dferc.model.variants import Variant
@@ -38,7 +38,7 @@ class Ensemble(nn.Module):
         extras: holds the linear floor; None without it.
     """
 
-    def __init__(self, members: Sequence[DFERC], recurrent: Sequence[Branch], extras: nn.Module | None):
+    def __init__(self, members: Sequence[DFERC], recurrent: Sequence[BcLSTM], extras: nn.Module | None):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.recurrent = nn.ModuleList(recurrent)
@@ -59,19 +59,17 @@ class Ensemble(nn.Module):
     ) -> Outputs:
         """Compute the emotions of every utterance, as `DFERC.forward`."""
         each = tuple(member(features, present_MN, layout, speaker_N) for member in self.members)
-        logits = [one.logits_NC for one in each]
-        recurrent_RNC = None
+        of_recurrent = ()
         if self.recurrent:
             x_ND = side_by_side(features, present_MN, self.modalities)
-            recurrent_RNC = torch.stack([branch(x_ND, layout) for branch in self.recurrent])
-            logits += recurrent_RNC
-        log_p_KNC = torch.stack(logits).log_softmax(dim=2)
-        logits_NC = log_p_KNC.logsumexp(dim=0) - math.log(len(logits))  # log of the mean probability
+            of_recurrent = tuple(member(x_ND, layout) for member in self.recurrent)
+        log_p_KNC = torch.stack([*(one.logits_NC for one in each), *of_recurrent]).log_softmax(dim=2)
+        logits_NC = log_p_KNC.logsumexp(dim=0) - math.log(len(log_p_KNC))  # log of the mean probability
         if self.extras is not None:
             logits_NC = self.extras.blended(logits_NC, features, present_MN)
         columns = {name: [getattr(one, name) for one in each] for name in AVERAGED}
         means = {name: torch.stack(column).mean(dim=0) for name, column in columns.items() if column[0] is not None}
-        return each[0]._replace(logits_NC=logits_NC, of_members=each, recurrent_RNC=recurrent_RNC, **means)
+        return each[0]._replace(logits_NC=logits_NC, of_members=each, of_recurrent=of_recurrent, **means)
 
 
 def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], classes: int) -> DFERC | Ensemble:
@@ -90,7 +88,7 @@ def build_model(settings: Train, variant: Variant, widths: Mapping[str, int], cl
     read = {name: widths[name] for name in members[0].modalities}
     shares = {"dropout": settings.dropout, "input_dropout": settings.input_dropout}
     recurrent = [
-        Branch(sum(read.values()), settings.hidden, classes, causal=settings.causal, **shares)
+        BcLSTM(sum(read.values()), settings.hidden, classes, causal=settings.causal, **shares)
         for _ in range(settings.recurrent_members)
     ]
     own = settings.model_copy(update={"attention_layers": 0})

@@ -43,9 +43,10 @@ def dferc_objective(model: nn.Module, batch: Batch, task: Task) -> tuple[NamedTu
         )
         for member, of_member in zip(model.members, outputs.of_members or (outputs,), strict=True)
     ]
-    for logits_NC in outputs.recurrent_RNC if outputs.recurrent_RNC is not None else ():
+    for logits_NC in outputs.of_recurrent:
         loss = classification_loss(logits_NC, batch.labels_N, task.settings, task.class_weights_C, batch.targets_NC)
-        losses.append(Losses(loss, loss, *(loss.new_zeros(()) for _ in ("ddm", "cfm", "alignment"))))
+        nothing = torch.zeros_like(loss)
+        losses.append(Losses(loss, loss, ddm=nothing, cfm=nothing, alignment=nothing))
     if len(losses) == 1:
         return losses[0], outputs.logits_NC
     return Losses(*(torch.stack(terms).mean() for terms in zip(*losses, strict=True))), outputs.logits_NC

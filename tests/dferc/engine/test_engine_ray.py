@@ -170,7 +170,7 @@ def test_cluster_without_gpus_leaves_the_network_to_this_process(one_node, monke
 
 @pytest.mark.slow
 def test_machine_that_joins_at_work_is_used_and_as_it_is_lost_its_items_run_elsewhere(head, one_node, tmp_path):
-    """With a GPU on each machine. Workers of CPUs, and one that is killed alone: test_kill.py."""
+    """With a GPU on each machine. Workers of CPUs, and one that is killed alone: test_kill.py (`make test-long`)."""
     early = tmp_path / "early"
     early.mkdir()
     (early / "go").touch()

@@ -67,7 +67,7 @@ def test_a_recurrent_member_is_the_lstm_of_pytorch():
             getattr(reference, f"{name}_l0{suffix}").data.copy_(getattr(branch.lstm, name)[direction])
     x = torch.cat(list(features.values()), dim=1)
     expected = torch.cat([branch.classify(torch.tanh(branch.dense(reference(part)[0]))) for part in x.split(LENGTHS)])
-    torch.testing.assert_close(model(features, present, layout).recurrent_RNC[0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(features, present, layout).of_recurrent[0], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +90,12 @@ def test_each_member_learns_by_its_own_loss(task):
     total = torch.stack([one.total for one in own] + [recurrent]).mean()
     torch.testing.assert_close(losses.total, total, **TOLERANCE)
     losses.total.backward()
-    read = lambda: [model.members[1].projections["text"].weight.grad, branch.lstm.weight_hh.grad]  # noqa: E731
-    together = [gradient.clone() for gradient in read()]
+    weights = [model.members[1].projections["text"].weight, branch.lstm.weight_hh]
+    together = [weight.grad.clone() for weight in weights]
     model.zero_grad()
     (own[1].total + recurrent).backward()
-    for one, alone in zip(together, read(), strict=True):
-        torch.testing.assert_close(one, alone / 3, rtol=1e-4, atol=1e-7)
+    for one, weight in zip(together, weights, strict=True):
+        torch.testing.assert_close(one, weight.grad / 3, rtol=1e-4, atol=1e-7)
 
 
 def test_a_run_keeps_all_members(task, tmp_path):

@@ -19,7 +19,7 @@ from dferc.results.statistics import (
     score_seeds,
 )
 
-SIMULATIONS = 500
+SIMULATIONS = 1_000
 CLASSES = 4
 
 

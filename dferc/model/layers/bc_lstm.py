@@ -14,8 +14,8 @@ from dferc.model.layers import dropout
 from dferc.model.layers.lstm import BiLSTMLayer, Layout, past_alone
 
 
-class Branch(nn.Module):
-    """One bc-LSTM.
+class BcLSTM(nn.Module):
+    """A bc-LSTM.
 
     Args:
         width: D.
