@@ -2,11 +2,14 @@
 
 import atexit
 import contextlib
+import copy
+import functools
 import gc
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -20,6 +23,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 import pytest
 
 import dferc.core  # noqa: F401 - sets how threads wait, before torch is imported anywhere
+from dferc.settings import document
 from tests.helpers.common import REPOSITORY
 from tests.helpers.projects import copy_project, dvc
 
@@ -66,6 +70,15 @@ def interruptible() -> None:
     """A shell starts what it puts into the background with SIGINT ignored, and so would every command of the tests."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_once() -> Iterator[None]:
+    """Parse each text of settings once: the tests read params.yaml some thousand times, for 25 ms each."""
+    parse = functools.cache(document.read_yaml)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document, "read_yaml", lambda text: copy.deepcopy(parse(text)))
+        yield
 
 
 def runs(process: int) -> bool:

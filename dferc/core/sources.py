@@ -10,8 +10,9 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 
 @functools.cache
@@ -25,9 +26,8 @@ def code_hash(*entries: str) -> str:
         16 hex digits; the same for sources that differ only in comments, docstrings and layout.
     """
     digest = hashlib.sha256()
-    for module, tree in sorted(_follow(entries).items()):
-        # As text: the tree's own dump differs between versions of Python.
-        digest.update(f"{module}\n{ast.unparse(_without_docstrings(tree))}\n".encode())
+    for module, source in sorted(_follow(entries).items()):
+        digest.update(f"{module}\n{source.code}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -41,24 +41,51 @@ def imported_distributions(*entries: str) -> set[str]:
 
     A library's own imports are not followed.
     """
-    trees = _follow(entries)
-    names = {name.partition(".")[0] for tree in trees.values() for name in _imports(tree)}
-    libraries = names - {module.partition(".")[0] for module in trees} - sys.stdlib_module_names
-    installed = importlib.metadata.packages_distributions()
+    sources = _follow(entries)
+    names = {name.partition(".")[0] for source in sources.values() for name in source.imports}
+    libraries = names - {module.partition(".")[0] for module in sources} - sys.stdlib_module_names
+    installed = _installed_distributions()
     return {distribution for library in libraries for distribution in installed.get(library, ())}
 
 
-def _follow(entries: tuple[str, ...]) -> dict[str, ast.Module]:
-    """Return syntax trees by module; of packages only where something is imported from their `__init__.py` itself."""
+@functools.cache
+def _installed_distributions() -> Mapping[str, list[str]]:
+    """Return the names, as pip knows them, by top-level module; all files of all packages are read for it, 0.3 s."""
+    return importlib.metadata.packages_distributions()
+
+
+class ModuleCode(NamedTuple):
+    """A module as it is hashed.
+
+    Attributes:
+        imports: names of the modules that it imports anywhere; of a package only where something is imported from its
+            `__init__.py` itself.
+        code: the code without comments, docstrings and layout.
+    """
+
+    imports: tuple[str, ...]
+    code: str
+
+
+def _follow(entries: tuple[str, ...]) -> dict[str, ModuleCode]:
+    """Return the modules `entries` and all of ours that they import, by name."""
     ours = {entry.partition(".")[0] for entry in (*entries, __name__)}
-    trees: dict[str, ast.Module] = {}
+    sources: dict[str, ModuleCode] = {}
     waiting = list(entries)
     while waiting:
         module = waiting.pop()
-        if module not in trees:
-            trees[module] = ast.parse(find_source(module).read_text(encoding="utf-8"))
-            waiting += [name for name in _imports(trees[module]) if name.partition(".")[0] in ours]
-    return trees
+        if module not in sources:
+            sources[module] = read_source(module)
+            waiting += [name for name in sources[module].imports if name.partition(".")[0] in ours]
+    return sources
+
+
+@functools.cache
+def read_source(module: str) -> ModuleCode:
+    """Read a module of ours, once: several entry points share most of their code."""
+    tree = ast.parse(find_source(module).read_text(encoding="utf-8"))
+    imports = tuple(_imports(tree))
+    return ModuleCode(imports, ast.unparse(_without_docstrings(tree)))  # the tree's own dump differs between Pythons
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from dferc.core.sources import code_hash, find_source, imported_distributions, imported_modules
+from dferc.core.sources import code_hash, find_source, imported_distributions, imported_modules, read_source
 
 MAIN = '''"""A module."""
 
@@ -45,13 +45,16 @@ def hashed(tmp_path, monkeypatch):
         for name, text in (SOURCES | changes).items():
             (root / "example" / f"{name}.py").write_text(text.replace("{package}", "example"))
         monkeypatch.syspath_prepend(root)
-        code_hash.cache_clear()
-        find_source.cache_clear()
+        forget()
         return code_hash("example.main")
 
     yield of
-    code_hash.cache_clear()
-    find_source.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    for kept in (code_hash, find_source, read_source):
+        kept.cache_clear()
 
 
 @pytest.mark.parametrize(
