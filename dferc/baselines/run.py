@@ -14,8 +14,9 @@ from dferc.baselines.shared import make_adam
 from dferc.core.console import console, print_note, progress_bar
 from dferc.core.device import cpu_threads
 from dferc.core.sources import code_hash
-from dferc.evaluation.evaluate import BATCH_DIALOGUES, SCORED, Evaluation, Predictions, make_evaluation, scored_corpus
+from dferc.evaluation.evaluate import BATCH_DIALOGUES, Evaluation, Predictions, make_evaluation, scored_corpus
 from dferc.evaluation.files import write_evaluation
+from dferc.store.vocabulary import SCORED
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues
 from dferc.training.optimiser import make_machinery

@@ -20,7 +20,7 @@ def scores(corpora, params, runs, reports) -> None:
     from dferc.settings.document import load_params
 
     corpora = corpora or load_params(params).corpora
-    from dferc.evaluation.files import show_scores
+    from dferc.evaluation.score_table import show_scores
     from dferc.results.runs import read_metrics
     from dferc.store.card import simulations
 

@@ -8,7 +8,8 @@ from dferc.core.device import choose_device
 from dferc.core.files import verify_writable
 from dferc.engine import Workers
 from dferc.evaluation.evaluate import evaluate, zero_f1
-from dferc.evaluation.files import show_scores, write_absence, write_evaluation
+from dferc.evaluation.files import write_absence, write_evaluation
+from dferc.evaluation.score_table import show_scores
 from dferc.model.variants import settings_of
 from dferc.store.card import simulations
 from dferc.store.hdf5 import read_corpus

@@ -16,12 +16,12 @@ from dferc.core.errors import InputError, counted
 from dferc.core.metrics import MAIN_FIRST, PER_CLASS, Scores, score_labels
 from dferc.model.calibration import calibration_error, fit_of_probabilities, temper
 from dferc.store.rows import CachedCorpus, Utterances
+from dferc.store.vocabulary import SCORED
 from dferc.training.checkpoint import Checkpoint, load_checkpoint, verify_corpus
 from dferc.training.data import Dialogues
 from dferc.training.seeds import verify_seeds
 from dferc.training.task import draw_validation, merge_validation
 
-SCORED = ("validation", "test")
 BATCH_DIALOGUES = 32  # per forward pass, for speed only: a batch's composition does not change an utterance's logits
 
 

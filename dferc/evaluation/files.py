@@ -9,10 +9,12 @@ from dferc.core.console import console, print_note, print_table, warn_of_simulat
 from dferc.core.files import digest, write_atomically
 from dferc.core.metrics import MAIN_FIRST, PER_CLASS, SCORES
 from dferc.core.tables import write_csv
-from dferc.evaluation.evaluate import SCORED, Evaluation, Predictions, summarise, zero_f1
+from dferc.evaluation.evaluate import Evaluation, Predictions, summarise, zero_f1
+from dferc.evaluation.score_table import mean_and_spread
 from dferc.settings.sections import DEFAULTS
 from dferc.store.card import protocol_card, simulations
 from dferc.store.rows import CachedCorpus, Utterances
+from dferc.store.vocabulary import SCORED
 from dferc.training.checkpoint import modalities_of
 from dferc.training.data import describe_transduction
 
@@ -167,23 +169,3 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
         print_note(f"mean over the seeds, temperature {metrics['mean']['temperature']:g}: {note}.")
     for sentence in zero_f1(evaluations):
         print_note(sentence, "F1 = 0:", "bold red")
-
-
-def show_scores(
-    metrics: Mapping[str, Mapping], title: str = "weighted F1: mean ± standard deviation over the seeds"
-) -> None:
-    """Print a row of scores per run, from the content of each one's metrics.json."""
-    rows = []
-    for name, of_run in metrics.items():
-        scores = (mean_and_spread(of_run[split], "weighted_f1") if split in of_run else "–" for split in SCORED)
-        scored = of_run.get("test") or of_run.get("validation") or {}
-        errors = [f"{scored[key]:.3f}" for key in ("ece", "ece_calibrated") if key in scored]
-        row = [name, "absent" if "absent" in of_run else str(of_run["seeds"]), *scores, " → ".join(errors) or "–"]
-        rows.append(row)
-    print_table(["run", "seeds", *SCORED, "ECE → calibrated"], rows, title)
-
-
-def mean_and_spread(scores: Mapping, name: str) -> str:
-    """Format a score such as `0.8053 ± 0.0341`; without the spread for a single seed."""
-    spread = scores.get(f"{name}_std")
-    return f"{scores[name]:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")

@@ -6,7 +6,8 @@
     text/…, face/…                 the text encoder and the face network, as stage 1 reads them
     audio/…                        the speech encoder, where audio is not openSMILE's
     visual/…                       the encoder of pictures, where visual is not the face network's
-    files/…                        files that its settings name: an openSMILE .conf, a YuNet .onnx
+    files/…                        files that its settings name: an openSMILE .conf, a YuNet .onnx; and the encoders of
+                                   further sets
 
 It holds weights (safetensors), JSON and text, and no program: any other kind of file is refused, and so are links and
 names that lead out of the folder. The same content gives the same bytes, as a folder and as a .zip.
@@ -62,8 +63,8 @@ class Bundle:
     manifest: BundleManifest
     heads: tuple[Path, ...]
     """Checkpoint folders, one per seed, for `dferc.evaluation.predict.load_run`."""
-    text: Path | None
-    """Folder of the text encoder, for `extract_text`; None where the model does without text."""
+    texts: Mapping[str, Path]
+    """Folders of the text encoders by feature set, for `extract_text`; none where the model does without text."""
     face: Path | None
     """Folder of the face network, for `extract_visual`; None where the model does without faces."""
 
@@ -307,6 +308,11 @@ def _file_settings(manifest: BundleManifest) -> Iterator[tuple[str, str]]:
                 yield section, "encoder"
 
 
+def place_of_set(place: str, number: int, name: str) -> str:
+    """Return where a bundle keeps the encoder of a feature set: in the modality's `place` if it is its first set."""
+    return f"{FILES}/{name.replace('/', '-')}" if number else place
+
+
 def _sets_of(manifest: BundleManifest, modality: str) -> tuple[str, ...]:
     sets = manifest.identities.get(modality, {}).get("sets")
     return tuple(sets) if isinstance(sets, Mapping) and sets else (modality,)
@@ -316,7 +322,9 @@ def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
     """Return the bundle once the parts that its manifest speaks of are there."""
     heads = tuple(folder / HEADS / f"seed-{seed}" for seed in manifest.seeds)
     needed = [f"{HEADS}/{head.name}/model.safetensors" for head in heads]
-    needed += [f"{TEXT}/config.json"] if "text" in manifest.modalities else []
+    names = _sets_of(manifest, "text") if "text" in manifest.modalities else ()
+    texts = {name: place_of_set(TEXT, number, name) for number, name in enumerate(names)}
+    needed += [f"{place}/config.json" for place in texts.values()]
     if "visual" in manifest.modalities:
         sections = [manifest.settings.get(f"extract_{name}", {}) for name in _sets_of(manifest, "visual")]
         if any(section.get("encoder", _FERPLUS) == _FERPLUS for section in sections):
@@ -339,7 +347,7 @@ def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
         folder=folder,
         manifest=manifest,
         heads=heads,
-        text=folder / TEXT if "text" in manifest.modalities else None,
+        texts={name: folder / place for name, place in texts.items()},
         face=folder / FACE if "visual" in manifest.modalities else None,
     )
 

@@ -8,6 +8,7 @@ from dferc.core.errors import InputError
 
 MODALITIES = ("text", "audio", "visual")  # those of the paper; a corpus may have others
 SPLITS = ("train", "validation", "test")
+SCORED = ("validation", "test")
 
 SPLIT_NAMES = (
     {"train": "train"}

@@ -18,7 +18,7 @@ from dferc.core.records import differences, read_record
 from dferc.evaluation.predict import find_run, load_run
 from dferc.results.runs import RunMetrics
 from dferc.settings.sections import DEFAULTS
-from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, VISUAL, is_bundle
+from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, VISUAL, is_bundle, place_of_set
 from dferc.store.card import simulations
 from dferc.store.records import ProtocolRecord
 from dferc.store.rows import by_set
@@ -49,13 +49,13 @@ class Collection(NamedTuple):
     notes: list[str]
 
 
-def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | None) -> Collection:
+def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path | None) -> Collection:
     """Collect the parts of a bundle.
 
     Args:
         run: runs/<corpus>/<variant>, or the folder of one seed.
         seeds: which seeds; all that are there if empty.
-        text: folder of the text encoder; by default models/<corpus>/text.
+        texts: folders of the text encoders, one for each text set; if empty, the encoders in models/<corpus>.
         face: folder of the face network; by default models/<corpus>/face.
 
     Raises:
@@ -74,16 +74,10 @@ def collect(run: Path, seeds: Sequence[int], text: Path | None, face: Path | Non
     for modality in modalities:
         for number, (name, identity) in enumerate(by_set(modality, record["features"][modality]).items()):
             section = sections[name] = _section(modality, identity, run)
-            if number and modality == "text":
-                raise InputError(
-                    f"{run}: its text joins several sets, and a bundle carries one text encoder. Bundle a run of one "
-                    "(train.features), or hand on the run's folder for `dferc predict`."
-                )
-            place = (
-                {"audio": AUDIO, "visual": VISUAL}.get(modality) if not number else f"{FILES}/{name.replace('/', '-')}"
-            )
+            place = place_of_set({"text": TEXT, "audio": AUDIO, "visual": VISUAL}[modality], number, name)
             if modality == "text":
-                found = _text_parts(text or models / "text", identity["model"], run)
+                folders = texts or text_encoders(models) or [models / "text"]
+                found = _text_parts(folders, identity["model"], run, name, place)
             elif _tool(identity) == "transformers":
                 found = _encoder_parts(section, identity, run, modality, place)
             elif modality == "visual":
@@ -184,19 +178,30 @@ def _tool(identity: Mapping) -> str:
     return next(iter(str(identity.get("extractor", "")).replace(",", " ").split()), "")
 
 
-def _text_parts(folder: Path, expected: str, run: Path) -> dict[str, Path | bytes]:
+def text_encoders(models: Path) -> list[Path]:
+    """Return the folders of models/<corpus> that may hold a text encoder, that of finetune_text first."""
+    return sorted((path.parent for path in models.glob("*/config.json")), key=lambda folder: folder.name != "text")
+
+
+def _text_parts(folders: Sequence[Path], expected: str, run: Path, name: str, place: str) -> dict[str, Path | bytes]:
+    """Return the files of the encoder that made a text set; its weights tell which of the folders it is."""
     from pipeline.extract_text import LEFT_OUT, hashes_of_folds, weights_hash
 
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} holds no text encoder (config.json). Name the one of the training with --text.")
-    _verify_same(f"the text encoder {folder}", weights_hash(folder), expected, run, "--text")
+    hashes = {folder: weights_hash(folder) for folder in folders if (folder / "config.json").is_file()}
+    if not hashes:
+        raise InputError(f"{folders[0]} holds no text encoder (config.json). Name the one of the training with --text.")
+    folder = next((each for each, found in hashes.items() if found == expected), None)
+    if folder is None:
+        first, *others = hashes
+        what = f"the text encoder {first}" + (f" (nor is it {', '.join(map(str, others))})" if others else "")
+        _verify_same(what, hashes[first], expected, f"{name} of {run}", "--text, once for each set")
     parts: dict[str, Path | bytes] = {
-        f"{TEXT}/{path.name}": path
+        f"{place}/{path.name}": path
         for path in sorted(folder.iterdir())
         if path.is_file() and path.suffix in _OF_TOKENIZERS and path.name not in _OF_TRAINING
     }
     if hashes := hashes_of_folds(folder):  # the folds themselves encode the training dialogues alone
-        parts[f"{TEXT}/{LEFT_OUT}"] = (json.dumps({"hashes": hashes}, indent=1) + "\n").encode()
+        parts[f"{place}/{LEFT_OUT}"] = (json.dumps({"hashes": hashes}, indent=1) + "\n").encode()
     return parts
 
 
@@ -256,7 +261,7 @@ def _audio_parts(section: dict, identity: Mapping, run: Path) -> dict[str, Path]
     return {f"{FILES}/opensmile/{file.relative_to(top).as_posix()}": file for file in files}
 
 
-def _verify_same(what: str, found: str | None, expected: str, where: Path, option: str) -> None:
+def _verify_same(what: str, found: str | None, expected: str, where: Path | str, option: str) -> None:
     if found != expected:
         raise InputError(
             f"{what} has the hash {str(found)[:16]}…, and the features that {where} was trained on were made with "

@@ -18,22 +18,28 @@ _folder = click.Path(file_okay=False, path_type=Path)
     help="Folder to write, such as meld.dferc; one file if the name ends in .zip.",
 )
 @click.option("--seed", "seeds", type=click.IntRange(0, 2**31 - 1), multiple=True, help="Repeatable.  [default: all]")
-@click.option("--text", type=_folder, help="Text encoder of the training.  [default: models/CORPUS/text]")
+@click.option(
+    "--text",
+    "texts",
+    type=_folder,
+    multiple=True,
+    help="Text encoder of the training; once for each text set.  [default: those in models/CORPUS]",
+)
 @click.option("--face", type=_folder, help="Face network of the training.  [default: models/CORPUS/face]")
 @readable_errors
-def bundle(run, out, seeds, text, face) -> None:
+def bundle(run, out, seeds, texts, face) -> None:
     """Pack RUN (such as runs/meld/full) with all that a prediction from media needs into one folder or .zip.
 
-    Packed are the heads of the seeds, the text encoder, the face network, the settings of extraction, and a model card.
-    An encoder or a network that is not the one of the training is refused. The settings come from the run's own record,
-    not from params.yaml. The same inputs give the same bytes. `dferc inspect` shows a bundle; `dferc-video --model`
-    and `dferc predict --run` take it.
+    Packed are the heads of the seeds, the text encoders, the face network, the settings of extraction, and a model
+    card. An encoder or a network that is not the one of the training is refused. The settings come from the run's own
+    record, not from params.yaml. The same inputs give the same bytes. `dferc inspect` shows a bundle; `dferc-video
+    --model` and `dferc predict --run` take it.
     """
     from dferc.store.bundle import CARD, write_bundle
     from pipeline.bundle.collect import collect
     from pipeline.bundle.model_card import model_card
 
-    manifest, parts, notes = collect(run, seeds, text, face)
+    manifest, parts, notes = collect(run, seeds, texts, face)
     write_bundle(out, manifest, parts | {CARD: model_card(manifest).encode("utf-8")})
     warn_of_simulation(
         ["the model was trained on it"] * bool(manifest["synthetic"]) + manifest["synthetic"], "its predictions"

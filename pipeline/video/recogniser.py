@@ -9,6 +9,7 @@ they have the same bytes as those of the stages over the same utterances. The wh
 
 import contextlib
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -46,7 +47,7 @@ from dferc.store.bundle import (
 from dferc.store.rows import CachedCorpus, Features, join_sets
 from dferc.training.checkpoint import WEIGHTS
 from pipeline import extract_audio, extract_text, extract_visual
-from pipeline.bundle.collect import collect
+from pipeline.bundle.collect import collect, text_encoders
 from pipeline.bundle.model_card import model_card
 from pipeline.extraction.loop import Extractor, extract_features
 from pipeline.extraction.scratch import Scratch, key_of
@@ -211,8 +212,8 @@ class Recogniser(contextlib.AbstractContextManager):
 
     @functools.cached_property
     def _load_encoder(self) -> Callable[[str | Path, int], Encoder]:
-        """Loader of text encoders that keeps the last one in memory."""
-        kept = functools.lru_cache(maxsize=1)(load_encoder)
+        """Loader of text encoders that keeps those of the model in memory."""
+        kept = functools.lru_cache(maxsize=len(self.bundle.texts))(load_encoder)
         return lambda folder, max_tokens: kept(str(Path(folder).absolute()), max_tokens)
 
     @functools.cached_property
@@ -285,7 +286,7 @@ class Recogniser(contextlib.AbstractContextManager):
         if modality == "text":
             where = choose_device(self._device, settings.precision)
             extractor = extract_text.make_extractor(
-                rows.rows, settings, self.bundle.text, where, load=self._load_encoder
+                rows.rows, settings, self.bundle.texts[name], where, load=self._load_encoder
             )
         elif modality == "audio":
             extractor = extract_audio.make_extractor(
@@ -381,9 +382,9 @@ class Recogniser(contextlib.AbstractContextManager):
             if modality in self.bundle.manifest.modalities and not _has(info, modality):
                 yield f"There is no {signal}: {modality} is absent throughout."
         if "text" in self.bundle.manifest.modalities:
-            note = language_note(words.language, (spoken.text for spoken in words.utterances), str(self.bundle.text))
-            if note:
-                yield note
+            texts = [spoken.text for spoken in words.utterances]
+            notes = (language_note(words.language, texts, str(folder)) for folder in self.bundle.texts.values())
+            yield from itertools.islice(filter(None, notes), 1)
 
 
 @contextlib.contextmanager
@@ -431,8 +432,8 @@ def _bundle_of_run(run: Path, cache: Path) -> Bundle:
     """Pack a run into the cache, unless it lies there as it is now; its models are those of its project."""
     place = run.absolute()
     models = place.parents[2] / "models" / place.parent.name if len(place.parents) > 2 else place
-    text, face = (folder if folder.is_dir() else None for folder in (models / "text", models / "face"))
-    manifest, parts, _ = collect(run, (), text, face)
+    face = models / "face"
+    manifest, parts, _ = collect(run, (), text_encoders(models), face if face.is_dir() else None)
     parts[CARD] = model_card(manifest).encode("utf-8")
     content = {name: file_hash(part) if isinstance(part, Path) else part.decode() for name, part in parts.items()}
     packed = cache / "runs" / key_of(str(place), manifest, content)[:32]

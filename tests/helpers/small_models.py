@@ -28,6 +28,7 @@ def write_model(
     image_size: int = 16,
     speech: Path | None = None,
     beside: Path | None = None,
+    text_beside: Path | None = None,
     visual: ExtractVisual | None = None,
     **text,
 ) -> Path:
@@ -43,6 +44,7 @@ def write_model(
         image_size: side of the face network's input.
         speech: folder of a speech encoder; None = openSMILE.
         beside: folder of a speech encoder whose set `audio/beside` is joined to the first; None = there is none.
+        text_beside: folder of a text encoder whose set `text/beside` is joined to the first; None = there is none.
         visual: settings of extract_visual; None = the demo's.
         text: settings of extract_text, other than those of `extract_settings`.
 
@@ -67,14 +69,18 @@ def write_model(
         identity = {**extractor.identity, "rows_hash": utterances.rows_hash}
         fields = {name: getattr(made, name) for name in Features.__dataclass_fields__}
         modalities[extractor.modality] = Features(**fields | {"identity": identity})
-    sets = {}
+    further, sets = [], {}
     if beside is not None:
         speaking = settings.extract_audio.model_copy(update={"encoder": str(beside)})
-        extractor = extract_audio.make_extractor(rows, speaking, root, None, HERE, "cpu")
-        made = make_features(utterances, "audio", extractor.width, absent=0.3, seed=1)
+        further.append(extract_audio.make_extractor(rows, speaking, root, None, HERE, "cpu"))
+    if text_beside is not None:
+        further.append(extract_text.make_extractor(rows, extract_settings(**text), text_beside, cpu))
+    for extractor in further:
+        first, second = names = (extractor.modality, f"{extractor.modality}/beside")
+        made = make_features(utterances, first, extractor.width, absent=0.3, seed=1)
         made = replace(made, identity={**extractor.identity, "rows_hash": utterances.rows_hash})
-        sets = {"audio": ["audio", "audio/beside"]}
-        modalities["audio"] = join_sets("audio", {"audio": modalities["audio"], "audio/beside": made})
+        sets[first] = list(names)
+        modalities[first] = join_sets(first, {first: modalities[first], second: made})
     corpus = CachedCorpus(utterances=utterances, modalities=modalities, sets=sets)
     for variant in variants:
         run, task = root / "runs/demo" / variant, make_task(corpus, variant, small_settings(features=sets), cpu)

@@ -19,6 +19,7 @@ import dferc.cli.main
 import dferc.core.console
 import dferc.training.display
 from dferc.cli.main import main
+from dferc.core.sources import imported_distributions
 from dferc.core.tables import read_numbers
 from dferc.settings.sections import DEFAULT_ABLATION, DEFAULTS, Ablate, Train, recorded_settings
 from dferc.settings.yaml import read_yaml
@@ -91,6 +92,11 @@ def test_help_does_not_import_what_is_slow():
     code = f"import sys, dferc.cli.main; print([name for name in {slow} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_scores_are_shown_without_pytorch():
+    loaded = imported_distributions("dferc.evaluation.score_table", "dferc.results.runs", "dferc.store.card")
+    assert "numpy" in loaded and "torch" not in loaded
 
 
 def test_train_prints_its_task_and_scores_it(root, tmp_path):

@@ -117,7 +117,7 @@ def test_folder_and_zip_open_to_the_same_bundle(folder, tmp_path):
     assert one.manifest == two.manifest and one.folder == folder and two.folder.parent == tmp_path / "cache"
     for bundle in (one, two):
         assert [head.relative_to(bundle.folder).as_posix() for head in bundle.heads] == ["heads/seed-0"]
-        assert (bundle.text, bundle.face) == (bundle.folder / "text", bundle.folder / "face")
+        assert (bundle.texts, bundle.face) == ({"text": bundle.folder / "text"}, bundle.folder / "face")
         assert bundle.settings["extract_audio"] == {"feature_set": str(bundle.folder / CONF), "min_s": 0.1}
         assert bundle.settings["extract_visual"]["finder"] == str(bundle.folder / "files/yunet.onnx")
         assert bundle.manifest.calibration["0"].temperature == 1.5

@@ -154,7 +154,7 @@ def test_bundle_holds_what_a_prediction_needs_and_nothing_else(project):
     heads = {f"heads/seed-{seed}/{name}" for seed in (0, 1) for name in ("model.safetensors", "settings.json")}
     text = {f"text/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")}
     assert names == heads | text | {"bundle.json", "README.md", "face/face.json", "face/face.safetensors"}
-    assert weights_hash(made.text) == made.manifest.identities["text"]["model"]
+    assert weights_hash(made.texts["text"]) == made.manifest.identities["text"]["model"]
     assert made.settings["extract_text"] == {"window": "dialogue", "max_tokens": 24, "precision": "float32"} | {
         "context_share": 0.0,
         "layer": "last",
@@ -207,7 +207,7 @@ def test_variant_of_faces_alone_is_free_of_text_and_of_openSMILE(project):
     shutil.rmtree("models/demo/text")
     packed(Path("runs/demo/v"), Path("v.dferc"))
     made = open_bundle("v.dferc")
-    assert (made.text, made.face, made.manifest.opensmile) == (None, Path("v.dferc/face"), False)
+    assert (made.texts, made.face, made.manifest.opensmile) == ({}, Path("v.dferc/face"), False)
     card = Path("v.dferc/README.md").read_text()
     assert "Free of openSMILE" in card and "audEERING" not in card
     packed(Path("runs/demo/v"), Path("v.dferc"))  # an older one is replaced
@@ -294,8 +294,8 @@ def test_folds_are_left_out_and_the_encoder_is_still_known(project):
     rewrite(Path("runs/demo/full"), lambda record: record["features"]["text"].update(model=with_folds))
     packed(Path("runs/demo/full"), Path("a.dferc"))
     made = open_bundle("a.dferc")
-    assert weights_hash(made.text) == with_folds and read_folds(made.text) == {}
-    assert not list(made.text.glob("fold-*")) and not (made.text / "folds.csv").exists()
+    assert weights_hash(made.texts["text"]) == with_folds and read_folds(made.texts["text"]) == {}
+    assert not list(made.texts["text"].glob("fold-*")) and not (made.texts["text"] / "folds.csv").exists()
 
 
 def test_conf_comes_with_its_includes_and_is_found_from_anywhere(project, monkeypatch):
@@ -454,10 +454,11 @@ def test_a_modality_that_no_stage_extracts_is_not_bundled():
         _section("physiology", {"extractor": "e4"}, Path("runs/demo/full"))
 
 
-def test_two_text_sets_are_refused_with_the_reason(project):
+def test_text_set_whose_encoder_is_not_there_is_refused_with_its_name(project):
     def joined(record):
         text = record["features"]["text"]
-        record["features"]["text"] = {"sets": {"text": text, "text/other": text}, "rows_hash": text["rows_hash"]}
+        sets = {"text": text, "text/other": text | {"model": "0" * 64}}
+        record["features"]["text"] = {"sets": sets, "rows_hash": text["rows_hash"]}
 
     rewrite(Path("runs/demo/full"), joined)
-    refused(Path("runs/demo/full"), "its text joins several sets", "one text encoder", "train.features")
+    refused(Path("runs/demo/full"), "text/other of runs/demo/full", "models/demo/text", "0" * 16, "--text")

@@ -21,7 +21,8 @@ from pipeline.text.encoder import load_encoder
 from pipeline.video import recogniser as module
 from pipeline.video.medium import rows_of
 from tests.helpers.clips import read_audio, tone, write_clip
-from tests.helpers.encoders import extract_settings
+from tests.helpers.encoders import extract_settings, small_encoder
+from tests.helpers.encoders import talk as dialogues
 from tests.helpers.own_files import cues
 from tests.helpers.small_models import write_model
 from tests.helpers.speech_encoders import direct_states, write_speech_encoder
@@ -344,6 +345,29 @@ def test_model_of_two_joined_audio_sets_extracts_both_and_carries_the_encoder(tm
     shares = [share for step, share in steps if step == "audio"]
     assert shares == sorted(shares) and shares[-1] == 1
     assert any("openSMILE" in licence for licence in emotions.model.licences)
+
+
+def test_model_of_two_joined_text_sets_extracts_both_and_carries_both_encoders(tmp_path, talk, monkeypatch):
+    """Each half has the bytes of a model with that encoder alone."""
+    predicted, predict = [], Predictor.predict
+    monkeypatch.setattr(
+        Predictor, "predict", lambda self, corpus, *rest: predicted.append(corpus) or predict(self, corpus, *rest)
+    )
+    other = tmp_path / "both/models/demo/minilm"
+    small_encoder(dialogues(5), seed=1).save(other)
+    runs = {name: {"encoder": other} if name == "other" else {} for name in ("first", "other")}
+    models = [write_model(tmp_path / name, seeds=(0,), variants=("t",), **more) for name, more in runs.items()]
+    run = write_model(tmp_path / "both", seeds=(0,), variants=("t",), text_beside=other)
+    monkeypatch.chdir(tmp_path / "both")
+    packed = CliRunner().invoke(bundle, [str(run), "--out", str(tmp_path / "t.dferc")])
+    assert packed.exit_code == 0, packed.output
+    (tmp_path / "both").rename(tmp_path / "moved")
+    for model in (*models, tmp_path / "t.dferc"):
+        with Recogniser.load(model, device="cpu", cache=tmp_path / "cache" / model.parts[-4]) as recogniser:
+            recogniser(talk)
+    first, second, both = (corpus.modalities["text"] for corpus in predicted)
+    assert [list(np.unique(part.present)) for part in (first, second, both)] == [[True]] * 3
+    np.testing.assert_array_equal(both.features, np.hstack([first.features, second.features]))
 
 
 def test_model_with_a_speech_encoder_gives_its_vectors_and_carries_it(tmp_path, talk, extracted):
