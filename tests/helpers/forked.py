@@ -122,4 +122,5 @@ if __name__ == "__main__":
     for each in LOADED:
         __import__(each)
     gc.freeze()  # a collection would touch, so copy, every page
+    gc.set_threshold(50_000)
     perform(*serve(socket.socket(fileno=int(sys.argv[1]))))
