@@ -191,10 +191,14 @@ def _text_parts(folders: Sequence[Path], expected: str, run: Path, name: str, pl
     if not hashes:
         raise InputError(f"{folders[0]} holds no text encoder (config.json). Name the one of the training with --text.")
     folder = next((each for each, found in hashes.items() if found == expected), None)
-    if folder is None:
-        first, *others = hashes
-        what = f"the text encoder {first}" + (f" (nor is it {', '.join(map(str, others))})" if others else "")
-        _verify_same(what, hashes[first], expected, f"{name} of {run}", "--text, once for each set")
+    if folder is None and len(hashes) > 1:
+        seen = ", ".join(f"{each} ({found[:16]}…)" for each, found in hashes.items())
+        raise InputError(
+            f"none of the text encoders {seen} made the features {name} that {run} was trained on ({expected[:16]}…). "
+            "Name those of the training (--text, once for each set), or extract the features anew and train again."
+        )
+    folder = folder or next(iter(hashes))
+    _verify_same(f"the text encoder {folder}", hashes[folder], expected, f"{name} of {run}", "--text")
     parts: dict[str, Path | bytes] = {
         f"{place}/{path.name}": path
         for path in sorted(folder.iterdir())

@@ -462,3 +462,5 @@ def test_text_set_whose_encoder_is_not_there_is_refused_with_its_name(project):
 
     rewrite(Path("runs/demo/full"), joined)
     refused(Path("runs/demo/full"), "text/other of runs/demo/full", "models/demo/text", "0" * 16, "--text")
+    shutil.copytree("models/demo/text", "models/demo/copy")
+    refused(Path("runs/demo/full"), "models/demo/text", "models/demo/copy", "text/other", "0" * 16, "--text")
