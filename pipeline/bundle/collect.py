@@ -187,18 +187,19 @@ def _text_parts(folders: Sequence[Path], expected: str, run: Path, name: str, pl
     """Return the files of the encoder that made a text set; its weights tell which of the folders it is."""
     from pipeline.extract_text import LEFT_OUT, hashes_of_folds, weights_hash
 
-    hashes = {folder: weights_hash(folder) for folder in folders if (folder / "config.json").is_file()}
-    if not hashes:
+    there = [folder for folder in folders if (folder / "config.json").is_file()]
+    if not there:
         raise InputError(f"{folders[0]} holds no text encoder (config.json). Name the one of the training with --text.")
-    folder = next((each for each, found in hashes.items() if found == expected), None)
-    if folder is None and len(hashes) > 1:
-        seen = ", ".join(f"{each} ({found[:16]}…)" for each, found in hashes.items())
+    folder = next((each for each in there if weights_hash(each) == expected), None)
+    if folder is None:
+        if len(there) == 1:
+            what = f"the text encoder {there[0]}"
+            _verify_same(what, weights_hash(there[0]), expected, f"{name} of {run}", "--text")
+        seen = ", ".join(f"{each} ({weights_hash(each)[:16]}…)" for each in there)
         raise InputError(
             f"none of the text encoders {seen} made the features {name} that {run} was trained on ({expected[:16]}…). "
             "Name those of the training (--text, once for each set), or extract the features anew and train again."
         )
-    folder = folder or next(iter(hashes))
-    _verify_same(f"the text encoder {folder}", hashes[folder], expected, f"{name} of {run}", "--text")
     parts: dict[str, Path | bytes] = {
         f"{place}/{path.name}": path
         for path in sorted(folder.iterdir())

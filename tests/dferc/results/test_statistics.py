@@ -125,7 +125,7 @@ def test_bootstrap_needs_two_dialogues():
 
 @pytest.mark.parametrize("dialogues", [12, 100])
 def test_bootstrap_finds_five_percent_where_there_is_no_difference(dialogues):
-    random, drawn_BD = np.random.default_rng(5), draw_dialogues(dialogues, resamples=500)
+    random, drawn_BD = np.random.default_rng(5), draw_dialogues(dialogues, resamples=1_500)
     finds = plain = by_mcnemar = 0
     for _ in range(SIMULATIONS):
         actual_N, dialogue_N, one_SN, two_SN = draw_predictions(random, dialogues=dialogues)
@@ -183,7 +183,7 @@ def test_two_kinds_of_chance_need_both_tests():
 
     What is tested by seeds alone, or by dialogues alone, is too often a difference; what both find is not.
     """
-    random, drawn_BD, found = np.random.default_rng(12), draw_dialogues(60, resamples=500), []
+    random, drawn_BD, found = np.random.default_rng(12), draw_dialogues(60, resamples=1_000), []
     dialogue_N = np.repeat(np.arange(60), 6)
     for _ in range(SIMULATIONS // 2):
         actual_N = random.integers(CLASSES, size=len(dialogue_N))
