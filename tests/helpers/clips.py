@@ -1,5 +1,6 @@
 """Small media files for tests, written by PyAV: known samples, known pictures, known faults."""
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -68,7 +69,7 @@ def write_clip(
     Returns:
         The path.
     """
-    with av.open(str(path), "w", format=format, options=options or {}) as container:
+    with same_priority(), av.open(str(path), "w", format=format, options=options or {}) as container:
         encoded = []
         if pictures is not None:
             pictures = iter(pictures)  # ten minutes of them would not fit into the memory
@@ -95,6 +96,25 @@ def write_clip(
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             container.mux(packet)
     return path
+
+
+@contextlib.contextmanager
+def same_priority() -> Iterator[None]:
+    """Give the thread its scheduling back: SVT-AV1 makes root's a real-time one, which all processes it starts inherit.
+
+    Chromium started after that took both cores for eleven minutes.
+    """
+    before = scheduling()
+    try:
+        yield
+    finally:
+        if before:
+            os.sched_setscheduler(0, *before)
+
+
+def scheduling() -> tuple[int, "os.sched_param"] | None:
+    """Return policy and parameters of this thread's scheduling; None where the system does not offer them."""
+    return (os.sched_getscheduler(0), os.sched_getparam(0)) if hasattr(os, "sched_getscheduler") else None
 
 
 def truncate(path: Path, share: float) -> Path:

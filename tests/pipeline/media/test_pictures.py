@@ -7,7 +7,7 @@ from pipeline.media import files as media
 from pipeline.media import pictures
 from pipeline.media.files import MediaError
 from pipeline.media.pictures import PictureFile, Span
-from tests.helpers.clips import SHARED, needs_media, read_frames, tone, truncate, write_clip
+from tests.helpers.clips import SHARED, needs_media, read_frames, scheduling, tone, truncate, write_clip
 
 GREYS = [np.full((32, 48), 20 * number, np.uint8) for number in range(10)]
 """One second at 10 frames per second: frame k, shown from k/10 s, has the grey level 20 k."""
@@ -74,6 +74,12 @@ CODECS = [
     ("g.wmv", "wmv2", {}),
 ]
 """A file, its codec and the codec's options."""
+
+
+def test_encoding_leaves_the_priority_of_the_process_alone(tmp_path):
+    before = scheduling()
+    write_clip(tmp_path / "clip.mp4", pictures=noise(5), picture_codec="libsvtav1", picture_options={"preset": "12"})
+    assert scheduling() == before
 
 
 @pytest.mark.parametrize(("name", "codec", "options"), CODECS)
