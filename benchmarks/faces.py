@@ -122,7 +122,9 @@ def measured(project: Path, tree: Path, hub: dict[str, str]) -> Measured:
 def command(project: Path, tree: Path, variables: dict[str, str], stage: str, *options: str) -> float:
     """Run a stage of a checkout in a project; return its CPU seconds."""
     began = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"} | variables
+    environment = (
+        os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"} | variables
+    )
     line = [sys.executable, "-m", f"pipeline.{stage}", *options]
     subprocess.run(line, cwd=project, env=environment, check=True, capture_output=True)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)

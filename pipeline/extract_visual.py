@@ -40,7 +40,7 @@ from pipeline.media import files as media
 from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import UNSTATED, ExtractVisual, load_settings, with_set
 
-GROUP = 4
+GROUP = 8
 """Most utterances of one file that one worker decodes in one pass. More cost less decoding, since the frames from a
 keyframe to the first utterance are decoded for each group. Fewer lose less when something is killed."""
 

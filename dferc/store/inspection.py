@@ -140,7 +140,7 @@ def show_bundle(inspection: dict) -> None:
     if splits:
         names = (*MAIN_FIRST, "ece", "ece_calibrated", "ece_of_mean")
         names += ("ece_of_mean_calibrated",)
-        rows = [[name, *(_score(inspection["scores"][split], name) for split in splits)] for name in names]
+        rows = [[name, *(score_and_interval(inspection["scores"][split], name) for split in splits)] for name in names]
         print_table(["", *splits], rows, f"mean over {inspection['scored_seeds']} seed(s) [95 % interval]")
     for seed in inspection["seeds"]:
         fitted = inspection["calibration"].get(str(seed), {})
@@ -161,8 +161,9 @@ def show_bundle(inspection: dict) -> None:
         console.print(f"  {digest[:16]}  {name}")
 
 
-def _score(scores: dict, name: str) -> str:
+def score_and_interval(scores: Mapping, name: str) -> str:
+    """Write a bundle's score with the 95 % interval of its mean, where there is one; a dash where there is no score."""
+    if name not in scores:
+        return "–"
     interval = scores.get(f"{name}_interval")
-    return (
-        f"{scores[name]:.4f}" + (" [{:.4f}, {:.4f}]".format(*interval) if interval else "") if name in scores else "–"
-    )
+    return f"{scores[name]:.4f}" + (" [{:.4f}, {:.4f}]".format(*interval) if interval else "")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dferc.core.console import printable
 from dferc.core.errors import counted
 from dferc.core.metrics import MAIN_FIRST, SCORES
+from dferc.store.inspection import score_and_interval
 from dferc.store.rows import by_set
 
 _ERRORS = {
@@ -114,7 +115,7 @@ def _scores(manifest: Mapping) -> Iterator[str]:
     yield f"| --- |{' --- |' * len(splits)}"
     for name in (*MAIN_FIRST, *_ERRORS):
         if all(name in scores[split] for split in splits):
-            yield f"| {_words(name)} | {' | '.join(_score(scores[split], name) for split in splits)} |"
+            yield f"| {_words(name)} | {' | '.join(score_and_interval(scores[split], name) for split in splits)} |"
     for emotion in scores[splits[0]]["f1"]:
         cells = (f"{scores[split]['f1'].get(emotion, 0):.4f}" for split in splits)
         yield f"| F1 {_cell(emotion)} | {' | '.join(cells)} |"
@@ -133,11 +134,6 @@ def _probabilities(manifest: Mapping) -> Iterator[str]:
     if of_mean := manifest.get("calibration_of_mean"):
         yield f"Their mean is divided likewise, by {of_mean['temperature']:g}, which changes no choice of a class."
     yield from (f"Seed {seed}: {_cell(each['note'])}." for seed, each in fitted.items() if each.get("note"))
-
-
-def _score(scores: Mapping, name: str) -> str:
-    interval = scores.get(f"{name}_interval")
-    return f"{scores[name]:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
 
 
 def _words(name: str) -> str:

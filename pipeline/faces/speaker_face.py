@@ -103,6 +103,7 @@ class FaceWorker:
     def __init__(self, settings: "ExtractVisual", size: int, hwaccel: str | None = None, colour: bool = False):
         if hwaccel is not None:
             verify_hwaccel(hwaccel)
+        cv2.setNumThreads(1)  # a second thread mostly spins: the finder's pictures are small
         self._settings, self._size, self._colour = settings, size, colour
         self._finder = make_finder(settings.finder, settings.min_face) if settings.view != "frame" else None
         self._open_picture = LastOpened(functools.partial(PictureFile, hwaccel=hwaccel, colour=colour))

@@ -109,7 +109,8 @@ class PictureFile(MediaFile):
         sampled = set()
         for frame in self._decode(read, set().union(*waiting.values())):
             # [height, width], turned as the recording device asks
-            image = self._reformatter.reformat(frame, format=self._format).to_ndarray()
+            # Further threads of FFmpeg's would cost more than they save, and their core is another worker's.
+            image = self._reformatter.reformat(frame, format=self._format, threads=1).to_ndarray()
             image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
             for number in (number for number, stamps in waiting.items() if frame.pts in stamps):
                 sampled.add(number)
