@@ -52,7 +52,7 @@ _HUB_ENCODER_BYTES = 1 << 30 | 1 << 29  # of an encoder that is not here yet: ro
 # Rates of one core at `_CORE_FLOPS`: docs/scale.md, docs/measured.md.
 _CORE_FLOPS = 95e9
 _SOUND_S = 45.0  # seconds of media per second
-_PICTURE_S = {"pytorch": 4.7, "openvino": 6.5, "openvino_bfloat16": 9.4}  # the same, by the face network's runtime
+_PICTURE_S = {"pytorch": 5.0, "openvino": 7.4, "openvino_bfloat16": 11.0}  # the same, by the face network's runtime
 _DECODED_S = 40.0  # `prepare` decodes what the extractors decode
 _TEXT_FLOPS = 248 * 2 * 22e6  # utterances per second, by two operations per weight
 _FACE_S = 0.17  # a training step, per face of 64 px

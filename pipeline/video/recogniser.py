@@ -218,17 +218,17 @@ class Recogniser(contextlib.AbstractContextManager):
 
     @functools.cached_property
     def _load_picture_encoder(self) -> Callable[[str, str, str], Any]:
-        """Loader of encoders of pictures that keeps the last one in memory."""
+        """Loader of encoders of pictures that keeps those of the model in memory."""
         from pipeline.vision.encoder import load_picture_encoder
 
-        return functools.lru_cache(maxsize=1)(load_picture_encoder)
+        return functools.cache(load_picture_encoder)
 
     @functools.cached_property
     def _load_speech_encoder(self) -> Callable[[str, str], Any]:
-        """Loader of speech encoders that keeps the last one in memory."""
+        """Loader of speech encoders that keeps those of the model in memory."""
         from pipeline.audio.speech import load_speech_encoder
 
-        return functools.lru_cache(maxsize=1)(load_speech_encoder)
+        return functools.cache(load_speech_encoder)
 
     def _recognise(
         self,
