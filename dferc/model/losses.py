@@ -5,8 +5,7 @@
 The weights are settings (`ddm_weight`, `cfm_weight`, `alignment_weight`); these are the authors'. Their code scales
 DDM's features and its loss by one constant; here they are two settings, so that an ablation changes one thing.
 
-To add a term: write it as a function of `Outputs` and labels, beside `cfm_loss`; give it a field of `Losses` and a
-line of `dferc_losses`; give its weight a setting in `dferc.settings.sections.Train` and in params.yaml.
+To add a term, see "Where to add what" in docs/architecture.md.
 
 Shapes: M modalities, N utterances, C classes. A label of -1 is an unlabelled utterance: it has no term but DDM's.
 """

@@ -1,7 +1,7 @@
 """Every ablation row of the paper, by name, and rows of any other selection of modalities.
 
-A variant is a frozen set of switches, read by `build_model` and `dferc_losses`. A part that is switched off gives zeros
-or equal weights, and every width stays: two rows differ in one mechanism, not in the width of what follows it.
+A variant is a frozen set of switches, read by `build_member` and `dferc_losses`. A part that is switched off gives
+zeros or equal weights, and every width stays: two rows differ in one mechanism, not in the width of what follows it.
 `only-text-physiology` reads these modalities, `without-audio` all others. `plus` is beyond the paper (docs/plus.md).
 """
 

@@ -46,7 +46,7 @@ def dferc_objective(model: nn.Module, batch: Batch, task: Task) -> tuple[NamedTu
     for logits_NC in outputs.of_recurrent:
         loss = classification_loss(logits_NC, batch.labels_N, task.settings, task.class_weights_C, batch.targets_NC)
         nothing = torch.zeros_like(loss)
-        losses.append(Losses(loss, loss, ddm=nothing, cfm=nothing, alignment=nothing))
+        losses.append(Losses(loss, loss, *[nothing] * (len(Losses._fields) - 2)))  # it has no other term
     if len(losses) == 1:
         return losses[0], outputs.logits_NC
     return Losses(*(torch.stack(terms).mean() for terms in zip(*losses, strict=True))), outputs.logits_NC
