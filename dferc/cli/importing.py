@@ -79,7 +79,7 @@ def import_features(
     tables    .npz, HDF5, Parquet (needs pyarrow): one row per utterance.
               `text`, `audio`, `visual` [N, D]: what there is of them (or `features`, with --text FILE …);
               another column of vectors, such as `physiology`, is a modality of its own
-              `dialogue`, `emotion`, `split`; if there: `utterance`, `speaker`, `sentence`, `votes`
+              `dialogue`, `emotion`, `split`; if there: `utterance`, `position`, `speaker`, `sentence`, `votes`
 
     Pickles are read as data: one that names anything but plain containers, numbers, text and numpy arrays is refused,
     and no code in it is run. Labels and splits come from the first FILE that has them; MELD's dev dialogues, which the

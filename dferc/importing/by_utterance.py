@@ -30,6 +30,7 @@ import numpy as np
 from dferc.core.errors import InputError, listed
 from dferc.importing.corpora import IEMOCAP, MELD, MELD_NAMES, is_iemocap_dialogue, natural
 from dferc.importing.source import About, Source, clean_text, kind, rows_of, text_of, to_matrices, vector_of
+from dferc.store.cells import MISSING_LABELS, fold, plain
 from dferc.store.closed import ClosedHdf5
 from dferc.store.rows import UNLABELLED, Note
 from dferc.store.vocabulary import SPLIT_NAMES
@@ -358,7 +359,15 @@ def _mmsa_labels(part: dict, count: int, where: str) -> list[str]:
     """Return the labels as words: annotations, else class numbers, else the sign of the regression label."""
     numbers = part.get("classification_labels")
     if "annotations" in part:
-        words = [str(clean_text(word) or "").lower() for word in rows_of(part["annotations"], where)]
+        cells = [plain(cell) for cell in rows_of(part["annotations"], where)]
+        strange = next((cell for cell in cells if not (cell is None or isinstance(cell, str))), None)
+        if strange is not None:
+            raise InputError(
+                f"{where}: an annotation is {strange!r:.40}; expected words, such as Negative. Without `annotations`, "
+                "classification_labels are read, or the signs of regression_labels."
+            )
+        words = [fold(str(clean_text(cell) or "")) for cell in cells]
+        words = ["" if word in MISSING_LABELS - {"-1"} else word for word in words]  # -1 may be negative here
         if numbers is not None and len(set(zip(words, np.ravel(numbers).tolist()))) > len(set(words)):
             raise InputError(
                 f"{where}: one annotation has several classification_labels: the file contradicts itself. Get it again."

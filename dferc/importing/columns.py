@@ -22,7 +22,8 @@ VOTES = ("votes", "soft_labels")
 
 NAMES = {
     "dialogue": ("dialogue", "dialogue_id", "conversation", "conversation_id"),
-    "utterance": ("utterance_id", "utterance", "position"),
+    "utterance": ("utterance_id", "utterance"),
+    "position": ("position",),
     "split": ("split",),
     "emotion": ("emotion", "label"),
     "speaker": ("speaker",),
@@ -53,7 +54,9 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     _check(flat, matrices, table, about)
     columns = {name: _cells(column) for name, column in flat.items()}
     _verify_texts(columns, about)
-    for name in {"dialogue", "utterance"} & set(columns):
+    if "utterance" not in columns and "position" in columns:
+        columns["utterance"], flat["utterance"] = columns.pop("position"), flat["position"]
+    for name in {"dialogue", "utterance", "position"} & set(columns):
         columns[name] = _ids(name, columns[name], flat[name], about, problems)
     splits = _splits(columns.get("split", []), about)
     if not corpus and _is_meld(columns, splits):
@@ -73,7 +76,13 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         problems += [("labels", *problem) for problem in found.problems]
         if found.missing:
             problems.append(("labels", found.missing_label(f"row {labels.index(UNLABELLED)}"), found.missing_then))
+    again = _verify_numbers(columns, splits, about)
+    if again and corpus != MELD.name:
+        problems.append(("dialogue", f"numbers in several splits: {again}", "different dialogues: train_0, test_0"))
     groups, votes_NC = _group(columns, splits, about), None
+    if moved := _falling(groups, columns.get("utterance", [])):
+        problem = f"names of utterances are numbers that do not rise: in {len(moved)} dialogue(s), first {moved[0]}"
+        problems.append(("utterance", problem, "rows in the order of the file; a column `position` orders them"))
     of_votes = [name for name in table if fold(name) in VOTES]
     if len(of_votes) > 1:
         raise InputError(
@@ -188,6 +197,11 @@ def _verify_texts(columns: Mapping[str, list], about: About) -> None:
     for name, cells in columns.items():
         texts = [cell for cell in cells if isinstance(cell, str)]
         verify_growth(about, sum(map(len, texts)), f"its column {name}")
+        faults += [
+            f"row {row}: {name} is {kind(cell)}; expected one name or text"
+            for row, cell in enumerate(cells)
+            if name in ("speaker", "sentence") and isinstance(cell, list | tuple | dict | np.ndarray)
+        ]
         wrong = {text: fault for text in set(texts) if (fault := storage_fault(text))}
         faults += [
             f"row {row}: {name} holds {wrong[cell]}"
@@ -214,6 +228,9 @@ def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: A
     for name, matrix in matrices.items():
         if matrix.dtype.kind not in "biuf" or matrix.shape[1] == 0:
             raise InputError(f"{about.path}: {name} is {kind(matrix)}; expected numbers [N, D].")
+
+
+_DIGITS = r"[0-9]{1,18}"
 
 
 def _ids(name: str, cells: list, column: np.ndarray, about: About, problems: list) -> list:
@@ -244,7 +261,9 @@ def _ids(name: str, cells: list, column: np.ndarray, about: About, problems: lis
     except InputError as error:
         raise InputError(f"{about.path}: {name}: {error}.") from None
     problems += [(name, problem, "the fraction .0 left out")] if problem else []
-    return cells
+    # Numbers that are written as text: of the place in a dialogue, where they come again.
+    places = name == "position" or (name == "utterance" and len(set(cells)) < len(cells))
+    return list(map(int, cells)) if places and all(re.fullmatch(_DIGITS, cell) for cell in cells) else cells
 
 
 def _splits(cells: Sequence[object], about: About) -> list[str]:
@@ -266,6 +285,36 @@ def _is_meld(columns: Mapping[str, list], splits: list[str]) -> bool:
     emotions = Counter(zip(splits, map(str, columns["emotion"])))
     counts = {split: (dialogues[split], [emotions[split, name] for name in MELD.classes]) for split in MELD.published}
     return not compare_counts(MELD, counts)
+
+
+def _verify_numbers(columns: Mapping[str, list], splits: list[str], about: About) -> int:
+    """Return how many numbers of dialogues occur in several splits; InputError if it shows that rows were split."""
+    if not splits or not isinstance(columns["dialogue"][0], int):
+        return 0
+    lies_in: dict[int, set[str]] = {}
+    for split, number in zip(splits, columns["dialogue"]):
+        lies_in.setdefault(number, set()).add(split)
+    shared = {number for number, of in lies_in.items() if len(of) > 1}
+    rows = [row for row, number in enumerate(columns["dialogue"]) if number in shared]
+    if rows and isinstance(columns.get("utterance", [""])[0], int):
+        places = {(columns["dialogue"][row], columns["utterance"][row]) for row in rows}
+        if len(places) == len(rows):  # where numbers begin anew in each split, so do those of utterances
+            number = columns["dialogue"][rows[0]]
+            several = " and ".join(sorted(lies_in[number]))
+            raise InputError(
+                f"{about.path}, row {rows[0]}: the dialogue {number} is in {several}, with "
+                "other utterances in each; a dialogue lies in one split. Split whole dialogues; if they are different "
+                "dialogues, name them so: train_0, test_0."
+            )
+    return len(shared)
+
+
+def _falling(groups: Mapping[str, list[int]], utterances: list) -> list[str]:
+    """Return dialogues in which names of utterances that are whole numbers do not rise: perhaps they are places."""
+    if not utterances or not all(isinstance(name, str) and re.fullmatch(_DIGITS, name) for name in utterances):
+        return []
+    numbers = {name: [int(utterances[row]) for row in rows] for name, rows in groups.items()}
+    return [name for name, of in numbers.items() if of != sorted(of)]
 
 
 def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict[str, list[int]]:
@@ -292,5 +341,9 @@ def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict
         refuse(about.path, faults, "An utterance's name is unique in the table, its number in the dialogue.")
         if numbered:
             groups = {name: sorted(rows, key=utterances.__getitem__) for name, rows in groups.items()}
+        elif positions := columns.get("position"):
+            if not all(isinstance(place, int) for place in positions):
+                raise InputError(f"{about.path}: position is no column of whole numbers.")
+            groups = {name: sorted(rows, key=positions.__getitem__) for name, rows in groups.items()}
     order = {name: vocabulary.SPLITS.index(splits[rows[0]]) if splits else 0 for name, rows in groups.items()}
     return dict(sorted(groups.items(), key=lambda item: (order[item[0]], natural(item[0]))))

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from dferc.core import VERSION
 from dferc.core.errors import InputError, listed
 from dferc.core.problems import Problem
-from dferc.importing.source import Source
+from dferc.importing.source import Source, labels_by
+from dferc.store.cells import tidy
 from dferc.store.rows import Features, Utterances
 
 MAX_LABELS_DIFFERENT = 0.1
@@ -20,6 +22,8 @@ def place_features(
     base: Source, source: Source, modality: str, utterances: Utterances, problems: list[Problem]
 ) -> Features:
     """Return one modality of `source` for all utterances, which are those of `base`; mismatches become `problems`."""
+    if source is not base:
+        source = _by_our_names(source, base, utterances)
     key = modality if modality in source.modalities else source.modalities[0]  # `?`: it does not name them
     values = np.zeros((len(utterances), source.width(key)), dtype=np.float32)
     if key in source.vectors:
@@ -46,6 +50,27 @@ def place_features(
         present=present,
         utterance_id=utterances.utterance_id,
         identity=identity | {"rows_hash": utterances.rows_hash},
+    )
+
+
+def _by_our_names(source: Source, base: Source, utterances: Utterances) -> Source:
+    """Return a source by our spelling of its names, where theirs is another Unicode form of it, as a Mac writes."""
+
+    def rename(given: Mapping, ours: Mapping[str, str]) -> dict:
+        forms = {tidy(name): name for name in ours}
+        names = {name: name if name in ours else forms.get(tidy(name), name) for name in given}
+        return {ours.get(names[name], name): value for name, value in given.items()}
+
+    counts = Counter(utterances.dialogue_id)
+    pairs = zip(utterances.dialogue_id, utterances.utterance_id)
+    alone = {dialogue: name for dialogue, name in pairs if counts[dialogue] == 1}  # perhaps vectors by dialogue
+    dialogues, ids = ({name: name for name in names} for names in (base.splits, utterances.utterance_id))
+    return replace(
+        source,
+        labels=rename(source.labels, dialogues),
+        utterances=rename(source.utterances, dialogues),
+        features={name: rename(given, dialogues) for name, given in source.features.items()},
+        vectors={name: rename(given, alone | ids) for name, given in source.vectors.items()},
     )
 
 
@@ -111,7 +136,7 @@ def _compare_labels(base: Source, source: Source, modality: str, problems: list[
         return
     compared, different = 0, {}
     for dialogue, ours in base.labels.items():
-        theirs = source.labels.get(dialogue, ())
+        theirs = labels_by(base.classes, source, dialogue)
         if len(theirs) == len(ours):
             compared += len(ours)
             places = [place for place, (a, b) in enumerate(zip(ours, theirs)) if a != b]

@@ -17,7 +17,7 @@ from dferc.importing.layouts import recognise
 from dferc.importing.readers import foreign, tables
 from dferc.importing.readers.parquet import read_parquet
 from dferc.importing.readers.pickles import read_pickle
-from dferc.importing.source import About, Source, about_file, clean_text
+from dferc.importing.source import About, Source, about_file, clean_text, vector_of
 from dferc.store.closed import open_hdf5
 
 START_BYTES = 4096
@@ -72,10 +72,29 @@ def _from_table(
 ) -> Source:
     """Return a table's rows, or vectors by utterance id where its names are ids and not those of columns."""
     known = {name for names in (*NAMES.values(), *MODALITY_NAMES.values()) for name in names}
-    if not known & {name.lower() for name in table} and (vectors := vectors_by_id(table, about)):
+    rows = {name: column for name, column in table.items() if np.ndim(column)}
+    if not known & {name.lower() for name in table} and (vectors := vectors_by_id(rows, about)):
         return read_vectors(vectors, replace(about, layout=f"{kind}, a vector by utterance id"))
-    table = {name: _decoded(column) for name, column in table.items()}
+    table = {name: _stacked(_decoded(column)) for name, column in table.items()}
     return read_columns(table, replace(about, layout=f"{kind} table, one row per utterance"), corpus, classes)
+
+
+def _stacked(column: np.ndarray) -> np.ndarray:
+    """Return vectors kept one by one, as objects of numpy or an Arrow tensor, as [N, D]; None is a row of NaN."""
+    if column.ndim != 1 or column.dtype != object:
+        return column
+    cells = column.tolist()
+    if not all(cell is None or isinstance(cell, list | tuple | np.ndarray) for cell in cells):
+        return column
+    vectors = [None if cell is None else vector_of(cell) for cell in cells]
+    widths = {len(vector) for vector in vectors if vector is not None}
+    if len(widths) != 1 or any(vector is None is not cell for vector, cell in zip(vectors, cells)):
+        return column
+    stacked = np.full((len(cells), widths.pop()), np.nan, dtype=np.float32)
+    for row, vector in enumerate(vectors):
+        if vector is not None:
+            stacked[row] = vector
+    return stacked
 
 
 def _decoded(column: np.ndarray) -> np.ndarray:

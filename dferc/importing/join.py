@@ -47,7 +47,6 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
     problems = [
         Problem(where, str(source.path), *what) for source in (base, *others) for where, *what in source.problems
     ]
-    utterances = base.rows or name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
     try:
         utterances = base.rows or name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
     except InputError as error:  # rows that contradict each other know no file

@@ -62,6 +62,10 @@ def recognise(content: object, about: About, layer: str, classes: tuple[str, ...
     `layer` is one of COSMIC's four text layers, or their mean; `classes` are class names in order, for MMSA.
     """
     parts = list(content) if isinstance(content, (tuple, list)) else []
+    rows = list(content.values()) if isinstance(content, dict) else []
+    if len(rows) > 1 and all(isinstance(row, np.ndarray) and row.ndim == 2 and len(row) == 1 for row in rows):
+        if vectors := by_utterance.vectors_by_id(content, about):  # [1, D], as encoders return one text's
+            return by_utterance.read_vectors(vectors, about)
     if isinstance(content, dict) and part_kind(content) == "vectors":
         return read_one_modality(content, replace(about, layout=ONE_MODALITY))
     splits = by_utterance.by_split(content)

@@ -12,6 +12,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import regular_file
 from dferc.importing.corpora import KNOWN_FILES
 from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
+from dferc.store.cells import fold
 from dferc.store.rows import Note, Utterances
 
 
@@ -68,6 +69,14 @@ class Source:
     def width(self, modality: str) -> int:
         """Return D of a modality."""
         return next(iter((self.features.get(modality) or self.vectors[modality]).values())).shape[-1]
+
+
+def labels_by(classes: tuple[str, ...], source: Source, dialogue: str) -> list[int]:
+    """Return a dialogue's labels as ids of these classes: another file may have them in another order."""
+    index, labels = {fold(name): number for number, name in enumerate(classes)}, source.labels.get(dialogue, [])
+    if source.classes == classes or not index.keys() & set(map(fold, source.classes)):  # numbers beside names
+        return list(labels)
+    return [label if label < 0 else index.get(fold(source.classes[label]), len(classes)) for label in labels]
 
 
 def about_file(path: Path) -> About:

@@ -75,7 +75,7 @@ def read_ids(path: Path) -> Source:
         content = corpus.item() if corpus is not None and corpus.size == 1 and corpus.dtype == object else None
         ids = [str(clean_text(key)) for key in content] if isinstance(content, dict) else []
     else:
-        ids = path.read_text(encoding="utf-8", errors="replace").split()
+        ids = path.read_text(encoding="utf-8-sig", errors="replace").split()
     utterances: dict[str, list] = {}
     for name in ids:
         dialogue, _, turn = name.rpartition("_")

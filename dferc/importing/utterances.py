@@ -7,7 +7,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
-from dferc.importing.source import Source
+from dferc.importing.source import Source, labels_by
 from dferc.store.cells import storage_fault
 from dferc.store.rows import UNLABELLED, Utterances
 from dferc.store.vocabulary import SPLITS
@@ -67,7 +67,7 @@ def _ids(dialogue: str, base: Source, namers: Sequence[Source], problems: list[P
         given = source.utterances.get(dialogue)
         if given is None:
             continue
-        difference = _difference(given, labels, source.labels.get(dialogue, labels))
+        difference = _difference(given, labels, labels_by(base.classes, source, dialogue) or labels)
         if difference:
             problem = f"{difference} {base.path.name}"
             problems.append(Problem(dialogue, str(source.path), problem, "utterance ids not taken from here"))

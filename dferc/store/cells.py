@@ -21,7 +21,9 @@ NULLS = frozenset(
 
 MISSING_LABELS = frozenset(
     {"", "n.a.", "na_character_", ".", "-", "--", "–", "—", "??", "missing", "undefined", "unlabelled", "unlabeled"}
-    | {"no label", "not available", "-1"}
+    | {"no label", "no annotation", "not available", "not applicable", "not labelled", "not labeled", "-1", "...", "[]"}
+    | {"n.a", "n\\a", "(null)", "<null>", "[null]", "<none>", "(blank)"}
+    | {"#value!", "#ref!", "#name?", "#div/0!", "#num!"}
     | {spelling.casefold() for spelling in NULLS}
 )
 """Folded spellings of a label that is missing, unless the setting of the classes names one of them."""

@@ -119,9 +119,18 @@ def _objects(cells: list) -> np.ndarray:
 def _matrix(path: Path, name: str, chunks: list) -> np.ndarray:
     """Return lists of one length as [N, D]."""
     lengths = {length for chunk in chunks for length in chunk.value_lengths().unique().to_pylist()}
-    if len(lengths) != 1 or None in lengths:
+    lengths -= {None}  # a list that is missing
+    if not chunks:
+        return np.empty((0, 1))
+    if len(lengths) != 1:
         shown = listed(sorted(lengths, key=str), 5)
         raise InputError(f"{path}: the lists in its column {name} have the lengths {shown}; expected one width.")
     (width,) = lengths
-    parts = [chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), width) for chunk in chunks]
+    parts = []
+    for chunk in chunks:
+        part = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)  # without the missing lists
+        if chunk.null_count:
+            given, part = part, np.full((len(chunk), width), np.nan)
+            part[chunk.is_valid().to_numpy(zero_copy_only=False)] = given
+        parts.append(part)
     return np.concatenate(parts)

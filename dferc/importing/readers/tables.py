@@ -144,7 +144,8 @@ def read_hdf5(opened: ClosedHdf5) -> dict[str, np.ndarray]:
         pandas = "PYTABLES_FORMAT_VERSION" in file.attrs or any("pandas_type" in attrs for attrs in groups)
         what = " (written by pandas: `pandas.read_hdf(…).to_parquet(…)` converts it)" if pandas else ""
         raise InputError(f"{path}: no datasets at its top, only {has}{what}. {_A_TABLE}")
-    return {name: opened.read(name) for name in names}
+    groups = {name: np.empty((), dtype=object) for name in file if name not in names}  # listed as not used
+    return {name: opened.read(name) for name in names} | groups
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:

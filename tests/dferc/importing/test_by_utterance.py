@@ -226,6 +226,15 @@ def test_mmsa_labels_are_annotations_else_numbers_else_signs(tmp_path, case):
     assert rows.classes == classes and rows.emotion[:3].tolist() == first
 
 
+@pytest.mark.parametrize("spelling", ["NA", "nan", "None", "(null)"])
+def test_mmsa_annotations_that_are_missing_are_no_class(tmp_path, spelling):
+    words = ["Negative", "Positive", spelling]
+    content = without(mmsa(annotations=lambda n: words * (n // 3)), "classification_labels")
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    rows = imported(tmp_path / "out/mosi", tmp_path / "x.pkl", "--corpus=mosi").utterances
+    assert rows.classes == ("negative", "positive") and (rows.emotion == -1).sum() == 6
+
+
 def test_mmsa_video_in_two_splits_is_two_dialogues_and_listed(tmp_path):
     parts = mmsa()
     parts["test"]["id"][:3] = ["train0$_$4", "train0$_$5", "train0$_$6"]
@@ -242,6 +251,7 @@ MMSA_FAULTS = {
     "texts": ({"raw_text": lambda n: ["a"] * (n + 1)}, "6 ids, but texts 7"),
     "lengths": ({"vision_lengths": lambda n: [99] * n}, "vision: 6 lengths up to 99 for an array (6, 4, 20)"),
     "contradiction": ({"classification_labels": lambda n: np.arange(n)}, "one annotation has several"),
+    "numbers": ({"annotations": lambda n: np.arange(n) % 3}, "an annotation is 0; expected words"),
     "words": ({"annotations": lambda n: ["joy", ""] * (n // 2)}, "classification_labels"),
 }
 

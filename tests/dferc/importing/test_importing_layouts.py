@@ -133,7 +133,7 @@ def test_text_and_audio_come_from_different_files(tmp_path):
 def test_iemocap_ids_come_from_a_list(tmp_path, kind):
     names = [name for ids in made.parts("iemocap")["ids"].values() for name in ids]
     if kind == "txt":
-        (tmp_path / "ids.txt").write_text("\n".join(names))
+        (tmp_path / "ids.txt").write_text("\ufeff" + "\n".join(names), encoding="utf-8")  # as Windows writes it
     else:  # as MERBench's label_6way.npz
         np.savez(tmp_path / "ids.npz", whole_corpus={name: {"emo": 0, "val": -10} for name in names})
     file = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-iemocap-10")

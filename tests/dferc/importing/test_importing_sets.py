@@ -1,5 +1,8 @@
 """`dferc import` of modalities of other names, and of sets that are added to features that are there."""
 
+import pickle
+import unicodedata
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -90,3 +93,38 @@ def test_a_set_that_is_there_is_replaced_only_on_request(folder):
 def test_wrong_sets_are_refused(folder, options, status, message):
     file = folder / "vectors.npz"
     assert message in run(folder, *(option.format(file) for option in options), status=status).replace("│ ", "")
+
+
+def test_labels_in_another_order_of_the_classes_are_the_same_labels(tmp_path):
+    table = made.table()
+    np.savez(tmp_path / "table.npz", **{name: column for name, column in table.items() if name != "audio"})
+    np.savez(tmp_path / "more.npz", **{name: column for name, column in table.items() if name != "text"})
+    run(tmp_path, tmp_path / "table.npz", "--corpus=mine", "--classes=joy,anger")
+    assert read_corpus(tmp_path / "mine").utterances.classes == ("joy", "anger")
+    run(tmp_path, "--corpus=mine", f"--set=audio/x={tmp_path / 'more.npz'}")
+    audio = read_corpus(tmp_path / "mine", sets={"audio": ("audio/x",)}).modalities["audio"]
+    np.testing.assert_array_equal(audio.features, table["audio"].astype(np.float32))
+    other = table["emotion"].copy()
+    other[:4] = np.where(other[:4] == "joy", "anger", "joy")
+    np.savez(
+        tmp_path / "wrong.npz",
+        **{name: column for name, column in table.items() if name != "text"} | {"emotion": other},
+    )
+    assert "labels are not those of" in run(
+        tmp_path, "--corpus=mine", f"--set=audio/y={tmp_path / 'wrong.npz'}", status=1
+    )
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_in_another_form_of_unicode_are_the_same_names(tmp_path, form):
+    table = made.table()
+    names = np.array([f"é{name}" for name in range(9)])
+    np.savez(tmp_path / "table.npz", **table | {"utterance": names})
+    run(tmp_path, tmp_path / "table.npz", "--corpus=mine")
+    rows = read_corpus(tmp_path / "mine").utterances
+    vectors = {unicodedata.normalize(form, name): PHYSIOLOGY[int(name[1:])][None] for name in rows.utterance_id}
+    (tmp_path / "vectors.pkl").write_bytes(pickle.dumps(vectors))  # [1, D], as encoders return them
+    run(tmp_path, "--corpus=mine", f"--set=physiology={tmp_path / 'vectors.pkl'}")
+    found = read_corpus(tmp_path / "mine").modalities["physiology"]
+    assert found.present.all()
+    assert found.features[:, 0].tolist() == [PHYSIOLOGY[int(name[1:])][0] for name in rows.utterance_id]

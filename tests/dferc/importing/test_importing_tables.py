@@ -271,3 +271,102 @@ def test_names_of_an_hdf5_enumeration_are_the_labels(tmp_path):
         file["emotion"][3] = 7
     refused = CliRunner().invoke(main, [*arguments, "--replace"])
     assert refused.exit_code == 1 and "emotion: the number 7 has no name in its enumeration" in refused.stderr
+
+
+def one_by_one(matrix):
+    """Return vectors as pandas and NumPy keep them in a column of objects."""
+    cells = np.empty(len(matrix), dtype=object)
+    cells[:] = list(matrix)
+    return cells
+
+
+def write_tensors(path, columns):
+    arrays = {
+        name: pyarrow.FixedShapeTensorArray.from_numpy_ndarray(column.copy()) if column.ndim == 2 else column
+        for name, column in columns.items()
+    }
+    parquet.write_table(pyarrow.table(arrays), path)
+
+
+@pytest.mark.parametrize("write", [write_npz, write_tensors])
+def test_vectors_that_a_column_holds_one_by_one_are_features_and_no_sentence(tmp_path, write):
+    text = made.table()["text"]
+    imported(tmp_path, write, {"text": one_by_one(text) if write is write_npz else text, "sentence": None})
+    found = read_corpus(tmp_path / "mine")
+    np.testing.assert_array_equal(found.modalities["text"].features, text.astype(np.float32))
+    assert not any(found.utterances.text)
+
+
+@pytest.mark.parametrize("column", ["speaker", "sentence"])
+def test_lists_where_a_name_or_a_text_is_due_are_refused(tmp_path, column):
+    cells = np.empty(9, dtype=object)
+    cells[:] = [["a"], ["b", "c"], "d", *"efghij"]
+    message, rows = imported(tmp_path, write_npz, {column: cells})
+    assert rows is None and f"row 0: {column} is a list" in message, message
+
+
+def test_a_missing_list_of_parquet_is_absent(tmp_path):
+    columns = made.table()
+    for kind in (pyarrow.list_(pyarrow.float32()), pyarrow.list_(pyarrow.float32(), columns["audio"].shape[1])):
+        rows = [None if row == 3 else vector for row, vector in enumerate(columns["audio"].tolist())]
+        table = {name: list(column) if column.ndim == 2 else column for name, column in columns.items()}
+        parquet.write_table(pyarrow.table(table | {"audio": pyarrow.array(rows, type=kind)}), tmp_path / "x.parquet")
+        arguments = ["import", str(tmp_path / "x.parquet"), "--corpus=mine", f"--features={tmp_path}", "--replace"]
+        assert CliRunner().invoke(main, arguments).exit_code == 0
+        audio = read_corpus(tmp_path / "mine").modalities["audio"]
+        assert (
+            audio.present.sum() == 8 and not audio.present[read_corpus(tmp_path / "mine").utterances.text == "line 3"]
+        )
+
+
+def test_a_group_of_hdf5_is_listed(tmp_path):
+    def write(path, columns):
+        write_hdf5(path, columns)
+        with h5py.File(path, "a") as file:
+            file["more/heart"] = columns["audio"]
+
+    imported(tmp_path, write, {})
+    assert "unknown column: 'more'" in (tmp_path / "mine/problems.csv").read_text()
+
+
+def test_numbers_of_dialogues_whose_rows_were_split_are_refused(tmp_path):
+    split = np.array(["train", "test", *["train"] * 7])
+    dialogue, utterance = np.repeat([0, 1, 2], 3), np.tile([0, 1, 2], 3)
+    changes = {"dialogue": dialogue, "utterance": utterance, "split": split}
+    message, rows = imported(tmp_path, write_npz, changes)
+    assert rows is None and "the dialogue 0 is in test and train, with other utterances in each" in message
+    assert "Split whole dialogues" in message
+    message, rows = imported(tmp_path, write_npz, changes | {"utterance": None})  # not decidable
+    assert "numbers in several splits; first: dialogue: 1" in message and rows is not None
+
+
+def test_places_of_utterances_order_them_however_they_are_written(tmp_path):
+    order = np.random.default_rng(3).permutation(9)
+    given = {name: column[order] for name, column in made.table().items()}
+    place = given["utterance"]
+    names = np.array([f"u{row}" for row in order])
+    expected = imported(tmp_path, write_npz, given)[1].text.tolist()
+    for changes in (
+        {"utterance": place.astype(str)},
+        {"utterance": None, "position": place},
+        {"utterance": None, "utterance_id": names, "position": place},
+        {"utterance": None, "utterance_id": names, "position": place.astype(str)},
+    ):
+        message, rows = imported(tmp_path, write_npz, given | changes)
+        assert rows is not None and rows.text.tolist() == expected, message
+    message, _ = imported(tmp_path, write_npz, given | {"utterance_id": order.astype(str), "utterance": None})
+    assert "names of utterances are numbers that do not rise" in message
+    message, _ = imported(tmp_path, write_npz, given | {"utterance_id": names, "position": names, "utterance": None})
+    assert "position is no column of whole numbers" in message
+
+
+def test_problems_of_names_are_listed_once(tmp_path):
+    imported(tmp_path, write_npz, {"utterance": None})
+    listed = (tmp_path / "mine/problems.csv").read_text().splitlines()
+    assert len(listed) == len(set(listed)) > 1
+
+
+def test_missing_labels_as_spreadsheets_and_databases_write_them(tmp_path):
+    spellings = ["(null)", "<null>", "n.a", "#VALUE!", "#REF!", "N\\A", "not applicable", "joy", "anger"]
+    message, rows = imported(tmp_path, write_npz, {"emotion": np.array(spellings)})
+    assert rows.classes == ("anger", "joy") and (rows.emotion == -1).sum() == 7, message
