@@ -134,10 +134,15 @@ def read_text_rows(
         _verify_no_scores(path, [name for name in columns if name not in names], rows)
     blank = dict.fromkeys(known, "")
     tidied = [
-        (line, blank | {names[name]: " ".join(value.split()) for name, value in row.items() if name in names})
+        (line, blank | {names[name]: _tidied(names[name], value) for name, value in row.items() if name in names})
         for line, row in rows
     ]
     return tidied, problems + list(_mend(path, tidied, known))
+
+
+def _tidied(column: str, value: str) -> str:
+    """Return a cell with single spaces; the name of a file as it is, since it may have any."""
+    return value.strip() if column == "media" else " ".join(value.split())
 
 
 def _verify_no_scores(path: Path, unknown: Sequence[str], rows: Sequence[tuple[int, TextRow]]) -> None:

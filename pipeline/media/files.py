@@ -13,6 +13,7 @@ import abc
 import contextlib
 import math
 import os
+import re
 import resource
 import stat
 import struct
@@ -63,6 +64,7 @@ _PATIENCE_S = 600.0  # longest time of reading on from one place: far above any 
 _ROUNDING_S = 0.1  # by which a file's length may differ from its header's: containers round to a frame
 _UNREAD = 0.05  # share of a file behind its last packet above which it may hold another recording
 _SEARCHED_BYTES = 1 << 26  # how far it is searched for
+_CHUNKS = 64  # parts of a .wav that are looked through for its sound
 _RESTART_S = 0.5  # step back of a stream's clock that is no rounding
 _JUMP_S = 10.0  # step forward that no pause of a recording explains: FFmpeg's own threshold
 
@@ -277,6 +279,7 @@ def open_media(path: str | Path, hwaccel: str | None = None) -> av.container.Inp
                     "fd": str(descriptor),
                     "protocol_whitelist": "fd",
                     "format_whitelist": _FORMATS.replace(" ", ","),
+                    **({"ignore_length": "1"} if _has_more_sound(descriptor) else {}),
                 },
                 metadata_errors="replace",  # titles have any encoding
                 timeout=_PATIENCE_S,
@@ -398,10 +401,17 @@ def _tracks(container: av.container.InputContainer, kind: str) -> list[av.stream
     return [stream for stream in streams if stream.codec_context is not None and not stream.disposition & stills]
 
 
+_BESIDE = Disposition.visual_impaired | Disposition.hearing_impaired | Disposition.comment
+"""Tracks beside the programme's own: a description for the blind, a mix for the deaf, a commentary."""
+
+
 def _used(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
-    """Return the track of a kind that is marked as default, else the first; None if there is none."""
-    tracks = _tracks(container, kind)
-    return next((track for track in tracks if track.disposition & Disposition.default), next(iter(tracks), None))
+    """Return the track of a kind that is the programme's own and the default, else the first; None without one."""
+
+    def rank(track: av.stream.Stream) -> tuple[bool, bool]:
+        return not track.disposition & _BESIDE, bool(track.disposition & Disposition.default)
+
+    return max(_tracks(container, kind), key=rank, default=None)
 
 
 def _track_remarks(container: av.container.InputContainer) -> Iterator[tuple[str, str]]:
@@ -411,6 +421,8 @@ def _track_remarks(container: av.container.InputContainer) -> Iterator[tuple[str
         if len(tracks) > 1:
             used = _used(container, kind)
             why = "marked as default" if used.disposition & Disposition.default else "the first"
+            if any(track.disposition & _BESIDE for track in tracks) and not used.disposition & _BESIDE:
+                why += ", no description or commentary"
             number = tracks.index(used) + 1
             yield f"several {name} tracks: number {number} of {len(tracks)} ({why})", "the other tracks are not used"
 
@@ -423,8 +435,11 @@ def _size_remarks(path: str | Path, read_bytes: int) -> Iterator[tuple[str, str]
     with open(path, "rb") as file:
         head, length = file.read(16).ljust(16, b"\0"), file.seek(0, os.SEEK_END)
         file.seek(read_bytes)
+        more_sound = _has_more_sound(file.fileno())
         behind = file.read(_SEARCHED_BYTES) if 0 < read_bytes < (1 - _UNREAD) * length else b""
     mark, size = struct.unpack("<4sI", head[:8])
+    if more_sound:
+        yield "its header claims less sound than there is", "all of it is used"
     # A recorder that was stopped writes none or the largest size; others count the header in or out.
     if mark == b"RIFF" and length + 64 < size < 0xFFFFFFFF:
         yield f"cut off: its header claims {size + 8} bytes, it has {length}", "what is left is used"
@@ -432,6 +447,21 @@ def _size_remarks(path: str | Path, read_bytes: int) -> Iterator[tuple[str, str]
     if head[first : first + 8] in behind:
         another = f"another recording behind its end: in the last {length - read_bytes} of {length} bytes"
         yield another, "not used; split the file"
+
+
+def _has_more_sound(descriptor: int) -> bool:
+    """Return whether sound goes on behind the length that a .wav claims: its recorder stopped, or counts to 4 GB."""
+    length, place, head = os.fstat(descriptor).st_size, 12, os.pread(descriptor, 12, 0)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return False
+    for _ in range(_CHUNKS):
+        name, size = struct.unpack("<4sI", os.pread(descriptor, 8, place).ljust(8, b"\0"))
+        place += 8 + size
+        if name == b"data":  # a further chunk has a name, samples have none
+            behind = os.pread(descriptor, 5, place)
+            return 0 < size and place + 64 < length and not re.match(rb"\0?(?:ID3|[\w ]{4})", behind)
+        place += size % 2
+    return False
 
 
 def packets(

@@ -33,6 +33,8 @@ _LOUDEST = np.float32(32767 / 32768)
 _SAFE_PLANES = 7
 """Most planar channels: PyAV 18.1 reads past the end of a frame with more planes than this (7.1 in AAC)."""
 
+_HOLE_S = 0.1  # pause of the time stamps that is no rounding: packets lack (a muted microphone, a lost network)
+
 _PREROLL_S = 0.5  # time that is decoded before a span and dropped: AAC and MP3 frames depend on their predecessors
 
 _CONFIGURED_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float"}
@@ -52,7 +54,7 @@ class SoundFile(MediaFile):
 
     def __init__(self, path: str | Path):
         self.path = path
-        self.remark = ""  # what is odd about the channels of the last sound that was read
+        self.remark = ""  # what is odd about the channels or the time stamps of the last sound that was read
         self.begin_s = 0.0  # time of its first sample: later than asked for where the track begins later
         with decoding(path):
             self._open()
@@ -63,8 +65,9 @@ class SoundFile(MediaFile):
 
         The channels are averaged at their own rate, the span is cut to the sample, then resampled; the result is
         clipped to the range of a 16-bit sample: [samples] float32 in [-1, 32767/32768], empty where the span has no
-        sound. Where averaging would lose the sound, one channel is taken and `remark` says so. `rate_hz` is the
-        sampling rate of the result. MediaError is raised if nothing of the track decodes, or its sampling rate changes.
+        sound. Where averaging would lose the sound, one channel is taken; where packets lack, silence. `remark` says
+        so. `rate_hz` is the sampling rate of the result. MediaError is raised if nothing of the track decodes, or its
+        sampling rate changes.
         """
         self.remark, self.begin_s = "", start_s
         with decoding(self.path):
@@ -73,20 +76,23 @@ class SoundFile(MediaFile):
                 if probe(self.path).has_audio:
                     return np.zeros(0, np.float32)  # the span lies behind the end of the track
                 raise MediaError(self.path, "empty sound track: nothing of it decodes")
-            mono_T, channels_CT, first_s, own_rate_hz = decoded
+            mono_T, channels_CT, first_s, own_rate_hz, hole_s = decoded
             self.begin_s = max(start_s, first_s)
             begin, end = (max(0, round((edge_s - first_s) * own_rate_hz)) for edge_s in (start_s, end_s))
-            samples, self.remark = _mix(mono_T[begin:end], channels_CT[:, begin:end])
+            samples, remark = _mix(mono_T[begin:end], channels_CT[:, begin:end])
+            hole = f"no packets of sound for {hole_s:.2f} s: silence" if hole_s else ""
+            self.remark = "; ".join(filter(None, (remark, hole)))
             samples = _resample(samples, own_rate_hz, rate_hz)[: round((end_s - start_s) * rate_hz)]
             return np.clip(samples, np.float32(-1), _LOUDEST)
 
-    def _decode(self, start_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray, float, int] | None:
+    def _decode(self, start_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray, float, int, float] | None:
         """Decode what covers a span; None where nothing decodes.
 
         Returns:
-            The mean of the channels [T], the channels [C, T], the time of the first sample, and the sampling rate.
+            The mean of the channels [T], the channels [C, T], the time of the first sample, the sampling rate, and the
+            seconds of silence that stand for packets that lack.
         """
-        chunks, first_s, rate_hz, length = [], None, 0, 0
+        chunks, first_s, rate_hz, length, hole_s = [], None, 0, 0, 0.0
         for frame in self._frames(start_s):
             # Frames are laid end to end: their own time stamps are often coarser than a sample.
             reached_s = first_s + length / rate_hz if chunks else 0.0
@@ -100,6 +106,13 @@ class SoundFile(MediaFile):
                 continue
             if time_s >= end_s or reached_s >= end_s:
                 break
+            if chunks and time_s > reached_s + _HOLE_S:
+                if reached_s <= start_s:
+                    chunks, first_s, length = [], time_s, 0
+                else:
+                    chunks.append(np.zeros((len(chunks[-1]), round((time_s - reached_s) * rate_hz)), np.float32))
+                    length += chunks[-1].shape[1]
+                    hole_s += time_s - reached_s
             chunks.append(_channels(frame))
             length += frame.samples
         if first_s is None:
@@ -108,7 +121,7 @@ class SoundFile(MediaFile):
         means = [channels.sum(axis=0, dtype=np.float32) / np.float32(len(channels)) for channels in chunks]
         mono_T = np.concatenate([np.zeros(0, np.float32), *means])
         alike = len({len(channels) for channels in chunks}) == 1  # a broadcast changes them between programmes
-        return mono_T, np.concatenate(chunks, axis=1) if alike else mono_T[None], first_s, rate_hz
+        return mono_T, np.concatenate(chunks, axis=1) if alike else mono_T[None], first_s, rate_hz, hole_s
 
     def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
         """Decode the track with a new decoder, from some time before a span on."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError
-from pipeline.media.files import MediaError, open_media, origin_s, stream_of
+from pipeline.media.files import MediaError
 from pipeline.media.sound import SAMPLE_RATE_HZ, SoundFile
 
 READ_S = 60.0  # sound that is decoded at once: at its own rate and with all channels it takes far more memory
@@ -30,14 +30,12 @@ def read_pieces(media: Path, length_s: float) -> Iterator[np.ndarray]:
             f"{media}: no sound track, so there is no speech to recognise. Put a transcript beside it, "
             f"{media.stem}.srt, or name one with --transcript."
         ) from None
-    with sound, open_media(media) as container:
-        stream = stream_of(container, media, "audio")
-        begin_s = float((stream.start_time or 0) * stream.time_base) - origin_s(container)
+    with sound:
         start_s = 0.0
         while start_s < length_s:
             end_s = min(start_s + READ_S, length_s)
             samples_T = sound.read(start_s, end_s)
             count = round((end_s - start_s) * SAMPLE_RATE_HZ)
-            late = min(max(0, round((begin_s - start_s) * SAMPLE_RATE_HZ)), count - len(samples_T))
+            late = min(round((sound.begin_s - start_s) * SAMPLE_RATE_HZ), count - len(samples_T))
             yield np.pad(samples_T, (late, count - len(samples_T) - late))
             start_s = end_s

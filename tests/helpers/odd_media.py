@@ -21,12 +21,18 @@ LISTS = {
 """Contents of files that name `other.ts`, by their format."""
 
 
-def write_tracks(path: Path, sounds: list[np.ndarray], default: int | None = None) -> Path:
-    """Write a file of several sound tracks, [channels, samples] at 16 kHz; mark one as default, or none."""
+def write_tracks(
+    path: Path, sounds: list[np.ndarray], default: int | None = None, beside: Disposition | None = None
+) -> Path:
+    """Write a file of several sound tracks, [channels, samples] at 16 kHz; mark one as default, or none.
+
+    `beside` is what the first track is marked as, such as a commentary; all are then marked as default as well.
+    """
     with av.open(str(path), "w", options={"default_mode": "passthrough"}) as container:
         streams = [container.add_stream("flac", rate=16000, layout="mono") for _ in sounds]
         for number, stream in enumerate(streams):
-            stream.disposition = Disposition.default if number == default else Disposition(0)
+            stream.disposition = Disposition.default if beside or number == default else Disposition(0)
+            stream.disposition |= beside if beside and number == 0 else Disposition(0)
         for stream, sound in zip(streams, sounds, strict=True):
             frame = av.AudioFrame.from_ndarray(
                 np.round(sound * 32767).astype(np.int16), format="s16", layout=stream.layout.name

@@ -1,6 +1,8 @@
 """Your own corpus: a table of utterances beside a folder of clips, or videos with subtitles (docs/own-data.md)."""
 
 import itertools
+import math
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,12 +12,13 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
+from dferc.store.cells import fold
 from dferc.store.labels import Labels, describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED, Note
 from dferc.store.vocabulary import SPLIT_NAMES, SPLITS, split_dialogues
 from pipeline.corpora import RawCorpus, refuse
 from pipeline.corpora._own_tables import TableRow, read_table
-from pipeline.corpora.table.files import unused_files
+from pipeline.corpora.table.files import files_below, unused_files
 from pipeline.corpora.table.rolling import DUPLICATE_CUE, MERGED_CUE
 from pipeline.corpora.table.subtitles import EMPTY_CUE, SPLIT_CUE
 from pipeline.corpora.table.videos import read_videos
@@ -34,6 +37,8 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         raise InputError(f"{raw}: no such folder. Put the table and the media there, or name it with --raw.")
     from_subtitles = options.table == "subtitles"
     rows, problems = read_videos(raw, options) if from_subtitles else read_table(raw / options.table)
+    rows, mended = _mend(raw, rows)
+    problems += mended
     refuse(raw, list(_media_faults(raw, rows)))
     if not from_subtitles:
         problems += unused_files(raw, [raw / options.table, *(raw / row.media for row in rows)], "in no row")
@@ -68,6 +73,32 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         votes={ids[where]: shares for where, shares in votes.items()},
         notes=[*_notes(problems, utterances), *labels.notes],
     )
+
+
+def _mend(raw: Path, rows: Sequence[TableRow]) -> tuple[list[TableRow], list[Problem]]:
+    """Return the rows with names of files as the files have them, and with ends, and what was mended."""
+    lacking = dict.fromkeys(row.media for row in rows if row.media and not os.path.lexists(raw / row.media))
+    files = defaultdict(list)
+    for path in files_below(raw) if lacking else ():
+        files[fold(path.relative_to(raw).as_posix())].append(path.relative_to(raw).as_posix())
+    alike = {name: files.get(fold(name.replace("\\", "/")), []) for name in lacking}
+    names = {name: found[0] for name, found in alike.items() if len(found) == 1}
+    named = [replace(row, media=names.get(row.media, row.media)) for row in rows]
+    ended, later_s = [], {}  # the begin of the next row of a dialogue and file
+    for row in reversed(named):
+        file = row.dialogue_id, row.media
+        ends = row.end_s is None and row.start_s is not None and later_s.get(file, -math.inf) > row.start_s
+        ended.append(replace(row, end_s=later_s[file]) if ends else row)
+        later_s[file] = row.start_s if row.start_s is not None else -math.inf
+    ended.reverse()
+    problems = [
+        Problem(raw.name, found, f"name of a file written otherwise: {name!r}", "the file is used")
+        for name, found in names.items()
+    ]
+    if without := [row for row, given in zip(ended, named, strict=True) if row.end_s != given.end_s]:
+        problem = f"no end: {len(without)} row(s), first {without[0].where}"
+        problems.append(Problem(without[0].where, without[0].media, problem, "they last until the next of their file"))
+    return ended, problems
 
 
 def _votes(raw: Path, rows: Sequence[TableRow], classes: Sequence[str]) -> tuple[dict[str, list[float]], list[Problem]]:

@@ -8,6 +8,7 @@ from dferc.core.problems import Problem
 from pipeline.media.files import holds_media
 
 _LISTED = 20  # files that a problem names; the others are counted
+_LINK = "links to folders, which are not followed; put the files there"
 _MEDIA = frozenset(
     ".mp4 .mkv .mov .avi .webm .m4v .mpg .mpeg .ts .mts .m2ts .wmv .asf .3gp .flv .ogv .vob .mxf "
     ".wav .mp3 .m4a .flac .ogg .opus .aac .aif .aiff .wma .amr .ac3 .caf".split()
@@ -23,11 +24,15 @@ _OTHERS = frozenset(
 
 
 def files_below(raw: Path) -> list[Path]:
-    """Return all files below a folder in the order of their names, without hidden ones such as macOS's `._*`."""
+    """Return all files below a folder in the order of their names, without hidden ones such as macOS's `._*`.
+
+    Links to folders are among them, and not followed.
+    """
     found = []
     for folder, folders, names in os.walk(raw):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(folder, name) for name in names if not name.startswith(".")]
+        found += [Path(folder, name) for name in folders if os.path.islink(os.path.join(folder, name))]
     return sorted(found)
 
 
@@ -47,10 +52,12 @@ def _has_media_suffix(path: Path) -> bool:
 
 def unused_files(raw: Path, used: Iterable[Path], reason: str) -> Iterator[Problem]:
     """Yield one problem for all media that no row uses, for `reason`; one for what is no file, one for other files."""
-    kinds: dict[str, list[str]] = {reason: [], "no regular file": [], "files not used": []}
+    kinds: dict[str, list[str]] = {reason: [], _LINK: [], "no regular file": [], "files not used": []}
     used = set(used)
     for path in files_below(raw):
-        if not path.is_file():  # a FIFO, a socket, a device, a link to nothing: it is not opened
+        if path.is_dir():
+            kinds[_LINK].append(path.relative_to(raw).as_posix())
+        elif not path.is_file():  # a FIFO, a socket, a device, a link to nothing: it is not opened
             kinds["no regular file"].append(path.relative_to(raw).as_posix())
         elif path not in used:
             kinds[reason if is_media(path) else "files not used"].append(path.relative_to(raw).as_posix())

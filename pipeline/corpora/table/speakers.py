@@ -34,7 +34,8 @@ _MACHINE = re.compile(
 _PRONOUNS = re.compile(r"\W\s*\w{1,6}\s*/\s*\w{1,6}(?:\s*/\s*\w{1,6})?\s*\W")
 _SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s")  # no abbreviation, such as "Capt. Ross"
 DASH = re.compile(r"[-‐‑–—]{1,3}(?!\d)\s*")
-_SENTENCES = re.compile(r"(?<=[.?!…。？！\"”])\s*(?=\S)")
+_SENTENCES = re.compile(r"(?<=[-–—,;.?!…。？！\"”)\]♪])\s*(?=\S)")  # cuts before a known speaker alone
+_DASHED = re.compile(r"(?<=[.?!…。？！\"”])\s+(?=[-‐‑–—]{1,3}\s*[^\s\d])")
 _TURN = re.compile(r"\s*(?:[>＞]{2,}|≫|\[SPEAKER[_ ]TURN\])\s*", re.IGNORECASE)
 _TURN_SIGN = re.compile(r"[>＞≫]|\[S", re.IGNORECASE)  # without one there is no turn: found much faster
 
@@ -112,9 +113,9 @@ def count_pieces(cue: Cue) -> int:
 def split_turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]:
     """Return what each speaker says in a cue, and what was left out beside the names.
 
-    A new turn begins at another speaker's name or voice, at `>>`, and at a dash where two lines have one.
+    A new turn begins at another speaker's name or voice, at `>>`, and at a dash where two lines or sentences have one.
     """
-    dashes = sum(DASH.match(line) is not None for line in cue.lines)
+    dashes = sum(DASH.match(piece) is not None for line in cue.lines for piece in _split_at_turns(line))
     turns: list[tuple[str, list[str]]] = []
     asides = []
     for voice, line in zip(cue.voices, cue.lines, strict=True):
@@ -146,7 +147,8 @@ def _lines(cue: Cue) -> Iterator[tuple[str, bool]]:
 
 
 def _split_at_turns(line: str) -> list[str]:
-    return _TURN.split(line) if _TURN_SIGN.search(line) else [line]
+    parts = _TURN.split(line) if _TURN_SIGN.search(line) else [line]
+    return [piece for part in parts for piece in (_DASHED.split(part) if DASH.match(part) else [part])]
 
 
 def _pieces(line: str, speakers: Speakers) -> Iterator[tuple[bool, str]]:

@@ -1,11 +1,13 @@
 """One video per dialogue with a subtitle file beside it -> rows, one per cue."""
 
+import re
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from dferc.core.errors import LISTED, InputError, did_you_mean
+from dferc.core.errors import LISTED, InputError, did_you_mean, listed
 from dferc.core.problems import Problem
+from dferc.store.cells import normalise
 from pipeline.corpora import refuse
 from pipeline.corpora._own_tables import TableRow, read_text_rows
 from pipeline.corpora.table.files import files_below, is_media, media_among, unused_files
@@ -13,6 +15,10 @@ from pipeline.corpora.table.subtitles import read_cues
 from pipeline.settings import TableOptions
 
 SUBTITLES = (".srt", ".vtt")
+_OTHER_TRANSCRIPTS = (".ass", ".ssa", ".sbv", ".sub", ".ttml", ".dfxp", ".lrc", ".textgrid", ".eaf", ".docx")
+
+_MARKS = re.compile(r"(?:\.[A-Za-z]{2,}(?:[-_&][A-Za-z0-9]+)*){0,2}\Z")
+"""What a name may have behind that of the video, such as `.en`, `.pt-BR.sdh`: no number, which is another recording."""
 
 
 def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[Problem]]:
@@ -26,6 +32,8 @@ def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[
     if not subtitles:
         media = sum(map(is_media, files))
         present = f"{media} media file(s)" if media else "nothing of use"
+        others = [path.name for path in files_below(raw) if path.is_dir() or path.suffix.lower() in _OTHER_TRANSCRIPTS]
+        present += f"; not read: {listed(others, 5)}" if others else ""
         raise InputError(
             f"{raw}: no .srt or .vtt file below it, found {present}. Put one beside each video: a.mp4, a.srt."
         )
@@ -52,16 +60,21 @@ def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[
 def _pair(subtitles: list[Path], files: list[Path]) -> dict[Path, Path]:
     """Return the video of each subtitle file: the same name (`a.srt`), or with a language after it (`a.en.srt`).
 
-    A video may have any suffix, or none.
+    A video may have any suffix, or none. Names are compared in one Unicode form: a Mac's files have another.
     """
+
+    def named_as(path: Path) -> str:
+        return normalise("NFC", str(path))
+
     named = defaultdict(list)
     for path in files:
         for stem in {path, path.with_suffix("")}:
-            named[stem].append(path)
+            named[named_as(stem)].append(path)
     videos, subtitle_of = {}, {}
     for path in subtitles:
         stem = path.with_suffix("")
-        candidates = media_among(named.get(stem, [])) or media_among(named.get(stem.with_suffix(""), []))
+        base = stem.with_name(_MARKS.sub("", stem.name) or stem.name)
+        candidates = media_among(named.get(named_as(stem), [])) or media_among(named.get(named_as(base), []))
         if len(candidates) > 1:
             names = ", ".join(video.name for video in candidates)
             raise InputError(f"{path}: {names} have its name. Leave the one that the times are of.")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -505,6 +506,43 @@ def test_videos_and_subtitles_without_each_other_are_reported(tmp_path):
     assert {u.dialogue_id: u.media for u in corpus.utterances} == {"a.en": "a.mp4", "c": ""}
     assert {"no video beside it", "no subtitles"} <= set(kinds(corpus))
     assert "no subtitles: 1 (b.mp4)" in [problem.problem for problem in corpus.problems]
+
+
+@pytest.mark.parametrize("name", ["take 1.5", "take 1.2.en", "take 1_2"])
+def test_another_number_is_another_recording(tmp_path, name):
+    write(tmp_path, f"{name}.srt", SRT)
+    write(tmp_path, "take 1.mp4", b"")
+    corpus = read_subtitles(tmp_path)
+    assert {row.media for row in corpus.utterances} == {""} and "no video beside it" in kinds(corpus)
+
+
+@pytest.mark.parametrize("name", ["take 1.en", "take 1.pt-BR.sdh", "take 1.german", "take 1.es-419"])
+def test_a_language_may_stand_behind_the_name(tmp_path, name):
+    write(tmp_path, f"{name}.srt", SRT)
+    write(tmp_path, "take 1.mp4", b"")
+    assert {row.media for row in read_subtitles(tmp_path).utterances} == {"take 1.mp4"}
+
+
+def test_names_in_another_unicode_form_belong_together(tmp_path):
+    write(tmp_path, unicodedata.normalize("NFD", "Gespräch.srt"), SRT)
+    video = unicodedata.normalize("NFC", "Gespräch.mp4")
+    write(tmp_path, video, b"")
+    assert {row.media for row in read_subtitles(tmp_path).utterances} == {video}
+
+
+def test_links_to_folders_are_listed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path / "elsewhere", "b.srt", SRT)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/day2").symlink_to(tmp_path / "elsewhere")
+    write(tmp_path / "raw", "c.ass", "")
+    expect_refusal(tmp_path / "raw", "found nothing of use; not read: c.ass, day2")
+    write(tmp_path / "raw", "a.srt", SRT)
+    corpus = read_subtitles(tmp_path / "raw")
+    assert {row.dialogue_id for row in corpus.utterances} == {"a"}
+    assert "links to folders, which are not followed; put the files there: 1 (day2)" in [
+        problem.problem for problem in corpus.problems
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.MTS", "a.m2ts", "a.wmv", "a.3gp", "a.flv", "a.ogv", "a.MOV", "a", "a.dat", "a.x1"])

@@ -1,6 +1,7 @@
 """Your own table: what a person writes becomes rows; every slip is named with its file and line."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -439,3 +440,37 @@ def test_votes_of_a_table_reach_the_store_by_utterance(tmp_path):
     assert stored.shape == (3, 2) and np.isnan(stored[2]).all() and stored[1].tolist() == [1, 0]
     write(tmp_path, "utterances.csv", table.replace("anger:1", "anger:-1"))
     expect_refusal(tmp_path, "utterances.csv, line 2", "negative", validation_share=0.0, test_share=0.0)
+
+
+def test_a_row_without_an_end_lasts_until_the_next_of_its_file(tmp_path):
+    rows = "a,,x,,v.mp4,1,,\na,,x,,v.mp4,2,,\na,,x,,w.mp4,1,,\na,,x,,v.mp4,3,,\na,,x,,v.mp4,,,\nb,,x,,v.mp4,5,,\n"
+    write(tmp_path, "utterances.csv", HEADER + rows)
+    corpus = read_own(tmp_path)
+    assert [(row.start_s, row.end_s) for row in corpus.utterances] == [(1, 2), (2, 3), (1, 0), (3, 0), (0, 0), (5, 0)]
+    assert "no end: 2 row(s), first utterances.csv, line 2" in [problem.problem for problem in corpus.problems]
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("clips/Take  2.mp4", "clips/Take  2.mp4"),
+        ("Rec 3.14\u202fPM.mov", "Rec 3.14\u202fPM.mov"),
+        ("Rec 3.14\u202fPM.mov", "Rec 3.14 PM.mov"),
+        ("会議\u3000一.mp4", "会議\u3000一.mp4"),
+        ("clips/a.mp4", "Clips\\A.MP4"),
+        (unicodedata.normalize("NFC", "Gespräch.mp4"), unicodedata.normalize("NFD", "Gespräch.mp4")),
+    ],
+)
+def test_a_file_is_found_whatever_its_name(tmp_path, name, written):
+    write(tmp_path, name, b"")
+    write(tmp_path, "utterances.csv", HEADER + f"a,,x,,{written},,,\n")
+    corpus = read_own(tmp_path)
+    assert corpus.utterances[0].media == name and "in no row" not in kinds(corpus)
+    assert ("name of a file written otherwise" in kinds(corpus)) == (name != written)
+
+
+def test_a_name_that_several_files_may_mean_is_none_of_them(tmp_path):
+    for name in ("a.MP4", "A.mp4"):
+        write(tmp_path, name, b"")
+    write(tmp_path, "utterances.csv", HEADER + "a,,x,,a.mp4,,,\n")
+    assert read_own(tmp_path).utterances[0].media == "a.mp4"  # not there: `prepare` lists it

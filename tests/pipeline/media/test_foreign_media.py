@@ -5,6 +5,7 @@ import struct
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from pipeline.audio.functionals import AudioWorker
 from pipeline.faces.speaker_face import FaceWorker, UtteranceMedia
@@ -94,6 +95,13 @@ def test_number_of_channels_may_change_on_the_way(tmp_path):
     assert len(read_audio(tmp_path / "a.ts", 0, 4)) == pytest.approx(4 * 16000, abs=3200)
 
 
+@pytest.mark.parametrize("part", [b"LIST\xa0\x0f\0\0INFO", b"ID3\4\0\0\0\0", b"\0bext\xa0\x0f\0\0"])
+def test_parts_behind_the_sound_of_a_wav_are_no_sound(tmp_path, part):
+    clip = write_clip(tmp_path / "a.wav", sound=tone(2))
+    clip.write_bytes(clip.read_bytes() + part + bytes(4000))
+    assert measure(clip).duration_s == pytest.approx(2, abs=0.01) and len(read_audio(clip, 0, 9)) == 32_000
+
+
 @pytest.mark.parametrize("claimed", [0, 0xFFFFFFFF, 1000], ids=["none", "endless", "a fraction"])
 def test_recording_that_was_still_growing_has_what_it_holds(tmp_path, claimed):
     """A recorder writes the length of a .wav when it stops."""
@@ -102,8 +110,9 @@ def test_recording_that_was_still_growing_has_what_it_holds(tmp_path, claimed):
     content[place : place + 4] = struct.pack("<I", claimed)
     (tmp_path / "a.wav").write_bytes(content)
     info = measure(tmp_path / "a.wav")
-    expected_s = 1000 / 32000 if claimed == 1000 else 2  # what follows the data chunk may be anything
-    assert info.duration_s == pytest.approx(expected_s, abs=0.01)
+    assert info.duration_s == pytest.approx(2, abs=0.01) and len(read_audio(tmp_path / "a.wav", 0, 9)) == 32_000
+    told = [problem for problem, _ in info.remarks if "claims less sound than there is" in problem]
+    assert len(told) == (claimed == 1000)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov", "a.avi", "a.wav", "a.ts"])
@@ -214,6 +223,15 @@ def test_default_track_is_used_else_the_first(tmp_path, default, used, why):
     assert loudest_hz(read_audio(clip, 0.5, 1.5)) == pytest.approx(pitches[used], abs=3)
     [(problem, consequence)] = measure(clip).remarks
     assert problem == f"several sound tracks: number {used + 1} of 3 ({why})" and "not used" in consequence
+
+
+@pytest.mark.parametrize("beside", ["visual_impaired", "comment"])
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_description_and_commentary_are_not_taken_for_the_sound(tmp_path, name, beside):
+    clip = write_tracks(tmp_path / name, [tone(2, hz=300), tone(2, hz=700)], beside=Disposition[beside])
+    assert loudest_hz(read_audio(clip, 0.5, 1.5)) == pytest.approx(700, abs=3)
+    [(problem, _)] = measure(clip).remarks
+    assert "number 2 of 2 (marked as default, no description or commentary)" in problem
 
 
 def test_track_without_a_decoder_is_no_track(tmp_path):
