@@ -52,7 +52,9 @@ def build_branches(task: Task, groups: Sequence[Sequence[str]]) -> RecurrentBase
     """Build a freshly initialised branch per group of modalities; draws from the global generator."""
     widths = [sum(task.corpus.modalities[name].width for name in group) for group in groups]
     sizes = task.settings.hidden, task.classes, task.settings.dropout
-    return RecurrentBaseline([BcLSTM(width, *sizes) for width in widths], groups, task.variant.modalities)
+    return RecurrentBaseline(
+        [BcLSTM(width, *sizes, causal=task.settings.causal) for width in widths], groups, task.variant.modalities
+    )
 
 
 def build_bc_lstm(task: Task) -> RecurrentBaseline:

@@ -88,6 +88,8 @@ def _remarks(name: str, task: Task) -> Iterator[str]:
         constants = {"rate": recipe.learning_rate, "dialogues a step": recipe.batch_dialogues, "epochs": recipe.epochs}
         listed = ", ".join(f"{what} {value:g}" for what, value in (constants | recipe.sizes).items())
         yield f"{name} has its authors' constants, whatever `train` holds ({listed}): docs/baselines.md."
+        if task.settings.causal:
+            yield f"{name} reads whole dialogues, what comes later as well: train.causal is not for the peers."
         if unnamed := int((task.train.speaker_N < 0).sum()):
             yield (
                 f"{name} reads who speaks, and {unnamed} of {len(task.train.speaker_N)} training utterances have no "
@@ -111,6 +113,7 @@ def _kept(
         yield Progress(), lambda progress: None
         return
     about = {"variant": name, "sizes": dict(recipe.sizes), "seed": seed, "device": task.device.device.type}
+    about["speakers"] = task.corpus.utterances.speakers_hash
     about["refit"] = list(task.refit) if task.refit else None
     state = scratch / run_key(task.describe() | about, code_hash(__name__)) / "state.pt"
     run = f"{name}, seed {seed}"
@@ -159,7 +162,7 @@ def _evaluate(
     record = describe_corpus(corpus, task.variant.modalities)
     record |= {"variant": name, "seed": seed, "best_epoch": best_epoch, "finished": True, "widths": {}}
     used = ("selection", "validation_split")
-    used += () if name in DETERMINISTIC else ("normalisation", "select_by", "labels")
+    used += () if name in DETERMINISTIC else ("normalisation", "select_by", "labels", "causal")
     record["settings"] = {setting: getattr(task.settings, setting) for setting in used}
     rows = scored_corpus(corpus, record["settings"], seed).utterances
     predictions = {}

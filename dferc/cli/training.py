@@ -22,6 +22,7 @@ from dferc.cli.options import (
 )
 from dferc.cli.scoring import score_and_show
 from dferc.core.console import console, readable_errors
+from dferc.core.errors import InputError, did_you_mean
 from dferc.engine.options import engine_options
 
 
@@ -49,7 +50,18 @@ def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: 
         return section | ({"class_weights": "balanced"} if unfit else {})
 
     settings = load_params(params, overrides, corpus, default=default)
-    return settings, settings.corpus(corpus).train
+    block = settings.corpus(corpus).train
+    if left_out := [name for name, chosen in block.features.items() if not chosen]:
+        from dferc.store.hdf5 import find_sets
+
+        there = sorted({name.partition("/")[0] for name in find_sets(features / corpus)})
+        for name in left_out:  # one that no corpus has is harmless, a slip is not
+            if name not in there and (nearest := did_you_mean(name, there)):
+                raise InputError(
+                    f"train.features leaves out {name}, and {features / corpus} has no such modality.{nearest} It has "
+                    f"{', '.join(there)}."
+                )
+    return settings, block
 
 
 def by_splits(splits: int | None, seeds: tuple[int, ...], overrides: tuple[str, ...]) -> tuple[tuple, tuple]:

@@ -80,6 +80,10 @@ def tune(
     dferc tune --corpus iemocap --trials 50
     dferc tune --corpus iemocap --trials 200 --engine ray --storage postgresql://host/dferc
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
+    from dferc.model.variants import get_variant
+
+    if variant:
+        get_variant(variant)
     settings, block = load_block(params, overrides, corpus, features)
     from dferc.core.device import choose_device
     from dferc.core.files import verify_writable

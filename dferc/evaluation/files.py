@@ -22,7 +22,10 @@ from dferc.training.data import describe_transduction
 def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[Evaluation]) -> dict:
     """Write and return runs/<corpus>/<variant>/metrics.json; in its evaluate/, write the tables and the card."""
     metrics, tables = summarise(evaluations, corpus.utterances), folder / "evaluate"
-    per_seed = list(_per_seed(evaluations))
+    per_seed, first = list(_per_seed(evaluations)), evaluations[0].record
+    card = _card(corpus) | describe_method(first.get("settings", {}))
+    if not first["widths"]:  # a baseline has no settings.json
+        card["features"] = first.get("features", {})
     predictions = [
         {"seed": record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
         for _, record, of_seed, *_ in evaluations
@@ -32,9 +35,10 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     # A row per labelled test utterance and seed, as DVC's confusion template counts them.
     confusions = [row | {"actual": row["emotion"]} for row in predictions if row["split"] == "test" and row["emotion"]]
     write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
-    write_csv(tables / "predictions.csv", list(predictions[0]), map(with_milliseconds, predictions))
+    columns = list(predictions[0]) if predictions else ["seed", "split"]  # a refit model may have no split to score
+    write_csv(tables / "predictions.csv", columns, map(with_milliseconds, predictions))
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
-    _write_json(tables / "protocol.json", _card(corpus) | describe_method(evaluations[0].record.get("settings", {})))
+    _write_json(tables / "protocol.json", card)
     metrics["files"] = digest(tables)
     _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
     return metrics
@@ -45,10 +49,10 @@ def describe_method(settings: Mapping) -> dict[str, str]:
 
     Returns:
         `transductive`, a sentence; `selected_by`, the score on validation that chose the epoch; `labels`, what training
-        learnt; `selection` and `validation_split`.
+        learnt; `selection`, `validation_split` and `causal`.
     """
     transductive, about = describe_transduction(settings), {"selected_by": "select_by"}
-    about |= {name: name for name in ("labels", "selection", "validation_split")}
+    about |= {name: name for name in ("labels", "selection", "validation_split", "causal")}
     values = {name: settings.get(setting, getattr(DEFAULTS, setting)) for name, setting in about.items()}
     differ = {name: value for name, value in values.items() if value != getattr(DEFAULTS, about[name])}
     return ({"transductive": transductive} if transductive else {}) | differ

@@ -20,6 +20,7 @@ from dferc.results.runs import (
     simulated,
     simulated_features,
     trained_features,
+    trained_settings,
 )
 from dferc.results.statistics import Interval, MeanScores, draw_dialogues, score_resamples
 from dferc.store.vocabulary import in_order
@@ -129,7 +130,8 @@ def collect(
     corrected = dict(zip(comparisons, map(PValues._make, p_values), strict=True))
     rows = [AblationRow(name, run, comparisons.get(name), corrected.get(name)) for name, run in runs.items()]
     for name, comparison in comparisons.items():
-        notes += [*seed_notes(name, runs[name], reference, comparison), *set_notes(name, runs[name], reference)]
+        pair = name, runs[name], reference
+        notes += [*seed_notes(*pair, comparison), *set_notes(*pair), *setting_notes(*pair)]
     notes += class_notes(reference)
     notes += run_notes(runs)
     return Ablation(
@@ -170,6 +172,8 @@ def run_notes(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
             yield f"{name} was trained anew on training and validation, for the steps that selection found (refit)"
         if run.card.get("validation_split"):
             yield f"each seed of {name} drew its own validation split: the spread is over splits and seeds"
+        if run.card.get("causal"):
+            yield f"{name} reads the past alone (train.causal)"
         if run.card.get("labels"):
             yield f"{name} learnt the shares of the annotators' votes, not their majority"
 
@@ -192,6 +196,18 @@ def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[s
             f"{name} was trained on {', '.join(otherwise)} features that were made otherwise than those of {other}, "
             "under the same name: train the older of them again"
         )
+
+
+_NOTED = {"features", "select_by", "selection", "validation_split", "labels"}
+"""Settings that have notes of their own."""
+
+
+def setting_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[str]:
+    """Yield with which other settings than the reference a run was trained, but for its variant's own."""
+    ours, theirs, other = trained_settings(run), trained_settings(reference), reference.folder.name
+    names = sorted((ours.keys() & theirs.keys()) - _NOTED)
+    if differ := [f"{key} {ours[key]} ({other}: {theirs[key]})" for key in names if ours[key] != theirs[key]]:
+        yield f"{name} was trained with other settings than {other}: {', '.join(differ)}"
 
 
 def _sets(chosen: Sequence[str] | None, modality: str) -> str:

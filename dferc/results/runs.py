@@ -16,8 +16,9 @@ from dferc.core.errors import InputError, brief, did_you_mean
 from dferc.core.files import MODALITY_NAME, SELECTION, digest, regular_file
 from dferc.core.metrics import Scores
 from dferc.core.records import Count, Loss, Score, StoredRecord, Text, read_record
-from dferc.model.variants import VARIANTS
+from dferc.model.variants import VARIANTS, get_variant
 from dferc.results.statistics import Counts, count, score_seeds
+from dferc.settings.sections import complete_settings
 from dferc.store.card import simulated_modalities, simulations
 from dferc.store.records import ProtocolRecord, RunCalibration, TrainedFeatures
 from dferc.store.vocabulary import in_order
@@ -389,8 +390,22 @@ def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     yield from simulated_modalities(features)
 
 
+def trained_settings(run: FinishedRun) -> dict[str, object]:
+    """Return the `train` settings of a run but for those that its variant has of its own; {} without a record."""
+    record = _record_of(run)
+    if "settings" not in record:
+        return {}
+    own, settings = get_variant(record["variant"]).own_settings(record["corpus"]), complete_settings(record["settings"])
+    return {name: value for name, value in settings.items() if own.get(name) != value}
+
+
 def trained_features(run: FinishedRun) -> dict[str, dict]:
-    """Return the identity of each modality's features that a run was trained on; {} for a baseline."""
+    """Return the identity of each modality's features that a run was trained on; a baseline has them on its card."""
+    return _record_of(run).get("features") or dict(run.card.get("features", {}))
+
+
+def _record_of(run: FinishedRun) -> dict:
+    """Return the record of the first seed that was trained; {} for a baseline."""
     for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
-        return read_record(path, TrainedFeatures, f"Train {run.folder.name} again.")["features"]
+        return read_record(path, TrainedFeatures, f"Train {run.folder.name} again.")
     return {}

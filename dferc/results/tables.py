@@ -22,6 +22,7 @@ from dferc.results.compare import (
     scores_of,
     seed_notes,
     set_notes,
+    setting_notes,
 )
 from dferc.results.published import SOURCES, Published, published_scores
 from dferc.results.runs import CALIBRATION_ERRORS, FinishedRun, simulated
@@ -190,7 +191,7 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
     warn_of_simulation(simulated({str(run.folder): run for run in (one, two)}))
     runs = run_notes({str(run.folder): run for run in (one, two)})
     pair = str(one.folder), one, two
-    for note in (*seed_notes(*pair, comparison), *set_notes(*pair), *class_notes(two), *runs):
+    for note in (*seed_notes(*pair, comparison), *set_notes(*pair), *setting_notes(*pair), *class_notes(two), *runs):
         console.print(as_note(note))
 
 

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -139,6 +140,11 @@ class Utterances:
         rows = "\n".join(f"{dialogue}\t{utterance}" for dialogue, utterance in zip(self.dialogue_id, self.utterance_id))
         return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
+    @property
+    def speakers_hash(self) -> str:
+        """Hash of who speaks, which some models read and the rows' hash does not hold."""
+        return hashlib.sha256("\n".join(self.speaker).encode()).hexdigest()[:16]
+
 
 def _verify_votes(votes_NC: np.ndarray, ids: np.ndarray, classes: tuple[str, ...]) -> None:
     if votes_NC.dtype != np.float64 or votes_NC.shape != (len(ids), len(classes)):
@@ -260,3 +266,13 @@ class CachedCorpus:
     modalities: dict[str, Features]
     sets: Mapping[str, list[str]] = field(default_factory=dict)
     """Feature sets of the modalities that were read from others than their first set."""
+
+    @cached_property
+    def learnt_hashes(self) -> dict[str, str]:
+        """Hash of each modality's values outside of the test split: an identity written by hand may not tell them."""
+        learnt_N, hashes = self.utterances.split != "test", {}
+        for name, features in self.modalities.items():
+            hashed = hashlib.sha256(features.features[learnt_N])
+            hashed.update(features.present[learnt_N])
+            hashes[name] = hashed.hexdigest()[:16]
+        return hashes

@@ -21,6 +21,7 @@ from dferc.core.device import open_weights, read_weights
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash, write_atomically
 from dferc.core.records import Count, Finite, Names, Text, check_record, differences, read_record
+from dferc.core.tables import read_numbers
 from dferc.model.ensemble import build_model
 from dferc.model.variants import get_variant
 from dferc.settings.sections import Train, VariantName, complete_settings
@@ -130,10 +131,11 @@ def holds_run(folder: Path, key: str) -> bool:
     try:
         settings, record = read_training_record(folder / RECORD), record_of_weights(folder)
         _verify_digest(folder)
+        read_numbers(folder / HISTORY)
     except (OSError, InputError):  # damaged: the run is trained again
         return False
     # A kill between the two files leaves records that differ.
-    whole = record.items() <= settings.items() and (folder / HISTORY).exists()
+    whole = record.items() <= settings.items()
     return whole and settings.get("run") == key and record.get("finished", False)
 
 
@@ -231,6 +233,7 @@ def describe_corpus(corpus: CachedCorpus, modalities: tuple[str, ...]) -> dict:
         "card": card_hash(rows),
         "widths": {modality: corpus.modalities[modality].width for modality in modalities},
         "features": {modality: dict(corpus.modalities[modality].identity) for modality in modalities},
+        "values": {modality: corpus.learnt_hashes[modality] for modality in modalities},
     }
 
 
@@ -248,6 +251,9 @@ def verify_corpus(checkpoint: Checkpoint, corpus: CachedCorpus) -> None:
             "file there, or train a variant without it."
         )
     here = describe_corpus(corpus, checkpoint.modalities)
+    del here["values"]  # those of training decide no score
+    if "speakers" in record:  # the model reads them
+        here["speakers"] = corpus.utterances.speakers_hash
     found = [
         f"  - {key}: trained on {one!r}, found {two!r}"
         for key, one, two in differences({key: record.get(key) for key in here}, here)

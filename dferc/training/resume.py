@@ -107,7 +107,12 @@ def save_progress(path: Path, progress: Progress) -> None:
     def write(temporary: Path) -> None:
         # To a file object: a full disk is then an OSError like any other, and a large encoder is not in memory twice.
         with open(temporary, "wb") as file:
-            torch.save(vars(progress), file)
+            try:
+                torch.save(vars(progress), file)
+            except RuntimeError as error:  # torch closes its archive, and hides the OSError that stopped it
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     write_atomically(path, write, durable=False)
 

@@ -47,7 +47,7 @@ def find_checkpoints(folder: Path, seeds: Sequence[int] = ()) -> list[Path]:
         InputError: there is none.
     """
     if seeds:
-        return [seed_folder(folder, seed) for seed in seeds]
+        return [seed_folder(folder, seed) for seed in dict.fromkeys(seeds)]
     found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
     if not found:
         others = sorted(path.parent.name for path in folder.parent.parent.glob("*/train"))

@@ -106,6 +106,8 @@ def describe_run(corpus: CachedCorpus, variant: str, settings: Train) -> dict:
     about: dict = {"variant": variant, "settings": recorded_settings(settings)}
     if settings.labels == "votes":
         about["votes"] = hashlib.sha256(training_targets(corpus.utterances).tobytes()).hexdigest()[:16]
+    if settings.attention_layers or settings.normalisation == "speaker":
+        about["speakers"] = corpus.utterances.speakers_hash
     return about | describe_corpus(corpus, usable_modalities(corpus, variant))
 
 

@@ -37,6 +37,8 @@ def require_optuna() -> Any:
 def describe_study(corpus: CachedCorpus, settings: Train, tune: Tune, device: str) -> dict:
     """Return everything on which the value of a trial depends, but its own settings."""
     about = describe_run(corpus, tune.variant, settings)
+    if {"attention_layers", "normalisation"} & set(tune.space):
+        about["speakers"] = corpus.utterances.speakers_hash
     fixed = {name: value for name, value in about["settings"].items() if name not in tune.space}
     space = {name: search if isinstance(search, list) else search.model_dump() for name, search in tune.space.items()}
     return {

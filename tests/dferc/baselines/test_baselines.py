@@ -29,7 +29,7 @@ from dferc.results.runs import read_run
 from dferc.settings.yaml import read_yaml
 from dferc.store.hdf5 import read_corpus, write_features, write_utterances
 from dferc.store.rows import CachedCorpus
-from dferc.training.data import Batch
+from dferc.training.data import Batch, Dialogues
 from dferc.training.learner import DialogueLearner
 from dferc.training.resume import Progress, save_progress
 from dferc.training.run import train
@@ -206,6 +206,37 @@ def test_bc_lstm_hears_what_was_said_before(tmp_path):
     assert deaf.scores["test"].weighted_f1 < 0.6
 
 
+@pytest.mark.parametrize("name", ["bc_lstm", "late_fusion"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_causal_recurrent_baselines_know_nothing_that_comes_later(corpus, name, causal):
+    task = make_small_task(corpus, causal=causal, epochs=1)
+    rows = corpus.utterances
+    later = dataclasses.replace(
+        corpus,
+        modalities={
+            modality: dataclasses.replace(
+                each,
+                features=np.where((rows.position > 2)[:, None], 3 * each.features[::-1], each.features)
+                * each.present[:, None],
+            )
+            for modality, each in corpus.modalities.items()
+        },
+    )
+    model, _ = fit(name, task, 0)
+    found = []
+    for each in (corpus, later):
+        dialogues = Dialogues(each, "test", task.normalisation, task.variant.modalities, torch.device("cpu"))
+        rows_N, probabilities_NC = predict_baseline(name, model, task, dialogues)
+        found.append(probabilities_NC[torch.from_numpy(rows.position)[rows_N] <= 2])
+    assert torch.equal(*found) == causal
+
+
+def test_the_card_of_a_baseline_names_its_features(runs, corpus):
+    assert read_run(runs / "logistic").card["features"] == {
+        name: dict(each.identity) for name, each in corpus.modalities.items()
+    }
+
+
 class Fixed(torch.nn.Module):
     """A branch that says always the same."""
 
@@ -296,9 +327,10 @@ def test_peers_name_their_constants_and_the_unnamed_speakers(tmp_path):
     features = tmp_path / "demo"
     write_utterances(features / "utterances.h5", dataclasses.replace(rows, speaker=speaker))
     write_features(features / "text.h5", make_features(rows, "text", 5))
-    result = run_command(features, tmp_path / "runs", "--name", "mmgcn")
+    result = run_command(features, tmp_path / "runs", "--name", "mmgcn", "--set", "train.causal=true")
     assert result.exit_code == 0, result.stderr
     stderr = " ".join(result.stderr.split())
+    assert "mmgcn reads whole dialogues, what comes later as well" in stderr
     assert "mmgcn has its authors' constants" in stderr and "rate 0.02" in stderr and "layers 2" in stderr
     assert "3 of 10 training utterances have no speaker" in stderr
 

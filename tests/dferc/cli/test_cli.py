@@ -303,6 +303,7 @@ def test_unknown_corpus_names_those_there_are():
     [
         ("train.epochs=many", "demo.train.epochs: got 'many' (str); input should be a valid integer"),
         ("train.dropout=1.5", "demo.train.dropout: got 1.5 (float)"),
+        ("train.features={audoi: []}", "leaves out audoi, and "),
         ("train.learning_rat=1.0e-3", "demo.train.learning_rat: unknown key. Did you mean 'learning_rate'?"),
         ("trian.epochs=3", "demo has no section 'trian'. Did you mean 'train'?"),
         ("epochs", "expected section.key=value"),

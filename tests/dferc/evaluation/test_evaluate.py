@@ -241,6 +241,15 @@ def test_report_without_a_test_split(tmp_path):
     }
 
 
+def test_report_of_a_model_of_all_labels_has_nothing_to_score(tmp_path):
+    """`selection: refit` learns validation, too; without a test split no row is left."""
+    features = write_features_folder(tmp_path / "demo", dialogues={"train": 6, "validation": 6})
+    trained(tmp_path, features, seeds=(0,), epochs=1, selection="refit")
+    metrics = write_evaluation(tmp_path, read_corpus(features), evaluated(tmp_path))
+    assert not {"validation", "test"} & set(metrics)
+    assert read_table(tmp_path / "evaluate/predictions.csv") == []
+
+
 # ---------------------------------------------------------------------------------------------------- mismatches
 
 
@@ -358,6 +367,7 @@ def test_find_checkpoints_orders_by_number_and_needs_one(tmp_path):
     for name in ("seed-10", "seed-2", "seed-x", "curves"):
         (tmp_path / name).mkdir()
     assert [path.name for path in find_checkpoints(tmp_path)] == ["seed-2", "seed-10"]
+    assert [path.name for path in find_checkpoints(tmp_path, (10, 2, 10))] == ["seed-10", "seed-2"]  # once each
 
 
 # ---------------------------------------------------------------------------------------------------- the floor

@@ -11,7 +11,9 @@ from click.testing import CliRunner
 
 from dferc.cli.main import main
 from dferc.core.errors import InputError
+from dferc.core.files import digest
 from dferc.core.metrics import SCORES
+from dferc.model.variants import get_variant
 from dferc.results.compare import collect, compare
 from dferc.results.published import published_scores
 from dferc.results.runs import read_run
@@ -281,6 +283,38 @@ def test_simulated_features_are_named_in_the_caption_and_stand_beside_no_publish
     assert [row[0] for row in main_table(found).rows] == ["full"]
     compared = CliRunner().invoke(main, ["compare", str(folder / "full"), str(folder / "full")], catch_exceptions=False)
     assert "audio features are simulated" in compared.stdout + compared.stderr
+
+
+def write_settings(folder: Path, name: str, variant: str = "full", identity: str = "a", **settings: object) -> None:
+    path = folder / name / "train/seed-0/settings.json"
+    path.parent.mkdir(parents=True)
+    record = {"variant": variant, "corpus": "demo", "settings": settings, "features": {"text": {"extractor": identity}}}
+    path.write_text(json.dumps(record))
+
+
+def test_rows_of_other_settings_are_named(tmp_path):
+    folder = write_variants(tmp_path, seeds=(0, 1), full=0.7, no_crm=0.6, no_ddm=0.6, plus=0.6, majority=0.5)
+    write_settings(folder, "full", hidden=16, epochs=3)
+    write_settings(folder, "no_crm", "no_crm", hidden=64, epochs=3)
+    write_settings(folder, "no_ddm", "no_ddm", hidden=16, epochs=3)
+    write_settings(folder, "plus", "plus", **{"hidden": 16, "epochs": 3} | get_variant("plus").own_settings("demo"))
+    found = [note for note in collect(folder).notes if "other settings" in note]
+    assert found == ["no_crm was trained with other settings than full: hidden 64 (full: 16)"]
+    shown = CliRunner().invoke(main, ["compare", str(folder / "no_crm"), str(folder / "full")]).stderr
+    assert "other settings than full: hidden 64" in " ".join(shown.split())
+
+
+def test_a_baseline_on_older_features_is_named(tmp_path):
+    folder = write_variants(tmp_path, seeds=(0, 1), full=0.7, bc_lstm=0.6, logistic=0.6)
+    write_settings(folder, "full", identity="new")
+    for name, identity in (("bc_lstm", "old"), ("logistic", "new")):
+        card = folder / name / "evaluate/protocol.json"
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"features": {"text": {"extractor": identity}}}))
+        metrics = folder / name / "metrics.json"
+        files = {"files": digest(folder / name / "evaluate")}
+        metrics.write_text(json.dumps(json.loads(metrics.read_text()) | files))
+    [note] = [note for note in collect(folder).notes if "made otherwise" in note]
+    assert note.startswith("bc_lstm was trained on text features")
 
 
 # ---------------------------------------------------------------------------------------------------- commands

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from dferc.core.errors import InputError
 from dferc.core.tables import read_numbers
 from dferc.evaluation.evaluate import make_evaluation, predict
 from dferc.model.losses import Losses
-from dferc.store.hdf5 import read_corpus, read_features, write_features
+from dferc.store.hdf5 import read_corpus, read_features, write_features, write_utterances
 from dferc.training.checkpoint import load_checkpoint, save_checkpoint
 from dferc.training.learner import EpochTally, read_tallies
 from dferc.training.optimiser import make_optimiser, rate_at
@@ -269,6 +270,36 @@ def test_train_of_other_features_does_not_resume(features, tmp_path):
     assert run_key(about, "code") == run_key(dict(reversed(about.items())), "code") != run_key(changed, "code")
 
 
+@pytest.mark.parametrize(
+    ("variant", "part", "again"),
+    [("full", "features", True), ("full", "speaker", False), ("plus", "speaker", True)],
+)
+def test_train_of_other_values_or_heard_speakers_under_one_identity_starts_again(tmp_path, variant, part, again):
+    folder = write_features_folder(tmp_path / "demo")
+    run(task_for(folder, variant), tmp_path)
+    corpus = read_corpus(folder)
+    if part == "features":
+        text = corpus.modalities["text"]
+        write_features(folder / "text.h5", dataclasses.replace(text, features=text.features * 2))
+    else:
+        write_utterances(
+            folder / "utterances.h5", dataclasses.replace(corpus.utterances, speaker=corpus.utterances.split)
+        )
+    seen = []
+    run(task_for(folder, variant), tmp_path, report=lambda seed, row, _: seen.append(row["epoch"]))
+    assert bool(seen) == again
+
+
+def test_train_makes_a_run_again_whose_history_is_damaged(features, tmp_path):
+    task = task_for(features)
+    run(task, tmp_path)
+    history = tmp_path / "train/seed-0/history.csv"
+    whole = history.read_bytes()
+    history.write_bytes(whole[: len(whole) // 2])
+    run(task, tmp_path)
+    assert history.read_bytes() == whole
+
+
 @pytest.mark.parametrize("content", [b"", b"junk\n", None])
 def test_train_with_a_damaged_state_reports_it_and_starts_again(features, tmp_path, content):
     task = task_for(features)
@@ -432,10 +463,10 @@ def test_train_stops_at_a_loss_that_is_not_finite(features, tmp_path):
 
 
 @contextlib.contextmanager
-def full_disk():
-    """No file can grow beyond 1 kB; no fixture, since pytest's own log must grow as soon as the test has ended."""
+def full_disk(most: int = 1000):
+    """No file can grow beyond this; no fixture, since pytest's own log must grow as soon as the test has ended."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
     try:
         yield
     finally:
@@ -447,9 +478,11 @@ def test_train_on_a_full_disk_keeps_the_old_files_and_says_so(features, tmp_path
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     task = task_for(features, epochs=1)
     weights = task.new_model().state_dict()
-    with full_disk():
-        with pytest.raises(InputError, match=r"state.pt could not be written .*Is the disk full\?"):
+    size = next(path.stat().st_size for path in before if path.name == "state.pt")
+    for most in (1000, size // 3, size // 2):  # torch reports a full disk in two ways
+        with full_disk(most), pytest.raises(InputError, match=r"state.pt could not be written .*Is the disk full\?"):
             run(task, tmp_path)
+    with full_disk():
         with pytest.raises(InputError, match="model.safetensors could not be written"):
             save_checkpoint(tmp_path / "train/seed-0", weights, task.normalisation, {}, {})
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before

@@ -228,3 +228,8 @@ def test_a_misspelt_range_is_named_with_what_is_allowed(tmp_path):
     path.write_text(text.replace("cfm_weight: {low: 0.0, high: 1.5}", "cfm_weight: {low: 0.0, hihg: 1.5}"), "utf-8")
     with pytest.raises(InputError, match=r"(?s)tune\.space\.cfm_weight.*hihg.*high"):
         load_params(path)
+
+
+def test_a_variant_that_is_not_there_names_the_nearest(features, params, tmp_path):
+    result = tune(features, params, tmp_path, "--variant=ful")
+    assert result.exit_code == 1 and "There is no variant 'ful'. Did you mean 'full'" in result.stderr
