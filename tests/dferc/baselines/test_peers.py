@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dferc.baselines.dialogue_rnn import DialogueRNN
-from dferc.baselines.mmgcn import MMGCN, focal_loss, graph_edges
+from dferc.baselines.mmgcn import MMGCN, graph_edges
 from dferc.baselines.registry import TRAINED
 from dferc.baselines.sdt import SDT, CrossTransformer
 from dferc.baselines.shared import count_parties, masked_softmax, number_parties
@@ -99,12 +99,11 @@ def test_gradients_are_finite_and_reach_every_parameter(name, absent):
         assert parameter.grad.isfinite().all() and parameter.grad.any(), which
 
 
-@pytest.mark.parametrize(("name", "changes"), [("mmgcn", {"focus": 2.5}), ("sdt", {"learnt_gates": False})])
-def test_what_differs_for_meld_learns_and_keeps_to_its_dialogue(name, changes):
-    model, batch = make_model(name, **changes), make_batch()
-    lone = probabilities(name, model, take(batch, [5], [1]))
-    assert torch.allclose(probabilities(name, model, batch)[5], lone[0], atol=1e-6)
-    losses, _ = objective(name, model.train(), batch)
+def test_what_differs_for_meld_learns_and_keeps_to_its_dialogue():
+    model, batch = make_model("sdt", learnt_gates=False), make_batch()
+    lone = probabilities("sdt", model, take(batch, [5], [1]))
+    assert torch.allclose(probabilities("sdt", model, batch)[5], lone[0], atol=1e-6)
+    losses, _ = objective("sdt", model.train(), batch)
     losses.total.backward()
     assert all(parameter.grad.any() for parameter in model.parameters())
 
@@ -319,15 +318,6 @@ def test_mmgcn_of_a_lone_utterance_and_modality_is_a_plain_deep_network():
             beta, mixed = math.log(0.5 / layer + 1), 0.9 * h + 0.1 * start
             h = F.relu((1 - beta) * mixed + beta * mixed @ weight)
         assert torch.allclose(model(batch), model.classify(F.relu(torch.cat([x, h], dim=1))), atol=1e-5)
-
-
-def test_focal_loss_is_cross_entropy_without_focus_and_spares_the_sure():
-    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 0.0], [1.0, 1.0]]), torch.tensor([0, 1, -1])
-    sure = 1 / (1 + math.exp(-2))
-    entropy = -(math.log(sure) + math.log(0.5)) / 2
-    focal = -((1 - sure) ** 2.5 * math.log(sure) + 0.5**2.5 * math.log(0.5)) / 2
-    assert focal_loss(logits, labels, 0.0).item() == pytest.approx(entropy)
-    assert focal_loss(logits, labels, 2.5).item() == pytest.approx(focal)
 
 
 def test_cross_transformer_attends_as_pytorchs_attention_does():

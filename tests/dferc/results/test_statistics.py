@@ -112,6 +112,15 @@ def test_bootstrap_p_and_interval_agree():
         assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
 
 
+@pytest.mark.parametrize("dialogues", [5, 10, 30])
+def test_bootstrap_of_a_plain_difference_has_the_p_of_t_however_small(dialogues):
+    """The count of resamples alone would end at 0.006 for ten dialogues: too much for the rows of a table."""
+    values_D = 2.0 + stats.norm.ppf((np.arange(dialogues) + 0.5) / dialogues)
+    found = compare_dialogues(draw_dialogues(dialogues) @ values_D / dialogues, dialogues)
+    expected = stats.ttest_1samp(values_D, 0.0).pvalue
+    assert expected / 3 < found.p < 3 * expected < 0.05
+
+
 def test_bootstrap_of_equal_runs_finds_nothing():
     actual_N, dialogue_N, one_SN, _ = draw_predictions(np.random.default_rng(4), dialogues=10)
     found = compare_dialogues(resampled_difference(actual_N, dialogue_N, one_SN, one_SN, draw_dialogues(10, 200)), 10)
