@@ -38,6 +38,10 @@ _MEANT = {
     **dict.fromkeys(("dialogue", "dialog", "conversation", "conversation_id"), "dialogue_id"),
     **dict.fromkeys(("label", "labels", "class", "sentiment"), "emotion"),
     **dict.fromkeys(("sentence", "transcript", "utterance"), "text"),
+    **dict.fromkeys(("file", "filename", "file_name", "path", "clip", "video", "audio", "wav"), "media"),
+    **dict.fromkeys(("begin", "onset", "start_time", "begin_time", "starttime"), "start"),
+    **dict.fromkeys(("finish", "offset", "end_time", "stop", "endtime"), "end"),
+    **dict.fromkeys(("spk", "speaker_id", "speaker_name"), "speaker"),
 }
 """Names that others give our columns: refused where our own is absent, since every row would lack the value."""
 

@@ -296,6 +296,14 @@ def test_column_that_others_name_otherwise_is_refused_with_our_name(tmp_path, co
         labelled(tmp_path, (column, name))
 
 
+@pytest.mark.parametrize(
+    ("column", "name"), [("media", "File Name"), ("start", "onset"), ("end", "Offset"), ("speaker", "speaker_id")]
+)
+def test_column_of_media_or_times_under_another_name_is_refused(tmp_path, column, name):
+    write(tmp_path, "utterances.csv", HEADER.replace(column, name) + "a,Ann,x,,v.mp4,1,2,\n")
+    expect_refusal(tmp_path, f"unknown column '{name}'. Did you mean '{column}'?")
+
+
 # ---------------------------------------------------------------------------------------------------- refusals
 
 
