@@ -12,6 +12,7 @@ _STYLE = re.compile(
     r"</?(?:b|i|u|s|c|em|strong|tt|small|big|sup|sub|ruby|rt|q|p|a|span|div|font|lang|v)(?:\.[^<>]*+|\s*+/?)>"
     r"|<(?:p|a|span|div|font|b|i|u|s)\s[^<>=]*+=[^<>]*+>|<lang\s[^<>]*+>"
     r"|<(?:\d+:)?\d+:\d+(?:\.\d+)?>"  # times of words
+    r"|<\|[\w.]{1,24}\|>"  # what Whisper writes between texts: times, language, task
     r"|\{(?:\\[^{}]*|/?[biu]|[yc]:[\w,$]*)\}",  # ASS, and what players take from MicroDVD
     re.IGNORECASE,
 )

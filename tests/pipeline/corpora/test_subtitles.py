@@ -280,6 +280,8 @@ def test_duplicate_and_overlapping_cues(tmp_path):
         ("<lang de>Hallo</lang> <ruby>you</ruby>", "Hallo you"),
         ("C:\\new \u200fabc\u202c", "C:\\new abc"),
         ("left --> right", "left --> right"),
+        ("<|en|><|transcribe|><|0.00|> Hi there<|2.34|>", "Hi there"),
+        ("a <| b |> c", "a <| b |> c"),
     ],
 )
 def test_markup_is_no_text(tmp_path, line, text):
