@@ -111,6 +111,11 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     def by_dialogue(values: Sequence) -> dict[str, list]:
         return {name: [values[row] for row in rows] for name, rows in groups.items()} if values else {}
 
+    with np.errstate(over="ignore"):  # beyond float32 is inf, which is marked as absent later
+        features = {
+            modality: {name: matrix[rows].astype(np.float32) for name, rows in groups.items()}
+            for modality, matrix in matrices.items()
+        }
     return Source(
         about=about,
         corpus=corpus,
@@ -121,10 +126,7 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         utterances=by_dialogue(columns.get("utterance", [])),
         speakers=by_dialogue(speakers),
         texts=by_dialogue(["" if text is None else str(text) for text in columns.get("sentence", [])]),
-        features={
-            modality: {name: matrix[rows].astype(np.float32) for name, rows in groups.items()}
-            for modality, matrix in matrices.items()
-        },
+        features=features,
         problems=tuple(problems),
         notes=tuple(notes),
     )
