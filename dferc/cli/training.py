@@ -50,7 +50,11 @@ def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: 
         return section | ({"class_weights": "balanced"} if unfit else {})
 
     settings = load_params(params, overrides, corpus, default=default)
-    block = settings.corpus(corpus).train
+    try:
+        block = settings.corpus(corpus).train
+    except InputError as error:
+        there = features / corpus / "utterances.h5"
+        raise InputError(f"{error} Imported features train without one, but there is no {there}.") from None
     if left_out := [name for name, chosen in block.features.items() if not chosen]:
         from dferc.store.hdf5 import find_sets
 

@@ -295,6 +295,7 @@ def test_unknown_corpus_names_those_there_are():
         result,
         "params.yaml has no block for the corpus 'medl'; it has demo, meld, iemocap, emorynlp, m3ed, mine.",
         "Did you mean 'meld'?",
+        "Imported features train without one, but there is no features/medl/utterances.h5.",
     )
 
 
