@@ -7,6 +7,7 @@ import click
 
 from dferc.cli import options
 from dferc.core.console import CorpusName, console, readable_errors
+from dferc.core.errors import InputError
 from dferc.core.files import SET_NAME
 
 
@@ -103,6 +104,7 @@ def import_features(
     paths = list(dict.fromkeys([*files, *named.values()]))
     if not paths:
         raise click.UsageError("Give at least one FILE, or --text, --audio, --visual FILE, or --set NAME=FILE.")
+    from dferc.importing.corpora import CORPORA
     from dferc.importing.file_types import read_source
     from dferc.importing.join import join, refuse_overwriting, write_import
     from dferc.importing.transcripts import read_ids, read_prepared, read_transcripts
@@ -111,6 +113,12 @@ def import_features(
         refuse_overwriting(features / corpus, replace)
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
     sources = {path: read_source(path, layer, corpus, names) for path in paths}
+    for source in sources.values():
+        if names and source.corpus in CORPORA and source.classes not in ((), names):
+            raise InputError(
+                f"{source.path} is a file of {source.corpus}, whose classes are {', '.join(source.classes)}: --classes "
+                "names those of tables and of MMSA's pickles. For other labels write an .npz (see `--help`)."
+            )
     guides = [read(path) for read, path in ((read_transcripts, transcripts), (read_ids, ids)) if path]
     chosen = {modality: sources[path] for modality, path in named.items()}
     known = corpus or next((source.corpus for source in sources.values() if source.corpus), "")

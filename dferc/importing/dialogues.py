@@ -88,7 +88,9 @@ def read_one_modality(content: dict, about: About) -> Source:
     named = next((modality for modality in ("text", "audio", "visual") if stem == f"{modality}features"), "?")
     names = {corpus_of(key) for key in content} - {M3ED.name}
     corpus = names.pop() if len(names) == 1 else ""
-    return Source(about=about, corpus=corpus, features={MULTIEMO.get(width, named): matrices})
+    by_width = MULTIEMO.get(width, named)
+    modality = by_width if named in ("?", by_width) else "?"  # an AudioFeatures.pkl of 768 values is no text
+    return Source(about=about, corpus=corpus, features={modality: matrices})
 
 
 def corpus_of(key: object) -> str:

@@ -176,6 +176,13 @@ def _place_by_id(
         problem = f"utterances not there: {len(names)} of {counts[dialogue]}, first {names[0]}"
         problems.append(Problem(dialogue, str(path), problem, f"{modality} absent there"))
     beyond = sorted(set(given) - set(utterances.utterance_id))
+    lacking = int((~present).sum())
+    if min(lacking, len(beyond)) > MAX_LABELS_DIFFERENT * len(values):
+        raise InputError(
+            f"{path}: {lacking} of {len(values)} utterances of {base.path} are not there, and {len(beyond)} of its own "
+            f"are none of them (first {beyond[0]}): another numbering, or its splits are not in the order train, dev, "
+            "test. A dictionary with these names as keys says which is which."
+        )
     if beyond:
         problem = f"utterances not in {base.path.name}: {len(beyond)}, first {beyond[0]}"
         problems.append(Problem(modality, str(path), problem, f"their {modality} left out"))

@@ -2,9 +2,10 @@
 
 import csv
 import io
+import os
 from pathlib import Path
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, listed
 from dferc.core.files import regular_file
 from dferc.core.tables import swallowed_rows
 from dferc.importing.corpora import CORPORA, IEMOCAP, MELD, MELD_SPLITS
@@ -20,11 +21,15 @@ def read_transcripts(folder: Path) -> Source:
     columns: dict[str, dict[str, list]] = {name: {} for name in ("labels", "utterances", "speakers", "texts")}
     splits = {}
     for name, split in MELD_SPLITS.items():
-        files = (file for file in sorted(folder.rglob(f"{name}_sent_emo.csv")) if not file.name.startswith("._"))
-        path = next(files, None)
-        if path is None:
+        files = _files_named(folder, f"{name}_sent_emo.csv")
+        if not files:
             raise InputError(f"{folder}: no {name}_sent_emo.csv anywhere below it; MELD's three CSVs are needed.")
-        for dialogue, utterance, row in _rows(path):
+        if len({regular_file(file).read_bytes() for file in files}) > 1:
+            places = listed(str(file.relative_to(folder)) for file in files)
+            raise InputError(
+                f"{folder}: {len(files)} files {name}_sent_emo.csv that differ: {places}. Leave one of them."
+            )
+        for dialogue, utterance, row in _rows(files[0]):
             key = f"{name}_{dialogue}"
             splits[key] = split
             values = (MELD.classes.index(row["Emotion"]), utterance, row["Speaker"], row["Utterance"])
@@ -32,6 +37,18 @@ def read_transcripts(folder: Path) -> Source:
                 column.setdefault(key, []).append(value)
     about = About(path=folder, bytes=0, sha256="", git_blob="", layout="MELD's transcripts")
     return Source(about=about, corpus=MELD.name, classes=MELD.classes, splits=splits, **columns)
+
+
+def _files_named(folder: Path, wanted: str) -> list[Path]:
+    """Return the files of a name, in any case, below a folder and the folders that it links to, as `prepare` does."""
+    found, walked = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in walked:
+            folders.clear()  # a link to a folder above
+        else:
+            found += [Path(place, name) for name in names if name.lower() == wanted]
+        walked.add(real)
+    return sorted(found)
 
 
 def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:

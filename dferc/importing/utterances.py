@@ -68,6 +68,13 @@ def _ids(dialogue: str, base: Source, namers: Sequence[Source], problems: list[P
         if given is None:
             continue
         difference = _difference(given, labels, labels_by(base.classes, source, dialogue) or labels)
+        speakers = base.speakers.get(dialogue, ())
+        if source is not base and base.corpus == IEMOCAP.name and not difference and _other_speakers(given, speakers):
+            raise InputError(
+                f"{source.path}, dialogue {dialogue}: {given[0]} and the ids after it are not in the order of "
+                f"{base.path}, where {', '.join(speakers[:4])}, … speak. IEMOCAP's ids must be in the order of the "
+                "turns' time, not of the alphabet (MERBench's label_6way.npz has it)."
+            )
         if difference:
             problem = f"{difference} {base.path.name}"
             problems.append(Problem(dialogue, str(source.path), problem, "utterance ids not taken from here"))
@@ -79,6 +86,13 @@ def _ids(dialogue: str, base: Source, namers: Sequence[Source], problems: list[P
     problems.append(Problem(dialogue, str(base.path), "no utterance ids", counted))
     mark = "n" if base.corpus == IEMOCAP.name else ""  # IEMOCAP's own numbers count each actor's turns
     return [f"{prefix}{mark}{place}" for place in range(len(labels))], list(range(len(labels)))
+
+
+def _other_speakers(given: Sequence, speakers: Sequence[str]) -> bool:
+    """Return whether letters of IEMOCAP's ids (`Ses01F_impro01_M000`) are not those of the speakers (`Ses01M`)."""
+    pairs = [(str(name).rpartition("_")[2][:1], speaker[-1:]) for name, speaker in zip(given, speakers, strict=False)]
+    known = [letter == speaker for letter, speaker in pairs if {letter, speaker} <= {"F", "M"}]
+    return known.count(False) > 0.1 * len(known)  # some turns may be labelled otherwise
 
 
 def _difference(given: Sequence, labels: Sequence[int], theirs: Sequence[int]) -> str:

@@ -166,6 +166,8 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
             label.
     """
     metrics = _read_json(folder / "metrics.json", folder, RunMetrics)
+    if absent := metrics.get("absent"):
+        raise InputError(f"{folder} is absent, so there is nothing to compare: {absent}.")
     card = _read_json(folder / "evaluate/protocol.json", folder, ProtocolRecord)
     path = folder / "evaluate/predictions.csv"
     if metrics["card"] != card["card"]:

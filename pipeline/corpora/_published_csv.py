@@ -28,6 +28,9 @@ SplitCounts = Mapping[str, Mapping[str, int]]  # counts by name, per split (the 
 _CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
 _CP1252[0xA0] = " "
 
+# What an apostrophe, quotes, dashes and dots become: UTF-8 decoded as cp1252; MacRoman and GBK decoded as Latin-1.
+_FOREIGN = re.compile("â€|Ã[\x80-\xbf]|[¡¢£]\xad|¡[¯®°±\xad\xaa]|(?<=[A-Za-z])[ÐÑÒÓÔÕ](?=[a-z]|$)|\ufffd")
+
 
 class PublishedTable(NamedTuple):
     """Rows of one split's CSV in order of their keys, and the number of lines whose encoding was mended."""
@@ -120,6 +123,11 @@ def _decode(path: Path) -> tuple[str, int]:
         if undefined := re.search(r"[\x80-\x9f]", line):
             code = f"{ord(undefined[0]):#x}"
             raise InputError(f"{path}, line {number}: the byte {code} is neither UTF-8 nor cp1252: {line!r}")
+        if foreign := _FOREIGN.search(line):
+            raise InputError(
+                f"{path}, line {number}: {foreign[0]!r} is text of another encoding (MacRoman, GBK, or UTF-8 that was "
+                f"decoded as cp1252 and saved again): {line!r:.120}. Save the CSV as UTF-8, from the published copy."
+            )
         lines.append(line)
     return "\n".join(lines), mended
 

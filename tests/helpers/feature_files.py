@@ -186,4 +186,4 @@ def _ids(corpus: str, key: object, n: int) -> list:
 def _speaker(corpus: str, place: int) -> object:
     if corpus == "meld":
         return [float(place % 2 == number) for number in range(9)]
-    return "MF"[place % 2] if corpus == "iemocap" else "AB"[place % 2]
+    return "FM"[place % 2] if corpus == "iemocap" else "AB"[place % 2]

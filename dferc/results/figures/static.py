@@ -6,6 +6,7 @@ simulated.
 
 import importlib.util
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dferc.core.console import print_note
 from dferc.core.errors import InputError
 from dferc.core.files import write_atomically
 from dferc.results.figures.description import COLOURS, MARKERS, Axis, Panel, Series, View
@@ -31,12 +33,16 @@ DASHES = {"solid": "-", "dash": "--", "dot": ":", "": "none"}
 BOX = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 """Behind text on a colour."""
 STYLE = (
-    {"font.family": "sans-serif", "font.size": 7.5, "axes.titlesize": 7, "axes.labelsize": 7.5, "legend.fontsize": 7}
+    {"font.size": 7.5, "axes.titlesize": 7, "axes.labelsize": 7.5, "legend.fontsize": 7}
     | {"xtick.labelsize": 7, "ytick.labelsize": 7, "legend.frameon": False, "errorbar.capsize": 2}
     | {"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.linewidth": 0.6}
     | {"grid.color": "#d9d9d9", "grid.linewidth": 0.5, "svg.hashsalt": "dferc"}
+    | {"text.parse_math": False}  # a $ of a class name is no formula
     | {"pdf.fonttype": 42}  # letters as text, as publishers want them
 )
+FURTHER_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "PingFang SC", "Microsoft YaHei")
+FURTHER_FONTS += ("Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Thai")
+"""For letters that matplotlib's own font lacks, where they are installed."""
 METADATA = {"pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}}
 """Formats -> what is left out, so that the same numbers give the same bytes."""
 
@@ -73,8 +79,10 @@ def verify_matplotlib() -> None:
 
 def write_figures(folder: Path, analyses: Mapping) -> list[Path]:
     """Draw every analysis that has data, remove the figures of the others, and return the files written."""
-    from matplotlib import rc_context
+    from matplotlib import font_manager, rc_context
 
+    there, boxes = set(font_manager.get_font_names()), False
+    families = ["sans-serif", *(name for name in FURTHER_FONTS if name in there)]
     printed = {figure.key: [view for view in figure.views if view.printed] for figure in analysis_figures(analyses)}
     written = []
     for name, sheet in SHEETS.items():
@@ -83,12 +91,19 @@ def write_figures(folder: Path, analyses: Mapping) -> list[Path]:
             for path in paths.values():
                 path.unlink(missing_ok=True)
             continue
-        with rc_context(STYLE):
+        with rc_context(STYLE | {"font.family": families}), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             views = [view for key in sheet.figures for view in printed.get(key, ())]
             canvas = draw_sheet(sheet, analyses["corpus"], views)
             for kind, path in paths.items():
                 write_atomically(path, partial(canvas.savefig, format=kind, dpi=300, metadata=METADATA[kind]))
+        boxes |= any("missing from font" in str(warning.message) for warning in caught)
         written += paths.values()
+    if boxes:
+        print_note(
+            f"{folder}: no font here has some letters of the class names, which are boxes in the figures. Install one, "
+            f"such as {FURTHER_FONTS[0]}."
+        )
     return written
 
 
@@ -170,13 +185,20 @@ def _draw_points(axes: "Axes", series: Series, x: np.ndarray, y: np.ndarray) -> 
         axes.scatter(x, y, np.square(series.size) / 6, color=colour, alpha=series.opacity, linewidths=0)
 
 
+def _shortened(name: str) -> str:
+    """Return a name of at most 28 characters; its end stays, where the count is."""
+    return name if len(name) <= 28 else f"{name[:18]}…{name[-9:]}"
+
+
 def _set_axis(axes: "Axes", axis: Axis, letter: str, names: Sequence[str]) -> None:
     from matplotlib.ticker import PercentFormatter
 
     drawn, limits = getattr(axes, f"{letter}axis"), (0, None) if axis.from_zero else axis.limits
     drawn.set_label_text(axis.title)
+    if letter == "x" and names and not axis.names:  # beside long names the axis is narrower than its title
+        axes.set_xlabel(axis.title, loc="right")
     if axis.names:
-        drawn.set_ticks(range(len(names)), names)
+        drawn.set_ticks(range(len(names)), [_shortened(name) for name in names])
         limits = (-0.5, len(names) - 0.5)
     elif axis.blank:
         drawn.set_ticks([])

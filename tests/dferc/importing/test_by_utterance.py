@@ -85,6 +85,29 @@ def test_melds_own_features_get_the_labels_of_the_transcripts_by_id(tmp_path, tr
     assert corpus.utterances.emotion.tolist() == labels
 
 
+def test_lists_of_splits_in_another_order_are_refused(tmp_path, transcripts):
+    train, dev, test = meld_vectors(20)
+    dev.popitem(), test.pop("0_0")  # other numbers, as in the real splits
+    (tmp_path / "audio.pkl").write_bytes(pickle.dumps([train, {f"{k}9": v for k, v in test.items()}, dev]))
+    message = refused(tmp_path, tmp_path / "audio.pkl", f"--transcripts={transcripts}")
+    assert "its splits are not in the order train, dev, test" in message
+
+
+def test_transcripts_are_found_as_prepare_finds_them(tmp_path, transcripts):
+    (tmp_path / "audio.pkl").write_bytes(pickle.dumps(meld_vectors(1611)))
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/MELD.Raw").symlink_to(transcripts)
+    (transcripts / "up").symlink_to(tmp_path / "linked")
+    (transcripts / "dev_sent_emo.csv").rename(transcripts / "DEV_sent_emo.CSV")
+    corpus = imported(tmp_path / "out/meld", tmp_path / "audio.pkl", f"--transcripts={tmp_path / 'linked'}")
+    assert len(corpus.utterances) == 27
+    (transcripts / "edited").mkdir()
+    edited = (transcripts / "train_sent_emo.csv").read_text().replace("line", "LINE")
+    (transcripts / "edited/train_sent_emo.csv").write_text(edited)
+    message = refused(tmp_path, tmp_path / "audio.pkl", f"--transcripts={transcripts}")
+    assert "2 files train_sent_emo.csv that differ" in message
+
+
 def test_melds_text_and_audio_are_joined_with_data_emotion(tmp_path):
     (tmp_path / "text_glove_average_emotion.pkl").write_bytes(pickle.dumps(meld_vectors(300)))
     (tmp_path / "audio_embeddings_feature_selection_emotion.pkl").write_bytes(pickle.dumps(meld_vectors(1611)))

@@ -98,7 +98,7 @@ def test_iemocap_validation_is_cosmics_and_ids_are_the_files(tmp_path):
     assert validation == ["Ses01M_impro01", "Ses04F_impro07"]
     assert rows.utterance_id[:2].tolist() == ["Ses01F_impro01_F000", "Ses01F_impro01_M001"]
     assert rows.classes == known.IEMOCAP.classes
-    assert rows.speaker[:2].tolist() == ["Ses01M", "Ses01F"] and rows.speaker_independent
+    assert rows.speaker[:2].tolist() == ["Ses01F", "Ses01M"] and rows.speaker_independent
     assert "own selection" in rows.protocol
 
 
@@ -139,6 +139,35 @@ def test_iemocap_ids_come_from_a_list(tmp_path, kind):
     file = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-iemocap-10")
     rows = imported(tmp_path, file, f"--ids={tmp_path / f'ids.{kind}'}", corpus="iemocap").utterances
     assert sorted(rows.utterance_id) == sorted(names)
+
+
+def test_iemocap_ids_in_the_order_of_the_alphabet_are_refused(tmp_path):
+    parts = made.parts("iemocap")
+    ids = [f"{d}_{who}{n:03d}" for d in parts["ids"] for n, who in enumerate(parts["speakers"][d])]
+    file = made.write_layout(tmp_path / "cosmic.pkl", "cosmic-iemocap-10")
+    for order, refused in ((ids, False), (sorted(ids), True)):
+        (tmp_path / "ids.txt").write_text("\n".join(order))
+        result = run_import(file, f"--ids={tmp_path / 'ids.txt'}", f"--features={tmp_path / 'features'}", "--replace")
+        assert result.exit_code == refused, result.output
+        assert ("in the order of the turns' time" in " ".join(result.stderr.split())) == refused
+
+
+def test_classes_of_a_published_file_cannot_be_renamed(tmp_path):
+    file = made.write_layout(tmp_path / "meld.pkl", "meld-10")
+    result = run_import(file, "--classes=neutral,positive,negative", f"--features={tmp_path}")
+    assert result.exit_code == 1
+    assert "is a file of meld, whose classes are neutral, surprise" in " ".join(result.stderr.split())
+
+
+def test_a_name_that_contradicts_the_width_is_asked_about(tmp_path):
+    parts = made.parts("meld", audio=768)
+    (tmp_path / "AudioFeatures.pkl").write_bytes(pickle.dumps({d: np.stack(r) for d, r in parts["audio"].items()}))
+    speakers = made.write_layout(tmp_path / "Speakers.pkl", "meld-10")
+    places = (speakers, tmp_path / "AudioFeatures.pkl", f"--features={tmp_path / 'features'}")
+    result = run_import(*places)
+    assert result.exit_code == 1 and "Give it as --text, --audio or --visual FILE" in " ".join(result.stderr.split())
+    found = imported(tmp_path, speakers, "--audio", tmp_path / "AudioFeatures.pkl")
+    assert found.modalities["audio"].width == 768
 
 
 def test_transcripts_that_do_not_fit_are_listed_and_not_used(tmp_path):

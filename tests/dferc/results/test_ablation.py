@@ -13,6 +13,7 @@ from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.core.files import digest
 from dferc.core.metrics import SCORES
+from dferc.evaluation.files import write_absence
 from dferc.model.variants import get_variant
 from dferc.results.compare import collect, compare
 from dferc.results.published import published_scores
@@ -20,6 +21,7 @@ from dferc.results.runs import read_run
 from dferc.results.statistics import holm, mcnemar
 from dferc.results.tables import caption, main_table, notes, write_tables
 from dferc.results.text_tables import TextTable, latex, markdown
+from dferc.store.rows import CachedCorpus
 from tests.helpers.common import make_utterances
 from tests.helpers.finished_runs import guess, write_run
 
@@ -340,6 +342,12 @@ def test_compare_command_shows_and_prints_json(runs):
     expected = compare(read_run(runs / "t"), read_run(runs / "full"))
     assert found["scores"]["weighted_f1"]["difference"] == pytest.approx(expected.differences["weighted_f1"].mean)
     assert found["mcnemar_p"] == expected.mcnemar and found["seeds"] == [0, 1, 2, 3, 4]
+
+
+def test_compare_command_gives_the_reason_of_an_absent_run(runs, tmp_path):
+    write_absence(tmp_path / "v", CachedCorpus(utterances=ROWS, modalities={}), "no visual signal")
+    result = CliRunner().invoke(main, ["compare", str(tmp_path / "v"), str(runs / "full")])
+    assert result.exit_code == 1 and "is absent, so there is nothing to compare: no visual signal" in result.stderr
 
 
 def test_compare_command_refuses_another_protocol(runs, tmp_path):

@@ -1,11 +1,14 @@
 """Figures of analyses: which files there are, what stands beneath, and that the same numbers give the same bytes."""
 
 import importlib.util
+import json
 import re
+import warnings
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from matplotlib import font_manager
 from matplotlib.image import imread
 
 from dferc.cli.main import main
@@ -18,7 +21,17 @@ from dferc.results.analyses.missing import Reduced, analyse_missing, subsets
 from dferc.results.figures import static
 from dferc.results.figures.description import COLOURS, MARKERS
 from dferc.results.figures.of_analyses import analysis_figures, look_of, over_seeds, with_spread
-from dferc.results.figures.static import COLUMN_IN, HEX, PAGE_IN, SHEETS, SYMBOLS, caption, draw_sheet, write_figures
+from dferc.results.figures.static import (
+    COLUMN_IN,
+    FURTHER_FONTS,
+    HEX,
+    PAGE_IN,
+    SHEETS,
+    SYMBOLS,
+    caption,
+    draw_sheet,
+    write_figures,
+)
 from dferc.results.runs import FinishedRun
 from tests.dferc.results.test_analyses import CLASSES, make_run
 
@@ -76,6 +89,20 @@ def test_every_figure_is_there_as_pdf_and_png_at_its_width(tmp_path):
     assert all(path.stat().st_size > 1000 for path in written)
     assert imread(tmp_path / "calibration.png").shape[1] == pytest.approx(300 * COLUMN_IN, abs=1)
     assert (tmp_path / "calibration.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_class_names_are_no_formulas_and_letters_without_a_font_are_told(tmp_path, capsys):
+    names = ("$5 and $\\bad$", "愤怒", "n" * 95)
+    found = make_found({"full": random_run()})
+    text = json.dumps(found)
+    for old, new in zip(CLASSES, names, strict=True):
+        text = text.replace(f'"{old}"', json.dumps(new))
+    found = json.loads(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert write_figures(tmp_path, found)
+    there = set(font_manager.get_font_names()) & set(FURTHER_FONTS)
+    assert there or "no font here has some letters of the class names" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_same_numbers_give_the_same_bytes(tmp_path, monkeypatch):

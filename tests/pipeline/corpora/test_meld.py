@@ -446,6 +446,24 @@ def test_faulty_csv_is_refused_with_its_line(tmp_path, content, message):
         read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda text: text.encode("mac_roman"),
+        lambda text: text.encode().decode("cp1252").encode(),
+        lambda text: text.encode("gb18030"),
+    ],
+    ids=["MacRoman", "UTF-8 twice", "GBK"],
+)
+def test_csv_that_was_saved_in_another_encoding_is_refused_with_its_line(tmp_path, save):
+    write_csvs(tmp_path, {split: [(0, 0, "joy", "I’m … fine"), (0, 1, "joy", "It’s late")] for split in ROWS})
+    assert read(tmp_path).utterances[0].text == "I’m … fine"
+    path = tmp_path / "dev_sent_emo.csv"
+    path.write_bytes(save(path.read_text(encoding="utf-8")))
+    with pytest.raises(InputError, match="dev_sent_emo.csv, line 2: .*another encoding"):
+        read(tmp_path)
+
+
 def test_byte_of_no_known_encoding_is_refused_with_its_line(tmp_path):
     path = write_csvs(tmp_path) / CSVS["dev"]
     path.write_bytes(GOOD.encode().replace(b"Nothing", b"Noth\x81ng"))
