@@ -259,7 +259,7 @@ def unlink_missing(data: Path) -> None:
     for files in data.glob("*/files"):
         for stage, setting in LINKED.items():
             link = files / stage
-            for path in [link] if link.is_symlink() else link.glob("*"):
+            for path in [link] if link.is_symlink() else sorted(link.rglob("*")):
                 if path.is_symlink() and not path.exists():
                     print_note(
                         f"{path.readlink()} is gone, which {files.parent.name}.{setting} in params.yaml named. "

@@ -8,6 +8,7 @@ the last batch of each length only.
 
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -104,9 +105,13 @@ def make_extractor(
     """
     if settings.trust_remote_code:
         load = functools.partial(load, trust=True)
-    width, reading, batches, problems = _plan(rows, settings, folder, batch_tokens, load)
+    width, reading, batches, problems, tokenizer = _plan(rows, settings, folder, batch_tokens, load)
     clock = Clock()
-    contents = {row: content for _, batch in batches for row, content in _contents(batch)}
+    contents = {
+        row: content if encoder == folder else [*content, encoder.name]  # a fold's encoder gives other vectors
+        for encoder, batch in batches
+        for row, content in _contents(batch)
+    }
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         wanted = set(indices)
@@ -136,6 +141,7 @@ def make_extractor(
             "params": _params(settings),
             "computed_in": str(where.dtype).removeprefix("torch."),
             "model": weights_hash(folder),
+            "tokenizer": tokenizer,
             **code_identity(folder, settings.trust_remote_code),
         },
         code=(encoding.__name__,),
@@ -152,7 +158,7 @@ def _plan(
     folder: Path,
     batch_tokens: int,
     load: Callable[[str | Path, int], Encoder],
-) -> tuple[int, Reading, list[tuple[Path, list[Window]]], dict[int, str]]:
+) -> tuple[int, Reading, list[tuple[Path, list[Window]]], dict[int, str], str]:
     """Assign each dialogue to an encoder: a fold's encodes what it was tuned without, the main one all others.
 
     Returns:
@@ -165,6 +171,7 @@ def _plan(
         encoder_folder = folder if fold is None else fold_folder(folder, fold)
         encoder = load(encoder_folder, settings.max_tokens)
         if fold is None:
+            main = encoder
             reading = encoder.reading(settings.layer, settings.pooling)
             if encoder.batching is not Batching.PADDED:
                 print_note(
@@ -178,7 +185,7 @@ def _plan(
         problems |= {row: problem for row, problem in strange.items() if fold_of.get(rows[row].dialogue_id) == fold}
         for batch in batches_by_length([len(window) for window in windows], batch_tokens, encoder.batching):
             batches.append((encoder_folder, [windows[index] for index in batch]))
-    return reading.width(encoder.width), reading, batches, problems
+    return reading.width(main.width), reading, batches, problems, tokenizer_hash(main.tokenizer)
 
 
 def _params(settings: ExtractText) -> dict[str, object]:
@@ -192,6 +199,13 @@ def weights_hash(folder: Path) -> str:
     files = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
     hashes = [*map(file_hash, files), *hashes_of_folds(folder)]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def tokenizer_hash(tokenizer) -> str:
+    """Hash what turns text into tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hashes_of_folds(folder: Path) -> list[str]:

@@ -77,7 +77,11 @@ def link(files: list[Path], out: Path) -> None:
         return
     out.mkdir()
     for number, file in enumerate(files):
-        (out / f"{number}-{file.name}").symlink_to(file.resolve())
+        # DVC looks behind a link to a folder only where it is the outermost: a further folder has links to its files.
+        for part in [file] if file.is_file() else filter(Path.is_file, file.rglob("*")):
+            place = out / f"{number}-{file.name}" / part.relative_to(file)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(part.resolve())
     if not files:
         (out / NOTE).write_text("The settings of this stage name no file.\n", encoding="utf-8")
 

@@ -24,7 +24,7 @@ from dferc.core.files import SET_NAME
 from dferc.core.records import differences
 from dferc.engine.options import engine_options
 from dferc.store.hdf5 import find_sets, read_features, read_utterances
-from dferc.store.rows import Features
+from dferc.store.rows import OF_ROWS, Features
 from dferc.store.vocabulary import MODALITIES
 from pipeline.extraction.loop import Extractor
 from pipeline.extraction.records import Record
@@ -92,7 +92,7 @@ def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extra
     """Print differences in identity, then the largest deviation of a random sample; raise InputError if it is large."""
     if list(stored.utterance_id) != [row.utterance_id for row in rows]:
         raise InputError(f"{path} has not the utterances prepared here, in this order: expected {len(rows)} rows.")
-    identity = {**stored.identity, "rows_hash": extractor.identity.get("rows_hash")}  # the rows are compared above
+    identity = {**stored.identity, **dict.fromkeys(OF_ROWS)}  # the rows are compared above, the values below
     differing = sorted(differences(identity, extractor.identity), key=lambda difference: difference[0])
     for name, in_file, current in differing:
         line = f"note: not made as it would be here: {name}: {in_file!r} in the file, {current!r} here"

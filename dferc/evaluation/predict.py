@@ -36,7 +36,7 @@ from dferc.store.bundle import AGAIN, MANIFEST, is_bundle, is_hub_id, open_bundl
 from dferc.store.card import card_hash, simulations
 from dferc.store.hdf5 import find_sets, read_corpus
 from dferc.store.records import BundleManifest, RunCalibration
-from dferc.store.rows import CachedCorpus, Features, by_set
+from dferc.store.rows import OF_ROWS, CachedCorpus, Features, by_set
 from dferc.store.vocabulary import SPLITS
 from dferc.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from dferc.training.data import describe_transduction
@@ -311,7 +311,7 @@ def _compare(record: Mapping, features: Features) -> Iterator[tuple[str, bool]]:
 def _compare_identities(name: str, trained_by: Mapping, found_by: Mapping) -> Iterator[tuple[str, bool]]:
     differing = {key: values for key, *values in differences(trained_by, dict(found_by))}
     for key, (trained, found) in differing.items():
-        if key == "rows_hash":  # about the utterances, not about how their values were made
+        if key in OF_ROWS or (key == "tokenizer" and None in (trained, found)):  # older features do not name theirs
             continue
         if key in _FILES and _FILES[key] not in differing and _is_there(found_by, _FILES[key]):
             continue  # the same file at another path

@@ -254,6 +254,9 @@ def verify_rows(path: str | Path, features: Features, utterances: Utterances) ->
         )
     elif (made_for := features.identity.get("rows_hash")) != utterances.rows_hash:
         fault = f" was made for another utterance list ({made_for}, here {utterances.rows_hash})"
+    elif features.identity.get("content_hash") not in (None, utterances.content_hash(features.modality)):
+        what = "texts" if features.modality == "text" else "media files, starts or ends"
+        fault = f" was made of other {what} than those in utterances.h5, which was made again since"
     if fault:
         raise InputError(f"{path}{fault}. Make it again: {maker}, or copy all files of one corpus together.")
 

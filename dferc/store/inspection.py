@@ -13,7 +13,7 @@ from dferc.core.records import StoredRecord, read_record
 from dferc.store.bundle import open_bundle
 from dferc.store.card import protocol_card
 from dferc.store.hdf5 import read_sets
-from dferc.store.rows import CachedCorpus, Features, Utterances, by_set
+from dferc.store.rows import OF_ROWS, CachedCorpus, Features, Utterances, by_set
 from dferc.store.vocabulary import MODALITIES, SPLITS
 
 
@@ -54,7 +54,8 @@ def inspect_sets(folder: Path, data: Path) -> dict[str, dict]:
         seconds, log = None, data / f"extract_{name.replace('/', '_')}.json"
         if log.exists():
             logged = read_record(log, ExtractionLog, "Extract the set again.")
-            if logged["identity"] | {"rows_hash": rows.rows_hash} == features.identity:
+            of_rows = {key: features.identity[key] for key in OF_ROWS if key in features.identity}
+            if logged["identity"] | of_rows == features.identity:
                 seconds = sum(logged["steps_s"].values())
         sets[name] = _describe(features, rows) | {"seconds": seconds}
     return sets

@@ -4,6 +4,7 @@ N utterances, D feature width. Dialogues are contiguous, utterances in order. `d
 """
 
 import hashlib
+import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import MODALITY_NAME
 from dferc.store.vocabulary import SPLITS
 
+OF_ROWS = ("rows_hash", "content_hash")  # of an identity: what is about the utterances, not how values were made
 UNLABELLED = -1  # `emotion` of an utterance without a label: context only, never in a loss or a score
 TEXT_COLUMNS = ("utterance_id", "dialogue_id", "speaker", "split", "text")
 NUMBER_COLUMNS = {"position": np.int64, "emotion": np.int64, "start_s": np.float64, "end_s": np.float64}
@@ -139,6 +141,13 @@ class Utterances:
         """Hash of the utterance list (ids, dialogues and order), which every features file must have, too."""
         rows = "\n".join(f"{dialogue}\t{utterance}" for dialogue, utterance in zip(self.dialogue_id, self.utterance_id))
         return hashlib.sha256(rows.encode()).hexdigest()[:16]
+
+    def content_hash(self, modality: str) -> str:
+        """Hash of what a modality is made of: the texts, or the places in the media."""
+        places = (self.text,) if modality == "text" else (self.media, self.start_s, self.end_s)
+        parts = (part if part is not None else [""] * len(self) for part in places)
+        text = "\n".join(json.dumps([str(value) for value in row]) for row in zip(*parts, strict=True))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def speakers_hash(self) -> str:

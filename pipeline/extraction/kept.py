@@ -6,15 +6,18 @@ A model depends on less: settings, data, versions, and the code without comments
 While a model is trained, its state after the last epoch lies beside the finished models. A kill costs one epoch.
 """
 
+import json
 import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dferc.core.console import console
+from dferc.core.console import console, print_note
+from dferc.core.files import file_hash
 from dferc.training.resume import claim
 
+_MADE = ".made.json"  # hashes of a kept model's files, which are those of `out` by hard links: an editor changes both
 DEFAULT_PATH = Path(".scratch/models")
 
 KEPT_DAYS = 30
@@ -39,6 +42,10 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
         make: fills an empty folder.
     """
     kept, states = scratch / key, state_folder(scratch, key)
+    made = kept / _MADE
+    if made.is_file() and made.read_text(encoding="utf-8") != _hashes(kept):
+        print_note(f"{kept}, the kept model, was changed since it was made (perhaps through {out}); it is made again")
+        shutil.rmtree(kept)
     if not kept.is_dir():
         for folder in scratch.glob("*") if scratch.is_dir() else ():  # unused models, and what killed processes left
             if time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
@@ -53,7 +60,7 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
         os.utime(kept)
     whole = out.with_name(f".{out.name}.part")
     shutil.rmtree(whole, ignore_errors=True)
-    shutil.copytree(kept, whole, copy_function=_link)
+    shutil.copytree(kept, whole, copy_function=_link, ignore=shutil.ignore_patterns(_MADE))
     shutil.rmtree(out, ignore_errors=True)
     whole.replace(out)
 
@@ -69,11 +76,17 @@ def _make(kept: Path, states: Path, make: Callable[[Path], None]) -> None:
         for path in part.rglob("*"):
             if path.is_file():
                 path.chmod(0o644)  # safetensors makes its files private; models are for sharing
+        (part / _MADE).write_text(_hashes(part), encoding="utf-8")
         part.replace(kept)
     finally:
         shutil.rmtree(part, ignore_errors=True)
         if kept.is_dir() or not any(states.glob("*.pt")):
             shutil.rmtree(states, ignore_errors=True)
+
+
+def _hashes(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _MADE)
+    return json.dumps({path.relative_to(folder).as_posix(): file_hash(path) for path in files})
 
 
 def _link(source: str, target: str) -> None:

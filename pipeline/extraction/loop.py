@@ -195,7 +195,11 @@ def extract_features(
         features=assembly.features,
         present=assembly.present,
         utterance_id=utterances.utterance_id,
-        identity={**extractor.identity, "rows_hash": utterances.rows_hash},
+        identity={
+            **extractor.identity,
+            "rows_hash": utterances.rows_hash,
+            "content_hash": utterances.content_hash(extractor.modality),
+        },
         names=extractor.names,
         quality=assembly.quality,
     )

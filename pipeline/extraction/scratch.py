@@ -28,8 +28,9 @@ _PATIENCE_S = 60.0  # longest wait for another process that locks the file
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, content BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS media
-    (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, hash TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS media_files
+    (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL, hash TEXT NOT NULL);
 """
 
 
@@ -64,16 +65,16 @@ class Scratch(contextlib.AbstractContextManager):
         self._execute("INSERT OR REPLACE INTO records (key, content) VALUES (?, ?)", (key, content.getvalue()))
 
     def media_hash(self, path: str | Path) -> str:
-        """Return the SHA-256 of a file's content, cached as long as its size and modification time stay."""
+        """Return the SHA-256 of a file's content, cached as long as its size, times and inode stay."""
         path = Path(path).resolve()
         status = path.stat()
         name = str(path).encode("utf-8", "backslashreplace").decode()  # SQLite holds no name that is not UTF-8
-        file = (name, status.st_size, status.st_mtime_ns)
-        rows = self._execute("SELECT hash FROM media WHERE path = ? AND size = ? AND mtime_ns = ?", file)
-        if rows:
+        file = (name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        same = "path = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ? AND inode = ?"
+        if rows := self._execute(f"SELECT hash FROM media_files WHERE {same}", file):
             return rows[0][0]
         digest = file_hash(path)
-        self._execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?)", (*file, digest))
+        self._execute("INSERT OR REPLACE INTO media_files VALUES (?, ?, ?, ?, ?, ?)", (*file, digest))
         return digest
 
     def _open(self) -> None:

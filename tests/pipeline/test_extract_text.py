@@ -1,6 +1,7 @@
 """Text features of docs/method.md §0 over a whole corpus, whatever the batches, the kills and the texts."""
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pipeline.extraction.records import Record
 from pipeline.text import encoding
 from pipeline.text.encoder import Encoder, collate, load_encoder, utterance_vectors
 from pipeline.text.encoding import encode
+from pipeline.text.folds import write_folds
 from pipeline.text.windows import dialogue_windows
 from tests.helpers.corpora import REPOSITORY, make_row, run_stage, stage_arguments, write_rows
 from tests.helpers.encoders import (
@@ -182,7 +184,8 @@ def test_other_weights_or_settings_compute_anew(tmp_path, change):
 
 def test_identity_names_what_made_the_values(tmp_path):
     made, _, _ = extract(prepare(tmp_path))
-    assert set(made.identity) == {"extractor", "params", "computed_in", "model", "rows_hash"}
+    own = {"extractor", "params", "computed_in", "model", "tokenizer"}
+    assert set(made.identity) == own | {"rows_hash", "content_hash"}
     assert made.identity["params"] == {"window": "dialogue", "max_tokens": 48, "precision": "float32"}
     assert made.identity["computed_in"] == "float32"  # the CPU's, whatever the params section asks of CUDA
 
@@ -315,3 +318,32 @@ def test_window_larger_than_the_encoder_s_is_an_error(tmp_path):
     result = run_stage(main, prepare(tmp_path, max_tokens=49), **options(tmp_path))
     assert result.exit_code == 1
     assert "has positions for 48 tokens, and max_tokens is 49" in result.stderr
+
+
+def test_equal_dialogues_of_two_folds_have_each_the_vectors_of_their_own_encoder(tmp_path):
+    """As IEMOCAP's scripted scenarios, spoken twice: a fold's encoder was tuned on the other's labels."""
+    rows = [
+        make_row(f"{dialogue}-{place}", text=text, dialogue_id=dialogue, position=place)
+        for dialogue in ("one", "two", "three")
+        for place, text in enumerate(("w1 w2 w3", "w4 w5"))
+    ]
+    prepare(tmp_path, rows)
+    for fold in range(2):
+        small_encoder(ROWS, seed=fold + 1).save(tmp_path / f"model/fold-{fold}")
+    write_folds(tmp_path / "model", {"one": 0, "two": 1, "three": 0})
+    made, _, _ = extract(tmp_path, **{"batch-tokens": 12})
+    one, two, three = made.features[:2], made.features[2:4], made.features[4:]
+    assert np.array_equal(one, three) and np.abs(one - two).max() > 1e-3
+    again, _, output = extract(tmp_path, **{"batch-tokens": 12})
+    assert counts(output)[1] == len(rows) and np.array_equal(again.features, made.features)
+
+
+def test_another_tokenizer_is_another_identity(tmp_path):
+    first, _, _ = extract(prepare(tmp_path))
+    path = tmp_path / "model/tokenizer.json"
+    text = json.loads(path.read_text())
+    text["model"]["merges"] = text["model"]["merges"][:-3]
+    path.write_text(json.dumps(text))
+    second, _, _ = extract(tmp_path)
+    assert first.identity["model"] == second.identity["model"]
+    assert first.identity["tokenizer"] != second.identity["tokenizer"]

@@ -1,5 +1,6 @@
 """Links to the files that settings name: what each stage depends on; the files themselves are never touched."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,13 @@ def test_links_are_replaced_and_what_they_lead_to_stays(tmp_path):
         assert content == {0: content, 1: ["1"] if files == [folder] else ["2"], 2: ["1", "2"]}[len(files)]
     assert (folder / "deep/weights").read_text() == "1" and file.read_text() == "2" and out.is_symlink()
     assert Path(out).resolve() == folder
+
+
+def test_every_file_of_two_folders_is_found_by_dvcs_walk(tmp_path):
+    """DVC walks with `os.walk`, which does not look behind links to folders, and so would not see an edit."""
+    for name in ("one", "two"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep/weights").write_text(name)
+    link([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+    found = [Path(folder, name).read_text() for folder, _, names in os.walk(tmp_path / "out") for name in names]
+    assert sorted(found) == ["one", "two"]

@@ -25,7 +25,7 @@ from dferc.results.tables import as_note, caption, class_tables, main_table, met
 from dferc.results.text_tables import NONE, TextTable, mean_cell
 from dferc.store.hdf5 import read_corpus
 from dferc.store.inspection import inspect_corpus
-from dferc.store.rows import CachedCorpus
+from dferc.store.rows import OF_ROWS, CachedCorpus
 from dferc.store.vocabulary import SPLITS
 
 try:
@@ -159,6 +159,6 @@ def maker(identity: dict) -> str:
     """Return the identity of a features file in a line, without hashes, which mean nothing to people."""
     if "sets" in identity:
         return ". ".join(f"{name}: {maker(one)}" for name, one in identity["sets"].items())
-    shown = {name: value for name, value in identity.items() if name not in ("rows_hash", "model")}
+    shown = {name: value for name, value in identity.items() if name not in (*OF_ROWS, "model", "tokenizer")}
     lines = (f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in shown.items())
     return "; ".join(lines)

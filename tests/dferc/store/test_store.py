@@ -392,6 +392,24 @@ def test_features_made_for_other_dialogues_are_refused(tmp_path):
         store.read_corpus(folder)
 
 
+@pytest.mark.parametrize(
+    ("modality", "column", "refused"),
+    [("text", "text", True), ("text", "start_s", False), ("audio", "end_s", True), ("audio", "text", False)],
+)
+def test_features_of_other_texts_or_times_than_those_of_now_are_refused(tmp_path, modality, column, refused):
+    rows = make_utterances()
+    made = make_features(rows, modality, 4)
+    made = dataclasses.replace(made, identity={**made.identity, "content_hash": rows.content_hash(modality)})
+    store.write_features(tmp_path / f"{modality}.h5", made)
+    changed = dataclasses.replace(rows, **{column: getattr(rows, column) + (" more" if column == "text" else 0.2)})
+    store.write_utterances(tmp_path / "utterances.h5", changed)
+    if refused:
+        with pytest.raises(InputError, match="which was made again since. Make it again"):
+            store.read_corpus(tmp_path)
+    else:
+        store.read_corpus(tmp_path)
+
+
 def test_folder_without_features_is_refused(tmp_path):
     write_features_folder(tmp_path, widths={})
 

@@ -95,3 +95,14 @@ def test_a_model_that_another_process_makes_is_waited_for_and_taken(tmp_path):
     make_or_reuse(tmp_path / "out", "a", scratch, maker(calls))
     thread.join()
     assert calls == [] and (tmp_path / "out/model.txt").read_text() == "theirs"
+
+
+def test_a_model_that_was_edited_in_place_is_made_again(tmp_path, capsys):
+    """What is kept and what is handed out are the same files, by hard links."""
+    calls = []
+    make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", maker(calls))
+    (tmp_path / "out/inner/model.txt").write_text("edited")
+    make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", maker(calls))
+    assert (tmp_path / "out/inner/model.txt").read_text() == "weights" and len(calls) == 2
+    assert "was changed since it was made" in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["model.txt"]

@@ -176,3 +176,15 @@ def test_key_depends_on_every_part_and_no_order_of_keys():
     base = key_of({"a": 1, "b": 2}, "content", 0.5)
     assert base == key_of({"b": 2, "a": 1}, "content", 0.5)
     assert len({base, key_of({"a": 1, "b": 3}, "content", 0.5), key_of({"a": 1, "b": 2}, "content", 0.6)}) == 3
+
+
+def test_media_hash_notices_another_content_of_equal_size_and_date(tmp_path):
+    """As `rsync -a`, `unzip` and tools that keep times leave it."""
+    clip = tmp_path / "a.wav"
+    clip.write_bytes(b"one")
+    status = clip.stat()
+    with Scratch(tmp_path / "scratch.sqlite") as scratch:
+        first = scratch.media_hash(clip)
+        clip.write_bytes(b"two")
+        os.utime(clip, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert scratch.media_hash(clip) != first
