@@ -38,6 +38,8 @@ def choose_device(wanted: str, precision: str, elsewhere: bool = False) -> Devic
     Raises:
         InputError: CUDA is asked for and there is none, or it cannot compute in this precision.
     """
+    if wanted not in DEVICES:
+        raise InputError(f"device {wanted!r}: expected one of {', '.join(DEVICES)}.")
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         if elsewhere:

@@ -131,6 +131,7 @@ class Predictor(NamedTuple):
             features: the corpus, or its folder.
             abstain: probability from 0 to 1; utterances whose highest probability is below it stay undecided.
         """
+        verify_share(abstain, "abstain")
         record = self.checkpoints[0].record
         corpus = features if isinstance(features, CachedCorpus) else _read_for(record, Path(features))
         for checkpoint in self.checkpoints:
@@ -179,6 +180,12 @@ class Predictor(NamedTuple):
                 f"no temperature is fitted to the mean over these seeds: it may be less sure than it is right ({how})"
             ]
         return []
+
+
+def verify_share(value: float, name: str) -> None:
+    """Refuse what is no probability: 50 would leave every utterance undecided."""
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} is {value!r}; expected a probability, 0 to 1.")
 
 
 def load(run: str | Path, seeds: Sequence[int] = (), device: str = "auto", revision: str | None = None) -> Predictor:

@@ -15,6 +15,7 @@ names that lead out of the folder. The same content gives the same bytes, as a f
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -294,7 +295,17 @@ def _read_manifest(path: Path) -> BundleManifest:
             f"{path} has the schema {brief(schema)}; this version of dferc reads {BUNDLE_SCHEMA}. Install a newer "
             "version of dferc."
         )
-    return BundleManifest.model_validate(check_record(content, BundleManifest, str(path), AGAIN))
+    checked = check_record(content, BundleManifest, str(path), AGAIN)
+    document = parse_json(content)
+    if "digest" in document and document.pop("digest") != _digest(document):
+        raise InputError(f"{path} is not as it was written: an entry of it was changed. {AGAIN}")
+    return BundleManifest.model_validate(checked)
+
+
+def _digest(document: Mapping[str, object]) -> str:
+    """Return the SHA-256 of a manifest's content without its digest."""
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _file_settings(manifest: BundleManifest) -> Iterator[tuple[str, str]]:
@@ -438,7 +449,8 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _ = path.write_bytes(content) if isinstance(content, bytes) else shutil.copyfile(content, path)
             hashes = {name: file_hash(folder / name) for name in sorted(parts)}
-            text = json.dumps({"schema": BUNDLE_SCHEMA, **manifest, "files": hashes}, indent=1, ensure_ascii=False)
+            document = {"schema": BUNDLE_SCHEMA, **manifest, "files": hashes}
+            text = json.dumps({**document, "digest": _digest(document)}, indent=1, ensure_ascii=False)
             write_atomically(folder / MANIFEST, lambda path: path.write_text(text + "\n", encoding="utf-8"))
             with _named(folder, out):
                 _open_folder(folder)  # whatever is refused later is refused now

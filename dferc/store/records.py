@@ -124,3 +124,4 @@ class BundleManifest(StoredRecord):
     licences: list[dict[str, str]]  # part, licence
     versions: dict[str, Any]
     files: dict[Text, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]  # SHA-256 by path within the bundle
+    digest: str = ""  # SHA-256 of all of the above; "" in older bundles

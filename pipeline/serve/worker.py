@@ -79,8 +79,9 @@ def run_job(recognise: Callable[..., Emotions], request: dict, progress: Callabl
     """
     folder, media = Path(request["folder"]), Path(request["media"])
     transcript = Path(request["transcript"]) if request["transcript"] else None
-    emotions = recognise(media, transcript, progress).model_dump_json(by_alias=True)
-    emotions = Emotions.model_validate_json(renamed(emotions, request, lambda name: json.dumps(name)[1:-1]))
+    found = recognise(media, transcript, progress, (request["media_name"], request["transcript_name"]))
+    text = renamed(found.model_dump_json(by_alias=True), request, lambda name: json.dumps(name)[1:-1])
+    emotions = Emotions.model_validate_json(text)
     results = folder / "results"
     written = emotions.write(results, media=results / request["media_name"])
     with zipfile.ZipFile(results / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:

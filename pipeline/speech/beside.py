@@ -1,6 +1,6 @@
 """Transcripts that lie beside a medium: subtitles, a table, or plain lines of text."""
 
-import itertools
+import bisect
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from dferc.core.errors import InputError, listed, refuse
 from dferc.core.problems import Problem
 from pipeline.corpora._own_tables import TableRow, read_table
 from pipeline.corpora.table import row_problems
+from pipeline.corpora.table.files import MEDIA_SUFFIXES
 from pipeline.corpora.table.subtitles import read_cues, read_lines
 from pipeline.speech.transcript import ONE_SPEAKER, Spoken, Transcript
 
@@ -25,7 +26,8 @@ _OPTION = "; list speakers in prepare.options.speaker_prefix"  # advice for a co
 def find_transcript(media: Path) -> Path | None:
     """Return the transcript beside a medium, the medium itself if it is a transcript, or None.
 
-    `talk.mp4` has `talk.srt`, `.vtt`, `.csv`, `.tsv`, `.jsonl` or `.txt`; failing that `talk.mp4.srt` or `talk.en.srt`.
+    `talk.mp4` has `talk.srt`, `.vtt`, `.csv`, `.tsv`, `.jsonl` or `.txt`; failing that `talk.mp4.srt` or `talk.en.srt`,
+    unless it is that of another medium beside (`talk.bob.srt` of `talk.bob.mp4`).
 
     Raises:
         InputError: several files may be its transcript.
@@ -35,7 +37,12 @@ def find_transcript(media: Path) -> Path | None:
     files = sorted(media.parent.iterdir()) if media.parent.is_dir() else []
     beside = [path for path in files if path.suffix.lower() in TRANSCRIPTS and path.is_file()]
     same = [path for path in beside if path.stem == media.stem]
-    others = [path for path in beside if path.stem == media.name or _language_of(path, media.stem)]
+    owned = {path.stem for path in files if path.suffix.lower() in MEDIA_SUFFIXES and path.name != media.name}
+    others = [
+        path
+        for path in beside
+        if path.stem not in owned and (path.stem == media.name or _language_of(path, media.stem))
+    ]
     candidates = same or others
     if len(candidates) > 1:
         raise InputError(
@@ -52,7 +59,11 @@ def _language_of(path: Path, stem: str) -> str:
 
 
 def read_transcript(
-    path: Path, media: Path | None, length_s: float | None, speaker_prefix: bool | Sequence[str] = True
+    path: Path,
+    media: Path | None,
+    length_s: float | None,
+    speaker_prefix: bool | Sequence[str] = True,
+    named: Path | None = None,
 ) -> Transcript:
     """Read a transcript by the rules of `pipeline.corpora.table` (docs/own-data.md).
 
@@ -63,6 +74,7 @@ def read_transcript(
         media: the medium that it is of; None for a transcript alone.
         length_s: length of the medium in seconds; None where there is none.
         speaker_prefix: take the speaker from `NAME: text`, or of the names listed.
+        named: the file's own name where it lies under another, as an upload does.
 
     Raises:
         InputError: the file cannot be read, has no utterance, or is of another medium: most utterances begin behind
@@ -74,7 +86,7 @@ def read_transcript(
     elif suffix in _LINES:
         rows, problems, _ = read_lines(path, name, medium, speaker_prefix)
     elif suffix in _TABLES:
-        rows, problems = _rows_of_table(path, medium)
+        rows, problems = _rows_of_table(path, medium, media)
     else:
         raise InputError(f"{path}: expected a transcript that ends in {', '.join(TRANSCRIPTS)}. Rename the file.")
     if not rows:
@@ -84,10 +96,12 @@ def read_transcript(
         _verify_length(path, rows, media, length_s)
     problems += row_problems([replace(row, media=medium) for row in rows])
     speakers = any(row.speaker for row in rows)
+    own_ids = suffix in _TABLES and all(row.utterance_id for row in rows)
     return Transcript(
         utterances=tuple(
             Spoken(
                 utterance_id=row.utterance_id or f"{path.stem}_{number}",
+                own_id=row.utterance_id if own_ids else "",
                 start_s=row.start_s,
                 end_s=row.end_s,
                 speaker=row.speaker,
@@ -96,17 +110,27 @@ def read_transcript(
             for number, row in enumerate(rows, start=1)
         ),
         origin=name,
-        language=_language_of(path, media.stem) if media else "",
+        language=_language_of(named or path, media.stem) if media else "",
         speakers_from=name if speakers else "",
         notes=() if speakers else (ONE_SPEAKER,),
         problems=tuple(replace(problem, consequence=problem.consequence.removesuffix(_OPTION)) for problem in problems),
     )
 
 
-def _rows_of_table(path: Path, medium: str) -> tuple[list[TableRow], list[Problem]]:
+def _rows_of_table(path: Path, medium: str, media: Path | None) -> tuple[list[TableRow], list[Problem]]:
     """Read a table; rows of other media than this one are left out."""
     rows, problems = read_table(path, dialogue=path.stem)
     others = {row for row in rows if medium and row.media and Path(row.media).name != medium}
+    same = dict.fromkeys(row.media for row in rows if medium and row.media and row not in others)
+    apart = [name for name in same if any(not _may_be_one(name, other) for other in same)]
+    if apart:  # `day1/cam.mp4` and `day2/cam.mp4`
+        fitting = [name for name in same if _may_be_one(name, str(media.absolute()))]
+        if not fitting or any(not _may_be_one(one, two) for one in fitting for two in fitting):
+            raise InputError(
+                f"{path}: its column media has several files called {medium}: {listed(apart, most=5)}, and the place "
+                f"of {media} does not say which of them it is. Leave the rows of one."
+            )
+        others |= {row for row in rows if row.media in same and row.media not in fitting}
     if others:
         if len(others) == len(rows):
             names = listed(dict.fromkeys(row.media for row in rows), most=5)
@@ -120,6 +144,12 @@ def _rows_of_table(path: Path, medium: str) -> tuple[list[TableRow], list[Proble
     return rows, problems
 
 
+def _may_be_one(one: str, two: str) -> bool:
+    """Return whether two paths may name one file: one is the end of the other."""
+    pairs = zip(reversed(Path(one).parts), reversed(Path(two).parts))
+    return all(part == other for part, other in pairs)
+
+
 def _with_times(path: Path, rows: Sequence[TableRow], length_s: float | None) -> list[TableRow]:
     """Complete the times: an utterance without end lasts until the next, a single one without times the whole medium.
 
@@ -131,11 +161,13 @@ def _with_times(path: Path, rows: Sequence[TableRow], length_s: float | None) ->
     refuse(path, faults, "Write both, or neither.")
     if len(rows) == 1 and rows[0].start_s is None and length_s is not None:
         return [replace(rows[0], start_s=0.0, end_s=length_s)]
+    starts = sorted({row.start_s for row in rows if row.start_s is not None})
     completed = []
-    for row, after in itertools.zip_longest(rows, rows[1:]):
+    for row in rows:
         if row.start_s is not None and row.end_s is None:
-            end_s = after.start_s if after is not None and after.start_s is not None else length_s
-            row = replace(row, end_s=end_s) if end_s is not None else replace(row, start_s=None)
+            later = starts[bisect.bisect_right(starts, row.start_s) :][:1]  # of the table, whatever its order
+            end_s = later[0] if later else length_s
+            row = replace(row, end_s=max(end_s, row.start_s)) if end_s is not None else replace(row, start_s=None)
         completed.append(row)
     return completed
 

@@ -26,6 +26,7 @@ class Spoken:
     end_s: float | None
     speaker: str  # "" where unknown
     text: str
+    own_id: str = ""  # of a table in which each row has one
     words: tuple[SpokenWord, ...] = ()  # of speech recognition; () in a transcript that was read
 
 

@@ -136,6 +136,7 @@ def main(
         raise click.UsageError("--format and --embed choose files, which --json writes only with --out. Name a folder.")
     from pipeline.video.kept import user_cache  # seconds of imports, which --help need not wait for
 
+    lines = len(media) > 1 or media[0].is_dir()  # JSON Lines, however many media a folder has
     media = _expanded(media)
     if transcript is not None and len(media) > 1:
         raise click.UsageError(f"--transcript is of one medium, and there are {len(media)}. Name them one by one.")
@@ -165,7 +166,7 @@ def main(
             print_note(shorten(result), "error:", "bold red")
         elif as_json:
             document = result.model_dump(by_alias=True)
-            print_json(document, indent=None if len(media) > 1 else 2)
+            print_json(document, indent=None if lines else 2)
     show([(path, emotions, folders.get(path)) for path, emotions in summary], short=as_json)
     if failed:
         if len(media) > 1:

@@ -77,7 +77,7 @@ def rows_of(
     for position, (spoken, scene) in enumerate(zip(transcript.utterances, _scenes(transcript, scene_s), strict=True)):
         timed = spoken.end_s is not None and spoken.end_s > 0
         row = Utterance(
-            utterance_id=f"{stem}_{position:04d}",
+            utterance_id=spoken.own_id or f"{stem}_{position:04d}",
             dialogue_id=f"{stem}_scene{scene}",
             position=position,
             speaker=spoken.speaker,

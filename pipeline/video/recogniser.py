@@ -23,7 +23,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import file_hash, regular_file
 from dferc.core.problems import Problem
 from dferc.core.records import check_values
-from dferc.evaluation.predict import PredictionTable, load_predictor
+from dferc.evaluation.predict import PredictionTable, load_predictor, verify_share
 from dferc.results.emotions import (
     OPENSMILE_LICENCE,
     EmotionalUtterance,
@@ -89,6 +89,11 @@ class Recogniser(contextlib.AbstractContextManager):
         longest_s: float = LONGEST_S,
         workers: int | None = 0,
     ):
+        verify_share(abstain, "abstain")
+        if scene_s is not None and not scene_s > 0:
+            raise InputError(f"scene_s is {scene_s!r}; expected seconds above 0, or None.")
+        if not (0.2 <= pause_s <= 10 and 1 <= longest_s <= 30):
+            raise InputError(f"pause_s is {pause_s!r}, longest_s {longest_s!r}; expected 0.2 to 10 s and 1 to 30 s.")
         self.bundle, self.name, self.abstain, self.cache = bundle, name, abstain, cache or user_cache()
         self._device, self._asr, self._language, self._workers = device, asr, language, workers
         self._scene_s, self._cut = scene_s, (pause_s, longest_s)
@@ -133,7 +138,7 @@ class Recogniser(contextlib.AbstractContextManager):
         Raises:
             InputError: the source is no usable model.
         """
-        cache = cache or user_cache()
+        cache = Path(cache or user_cache())
         refuse_revision(source, revision)
         if is_bundle(source) or is_hub_id(source) or not Path(source).is_dir():
             bundle = open_bundle(source, revision, cache / "bundles")
@@ -154,7 +159,11 @@ class Recogniser(contextlib.AbstractContextManager):
         self._standby.close()
 
     def __call__(
-        self, media: str | Path, transcript: str | Path | None = None, progress: Progress | None = None
+        self,
+        media: str | Path,
+        transcript: str | Path | None = None,
+        progress: Progress | None = None,
+        names: tuple[str, str | None] | None = None,
     ) -> Emotions:
         """Recognise the emotion of each utterance of one medium.
 
@@ -162,6 +171,7 @@ class Recogniser(contextlib.AbstractContextManager):
             media: video or sound, or a transcript alone.
             transcript: subtitles or a table; None = the one beside the medium, else speech recognition.
             progress: called during the work.
+            names: of medium and transcript, where they lie under others, as uploads do.
 
         Raises:
             InputError: the medium or its transcript cannot be used.
@@ -172,18 +182,26 @@ class Recogniser(contextlib.AbstractContextManager):
             info = None if found == media else measure_medium(media)
         with Scratch(self.cache / FEATURES) as scratch:
             with _step(progress, "transcript") as report:
-                words = self._transcript(media, info, found, scratch, report)
+                words = self._transcript(media, info, found, scratch, report, names)
             if not words.utterances:
                 return self._document(media, info, words, [], [], [])
             rows = rows_of(media, info, words, self.bundle.manifest.classes, self._scene_s)
             return self._recognise(media, info, words, rows, scratch, progress)
 
     def _transcript(
-        self, media: Path, info: MediaInfo | None, found: Path | None, scratch: Scratch, report: Callable[[float], None]
+        self,
+        media: Path,
+        info: MediaInfo | None,
+        found: Path | None,
+        scratch: Scratch,
+        report: Callable[[float], None],
+        names: tuple[str, str | None] | None = None,
     ) -> Transcript:
         """Read the transcript that was found, or recognise the speech; then tell the speakers apart."""
         if found is not None:
-            words = read_transcript(found, media if info else None, info.duration_s if info else None)
+            called, transcript = (media, found) if names is None else (Path(names[0]), Path(names[1] or names[0]))
+            length_s = info.duration_s if info else None
+            words = read_transcript(found, called if info else None, length_s, named=transcript)
         elif not info.has_audio:
             raise InputError(
                 f"{media} has no sound track, and there is no transcript beside it, so it has no utterances. Put "
@@ -313,13 +331,14 @@ class Recogniser(contextlib.AbstractContextManager):
     ) -> list[EmotionalUtterance]:
         visual, utterances = corpus.modalities.get("visual"), []
         for number, (row, spoken) in enumerate(zip(table.rows, words.utterances, strict=True)):
+            timed = spoken.start_s is not None and spoken.end_s >= spoken.start_s  # `absent` and `problems` explain it
             probabilities = {name: _share(row[f"p_{name}"]) for name in table.classes}
             sampled = visual is not None and bool(visual.quality) and visual.quality["frames"][number] > 0
             utterances.append(
                 EmotionalUtterance(
                     id=row["utterance_id"],
-                    start_s=None if spoken.start_s is None else round(max(0.0, spoken.start_s), 3),
-                    end_s=None if spoken.end_s is None else round(max(0.0, spoken.end_s), 3),
+                    start_s=round(max(0.0, spoken.start_s), 3) if timed else None,
+                    end_s=round(max(0.0, spoken.end_s), 3) if timed else None,
                     speaker=spoken.speaker,
                     text=spoken.text,
                     emotion=row["predicted"] or None,

@@ -44,7 +44,13 @@ class StandIn:
             raise InputError("missing: no such model. Name a bundle with --model.")
         return cls(**options)
 
-    def __call__(self, media: Path, transcript: Path | None, progress: Callable[[str, float], None]) -> Emotions:
+    def __call__(
+        self,
+        media: Path,
+        transcript: Path | None,
+        progress: Callable[[str, float], None],
+        names: tuple[str, str | None],
+    ) -> Emotions:
         command = media.read_bytes()[:200].split(b"\n")[0].decode("latin-1")
         assert not list(self.cache.iterdir())
         (self.cache / "words").write_text(TEXT)

@@ -137,6 +137,8 @@ class Emotions(EmotionsRecord):
         timeless = [name for name in formats if name in TIMED and self.utterances and not self.timed]
         if timeless:
             print_note(f"{self.media.name}: no utterance has a time, so {', '.join(timeless)} are not written")
+        for name in timeless:  # those of an earlier result would pass for this one's
+            (Path(folder) / FILES[name]).unlink(missing_ok=True)
         paths = {name: Path(folder) / FILES[name] for name in formats if name not in timeless}
         options = {"eaf": {"media": media}, "html": {"media": media, "embed": embed}}
         for name, path in paths.items():

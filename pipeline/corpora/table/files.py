@@ -9,7 +9,7 @@ from pipeline.media.files import holds_media
 
 _LISTED = 20  # files that a problem names; the others are counted
 _LINK = "links to folders, which are not followed; put the files there"
-_MEDIA = frozenset(
+MEDIA_SUFFIXES = frozenset(
     ".mp4 .mkv .mov .avi .webm .m4v .mpg .mpeg .ts .mts .m2ts .wmv .asf .3gp .flv .ogv .vob .mxf "
     ".wav .mp3 .m4a .flac .ogg .opus .aac .aif .aiff .wma .amr .ac3 .caf".split()
 )
@@ -47,7 +47,7 @@ def media_among(files: Sequence[Path]) -> list[Path]:
 
 
 def _has_media_suffix(path: Path) -> bool:
-    return path.suffix.lower() in _MEDIA
+    return path.suffix.lower() in MEDIA_SUFFIXES
 
 
 def unused_files(raw: Path, used: Iterable[Path], reason: str) -> Iterator[Problem]:

@@ -98,12 +98,14 @@ def with_file(folder: Path, name: str, data: bytes) -> dict[str, bytes]:
     """Return the files of a bundle with one more, listed with its true hash."""
     files = content(folder)
     manifest = json.loads(files["bundle.json"])
+    del manifest["digest"]  # a forger would make another
     manifest["files"][name] = hashlib.sha256(data).hexdigest()
     return files | {"bundle.json": json.dumps(manifest).encode(), name: data}
 
 
 def edit(folder: Path, **changes) -> Path:
     manifest = json.loads((folder / "bundle.json").read_text())
+    manifest.pop("digest", "")  # which refuses every edit before it is looked at
     (folder / "bundle.json").write_text(json.dumps(manifest | changes))
     return folder
 
@@ -304,6 +306,18 @@ def test_newer_schema_asks_for_a_newer_version(folder):
 )
 def test_manifest_that_does_not_hold_together_is_refused_with_the_field(folder, changes, said):
     refused(edit(folder, **changes), said)
+
+
+def test_manifest_that_was_edited_is_refused(folder):
+    """It would give other probabilities, or hide that its data are synthetic."""
+    path = folder / "bundle.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document))  # another layout is the same manifest
+    open_bundle(folder)
+    path.write_text(json.dumps(document | {"synthetic": ["nothing"]}))
+    refused(folder, "bundle.json", "an entry of it was changed")
+    path.write_text(json.dumps({name: value for name, value in document.items() if name != "digest"}))
+    open_bundle(folder)  # as older versions wrote it
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"not json", b'{"schema": 1', b'{"schema": NaN}', b"\xff\xfe"])

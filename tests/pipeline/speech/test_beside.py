@@ -179,3 +179,53 @@ def test_advice_on_a_corpus_is_left_out(tmp_path):
     path = write(tmp_path, "talk.srt", cues("ANNA: Hello.", "ANNA: Oh.", "Listen: this is bad."))
     [problem] = [each for each in read_transcript(path, VIDEO, 60.0).problems if "Listen" in each.problem]
     assert problem.consequence == "kept as text"
+
+
+def table(folder, rows, header="start,end,text,media"):
+    path = folder / "talk.csv"
+    path.write_text(f"{header}\n" + "".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_an_end_that_lacks_is_the_next_begin_of_the_table_whatever_its_order(tmp_path):
+    path = table(tmp_path, ["5,a", "1,b", "3,c", ",d", "12,e", "5,f"], "start,text")
+    spoken = read_transcript(path, tmp_path / "talk.mp4", 9.0).utterances
+    assert [(each.start_s, each.end_s) for each in spoken] == [
+        (5, 12), (1, 3), (3, 5), (None, None), (12, 12), (5, 12),
+    ]  # fmt: skip
+
+
+def test_rows_of_another_recording_of_the_same_name_are_left_out(tmp_path):
+    rows = ["1,2,hello,day1/cam.mp4", "3,4,there,cam.mp4", "1,2,HATE,day2/cam.mp4"]
+    path = table(tmp_path, rows)
+    for day, texts in (("day1", ["hello", "there"]), ("day2", ["there", "HATE"])):
+        found = read_transcript(path, tmp_path / day / "cam.mp4", 9.0)
+        assert [each.text for each in found.utterances] == texts
+        assert any("rows of other media: 1 of 3" in problem.problem for problem in found.problems)
+    path = table(tmp_path, [rows[0], rows[2]])
+    with pytest.raises(InputError, match="several files called cam.mp4: day1/cam.mp4, day2/cam.mp4"):
+        read_transcript(path, tmp_path / "elsewhere/cam.mp4", 9.0)
+
+
+def test_ids_of_a_table_are_kept_where_every_row_has_one(tmp_path):
+    header = "utterance_id,start,end,text"
+    own = read_transcript(table(tmp_path, ["b,1,2,x", "a,3,4,y"], header), tmp_path / "talk.mp4", 9.0)
+    assert [each.own_id for each in own.utterances] == ["b", "a"]
+    part = read_transcript(table(tmp_path, ["b,1,2,x", ",3,4,y"], header), tmp_path / "talk.mp4", 9.0)
+    assert [each.own_id for each in part.utterances] == ["", ""]
+
+
+def test_the_transcript_of_a_neighbour_is_not_taken(tmp_path):
+    names = ("interview.mp4", "interview.bob.mp4", "interview.bob.srt")
+    for name in names:
+        (tmp_path / name).write_text("")
+    assert find_transcript(tmp_path / "interview.mp4") is None
+    assert find_transcript(tmp_path / "interview.bob.mp4").name == "interview.bob.srt"
+    (tmp_path / "interview.bob.mp4").unlink()
+    assert find_transcript(tmp_path / "interview.mp4").name == "interview.bob.srt"  # a language, for all one can see
+
+
+def test_an_upload_has_the_language_of_its_own_name(tmp_path):
+    path = table(tmp_path, ["1,2,hallo,talk.mp4"])
+    found = read_transcript(path, Path("talk.mp4"), 9.0, named=Path("talk.de.csv"))
+    assert found.language == "de" and len(found.utterances) == 1

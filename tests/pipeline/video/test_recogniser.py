@@ -387,3 +387,37 @@ def test_model_with_a_speech_encoder_gives_its_vectors_and_carries_it(tmp_path, 
     np.testing.assert_allclose(features.features[1], expected, atol=1e-5)
     assert all(utterance.emotion for utterance in emotions.utterances)
     assert not any("openSMILE" in licence for licence in emotions.model.licences)
+
+
+def test_a_span_that_runs_backwards_has_no_time_and_stops_nothing(loaded, talk, tmp_path):
+    path = tmp_path / "back.csv"
+    path.write_text("utterance_id,start,end,text\nmine,4,3,hello\nother,5,6,you\n")
+    first, second = loaded(talk, path).utterances
+    assert (first.id, first.start_s, first.end_s) == ("mine", None, None) and second.start_s == 5
+    assert "audio" in first.absent
+
+
+def test_an_upload_is_read_by_its_own_names(loaded, talk, tmp_path):
+    media, transcript = tmp_path / "3f2a", tmp_path / "77c1.csv"
+    media.write_bytes(talk.read_bytes())
+    transcript.write_text("start,end,text,media\n1,2,hello there,\n3,4,you,talk.mp4\n")
+    found = loaded(media, transcript, names=("talk.mp4", "talk.de.csv"))
+    assert len(found.utterances) == 2 and found.transcript.language == "de"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("device", "gpu"), ("abstain", 1.5), ("abstain", np.nan), ("scene_s", -5), ("pause_s", -1), ("longest_s", 0)],
+)
+def test_options_that_are_none_are_refused_before_any_work(project, option, value):
+    options = {"device": "cpu", "cache": str(project / "cache")} | {option: value}
+    with pytest.raises(InputError, match=f"{option}.*expected"):
+        Recogniser.load(project / "runs/demo/full", **options)
+
+
+def test_results_without_times_leave_no_subtitles_of_an_earlier_result(loaded, talk, tmp_path):
+    loaded(talk).write(tmp_path, talk, ("json", "srt"), False)
+    lines = tmp_path / "talk.txt"
+    lines.write_text("Hello there.\nOh no.\n")
+    loaded(talk, lines).write(tmp_path, talk, ("json", "srt"), False)
+    assert (tmp_path / "emotions.json").exists() and not (tmp_path / "emotions.srt").exists()

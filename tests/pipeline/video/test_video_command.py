@@ -116,6 +116,11 @@ def test_json_goes_to_stdout_and_nothing_is_written(video, talk):
     assert not talk.with_name("talk.emotions").exists()
 
 
+def test_json_of_a_folder_is_a_line_a_document_however_many_there_are(video, talk):
+    documents = [json.loads(line) for line in video(talk.parent, "--json").stdout.splitlines()]
+    assert [len(document["utterances"]) for document in documents] == [4]
+
+
 def test_help_keeps_the_lines_of_its_examples():
     shown = CliRunner().invoke(main, ["--help"]).stdout
     assert r"\b" not in shown
