@@ -162,7 +162,8 @@ def _evaluate(
     record = describe_corpus(corpus, task.variant.modalities)
     record |= {"variant": name, "seed": seed, "best_epoch": best_epoch, "finished": True, "widths": {}}
     used = ("selection", "validation_split")
-    used += () if name in DETERMINISTIC else ("normalisation", "select_by", "labels", "causal")
+    used += () if name in DETERMINISTIC else ("normalisation", "select_by", "labels")
+    used += ("causal",) if name in TRAINED and not TRAINED[name].recipes else ()  # the peers read whole dialogues
     record["settings"] = {setting: getattr(task.settings, setting) for setting in used}
     rows = scored_corpus(corpus, record["settings"], seed).utterances
     predictions = {}

@@ -12,7 +12,17 @@ from dferc.importing.corpora import CORPORA, MELD, MELD_NAMES, compare_counts, n
 from dferc.importing.readers.parquet import ROW_BYTES
 from dferc.importing.source import About, Source, clean_text, kind, verify_growth
 from dferc.store import vocabulary
-from dferc.store.cells import LOST_DIGITS, NULLS, fold, near_duplicates, plain, speaker_names, storage_fault, whole_ids
+from dferc.store.cells import (
+    LOST_DIGITS,
+    NULLS,
+    fold,
+    near_duplicates,
+    number_of,
+    plain,
+    speaker_names,
+    storage_fault,
+    whole_ids,
+)
 from dferc.store.labels import describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED
 from dferc.store.vocabulary import SPLIT_NAMES
@@ -56,8 +66,10 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     _verify_texts(columns, about)
     if "utterance" not in columns and "position" in columns:
         columns["utterance"], flat["utterance"] = columns.pop("position"), flat["position"]
-    for name in {"dialogue", "utterance", "position"} & set(columns):
+    for name in {"dialogue", "utterance"} & set(columns):
         columns[name] = _ids(name, columns[name], flat[name], about, problems)
+    if "position" in columns:
+        problems += _use_positions(columns)
     splits = _splits(columns.get("split", []), about)
     if not corpus and _is_meld(columns, splits):
         corpus = MELD.name
@@ -264,8 +276,19 @@ def _ids(name: str, cells: list, column: np.ndarray, about: About, problems: lis
         raise InputError(f"{about.path}: {name}: {error}.") from None
     problems += [(name, problem, "the fraction .0 left out")] if problem else []
     # Numbers that are written as text: of the place in a dialogue, where they come again.
-    places = name == "position" or (name == "utterance" and len(set(cells)) < len(cells))
+    places = name == "utterance" and len(set(cells)) < len(cells)
     return list(map(int, cells)) if places and all(re.fullmatch(_DIGITS, cell) for cell in cells) else cells
+
+
+def _use_positions(columns: dict[str, list]) -> list[tuple[str, str, str]]:
+    """Keep `position`, beside utterances that have names, if it can order them; return a problem if it cannot."""
+    places, utterances = list(map(number_of, columns.pop("position"))), columns["utterance"]
+    if not all(isinstance(place, int) for place in places):
+        return [("position", "position is no column of whole numbers", "not used")]
+    if isinstance(utterances[0], int) and len(set(utterances)) < len(utterances):
+        return [("position", "position beside numbers of utterances in their dialogue", "not used: the numbers order")]
+    columns["position"], columns["utterance"] = places, list(map(str, utterances))  # numbers that run on are names
+    return []
 
 
 def _splits(cells: Sequence[object], about: About) -> list[str]:
@@ -298,7 +321,9 @@ def _verify_numbers(columns: Mapping[str, list], splits: list[str], about: About
         lies_in.setdefault(number, set()).add(split)
     shared = {number for number, of in lies_in.items() if len(of) > 1}
     rows = [row for row, number in enumerate(columns["dialogue"]) if number in shared]
-    if rows and isinstance(columns.get("utterance", [""])[0], int):
+    numbers = columns.get("utterance", [""])
+    running = len(set(numbers)) == len(numbers)  # counted through the table: they show nothing of dialogues
+    if rows and isinstance(numbers[0], int) and not running:
         places = {(columns["dialogue"][row], columns["utterance"][row]) for row in rows}
         if len(places) == len(rows):  # where numbers begin anew in each split, so do those of utterances
             number = columns["dialogue"][rows[0]]
@@ -344,8 +369,6 @@ def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict
         if numbered:
             groups = {name: sorted(rows, key=utterances.__getitem__) for name, rows in groups.items()}
         elif positions := columns.get("position"):
-            if not all(isinstance(place, int) for place in positions):
-                raise InputError(f"{about.path}: position is no column of whole numbers.")
             groups = {name: sorted(rows, key=positions.__getitem__) for name, rows in groups.items()}
     order = {name: vocabulary.SPLITS.index(splits[rows[0]]) if splits else 0 for name, rows in groups.items()}
     return dict(sorted(groups.items(), key=lambda item: (order[item[0]], natural(item[0]))))

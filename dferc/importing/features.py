@@ -10,7 +10,7 @@ import numpy as np
 from dferc.core import VERSION
 from dferc.core.errors import InputError, listed
 from dferc.core.problems import Problem
-from dferc.importing.source import Source, labels_by
+from dferc.importing.source import About, Source, labels_by
 from dferc.store.cells import tidy
 from dferc.store.rows import Features, Utterances
 
@@ -27,7 +27,7 @@ def place_features(
     key = modality if modality in source.modalities else source.modalities[0]  # `?`: it does not name them
     values = np.zeros((len(utterances), source.width(key)), dtype=np.float32)
     if key in source.vectors:
-        present = _place_by_id(values, source.vectors[key], base, source.path, modality, utterances, problems)
+        present = _place_by_id(values, source.vectors[key], base, source.about, modality, utterances, problems)
     else:
         ordered = _ordered_by_id(source.features[key], base, source, modality, utterances, problems)
         present = _place_by_dialogue(values, ordered, base, source.path, modality, problems)
@@ -157,9 +157,16 @@ def _compare_labels(base: Source, source: Source, modality: str, problems: list[
 
 
 def _place_by_id(
-    values: np.ndarray, given: Mapping, base: Source, path: Path, modality: str, utterances: Utterances, problems: list
+    values: np.ndarray,
+    given: Mapping,
+    base: Source,
+    about: About,
+    modality: str,
+    utterances: Utterances,
+    problems: list,
 ) -> np.ndarray:
     """Fill `values` utterance by utterance; return which rows are present."""
+    path, numbered = about.path, about.layout.startswith("MELD's own features")
     present = np.array([name in given for name in utterances.utterance_id])
     if not present.any():
         raise InputError(
@@ -177,7 +184,7 @@ def _place_by_id(
         problems.append(Problem(dialogue, str(path), problem, f"{modality} absent there"))
     beyond = sorted(set(given) - set(utterances.utterance_id))
     lacking = int((~present).sum())
-    if min(lacking, len(beyond)) > MAX_LABELS_DIFFERENT * len(values):
+    if numbered and min(lacking, len(beyond)) > MAX_LABELS_DIFFERENT * len(values):
         raise InputError(
             f"{path}: {lacking} of {len(values)} utterances of {base.path} are not there, and {len(beyond)} of its own "
             f"are none of them (first {beyond[0]}): another numbering, or its splits are not in the order train, dev, "

@@ -165,8 +165,8 @@ def _with_times(path: Path, rows: Sequence[TableRow], length_s: float | None) ->
     completed = []
     for row in rows:
         if row.start_s is not None and row.end_s is None:
-            later = starts[bisect.bisect_right(starts, row.start_s) :][:1]  # of the table, whatever its order
-            end_s = later[0] if later else length_s
+            later = bisect.bisect_right(starts, row.start_s)  # of the table, whatever its order
+            end_s = starts[later] if later < len(starts) else length_s
             row = replace(row, end_s=max(end_s, row.start_s)) if end_s is not None else replace(row, start_s=None)
         completed.append(row)
     return completed

@@ -120,15 +120,16 @@ def _matrix(path: Path, name: str, chunks: list) -> np.ndarray:
     """Return lists of one length as [N, D]."""
     lengths = {length for chunk in chunks for length in chunk.value_lengths().unique().to_pylist()}
     lengths -= {None}  # a list that is missing
-    if not chunks:
-        return np.empty((0, 1))
+    if not lengths:  # no row, or none that has a list
+        return np.full((sum(map(len, chunks)), 1), np.nan)
     if len(lengths) != 1:
         shown = listed(sorted(lengths, key=str), 5)
         raise InputError(f"{path}: the lists in its column {name} have the lengths {shown}; expected one width.")
     (width,) = lengths
     parts = []
     for chunk in chunks:
-        part = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)  # without the missing lists
+        part = chunk.flatten().to_numpy(zero_copy_only=False)  # without the missing lists
+        part = part.reshape(len(chunk) - chunk.null_count, width)
         if chunk.null_count:
             given, part = part, np.full((len(chunk), width), np.nan)
             part[chunk.is_valid().to_numpy(zero_copy_only=False)] = given

@@ -1,5 +1,6 @@
 """Your own corpus: a table of utterances beside a folder of clips, or videos with subtitles (docs/own-data.md)."""
 
+import bisect
 import itertools
 import math
 import os
@@ -84,13 +85,15 @@ def _mend(raw: Path, rows: Sequence[TableRow]) -> tuple[list[TableRow], list[Pro
     alike = {name: files.get(fold(name.replace("\\", "/")), []) for name in lacking}
     names = {name: found[0] for name, found in alike.items() if len(found) == 1}
     named = [replace(row, media=names.get(row.media, row.media)) for row in rows]
-    ended, later_s = [], {}  # the begin of the next row of a dialogue and file
-    for row in reversed(named):
-        file = row.dialogue_id, row.media
-        ends = row.end_s is None and row.start_s is not None and later_s.get(file, -math.inf) > row.start_s
-        ended.append(replace(row, end_s=later_s[file]) if ends else row)
-        later_s[file] = row.start_s if row.start_s is not None else -math.inf
-    ended.reverse()
+    starts = defaultdict(set)
+    for row in named:
+        starts[row.media].add(-math.inf if row.start_s is None else row.start_s)
+    starts, ended = {media: sorted(times) for media, times in starts.items()}, []
+    for row in named:
+        if row.media and row.start_s is not None and row.end_s is None:
+            later = bisect.bisect_right(starts[row.media], row.start_s)
+            row = replace(row, end_s=next(iter(starts[row.media][later : later + 1]), None))
+        ended.append(row)
     problems = [
         Problem(raw.name, found, f"name of a file written otherwise: {name!r}", "the file is used")
         for name, found in names.items()

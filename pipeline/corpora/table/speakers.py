@@ -34,7 +34,7 @@ _MACHINE = re.compile(
 _PRONOUNS = re.compile(r"\W\s*\w{1,6}\s*/\s*\w{1,6}(?:\s*/\s*\w{1,6})?\s*\W")
 _SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s")  # no abbreviation, such as "Capt. Ross"
 DASH = re.compile(r"[-‐‑–—]{1,3}(?!\d)\s*")
-_SENTENCES = re.compile(r"(?<=[-–—,;.?!…。？！\"”)\]♪])\s*(?=\S)")  # cuts before a known speaker alone
+_SENTENCES = re.compile(r"(?<=[.?!…。？！\"”)\]♪])\s*(?=\S)|(?<=[-–—,;])\s+(?=\S)")  # cuts before a known speaker alone
 _DASHED = re.compile(r"(?<=[.?!…。？！\"”])\s+(?=[-‐‑–—]{1,3}\s*[^\s\d])")
 _TURN = re.compile(r"\s*(?:[>＞]{2,}|≫|\[SPEAKER[_ ]TURN\])\s*", re.IGNORECASE)
 _TURN_SIGN = re.compile(r"[>＞≫]|\[S", re.IGNORECASE)  # without one there is no turn: found much faster
@@ -157,9 +157,11 @@ def _pieces(line: str, speakers: Speakers) -> Iterator[tuple[bool, str]]:
     A known speaker after the end of a sentence is such a mark: "Hi. BO: Hello."
     """
     for number, piece in enumerate(_split_at_turns(line)):
-        begin = 0
+        begin, dash = 0, DASH.match(piece)
+        opening = _known(piece[dash.end() :] if dash else piece, speakers)
+        name = len(piece) - len(opening.text) if opening else 0  # it may have a comma: "Smith, Ann: hi"
         for end in (match.end() for match in _SENTENCES.finditer(piece)):
-            if _known(piece[end : end + 2 * _LONGEST], speakers):
+            if end > name and _known(piece[end : end + 2 * _LONGEST], speakers):
                 yield number > 0 and not begin, piece[begin:end].strip()
                 begin = end
         if piece[begin:]:

@@ -17,8 +17,9 @@ from pipeline.settings import TableOptions
 SUBTITLES = (".srt", ".vtt")
 _OTHER_TRANSCRIPTS = (".ass", ".ssa", ".sbv", ".sub", ".ttml", ".dfxp", ".lrc", ".textgrid", ".eaf", ".docx")
 
-_MARKS = re.compile(r"(?:\.[A-Za-z]{2,}(?:[-_&][A-Za-z0-9]+)*){0,2}\Z")
-"""What a name may have behind that of the video, such as `.en`, `.pt-BR.sdh`: no number, which is another recording."""
+_MARK = re.compile(r"\.(?!\d)[^.]+\Z")
+"""What a name may have behind that of the video, such as `.pt-BR`: no number, which is another recording."""
+_MARKS = 2  # such as `.en.sdh`
 
 
 def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[Problem]]:
@@ -73,8 +74,10 @@ def _pair(subtitles: list[Path], files: list[Path]) -> dict[Path, Path]:
     videos, subtitle_of = {}, {}
     for path in subtitles:
         stem = path.with_suffix("")
-        base = stem.with_name(_MARKS.sub("", stem.name) or stem.name)
-        candidates = media_among(named.get(named_as(stem), [])) or media_among(named.get(named_as(base), []))
+        candidates, name = media_among(named.get(named_as(stem), [])), stem.name
+        for _ in range(_MARKS):
+            name = _MARK.sub("", name) or name
+            candidates = candidates or media_among(named.get(named_as(stem.with_name(name)), []))
         if len(candidates) > 1:
             names = ", ".join(video.name for video in candidates)
             raise InputError(f"{path}: {names} have its name. Leave the one that the times are of.")

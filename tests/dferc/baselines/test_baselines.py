@@ -331,6 +331,7 @@ def test_peers_name_their_constants_and_the_unnamed_speakers(tmp_path):
     assert result.exit_code == 0, result.stderr
     stderr = " ".join(result.stderr.split())
     assert "mmgcn reads whole dialogues, what comes later as well" in stderr
+    assert "causal" not in read_run(tmp_path / "runs/demo/mmgcn").card
     assert "mmgcn has its authors' constants" in stderr and "rate 0.02" in stderr and "layers 2" in stderr
     assert "3 of 10 training utterances have no speaker" in stderr
 

@@ -93,6 +93,16 @@ def test_lists_of_splits_in_another_order_are_refused(tmp_path, transcripts):
     assert "its splits are not in the order train, dev, test" in message
 
 
+def test_a_part_of_the_utterances_by_id_is_joined_and_listed(tmp_path):
+    """As features of all turns of three sessions for the labelled ones of four."""
+    rows = make_utterances()
+    write_utterances(tmp_path / "out/demo/utterances.h5", rows)
+    ids = [*rows.utterance_id[: len(rows) * 3 // 4], *(f"unlabelled-{n}" for n in range(len(rows) // 3))]
+    (tmp_path / "audio.pkl").write_bytes(pickle.dumps({name: np.ones(7, "f4") for name in ids}))
+    corpus = imported(tmp_path / "out/demo", "--corpus=demo", "--audio", tmp_path / "audio.pkl")
+    assert corpus.modalities["audio"].present.sum() == len(rows) * 3 // 4
+
+
 def test_transcripts_are_found_as_prepare_finds_them(tmp_path, transcripts):
     (tmp_path / "audio.pkl").write_bytes(pickle.dumps(meld_vectors(1611)))
     (tmp_path / "linked").mkdir()

@@ -319,6 +319,16 @@ def test_a_missing_list_of_parquet_is_absent(tmp_path):
         )
 
 
+@pytest.mark.parametrize("cell", [[], None])
+def test_a_column_of_parquet_without_a_value_is_listed(tmp_path, cell):
+    table = {name: list(column) if column.ndim == 2 else column for name, column in made.table().items()}
+    empty = pyarrow.array([cell] * 9, type=pyarrow.list_(pyarrow.float32()))
+    parquet.write_table(pyarrow.table(table | {"tags": empty}), tmp_path / "x.parquet")
+    arguments = ["import", str(tmp_path / "x.parquet"), "--corpus=mine", f"--features={tmp_path}"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0 and "'tags'" in result.stderr, result.output
+
+
 def test_a_group_of_hdf5_is_listed(tmp_path):
     def write(path, columns):
         write_hdf5(path, columns)
@@ -336,7 +346,11 @@ def test_numbers_of_dialogues_whose_rows_were_split_are_refused(tmp_path):
     message, rows = imported(tmp_path, write_npz, changes)
     assert rows is None and "the dialogue 0 is in test and train, with other utterances in each" in message
     assert "Split whole dialogues" in message
-    message, rows = imported(tmp_path, write_npz, changes | {"utterance": None})  # not decidable
+    running = changes | {"utterance": np.arange(9)}  # as pandas' index: it shows nothing
+    for given in (running, changes | {"utterance": None}):
+        message, rows = imported(tmp_path, write_npz, given)
+        assert "numbers in several splits; first: dialogue: 1" in message and rows is not None
+    message, rows = imported(tmp_path, write_npz, changes | {"utterance": None})
     assert "numbers in several splits; first: dialogue: 1" in message and rows is not None
 
 
@@ -356,8 +370,12 @@ def test_places_of_utterances_order_them_however_they_are_written(tmp_path):
         assert rows is not None and rows.text.tolist() == expected, message
     message, _ = imported(tmp_path, write_npz, given | {"utterance_id": order.astype(str), "utterance": None})
     assert "names of utterances are numbers that do not rise" in message
-    message, _ = imported(tmp_path, write_npz, given | {"utterance_id": names, "position": names, "utterance": None})
-    assert "position is no column of whole numbers" in message
+    running = given | {"utterance_id": 9 - order, "position": place, "utterance": None}
+    assert imported(tmp_path, write_npz, running)[1].text.tolist() == expected
+    message, rows = imported(tmp_path, write_npz, given | {"utterance_id": names, "position": names, "utterance": None})
+    assert "position is no column of whole numbers" in message and rows is not None
+    message, rows = imported(tmp_path, write_npz, given | {"position": 9 - place})
+    assert "beside numbers of utterances" in message and rows.text.tolist() == expected
 
 
 def test_problems_of_names_are_listed_once(tmp_path):

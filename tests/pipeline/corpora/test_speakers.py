@@ -191,3 +191,13 @@ def test_any_names_in_any_order_are_found_and_nothing_else(tmp_path, seed):
     corpus = read_subtitles(tmp_path)
     assert spoken(corpus) == turns
     assert len(problems_of(corpus, ONCE)) == 1
+
+
+@pytest.mark.parametrize("name", ["Jean-Paul", "Smith, Paul", "Anna–Paul"])
+def test_a_name_with_a_mark_in_it_is_one_name(tmp_path, name):
+    write(
+        tmp_path,
+        "a.srt",
+        cues("Paul: hi there", "Paul: again", f"{name}: bonjour", f"- {name}: bonsoir", "Ask Mary-Paul: no"),
+    )
+    assert spoken(read_subtitles(tmp_path))[2:] == [(name, "bonjour"), (name, "bonsoir"), ("", "Ask Mary-Paul: no")]

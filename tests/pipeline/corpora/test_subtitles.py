@@ -525,6 +525,22 @@ def test_a_language_may_stand_behind_the_name(tmp_path, name):
     assert {row.media for row in read_subtitles(tmp_path).utterances} == {"take 1.mp4"}
 
 
+@pytest.mark.parametrize(
+    ("subtitles", "video"),
+    [
+        ("The.Big.Bang.en.srt", "The.Big.Bang.mp4"),
+        ("talk.bob.en.srt", "talk.bob.mp4"),
+        ("talk.English [CC].srt", "talk.mp4"),
+        ("talk.简体.srt", "talk.mp4"),
+    ],
+)
+def test_the_nearest_name_is_that_of_the_video(tmp_path, subtitles, video):
+    write(tmp_path, subtitles, SRT)
+    for name in {video, "talk.mp4"}:
+        write(tmp_path, name, b"")
+    assert {row.media for row in read_subtitles(tmp_path).utterances} == {video}
+
+
 def test_names_in_another_unicode_form_belong_together(tmp_path):
     write(tmp_path, unicodedata.normalize("NFD", "Gespräch.srt"), SRT)
     video = unicodedata.normalize("NFC", "Gespräch.mp4")

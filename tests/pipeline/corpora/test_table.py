@@ -451,11 +451,13 @@ def test_votes_of_a_table_reach_the_store_by_utterance(tmp_path):
 
 
 def test_a_row_without_an_end_lasts_until_the_next_of_its_file(tmp_path):
-    rows = "a,,x,,v.mp4,1,,\na,,x,,v.mp4,2,,\na,,x,,w.mp4,1,,\na,,x,,v.mp4,3,,\na,,x,,v.mp4,,,\nb,,x,,v.mp4,5,,\n"
-    write(tmp_path, "utterances.csv", HEADER + rows)
+    places = ["a,v,1", "a,v,3", "a,v,2", "a,w,1", "a,v,2", "a,v,", "b,v,5"]  # of several dialogues, in any order
+    rows = [f"{dialogue},,x,,{media}.mp4,{start},,\n" for dialogue, media, start in (one.split(",") for one in places)]
+    write(tmp_path, "utterances.csv", HEADER + "".join(rows))
     corpus = read_own(tmp_path)
-    assert [(row.start_s, row.end_s) for row in corpus.utterances] == [(1, 2), (2, 3), (1, 0), (3, 0), (0, 0), (5, 0)]
-    assert "no end: 2 row(s), first utterances.csv, line 2" in [problem.problem for problem in corpus.problems]
+    spans = [(row.start_s, row.end_s) for row in corpus.utterances]
+    assert spans == [(1, 2), (3, 5), (2, 3), (1, 0), (2, 3), (0, 0), (5, 0)]
+    assert "no end: 4 row(s), first utterances.csv, line 2" in [problem.problem for problem in corpus.problems]
 
 
 @pytest.mark.parametrize(
