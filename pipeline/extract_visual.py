@@ -37,7 +37,7 @@ from pipeline.faces.densenet import FERPLUS, WIDTH, FaceDescription, description
 from pipeline.faces.runtime import choose_runtime, runtime_identity
 from pipeline.faces.speaker_face import SpeakerFaces, UtteranceMedia
 from pipeline.media import files as media
-from pipeline.rows.utterances import Utterance, read_utterances_csv
+from pipeline.rows.utterances import Region, Utterance, read_utterances_csv
 from pipeline.settings import UNSTATED, ExtractVisual, load_settings, with_set
 
 GROUP = 8
@@ -210,8 +210,8 @@ def _params(settings: ExtractVisual) -> dict[str, object]:
 
 
 def _groups(rows: Sequence[Utterance], indices: Sequence[int]) -> Iterator[list[int]]:
-    """Yield consecutive rows of one file, at most `GROUP` at a time."""
-    for _, same in itertools.groupby(indices, key=lambda index: rows[index].media):
+    """Yield consecutive rows of one file, at most `GROUP` at a time, all in its whole picture or all in regions."""
+    for _, same in itertools.groupby(indices, key=lambda index: (rows[index].media, rows[index].region == Region())):
         same = list(same)
         yield from (same[first : first + GROUP] for first in range(0, len(same), GROUP))
 

@@ -225,6 +225,14 @@ def finder_identity(name: str) -> dict[str, object]:
     return {"opencv": cv2.__version__, "yunet": file_hash(name)} | constants
 
 
+def least_side(name: str, min_face: float, size: int) -> float:
+    """Return down to which shorter side, in pixels, a picture may be reduced before faces are looked for.
+
+    The smallest wanted face keeps the pixels that are looked at: `size` by the network, `_SURE_PX` by the finder.
+    """
+    return max(size, _SURE_PX) / (1.0 if name == WHOLE_FRAME else min_face)
+
+
 def largest(boxes: Sequence[Box]) -> Box | None:
     """Return the box of the largest area, the first of equals; None without boxes."""
     return max(boxes, key=lambda box: box.area, default=None)

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.extraction.records import Clock, Measured
 from pipeline.faces import lips
-from pipeline.faces.finder import WHOLE_FRAME, Box, Follower, cut, largest, make_finder, within
+from pipeline.faces.finder import WHOLE_FRAME, Box, Follower, cut, largest, least_side, make_finder, within
 from pipeline.faces.scaling import shrink_picture
 from pipeline.faces.tracks import Track, is_cut, link, longest, thumbnail
 from pipeline.media.files import LastOpened, MediaError, verify_hwaccel
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # another stage's setting must not change the hash of this co
 
 LARGEST, LONGEST_TRACK, MOST_LIP_MOTION = range(3)  # rules that can decide the choice, as `quality/choice` stores them
 _ROUNDING = 32  # grey levels by which codecs may change a still picture (measured: 19); a moving face changes it more
-VERSION = 1  # version of the choice among tracks; to be raised whenever it may choose another face
+VERSION = 2  # version of the choice among tracks; to be raised whenever it may choose another face
 
 
 class UtteranceMedia(NamedTuple):
@@ -107,10 +107,14 @@ class FaceWorker:
         self._settings, self._size, self._colour = settings, size, colour
         self._finder = make_finder(settings.finder, settings.min_face) if settings.view != "frame" else None
         self._open_picture = LastOpened(functools.partial(PictureFile, hwaccel=hwaccel, colour=colour))
+        self._least_px = least_side(settings.finder, settings.min_face, size)
         self._open_sound = LastOpened(SoundFile)
 
     def __call__(self, parts: Sequence[UtteranceMedia]) -> Measured:
-        """Return the `SpeakerFaces` of each of some utterances of one file: the same alone as together with others."""
+        """Return the `SpeakerFaces` of each of some utterances of one file: the same alone as together with others.
+
+        They are all seen in the whole picture, or each in a region of it.
+        """
         clock = Clock()
         frames, problem = self._sample(parts, clock)
         faces = [self._choose(part, seen, problem, clock) for part, seen in zip(parts, frames, strict=True)]
@@ -125,7 +129,7 @@ class FaceWorker:
         spans = [Span(part.start_s, part.end_s) for part in parts]
         try:
             with clock.step("decode"):
-                sampled = self._open_picture(parts[0].path).sample(spans, settings.frames_per_s, settings.max_frames)
+                sampled = self._picture(parts[0]).sample(spans, settings.frames_per_s, settings.max_frames)
             for number, time_s, image in clock.each("decode", sampled):
                 with clock.step("faces"):
                     colours, last = within(image, parts[number].region), frames[number][-1:]
@@ -145,6 +149,9 @@ class FaceWorker:
         except MediaError as error:
             return frames, error.problem
         return frames, ""
+
+    def _picture(self, part: UtteranceMedia) -> PictureFile:
+        return self._open_picture(part.path, least_px=self._least_px if part.region == Region() else None)
 
     def _choose(self, part: UtteranceMedia, frames: Sequence[_Frame], problem: str, clock: Clock) -> SpeakerFaces:
         if not frames and not problem:
@@ -174,12 +181,17 @@ class FaceWorker:
         """Return what decided, the track, and the problem of the sound."""
         if self._settings.face != "most_lip_motion" or len(tracks) < 2 or part.sound is None:
             return LONGEST_TRACK, longest(tracks), ""
-        count = math.ceil((part.end_s - part.start_s) * lips.FRAMES_PER_S)
-        sampled = self._open_picture(part.path).sample([Span(part.start_s, part.end_s)], lips.FRAMES_PER_S, count)
-        pictures = ((time_s, _grey(within(image, part.region))) for _, time_s, image in sampled)
+        count, span = math.ceil((part.end_s - part.start_s) * lips.FRAMES_PER_S), Span(part.start_s, part.end_s)
         recording, *heard = part.sound
+        picture, sound = self._picture(part), None
         try:
-            sound = self._open_sound(recording).read(*heard)
+            if part.sound == (part.path, *span):
+                sampled, sound = picture.sample_with_sound(span, lips.FRAMES_PER_S, count)
+            else:
+                sampled = ((time_s, image) for _, time_s, image in picture.sample([span], lips.FRAMES_PER_S, count))
+            if sound is None:
+                sound = self._open_sound(recording).read(*heard)
+            pictures = ((time_s, _grey(within(image, part.region))) for time_s, image in sampled)
             times_s = [frame.time_s for frame in frames]
             speaking = lips.speaking(tracks, times_s, pictures, sound, SAMPLE_RATE_HZ, part.start_s)
         except MediaError as error:

@@ -360,17 +360,18 @@ def complete_index(container: av.container.InputContainer, stream: av.stream.Str
 class LastOpened:
     """Opens files with `open_file` and keeps the last one open: the utterances of a file follow one another."""
 
-    def __init__(self, open_file: Callable[[str], MediaFile]):
+    def __init__(self, open_file: Callable[..., MediaFile]):
         self._open_file = open_file
         self._file: MediaFile | None = None
+        self._how: tuple[str, dict[str, Any]] | None = None
 
-    def __call__(self, path: str) -> Any:
-        """Return the open file; raises what `open_file` raises."""
-        if self._file is None or self._file.path != path:
+    def __call__(self, path: str, **how: Any) -> Any:
+        """Return the file opened with `open_file(path, **how)`; raises what that raises."""
+        if self._file is None or self._how != (path, how):
             if self._file is not None:
                 self._file.close()
             self._file = None
-            self._file = self._open_file(path)
+            self._file, self._how = self._open_file(path, **how), (path, how)
         return self._file
 
 

@@ -7,6 +7,7 @@ features do not depend on the other utterances of a call.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from pipeline.media.files import (
     stream_of,
     timely,
 )
+from pipeline.media.sound import SoundPackets, decode_sound
 
 _EPSILON_S = 1e-6
 """Tolerance: less than any frame distance, more than the rounding of a time that was written to a table."""
@@ -34,11 +36,17 @@ _EPSILON_S = 1e-6
 _GAP_S = 10.0  # gap between utterances above which the file is sought instead of read on: a usual group of pictures
 _RUN_S = 120.0  # longest stretch that is read at once, its packets in memory
 
+_BEHIND_S = 1.0  # by which sound may be behind its picture in a file: beyond, it is read on its own
+
 _MARGIN_S = 1.0
 """Time before a span that is sought. It costs nothing: groups of pictures without a sample are skipped."""
 
 _SKIPPING = {"h264", "hevc", "mpeg2video", "mpeg4"}
 """Decoders that skip single pictures on request, and give the others unchanged (AV1's, for one, does not)."""
+
+_HALVING = {"mjpeg": 3}
+"""Decoders that halve the sides of a picture while they decode, and how often at most. That of MPEG-4 drifts from one
+keyframe to the next, that of JPEG 2000 fails on files of fewer levels; those of H.264, HEVC, VP9 and AV1 cannot."""
 
 
 class Span(NamedTuple):
@@ -49,10 +57,16 @@ class Span(NamedTuple):
 
 
 class PictureFile(MediaFile):
-    """Media file whose picture is sampled for many spans; raises MediaError if it has none."""
+    """Media file whose picture is sampled for many spans; raises MediaError if it has none.
 
-    def __init__(self, path: str | Path, hwaccel: str | None = None, colour: bool = False):
-        self.path, self._hwaccel, self._restarts = path, hwaccel, False
+    `hwaccel` as of `open_media`. In `colour`, frames are RGB. `least_px` is what a frame's shorter side may be reduced
+    to: where the codec can, frames are decoded at a half, a quarter or an eighth of their sides. None = never.
+    """
+
+    def __init__(
+        self, path: str | Path, hwaccel: str | None = None, colour: bool = False, least_px: float | None = None
+    ):
+        self.path, self._hwaccel, self._least_px, self._restarts = path, hwaccel, least_px, False
         self._format = "rgb24" if colour else "gray"
         self._reformatter = VideoReformatter()  # a frame's own one is set up again for each frame
         with decoding(path):
@@ -75,31 +89,69 @@ class PictureFile(MediaFile):
             [height, width, 3]; in order of time within a span, interleaved for spans that overlap.
         """
         with decoding(self.path):
-            if len(self._stream.index_entries) != self._index:
-                self._reopen()  # FFmpeg's index has changed: the next seek would lead elsewhere
-            self._decoder.flush_buffers()  # an earlier call may have been left in the middle
+            self._prepare()
             middles = [_middles(span, frames_per_s, max_frames) for span in spans]
             for run in _runs(spans):
-                yield from self._sample_run({number: (spans[number], middles[number]) for number in run})
+                wanted = {number: (spans[number], middles[number]) for number in run}
+                yield from self._sample_run(wanted)
+
+    def sample_with_sound(
+        self, span: Span, frames_per_s: float, max_frames: int
+    ) -> tuple[Iterator[tuple[float, np.ndarray]], np.ndarray | None]:
+        """Sample a span's picture as `sample` does, and decode its sound, in one pass over the file.
+
+        Returns:
+            Time and frame of each sample, and the samples of `SoundFile.read`; None for those where they need a pass
+            of their own (`decode_sound`).
+        """
+        with decoding(self.path):
+            self._prepare()
+            heard: list[av.Packet] = []
+            read, passing = self._read([span], heard)
+            of_span = SoundPackets(heard, self._read_on(passing, heard, span.end_s), self._sound_unused)
+            sound = None if self._restarts else decode_sound(of_span, self.path, *span, self._origin_s)
+            self._sound_unused = False
+
+        def frames() -> Iterator[tuple[float, np.ndarray]]:
+            with decoding(self.path):
+                sampled = self._sample_run({0: (span, _middles(span, frames_per_s, max_frames))}, read)
+                yield from ((time_s, image) for _, time_s, image in sampled)
+
+        return frames(), sound
+
+    def _prepare(self) -> None:
+        """Make the file as just opened: an earlier call may have been left in the middle."""
+        if len(self._stream.index_entries) != self._index:
+            self._reopen()  # FFmpeg's index has changed: the next seek would lead elsewhere
+        self._decoder.flush_buffers()
 
     def _open(self) -> None:
         container = open_media(self.path, self._hwaccel)
         self._stream = stream_of(container, self.path, "video")
         self._container = container
         self._decoder, self._origin_s = self._stream.codec_context, origin_s(self._container)
+        if self._least_px and not self._hwaccel and self._decoder.name in _HALVING:
+            # FFmpeg has decoded a picture to know its format, so these are true sides, whatever the header claims.
+            times = max(1.0, min(self._stream.width, self._stream.height) / self._least_px)
+            halvings = min(_HALVING[self._decoder.name], math.floor(math.log2(times)))
+            self._decoder.options |= {"lowres": str(halvings)}
         if not self._restarts:
             complete_index(container, self._stream)
-        self._index = len(self._stream.index_entries)
+        self._index, self._sound_unused = len(self._stream.index_entries), True
 
     def _sample_run(
-        self, wanted: dict[int, tuple[Span, np.ndarray]], decode_all: bool = False
+        self,
+        wanted: dict[int, tuple[Span, np.ndarray]],
+        read: list[av.Packet] | None = None,
+        decode_all: bool = False,
     ) -> Iterator[tuple[int, float, np.ndarray]]:
         """Sample neighbouring spans (with the middles of their parts, by number) by the times of packets.
 
-        Where the packets have no times or do not decode as they promise, the times of decoded frames are used.
+        Where the packets have no times or do not decode as they promise, the times of decoded frames are used. `read`
+        are the packets, where they have been read.
         """
-        spans = [span for span, _ in wanted.values()]
-        read = self._read(min(span.start_s for span in spans), max(span.end_s for span in spans))
+        if read is None:
+            read, _ = self._read([span for span, _ in wanted.values()])
         if decode_all:
             stamps = [frame.pts for frame in self._decode(read)]
         else:
@@ -125,19 +177,27 @@ class PictureFile(MediaFile):
         base = self._stream.time_base
         return stamp * base.numerator / base.denominator - self._origin_s  # rounded once, as a Fraction, but faster
 
-    def _read(self, start_s: float, end_s: float) -> list[av.Packet]:
-        """Return the packets of a span's frames, in the order of decoding, from a keyframe not after its start.
+    def _read(
+        self, spans: Sequence[Span], heard: list[av.Packet] | None = None
+    ) -> tuple[list[av.Packet], Iterator[av.Packet]]:
+        """Return the packets of spans' frames, in the order of decoding, from a keyframe not after their start.
 
         Where a seek lands behind the start (containers seek by the time of decoding, some to no keyframe at all), it
         is tried again from farther back, at last from before the start of the file. Where the clock restarts, no seek
-        is possible, and the file is read from its start.
+        is possible, and the file is read from its start. Also returned is what follows in the file. `heard` receives
+        the packets of the sound on the way.
         """
+        start_s, end_s = min(span.start_s for span in spans), max(span.end_s for span in spans)
         back_s = _MARGIN_S
         while True:
             if self._restarts or not seek(self._container, self._stream, start_s - back_s):
                 self._reopen()  # a seek that failed has lost the packets that were read to recognise the format
-            read, first = [], None
-            for packet in packets(self._container, self._stream):
+            sound = [] if heard is None else [stream_of(self._container, self.path, "audio")]
+            read, first, passing = [], None, packets(self._container, self._stream, *sound)
+            for packet in passing:
+                if packet.size and packet.stream_index != self._stream.index:
+                    heard.append(packet)
+                    continue
                 stamp = packet.dts if packet.pts is None else packet.pts
                 if packet.size:  # the last is empty
                     if self._restarts and packet.is_keyframe and stamp is not None and self._time_s(stamp) <= start_s:
@@ -148,8 +208,22 @@ class PictureFile(MediaFile):
                 if packet.dts is not None and self._time_s(packet.dts) >= end_s:
                     break  # nothing is shown before it is decoded
             if first is not None or self._restarts or start_s < back_s:
-                return read[first or 0 :]
+                return read[first or 0 :], passing
             back_s *= 4
+            if heard is not None:
+                heard.clear()
+
+    def _read_on(self, passing: Iterator[av.Packet], heard: list[av.Packet], end_s: float) -> bool:
+        """Read the sound until a span's end, which may be some way behind its picture's; return whether all is read."""
+        for packet in passing:
+            time_s = -math.inf if packet.dts is None else float(packet.dts * packet.time_base) - self._origin_s
+            if packet.stream_index != self._stream.index:
+                heard.append(packet)
+                if time_s >= end_s:
+                    return False
+            elif time_s >= end_s + _BEHIND_S:
+                return False
+        return True
 
     def _decode(self, read: list[av.Packet], wanted: set[int] | None = None) -> Iterator[av.VideoFrame]:
         """Yield the wanted frames of packets, in order of presentation; None = all that decode."""

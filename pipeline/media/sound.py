@@ -5,8 +5,9 @@ utterance has a new decoder: an AAC decoder that has decoded before fills in oth
 earlier reads. For the same reason a file is opened again where a seek would depend on earlier reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -71,66 +72,21 @@ class SoundFile(MediaFile):
         """
         self.remark, self.begin_s = "", start_s
         with decoding(self.path):
-            decoded = self._decode(start_s, end_s)
+            origin = origin_s(self._container)
+            decoded = _join(self._frames(start_s), self.path, start_s, end_s, origin, self._restarts)
             if decoded is None:
                 if probe(self.path).has_audio:
                     return np.zeros(0, np.float32)  # the span lies behind the end of the track
                 raise MediaError(self.path, "empty sound track: nothing of it decodes")
-            mono_T, channels_CT, first_s, own_rate_hz, hole_s = decoded
-            self.begin_s = max(start_s, first_s)
-            begin, end = (max(0, round((edge_s - first_s) * own_rate_hz)) for edge_s in (start_s, end_s))
-            samples, remark = _mix(mono_T[begin:end], channels_CT[:, begin:end])
-            hole = f"no packets of sound for {hole_s:.2f} s: silence" if hole_s else ""
-            self.remark = "; ".join(filter(None, (remark, hole)))
-            samples = _resample(samples, own_rate_hz, rate_hz)[: round((end_s - start_s) * rate_hz)]
-            return np.clip(samples, np.float32(-1), _LOUDEST)
-
-    def _decode(self, start_s: float, end_s: float) -> tuple[np.ndarray, np.ndarray, float, int, float] | None:
-        """Decode what covers a span; None where nothing decodes.
-
-        Returns:
-            The mean of the channels [T], the channels [C, T], the time of the first sample, the sampling rate, and the
-            seconds of silence that stand for packets that lack.
-        """
-        chunks, first_s, rate_hz, length, hole_s = [], None, 0, 0, 0.0
-        for frame in self._frames(start_s):
-            # Frames are laid end to end: their own time stamps are often coarser than a sample.
-            reached_s = first_s + length / rate_hz if chunks else 0.0
-            time_s = reached_s if frame.time is None else frame.time - origin_s(self._container)
-            if first_s is None:
-                first_s, rate_hz = time_s, frame.sample_rate
-            if frame.sample_rate != rate_hz:
-                raise MediaError(self.path, f"sampling rate changes: {rate_hz} Hz, then {frame.sample_rate} Hz")
-            if self._restarts and time_s + _PREROLL_S < start_s:  # read from the start of the file
-                chunks, first_s, length = [], None, 0
-                continue
-            if time_s >= end_s or reached_s >= end_s:
-                break
-            if chunks and time_s > reached_s + _HOLE_S:
-                if reached_s <= start_s:
-                    chunks, first_s, length = [], time_s, 0
-                else:
-                    chunks.append(np.zeros((len(chunks[-1]), round((time_s - reached_s) * rate_hz)), np.float32))
-                    length += chunks[-1].shape[1]
-                    hole_s += time_s - reached_s
-            chunks.append(_channels(frame))
-            length += frame.samples
-        if first_s is None:
-            return None
-        # np.mean takes twice as long on one frame
-        means = [channels.sum(axis=0, dtype=np.float32) / np.float32(len(channels)) for channels in chunks]
-        mono_T = np.concatenate([np.zeros(0, np.float32), *means])
-        alike = len({len(channels) for channels in chunks}) == 1  # a broadcast changes them between programmes
-        return mono_T, np.concatenate(chunks, axis=1) if alike else mono_T[None], first_s, rate_hz, hole_s
+            samples, self.remark = _cut(decoded, start_s, end_s, rate_hz)
+            self.begin_s = max(start_s, decoded.first_s)
+            return samples
 
     def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
         """Decode the track with a new decoder, from some time before a span on."""
         decoder = self._go_before(start_s)
         for packet in packets(self._container, self._stream):
-            try:
-                yield from decoder.decode(packet)
-            except av.FFmpegError:
-                continue  # a damaged packet
+            yield from _frames_of(decoder, packet)
 
     def _go_before(self, start_s: float) -> av.AudioCodecContext:
         """Seek to some time before a span, as in a file just opened; return a decoder that has decoded nothing."""
@@ -153,7 +109,7 @@ class SoundFile(MediaFile):
         container = open_media(self.path)
         self._stream = stream_of(container, self.path, "audio")
         self._container = container
-        self._begin_s = max(0.0, float((self._stream.start_time or 0) * self._stream.time_base) - origin_s(container))
+        self._begin_s = _begin_s(self._stream, origin_s(container))
         self._untouched, self._index = True, None
 
     def _seeks_alike(self) -> bool:
@@ -164,6 +120,116 @@ class SoundFile(MediaFile):
             complete_index(self._container, self._stream)
             self._index = len(self._stream.index_entries)
         return self._index == len(self._stream.index_entries)
+
+
+class SoundPackets(NamedTuple):
+    """Packets of a sound track that were read together with pictures, in the order of the file."""
+
+    packets: list[av.Packet]
+    to_end: bool  # whether the last is the file's
+    own_decoder: bool  # whether the stream's own decoder has decoded nothing yet
+
+
+def decode_sound(
+    heard: SoundPackets, path: str | Path, start_s: float, end_s: float, origin_s: float
+) -> np.ndarray | None:
+    """Decode the sound of a span of a file, of the file's `origin_s`, as `SoundFile.read` does; MediaError as there.
+
+    At the begin of a file the samples are the same to the bit. Elsewhere they may begin up to a millisecond apart in a
+    container that rounds its time stamps, such as Matroska, and they depend on nothing but the span.
+
+    Returns:
+        The samples, at `SAMPLE_RATE_HZ`; None where they need a pass of their own: the packets do not cover the span
+        and what is decoded before it, or no decoder would give the same.
+    """
+    timed = [(float(each.dts * each.time_base) - origin_s, each) for each in heard.packets if each.dts is not None]
+    if not timed or not heard.to_end and timed[-1][0] < end_s:
+        return None
+    stream = timed[0][1].stream
+    begin_s, first, decoder = _begin_s(stream, origin_s), 0, None
+    if start_s <= _PREROLL_S:
+        # A packet from before the begin is the first of the file: encoders write it, and decoders drop its samples.
+        begins = timed[0][0] < begin_s or _is_plain(stream.codec_context) and timed[0][0] <= begin_s
+        decoder = stream.codec_context if heard.own_decoder and begins else None
+    elif start_s >= begin_s + 2 * _PREROLL_S and timed[0][0] <= start_s - _PREROLL_S:
+        first = sum(time_s <= start_s - _PREROLL_S for time_s, _ in timed) - 1
+        decoder = _new_decoder(stream.codec_context)
+    if decoder is None:
+        return None
+    frames = (frame for _, packet in timed[first:] for frame in _frames_of(decoder, packet))
+    decoded = _join(frames, path, start_s, end_s, origin_s)
+    return None if decoded is None else _cut(decoded, start_s, end_s, SAMPLE_RATE_HZ)[0]
+
+
+class _Decoded(NamedTuple):
+    """Sound that covers a span."""
+
+    mono_T: np.ndarray  # mean of the channels
+    channels_CT: np.ndarray
+    first_s: float  # time of the first sample
+    rate_hz: int
+    hole_s: float  # silence that stands for packets that lack
+
+
+def _join(
+    frames: Iterable[av.AudioFrame],
+    path: str | Path,
+    start_s: float,
+    end_s: float,
+    origin_s: float,
+    whole: bool = False,
+) -> _Decoded | None:
+    """Lay the frames that cover a span end to end; None where nothing decodes. `whole`: they are all of the file's."""
+    chunks, first_s, rate_hz, length, hole_s = [], None, 0, 0, 0.0
+    for frame in frames:
+        # Frames are laid end to end: their own time stamps are often coarser than a sample.
+        reached_s = first_s + length / rate_hz if chunks else 0.0
+        time_s = reached_s if frame.time is None else frame.time - origin_s
+        if first_s is None:
+            first_s, rate_hz = time_s, frame.sample_rate
+        if frame.sample_rate != rate_hz:
+            raise MediaError(path, f"sampling rate changes: {rate_hz} Hz, then {frame.sample_rate} Hz")
+        if whole and time_s + _PREROLL_S < start_s:
+            chunks, first_s, length = [], None, 0
+            continue
+        if time_s >= end_s or reached_s >= end_s:
+            break
+        if chunks and time_s > reached_s + _HOLE_S:
+            if reached_s <= start_s:
+                chunks, first_s, length = [], time_s, 0
+            else:
+                chunks.append(np.zeros((len(chunks[-1]), round((time_s - reached_s) * rate_hz)), np.float32))
+                length += chunks[-1].shape[1]
+                hole_s += time_s - reached_s
+        chunks.append(_channels(frame))
+        length += frame.samples
+    if first_s is None:
+        return None
+    # np.mean takes twice as long on one frame
+    means = [channels.sum(axis=0, dtype=np.float32) / np.float32(len(channels)) for channels in chunks]
+    mono_T = np.concatenate([np.zeros(0, np.float32), *means])
+    alike = len({len(channels) for channels in chunks}) == 1  # a broadcast changes them between programmes
+    return _Decoded(mono_T, np.concatenate(chunks, axis=1) if alike else mono_T[None], first_s, rate_hz, hole_s)
+
+
+def _cut(decoded: _Decoded, start_s: float, end_s: float, rate_hz: int) -> tuple[np.ndarray, str]:
+    """Return a span's samples at a rate, clipped to 16 bits' range, and what is odd about them."""
+    begin, end = (max(0, round((edge_s - decoded.first_s) * decoded.rate_hz)) for edge_s in (start_s, end_s))
+    samples, remark = _mix(decoded.mono_T[begin:end], decoded.channels_CT[:, begin:end])
+    hole = f"no packets of sound for {decoded.hole_s:.2f} s: silence" if decoded.hole_s else ""
+    samples = _resample(samples, decoded.rate_hz, rate_hz)[: round((end_s - start_s) * rate_hz)]
+    return np.clip(samples, np.float32(-1), _LOUDEST), "; ".join(filter(None, (remark, hole)))
+
+
+def _frames_of(decoder: av.AudioCodecContext, packet: av.Packet) -> list[av.AudioFrame]:
+    try:
+        return decoder.decode(packet)
+    except av.FFmpegError:
+        return []  # a damaged packet
+
+
+def _begin_s(stream: av.AudioStream, origin_s: float) -> float:
+    return max(0.0, float((stream.start_time or 0) * stream.time_base) - origin_s)
 
 
 def _new_decoder(decoder: av.AudioCodecContext) -> av.AudioCodecContext | None:

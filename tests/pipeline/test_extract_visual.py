@@ -20,7 +20,7 @@ from pipeline.extraction.scratch import Scratch
 from pipeline.faces.densenet import FoldedFaceNet, load_face_net
 from pipeline.faces.pooling import BATCH, face_vectors, pooled
 from pipeline.faces.speaker_face import SpeakerFaces
-from pipeline.rows.utterances import Utterance
+from pipeline.rows.utterances import Region, Utterance
 from pipeline.train_face import leave_untrained
 from tests.helpers.clips import SHARED, needs_media, tone, truncate, write_clip
 from tests.helpers.common import REPOSITORY, make_utterances
@@ -380,6 +380,8 @@ def test_utterances_of_one_file_are_given_out_together():
     rows = [make_row(str(number), file) for number, file in enumerate("aaab" + "c" * 18 + "a")]
     groups = list(extract_visual._groups(rows, [0, 2, 3, *range(4, 22), 22]))
     assert groups == [[0, 2], [3], [*range(4, 12)], [*range(12, 20)], [20, 21], [22]]
+    rows[5:7] = [replace(row, region=Region(left=right)) for row, right in zip(rows[5:7], (0.5, 0.2))]
+    assert list(extract_visual._groups(rows, [4, 5, 6, 7, 8])) == [[4], [5, 6], [7, 8]]
 
 
 def test_a_group_that_kills_its_worker_is_tried_one_by_one():

@@ -1,5 +1,6 @@
 """The speaker's face of an utterance, out of drawn and real clips."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -255,15 +256,45 @@ def test_cut_faces_of_many_utterances_are_those_of_each_alone(tmp_path):
     assert [len(found.faces) for found in together] == [5, 6, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("settings", "region", "lines"),
+    [
+        ({}, WHOLE, 660),  # the finder wants 48 pixels of a face of 0.08: 600 lines
+        ({"min_face": 0.05}, WHOLE, 1320),
+        ({"finder": "whole_frame"}, WHOLE, 165),  # the network 64 lines
+        ({}, Region(right=0.9), 1320),  # a part of the picture has fewer
+    ],
+)
+def test_large_pictures_are_decoded_as_small_as_the_smallest_wanted_face_allows(
+    tmp_path, monkeypatch, settings, region, lines
+):
+    """The faces that the network sees are those of whole pictures, but for rounding."""
+    scene, _ = draw_scene()
+    large = cv2.resize(scene, (1760, 1320), interpolation=cv2.INTER_LINEAR)
+    clip = write_clip(tmp_path / "clip.avi", pictures=[large] * 4, picture_codec="mjpeg", pix_fmt="yuvj420p")
+    part, seen, seen_in = UtteranceMedia(str(clip), 0.0, 0.4, region), [], speaker_face.within
+    monkeypatch.setattr(speaker_face, "within", lambda image, *other: seen.append(image) or seen_in(image, *other))
+    cut_faces = FaceWorker(visual_settings(**settings), 48)
+    [found] = cut_faces([part]).result
+    assert {image.shape[0] for image in seen} == {lines}
+    cut_faces._least_px, cut_faces._open_picture = None, media.LastOpened(pictures.PictureFile)
+    seen.clear()
+    [expected] = cut_faces([part]).result
+    assert {image.shape[0] for image in seen} == {1320}
+    assert found.frames == expected.frames == len(found.faces) == len(expected.faces) == 2
+    assert found.size == pytest.approx(expected.size, rel=0.1)
+    assert np.abs(found.faces.astype(int) - expected.faces).mean() < 4
+
+
 @pytest.mark.parametrize("face", ["largest", "most_lip_motion"])
-def test_a_worker_opens_a_long_file_once_for_pictures_and_once_for_sound(talking, monkeypatch, face):
+def test_a_worker_opens_a_long_file_once_for_pictures_and_sound(talking, monkeypatch, face):
     opened = []
     for module in (pictures, sounds):
         monkeypatch.setattr(module, "open_media", lambda *file, of=module: opened.append(of) or media.open_media(*file))
     cut_faces = FaceWorker(visual_settings(face=face), 24)
-    for start_s in (1.1, 1.3, 1.2):  # the first second of a sound track is opened anew each time
+    for start_s in (1.1, 1.3, 1.2):
         found = cut_faces(
             [UtteranceMedia(str(talking), start_s, SECONDS, WHOLE, (str(talking), start_s, SECONDS))]
         ).result[0]
         assert found.choice == (MOST_LIP_MOTION if face == "most_lip_motion" else LARGEST)
-    assert opened == ([pictures, sounds] if face == "most_lip_motion" else [pictures])
+    assert opened == [pictures]

@@ -1,5 +1,6 @@
 """The picture of utterances, sampled from files of known content and known faults."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -124,6 +125,61 @@ def test_samples_do_not_depend_on_what_was_asked_for_before(tmp_path, monkeypatc
             for (_, picture), (_, same) in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(picture, same)
     assert (len(opened) == 1) == (clip.suffix not in (".ts", ".wmv"))
+
+
+def waves(count, height=256, width=384):
+    """Smooth pictures that move."""
+    rows, columns = np.mgrid[:height, :width]
+    return [(128 + 100 * np.sin(columns / 37 + number) * np.cos(rows / 53)).astype(np.uint8) for number in range(count)]
+
+
+@pytest.mark.parametrize(("name", "pix_fmt"), [("a.avi", "yuvj420p"), ("b.mkv", "yuvj422p")])
+@pytest.mark.parametrize(
+    ("least_px", "halvings"), [(129, 0), (128, 1), (65, 1), (64, 2), (60.5, 2), (33, 2), (10, 3), (1, 3)]
+)
+def test_frames_are_halved_while_decoding_as_far_as_allowed(tmp_path, name, pix_fmt, least_px, halvings):
+    """Against those of the whole size, reduced by area."""
+    clip = write_clip(tmp_path / name, pictures=waves(4), picture_codec="mjpeg", pix_fmt=pix_fmt)
+    whole = [frame for _, _, frame in PictureFile(clip).sample([Span(0.0, 0.4)], 5, 50)]
+    small = [frame for _, _, frame in PictureFile(clip, least_px=least_px).sample([Span(0.0, 0.4)], 5, 50)]
+    assert len(whole) == len(small) == 2 and {frame.shape for frame in whole} == {(256, 384)}
+    size = (384 >> halvings, 256 >> halvings)
+    for frame, half in zip(whole, small, strict=True):
+        expected = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        assert half.shape == expected.shape
+        assert np.abs(half.astype(int) - expected).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["a.avi", "b.mkv"])
+def test_halved_samples_do_not_depend_on_what_was_asked_for_before(tmp_path, name):
+    clip = write_clip(tmp_path / name, pictures=waves(20), picture_codec="mjpeg", pix_fmt="yuvj420p")
+    file, span = PictureFile(clip, colour=True, least_px=64), Span(0.5, 1.5)
+    alone = [*PictureFile(clip, colour=True, least_px=64).sample([span], 5, 50)]
+    next(file.sample([Span(0.0, 2.0)], 10, 50))
+    found = [*file.sample([span], 5, 50)]
+    assert len(found) == 5 and found[0][2].shape == (64, 96, 3)
+    for (_, time_s, frame), (_, same_s, same) in zip(found, alone, strict=True):
+        assert time_s == same_s
+        np.testing.assert_array_equal(frame, same)
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), CODECS)
+def test_frames_of_codecs_that_cannot_halve_them_are_whole(tmp_path, name, codec, options):
+    clip = write_clip(tmp_path / name, pictures=noise(20), picture_codec=codec, picture_options=options)
+    whole = [*PictureFile(clip).sample([Span(0.0, 2.0)], 5, 50)]
+    for (_, _, frame), (_, _, same) in zip(
+        PictureFile(clip, least_px=8).sample([Span(0, 2)], 5, 50), whole, strict=True
+    ):
+        np.testing.assert_array_equal(frame, same)
+
+
+def test_a_header_that_claims_wider_pictures_does_not_make_them_small(tmp_path):
+    clip = write_clip(tmp_path / "a.mkv", pictures=waves(4, 384, 256), picture_codec="mjpeg", pix_fmt="yuvj420p")
+    content, width = clip.read_bytes(), b"\xb0\x82\x01\x00"  # of 256, as Matroska writes it
+    assert content.count(width) == 1
+    clip.write_bytes(content.replace(width, b"\xb0\x82\x0a\x00"))
+    frames = [frame for _, _, frame in PictureFile(clip, least_px=190).sample([Span(0.0, 0.4)], 5, 50)]
+    assert {frame.shape for frame in frames} == {(384, 256)}
 
 
 @pytest.mark.parametrize(
