@@ -13,7 +13,6 @@ from dferc.importing.readers.parquet import ROW_BYTES
 from dferc.importing.source import About, Source, clean_text, kind, verify_growth
 from dferc.store import vocabulary
 from dferc.store.cells import (
-    LOST_DIGITS,
     NULLS,
     fold,
     near_duplicates,
@@ -21,6 +20,7 @@ from dferc.store.cells import (
     plain,
     speaker_names,
     storage_fault,
+    whole_below,
     whole_ids,
 )
 from dferc.store.labels import describe_votes, read_labels, read_votes
@@ -259,7 +259,7 @@ def _ids(name: str, cells: list, column: np.ndarray, about: About, problems: lis
         if isinstance(cell, float):
             if not cell.is_integer():
                 raise fault(row, cell)
-            if abs(cell) >= LOST_DIGITS:
+            if abs(cell) >= whole_below(column.dtype):
                 raise fault(row, f"{cell}, a float that may have lost digits")
             cells[row] = int(cell)
         elif cell is None or cell in ("", *NULLS):

@@ -28,16 +28,24 @@ MISSING_LABELS = frozenset(
 )
 """Folded spellings of a label that is missing, unless the setting of the classes names one of them."""
 
-LOST_DIGITS = 1 << 53  # from here on a float does not hold every whole number
+LOST_DIGITS = 1 << 53  # from here on a float does not hold every whole number; `whole_below` has shorter floats
 
 LONGEST_NAME = 1000  # characters that are normalised: the time grows with the square of a run of combining marks
 
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
-_INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF))  # soft hyphen, zero width, marks
+_INVISIBLE = dict.fromkeys(
+    (0x00AD, 0x034F, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+)  # soft hyphen, zero width, marks, embeddings and isolates of writing direction
+_UNSEEN = _INVISIBLE | dict.fromkeys((0x200C, 0x200D, *range(0xFE00, 0xFE10)))  # joiners, variants of an emoji: kept
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
 _FLOAT_ID = re.compile(r"(-?\d+)[.,]0+")
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+")
 _FORMULA = re.compile(r"\s*(?:=|[+@-]\s*[A-Za-z]\w*\()")
+
+
+def whole_below(dtype: np.dtype) -> int:
+    """Return the bound below which a type holds every whole number: 2048 of float16, 16,777,216 of float32."""
+    return 2 << np.finfo(dtype).nmant if dtype.kind == "f" and dtype.itemsize < 8 else LOST_DIGITS
 
 
 def tidy(text: str) -> str:
@@ -47,7 +55,7 @@ def tidy(text: str) -> str:
 
 def fold(text: str) -> str:
     """Return the form in which names are compared: case, spaces, width and composition of letters do not count."""
-    text = normalise("NFKC", text.translate(_INVISIBLE)).casefold().replace("\N{MINUS SIGN}", "-")
+    text = normalise("NFKC", text.translate(_UNSEEN)).casefold().replace("\N{MINUS SIGN}", "-")
     return " ".join(normalise("NFKC", text).split())
 
 

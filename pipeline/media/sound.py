@@ -47,6 +47,7 @@ _AUDIBLE_HZ = 100  # codecs make a constant level waver below this
 _LEVEL = 1e-4  # share of the power above it that a constant level has at most (measured: 4e-5, in Opus)
 _OPPOSITE = -0.9  # correlation of two channels below which their mean cancels the sound
 _CANCELLED = 0.1  # power of more channels' mean, as a share of unrelated channels', below which they cancel each other
+_BEYOND, _CLIPPED = 1.05, 0.01  # level, and share of samples above it, that no codec's overshoot explains: float WAVs
 _UNHEARD = 1e-4  # power of a channel, as a share of the other's, below which it is silent
 
 
@@ -59,7 +60,7 @@ class SoundFile(MediaFile):
         self.begin_s = 0.0  # time of its first sample: later than asked for where the track begins later
         with decoding(path):
             self._open()
-            self._restarts = restarts(self._container, path, "audio")
+            self._restarts = restarts(self._container, path, "audio") or _seeks_by_rate(self._container, self._stream)
 
     def read(self, start_s: float, end_s: float, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
         """Decode the sound of a span, bit-identical whatever was read before; what lies beyond the file is left out.
@@ -217,8 +218,10 @@ def _cut(decoded: _Decoded, start_s: float, end_s: float, rate_hz: int) -> tuple
     begin, end = (max(0, round((edge_s - decoded.first_s) * decoded.rate_hz)) for edge_s in (start_s, end_s))
     samples, remark = _mix(decoded.mono_T[begin:end], decoded.channels_CT[:, begin:end])
     hole = f"no packets of sound for {decoded.hole_s:.2f} s: silence" if decoded.hole_s else ""
+    beyond = np.mean(np.abs(samples) > _BEYOND) if len(samples) else 0.0
+    loud = f"beyond full scale: {beyond:.0%} of the samples, clipped" if beyond > _CLIPPED else ""
     samples = _resample(samples, decoded.rate_hz, rate_hz)[: round((end_s - start_s) * rate_hz)]
-    return np.clip(samples, np.float32(-1), _LOUDEST), "; ".join(filter(None, (remark, hole)))
+    return np.clip(samples, np.float32(-1), _LOUDEST), "; ".join(filter(None, (remark, hole, loud)))
 
 
 def _frames_of(decoder: av.AudioCodecContext, packet: av.Packet) -> list[av.AudioFrame]:
@@ -241,6 +244,11 @@ def _new_decoder(decoder: av.AudioCodecContext) -> av.AudioCodecContext | None:
     new = av.CodecContext.create(decoder.name, "r")
     new.extradata, new.thread_count = decoder.extradata, 1
     return new
+
+
+def _seeks_by_rate(container: av.container.InputContainer, stream: av.audio.AudioStream) -> bool:
+    """Return whether a seek is a guess from a bit rate: FFmpeg itself writes 0 or a rounded one into ADPCM's .wav."""
+    return container.format.name in ("wav", "w64") and stream.codec_context.name.startswith("adpcm_")
 
 
 def _is_plain(decoder: av.AudioCodecContext) -> bool:

@@ -19,6 +19,7 @@ _SUBTITLES, _TABLES, _LINES = (".srt", ".vtt"), (".csv", ".tsv", ".jsonl"), (".t
 TRANSCRIPTS = (*_SUBTITLES, *_TABLES, *_LINES)
 """Suffixes of transcripts."""
 
+_SLOWEST = 0.1  # characters per second, of a whole transcript: speech has 10 to 20, in milliseconds 0.01
 _LANGUAGE = re.compile(r"\.([a-z]{2,3})(?:[-_][A-Za-z]{2,4})?")  # `talk.en.srt`, `talk.pt-BR.srt`
 _OPTION = "; list speakers in prepare.options.speaker_prefix"  # advice for a corpus, which one medium is not
 
@@ -91,6 +92,8 @@ def read_transcript(
         raise InputError(f"{path}: expected a transcript that ends in {', '.join(TRANSCRIPTS)}. Rename the file.")
     if not rows:
         raise InputError(f"{path}: no utterance has a text. Expected the words of {medium or 'a conversation'}.")
+    if suffix in _TABLES:
+        _verify_unit(path, rows)
     rows = _with_times(path, rows, length_s)
     if length_s is not None:
         _verify_length(path, rows, media, length_s)
@@ -170,6 +173,20 @@ def _with_times(path: Path, rows: Sequence[TableRow], length_s: float | None) ->
             row = replace(row, end_s=max(end_s, row.start_s)) if end_s is not None else replace(row, start_s=None)
         completed.append(row)
     return completed
+
+
+def _verify_unit(path: Path, rows: Sequence[TableRow]) -> None:
+    """Refuse times that are milliseconds, as in Whisper's own .tsv: whole numbers, and next to no text for them."""
+    timed = [row for row in rows if row.start_s is not None and row.end_s is not None and row.end_s > row.start_s]
+    length_s = sum(row.end_s - row.start_s for row in timed)
+    whole = all(time_s == int(time_s) for row in timed for time_s in (row.start_s, row.end_s))
+    if timed and whole and sum(len(row.text) for row in timed) < _SLOWEST * length_s:
+        first = timed[0]
+        raise InputError(
+            f"{path}: its {len(timed)} utterances take {length_s:g} s, the first {first.end_s - first.start_s:g} s for "
+            f"{first.text[:40]!r} ({first.where}). Times in a table are seconds: divide milliseconds, such as those of "
+            "Whisper's .tsv, by 1000."
+        )
 
 
 def _verify_length(path: Path, rows: Sequence[TableRow], media: Path | None, length_s: float) -> None:

@@ -44,8 +44,8 @@ def kept_transcript(
         cut: settings by which words are cut into utterances.
         recognise: recognises the speech, given what keeps each piece of it.
     """
-    weights = Path(model) / "model.bin"
-    identity = file_hash(weights) if weights.is_file() else model
+    files = sorted(path for path in Path(model).glob("*") if path.is_file()) if Path(model).is_dir() else []
+    identity = [(path.name, file_hash(path)) for path in files] or model
     key = key_of(identity, language, content, code_hash("pipeline.speech.recogniser"))
     pieces = cache / "transcripts" / key
 

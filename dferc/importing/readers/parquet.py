@@ -83,7 +83,11 @@ def _columns(path: Path, parquet, pyarrow) -> dict[str, np.ndarray]:
             else:
                 budget.charge(column.nbytes, name)
                 chunks[name] += column.to_pylist()
-    return {name: _matrix(path, name, cells) if name in lists else _objects(cells) for name, cells in chunks.items()}
+    short = {field.name: field.type for field in schema if types.is_float16(field.type) or types.is_float32(field.type)}
+    columns = {name: _matrix(path, name, cells) if name in lists else _objects(cells) for name, cells in chunks.items()}
+    for name in short.keys() & columns.keys():  # of numpy's type: ids of few digits must be told from whole ones
+        columns[name] = columns[name].astype(short[name].to_pandas_dtype())  # None becomes NaN
+    return columns
 
 
 def _charge_announced(metadata, budget: _Budget) -> None:

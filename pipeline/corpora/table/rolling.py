@@ -1,5 +1,6 @@
 """Cues that show again what the cue before showed: rolling captions, duplicates -> each line once."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,6 +13,8 @@ _FLASH_S = 0.05  # longest cue that only holds a caption until the next (YouTube
 _MOST_LINES, _MOST_WORDS = 10, 100  # of a cue that are compared with the next
 _GAP_S = 1.0  # longest pause between cues of which one may roll into the other
 
+_WORD_TIME = re.compile(r"<(?:\d+:)?\d+:\d+")  # in YouTube's rolling captions, which `show_once` merges
+
 
 class Overlap(NamedTuple):
     """What a cue shows of the cue before."""
@@ -19,6 +22,51 @@ class Overlap(NamedTuple):
     lines: int  # lines of the cue that hold it
     rest: str  # what the last of these lines adds
     grows: bool  # the rest goes on with a line of the cue before
+
+
+def merge_highlights(
+    marked: Sequence[Cue], plain: Sequence[Cue], name: str
+) -> tuple[list[Cue], list[Problem], dict[int, int]]:
+    """Merge cues that show one text while a mark-up moves through it: Whisper's highlighted words, karaoke.
+
+    They have the same text, one begins where the other ends, and their mark-up differs; what is spoken twice has the
+    same mark-up both times.
+
+    Args:
+        marked: cues with their mark-up, in the order of the file.
+        plain: the same without.
+        name: the file, for problems.
+
+    Returns:
+        As `show_once`, in the order of the file.
+    """
+    cues, merged, before = [], {}, None
+    for mark, cue in zip(marked, plain, strict=True):
+        last = cues[-1] if cues else None
+        if (
+            last is not None
+            and cue.lines
+            and (cue.lines, cue.voices) == (last.lines, last.voices)
+            and mark.lines != before.lines
+            and not _WORD_TIME.search("".join((*mark.lines, *before.lines)))
+            and abs(cue.start_s - last.end_s) <= _FLASH_S
+        ):
+            cues[-1] = replace(last, end_s=max(last.end_s, cue.end_s))
+            merged[cue.line] = last.line
+        else:
+            cues.append(cue)
+        before = mark
+    problems = []
+    if merged:
+        found = f"highlighted words: {len(plain)} cues show {len(cues)} texts"
+        problems.append(Problem(f"{name}, line {min(merged.values())}", name, found, "merged: each text once"))
+        problems += [_merged(name, line, first) for line, first in merged.items()]
+    return cues, problems, merged
+
+
+def _merged(name: str, line: int, first: int) -> Problem:
+    again = f"{MERGED_CUE}: shows again what the cue in line {first} shows"
+    return Problem(f"{name}, line {line}", name, again, "left out")
 
 
 def show_once(cues: Sequence[Cue], name: str) -> tuple[list[Cue], list[Problem], dict[int, int]]:
@@ -56,8 +104,7 @@ def show_once(cues: Sequence[Cue], name: str) -> tuple[list[Cue], list[Problem],
                 lines = (overlap.rest, *lines)
             if not lines:
                 merged[cue.line] = kept[-1].line
-                again = f"{MERGED_CUE}: shows again what the cue in line {kept[-1].line} shows"
-                problems.append(Problem(f"{name}, line {cue.line}", name, again, "left out"))
+                problems.append(_merged(name, cue.line, kept[-1].line))
                 continue
             cue = replace(cue, lines=lines, voices=cue.voices[-len(lines) :])
         elif overlap:

@@ -13,11 +13,14 @@ from dferc.core.problems import Problem
 from pipeline.corpora._own_tables import TableRow, read_text
 from pipeline.corpora.table.cues import INVISIBLE, SHORT_LINE, Cue, counted, has_times, parse_cues, verify_density
 from pipeline.corpora.table.markup import remove_markup, remove_tags
-from pipeline.corpora.table.rolling import show_once
+from pipeline.corpora.table.rolling import merge_highlights, show_once
 from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, count_pieces, find_speakers, split_turns
 
 EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of problems
 _MOST_PIECES = 2000  # lines and turns of a cue: a page of text has a hundred
+_CLOCK = r"(?:\d+:)?\d{1,2}:\d\d(?:[.,]\d+)?"
+_STAMP = re.compile(rf"\s*(?:[\[(]\s*{_CLOCK}[^\])]{{0,30}}[\])]|{_CLOCK}(?=\s|$))")
+_STAMP_END = re.compile(rf"\s[\[(]?{_CLOCK}[\])]?\s*$")  # `Anna Smith  0:05`, as Otter writes it
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -43,8 +46,10 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence
     problems += [*number_problems, *itertools.chain.from_iterable(found for _, found in plain)]
     back = [cue.line for before, cue in itertools.pairwise(in_file) if cue.start_s < before.start_s]
     problems += counted(name, back, "cue that begins before the one above it", "sorted by time")
-    cues, merge_problems, merged = show_once([cue for cue, _ in plain], name)
-    problems += merge_problems
+    shown, highlight_problems, highlighted = merge_highlights(in_file, [cue for cue, _ in plain], name)
+    cues, merge_problems, merged = show_once(shown, name)
+    problems += highlight_problems + merge_problems
+    merged |= highlighted
     absent |= {ids[line]: f"its cue is merged into {ids[other]}" for line, other in merged.items()}
     spoken = _rows(cues, ids, dialogue, name, media, speaker_prefix)
     return Subtitles(spoken.rows, problems + spoken.problems, absent | spoken.absent)
@@ -59,6 +64,14 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: bool | Sequenc
         raise InputError(
             f"{path}, line {timed}: times of subtitles, {lines[timed - 1].strip()[:60]!r}, in a file of plain text. "
             "Name the file .srt or .vtt."
+        )
+    spoken = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    stamped = [(number, line) for number, line in spoken if _STAMP.match(line) or _STAMP_END.search(line)]
+    if 3 * len(stamped) >= len(spoken) and len(stamped) > 1:
+        number, line = stamped[0]
+        raise InputError(
+            f"{path}, line {number}: a time, {line.strip()[:60]!r}, in a file of plain text, and in {len(stamped)} of "
+            f"{len(spoken)} lines. Write a table with the columns start, speaker, text, or remove the times."
         )
     plain = [
         remove_markup(Cue(number, None, 0.0, 0.0, (line,)), name)

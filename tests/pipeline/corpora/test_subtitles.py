@@ -241,6 +241,46 @@ def test_captions_that_share_words_are_merged(tmp_path, shown, texts):
     assert len(problems_of(corpus, "rolling captions")) == 1
 
 
+HIGHLIGHTS = {
+    "whisper": lambda words: [(n, f"<u>{word}</u>") for n, word in enumerate(words)],
+    "colour": lambda words: [(n, f'<font color="#00ff00">{word}</font>') for n, word in enumerate(words)],
+    "plain between": lambda words: [
+        each for n, word in enumerate(words) for each in ((n, f"<u>{word}</u>"), (n, word))
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ["a.srt", "a.vtt"])
+@pytest.mark.parametrize("how", HIGHLIGHTS)
+def test_words_that_are_highlighted_one_after_the_other_are_one_utterance(tmp_path, name, how):
+    """Whisper's --highlight_words, WhisperX, karaoke: the same sentence in a cue for each of its words."""
+    spoken_lines, text, ends = ["Hello there my friend", "No", "No", "That is so"], "", []
+    for number, sentence in enumerate(spoken_lines):
+        words, begin = sentence.split(), 2.0 * number
+        marked = HIGHLIGHTS[how](words)
+        for place, (word, mark) in enumerate(marked):
+            shown = " ".join([*words[:word], mark, *words[word + 1 :]])
+            start_s, end_s = begin + 0.1 * place, begin + 0.1 * (place + 1)
+            text += f"00:00:{start_s:06.3f} --> 00:00:{end_s:06.3f}\n{shown}\n\n"
+        ends.append((pytest.approx(begin), pytest.approx(begin + 0.1 * len(marked))))
+    write(tmp_path, name, "WEBVTT\n\n" * name.endswith("vtt") + text)
+    write(tmp_path, "a.mp4", b"")
+    corpus = read_subtitles(tmp_path)
+    assert [row.text for row in corpus.utterances] == spoken_lines
+    assert [(row.start_s, row.end_s) for row in corpus.utterances] == ends
+    cues_of = text.count("-->")
+    [problem] = problems_of(corpus, "highlighted words")
+    assert problem.endswith(f"highlighted words: {cues_of} cues show 4 texts; merged: each text once")
+    assert len(problems_of(corpus, "merged cue")) == cues_of - 4
+    assert [(note.action, note.what, note.count) for note in corpus.notes] == [("dropped", "cues", cues_of - 4)]
+
+
+def test_the_same_text_in_the_same_mark_up_is_spoken_twice(tmp_path):
+    write(tmp_path, "a.srt", cues("<i>Go!</i>", "<i>Go!</i>", "Where to?"))
+    corpus = read_subtitles(tmp_path)
+    assert [row.text for row in corpus.utterances] == ["Go!", "Go!", "Where to?"]
+
+
 def test_text_that_is_spoken_twice_stays_and_is_reported(tmp_path):
     texts = ["Go!", "Go!", "Where to?", "Out.", "Out there?", "Yes.", "He said\nyes.", "yes.\nNo."]
     write(tmp_path, "a.srt", cues(*texts))

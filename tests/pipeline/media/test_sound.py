@@ -1,5 +1,7 @@
 """The sound of utterances, on files of known content and known faults."""
 
+import re
+
 import av
 import numpy as np
 import pytest
@@ -171,6 +173,35 @@ def test_samples_of_a_damaged_file_do_not_depend_on_what_was_read_before(tmp_pat
 def test_samples_of_real_clips_do_not_depend_on_what_was_read_before(name, monkeypatch):
     edges = np.random.default_rng(0).uniform(0, 6.5, (12, 2))
     assert_spans_as_alone(SHARED / "media" / name, [tuple(sorted(pair)) for pair in edges], monkeypatch)
+
+
+@pytest.mark.parametrize("codec", ["adpcm_ms", "adpcm_ima_wav"])
+@pytest.mark.parametrize("suffix", [".wav", ".w64"])
+def test_adpcm_whose_header_has_no_exact_bit_rate_is_heard_in_its_place(tmp_path, codec, suffix):
+    """FFmpeg seeks in it by the bit rate, which its muxer rounds or leaves out: 3.4 s early after ten minutes."""
+    rate_hz, length_s = 8000, 600
+    hz_T = 300 + 2 * np.arange(length_s * rate_hz) / rate_hz  # the pitch tells the time
+    wave = (0.4 * np.sin(2 * np.pi * np.cumsum(hz_T) / rate_hz)).astype(np.float32)[None]
+    clip = write_clip(tmp_path / f"a{suffix}", sound=wave, rate_hz=rate_hz, sound_codec=codec)
+    with SoundFile(clip) as file:
+        for start_s in (10.0, 590.0, 300.0):
+            samples_T = file.read(start_s, start_s + 0.5)
+            spectrum = np.abs(np.fft.rfft(samples_T * np.hanning(len(samples_T)))).argmax()
+            heard_hz = spectrum * SAMPLE_RATE_HZ / len(samples_T)
+            assert heard_hz == pytest.approx(300 + 2 * (start_s + 0.25), abs=3)
+
+
+def test_floats_beyond_full_scale_are_clipped_and_told(tmp_path):
+    """Samples of 16 bits written as floats without a division, as some scripts do."""
+    wave = tone(1.0)
+    loud = write_clip(tmp_path / "loud.wav", sound=32767 * wave, sound_codec="pcm_f32le")
+    usual = write_clip(tmp_path / "usual.wav", sound=1.06 * wave / np.abs(wave).max(), sound_codec="pcm_f32le")
+    with SoundFile(loud) as file:
+        assert np.median(np.abs(file.read(0.1, 0.9))) > 0.99
+        assert re.fullmatch(r"beyond full scale: \d+% of the samples, clipped", file.remark)
+    with SoundFile(usual) as file:
+        file.read(0.0, 0.1)
+        assert file.remark == ""
 
 
 HOLES = [("a.mp4", "aac"), ("a.mkv", "aac"), ("a.mkv", "libopus"), ("a.mkv", "pcm_s16le"), ("a.ts", "aac")]

@@ -107,6 +107,44 @@ def test_subtitles_under_the_name_of_plain_text_are_refused(tmp_path):
 TABLE = "start,end,speaker,text,emotion,p_joy,p_anger\n0.5,1.5,Ann,Hello,joy,0.1,0.9\n00:02,,Bo,Hi,,0.2,0.8\n"
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["[00:00:01] Anna: Hello.", "[00:00:04] Bo: Hi."],
+        ["(0:01) Hello.", "(0:04) Hi."],
+        ["Anna Smith  0:01", "Hello.", "", "Bo  0:04", "Hi."],  # Otter
+        ["[00:12.00]Hello.", "[00:15.50]Hi."],  # LRC
+        ["00:01 Hello.", "1:00:04 Hi."],
+    ],
+)
+def test_times_in_plain_text_are_refused(tmp_path, lines):
+    """They would be words, and the names beside them no speakers."""
+    path = write(tmp_path, "talk.txt", "\n".join(lines))
+    with pytest.raises(InputError) as error:
+        read_transcript(path, VIDEO, 60.0)
+    assert all(part in str(error.value) for part in ("line 1", "a time", "start, speaker, text"))
+
+
+def test_a_time_that_is_spoken_is_none(tmp_path):
+    path = write(tmp_path, "talk.txt", "10:30 works for me.\nDoes it?\nYes.\nThen at 10:30\nFine.\nGood.\nBye.")
+    assert len(read_transcript(path, VIDEO, 60.0).utterances) == 7
+
+
+@pytest.mark.parametrize(("media", "length_s"), [(VIDEO, 60.0), (VIDEO, 9000.0), (None, None)])
+def test_milliseconds_in_a_table_are_refused(tmp_path, media, length_s):
+    """Whisper's own .tsv. Those of a short one lie within a long recording."""
+    rows = ["start\tend\ttext", "0\t2500\tHello there.", "2500\t5120\tHow are you?"]
+    for count in (2, 3):
+        path = write(tmp_path, "talk.tsv", "\n".join(rows[:count]))
+        with pytest.raises(InputError, match="seconds"):
+            read_transcript(path, media, length_s)
+
+
+def test_whole_seconds_of_slow_speech_are_seconds(tmp_path):
+    path = write(tmp_path, "talk.tsv", "start\tend\ttext\n0\t25\tHello.\n25\t50\tBye.")
+    assert [each.end_s for each in read_transcript(path, VIDEO, 60.0).utterances] == [25, 50]
+
+
 def test_a_table_needs_no_dialogue_and_its_labels_are_not_read(tmp_path):
     read = read_transcript(write(tmp_path, "talk.csv", TABLE + "3,4,Ann,Well,x,0.3,0.7\n"), VIDEO, 60.0)
     assert [(each.start_s, each.end_s, each.speaker, each.text) for each in read.utterances] == [

@@ -76,3 +76,23 @@ def test_damaged_piece_is_recognised_again(recognise, tmp_path):
     first = min((tmp_path / "cache/transcripts").rglob("*.json"))
     first.write_text(first.read_text()[:30])
     assert recognise()[0] == [0, 2, 3]
+
+
+def test_a_changed_file_of_a_models_folder_is_another_model(tmp_path):
+    """A tokenizer that was repaired beside the same weights says other words."""
+    folder, heard = tmp_path / "model", []
+    folder.mkdir()
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        (folder / name).write_text(name)
+
+    def recognised(keep) -> Transcript:
+        heard.append((folder / "tokenizer.json").read_text())
+        return Transcript(utterances=(), origin="small", language="en", speakers_from="")
+
+    def kept() -> int:
+        kept_transcript(tmp_path / "cache", str(folder), None, "content", (0.4,), recognised)
+        return len(heard)
+
+    assert (kept(), kept()) == (1, 1)
+    (folder / "tokenizer.json").write_text("repaired")
+    assert (kept(), kept()) == (2, 2) and heard[-1] == "repaired"
