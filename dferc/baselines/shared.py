@@ -25,7 +25,8 @@ class Recipe:
         learning_rate: of Adam, constant; betas and eps are PyTorch's defaults, and gradients are not clipped.
         weight_decay: L2 penalty, part of the gradient, on all parameters.
         batch_dialogues: dialogues per step.
-        epochs: maximum; `train.patience` of the corpus stops a run before, as everywhere.
+        epochs: all are trained, as by the authors; validation selects one. A run that `train.patience` ends in an early
+            dip of the validation score is no run of theirs.
         class_weights: `uniform`, or `balanced` (inverse to the training counts).
         sizes: further constants, keyword arguments of the model.
     """
@@ -38,9 +39,9 @@ class Recipe:
     sizes: Mapping[str, float] = field(default_factory=dict)
 
     def adapt(self, task: Task) -> Task:
-        """Return the task with these constants; features, normalisation, patience, threads and precision stay."""
+        """Return the task with these constants; features, normalisation, threads and precision stay."""
         changes = {name: getattr(self, name) for name in ("learning_rate", "weight_decay", "batch_dialogues", "epochs")}
-        changes |= {"class_weights": self.class_weights, "weight_average": 0.0}
+        changes |= {"class_weights": self.class_weights, "weight_average": 0.0, "patience": self.epochs}
         rows = task.corpus.utterances
         labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
         weights = torch.tensor(class_weights(self.class_weights, rows.classes, labels.tolist()))
