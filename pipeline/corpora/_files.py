@@ -1,14 +1,24 @@
-"""Files of a published corpus that nothing is taken from: counted by suffix, in one problem."""
+"""Files of a published corpus: its clips, converted ones too, and what nothing is taken from."""
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dferc.core.errors import listed
 from dferc.core.problems import NOT_USED, Problem
+from pipeline.media.files import holds_media
 
 _SUFFIXES = 8  # kinds that the problem names; the others are counted
+
+
+def first_clip(paths: Sequence[Path], suffix: str) -> Path | None:
+    """Return the first of some files that is a clip: of the published suffix, else of any whose content is media.
+
+    So a conversion (.mkv, or the sound alone as .wav) stands for a published clip that is not there.
+    """
+    published = [path for path in paths if path.suffix.lower() == suffix]
+    return next(iter(published or filter(holds_media, paths)), None)
 
 
 def remaining_files(raw: Path, used: Iterable[Path]) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from dferc.core.problems import Problem
 from dferc.store.rows import Note
 from pipeline.corpora import RawCorpus
 from pipeline.corpora import _published_csv as csvs
+from pipeline.corpora._files import first_clip
 from pipeline.rows.utterances import Utterance
 from pipeline.settings import Prepare
 
@@ -30,7 +31,7 @@ PUBLISHED = {
 """Counts of the published CSVs; a dialogue is a scene."""
 
 _KEY = ("Season", "Episode", "Scene_ID", "Utterance_ID")
-_CLIP = re.compile(r"sea(\d+)_ep(\d+)_sc(\d+)_utt(\d+)\.mp4", re.IGNORECASE)
+_CLIP, _SUFFIX = re.compile(r"sea(\d+)_ep(\d+)_sc(\d+)_utt(\d+)", re.IGNORECASE), ".mp4"
 _LONGEST_LIST = 1000  # most characters of a list of speakers; longer ones are not given to Python's parser
 
 
@@ -88,7 +89,7 @@ def _utterances(split: str, table: csvs.PublishedTable, clips: Mapping[csvs.Key,
     """Yield the utterances of one split."""
     for (season, episode, scene, position), row in table.rows.items():
         dialogue = f"{split}_s{season}e{episode}_sc{scene}"
-        expected = PurePath(f"emorynlp_{split}_splits", f"sea{season}_ep{episode}_sc{scene}_utt{position}.mp4")
+        expected = PurePath(f"emorynlp_{split}_splits", f"sea{season}_ep{episode}_sc{scene}_utt{position}{_SUFFIX}")
         yield Utterance(
             utterance_id=f"{dialogue}_utt{position}",
             dialogue_id=dialogue,
@@ -105,10 +106,12 @@ def _find_clips(raw: Path, files: Sequence[Path]) -> tuple[dict[csvs.Key, PurePa
     """Return the clip of each utterance, relative to `raw`; clip names are unique in the whole corpus."""
     candidates = defaultdict(list)
     for path in files:
-        if match := _CLIP.fullmatch(path.name):
-            candidates[tuple(map(int, match.groups()))].append(path.relative_to(raw))
+        if match := _CLIP.fullmatch(path.stem):
+            candidates[tuple(map(int, match.groups()))].append(path)
     clips, repeated = {}, []
     for key, paths in candidates.items():
-        clips[key], *copies = sorted(paths, key=lambda path: (len(path.parts), path))
-        repeated += copies
+        best = first_clip(sorted(paths, key=lambda path: (len(path.parts), path)), _SUFFIX)
+        if best is not None:
+            clips[key] = best.relative_to(raw)
+            repeated += [path for path in paths if path != best and path.suffix.lower() == best.suffix.lower()]
     return clips, csvs.grouped_problem("clips", repeated, "clip found twice", "the copy nearest to the top is used")

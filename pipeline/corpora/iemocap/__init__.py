@@ -5,13 +5,15 @@ transcripts alone give a text-only corpus, with the wavs one without pictures. T
 is not ours to ship: data/raw/iemocap/README.md lists the files, docs/data.md the facts of the corpus.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from dferc.core.console import console
 from dferc.core.errors import InputError
 from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import RawCorpus
+from pipeline.corpora._files import first_clip
 from pipeline.corpora.iemocap.account import find_problems, notes, print_counts
 from pipeline.corpora.iemocap.protocol import PROTOCOLS, Protocol, split_of, vote_shares
 from pipeline.corpora.iemocap.release import Turn, read_release
@@ -20,6 +22,8 @@ from pipeline.settings import IemocapOptions, Prepare
 
 _SOUND = "sentences/wav/{dialogue}/{turn}.wav"
 _VIDEO = "dialog/avi/DivX/{dialogue}.avi"
+
+_Media = dict[str, dict[str, PurePath]]  # pattern -> name without suffix -> file, relative to the raw folder
 
 
 def read(raw: Path, settings: Prepare) -> RawCorpus:
@@ -38,11 +42,10 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
             "sessions there as well, or choose another iemocap.prepare.options.split or validation."
         )
     # A part of the release may lack sound or pictures.
-    globs = {pattern: pattern.format(dialogue="Ses*", turn="Ses*") for pattern in (_SOUND, _VIDEO)}
     folders = [raw / folder for folder in release.sessions.values()]
-    media = {pattern for pattern, glob in globs.items() if any(any(folder.glob(glob)) for folder in folders)}
+    media = {pattern: _find_media(raw, folders, pattern) for pattern in (_SOUND, _VIDEO)}
     print_counts(release, protocol)
-    if not media:
+    if not any(media.values()):
         console.print("No wavs and no videos: a text-only corpus.")
     problems = list(find_problems(release, protocol, splits, options))
     described = _describe(options)
@@ -76,13 +79,24 @@ def _describe(options: IemocapOptions) -> str:
     return f"IEMOCAP {options.protocol}, {split}, context_turns {options.context_turns}"
 
 
-def _utterance(
-    turn: Turn, emotion: str, split: str, folder: Path, media: set[str], options: IemocapOptions
-) -> Utterance:
+def _find_media(raw: Path, folders: Iterable[Path], pattern: str) -> dict[str, PurePath]:
+    """Return the files of a pattern by their name without suffix; converted ones too, where the published is not."""
+    suffix = PurePath(pattern).suffix
+    glob = pattern.removesuffix(suffix).format(dialogue="Ses*", turn="Ses*") + ".*"
+    found = defaultdict(list)
+    for path in sorted(path for folder in folders for path in folder.glob(glob)):
+        found[path.stem].append(path)
+    clips = {name: first_clip(paths, suffix) for name, paths in found.items()}
+    return {name: clip.relative_to(raw) for name, clip in clips.items() if clip is not None}
+
+
+def _utterance(turn: Turn, emotion: str, split: str, folder: Path, media: _Media, options: IemocapOptions) -> Utterance:
     """Return a turn as a row; its span is that of the dialogue's video, its wav is heard as a whole."""
     video, sound = (
-        (folder / pattern.format(dialogue=turn.dialogue, turn=turn.turn_id)).as_posix() if pattern in media else ""
-        for pattern in (_VIDEO, _SOUND)
+        media[pattern].get(name, folder / pattern.format(dialogue=turn.dialogue, turn=turn.turn_id)).as_posix()
+        if media[pattern]
+        else ""
+        for pattern, name in ((_VIDEO, turn.dialogue), (_SOUND, turn.turn_id))
     )
     # The crop is within the left half of the split screen for the actor that the dialogue names, else in the right.
     half = 0.0 if turn.speaker == turn.dialogue[5] else 0.5

@@ -7,6 +7,7 @@ import pytest
 from dferc.core.errors import InputError
 from pipeline import corpora
 from pipeline.corpora import emorynlp
+from tests.helpers.clips import tone, write_clip
 from tests.helpers.corpora import prepare_settings
 from tests.helpers.meld_files import touch
 
@@ -75,6 +76,16 @@ def test_clips_are_found_by_name_and_expected_in_their_split(tmp_path):
         "files not used": "files not used: 3 (.mp4 2, hidden 1)",
     }
     assert ("dropped", "clips", 1) in {(note.action, note.what, note.count) for note in found.notes}
+
+
+def test_a_converted_clip_stands_for_one_that_is_not_there(tmp_path):
+    folder = write_csvs(tmp_path) / "clips"
+    touch(folder, "sea1_ep10_sc2_utt3.mp4", "sea1_ep10_sc2_utt10.npy")
+    for name in ("sea1_ep2_sc1_utt1", "sea1_ep10_sc2_utt3"):
+        write_clip(folder / f"{name}.wav", sound=tone(0.2))
+    medias = [row.media for row in read(tmp_path).utterances]
+    assert medias[:2] == ["clips/sea1_ep2_sc1_utt1.wav", "clips/sea1_ep10_sc2_utt3.mp4"]
+    assert medias[2] == "emorynlp_train_splits/sea1_ep10_sc2_utt10.mp4"
 
 
 def test_counts_are_compared_with_the_published_ones(tmp_path, capsys):

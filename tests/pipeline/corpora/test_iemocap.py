@@ -15,7 +15,7 @@ from pipeline.corpora.iemocap.protocol import COSMIC_VALIDATION, PROMOTED_SHA256
 from pipeline.corpora.iemocap.release import Turn, read_release
 from pipeline.faces import speaker_face
 from pipeline.rows.utterances import Region, read_utterances_csv
-from tests.helpers.clips import SHARED, read_audio, tone
+from tests.helpers.clips import SHARED, read_audio, tone, write_clip
 from tests.helpers.corpora import REPOSITORY, prepare_settings, read_problems
 from tests.helpers.face_models import visual_settings
 from tests.helpers.iemocap_files import DIALOGUES, FOR, label_line, write_release, write_videos, write_wavs
@@ -368,6 +368,25 @@ def test_wavs_alone_make_a_corpus_without_pictures(tmp_path):
     folder = "IEMOCAP_full_release/Session5/sentences/wav/Ses05M_script01_1b"
     assert rows["Ses05M_script01_1b_M000"].heard == (f"{folder}/Ses05M_script01_1b_M000.wav", 0.0, 0.0)
     assert not any(row.media for row in rows.values())
+
+
+def test_converted_media_stand_for_what_is_not_there(tmp_path):
+    """Videos that a browser plays, sound that was compressed without loss; the released files come first."""
+    release = write_release(tmp_path)
+    write_wavs(release, {"Ses01M_impro01": DIALOGUES["Ses01M_impro01"]})
+    sounds = release / "Session1" / "sentences" / "wav" / "Ses01M_impro01"
+    (sounds / "Ses01M_impro01_F000.wav").unlink()
+    for name in ("Ses01M_impro01_F000.flac", "Ses01M_impro01_M000.flac"):
+        write_clip(sounds / name, sound=tone(0.2), sound_codec="flac")
+    write_videos(release, ["Ses01F_impro03"], seconds=1)
+    videos = release / "Session1" / "dialog" / "avi" / "DivX"
+    write_clip(videos / "Ses01M_impro01.mp4", pictures=[np.zeros((48, 72), np.uint8)] * 5)
+    (videos / "Ses01M_impro01.txt").write_text("notes")
+    rows = {row.utterance_id: row for row in read(tmp_path, context_turns="keep").utterances}
+    assert rows["Ses01M_impro01_F000"].sound.endswith("/Ses01M_impro01_F000.flac")
+    assert rows["Ses01M_impro01_M000"].sound.endswith("/Ses01M_impro01_M000.wav")
+    assert rows["Ses01M_impro01_F000"].media.endswith("/DivX/Ses01M_impro01.mp4")
+    assert rows["Ses01F_impro03_F000"].media.endswith("/DivX/Ses01F_impro03.avi")
 
 
 def test_macos_copies_alone_are_no_media(tmp_path):

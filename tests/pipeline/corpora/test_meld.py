@@ -16,7 +16,7 @@ from dferc.store.vocabulary import SPLITS
 from pipeline import corpora
 from pipeline.corpora import meld
 from pipeline.prepare import to_store
-from tests.helpers.clips import SHARED
+from tests.helpers.clips import SHARED, tone, write_clip
 from tests.helpers.corpora import prepare_settings
 from tests.helpers.meld_files import CSVS, ROWS, csv_text, touch, write_csvs
 
@@ -304,6 +304,26 @@ def test_linked_folder_is_followed(tmp_path):
     (tmp_path / "raw" / "MELD.Raw").symlink_to(tmp_path / "elsewhere")
 
     assert _medias(read(tmp_path / "raw"))["train_dia0_utt0"] == "MELD.Raw/train/dia0_utt0.mp4"
+
+
+def test_a_converted_clip_stands_for_one_that_is_not_there(tmp_path):
+    """Sound alone, or another container. A file of the name that is no media, such as its features, is none."""
+    train = write_csvs(tmp_path) / "train"
+    train.mkdir()
+    write_clip(train / "dia0_utt0.WAV", sound=tone(0.2))
+    write_clip(train / "dia0_utt1.mkv", sound=tone(0.2))
+    write_clip(train / "dia2_utt0.wav", sound=tone(0.2))
+    touch(train, "dia2_utt0.mp4", "dia2_utt1.npy", "dia2_utt1.txt")
+    found = read(tmp_path)
+    medias = _medias(found)
+    assert [medias[f"train_{name}"] for name in ("dia0_utt0", "dia0_utt1", "dia2_utt0")] == [
+        "train/dia0_utt0.WAV",
+        "train/dia0_utt1.mkv",
+        "train/dia2_utt0.mp4",
+    ]
+    assert not any(media.endswith((".npy", ".txt")) for media in medias.values())
+    [unused] = [problem.problem for problem in found.problems if problem.kind == "files not used"]
+    assert ".wav 1" in unused and ".npy 1" in unused
 
 
 def test_corrected_test_clips_are_preferred(tmp_path):
