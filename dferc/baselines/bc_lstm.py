@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dferc.baselines.shared import BaselineLosses, TrainedBaseline
 from dferc.model.layers.bc_lstm import BcLSTM
-from dferc.model.losses import cross_entropy
+from dferc.model.losses import classification_loss
 from dferc.training.data import Batch
 from dferc.training.task import Task
 
@@ -53,7 +53,9 @@ def build_branches(task: Task, groups: Sequence[Sequence[str]]) -> RecurrentBase
     widths = [sum(task.corpus.modalities[name].width for name in group) for group in groups]
     sizes = task.settings.hidden, task.classes, task.settings.dropout
     return RecurrentBaseline(
-        [BcLSTM(width, *sizes, causal=task.settings.causal) for width in widths], groups, task.variant.modalities
+        [BcLSTM(width, *sizes, task.settings.input_dropout, task.settings.causal) for width in widths],
+        groups,
+        task.variant.modalities,
     )
 
 
@@ -66,7 +68,7 @@ def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> t
     """Compute the sum of the branches' cross-entropies, and the probabilities that decide."""
     logits_KNC, sees_KN = model(batch)
     loss = sum(
-        cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, sees_N, batch.targets_NC)
+        classification_loss(logits_NC, batch.labels_N, task.settings, task.class_weights_C, batch.targets_NC, sees_N)
         for logits_NC, sees_N in zip(logits_KNC, sees_KN)
     )
     return BaselineLosses(loss), average_probabilities(logits_KNC.detach().float(), sees_KN)

@@ -8,7 +8,9 @@ from dferc.store.rows import CachedCorpus
 from dferc.training.task import merge_validation
 
 
-def majority(corpus: CachedCorpus, modalities: Sequence[str] = (), refit: bool = False) -> np.ndarray:
+def majority(
+    corpus: CachedCorpus, modalities: Sequence[str] = (), refit: bool = False, select_by: str = ""
+) -> np.ndarray:
     """Return [N, C]: every utterance has the training split's shares of the classes, so the largest wins.
 
     With `refit`, the shares are those of training and validation.

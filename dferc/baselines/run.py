@@ -24,6 +24,12 @@ from dferc.training.resume import Progress, claim, load_progress, run_key, save_
 from dferc.training.run import train_model
 from dferc.training.task import Task
 
+READ = (
+    "hidden", "dropout", "class_weights", "input_dropout", "label_smoothing", "learning_rate", "betas", "eps",
+    "weight_decay", "warmup_steps", "clip_norm", "weight_average", "batch_dialogues", "epochs", "patience",
+)  # fmt: skip
+"""Settings of `train` that bc-LSTM and late fusion learn by, beside those that protocol.json has of every run."""
+
 
 def run_baseline(
     name: str, task: Task, seeds: Sequence[int], folder: Path, scratch: Path | None = None, fresh: bool = False
@@ -56,7 +62,7 @@ def _fit_each(
         for seed in seeds:
             of_seed = task.of_seed(seed)
             if seed == seeds[0] or of_seed is not task:
-                probabilities_NC = DETERMINISTIC[name](of_seed.corpus, modalities, refit)
+                probabilities_NC = DETERMINISTIC[name](of_seed.corpus, modalities, refit, task.settings.select_by)
             yield 0, probabilities_NC
         return
     rows, task = task.corpus.utterances, adapt(name, task)
@@ -162,9 +168,14 @@ def _evaluate(
     record = describe_corpus(corpus, task.variant.modalities)
     record |= {"variant": name, "seed": seed, "best_epoch": best_epoch, "finished": True, "widths": {}}
     used = ("selection", "validation_split")
-    used += () if name in DETERMINISTIC else ("normalisation", "select_by", "labels")
+    used += () if name == "majority" else ("select_by",)
+    used += () if name in DETERMINISTIC else ("normalisation", "labels")
     used += ("causal",) if name in TRAINED and not TRAINED[name].recipes else ()  # the peers read whole dialogues
     record["settings"] = {setting: getattr(task.settings, setting) for setting in used}
+    if name in TRAINED and not TRAINED[name].recipes:
+        record["trained_with"] = {
+            key: value for key, value in task.settings.model_dump(mode="json").items() if key in READ
+        }
     rows = scored_corpus(corpus, record["settings"], seed).utterances
     predictions = {}
     for split in SCORED:

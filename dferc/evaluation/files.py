@@ -26,6 +26,7 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     card = _card(corpus) | describe_method(first.get("settings", {}))
     if not first["widths"]:  # a baseline has no settings.json
         card["features"] = first.get("features", {})
+        card |= {"settings": first["trained_with"]} if "trained_with" in first else {}
     predictions = [
         {"seed": record["seed"], **identify(corpus.utterances, row), "split": split, **columns}
         for _, record, of_seed, *_ in evaluations

@@ -45,7 +45,10 @@ def linear_floor(corpus: CachedCorpus, modalities: tuple[str, ...] | None = None
 
 
 def fit_floor(
-    corpus: CachedCorpus, modalities: tuple[str, ...] | None = None, c: float | None = None
+    corpus: CachedCorpus,
+    modalities: tuple[str, ...] | None = None,
+    c: float | None = None,
+    select_by: str = "weighted_f1",
 ) -> tuple["LogisticRegression", np.ndarray]:
     """Fit the regression with this C (None: of the grid, validation selects it) on the training split.
 
@@ -77,16 +80,22 @@ def fit_floor(
         ]
     if c is not None:
         return models[0], features_ND
-    return max(models, key=lambda model: _score(model, features_ND, corpus, validation_N)), features_ND
+    return max(models, key=lambda model: _score(model, features_ND, corpus, validation_N, select_by)), features_ND
 
 
 def _labelled(corpus: CachedCorpus, split: str) -> np.ndarray:
     return (corpus.utterances.emotion >= 0) & (corpus.utterances.split == split)
 
 
-def _score(model: "LogisticRegression", features_ND: np.ndarray, corpus: CachedCorpus, of_split_N: np.ndarray) -> float:
+def _score(
+    model: "LogisticRegression",
+    features_ND: np.ndarray,
+    corpus: CachedCorpus,
+    of_split_N: np.ndarray,
+    select_by: str = "weighted_f1",
+) -> float:
     actual, predicted = corpus.utterances.emotion[of_split_N], model.predict(features_ND[of_split_N])
-    return float(score_labels(actual, predicted, len(corpus.utterances.classes)).weighted_f1)
+    return float(getattr(score_labels(actual, predicted, len(corpus.utterances.classes)), select_by))
 
 
 def _z_score(corpus: CachedCorpus, modality: str) -> np.ndarray:

@@ -71,7 +71,11 @@ def side_by_side(features: Mapping[str, Tensor], present_MN: Tensor, modalities:
 
 
 def fit_floor(
-    train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor] | None, classes: int, strength: float | None = None
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor] | None,
+    classes: int,
+    strength: float | None = None,
+    select_by: str = "weighted_f1",
 ) -> LinearFit:
     """Fit the regression, with the strength that validation selects of `GRID`, or the one given.
 
@@ -80,6 +84,7 @@ def fit_floor(
         validation: the same; not read where `strength` is given.
         classes: C.
         strength: as in `LinearFit`.
+        select_by: score of `dferc.core.metrics.SCORES` by which validation selects.
 
     Returns:
         The fit. A class without a training row has the weights 0, and a bias as if it were seen once in N + 1 rows at
@@ -103,7 +108,7 @@ def fit_floor(
         warnings.simplefilter("ignore", ConvergenceWarning)
         for c in (strength,) if strength else GRID:
             model.set_params(C=c).fit(x_NS, y_N)
-            reached = 0.0 if strength else _score(model, *_labelled(*validation), classes)
+            reached = 0.0 if strength else _score(model, *_labelled(*validation), classes, select_by)
             if reached > highest:
                 best, highest = (model.coef_.copy(), model.intercept_.copy(), c), reached
     coefficients, intercepts, chosen = best
@@ -114,8 +119,8 @@ def fit_floor(
     return LinearFit(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), chosen)
 
 
-def _score(model: Any, x_NS: np.ndarray, labels_N: np.ndarray, classes: int) -> float:
-    return float(score_labels(labels_N, model.predict(x_NS), classes).weighted_f1)
+def _score(model: Any, x_NS: np.ndarray, labels_N: np.ndarray, classes: int, select_by: str) -> float:
+    return float(getattr(score_labels(labels_N, model.predict(x_NS), classes), select_by))
 
 
 def _labelled(x_NS: Tensor, labels_N: Tensor) -> tuple[np.ndarray, np.ndarray]:

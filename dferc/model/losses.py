@@ -79,11 +79,17 @@ def dferc_losses(
 
 
 def classification_loss(
-    logits_NC: Tensor, labels_N: Tensor, settings: Train, class_weights_C: Tensor, targets_NC: Tensor | None = None
+    logits_NC: Tensor,
+    labels_N: Tensor,
+    settings: Train,
+    class_weights_C: Tensor,
+    targets_NC: Tensor | None = None,
+    counted_N: Tensor | None = None,
 ) -> Tensor:
     """Compute `CE_w(logits, y)`, smoothed where the settings ask for it; arguments as of `dferc_losses`."""
-    loss = cross_entropy(logits_NC, labels_N, class_weights_C, targets_NC=targets_NC)
+    loss = cross_entropy(logits_NC, labels_N, class_weights_C, counted_N, targets_NC)
     if settings.label_smoothing:  # beyond the paper: (1 - eps) CE + eps * mean over the classes of -log p
+        labels_N = labels_N if counted_N is None else torch.where(counted_N, labels_N, -1)
         loss = torch.lerp(loss, distance_to_uniform(logits_NC, labels_N), settings.label_smoothing)
     return loss
 

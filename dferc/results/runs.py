@@ -395,8 +395,8 @@ def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
 def trained_settings(run: FinishedRun) -> dict[str, object]:
     """Return the `train` settings of a run but for those that its variant has of its own; {} without a record."""
     record = _record_of(run)
-    if "settings" not in record:
-        return {}
+    if "settings" not in record:  # a trained baseline has those that it read on its card
+        return dict(run.card.get("settings", {}))
     own, settings = get_variant(record["variant"]).own_settings(record["corpus"]), complete_settings(record["settings"])
     return {name: value for name, value in settings.items() if own.get(name) != value}
 

@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from dferc.core.console import LINE_EVERY_S, console, fit_table, progress_bar
+from dferc.core.console import LINE_EVERY_S, console, fit_table, print_note, progress_bar
 from dferc.core.device import Device
 from dferc.core.errors import counted
 from dferc.core.metrics import SCORES
@@ -63,6 +63,13 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
     for split in SPLITS:
         console.print(f"{split}: {_describe_split(task, split)}")
     show_unvarying(task.corpus, task.variant.modalities)
+    unknown = ["attention takes them for unknown ones"] if task.settings.attention_layers else []
+    unknown += ["they are normalised over the corpus"] if task.settings.normalisation == "speaker" else []
+    if unknown and (unnamed := int((task.train.speaker_N < 0).sum())):
+        print_note(
+            f"{task.name} reads who speaks, and {unnamed} of {len(task.train.speaker_N)} training utterances have no "
+            f"speaker: {' and '.join(unknown)}."
+        )
 
 
 def show_unvarying(corpus: CachedCorpus, modalities: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dferc.core.errors import InputError
-from dferc.core.metrics import score_confusion
+from dferc.core.metrics import Scores, score_confusion, score_labels
 from dferc.model.calibration import fit_temperature
 from dferc.model.linear_blend import BLEND, fit_blend
 from dferc.model.losses import Losses, classification_loss, dferc_losses
@@ -166,10 +166,13 @@ def read_tallies(tallies: Iterable[EpochTally], select_by: str = "weighted_f1") 
         means = dict(zip(tally.terms, (sums_K / tally.steps).tolist(), strict=True))
         row[f"{split}_loss"] = means.pop("total")
         row |= {f"{split}_{term}": value for term, value in means.items()}
-        scores = score_confusion(confusion.view_as(tally.confusion_CC).numpy())
-        names = dict.fromkeys(("accuracy", "weighted_f1", select_by))
-        row |= {f"{split}_{name}": float(getattr(scores, name)) for name in names}
+        row |= _columns(split, score_confusion(confusion.view_as(tally.confusion_CC).numpy()), select_by)
     return row
+
+
+def _columns(split: str, scores: Scores, select_by: str) -> dict[str, float]:
+    names = dict.fromkeys(("accuracy", "weighted_f1", select_by))
+    return {f"{split}_{name}": float(getattr(scores, name)) for name in names}
 
 
 def calibrate(task: Task, weights: Mapping[str, Tensor]) -> dict:
@@ -192,6 +195,16 @@ def blend(task: Task, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     parts = (_validate(task, {**weights, BLEND: torch.tensor(pair)}) for pair in ((1.0, 0.0), (0.0, 1.0)))
     (head_NC, labels_N), (floor_NC, _) = parts
     return {BLEND: fit_blend(head_NC, floor_NC, labels_N).to(weights[BLEND].device)}
+
+
+def score_blended(task: Task, weights: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the scores of a model with its blend on the validation split, as columns of history.csv.
+
+    The history has those of the head alone: the blend is fitted when all epochs are done.
+    """
+    logits_NC, labels_N = _validate(task, weights)
+    scores = score_labels(labels_N, logits_NC.argmax(axis=1), task.classes)
+    return _columns("validation", scores, task.settings.select_by)
 
 
 @torch.inference_mode()

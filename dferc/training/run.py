@@ -21,7 +21,7 @@ from dferc.core.sources import code_hash
 from dferc.core.tables import write_csv
 from dferc.settings.sections import Train
 from dferc.training.checkpoint import HISTORY, RECORD, holds_run, read_training_record, save_checkpoint
-from dferc.training.learner import DialogueLearner, Objective, Track, blend, calibrate, dferc_objective
+from dferc.training.learner import DialogueLearner, Objective, Track, blend, calibrate, dferc_objective, score_blended
 from dferc.training.loop import fit
 from dferc.training.optimiser import Machinery, make_machinery
 from dferc.training.resume import Progress, claim, load_progress, run_key, save_progress
@@ -250,6 +250,8 @@ def _save(
     with cpu_threads(settings.threads):
         blended = blend(task, progress.best) if task.floor else {}
         remarks["calibration"] = calibrate(task, {**progress.best, **blended})
+        if blended:
+            record["scores"] |= score_blended(task, {**progress.best, **blended})
     weights = {**weights, **blended}
     write_csv(folder / HISTORY, list(progress.history[0]), progress.history)
     save_checkpoint(folder, weights, normalisation, record, remarks)

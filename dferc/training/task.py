@@ -132,6 +132,11 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
             "train.causal: no utterance may know what comes after it, and train.normalisation: speaker measures all "
             "rows of a speaker. Set normalisation: corpus, or causal: false."
         )
+    if settings.normalisation == "speaker" and not (rows.speaker != "").any():
+        raise InputError(
+            f"{rows.corpus}: train.normalisation is speaker, and no utterance has one: it would change nothing, and "
+            "tables would call the run transductive. Name the speakers, or set normalisation: corpus."
+        )
     parts = prepare_splits(corpus, variant.modalities, settings, device)
     return Task(corpus=corpus, name=name, variant=variant, settings=settings, device=device, **parts)
 
@@ -159,7 +164,7 @@ def prepare_splits(
             split and (side_by_side(split.features, split.present_MN, modalities), split.labels_N)
             for split in of_splits.values()
         ]
-        floor = fit_floor(*read, len(rows.classes), strength)
+        floor = fit_floor(*read, len(rows.classes), strength, settings.select_by)
     return of_splits | {
         "normalisation": normalisation,
         "class_weights_C": torch.tensor(weights, device=device.device),

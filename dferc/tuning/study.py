@@ -3,6 +3,7 @@
 Optuna is an extra, imported where it is used.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from dferc.core.records import differences
 from dferc.core.sources import code_hash
 from dferc.settings.sections import DEFAULTS, Range, Train, Tune
 from dferc.store.rows import CachedCorpus
+from dferc.training.data import training_targets
 from dferc.training.task import describe_run
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def describe_study(corpus: CachedCorpus, settings: Train, tune: Tune, device: st
     about = describe_run(corpus, tune.variant, settings)
     if {"attention_layers", "normalisation"} & set(tune.space):
         about["speakers"] = corpus.utterances.speakers_hash
+    if "labels" in tune.space and corpus.utterances.votes is not None:
+        about["votes"] = hashlib.sha256(training_targets(corpus.utterances).tobytes()).hexdigest()[:16]
     fixed = {name: value for name, value in about["settings"].items() if name not in tune.space}
     space = {name: search if isinstance(search, list) else search.model_dump() for name, search in tune.space.items()}
     return {

@@ -28,6 +28,7 @@ from dferc.evaluation.evaluate import make_evaluation, predict
 from dferc.model.losses import Losses
 from dferc.store.hdf5 import read_corpus, read_features, write_features, write_utterances
 from dferc.training.checkpoint import load_checkpoint, save_checkpoint
+from dferc.training.display import show_task
 from dferc.training.learner import EpochTally, read_tallies
 from dferc.training.optimiser import make_optimiser, rate_at
 from dferc.training.resume import KEPT_DAYS, Progress, load_progress, remove_abandoned, run_key, save_progress
@@ -529,3 +530,32 @@ def test_make_task_normalises_by_present_training_rows(features):
     training = made.features[made.present & (rows.split == "train")]
     assert np.allclose(task.normalisation.mean["text"], training.mean(0), rtol=1e-5)
     assert task.classes == len(CLASSES)
+
+
+def test_speaker_normalisation_without_speakers_is_refused(tmp_path):
+    """It would be that over the corpus, and tables would call the run transductive."""
+    corpus = read_corpus(write_features_folder(tmp_path / "demo"))
+    rows = dataclasses.replace(corpus.utterances, speaker=np.array([""] * len(corpus.utterances), dtype=object))
+    settings = small_settings(normalisation="speaker")
+    with pytest.raises(InputError, match="normalisation is speaker, and no utterance has one"):
+        make_task(dataclasses.replace(corpus, utterances=rows), "full", settings, CPU)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attention_layers": 1, "attention_width": 32}, "attention takes them for unknown ones"),
+        ({"normalisation": "speaker"}, "they are normalised over the corpus"),
+        ({}, None),
+    ],
+)
+def test_missing_speakers_are_told_where_a_variant_reads_them(tmp_path, capsys, changes, said):
+    corpus = read_corpus(write_features_folder(tmp_path / "demo"))
+    rows, train_N = corpus.utterances, corpus.utterances.split == "train"
+    speaker = rows.speaker.copy()
+    speaker[np.flatnonzero(train_N)[:5]] = ""
+    corpus = dataclasses.replace(corpus, utterances=dataclasses.replace(rows, speaker=speaker))
+    show_task(make_task(corpus, "full", small_settings(**changes), CPU), (0,))
+    told = " ".join(capsys.readouterr().err.split())
+    assert (f"full reads who speaks, and 5 of {train_N.sum()} training utterances" in told) == (said is not None)
+    assert said is None or said in told

@@ -1,11 +1,13 @@
 """`dferc tune`: trials on a tiny corpus, what is reported, what a kill leaves, and studies that are refused."""
 
 import csv
+import dataclasses
 import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -15,6 +17,7 @@ from dferc.core.errors import InputError
 from dferc.model.variants import settings_of
 from dferc.settings.document import load_params
 from dferc.settings.sections import DEFAULT_TUNING, DEFAULTS, Range, Train, Tune
+from dferc.store.hdf5 import read_utterances, write_utterances
 from dferc.tuning.study import decode, distributions, open_study
 from dferc.tuning.trials import Search
 from tests.helpers.common import REPOSITORY, write_features_folder
@@ -90,6 +93,19 @@ def test_the_best_settings_are_trained_again_to_their_value_and_tested_once(done
     assert not list((root / "scratch/demo/tune").glob("trial-*"))  # runs of finished trials are not kept
 
 
+def test_a_trial_is_valued_by_the_model_that_it_saves(features, params, tmp_path):
+    """The blend with the linear floor is fitted after the last epoch: the scores of the epochs lack it."""
+    options = ("--trials=1", "--json", "--seed=0", "--set=train.epochs=1", "--set=train.linear_blend=true")
+    result = tune(features, params, tmp_path, *options)
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    metrics = json.loads((tmp_path / "out/demo/t@tune/metrics.json").read_text())
+    assert metrics["validation"]["weighted_f1"] == pytest.approx(summary["validation"]["mean"], abs=1e-5)
+    with open(tmp_path / "out/demo/t@tune/train/seed-0/history.csv", newline="") as file:
+        alone = float(next(csv.DictReader(file))["validation_weighted_f1"])
+    assert abs(alone - summary["validation"]["mean"]) > 0.05
+
+
 def test_settings_as_shown_give_the_same_settings_again(done, params):
     _, result = done
     summary = json.loads(result.stdout)
@@ -120,6 +136,20 @@ def test_a_study_of_other_features_is_refused(done, params, tmp_path):
     other = write_features_folder(tmp_path / "demo", seed=5).parent
     refused = tune(other, params, root, "--trials=3")
     assert refused.exit_code == 1 and "features.text.extractor" in refused.stderr, refused.output
+
+
+def test_a_study_over_votes_that_have_changed_is_refused(features, params, tmp_path):
+    path = tmp_path / "params.yaml"
+    text, space = params.read_text(encoding="utf-8"), "  space:\n    labels: [majority, votes]\n"
+    path.write_text(text[: text.index("  space:")] + space + text[text.index("# ---------") :], encoding="utf-8")
+    own = write_features_folder(tmp_path / "features" / "demo")
+    rows = read_utterances(own / "utterances.h5")
+    votes_NC = np.random.default_rng(0).dirichlet(np.ones(3), size=len(rows))
+    for votes_of, exit_code in ((votes_NC, 0), (np.roll(votes_NC, 1, axis=1), 1)):
+        write_utterances(own / "utterances.h5", dataclasses.replace(rows, votes=votes_of))
+        result = tune(own.parent, path, tmp_path, "--trials=2", "--seed=0", "--set=train.epochs=1", "--no-test")
+        assert result.exit_code == exit_code, result.output
+    assert "votes" in result.stderr and "--name NEW" in result.stderr
 
 
 def test_an_interrupted_trial_goes_on_to_the_same_value(done, features, params, tmp_path, monkeypatch):
