@@ -83,6 +83,7 @@ def main(params: str, out: Path | None) -> None:
         if item.corpus not in blocks
     ]
     faults += [*check_repository(root), *(fault for name in blocks for fault in check_needs(name, blocks[name], root))]
+    faults += [fault for name, block in further.items() for fault in check_encoders(name, block)]
     if faults:
         raise InputError(f"{len(faults)} thing(s) that the run needs are missing:\n  - " + "\n  - ".join(faults))
     for corpus, block in blocks.items():
@@ -171,15 +172,23 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
             f"{corpus}: {' and '.join(missing)} not found in {faces}, and the clips have pictures. Put FER+ there "
             "(data/faces/meld/README.md), or set train_face.source to none, or to the path of a trained network."
         )
+    yield from check_encoders(corpus, settings)
+    needed, free = _needed_bytes(settings, root, corpus), shutil.disk_usage(root).free
+    if free < needed:
+        amounts = f"about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+        yield f"{corpus}: the disk of {root.absolute()} is too small: {amounts}. Remove files, or move the project."
+
+
+def check_encoders(corpus: str, settings: StageSettings) -> Iterator[str]:
+    """Yield the encoders that are neither here nor to be had."""
     text, audio = settings.finetune_text.encoder, settings.extract_audio.encoder
     if text != SCRATCH_ENCODER:
         yield from _missing_encoder(corpus, "text", text, "finetune_text.encoder")
     if functionals.is_speech_encoder(audio):
         yield from _missing_encoder(corpus, "speech", audio, "extract_audio.encoder")
-    needed, free = _needed_bytes(settings, root, corpus), shutil.disk_usage(root).free
-    if free < needed:
-        amounts = f"about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
-        yield f"{corpus}: the disk of {root.absolute()} is too small: {amounts}. Remove files, or move the project."
+    visual = settings.extract_visual.encoder
+    if visual != FERPLUS and not visual.startswith(BY_NAME):
+        yield from _missing_encoder(corpus, "visual", visual, "extract_visual.encoder")
 
 
 def _missing_encoder(corpus: str, kind: str, name: str, setting: str) -> Iterator[str]:

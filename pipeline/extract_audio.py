@@ -13,7 +13,7 @@ import click
 import opensmile
 
 from dferc import engine
-from dferc.core.console import readable_errors
+from dferc.core.console import print_note, readable_errors
 from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
 from pipeline.audio import functionals
@@ -23,7 +23,7 @@ from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.media import files as media
 from pipeline.rows.utterances import Utterance, read_utterances_csv
-from pipeline.settings import ExtractAudio, load_settings, with_set
+from pipeline.settings import UNSTATED, ExtractAudio, load_settings, with_set
 
 
 @click.command()
@@ -73,6 +73,11 @@ def make_extractor(
         where = choose_device(device, settings.precision, elsewhere=workers.cluster is not None)
         return make_speech_extractor(rows, settings, raw, scratch, workers, where, batch_s, load)
     smile = functionals.open_smile(settings.encoder)
+    of_speech = {name: usual for name, usual in UNSTATED["audio"].items() if name in ("layer", "pooling", "context_s")}
+    if unread := [name for name, usual in of_speech.items() if getattr(settings, name) != usual]:
+        print_note(
+            f"extract_audio: {settings.encoder} is openSMILE's and reads no {', '.join(unread)}, which stay unused."
+        )
     clock = Clock()
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:

@@ -78,6 +78,8 @@ def maker_of(identity: Mapping) -> str:
     words = [str(identity.get("extractor", "unknown")), *(f"{key} {value}" for key, value in named.items() if value)]
     if "known_as" not in identity and "file" in identity:
         words.append(f"file {identity['file']}")
+    if isinstance(identity.get("model"), str):  # tells two encoders of one library apart, and an edited folder
+        words.append(f"model {identity['model'][:8]}")
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in ", ".join(words))
 
 

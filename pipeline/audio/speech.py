@@ -162,7 +162,7 @@ def load_speech_encoder(name: str, layer: str, trust: bool = False) -> SpeechEnc
     """
     wanted = WANTED._replace(trust=trust)
     folder = model_folder(name, wanted)
-    extractor, model = open_processor(folder, wanted), tower(open_model(folder, wanted), wanted.kind)
+    model, extractor = tower(open_model(folder, wanted), wanted.kind), open_processor(folder, wanted)
     if not isinstance(getattr(extractor, "sampling_rate", None), int):
         raise InputError(
             f"{name}: its preprocessor_config.json is of a {type(extractor).__name__}, which prepares no sound (no "

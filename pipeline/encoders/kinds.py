@@ -82,4 +82,6 @@ def tower(model: PreTrainedModel, kind: Kind) -> nn.Module:
     found = next((getattr(model, name) for name in _TOWERS[kind] if hasattr(model, name)), None)
     if found is not None:
         return found
-    return model.get_encoder() if model.config.is_encoder_decoder else model
+    # T5EncoderModel saves is_encoder_decoder: false, and AutoModel builds both halves all the same.
+    halves = model.config.is_encoder_decoder or (hasattr(model, "encoder") and hasattr(model, "decoder"))
+    return model.get_encoder() if halves else model

@@ -100,10 +100,11 @@ def explain(name: str, error: Exception, wanted: Wanted) -> InputError:
         needed = "the tokenizer's files" if wanted.kind == "text" else "preprocessor_config.json"
         state = f"The folder is there and holds {files}; expected config.json, model.safetensors and {needed}."
     else:
-        offline = "; HF_HUB_OFFLINE forbids to ask the hub" if constants.HF_HUB_OFFLINE else ""
+        offline = constants.HF_HUB_OFFLINE
+        setting = "HF_HUB_OFFLINE forbids to ask the hub" if offline else "HF_HUB_OFFLINE=1 asks the cache alone"
         state = (
             "There is no such folder, and no such model could be had from the Hugging Face hub or its local cache "
-            f"({constants.HF_HUB_CACHE}{offline})."
+            f"({constants.HF_HUB_CACHE}; {setting})."
         )
     return InputError(
         f"The {wanted.kind} encoder {name!r} could not be loaded. {state} ({first_line(error)}) Set {wanted.setting} "

@@ -51,10 +51,13 @@ def tokenize(rows: Sequence[Utterance], tokenizer: PreTrainedTokenizerBase, text
     Utterances of one text (its key is in `texts_of`, by row) are tokenised as if joined by spaces.
     """
     texts = [row.text.strip() for row in rows]
+    # Some tokenizers put a space before every text themselves (Llama's first tokenizer.json), and would get two.
+    alone, spaced, line = tokenize_texts(tokenizer, ["a", " a", "a a"])
+    space = "" if alone + alone == line != alone + spaced else " "
     opened = set()  # texts whose first words are tokenised
     for index, text in enumerate(texts_of):
         if texts[index] and text in opened:
-            texts[index] = " " + texts[index]
+            texts[index] = space + texts[index]
         elif texts[index]:
             opened.add(text)
     return tokenize_texts(tokenizer, texts)

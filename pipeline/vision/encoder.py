@@ -35,6 +35,7 @@ from pipeline.vision.by_name import by_name, open_by_name
 SETTING = "extract_visual.encoder"
 IMAGE, VIDEO = Wanted("image", SETTING), Wanted("video", SETTING)
 
+_CLASS_TOKENS = ("cls", "class_")  # in the names of their weights; SigLIP, VideoMAE and Swin have none
 _SIDE = 224  # of a picture, for processors that state no size
 _CPU = Device(torch.device("cpu"), torch.float32, "")
 
@@ -91,7 +92,14 @@ class PictureEncoder:
                     f"extract_visual.tokens: first, and {self.name} gives maps, no tokens. Set it to mean."
                 )
             states = states.flatten(2).transpose(1, 2)
-        return states[:, 0] if self.tokens == "first" else states.float().mean(dim=1)
+        if self.tokens == "first":
+            if not any(mark in name for name, _ in self.model.named_parameters() for mark in _CLASS_TOKENS):
+                raise InputError(
+                    f"extract_visual.tokens: first, and {self.name} has no class token: its first state is that of a "
+                    "patch. Set it to mean."
+                )
+            return states[:, 0]
+        return states.float().mean(dim=1)
 
 
 def load_picture_encoder(name: str, layer: str, tokens: str, trust: bool = False) -> PictureEncoder:

@@ -61,6 +61,24 @@ def test_check_tells_every_fault_of_the_corpora_that_run_together(tmp_path):
         assert part in " ".join(result.stderr.split())
 
 
+def test_check_knows_the_encoders_of_further_sets(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.create_connection", no_network)
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    lines = {
+        "  audio: []": "  audio: [{<<: *extract_audio, corpus: demo, name: other, encoder: someone/no-such-voice}]",
+        "  visual: []": "  visual: [{<<: *extract_visual, corpus: demo, name: eye, encoder: someone/no-such-eye}]",
+    }
+    text = PARAMS
+    for old, new in lines.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(main, [f"--params={tmp_path / 'params.yaml'}"])
+    message = " ".join(result.stderr.split())
+    assert result.exit_code == 1 and "someone/no-such-voice" in message and "someone/no-such-eye" in message, message
+
+
 def test_check_knows_the_adapters_by_their_files(tmp_path):
     block = load_settings(REPOSITORY / "params.yaml").corpus("demo")
     mine = block.model_copy(update={"prepare": block.prepare.model_copy(update={"adapter": "mned"})})
@@ -138,6 +156,12 @@ def test_missing_faces_media_and_encoder_are_named_with_the_remedy(project):
     heard = mine().extract_audio.model_copy(update={"encoder": "someone/no-such-voice"})
     (fault,) = check_needs("mine", mine().model_copy(update={"extract_audio": heard}), project)
     assert "speech encoder 'someone/no-such-voice' (extract_audio.encoder)" in fault and "hf download" in fault
+    seen = mine().extract_visual.model_copy(update={"encoder": "someone/no-such-eye"})
+    (fault,) = check_needs("mine", mine().model_copy(update={"extract_visual": seen}), project)
+    assert "visual encoder 'someone/no-such-eye' (extract_visual.encoder)" in fault and "hf download" in fault
+    for name in ("ferplus", "torchvision:resnet50", "timm:resnet50"):
+        known = mine().extract_visual.model_copy(update={"encoder": name})
+        assert list(check_needs("mine", mine().model_copy(update={"extract_visual": known}), project)) == []
     shutil.rmtree(project / "data/raw/mine")
     (fault,) = needs(project)
     assert "data/raw/mine is missing or empty" in fault and "dvc pull" in fault

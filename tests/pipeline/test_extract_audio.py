@@ -24,6 +24,20 @@ CLIPS = {
 }
 
 
+def test_settings_of_speech_encoders_that_opensmile_does_not_read_are_named(tmp_path):
+    write_clip(tmp_path / "a.wav", sound=tone(0.5))
+    write_rows(tmp_path, [make_row("a", "a.wav", 0.5)])
+    params = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    odd = params.replace("  layer: last                  # of a speech", "  layer: 6 # of a speech")
+    (tmp_path / "usual.yaml").write_text(params, encoding="utf-8")
+    (tmp_path / "odd.yaml").write_text(odd.replace("  context_s: 0.0", "  context_s: 2.0"), encoding="utf-8")
+    for name, said in (("odd", True), ("usual", False)):
+        outcome = run_stage(main, tmp_path, workers=0, params=tmp_path / f"{name}.yaml")
+        assert outcome.exit_code == 0, outcome.stderr
+        told = "IS10 is openSMILE's and reads no layer, context_s" in " ".join(outcome.stderr.split())
+        assert told == said, outcome.stderr
+
+
 @pytest.fixture(scope="module")
 def smile():
     """Load the tool as a user would, without our code."""

@@ -8,6 +8,7 @@ import pytest
 
 from dferc.core.errors import InputError
 from dferc.store.hdf5 import find_sets, read_corpus, read_utterances, write_features
+from dferc.store.inspection import maker_of
 from dferc.store.vocabulary import in_order
 from dferc.training.data import Normalisation, training_statistics
 from tests.helpers.common import make_features, write_features_folder
@@ -125,3 +126,11 @@ def test_a_file_of_another_modality_under_a_new_name_is_refused_with_both_names(
         InputError, match="camera2.h5: expected schema 1 of kind 'camera2', found schema 1 of kind 'audio'"
     ):
         read_corpus(folder)
+
+
+def test_a_listed_set_shows_which_model_made_it():
+    """Two encoders of one library, and an edited folder, differ in nothing else."""
+    identity = {"extractor": "transformers 5.0", "model": "8b31d5ab99", "params": {"layer": "last"}}
+    assert maker_of(identity) == "transformers 5.0, layer last, model 8b31d5ab"
+    assert maker_of(identity) != maker_of(identity | {"model": "8e5d29eb99"})
+    assert maker_of({"extractor": "none", "model": None}) == "none"

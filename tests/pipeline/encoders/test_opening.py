@@ -16,6 +16,7 @@ from transformers import (
     CLIPTextConfig,
     CLIPVisionConfig,
     T5Config,
+    T5EncoderModel,
     T5Model,
     VideoMAEConfig,
     VideoMAEModel,
@@ -60,6 +61,7 @@ def folders(tmp_path_factory):
     models = {
         "bert": BertModel(BertConfig(**SMALL, vocab_size=16)),
         "t5": T5Model(T5Config(vocab_size=16, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)),
+        "t5-encoder": T5EncoderModel(T5Config(vocab_size=16, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)),
         "wav2vec2": Wav2Vec2Model(Wav2Vec2Config(**SMALL, **WAV2VEC2)),
         "whisper": WhisperModel(WhisperConfig(**WHISPER)),
         "vit": ViTModel(ViTConfig(**SMALL, **PICTURE)),
@@ -91,6 +93,7 @@ def refusal(action, *given):
     [
         ("bert", TEXT, "BertModel"),
         ("t5", TEXT, "T5Stack"),
+        ("t5-encoder", TEXT, "T5Stack"),  # its config.json says that it has no second half
         ("wav2vec2", AUDIO, "Wav2Vec2Model"),
         ("whisper", AUDIO, "WhisperEncoder"),
         ("vit", IMAGE, "ViTModel"),

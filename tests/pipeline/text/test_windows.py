@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers
+from transformers import PreTrainedTokenizerFast
 
 from dferc.core.errors import InputError
 from pipeline.encoders.batches import batches_by_length
@@ -188,6 +190,20 @@ def test_tokens_are_those_of_the_dialogue_on_one_line():
         assert sum((tokens[index] for index in mine), []) == tokenizer(line, add_special_tokens=False)["input_ids"]
     # Byte-level BPE tells "the" at the start of a text from " the" within it: that is what the space is for.
     assert tokens[-3][0] != tokens[-2][0]
+
+
+@pytest.mark.parametrize("spaces", [True, False])
+def test_a_tokenizer_that_puts_a_space_before_every_text_gets_no_second_one(spaces):
+    """SentencePiece's way of Llama's first tokenizer.json: ▁the ▁train, never ▁ ▁the."""
+    pieces = ["<unk>", "▁", "▁the", "▁train", "▁no", "the", "train", "no", "▁a", "a"]
+    tokens = Tokenizer(models.Unigram([(piece, -float(len(pieces) - n)) for n, piece in enumerate(pieces)], unk_id=0))
+    prepend = [normalizers.Prepend("▁")] if spaces else []
+    tokens.normalizer = normalizers.Sequence([*prepend, normalizers.Replace(" ", "▁")])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens, unk_token="<unk>")
+    rows = rows_of("the train", "no", "the no")
+    found = tokenize(rows, tokenizer, [row.dialogue_id for row in rows])
+    line = tokenizer("the train no the no", add_special_tokens=False)["input_ids"]
+    assert sum(found, []) == line and tokenizer.convert_tokens_to_ids("▁") not in line
 
 
 @pytest.mark.parametrize("name", ["</s>", "<s>", "<pad>", "<mask>"])

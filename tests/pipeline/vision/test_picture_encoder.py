@@ -168,6 +168,8 @@ def test_a_video_encoder_sees_clips(folders):
         ("vit-without-pooler", "last", "pooled", "without the weights of its pooled output. Set tokens to first"),
         ("videomae", "last", "pooled", "has no pooled output. Set it to mean"),
         ("convnext", "last", "first", "gives maps, no tokens. Set it to mean"),
+        ("siglip", "last", "first", "has no class token: its first state is that of a patch. Set it to mean"),
+        ("videomae", "last", "first", "has no class token"),
         ("vit", "9", "first", "layer is '9'"),
         ("vit", "1", "pooled", "tokens: pooled is of the last layer. Set tokens to first or mean"),
         ("nowhere", "last", "mean", "There is no such folder"),
