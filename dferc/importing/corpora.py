@@ -19,7 +19,8 @@ class Corpus(NamedTuple):
 
     name: str
     classes: tuple[str, ...]  # names in the order of the class ids
-    protocol: str  # labels and splits, in words, where the counts are the published ones
+    labels: str  # in words
+    splits: str  # in words, where the counts are the published ones
     published: Mapping[str, tuple[int, tuple[int, ...]]]
     """Per split, the number of dialogues, and of utterances per class (or, as one number, in all)."""
 
@@ -27,7 +28,8 @@ class Corpus(NamedTuple):
 MELD = Corpus(
     name="meld",
     classes=("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"),
-    protocol="MELD, 7 emotions, published splits",
+    labels="MELD, 7 emotions",
+    splits="published splits",
     published={
         "train": (1038, (4710, 1205, 268, 683, 1743, 271, 1109)),
         "validation": (114, (470, 150, 40, 111, 163, 22, 153)),
@@ -37,7 +39,8 @@ MELD = Corpus(
 IEMOCAP = Corpus(
     name="iemocap",
     classes=("happy", "sad", "neutral", "angry", "excited", "frustrated"),
-    protocol="IEMOCAP 6way-7433, split session5, validation cosmic, context_turns drop",
+    labels="IEMOCAP 6way-7433",
+    splits="split session5, validation cosmic, context_turns drop",
     published={
         "train and validation": (120, (504, 839, 1324, 933, 742, 1468)),
         "test": (31, (144, 245, 384, 170, 299, 381)),
@@ -46,7 +49,8 @@ IEMOCAP = Corpus(
 M3ED = Corpus(
     name="m3ed",
     classes=("happy", "neutral", "sad", "disgust", "anger", "fear", "surprise"),
-    protocol="M3ED, 7 emotions, published splits",
+    labels="M3ED, 7 emotions",
+    splits="published splits",
     published={"train": (685, (17_427,)), "validation": (126, (2871,)), "test": (179, (4151,))},
 )
 M3ED_SHOWS = {"validation": 7, "test": 11}

@@ -117,9 +117,11 @@ def _protocol(base: Source, name: str, problems: list[Problem]) -> str:
     problems += [Problem(name, str(base.path), f"count differs: {text}", consequence) for text in differences]
     validation = {dialogue for dialogue, split in base.splits.items() if split == "validation"}
     if not differences and (known is not IEMOCAP or validation == COSMIC_VALIDATION):
-        return known.protocol
+        return f"{known.labels}, {known.splits}"
+    # A part of IEMOCAP in the usual splits, or the file's own.
+    splits = f"{known.splits}, " if known is IEMOCAP and validation and validation <= COSMIC_VALIDATION else ""
     listed = ", ".join(f"{MELD_NAMES[split]} {sum(counts[split][1])}" for split in SPLITS)
-    return f"{known.protocol.replace(', published splits', '')}, own selection ({listed} utterances)"
+    return f"{known.labels}, {splits}own selection ({listed} utterances)"
 
 
 def _count(base: Source, splits: tuple[str, ...]) -> tuple[int, list[int]]:

@@ -99,7 +99,18 @@ def test_iemocap_validation_is_cosmics_and_ids_are_the_files(tmp_path):
     assert rows.utterance_id[:2].tolist() == ["Ses01F_impro01_F000", "Ses01F_impro01_M001"]
     assert rows.classes == known.IEMOCAP.classes
     assert rows.speaker[:2].tolist() == ["Ses01F", "Ses01M"] and rows.speaker_independent
-    assert "own selection" in rows.protocol
+    assert "validation cosmic" in rows.protocol and "own selection" in rows.protocol
+
+
+def test_iemocap_in_splits_of_its_own_is_not_called_cosmics(tmp_path):
+    """As a table of sessions 1 to 4: the card said which dialogues validate, and none of them did."""
+    table = {"emotion": [0, 1, 2, 3, 4, 5], "split": ["train"] * 4 + ["validation", "test"]}
+    table |= {"dialogue": ["Ses01F_impro01", "Ses01F_impro02", "Ses02F_impro01", "Ses02F_impro02", "Ses03M_impro01"]}
+    table["dialogue"].append("Ses04F_impro01")
+    columns = {name: np.array(column) for name, column in table.items()} | {"audio": np.eye(6, 3)}
+    np.savez(tmp_path / "mine.npz", **columns)
+    rows = imported(tmp_path, tmp_path / "mine.npz", "--corpus=iemocap", corpus="iemocap").utterances
+    assert rows.protocol == "IEMOCAP 6way-7433, own selection (train 4, dev 1, test 1 utterances)"
 
 
 @pytest.mark.parametrize("layer", ["1", "4", "mean"])
@@ -339,7 +350,7 @@ def test_iemocap_facts_are_those_of_its_adapter():
     per_class = zip(*(counts for _, counts in known.IEMOCAP.published.values()))
     assert protocol.names == known.IEMOCAP.classes and protocol.per_class == tuple(map(sum, per_class))
     assert set(_iemocap_protocol.COSMIC_VALIDATION) == known.COSMIC_VALIDATION
-    assert iemocap._describe(options) == known.IEMOCAP.protocol
+    assert iemocap._describe(options) == f"{known.IEMOCAP.labels}, {known.IEMOCAP.splits}"
 
 
 def test_numbering_follows_the_field():
