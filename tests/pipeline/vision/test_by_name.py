@@ -17,6 +17,7 @@ from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from pipeline.vision.by_name import by_name
 from pipeline.vision.encoder import load_picture_encoder
+from tests.helpers.picture_batches import assert_alike_in_batches
 
 NAME = "shufflenet_v2_x0_5"
 CPU = choose_device("cpu", "float32")
@@ -112,6 +113,17 @@ def test_timm_gives_its_pooled_features(tmp_path):
         load("timm:test_resnet")
 
 
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_the_size_of_a_batch_changes_no_vector(library, weights, tmp_path):
+    name = f"torchvision:{NAME}@{weights}"
+    if library == "timm":
+        timm = pytest.importorskip("timm", reason="timm is not installed (extra `timm`)")
+        torch.save(timm.create_model("test_resnet", pretrained=False).state_dict(), tmp_path / "timm.pth")
+        name = f"timm:test_resnet@{tmp_path / 'timm.pth'}"
+    shown = [np.roll(picture()[: 60 + number], number) for number in range(32)]
+    assert_alike_in_batches(load(name), shown)
+
+
 EVA = "eva02_tiny_patch14_224"
 
 
@@ -147,6 +159,10 @@ def test_eva_gives_timms_features_by_name_and_from_a_folder_of_the_hub(eva, by):
     for each, vector in zip((shown, other), found, strict=True):
         np.testing.assert_allclose(vector, reference(each)[0], rtol=0, atol=1e-5)
         np.testing.assert_allclose(vector, encoder.vectors([each], CPU)[0], rtol=0, atol=1e-5)
+
+
+def test_the_size_of_a_batch_changes_no_vector_of_eva(eva):
+    assert_alike_in_batches(load(str(eva[0])), [np.roll(picture()[: 70 + number], number) for number in range(9)])
 
 
 def test_tokens_of_timm_are_those_of_its_last_layer_and_no_other_has_a_number(eva):

@@ -40,6 +40,7 @@ from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from pipeline.vision import encoder as module
 from pipeline.vision.encoder import PictureEncoderWorker, load_picture_encoder
+from tests.helpers.picture_batches import assert_alike_in_batches
 
 SIDE = 16
 SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
@@ -108,13 +109,15 @@ def test_vectors_are_those_of_the_class_called_directly(folders, name, size):
         np.testing.assert_allclose(encoder.vectors(shown, CPU), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "dinov3", "vit", "convnext"])
+@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "dinov3", "vit", "convnext", "videomae"])
 def test_the_size_of_a_batch_changes_no_vector(folders, name):
-    encoder, shown = load_picture_encoder(str(folders / name), "last", "mean"), pictures(32)
-    alone = np.concatenate([encoder.vectors([picture], CPU) for picture in shown])
-    for count in (8, 32):
-        parts = [encoder.vectors(shown[first : first + count], CPU) for first in range(0, 32, count)]
-        np.testing.assert_allclose(np.concatenate(parts), alone, rtol=0, atol=1e-5)
+    encoder = load_picture_encoder(str(folders / name), "last", "mean")
+    sizes = [(16, 16), (24, 40), (31, 17)]
+    if encoder.clip:
+        shown = [np.stack(pictures(encoder.clip, *sizes[number % 3])) for number in range(32)]
+    else:
+        shown = [pictures(1, *sizes[number % 3])[0] for number in range(32)]
+    assert_alike_in_batches(encoder, [np.roll(each, number) for number, each in enumerate(shown)])
 
 
 def test_batches_are_filled_up_and_cut(folders, monkeypatch):
