@@ -152,6 +152,19 @@ def test_context_is_heard_and_not_pooled(corpus, tmp_path):
     np.testing.assert_allclose(with_context.features[whole_files], made.features[whole_files], atol=1e-5)
 
 
+def test_an_utterance_of_forty_seconds_is_heard_in_pieces(corpus, tmp_path):
+    """With `chunk_s` 30, in two, each with a margin: nearly the mean of what the class gives of the whole."""
+    folder = corpus[0]
+    swept = np.concatenate([tone(4.0, hz=hz) for hz in range(150, 550, 40)], axis=1)
+    write_clip(tmp_path / "forty.wav", sound=swept)
+    write_rows(tmp_path, [make_row("forty", "forty.wav", 40.0)])
+    made, problems, _ = extract(tmp_path, params=folder / "params.yaml")
+    expected = direct_states(folder / "encoder", read_audio(tmp_path / "forty.wav", 0.0, 40.0)).mean(axis=0)
+    assert made.present.all() and not problems
+    assert np.abs(made.features[0] - expected).max() < 0.02 * np.abs(expected).max()
+    assert np.abs(made.features[0] - expected).max() > 0  # two pieces, not one
+
+
 def test_layers_and_pooling_are_settings(corpus, tmp_path):
     folder, rows, *_ = corpus
     params = write_speech_params(tmp_path / "params.yaml", folder / "encoder", layer=1, pooling="mean_std")
