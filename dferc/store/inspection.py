@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 from rich.text import Text
 
@@ -25,11 +26,20 @@ def inspect_corpus(corpus: CachedCorpus) -> dict:
     return {
         "rows_hash": corpus.utterances.rows_hash,
         **protocol_card(corpus.utterances),
+        "votes": _count_votes(corpus.utterances),
         "missing": [
             modality for modality in MODALITIES if modality not in {name.partition("/")[0] for name in modalities}
         ],
         "modalities": modalities,
     }
+
+
+def _count_votes(rows: Utterances) -> dict[str, int] | None:
+    """Return how many utterances of each split have annotators' votes; None where the corpus has none."""
+    if rows.votes is None:
+        return None
+    given_N = ~np.isnan(rows.votes).any(axis=1)
+    return {split: int((given_N & (rows.split == split)).sum()) for split in SPLITS}
 
 
 def _describe(features: Features, rows: Utterances) -> dict:
@@ -100,6 +110,8 @@ def show_inspection(inspection: dict) -> None:
     rows.append(["speakers in a dialogue, at most", *(str(split["most_speakers"]) for split in splits.values())])
     for emotion in splits[SPLITS[0]]["classes"]:
         rows.append([f"  {emotion}", *(str(split["classes"][emotion]) for split in splits.values())])
+    if inspection["votes"]:
+        rows.append(["with annotators' votes", *map(str, inspection["votes"].values())])
     for modality, about in inspection["modalities"].items():
         shares = ("-" if share is None else f"{share:.1%}" for share in about["present"].values())
         rows.append([f"{modality} present (width {about['width']})", *shares])

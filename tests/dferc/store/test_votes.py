@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from dferc.core.errors import InputError
-from dferc.store.hdf5 import read_utterances, write_utterances
+from dferc.store.hdf5 import read_corpus, read_utterances, write_utterances
+from dferc.store.inspection import inspect_corpus, show_inspection
 from dferc.store.labels import describe_votes, read_votes
-from tests.helpers.common import CLASSES, make_utterances
+from tests.helpers.common import CLASSES, make_utterances, write_features_folder
 
 
 def read(values):
@@ -82,3 +83,17 @@ def test_shares_of_two_digits_may_miss_a_sum_of_one_by_half_a_hundredth_each():
     np.testing.assert_allclose(found[:2].sum(axis=1), 1)
     with pytest.raises(InputError, match="1: the votes are .*neither whole counts nor shares"):
         read_votes(["", "a:0.14 b:0.70 c:0.14"], ("a", "b", "c"), str, "table")
+
+
+def test_inspect_counts_the_utterances_with_votes(tmp_path, capsys):
+    folder = write_features_folder(tmp_path / "demo")
+    rows = read_utterances(folder / "utterances.h5")
+    assert inspect_corpus(read_corpus(folder))["votes"] is None
+    votes_NC = np.tile([0.5, 0.25, 0.25], (len(rows), 1))
+    votes_NC[np.flatnonzero(rows.split == "train")[:3]] = np.nan
+    write_utterances(folder / "utterances.h5", replace(rows, votes=votes_NC))
+    counts = {split: int((rows.split == split).sum()) for split in ("train", "validation", "test")}
+    inspection = inspect_corpus(read_corpus(folder))
+    assert inspection["votes"] == counts | {"train": counts["train"] - 3}
+    show_inspection({"folder": str(folder), **inspection})
+    assert "with annotators' votes" in " ".join(capsys.readouterr().err.split())
