@@ -8,7 +8,7 @@ only one track, no sound, or nobody whose lips move with it.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -181,16 +181,8 @@ class FaceWorker:
         """Return what decided, the track, and the problem of the sound."""
         if self._settings.face != "most_lip_motion" or len(tracks) < 2 or part.sound is None:
             return LONGEST_TRACK, longest(tracks), ""
-        count, span = math.ceil((part.end_s - part.start_s) * lips.FRAMES_PER_S), Span(part.start_s, part.end_s)
-        recording, *heard = part.sound
-        picture, sound = self._picture(part), None
         try:
-            if part.sound == (part.path, *span):
-                sampled, sound = picture.sample_with_sound(span, lips.FRAMES_PER_S, count)
-            else:
-                sampled = ((time_s, image) for _, time_s, image in picture.sample([span], lips.FRAMES_PER_S, count))
-            if sound is None:
-                sound = self._open_sound(recording).read(*heard)
+            sampled, sound = self._film(part)
             pictures = ((time_s, _grey(within(image, part.region))) for time_s, image in sampled)
             times_s = [frame.time_s for frame in frames]
             speaking = lips.speaking(tracks, times_s, pictures, sound, SAMPLE_RATE_HZ, part.start_s)
@@ -199,3 +191,14 @@ class FaceWorker:
         if speaking is None:
             return LONGEST_TRACK, longest(tracks), ""
         return MOST_LIP_MOTION, speaking, ""
+
+    def _film(self, part: UtteranceMedia) -> tuple[Iterator[tuple[float, np.ndarray]], np.ndarray]:
+        """Return time and frame of an utterance's pictures, as many as lips need, and the samples of its sound."""
+        picture, span = self._picture(part), Span(part.start_s, part.end_s)
+        rates = lips.FRAMES_PER_S, math.ceil((part.end_s - part.start_s) * lips.FRAMES_PER_S)
+        if part.sound == (part.path, *span):
+            sampled, sound = picture.sample_with_sound(span, *rates)
+        else:
+            sampled, sound = ((time_s, image) for _, time_s, image in picture.sample([span], *rates)), None
+        recording, *heard = part.sound
+        return sampled, self._open_sound(recording).read(*heard) if sound is None else sound
