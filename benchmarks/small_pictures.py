@@ -41,7 +41,7 @@ def main(runs: int) -> None:
             spent: dict[str, float] = {}
             for small in (True, False) * runs:
                 worker = FaceWorker(usual.model_copy(update={"finder": finder}), side)
-                worker._least_px = worker._least_px if small else None
+                worker._open_picture = worker._open_picture if small else worker._open_region
                 started = time.process_time()
                 [found] = worker([part]).result
                 each_s = (time.process_time() - started) / found.frames

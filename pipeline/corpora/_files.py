@@ -7,18 +7,20 @@ from pathlib import Path
 
 from dferc.core.errors import listed
 from dferc.core.problems import NOT_USED, Problem
-from pipeline.media.files import holds_media
+from pipeline.media.files import MEDIA_SUFFIXES, holds_media
 
 _SUFFIXES = 8  # kinds that the problem names; the others are counted
 
 
 def first_clip(paths: Sequence[Path], suffix: str) -> Path | None:
-    """Return the first of some files that is a clip: of the published suffix, else of any whose content is media.
+    """Return the first of some files that is a clip: of the published suffix, else one of another that holds media.
 
-    So a conversion (.mkv, or the sound alone as .wav) stands for a published clip that is not there.
+    So a conversion (.mkv, or the sound alone as .wav) stands for a published clip that is not there. Other suffixes are
+    not looked into: among thousands of arrays FFmpeg takes some for raw H.263.
     """
     published = [path for path in paths if path.suffix.lower() == suffix]
-    return next(iter(published or filter(holds_media, paths)), None)
+    converted = (path for path in paths if path.suffix.lower() in MEDIA_SUFFIXES and holds_media(path))
+    return next(iter(published or converted), None)
 
 
 def remaining_files(raw: Path, used: Iterable[Path]) -> Iterator[Problem]:

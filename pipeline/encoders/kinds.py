@@ -1,5 +1,6 @@
 """Kinds of models by what they encode: text, sound, pictures or video."""
 
+import inspect
 from typing import Literal, NamedTuple
 
 from torch import nn
@@ -82,6 +83,11 @@ def tower(model: PreTrainedModel, kind: Kind) -> nn.Module:
     found = next((getattr(model, name) for name in _TOWERS[kind] if hasattr(model, name)), None)
     if found is not None:
         return found
-    # T5EncoderModel saves is_encoder_decoder: false, and AutoModel builds both halves all the same.
-    halves = model.config.is_encoder_decoder or (hasattr(model, "encoder") and hasattr(model, "decoder"))
-    return model.get_encoder() if halves else model
+    # T5EncoderModel saves is_encoder_decoder: false, and AutoModel builds both halves all the same. What Funnel calls its
+    # encoder reads embeddings, and is no model.
+    halves = hasattr(model, "decoder") and hasattr(model, "encoder") and _reads(model.encoder, model.main_input_name)
+    return model.get_encoder() if model.config.is_encoder_decoder or halves else model
+
+
+def _reads(module: nn.Module, name: str) -> bool:
+    return name in inspect.signature(module.forward).parameters

@@ -106,8 +106,10 @@ class FaceWorker:
         cv2.setNumThreads(1)  # a second thread mostly spins: the finder's pictures are small
         self._settings, self._size, self._colour = settings, size, colour
         self._finder = make_finder(settings.finder, settings.min_face) if settings.view != "frame" else None
-        self._open_picture = LastOpened(functools.partial(PictureFile, hwaccel=hwaccel, colour=colour))
-        self._least_px = least_side(settings.finder, settings.min_face, size)
+        open_picture = functools.partial(PictureFile, hwaccel=hwaccel, colour=colour)
+        self._open_region = LastOpened(open_picture)
+        least_px = least_side(settings.finder, settings.min_face, size)
+        self._open_picture = LastOpened(functools.partial(open_picture, least_px=least_px))
         self._open_sound = LastOpened(SoundFile)
 
     def __call__(self, parts: Sequence[UtteranceMedia]) -> Measured:
@@ -151,7 +153,8 @@ class FaceWorker:
         return frames, ""
 
     def _picture(self, part: UtteranceMedia) -> PictureFile:
-        return self._open_picture(part.path, least_px=self._least_px if part.region == Region() else None)
+        """Open the file of an utterance; a part of its picture has fewer pixels, of which none can be spared."""
+        return (self._open_picture if part.region == Region() else self._open_region)(part.path)
 
     def _choose(self, part: UtteranceMedia, frames: Sequence[_Frame], problem: str, clock: Clock) -> SpeakerFaces:
         if not frames and not problem:

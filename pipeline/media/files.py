@@ -55,6 +55,13 @@ _INDEXED_WHILE_READING = {"matroska", "webm", "mp3", "aac", "flac"}
 _INDEXED = {"mov", "avi", "wav"}
 """Formats with an index in the file, in which no clock restarts."""
 
+MEDIA_SUFFIXES = frozenset(
+    ".mp4 .mkv .mov .avi .webm .m4v .mpg .mpeg .ts .mts .m2ts .wmv .asf .3gp .flv .ogv .vob .mxf "
+    ".wav .mp3 .m4a .flac .ogg .opus .aac .aif .aiff .wma .amr .ac3 .caf".split()
+)
+"""Suffixes of files that are media even where nothing decodes: damage is a problem of theirs. Any other file is opened
+to find out."""
+
 _MAX_PIXELS = 36_000_000  # of a picture: 8K has 33 million; FFmpeg itself would take 4 GB for one
 _RATES_HZ = range(1000, 768_001)  # sampling rates that are read: the resampler's memory grows with them
 _MAX_CHANNELS = 64
@@ -360,18 +367,17 @@ def complete_index(container: av.container.InputContainer, stream: av.stream.Str
 class LastOpened:
     """Opens files with `open_file` and keeps the last one open: the utterances of a file follow one another."""
 
-    def __init__(self, open_file: Callable[..., MediaFile]):
+    def __init__(self, open_file: Callable[[str], MediaFile]):
         self._open_file = open_file
         self._file: MediaFile | None = None
-        self._how: tuple[str, dict[str, Any]] | None = None
 
-    def __call__(self, path: str, **how: Any) -> Any:
-        """Return the file opened with `open_file(path, **how)`; raises what that raises."""
-        if self._file is None or self._how != (path, how):
+    def __call__(self, path: str) -> Any:
+        """Return the open file; raises what `open_file` raises."""
+        if self._file is None or self._file.path != path:
             if self._file is not None:
                 self._file.close()
             self._file = None
-            self._file, self._how = self._open_file(path, **how), (path, how)
+            self._file = self._open_file(path)
         return self._file
 
 

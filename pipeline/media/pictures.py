@@ -130,7 +130,8 @@ class PictureFile(MediaFile):
         self._stream = stream_of(container, self.path, "video")
         self._container = container
         self._decoder, self._origin_s = self._stream.codec_context, origin_s(self._container)
-        if self._least_px and not self._hwaccel and self._decoder.name in _HALVING:
+        halves = self._decoder.name in _HALVING and self._decoder.profile != "Lossless"  # of that, FFmpeg decodes none
+        if self._least_px and not self._hwaccel and halves:
             # FFmpeg has decoded a picture to know its format, so these are true sides, whatever the header claims.
             times = max(1.0, min(self._stream.width, self._stream.height) / self._least_px)
             halvings = min(_HALVING[self._decoder.name], math.floor(math.log2(times)))

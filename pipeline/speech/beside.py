@@ -11,15 +11,15 @@ from dferc.core.errors import InputError, listed, refuse
 from dferc.core.problems import Problem
 from pipeline.corpora._own_tables import TableRow, read_table
 from pipeline.corpora.table import row_problems
-from pipeline.corpora.table.files import MEDIA_SUFFIXES
 from pipeline.corpora.table.subtitles import read_cues, read_lines
+from pipeline.media.files import MEDIA_SUFFIXES
 from pipeline.speech.transcript import ONE_SPEAKER, Spoken, Transcript
 
 _SUBTITLES, _TABLES, _LINES = (".srt", ".vtt"), (".csv", ".tsv", ".jsonl"), (".txt",)
 TRANSCRIPTS = (*_SUBTITLES, *_TABLES, *_LINES)
 """Suffixes of transcripts."""
 
-_SLOWEST = 0.1  # characters per second, of a whole transcript: speech has 10 to 20, in milliseconds 0.01
+_SLOWEST = 0.03  # characters per second, of a whole transcript: speech has 10 to 20, in milliseconds 0.01 to 0.025
 _LANGUAGE = re.compile(r"\.([a-z]{2,3})(?:[-_][A-Za-z]{2,4})?")  # `talk.en.srt`, `talk.pt-BR.srt`
 _OPTION = "; list speakers in prepare.options.speaker_prefix"  # advice for a corpus, which one medium is not
 

@@ -5,17 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dferc.core.problems import Problem
-from pipeline.media.files import holds_media
+from pipeline.media.files import MEDIA_SUFFIXES, holds_media
 
 _LISTED = 20  # files that a problem names; the others are counted
 _LINK = "links to folders, which are not followed; put the files there"
-MEDIA_SUFFIXES = frozenset(
-    ".mp4 .mkv .mov .avi .webm .m4v .mpg .mpeg .ts .mts .m2ts .wmv .asf .3gp .flv .ogv .vob .mxf "
-    ".wav .mp3 .m4a .flac .ogg .opus .aac .aif .aiff .wma .amr .ac3 .caf".split()
-)
-"""Suffixes of files that are media even where nothing decodes: damage is a problem of theirs. Any other file is opened
-to find out."""
-
 _OTHERS = frozenset(
     ".srt .vtt .ass .ssa .sub .idx .txt .csv .tsv .jsonl .json .xml .html .md .pdf .nfo .url .log .dvc "
     ".jpg .jpeg .png .gif .webp .bmp .heic .parquet .npz .npy .h5 .pkl .zip .xlsx .docx .part".split()

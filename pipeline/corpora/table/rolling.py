@@ -1,5 +1,6 @@
 """Cues that show again what the cue before showed: rolling captions, duplicates -> each line once."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,8 @@ _FLASH_S = 0.05  # longest cue that only holds a caption until the next (YouTube
 _MOST_LINES, _MOST_WORDS = 10, 100  # of a cue that are compared with the next
 _GAP_S = 1.0  # longest pause between cues of which one may roll into the other
 
+_TAG = re.compile(r"<[^<>]*>|\{[^{}]*\}")
+_AROUND = re.compile(rf"^(?:{_TAG.pattern}|\s)+|(?:{_TAG.pattern}|\s)+$")
 _WORD_TIME = re.compile(r"<(?:\d+:)?\d+:\d+")  # in YouTube's rolling captions, which `show_once` merges
 
 
@@ -29,8 +32,9 @@ def merge_highlights(
 ) -> tuple[list[Cue], list[Problem], dict[int, int]]:
     """Merge cues that show one text while a mark-up moves through it: Whisper's highlighted words, karaoke.
 
-    They have the same text, one begins where the other ends, and their mark-up differs; what is spoken twice has the
-    same mark-up both times.
+    They have the same text, one begins where the other ends, and their mark-up differs, within the text and not around
+    the whole of it: that is another speaker's colour, somebody off screen. So two cues of a single word are merged only
+    in a file that highlights words of others.
 
     Args:
         marked: cues with their mark-up, in the order of the file.
@@ -40,15 +44,19 @@ def merge_highlights(
     Returns:
         As `show_once`, in the order of the file.
     """
+    pairs = list(zip(marked, plain, strict=True))
+    if not any(
+        one.lines == two.lines and _moves(mark, other) for (mark, one), (other, two) in itertools.pairwise(pairs)
+    ):
+        return list(plain), [], {}
     cues, merged, before = [], {}, None
-    for mark, cue in zip(marked, plain, strict=True):
+    for mark, cue in pairs:
         last = cues[-1] if cues else None
         if (
             last is not None
             and cue.lines
             and (cue.lines, cue.voices) == (last.lines, last.voices)
-            and mark.lines != before.lines
-            and not _WORD_TIME.search("".join((*mark.lines, *before.lines)))
+            and (_moves(before, mark) or mark.lines != before.lines and len(" ".join(cue.lines).split()) == 1)
             and abs(cue.start_s - last.end_s) <= _FLASH_S
         ):
             cues[-1] = replace(last, end_s=max(last.end_s, cue.end_s))
@@ -62,6 +70,13 @@ def merge_highlights(
         problems.append(Problem(f"{name}, line {min(merged.values())}", name, found, "merged: each text once"))
         problems += [_merged(name, line, first) for line, first in merged.items()]
     return cues, problems, merged
+
+
+def _moves(before: Cue, mark: Cue) -> bool:
+    """Return whether the mark-up of one text differs, and is within it in one of the cues; times of words are none."""
+    inner = [_AROUND.sub("", " ".join(map(str.strip, cue.lines))) for cue in (before, mark)]
+    texts = ["".join(cue.lines) for cue in (before, mark)]
+    return texts[0] != texts[1] and any(map(_TAG.search, inner)) and not any(map(_WORD_TIME.search, texts))
 
 
 def _merged(name: str, line: int, first: int) -> Problem:

@@ -20,6 +20,9 @@ EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of pr
 _MOST_PIECES = 2000  # lines and turns of a cue: a page of text has a hundred
 _CLOCK = r"(?:\d+:)?\d{1,2}:\d\d(?:[.,]\d+)?"
 _STAMP = re.compile(rf"\s*(?:[\[(]\s*{_CLOCK}[^\])]{{0,30}}[\])]|{_CLOCK}(?=\s|$))")
+_OF_RECORDING = re.compile(
+    r"[\[(]\s*\d+:\d\d|\b0?0:\d\d|\d:\d\d:\d\d"
+)  # in brackets, near 0, with seconds: not "10:30"
 _STAMP_END = re.compile(rf"\s[\[(]?{_CLOCK}[\])]?\s*$")  # `Anna Smith  0:05`, as Otter writes it
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -67,7 +70,7 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: bool | Sequenc
         )
     spoken = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     stamped = [(number, line) for number, line in spoken if _STAMP.match(line) or _STAMP_END.search(line)]
-    if 3 * len(stamped) >= len(spoken) and len(stamped) > 1:
+    if 3 * len(stamped) >= len(spoken) and len(stamped) > 1 and _OF_RECORDING.search(stamped[0][1]):
         number, line = stamped[0]
         raise InputError(
             f"{path}, line {number}: a time, {line.strip()[:60]!r}, in a file of plain text, and in {len(stamped)} of "

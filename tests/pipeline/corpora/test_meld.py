@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import Counter
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -324,6 +325,17 @@ def test_a_converted_clip_stands_for_one_that_is_not_there(tmp_path):
     assert not any(media.endswith((".npy", ".txt")) for media in medias.values())
     [unused] = [problem.problem for problem in found.problems if problem.kind == "files not used"]
     assert ".wav 1" in unused and ".npy 1" in unused
+
+
+def test_features_beside_the_tables_make_no_clips(tmp_path):
+    """An array whose bytes FFmpeg takes for a raw H.263 stream; as a video it would be one."""
+    train = write_csvs(tmp_path) / "train"
+    video = write_clip(tmp_path / "a.mkv", pictures=[np.zeros((48, 64), np.uint8)] * 4).read_bytes()
+    train.mkdir()
+    for name in ("dia0_utt0.npy", "dia0_utt1.pt", "dia2_utt0.pkl"):
+        (train / name).write_bytes(video)
+    (tmp_path / "a.mkv").unlink()
+    assert not any(_medias(read(tmp_path)).values())
 
 
 def test_corrected_test_clips_are_preferred(tmp_path):

@@ -275,10 +275,26 @@ def test_words_that_are_highlighted_one_after_the_other_are_one_utterance(tmp_pa
     assert [(note.action, note.what, note.count) for note in corpus.notes] == [("dropped", "cues", cues_of - 4)]
 
 
-def test_the_same_text_in_the_same_mark_up_is_spoken_twice(tmp_path):
-    write(tmp_path, "a.srt", cues("<i>Go!</i>", "<i>Go!</i>", "Where to?"))
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("<i>Go!</i>", "<i>Go!</i>"),
+        ('<font color="#ffff00">Go!</font>', '<font color="#00ffff">Go!</font>'),  # the colour is the speaker
+        ("Go!", "<i>Go!</i>"),  # on the telephone
+        ("Go!", "{\\an8}Go!"),
+        ("Go on now!", "<b>Go on now!</b>"),
+        ("Go!", "Go! "),
+    ],
+)
+def test_a_text_that_is_repeated_in_mark_up_of_the_whole_line_is_spoken_twice(tmp_path, one, two):
+    text = "".join(
+        f"{number + 1}\n00:00:0{number},000 --> 00:00:0{number + 1},000\n{line}\n\n"
+        for number, line in enumerate(["Well.", one, two, "Where to?"])
+    )
+    write(tmp_path, "a.srt", text)
     corpus = read_subtitles(tmp_path)
-    assert [row.text for row in corpus.utterances] == ["Go!", "Go!", "Where to?"]
+    assert len(corpus.utterances) == 4 and not problems_of(corpus, "highlighted words")
+    assert corpus.utterances[1].text == corpus.utterances[2].text
 
 
 def test_text_that_is_spoken_twice_stays_and_is_reported(tmp_path):

@@ -15,6 +15,8 @@ from transformers import (
     CLIPModel,
     CLIPTextConfig,
     CLIPVisionConfig,
+    FunnelConfig,
+    FunnelModel,
     T5Config,
     T5EncoderModel,
     T5Model,
@@ -62,6 +64,11 @@ def folders(tmp_path_factory):
         "bert": BertModel(BertConfig(**SMALL, vocab_size=16)),
         "t5": T5Model(T5Config(vocab_size=16, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)),
         "t5-encoder": T5EncoderModel(T5Config(vocab_size=16, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)),
+        "funnel": FunnelModel(
+            FunnelConfig(
+                vocab_size=16, block_sizes=[1, 1], d_model=8, n_head=2, d_head=4, d_inner=8, num_decoder_layers=1
+            )
+        ),
         "wav2vec2": Wav2Vec2Model(Wav2Vec2Config(**SMALL, **WAV2VEC2)),
         "whisper": WhisperModel(WhisperConfig(**WHISPER)),
         "vit": ViTModel(ViTConfig(**SMALL, **PICTURE)),
@@ -94,6 +101,7 @@ def refusal(action, *given):
         ("bert", TEXT, "BertModel"),
         ("t5", TEXT, "T5Stack"),
         ("t5-encoder", TEXT, "T5Stack"),  # its config.json says that it has no second half
+        ("funnel", TEXT, "FunnelModel"),  # what it calls its encoder reads embeddings
         ("wav2vec2", AUDIO, "Wav2Vec2Model"),
         ("whisper", AUDIO, "WhisperEncoder"),
         ("vit", IMAGE, "ViTModel"),

@@ -277,13 +277,22 @@ def test_large_pictures_are_decoded_as_small_as_the_smallest_wanted_face_allows(
     cut_faces = FaceWorker(visual_settings(**settings), 48)
     [found] = cut_faces([part]).result
     assert {image.shape[0] for image in seen} == {lines}
-    cut_faces._least_px, cut_faces._open_picture = None, media.LastOpened(pictures.PictureFile)
+    cut_faces._open_picture = cut_faces._open_region
     seen.clear()
     [expected] = cut_faces([part]).result
     assert {image.shape[0] for image in seen} == {1320}
     assert found.frames == expected.frames == len(found.faces) == len(expected.faces) == 2
     assert found.size == pytest.approx(expected.size, rel=0.1)
     assert np.abs(found.faces.astype(int) - expected.faces).mean() < 4
+
+
+def test_rows_in_regions_and_in_the_whole_picture_open_a_long_file_once_each(talking, monkeypatch):
+    opened = []
+    monkeypatch.setattr(pictures, "open_media", lambda *file: opened.append(file) or media.open_media(*file))
+    cut_faces = FaceWorker(visual_settings(), 24)
+    for region in (WHOLE, Region(right=0.5)) * 3:
+        cut_faces([UtteranceMedia(str(talking), 1.1, SECONDS, region)])
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize("face", ["largest", "most_lip_motion"])

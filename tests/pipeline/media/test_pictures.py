@@ -150,6 +150,13 @@ def test_frames_are_halved_while_decoding_as_far_as_allowed(tmp_path, name, pix_
         assert np.abs(half.astype(int) - expected).max() <= 3
 
 
+def test_lossless_jpeg_is_decoded_whole(tmp_path):
+    """FFmpeg's decoder of Motion JPEG reads it too, and gives nothing where it is to halve it."""
+    clip = write_clip(tmp_path / "a.avi", pictures=waves(4), picture_codec="ljpeg", pix_fmt="yuvj420p")
+    frames = [frame for _, _, frame in PictureFile(clip, least_px=64).sample([Span(0.0, 0.4)], 5, 50)]
+    assert [frame.shape for frame in frames] == [(256, 384)] * 2
+
+
 @pytest.mark.parametrize("name", ["a.avi", "b.mkv"])
 def test_halved_samples_do_not_depend_on_what_was_asked_for_before(tmp_path, name):
     clip = write_clip(tmp_path / name, pictures=waves(20), picture_codec="mjpeg", pix_fmt="yuvj420p")

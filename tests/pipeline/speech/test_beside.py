@@ -125,9 +125,18 @@ def test_times_in_plain_text_are_refused(tmp_path, lines):
     assert all(part in str(error.value) for part in ("line 1", "a time", "start, speaker, text"))
 
 
-def test_a_time_that_is_spoken_is_none(tmp_path):
-    path = write(tmp_path, "talk.txt", "10:30 works for me.\nDoes it?\nYes.\nThen at 10:30\nFine.\nGood.\nBye.")
-    assert len(read_transcript(path, VIDEO, 60.0).utterances) == 7
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["10:30 works for me.", "Does it?", "Yes.", "Then at 10:30", "Fine.", "Good.", "Bye."],
+        ["Anna: When does the train leave?", "Bo: At 10:30", "Anna: And there?", "Bo: Maybe at 12:15", "Anna: Good"],
+        ["John 3:16 says it all.", "3:16 is my favourite verse", "3:17 is mine", "Oh"],
+        ["we meet at 10:30", "no at 11:00", "fine", "bye"],
+    ],
+)
+def test_times_that_are_spoken_are_words(tmp_path, lines):
+    path = write(tmp_path, "talk.txt", "\n".join(lines))
+    assert len(read_transcript(path, VIDEO, 60.0).utterances) == len(lines)
 
 
 @pytest.mark.parametrize(("media", "length_s"), [(VIDEO, 60.0), (VIDEO, 9000.0), (None, None)])
@@ -140,9 +149,18 @@ def test_milliseconds_in_a_table_are_refused(tmp_path, media, length_s):
             read_transcript(path, media, length_s)
 
 
-def test_whole_seconds_of_slow_speech_are_seconds(tmp_path):
-    path = write(tmp_path, "talk.tsv", "start\tend\ttext\n0\t25\tHello.\n25\t50\tBye.")
-    assert [each.end_s for each in read_transcript(path, VIDEO, 60.0).utterances] == [25, 50]
+@pytest.mark.parametrize(
+    ("rows", "ends"),
+    [
+        (["0,25,Hello.", "25,50,Bye."], [25, 50]),
+        (["0,60,Hm."], [60]),
+        (["0,60,Yes.", "60,120,No.", "120,300,I see."], [60, 120, 300]),
+        (["0,300,Silence", "300,305,Hello?", "305,600,Silence"], [300, 305, 600]),
+    ],
+)
+def test_whole_seconds_of_slow_speech_are_seconds(tmp_path, rows, ends):
+    path = write(tmp_path, "talk.csv", "\n".join(["start,end,text", *rows]))
+    assert [each.end_s for each in read_transcript(path, VIDEO, 600.0).utterances] == ends
 
 
 def test_a_table_needs_no_dialogue_and_its_labels_are_not_read(tmp_path):
