@@ -83,8 +83,8 @@ def tower(model: PreTrainedModel, kind: Kind) -> nn.Module:
     found = next((getattr(model, name) for name in _TOWERS[kind] if hasattr(model, name)), None)
     if found is not None:
         return found
-    # T5EncoderModel saves is_encoder_decoder: false, and AutoModel builds both halves all the same. What Funnel calls its
-    # encoder reads embeddings, and is no model.
+    # T5EncoderModel saves is_encoder_decoder: false, and AutoModel builds both halves all the same. What Funnel calls
+    # its encoder reads embeddings, and is no model.
     halves = hasattr(model, "decoder") and hasattr(model, "encoder") and _reads(model.encoder, model.main_input_name)
     return model.get_encoder() if model.config.is_encoder_decoder or halves else model
 
