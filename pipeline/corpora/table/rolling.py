@@ -100,9 +100,12 @@ def show_once(cues: Sequence[Cue], name: str) -> tuple[list[Cue], list[Problem],
             merged[cue.line] = first.line
             same = f"{DUPLICATE_CUE}: times and text of the cue in line {first.line}"
             problems.append(Problem(f"{name}, line {cue.line}", name, same, "left out"))
-    spoken = [cue for cue in unique.values() if cue.lines]
+    shown = [cue for cue in unique.values() if cue.lines]
     kept = [cue for cue in unique.values() if not cue.lines]
-    pairs = [(one, two) for one, two in zip(spoken, spoken[1:]) if two.start_s <= one.end_s + _GAP_S]
+    spoken, typed = _merge_typed(shown)
+    merged |= typed
+    problems += [_merged(name, line, first) for line, first in typed.items()]
+    pairs = _adjacent(spoken)
     by_lines = _is_rolling(pairs, words=False)
     rolling = by_lines or _is_rolling(pairs, words=True)
     repeated, texts = [], 0
@@ -126,11 +129,46 @@ def show_once(cues: Sequence[Cue], name: str) -> tuple[list[Cue], list[Problem],
             repeated.append(cue.line)
         kept.append(cue)
         texts += 1
-    if rolling or texts < len(spoken):
-        found = f"rolling captions: {len(spoken)} cues show {texts} texts"
-        problems.insert(0, Problem(f"{name}, line {spoken[0].line}", name, found, "merged: each text once"))
+    if rolling or texts < len(shown):
+        found = f"rolling captions: {len(shown)} cues show {texts} texts"
+        problems.insert(0, Problem(f"{name}, line {shown[0].line}", name, found, "merged: each text once"))
     problems += counted(name, repeated, "cue that repeats lines of the cue before", "kept")
     return sorted(kept, key=lambda cue: cue.start_s), problems, merged
+
+
+def _adjacent(spoken: Sequence[Cue]) -> list[tuple[Cue, Cue]]:
+    return [(one, two) for one, two in itertools.pairwise(spoken) if two.start_s <= one.end_s + _GAP_S]
+
+
+def _merge_typed(spoken: Sequence[Cue]) -> tuple[list[Cue], dict[int, int]]:
+    """Merge cues that show one text while it is typed, letter by letter: captions of live television.
+
+    So it is where at least half of the cues begin with all that the cue before shows, twice with a part of a word.
+    Also returned is the line of the first such cue by the lines of the others.
+    """
+    pairs = _adjacent(spoken)
+    grown = [_typed_on(one, two) for one, two in pairs]
+    if 2 * len(grown) - 2 * grown.count(None) < len(pairs) or grown.count(True) < 2:
+        return list(spoken), {}
+    typed = {two.line for (_, two), within in zip(pairs, grown, strict=True) if within is not None}
+    cues, merged = [], {}
+    for cue in spoken:
+        if cue.line in typed:
+            first = cues[-1]
+            merged[cue.line] = first.line
+            lasting = {"start_s": first.start_s, "end_s": max(first.end_s, cue.end_s)}
+            cues[-1] = replace(cue, line=first.line, number=first.number, **lasting)
+        else:
+            cues.append(cue)
+    return cues, merged
+
+
+def _typed_on(before: Cue, cue: Cue) -> bool | None:
+    """Return whether a cue goes on within the last word of the cue before; None where it does not begin with it."""
+    one, two = " ".join(before.lines), " ".join(cue.lines)
+    if len(two) == len(one) or not two.startswith(one) or cue.voices[: len(before.voices)] != before.voices:
+        return None
+    return one[-1].isalnum() and two[len(one)].isalnum()
 
 
 def _is_rolling(pairs: Sequence[tuple[Cue, Cue]], words: bool) -> bool:

@@ -232,6 +232,8 @@ def test_youtubes_rolling_captions_become_one_utterance_a_line(tmp_path):
         (["A", "A b", "A b c", "D", "D e"], ["A b c", "D e"]),  # a word is added
         (["A b.\nC", "A b.\nC d", "A b.\nC d e", "C d e\nF", "C d e\nF g"], ["A b. C d e", "F g"]),
         (["A b c d", "c d e f", "e f g h"], ["A b c d", "e f", "g h"]),  # windows that overlap by words
+        (["Le", "Let", "Let us g", "Let us go.", "N", "No", "No!"], ["Let us go.", "No!"]),  # typed by letters
+        (["Ab", "Abc.\nD", "Abc.\nDe", "De\nF", "De\nFg", "Fg\nH", "Fg\nHi"], ["Abc. De", "Fg", "Hi"]),
     ],
 )
 def test_captions_that_share_words_are_merged(tmp_path, shown, texts):
@@ -239,6 +241,20 @@ def test_captions_that_share_words_are_merged(tmp_path, shown, texts):
     corpus = read_subtitles(tmp_path)
     assert [row.text for row in corpus.utterances] == texts
     assert len(problems_of(corpus, "rolling captions")) == 1
+
+
+def test_typed_captions_last_from_their_first_letter_and_two_such_words_do_not_make_them(tmp_path):
+    write(tmp_path, "a.mp4", b"")
+    write(tmp_path, "a.srt", cues("S", "So wh", "So what", "so what?", "Yes."))
+    corpus = read_subtitles(tmp_path)
+    assert [(row.utterance_id, row.text, row.start_s, row.end_s) for row in corpus.utterances] == [
+        ("a_1", "So what", 1.0, 6.5),
+        ("a_4", "so what?", 7.0, 8.5),
+        ("a_5", "Yes.", 9.0, 10.5),
+    ]
+    assert problems_of(corpus, "rolling captions")[0].startswith("a.srt, line 2: rolling captions: 5 cues show 3 texts")
+    write(tmp_path, "a.srt", cues("Go", "Gone", "Where to?", "Out.", "Yes", "Yesterday", "Well", "Now"))
+    assert len(read_subtitles(tmp_path).utterances) == 8
 
 
 HIGHLIGHTS = {
