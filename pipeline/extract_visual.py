@@ -102,7 +102,7 @@ def make_extractor(
     else:
         finder = faces.locate_finder(settings.finder)
         faces.make_finder(finder, settings.min_face)  # fails here rather than in a worker
-    if finder == faces.HAAR:  # perhaps in place of YuNet, and then these are the features of that setting
+    if finder in (faces.HAAR, faces.WHOLE_FRAME):  # perhaps in place of YuNet: the features are those of that setting
         settings = settings.model_copy(update={"finder": finder})
     needs_sound = settings.face == "most_lip_motion"
     clock = Clock()

@@ -122,7 +122,7 @@ def import_features(
     guides = [read(path) for read, path in ((read_transcripts, transcripts), (read_ids, ids)) if path]
     chosen = {modality: sources[path] for modality, path in named.items()}
     known = corpus or next((source.corpus for source in sources.values() if source.corpus), "")
-    if known and not any(source.labels for source in (*sources.values(), *guides)):
+    if known and not any(source.labels and source.splits for source in (*sources.values(), *guides)):
         guides += [prepared] if (prepared := read_prepared(features / known)) else []
     imported = join(list(sources.values()), chosen, guides, corpus)
     folder = features / imported.corpus.utterances.corpus

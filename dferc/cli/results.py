@@ -1,5 +1,6 @@
 """Commands that read finished runs: `scores`, `table`, `compare`, `analyse`, `report`."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import click
@@ -33,6 +34,12 @@ def scores(corpora, params, runs, reports) -> None:
                 f"{corpus} has no finished run in {runs / corpus}. Make some: `dferc ablate --corpus {corpus}`"
             )
         warn_of_simulation(dict.fromkeys(each for of_run in metrics.values() for each in simulations(of_run)))
+        by_card = defaultdict(list)
+        for name, of_run in metrics.items():
+            by_card[f"{of_run['protocol']} ({of_run['card']})"].append(name)
+        if len(by_card) > 1:
+            each = "; ".join(f"{', '.join(names)}: {card}" for card, names in by_card.items())
+            notes.append(f"these runs follow {len(by_card)} protocols, so their scores cannot be compared. {each}")
         notes += [f"{name} is absent: {of_run['absent']}" for name, of_run in metrics.items() if "absent" in of_run]
         for note in notes:
             print_note(note)

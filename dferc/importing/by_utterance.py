@@ -21,6 +21,7 @@ frames that are not finite (COVAREP's -inf) are left out.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -32,6 +33,7 @@ from dferc.importing.corpora import IEMOCAP, MELD, MELD_NAMES, is_iemocap_dialog
 from dferc.importing.source import About, Source, clean_text, kind, rows_of, text_of, to_matrices, vector_of
 from dferc.store.cells import MISSING_LABELS, fold, plain
 from dferc.store.closed import ClosedHdf5
+from dferc.store.labels import Labels
 from dferc.store.rows import UNLABELLED, Note
 from dferc.store.vocabulary import SPLIT_NAMES
 
@@ -274,6 +276,13 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
     The label is the annotation; without annotations the class number, else the sign of the regression label.
     """
     columns = {split: _mmsa_part(_plain(part), f"{about.path}, {split}") for split, part in parts.items()}
+    known = {fold(name) for name in classes}
+    missing = Counter()
+    for part in columns.values():
+        for row, word in enumerate(part["labels"]):
+            if word in MISSING_LABELS and word not in known and not (word == "-1" and part["in words"]):
+                missing[word] += 1
+                part["labels"][row] = ""
     words = [label for part in columns.values() for label in part["labels"]]
     classes = classes or tuple(sorted(set(words) - {""}, key=lambda w: (*_mmsa_place(w), w)))
     wrong = sorted(set(words) - {""} - {name.lower() for name in classes} - set(map(str, range(len(classes)))))
@@ -307,6 +316,9 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
             f"{about.path}: other widths in other splits: {listed(f'{n} {w}' for n, w in sorted(widths))}."
         )
     left_out = {name: sum(part[f"{name} left out"] for part in columns.values()) for name in modalities}
+    first = next((i for part in columns.values() for i, word in zip(part["id"], part["labels"]) if not word), "")
+    found = Labels([0] * len(words), classes, missing, [], [])
+    unlabelled = [("labels", found.missing_label(first), found.missing_then)] if missing else []
     reason, consequence = "a video in several splits: {}", "its clips in each split are a dialogue of their own"
     return Source(
         about=replace(about, layout="MMSA: train, valid, test; frames by clip, averaged"),
@@ -317,7 +329,7 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
         utterances=collect("id"),
         texts=collect("texts"),
         features={name: {k: np.stack(v) for k, v in collect(name).items()} for name in modalities},
-        problems=tuple((v, reason.format(", ".join(where[v])), consequence) for v in sorted(shared)),
+        problems=(*((v, reason.format(", ".join(where[v])), consequence) for v in sorted(shared)), *unlabelled),
         notes=_note_frames(left_out),
     )
 
@@ -340,6 +352,7 @@ def _mmsa_part(part: dict, where: str) -> dict[str, list | np.ndarray | int]:
         "id": ids,
         "texts": texts,
         "labels": _mmsa_labels(part, count, where),
+        "in words": int("annotations" in part),
     }
     columns |= {"video": [match[1] for match in matches], "clip": [match[2] or match[3] for match in matches]}
     for name, key in MMSA_MODALITIES.items():
@@ -367,7 +380,6 @@ def _mmsa_labels(part: dict, count: int, where: str) -> list[str]:
                 "classification_labels are read, or the signs of regression_labels."
             )
         words = [fold(str(clean_text(cell) or "")) for cell in cells]
-        words = ["" if word in MISSING_LABELS - {"-1"} else word for word in words]  # -1 may be negative here
         if numbers is not None and len(set(zip(words, np.ravel(numbers).tolist()))) > len(set(words)):
             raise InputError(
                 f"{where}: one annotation has several classification_labels: the file contradicts itself. Get it again."
@@ -377,7 +389,7 @@ def _mmsa_labels(part: dict, count: int, where: str) -> list[str]:
         values = np.ravel(np.asarray(numbers, dtype=np.float64))
         if not all(value == UNLABELLED or value in range(1000) for value in values.tolist()):
             raise InputError(f"{where}: classification_labels that are no whole numbers from 0.")
-        return ["" if value == UNLABELLED else str(int(value)) for value in values.tolist()]
+        return [str(int(value)) for value in values.tolist()]
     scores = part.get("regression_labels", part.get("labels"))
     if scores is None:
         return [""] * count

@@ -95,7 +95,7 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     if moved := _falling(groups, columns.get("utterance", [])):
         problem = f"names of utterances are numbers that do not rise: in {len(moved)} dialogue(s), first {moved[0]}"
         problems.append(("utterance", problem, "rows in the order of the file; a column `position` orders them"))
-    of_votes = [name for name in table if fold(name) in VOTES]
+    of_votes = [name for name in table if _written(name) in VOTES]
     if len(of_votes) > 1:
         raise InputError(
             f"{about.path}: two columns of votes, {' and '.join(of_votes)}; expected one. Remove the other."
@@ -109,7 +109,8 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
             raise InputError(f"{about.path}: {len(given)} rows of votes for {len(names)} utterances; expected as many.")
         cells = np.asarray(given) if np.ndim(given) == 2 else columns["votes"]
         votes_NC = read_votes(cells, classes, names.__getitem__, about.path)
-        problems += [("votes", *problem) for problem in describe_votes(votes_NC, labels, names.__getitem__)]
+        if labels:
+            problems += [("votes", *problem) for problem in describe_votes(votes_NC, labels, names.__getitem__)]
     speakers, missing = speaker_names(columns.get("speaker", []))
     if missing:
         spelled = listed((f"{name!r} {count}" for name, count in missing.most_common()), 6)
@@ -144,12 +145,17 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     )
 
 
+def _written(name: str) -> str:
+    """Return the name of a column as ours are written."""
+    return fold(name).replace(" ", "_").replace("-", "_")
+
+
 def _sort_columns(
     table: Mapping[str, np.ndarray], about: About
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[str]]:
     """Return columns of one value per row and of one vector per row, by our names, and the names of all others."""
-    table = {name: column for name, column in table.items() if fold(name) not in VOTES or np.ndim(column) < 2}
-    lower = {fold(name).replace(" ", "_").replace("-", "_"): name for name in table}
+    table = {name: column for name, column in table.items() if _written(name) not in VOTES or np.ndim(column) < 2}
+    lower = {_written(name): name for name in table}
     if len(lower) < len(table):
         raise InputError(f"{about.path}: columns whose names differ in case only: {', '.join(sorted(table))}.")
     flat, matrices, used = {}, {}, set()
@@ -163,7 +169,7 @@ def _sort_columns(
                     columns[column] = array
                     used.add(name)
     for name in (name for name in table if name not in used):
-        array, written = np.asarray(table[name]), fold(name).replace(" ", "_").replace("-", "_")
+        array, written = np.asarray(table[name]), _written(name)
         near = did_you_mean(
             written, [each for names in (NAMES | MODALITY_NAMES).values() for each in names], cutoff=0.8
         )
@@ -176,7 +182,7 @@ def _sort_columns(
     absent = [name for column, names in roles.items() if column not in flat | matrices for name in names]
     faults = []
     for name in unused:
-        written, array = fold(name).replace(" ", "_").replace("-", "_"), np.asarray(table[name])
+        written, array = _written(name), np.asarray(table[name])
         if written in absent:
             expected = "one class per row; write the class of the highest score" if written in NAMES["emotion"] else ""
             expected = expected or ("one name or number per row" if written in _FLAT_NAMES else "numbers [N, D]")

@@ -3,16 +3,16 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from dferc.core import VERSION
 from dferc.core.errors import InputError, listed
 from dferc.core.problems import Problem
-from dferc.importing.source import About, Source, labels_by
+from dferc.importing.corpora import MELD_SPLITS
+from dferc.importing.source import About, Source, counted_alike, labels_by, places_in
 from dferc.store.cells import tidy
-from dferc.store.rows import Features, Utterances
+from dferc.store.rows import UNLABELLED, Features, Utterances
 
 MAX_LABELS_DIFFERENT = 0.1
 """Share of utterances whose label may differ between two files before they count as differently ordered."""
@@ -29,8 +29,14 @@ def place_features(
     if key in source.vectors:
         present = _place_by_id(values, source.vectors[key], base, source.about, modality, utterances, problems)
     else:
-        ordered = _ordered_by_id(source.features[key], base, source, modality, utterances, problems)
-        present = _place_by_dialogue(values, ordered, base, source.path, modality, problems)
+        lacking_N = np.zeros(len(utterances), bool)
+        if source is not base:
+            source, added = counted_alike(source, base)
+            if added:
+                problem = f"utterances counted from another number than in {base.path.name}"
+                problems.append(Problem(source.path.name, str(source.path), problem, f"{added:+} to each"))
+            source, lacking_N = _in_our_order(base, source, key, modality, utterances, problems)
+        present = _place_by_dialogue(values, source.features[key], base, source, modality, problems) & ~lacking_N
         _compare_labels(base, source, modality, problems)
     # Rows that are not finite are absent, and those of zeros alone, which is how the field writes "no face".
     finite = np.isfinite(values).all(axis=1)
@@ -65,6 +71,10 @@ def _by_our_names(source: Source, base: Source, utterances: Utterances) -> Sourc
     pairs = zip(utterances.dialogue_id, utterances.utterance_id)
     alone = {dialogue: name for dialogue, name in pairs if counts[dialogue] == 1}  # perhaps vectors by dialogue
     dialogues, ids = ({name: name for name in names} for names in (base.splits, utterances.utterance_id))
+    if not source.splits:  # its numbers of dialogues have no split before them, as ours have
+        numbers = [name.rpartition("_") for name in base.splits if name.rpartition("_")[0] in MELD_SPLITS]
+        counts = Counter(number for *_, number in numbers)
+        dialogues |= {number: f"{split}_{number}" for split, _, number in numbers if counts[number] == 1}
     return replace(
         source,
         labels=rename(source.labels, dialogues),
@@ -74,40 +84,52 @@ def _by_our_names(source: Source, base: Source, utterances: Utterances) -> Sourc
     )
 
 
-def _ordered_by_id(
-    given: Mapping, base: Source, source: Source, modality: str, utterances: Utterances, problems: list[Problem]
-) -> dict:
-    """Return the features of each dialogue in the order of `utterances`, where both files know the utterances' ids.
+def _in_our_order(
+    base: Source, source: Source, key: str, modality: str, utterances: Utterances, problems: list[Problem]
+) -> tuple[Source, np.ndarray]:
+    """Return a source with each dialogue in the order of `utterances`, and which of these it lacks, [N] bool.
 
-    Where the ids differ, features go by their place, which is listed; not so in a corpus that `prepare` has read, whose
-    ids are certain: there the dialogue's features are absent.
+    Where both files know the utterances' ids, these decide. Where the ids are others, features go by their place, which
+    is listed; not so in a corpus that `prepare` has read, whose ids are certain: there the dialogue's are absent.
     """
-    if source is base:
-        return dict(given)
-    ids, positions, row, ordered = utterances.utterance_id.tolist(), utterances.position.tolist(), 0, dict(given)
+    features, labels = dict(source.features[key]), dict(source.labels)
+    lacking_N, row = np.zeros(len(utterances), bool), 0
     for dialogue in base.splits:
         count, theirs = len(base.labels[dialogue]), source.utterances.get(dialogue)
         start, row = row, row + count
-        if theirs is None or dialogue not in given or len(theirs) != count or len(given[dialogue]) != count:
-            continue  # without ids, or with another number of utterances, which is listed when it is placed
-        ours = positions[start:row] if all(isinstance(name, int) for name in theirs) else ids[start:row]
-        place = {name: number for number, name in enumerate(theirs)}
-        if set(place) == set(ours):
-            ordered[dialogue] = given[dialogue][[place[name] for name in ours]]
+        if theirs is None or dialogue not in features or len(features[dialogue]) != len(theirs):
             continue
-        first = next(name for name in ours if name not in place)
-        problem = f"other utterance ids than {base.path.name}: {first} is not there"
-        consequence = f"{modality} absent in this dialogue" if base.rows else f"{modality} joined by place"
-        problems.append(Problem(dialogue, str(source.path), problem, consequence))
-        if base.rows:
-            del ordered[dialogue]
-    return ordered
+        ids, positions = utterances.utterance_id[start:row].tolist(), utterances.position[start:row].tolist()
+        places = places_in(source, base, dialogue, ids, positions)
+        if places is not None:
+            there = np.array([place is not None for place in places])
+            features[dialogue] = np.where(there[:, None], features[dialogue][[place or 0 for place in places]], 0)
+            if len(given := labels.get(dialogue, ())) == len(theirs):
+                labels[dialogue] = [UNLABELLED if place is None else given[place] for place in places]
+            lacking_N[start:row] = ~there
+            if not there.all():
+                first = ids[int((~there).argmax())]
+                problem = f"utterances not there: {int((~there).sum())} of {count}, first {first}"
+                problems.append(Problem(dialogue, str(source.path), problem, f"{modality} absent there"))
+            if beyond := [theirs[place] for place in sorted(set(range(len(theirs))) - set(places))]:
+                problem = f"utterances not in {base.path.name}: {len(beyond)}, first {beyond[0]}"
+                problems.append(Problem(dialogue, str(source.path), problem, f"their {modality} left out"))
+        elif len(theirs) == count:
+            ours = positions if all(isinstance(name, int) for name in theirs) else ids
+            first = next(name for name in ours if name not in theirs)
+            problem = f"other utterance ids than {base.path.name}: {first} is not there"
+            consequence = f"{modality} absent in this dialogue" if base.rows else f"{modality} joined by place"
+            problems.append(Problem(dialogue, str(source.path), problem, consequence))
+            if base.rows:
+                del features[dialogue]
+    return replace(source, features={**source.features, key: features}, labels=labels), lacking_N
 
 
 def _place_by_dialogue(
-    values: np.ndarray, given: Mapping, base: Source, path: Path, modality: str, problems: list[Problem]
+    values: np.ndarray, given: Mapping, base: Source, source: Source, modality: str, problems: list[Problem]
 ) -> np.ndarray:
     """Fill `values` dialogue by dialogue; return which rows are present."""
+    path = source.path
     present, row = np.zeros(len(values), dtype=bool), 0
     for dialogue in base.splits:
         count, matrix = len(base.labels[dialogue]), given.get(dialogue)
@@ -121,9 +143,12 @@ def _place_by_dialogue(
         row += count
     if not present.any():
         theirs, ours = (listed(names, 1) or "no dialogue of the same ids" for names in (base.labels, given))
+        hint = ""
+        if not source.splits and all(name.isdigit() for name in given):
+            hint = " Where numbers of dialogues begin anew in each split, this file needs the column `split`, too."
         raise InputError(
             f"{path}: its {modality} fits no dialogue of {base.path} ({theirs} there, {ours} here): files of different "
-            "corpora, or of another selection of utterances."
+            f"corpora, or of another selection of utterances.{hint}"
         )
     for dialogue in sorted(set(given) - set(base.splits)):
         problems.append(Problem(dialogue, str(path), f"not in {base.path.name}", f"its {modality} left out"))
@@ -138,8 +163,9 @@ def _compare_labels(base: Source, source: Source, modality: str, problems: list[
     for dialogue, ours in base.labels.items():
         theirs = labels_by(base.classes, source, dialogue)
         if len(theirs) == len(ours):
-            compared += len(ours)
-            places = [place for place, (a, b) in enumerate(zip(ours, theirs)) if a != b]
+            both = [place for place, pair in enumerate(zip(ours, theirs)) if UNLABELLED not in pair]
+            compared += len(both)
+            places = [place for place in both if ours[place] != theirs[place]]
             different |= {dialogue: places} if places else {}
     count = sum(map(len, different.values()))
     if count > MAX_LABELS_DIFFERENT * compared:

@@ -2,8 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +77,47 @@ def labels_by(classes: tuple[str, ...], source: Source, dialogue: str) -> list[i
     if source.classes == classes or not index.keys() & set(map(fold, source.classes)):  # numbers beside names
         return list(labels)
     return [label if label < 0 else index.get(fold(source.classes[label]), len(classes)) for label in labels]
+
+
+def counted_alike(source: Source, base: Source) -> tuple[Source, int]:
+    """Return a source whose numbers of utterances are counted as the base's, from 0 or from 1, and what was added.
+
+    It is what makes more of the numbers equal; where nothing gains by it, 0.
+    """
+    pairs = [
+        (ours, theirs)
+        for dialogue, theirs in source.utterances.items()
+        if (ours := base.utterances.get(dialogue)) and all(isinstance(name, int) for name in (*ours, *theirs))
+    ]
+    added = max((0, 1, -1), key=lambda by: sum(len({n + by for n in theirs} & {*ours}) for ours, theirs in pairs))
+    if not added:
+        return source, 0
+    renumbered = {
+        dialogue: [name + added if isinstance(name, int) else name for name in theirs]
+        for dialogue, theirs in source.utterances.items()
+    }
+    return replace(source, utterances=renumbered), added
+
+
+def places_in(
+    source: Source, base: Source, dialogue: str, ids: Sequence[str], positions: Sequence[int]
+) -> list[int | None] | None:
+    """Return where a source has each utterance of a dialogue, by the ids of both (None: nowhere).
+
+    None in place of the list: it has no ids, or others; then utterances can be joined by their place alone.
+    """
+    theirs, known = source.utterances.get(dialogue), base.utterances.get(dialogue)
+    if theirs is None:
+        return None
+    numbered = all(isinstance(name, int) for name in theirs)
+    ours, place = positions if numbered else ids, {name: number for number, name in enumerate(theirs)}
+    found = [place.get(name) for name in ours]
+    if set(place) == set(ours):
+        return found
+    if known is None or numbered != all(isinstance(name, int) for name in known) or set(found) == {None}:
+        return None
+    in_place = len(theirs) == len(ours) and labels_by(base.classes, source, dialogue) == base.labels[dialogue]
+    return None if in_place else found  # the same labels in the same order: the same utterances
 
 
 def about_file(path: Path) -> About:

@@ -7,7 +7,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
-from dferc.importing.source import Source, labels_by
+from dferc.importing.source import Source, counted_alike, labels_by, places_in
 from dferc.store.cells import storage_fault
 from dferc.store.rows import UNLABELLED, Utterances
 from dferc.store.vocabulary import SPLITS
@@ -17,6 +17,7 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
     """Return every utterance of `base`, in order; the namers are asked for ids, speakers and texts one by one."""
     if not name:
         raise InputError(f"{base.path} does not say which corpus it is of; name it with --corpus.")
+    namers = [source if source is base else counted_alike(source, base)[0] for source in namers]
     columns: dict[str, list] = {column: [] for column in ("utterance_id", "position", "speaker", "text")}
     for dialogue in base.splits:
         ids, positions = _ids(dialogue, base, namers, problems)
@@ -25,7 +26,7 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
         columns["position"] += positions
         count = len(base.labels[dialogue])
         for column, part in (("speaker", "speakers"), ("text", "texts")):
-            given = ((source, getattr(source, part).get(dialogue, ())) for source in namers)
+            given = ((source, _words(source, part, base, dialogue, ids, positions)) for source in namers)
             source, words = next((pair for pair in given if len(pair[1]) == count), (base, [""] * count))
             _verify_storable(source, dialogue, column, words)
             columns[column] += words
@@ -47,6 +48,15 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
         end_s=np.full(len(emotion), np.nan),
         **{column: np.array(values, dtype=object) for column, values in columns.items()},
     )
+
+
+def _words(
+    source: Source, part: str, base: Source, dialogue: str, ids: Sequence[str], positions: Sequence[int]
+) -> Sequence[str]:
+    """Return a source's speakers or texts of a dialogue, in the order of the utterances where it knows their ids."""
+    words = getattr(source, part).get(dialogue, ())
+    places = None if source is base or not words else places_in(source, base, dialogue, ids, positions)
+    return words if places is None else ["" if place is None else words[place] for place in places]
 
 
 def _verify_storable(source: Source, dialogue: str, column: str, words: Sequence[str]) -> None:

@@ -46,9 +46,11 @@ MANIFEST, CARD, HEADS, TEXT, AUDIO, VISUAL, FACE, FILES = (
 )
 AGAIN = "Get the bundle again, or make it anew with `dferc bundle`."
 
-_SUFFIXES = (".safetensors", ".json", ".txt", ".md", ".conf", ".inc", ".onnx", ".model")
-"""Kinds of files: weights, JSON, text (a tokenizer's, openSMILE's), and two that a setting or a tokenizer names: an
-ONNX network and a SentencePiece model. None of them is a program or a pickle; `_verify_kind` looks at their content."""
+VOCABULARIES = (".txt", ".model", ".spm", ".bpe", ".codes", ".tiktoken", ".vocab")
+"""What tokenizers have beside JSON: text, and SentencePiece models."""
+_SUFFIXES = (".safetensors", ".json", ".md", ".conf", ".inc", ".onnx", *VOCABULARIES)
+"""Kinds of files: weights, JSON, text, what tokenizers have, and an ONNX network. None of them is a program or a
+pickle; `_verify_kind` looks at their content."""
 
 _MOST_FILES, _MOST_PARTS = 1000, 8
 _NAME = re.compile(r"[^\x00-\x1f\x7f\\:*?\"<>|/]+")  # of a file or folder, also on Windows
@@ -274,8 +276,8 @@ def _verify_kind(path: Path, where: Path) -> None:
         good = size > 8 and int.from_bytes(head[:8], "little") <= size - 8 and head[8:9] == b"{"
     elif suffix == ".json":
         good = head.lstrip()[:1] in (b"{", b"[")
-    elif suffix in (".onnx", ".model"):  # protocol buffers: ONNX begins with its version, SentencePiece with a piece
-        good = head[:1] == {".onnx": b"\x08", ".model": b"\x0a"}[suffix]
+    elif suffix in (".onnx", ".model", ".spm"):  # protocol buffers: a version first, SentencePiece's a piece
+        good = head[:1] == (b"\x08" if suffix == ".onnx" else b"\x0a")
     elif good:
         good = b"\x00" not in head
     if not good:

@@ -39,6 +39,7 @@ _INVISIBLE = dict.fromkeys(
 _UNSEEN = _INVISIBLE | dict.fromkeys((0x200C, 0x200D, *range(0xFE00, 0xFE10)))  # joiners, variants of an emoji: kept
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
 _FLOAT_ID = re.compile(r"(-?\d+)[.,]0+")
+_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}[.,]\d{3}")
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+")
 _FORMULA = re.compile(r"\s*(?:=|[+@-]\s*[A-Za-z]\w*\()")
 
@@ -111,6 +112,9 @@ def whole_ids(values: Sequence[str]) -> tuple[list[str], str]:
     lost = next((value for value in given if _SHORTENED.fullmatch(value)), "")
     if lost:
         raise InputError(f"{lost!r} is a number that lost digits (a spreadsheet's). Export the column as text")
+    parted = [value for value in given if "." in value or "," in value]
+    if not all(map(_FLOAT_ID.fullmatch, parted)) or len(parted) < len(given) and all(map(_THOUSANDS.fullmatch, parted)):
+        return list(values), ""  # fractions, or `1,000` beside `999`: of floats, each would end in zeros
     floats = [value for value in given if _FLOAT_ID.fullmatch(value)]
     problem = f"whole numbers written as floats: {len(floats)}, first {floats[0]}" if floats else ""
     return [match[1] if (match := _FLOAT_ID.fullmatch(value)) else value for value in values], problem

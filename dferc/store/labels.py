@@ -95,7 +95,7 @@ def read_labels(
     for text, key in given.items():
         counts[key] += len(rows[text])
     numbers = {key: number for key in counts if (number := number_of(key)) is not None}
-    as_numbers = bool(counts) and len(numbers) == len(counts) and not set(counts) <= set(index)
+    as_numbers = bool(counts) and len(numbers) == len(counts) and not set(counts) & set(index)
     problems: list[tuple[str, str]] = []
     if as_numbers:
         index, known = _number_classes(numbers, known, problems)

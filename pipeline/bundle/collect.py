@@ -18,7 +18,7 @@ from dferc.core.records import differences, read_record
 from dferc.evaluation.predict import find_run, load_run
 from dferc.results.runs import RunMetrics
 from dferc.settings.sections import DEFAULTS
-from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, VISUAL, is_bundle, place_of_set
+from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, VISUAL, VOCABULARIES, is_bundle, place_of_set
 from dferc.store.card import simulations
 from dferc.store.records import ProtocolRecord
 from dferc.store.rows import by_set
@@ -38,7 +38,7 @@ EXTRACTORS = {
 """By modality: the extractors of stage 1, as the identity of features begins."""
 
 _OF_TRAINING = ("metrics.json", "classifier.safetensors")  # in the folder of an encoder, and not needed to encode
-_OF_TOKENIZERS = (".json", ".txt", ".model", ".safetensors")
+_OF_TEXT = (".json", ".safetensors", *VOCABULARIES)  # kinds of files that an encoder and its tokenizer need
 
 
 class Collection(NamedTuple):
@@ -77,7 +77,7 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
             place = place_of_set({"text": TEXT, "audio": AUDIO, "visual": VISUAL}[modality], number, name)
             if modality == "text":
                 folders = texts or text_encoders(models) or [models / "text"]
-                found = _text_parts(folders, identity["model"], run, name, place)
+                found = _text_parts(folders, identity, run, name, place)
             elif _tool(identity) == "transformers":
                 found = _encoder_parts(section, identity, run, modality, place)
             elif modality == "visual":
@@ -183,14 +183,23 @@ def text_encoders(models: Path) -> list[Path]:
     return sorted((path.parent for path in models.glob("*/config.json")), key=lambda folder: folder.name != "text")
 
 
-def _text_parts(folders: Sequence[Path], expected: str, run: Path, name: str, place: str) -> dict[str, Path | bytes]:
+def _text_parts(
+    folders: Sequence[Path], identity: Mapping, run: Path, name: str, place: str
+) -> dict[str, Path | bytes]:
     """Return the files of the encoder that made a text set; its weights tell which of the folders it is."""
-    from pipeline.extract_text import LEFT_OUT, hashes_of_folds, weights_hash
+    from pipeline.encoders.opening import open_processor
+    from pipeline.extract_text import LEFT_OUT, hashes_of_folds, tokenizer_hash, weights_hash
+    from pipeline.text.encoder import WANTED
 
+    expected, tokens = identity["model"], identity.get("tokenizer")  # older features do not name theirs
     there = [folder for folder in folders if (folder / "config.json").is_file()]
     if not there:
         raise InputError(f"{folders[0]} holds no text encoder (config.json). Name the one of the training with --text.")
-    folder = next((each for each in there if weights_hash(each) == expected), None)
+    alike = [each for each in there if weights_hash(each) == expected]
+    of_tokens = {each: tokenizer_hash(open_processor(each, WANTED)) for each in alike if tokens is not None}
+    folder = next((each for each in alike if of_tokens.get(each) == tokens), None)
+    if alike and folder is None:
+        _verify_same(f"the tokenizer of {alike[0]}", of_tokens[alike[0]], tokens, f"{name} of {run}", "--text")
     if folder is None:
         if len(there) == 1:
             what = f"the text encoder {there[0]}"
@@ -203,7 +212,7 @@ def _text_parts(folders: Sequence[Path], expected: str, run: Path, name: str, pl
     parts: dict[str, Path | bytes] = {
         f"{place}/{path.name}": path
         for path in sorted(folder.iterdir())
-        if path.is_file() and path.suffix in _OF_TOKENIZERS and path.name not in _OF_TRAINING
+        if path.is_file() and path.suffix in _OF_TEXT and path.name not in _OF_TRAINING
     }
     if hashes := hashes_of_folds(folder):  # the folds themselves encode the training dialogues alone
         parts[f"{place}/{LEFT_OUT}"] = (json.dumps({"hashes": hashes}, indent=1) + "\n").encode()
@@ -240,7 +249,8 @@ def _encoder_parts(section: dict, identity: Mapping, run: Path, name: str, place
     folder = model_folder(section["encoder"], wanted)
     _verify_same(f"the {name} encoder {folder}", model_hash(folder), identity["model"], run, wanted.setting)
     section["encoder"] = place
-    return {f"{place}/{path.name}": path for path in deciding_files(folder)}
+    files = [*deciding_files(folder), *sorted(folder.glob("*.safetensors.index.json"))]  # names the parts of weights
+    return {f"{place}/{path.name}": path for path in files}
 
 
 def _audio_parts(section: dict, identity: Mapping, run: Path) -> dict[str, Path]:

@@ -59,7 +59,7 @@ class Guard:
         if not self._is_ours(host):
             remedy = "open it as localhost, or start it with --allow-host and this name"
             return JSONResponse({"error": f"this server does not answer to the name {host[:200]!r}; {remedy}"}, 421)
-        if method not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if method not in ("GET", "HEAD") and origin is not None and _place(origin) != host.lower():
             return JSONResponse({"error": f"a page of {origin[:200]!r} must not use this server"}, 403)
         return None
 
@@ -70,3 +70,11 @@ class Guard:
             return name in self._names or bool(name and ipaddress.ip_address(name))
         except ValueError:
             return False
+
+
+def _place(origin: str) -> str:
+    """Return host and port of an Origin header; an empty text for one that is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # a bracket that is not closed
+        return ""

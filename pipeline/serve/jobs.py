@@ -7,6 +7,7 @@ outlives the server.
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -260,6 +261,11 @@ class JobQueue:
             job, process = self._waiting.pop(0), self._idle.pop()
             job.state = "running"
             job.task = asyncio.create_task(self._run(job, process))
+            job.task.add_done_callback(functools.partial(self._free, process))  # also where it never began
+
+    def _free(self, process: RecogniserProcess, _: asyncio.Task) -> None:
+        self._idle.append(process)
+        self._deal()
 
     async def _run(self, job: ServedJob, process: RecogniserProcess) -> None:
         upload = job.upload
@@ -281,9 +287,6 @@ class JobQueue:
             job.end("failed", f"{cause} ({error}). Is the memory of this computer too small for it?")
         except InputError as error:
             job.end("failed", str(error))
-        finally:
-            self._idle.append(process)
-            self._deal()
 
     async def _sweep(self) -> None:
         while True:

@@ -43,6 +43,7 @@ class Encoder:
     tokenizer: PreTrainedTokenizerBase
     batching: Batching = Batching.PADDED  # batches that change no vector
     layers: int = 0  # number of layers whose states it gives
+    shortened: frozenset[int] = frozenset()  # layers with fewer states than tokens (CANINE, Funnel)
     forwards: bool = False  # whether the state of a token does not depend on the tokens after it (GPT)
 
     @property
@@ -64,7 +65,13 @@ class Encoder:
 
     def reading(self, layer: str, pooling: str) -> "Reading":
         """Return how vectors are taken from the states; raise InputError for a layer that does not exist."""
-        return Reading(read_layer(layer, self.layers, "the text encoder"), pooling)
+        layers = read_layer(layer, self.layers, "the text encoder")
+        if short := sorted(self.shortened.intersection(layers)):
+            raise InputError(
+                f"layer is {layer!r}, and layer {short[0]} of the text encoder has no state per token: it shortens the "
+                f"text on the way, in {len(self.shortened)} layers. Set another, or last."
+            )
+        return Reading(layers, pooling)
 
 
 class Reading(NamedTuple):
@@ -192,9 +199,14 @@ def _try_out(name: str, encoder: Encoder, longest: int) -> Encoder:
         return [states_LW[: len(window)] for states_LW, window in zip(states_BLW, windows, strict=True)]
 
     (one,), (two,) = run([short]), run([other])
-    layers = count_layers(_call(model, collate([Window(short, (0,), (1,), (1,))], encoder.pad), hidden=True))
+    output = _call(model, collate([Window(short, (0,), (1,), (1,))], encoder.pad), hidden=True)
+    layers = count_layers(output)
+    states = enumerate(getattr(output, "hidden_states", None) or ())
+    shortened = frozenset(layer for layer, of_layer in states if of_layer.shape[1] < len(short))
     batching = check_batching(run, short, other, long)
-    return replace(encoder, batching=batching, layers=layers, forwards=torch.equal(one[:at], two[:at]))
+    return replace(
+        encoder, batching=batching, layers=layers, shortened=shortened, forwards=torch.equal(one[:at], two[:at])
+    )
 
 
 def _count_embeddings(model: PreTrainedModel) -> int | None:

@@ -28,6 +28,7 @@ from pipeline.encoders.opening import (
     open_model,
     open_processor,
 )
+from pipeline.encoders.pooling import pool
 from pipeline.encoders.refusals import first_line
 from pipeline.extraction.records import Clock, Measured
 from pipeline.vision.by_name import by_name, open_by_name
@@ -61,10 +62,10 @@ class PictureEncoder:
     width: int = 0
     code: Mapping[str, str] = field(default_factory=dict)  # part of the identity that names that code
 
-    def forward(self, inputs: Sequence[np.ndarray], where: Device, hidden: bool) -> Any:
-        """Return the model's output for RGB pictures [H, W, 3] or clips [T, H, W, 3], uint8."""
+    def forward(self, prepared: Mapping[str, Tensor], where: Device, hidden: bool) -> Any:
+        """Return the model's output for what `prepare` made of a batch."""
         known = inspect.signature(self.model.forward).parameters
-        prepared = {name: value.to(where.device) for name, value in self.prepare(list(inputs)).items() if name in known}
+        prepared = {name: value.to(where.device) for name, value in prepared.items() if name in known}
         options = {"output_hidden_states": True} if hidden else {}
         # TF32, PyTorch's default for convolutions, has three digits: a GPU should give what a CPU gives.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=where.dtype != torch.float32)
@@ -72,10 +73,12 @@ class PictureEncoder:
             return self.model(**prepared, **options)
 
     def vectors(self, inputs: Sequence[np.ndarray], where: Device) -> np.ndarray:
-        """Return the vectors [B, D] float32 of a batch of inputs; see `forward`."""
-        return self._read(self.forward(inputs, where, bool(self.layers))).float().cpu().numpy()
+        """Return the vectors [B, D] float32 of RGB pictures [H, W, 3] or clips [T, H, W, 3], uint8."""
+        prepared = self.prepare(list(inputs))
+        output = self.forward(prepared, where, bool(self.layers))
+        return self._read(output, prepared.get("pixel_attention_mask")).float().cpu().numpy()
 
-    def _read(self, output: Any) -> Tensor:
+    def _read(self, output: Any, mask_BT: Tensor | None = None) -> Tensor:
         if isinstance(output, Tensor):
             return output.flatten(1)
         if self.tokens == "pooled":
@@ -91,6 +94,9 @@ class PictureEncoder:
                 raise InputError(
                     f"extract_visual.tokens: first, and {self.name} gives maps, no tokens. Set it to mean."
                 )
+            width = getattr(getattr(self.model, "config", None), "hidden_size", None)
+            if states.shape[-1] == width != states.shape[1]:  # SAM's layers are [B, H, W, D]
+                states = states.permute(0, 3, 1, 2)
             states = states.flatten(2).transpose(1, 2)
         if self.tokens == "first":
             if not any(mark in name for name, _ in self.model.named_parameters() for mark in _CLASS_TOKENS):
@@ -99,6 +105,8 @@ class PictureEncoder:
                     "patch. Set it to mean."
                 )
             return states[:, 0]
+        if mask_BT is not None and mask_BT.shape == states.shape[:2]:  # SigLIP 2 pads to a fixed number of patches
+            return pool(states, mask_BT.to(states.device), "mean")
         return states.float().mean(dim=1)
 
 
@@ -130,9 +138,19 @@ def load_picture_encoder(name: str, layer: str, tokens: str, trust: bool = False
     shape = (encoder.clip,) * bool(encoder.clip) + (encoder.side, encoder.side, 3)
     trial = [np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)]
     try:
-        layers = read_layer(layer, count_layers(encoder.forward(trial, _CPU, True)), name) if layer != LAST else ()
+        layers = (
+            read_layer(layer, count_layers(encoder.forward(encoder.prepare(trial), _CPU, True)), name)
+            if layer != LAST
+            else ()
+        )
         encoder = replace(encoder, layers=layers)
-        return replace(encoder, width=encoder.vectors(trial, _CPU).shape[1])
+        one, two = encoder.vectors(trial, _CPU), encoder.vectors(trial, _CPU)
+        if not np.allclose(one, two, rtol=0, atol=1e-5 * max(1.0, float(np.abs(one).max())), equal_nan=True):
+            raise InputError(
+                f"{name}: the {type(encoder.model).__name__} gives other vectors for the same picture each time "
+                f"(ViTMAE hides patches at random). Choose another encoder, such as {IMAGE.example}."
+            )
+        return replace(encoder, width=one.shape[1])
     except InputError:
         raise
     except Exception as error:  # code of some hundred architectures
@@ -166,6 +184,7 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
             prepared["pixel_values"] = prepared.pop("pixel_values_videos")
         return prepared
 
+    frames = getattr(model.config, "num_frames", getattr(model.config, "frames_per_clip", 16))  # the latter: V-JEPA 2's
     is_folder = Path(name).is_dir()
     return PictureEncoder(
         name=name,
@@ -176,7 +195,7 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
         model=model,
         prepare=prepare,
         side=max(sides, default=_SIDE),
-        clip=0 if wanted is image else getattr(model.config, "num_frames", 16),
+        clip=0 if wanted is image else frames,
     )
 
 

@@ -581,3 +581,13 @@ def test_scores_end_with_the_report(root, tmp_path):
     shown = dferc_command(*common)
     (root / "runs/demo/half").rmdir()
     assert shown.exit_code == 0 and "note: half is left out" in shown.stderr
+    assert "protocols" not in shown.stderr
+    of_run = root / "runs/demo/full/metrics.json"
+    other = json.loads(of_run.read_text()) | {"card": "b" * 16, "protocol": "demo, 6 classes"}
+    (root / "runs/demo/half").mkdir()
+    (root / "runs/demo/half/metrics.json").write_text(json.dumps(other))
+    shown = dferc_command(*common)
+    shutil.rmtree(root / "runs/demo/half")
+    said = " ".join(shown.stderr.split())
+    assert "note: these runs follow 2 protocols, so their scores cannot be compared." in said
+    assert f"half: demo, 6 classes ({'b' * 16})" in said

@@ -266,6 +266,18 @@ def test_mmsa_annotations_that_are_missing_are_no_class(tmp_path, spelling):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
     rows = imported(tmp_path / "out/mosi", tmp_path / "x.pkl", "--corpus=mosi").utterances
     assert rows.classes == ("negative", "positive") and (rows.emotion == -1).sum() == 6
+    assert "no emotion label: 6 of 18" in (tmp_path / "out/mosi/problems.csv").read_text()
+
+
+def test_mmsa_class_of_minus_one_is_a_class_where_it_is_declared_and_else_counted(tmp_path):
+    content = without(mmsa(classification_labels=lambda n: np.arange(n) % 3 - 1), "annotations", "regression_labels")
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    rows = imported(tmp_path / "out/mosi", tmp_path / "x.pkl", "--corpus=mosi", "--classes=-1,0,1").utterances
+    assert rows.classes == ("-1", "0", "1") and np.bincount(rows.emotion).tolist() == [6, 6, 6]
+    rows = imported(tmp_path / "out/mosi", tmp_path / "x.pkl", "--corpus=mosi", "--replace").utterances
+    assert rows.classes == ("0", "1") and (rows.emotion == -1).sum() == 6
+    listed = (tmp_path / "out/mosi/problems.csv").read_text()
+    assert "no emotion label: 6 of 18" in listed and "'-1' 6" in listed
 
 
 def test_mmsa_video_in_two_splits_is_two_dialogues_and_listed(tmp_path):

@@ -94,6 +94,15 @@ def test_votes_that_are_none_are_refused_by_row_and_name(tmp_path):
         assert "table.npz" in result.stderr and "row 4 of 1, utterance 2: the votes" in result.stderr
 
 
+def test_votes_under_a_name_of_two_words_are_votes_and_without_labels_are_no_crash(tmp_path):
+    message, rows = imported(tmp_path, write_npz, {"votes": VOTES, "emotion": None}, "--classes=anger,joy")
+    assert rows is None and "none has labels and splits" in message
+    cells = np.array([f"anger:{anger} joy:{joy}" for anger, joy in VOTES])
+    message, rows = imported(tmp_path, write_npz, {"Soft Labels": cells})
+    assert rows is not None, message
+    np.testing.assert_allclose(rows.votes[0], [0.25, 0.75])
+
+
 def test_two_columns_of_votes_are_refused(tmp_path):
     write_npz(tmp_path / "table.npz", made.table() | {"votes": VOTES, "Soft_labels": VOTES})
     result = CliRunner().invoke(main, ["import", str(tmp_path / "table.npz"), "--corpus=x", f"--features={tmp_path}"])
@@ -163,6 +172,14 @@ def test_numbers_of_speakers_are_names(tmp_path):
 def test_column_of_one_value_wide_arrays_is_a_column(tmp_path, write):
     message, rows = imported(tmp_path, write, {"emotion": np.array([[0, 1, 0, 1, 0, 1, 0, 1, 0]]).T})
     assert rows.classes == ("0", "1"), message
+
+
+def test_declared_classes_that_are_numbers_are_names_where_any_label_is_one_of_them(tmp_path):
+    labels = np.array([0, 1, 2, 1, 0, 2, 1, 0, 2])
+    message, rows = imported(tmp_path, write_npz, {"emotion": labels}, "--classes=1,2,3")
+    assert rows is None and "the label is 0; expected one of 1, 2, 3" in message
+    message, rows = imported(tmp_path, write_npz, {"emotion": labels + 1}, "--classes=1,2,3")
+    assert rows.classes == ("1", "2", "3") and rows.emotion.tolist() == labels.tolist(), message
 
 
 def test_numbering_from_one_makes_no_class_without_rows(tmp_path):

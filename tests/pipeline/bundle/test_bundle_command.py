@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from safetensors import safe_open
 from safetensors.torch import save
 from scipy import stats
+from transformers import AutoModel
 
 import dferc
 from dferc.core.device import choose_device
@@ -28,14 +29,16 @@ from dferc.store.rows import Features
 from dferc.training.run import train
 from dferc.training.task import make_task
 from pipeline.audio.configuration import configuration_files
+from pipeline.audio.speech import load_speech_encoder
 from pipeline.bundle.collect import _section
 from pipeline.bundle.command import bundle
 from pipeline.bundle.model_card import model_card
 from pipeline.encoders.opening import model_hash
 from pipeline.extract_audio import configuration_hash
-from pipeline.extract_text import weights_hash
+from pipeline.extract_text import tokenizer_hash, weights_hash
 from pipeline.faces.finder import finder_identity
 from pipeline.settings import UNSTATED, ExtractText, ExtractVisual, restored
+from pipeline.text.encoder import load_encoder
 from pipeline.text.folds import read_folds, write_folds
 from tests.helpers.clips import SHARED
 from tests.helpers.common import CLASSES, small_settings, write_features_folder
@@ -336,6 +339,50 @@ def test_speech_encoder_comes_with_the_bundle(project, monkeypatch):
     assert Path(there) == made.folder / "audio" and model_hash(Path(there)) == change["model"]
     assert not made.manifest.opensmile and [line for line in made.manifest.licences if line["part"] == "audio"]
     assert "Free of openSMILE" in (made.folder / "README.md").read_text()
+
+
+def test_parts_of_large_weights_come_with_the_list_of_them(project, monkeypatch):
+    folder = write_speech_encoder(Path("models/wavlm"))
+    model = AutoModel.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="10KB")
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    params = {"encoder": str(folder), "min_s": 0.08, **UNSTATED["audio"]}
+    change = {"extractor": "transformers 5.0", "model": model_hash(folder), "params": params}
+    rewrite(Path("runs/demo/full"), lambda record: record["features"]["audio"].update(change))
+    packed(Path("runs/demo/full"), Path("a.dferc"))
+    shutil.rmtree(folder)
+    encoder = load_speech_encoder(open_bundle(project / "a.dferc").settings["extract_audio"]["encoder"], "last")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(encoder.model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_the_tokenizer_is_that_of_the_training_too(project):
+    """Merges decide vectors as weights do; the weights alone do not tell two encoders apart."""
+    folder = Path("models/demo/text")
+    change = {"tokenizer": tokenizer_hash(load_encoder(folder, 24).tokenizer)}
+    rewrite(Path("runs/demo/full"), lambda record: record["features"]["text"].update(change))
+    shutil.copytree(folder, "models/demo/another")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:5]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    packed(Path("runs/demo/full"), Path("a.dferc"))  # of two encoders with the same weights, the other
+    assert open_bundle("a.dferc").folder.joinpath("text/tokenizer.json").read_text() != json.dumps(tokenizer)
+    refused(
+        Path("runs/demo/full"),
+        "the tokenizer of",
+        change["tokenizer"][:16],
+        "--text",
+        more=("--text=models/demo/text",),
+    )
+
+
+def test_every_file_of_a_tokenizer_is_a_part(project):
+    """BERTweet has its merges in bpe.codes, Marian its pieces in source.spm."""
+    (Path("models/demo/text") / "bpe.codes").write_text("t h 5\n")
+    (Path("models/demo/text") / "source.spm").write_bytes(b"\x0a\x0e\x0a\x05<unk>")
+    packed(Path("runs/demo/full"), Path("a.dferc"))
+    assert {"bpe.codes", "source.spm"} <= {path.name for path in (open_bundle("a.dferc").folder / "text").iterdir()}
 
 
 def test_conf_whose_include_lies_elsewhere_is_refused(project):

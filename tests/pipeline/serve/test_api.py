@@ -15,10 +15,10 @@ import pytest
 from dferc.core import VERSION
 from pipeline.serve import uploads
 from pipeline.serve.application import make_app
-from pipeline.serve.jobs import JobQueue
-from pipeline.serve.uploads import shown_name
+from pipeline.serve.jobs import JobQueue, ServedJob
+from pipeline.serve.uploads import Upload, shown_name
 from tests.helpers.servers import LIMIT, client, upload, wait_for
-from tests.helpers.stand_in_recogniser import MANY
+from tests.helpers.stand_in_recogniser import COMMAND, MANY
 
 SUBTITLES = b"1\n00:00:00,000 --> 00:00:01,000\nHello\n"
 
@@ -263,6 +263,7 @@ def test_a_name_is_shown_and_never_a_path(served, name, shown):
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "http://127.0.0.1:9999"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Origin": "http://127.0.0.1"}, 201),
     ],
 )
@@ -332,3 +333,24 @@ def test_upload_that_stalls_is_given_up_and_leaves_nothing(tmp_path, monkeypatch
     assert sent[0]["status"] == 408 and b"nothing arrived for" in sent[1]["body"] and b"kept" in sent[1]["body"]
     assert (b"connection", b"close") in sent[0]["headers"]  # the rest would be taken for the next request
     assert left(queue) == [] and not queue.jobs
+
+
+def test_a_job_that_is_removed_before_it_began_frees_its_process(tmp_path):
+    async def state_of_the_next() -> str:
+        async with JobQueue(tmp_path, options={"source": None}, command=COMMAND) as queue:
+            first, second = (waiting_job(queue) for _ in range(2))
+            queue.add(first)
+            await queue.remove(first)  # in the same turn of the loop
+            queue.add(second)
+            await asyncio.sleep(0)
+            return second.state
+
+    assert asyncio.run(state_of_the_next()) == "running"
+
+
+def waiting_job(queue: JobQueue) -> ServedJob:
+    name, folder = queue.new_folder()
+    medium = folder / "upload/talk.mp4"
+    medium.parent.mkdir()
+    medium.write_bytes(b"\0video")
+    return ServedJob(name, folder, Upload({"media": medium}, {"media": "talk.mp4"}, {}))

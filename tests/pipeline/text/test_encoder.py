@@ -12,6 +12,8 @@ from transformers import (
     BertModel,
     FNetConfig,
     FNetModel,
+    FunnelConfig,
+    FunnelModel,
     GPT2Config,
     GPT2Model,
     RobertaConfig,
@@ -290,6 +292,19 @@ def test_vectors_are_pooled_over_the_utterance_s_tokens_alone(layer, pooling):
 def test_layer_that_does_not_exist_is_refused():
     with pytest.raises(InputError, match="layer is '3', and the text encoder has 1 layers, 0 .the embeddings. to 1"):
         small_encoder(ROWS).reading("3", "mean")
+
+
+def test_layer_that_shortens_the_text_is_refused_before_any_work(tmp_path):
+    small = {"vocab_size": 64, "d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 32}
+    words = " ".join(sorted({word for row in ROWS for word in row.text.split()}))
+    encoder = load_encoder(save(tmp_path / "funnel", FunnelModel(FunnelConfig(block_sizes=[2, 2], **small)), words), 48)
+    windows, _ = dialogue_windows(ROWS, encoder.tokenizer, 48)
+    batch = collate(windows[:2], encoder.pad)
+    for layer in ("1", "2", "last"):
+        assert torch.isfinite(utterance_vectors(encoder.model.eval(), batch, encoder.reading(layer, "mean"))).all()
+    for layer in ("3", "2-4", "all"):
+        with pytest.raises(InputError, match="layer 3 of the text encoder has no state per token"):
+            encoder.reading(layer, "mean")
 
 
 # ---------------------------------------------------------------------------------------------------- from scratch

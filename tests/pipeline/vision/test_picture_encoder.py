@@ -24,6 +24,11 @@ from transformers import (
     Dinov2Model,
     DINOv3ViTConfig,
     DINOv3ViTModel,
+    SamVisionConfig,
+    SamVisionModel,
+    Siglip2ImageProcessor,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
@@ -33,7 +38,12 @@ from transformers import (
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
+    ViTMAEConfig,
+    ViTMAEModel,
     ViTModel,
+    VJEPA2Config,
+    VJEPA2Model,
+    VJEPA2VideoProcessor,
 )
 
 from dferc.core.device import choose_device
@@ -77,6 +87,17 @@ def folders(tmp_path_factory):
         "videomae": (
             VideoMAEModel(VideoMAEConfig(**SMALL, **PICTURE, num_frames=4)),
             VideoMAEImageProcessor(size={"shortest_edge": SIDE}, crop_size=SIZE),
+        ),
+        "mae": (ViTMAEModel(ViTMAEConfig(**SMALL, **PICTURE)), ViTImageProcessor(size=SIZE)),
+        "sam": (
+            SamVisionModel(
+                SamVisionConfig(**SMALL, **PICTURE, output_channels=4, window_size=2, global_attn_indexes=[1])
+            ),
+            ViTImageProcessor(size=SIZE),
+        ),
+        "siglip2": (
+            Siglip2VisionModel(Siglip2VisionConfig(**SMALL, num_patches=16, patch_size=8)),
+            Siglip2ImageProcessor(max_num_patches=16, patch_size=8),
         ),
         "bert": (BertModel(BertConfig(**SMALL, vocab_size=16)), None),
         "unprepared": (ViTModel(ViTConfig(**SMALL, **PICTURE)), None),
@@ -150,6 +171,30 @@ def test_layers_are_averaged(folders, layer, chosen):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("layer", ["1", "2"])
+def test_maps_of_a_layer_are_averaged_over_their_places_wherever_the_channels_are(folders, layer):
+    encoder = load_picture_encoder(str(folders / "sam"), layer, "mean")
+    shown = pictures(2)
+    model, processor = AutoModel.from_pretrained(folders / "sam"), AutoImageProcessor.from_pretrained(folders / "sam")
+    with torch.inference_mode():
+        output = model(**processor(shown, return_tensors="pt"), output_hidden_states=True)
+    states_BHWD = output.hidden_states[int(layer)]
+    assert states_BHWD.shape == (2, 2, 2, 8)
+    np.testing.assert_allclose(encoder.vectors(shown, CPU), states_BHWD.mean(dim=(1, 2)), rtol=0, atol=1e-6)
+
+
+def test_patches_that_only_fill_up_are_not_averaged(folders):
+    """SigLIP 2 keeps a picture's shape and fills it up to a number of patches."""
+    encoder = load_picture_encoder(str(folders / "siglip2"), "last", "mean")
+    [shown] = pictures(1, 18, 32)
+    prepared = encoder.prepare([shown])
+    own = prepared["pixel_attention_mask"][0].bool()
+    assert 0 < own.sum() < len(own)
+    with torch.inference_mode():
+        states = encoder.model(**prepared).last_hidden_state[0]
+    np.testing.assert_allclose(encoder.vectors([shown], CPU)[0], states[own].mean(dim=0), rtol=0, atol=1e-6)
+
+
 def test_a_video_encoder_sees_clips(folders):
     encoder = load_picture_encoder(str(folders / "videomae"), "last", "mean")
     clips = [np.stack(pictures(4)), np.stack(pictures(5)[:4])]
@@ -175,6 +220,7 @@ def test_a_video_encoder_sees_clips(folders):
         ("videomae", "last", "first", "has no class token"),
         ("vit", "9", "first", "layer is '9'"),
         ("vit", "1", "pooled", "tokens: pooled is of the last layer. Set tokens to first or mean"),
+        ("mae", "last", "mean", "gives other vectors for the same picture each time"),
         ("nowhere", "last", "mean", "There is no such folder"),
     ],
 )  # fmt: skip
@@ -218,6 +264,14 @@ def test_code_of_a_model_runs_only_where_it_is_trusted(folders, tmp_path, monkey
     assert load_picture_encoder(str(folders / "vit"), "last", "mean").code == {}
     (folder / "mine.py").write_text(STRANGER + "CHANGED = True\n")
     assert load_picture_encoder(str(folder), "last", "mean", True).code != trusted.code
+
+
+def test_length_of_a_clip_is_the_encoders_however_it_is_called(tmp_path):
+    heads = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small = heads | {f"pred_{name}": value for name, value in heads.items()}
+    VJEPA2Model(VJEPA2Config(**small, crop_size=SIDE, frames_per_clip=8, patch_size=8)).save_pretrained(tmp_path)
+    VJEPA2VideoProcessor(size=SIZE, crop_size=SIZE).save_pretrained(tmp_path)
+    assert load_picture_encoder(str(tmp_path), "last", "mean").clip == 8
 
 
 def test_faces_are_cut_to_the_side_that_the_processor_asks_for(folders):

@@ -21,7 +21,7 @@ from pipeline.faces.speaker_face import SpeakerFaces
 from pipeline.media.pictures import PictureFile, Span
 from pipeline.settings import ExtractVisual, load_settings
 from pipeline.video.recogniser import Recogniser
-from tests.helpers.clips import write_clip
+from tests.helpers.clips import SHARED, write_clip
 from tests.helpers.common import REPOSITORY
 from tests.helpers.corpora import make_row
 from tests.helpers.drawn_faces import draw_scene
@@ -29,6 +29,7 @@ from tests.helpers.picture_encoders import CLIP, SIDE, WIDTH, write_picture_enco
 from tests.helpers.small_models import write_model
 
 CPU = torch.device("cpu")
+YUNET = SHARED / "media/face_detection_yunet_2026may.onnx"
 FRAMES = 12  # of a film, of which every second one is sampled
 
 
@@ -198,3 +199,10 @@ def test_model_with_an_encoder_of_pictures_gives_its_vectors_and_carries_it(raw,
     write_picture_encoder(encoder, seed=1)
     refused = CliRunner().invoke(bundle, [str(run), "--out", str(tmp_path / "b.dferc")])
     assert refused.exit_code == 1 and "the visual encoder" in refused.stderr and "is another one" in refused.stderr
+
+
+@pytest.mark.skipif(not YUNET.exists(), reason=f"no {YUNET}")
+def test_a_finder_that_is_not_used_is_none_of_the_features(models, records):
+    """A path among the settings could not be bundled, nor found on another machine."""
+    known = [records(models / "vit", view="frame", finder=finder)[0].identity for finder in ("haar", str(YUNET))]
+    assert known[0] == known[1]

@@ -1,0 +1,163 @@
+"""Two files of one corpus: their ids join them, never their order; what one lacks is absent, and nothing is shifted."""
+
+import numpy as np
+import pytest
+
+from dferc.store.cells import whole_ids
+from tests.dferc.importing.test_by_utterance import imported, refused
+
+DIALOGUES, LENGTH = 12, 5
+
+
+def text_file(folder, names="{utterance}", **columns):
+    """Write labels, splits and text of 12 dialogues of 5; the text of each utterance is its place from 1 on."""
+    dialogue = np.repeat([f"c{number}" for number in range(DIALOGUES)], LENGTH)
+    place = np.tile(np.arange(LENGTH), DIALOGUES)
+    table = {
+        "dialogue": dialogue,
+        "utterance": named(dialogue, place, names),
+        "emotion": np.array(["joy", "anger", "sad"])[(place + np.arange(len(place)) // LENGTH) % 3],
+        "split": np.repeat(np.array(["train"] * 8 + ["dev"] * 2 + ["test"] * 2), LENGTH),
+        "text": np.repeat(place[:, None] + 1.0, 2, axis=1),
+    }
+    np.savez(folder / "text.npz", **(table | columns))
+    return table
+
+
+def named(dialogue, place, names):
+    """Return the utterances' names: numbers, where the pattern is one."""
+    if names == "{utterance}":
+        return place
+    return np.array([names.format(dialogue=one, utterance=two) for one, two in zip(dialogue, place, strict=True)])
+
+
+def audio_file(folder, rows, **columns):
+    """Write the columns of rows with their audio, the place of each from 1 on."""
+    table = {"audio": np.repeat(np.tile(np.arange(LENGTH) + 1.0, DIALOGUES)[:, None], 3, axis=1)} | columns
+    np.savez(folder / "audio.npz", **{name: column[rows] for name, column in table.items()})
+
+
+def joined(folder):
+    files = ("--text", folder / "text.npz", "--audio", folder / "audio.npz")
+    corpus = imported(folder / "out/m", *files, "--corpus=m", "--replace")
+    return corpus, (folder / "out/m/problems.csv").read_text()
+
+
+@pytest.fixture
+def shuffled():
+    return np.random.default_rng(1).permutation(DIALOGUES * LENGTH)
+
+
+def test_words_and_speakers_of_a_second_file_go_to_their_utterances(tmp_path, shuffled):
+    table = text_file(tmp_path, "{dialogue}_{utterance}")
+    ids = table["utterance"]
+    words = {
+        "speaker": np.array([f"S{name[-1]}" for name in ids]),
+        "sentence": np.array([f"of {name}" for name in ids]),
+    }
+    audio_file(tmp_path, shuffled, dialogue=table["dialogue"], utterance=ids, **words)
+    corpus, _ = joined(tmp_path)
+    rows = corpus.utterances
+    assert rows.text.tolist() == [f"of {name}" for name in rows.utterance_id]
+    assert rows.speaker.tolist() == [f"S{name[-1]}" for name in rows.utterance_id]
+
+
+@pytest.mark.parametrize("names", ["{utterance}", "{dialogue}_{utterance}"])
+@pytest.mark.parametrize("labels", [False, True])
+def test_rows_in_another_order_are_no_other_corpus(tmp_path, shuffled, names, labels):
+    table = text_file(tmp_path, names)
+    columns = {name: table[name] for name in ("dialogue", "utterance") + ("emotion", "split") * labels}
+    audio_file(tmp_path, shuffled, **columns)
+    corpus, problems = joined(tmp_path)
+    np.testing.assert_array_equal(corpus.modalities["audio"].features[:, 0], table["text"][:, 0])
+    assert "audio" not in problems
+
+
+@pytest.mark.parametrize("names", ["{utterance}", "{dialogue}_{utterance}"])
+@pytest.mark.parametrize("lacking", ["everywhere", "in two dialogues"])
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_one_clip_that_lacks_is_absent_alone(tmp_path, names, lacking, place):
+    table = text_file(tmp_path, names)
+    gone = np.tile(np.arange(LENGTH) == place, DIALOGUES)
+    if lacking == "in two dialogues":
+        gone &= np.isin(table["dialogue"], ["c1", "c7"])
+    audio_file(tmp_path, ~gone, dialogue=table["dialogue"], utterance=table["utterance"])
+    corpus, problems = joined(tmp_path)
+    audio = corpus.modalities["audio"]
+    np.testing.assert_array_equal(audio.present, ~gone)
+    np.testing.assert_array_equal(audio.features[~gone, 0], table["text"][~gone, 0])
+    assert problems.count("utterances not there: 1 of 5") == gone.sum()
+
+
+def test_utterances_that_the_labels_do_not_have_are_left_out_and_listed(tmp_path):
+    table = text_file(tmp_path, "{dialogue}_{utterance}")
+    table["utterance"] = np.where(table["utterance"] == "c3_4", "c3_9", table["utterance"])
+    audio_file(tmp_path, slice(None), dialogue=table["dialogue"], utterance=table["utterance"])
+    corpus, problems = joined(tmp_path)
+    absent = corpus.utterances.utterance_id[~corpus.modalities["audio"].present]
+    assert absent.tolist() == ["c3_4"]
+    assert "utterances not in text.npz: 1, first c3_9" in problems and "their audio left out" in problems
+
+
+@pytest.mark.parametrize("lacking", [None, 0, 2])
+def test_numbers_from_one_are_those_from_zero(tmp_path, lacking):
+    table = text_file(tmp_path)
+    there = np.tile(np.arange(LENGTH) != lacking, DIALOGUES)
+    sentences = np.array([f"words {number}" for number in table["text"][:, 0]])
+    audio_file(tmp_path, there, dialogue=table["dialogue"], utterance=table["utterance"] + 1, sentence=sentences)
+    corpus, problems = joined(tmp_path)
+    audio = corpus.modalities["audio"]
+    np.testing.assert_array_equal(audio.features[there, 0], table["text"][there, 0])
+    assert corpus.utterances.text[there].tolist() == sentences[there].tolist()
+    assert problems.count("utterances counted from another number than in text.npz") == 1 and "-1 to each" in problems
+
+
+def test_labels_that_a_second_file_withholds_contradict_nothing(tmp_path):
+    table = text_file(tmp_path)
+    emotion = np.where(table["split"] == "test", "", table["emotion"])
+    columns = {name: table[name] for name in ("dialogue", "utterance", "split")}
+    audio_file(tmp_path, slice(None), emotion=emotion, **columns)
+    corpus, _ = joined(tmp_path)
+    assert corpus.modalities["audio"].present.all()
+
+
+def test_numbers_of_dialogues_need_no_split_where_they_are_those_of_one(tmp_path):
+    table = text_file(tmp_path)
+    number = np.repeat(np.arange(DIALOGUES), LENGTH)
+    np.savez(tmp_path / "text.npz", **(table | {"dialogue": number}))
+    audio_file(tmp_path, slice(None), dialogue=number, utterance=table["utterance"])
+    corpus, _ = joined(tmp_path)
+    assert corpus.modalities["audio"].present.all()
+
+    again = np.where(number >= 8, number - 8, number)  # each split counts from 0
+    np.savez(tmp_path / "text.npz", **(table | {"dialogue": again}))
+    later = number >= 8
+    np.savez(tmp_path / "audio.npz", dialogue=again[later], utterance=table["utterance"][later], audio=np.ones((20, 2)))
+    message = refused(tmp_path, "--text", tmp_path / "text.npz", "--audio", tmp_path / "audio.npz", "--corpus=m")
+    assert "this file needs the column `split`" in message
+
+
+@pytest.mark.parametrize(
+    ("ids", "whole"),
+    [
+        (["1.0", "2.0", "10"], ["1", "2", "10"]),
+        (["1.000", "2.000"], ["1", "2"]),
+        (["7,0"], ["7"]),
+        (["1", "999", "1,000", "1,001"], ["1", "999", "1,000", "1,001"]),
+        (["1", "1,000"], ["1", "1,000"]),
+        (["1.0", "1.5"], ["1.0", "1.5"]),
+    ],
+)
+def test_a_mark_between_thousands_is_no_decimal_mark(ids, whole):
+    assert whole_ids(ids)[0] == whole
+
+
+def test_a_table_without_splits_takes_those_that_prepare_left(tmp_path):
+    table = text_file(tmp_path)
+    imported(tmp_path / "out/m", tmp_path / "text.npz", "--corpus=m")
+    (tmp_path / "out/m/text.h5").unlink()
+    columns = {name: table[name] for name in ("dialogue", "utterance", "emotion")}
+    audio_file(tmp_path, slice(None), **columns)
+    corpus = imported(tmp_path / "out/m", "--audio", tmp_path / "audio.npz", "--corpus=m")
+    np.testing.assert_array_equal(corpus.modalities["audio"].features[:, 0], table["text"][:, 0])
+    assert corpus.utterances.split.tolist() == np.where(table["split"] == "dev", "validation", table["split"]).tolist()
