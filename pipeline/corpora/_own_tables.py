@@ -6,8 +6,10 @@ empty in whatever way they are spelled; `dferc.store.cells` has the rules, which
 """
 
 import codecs
+import contextlib
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -49,6 +51,8 @@ _BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 _BOMS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after those of UTF-32, which begin alike
 
 _MOST_COLUMNS = 10_000  # openSMILE's largest set has 6,373
+_MOST_OTHERS = 50  # columns of other names that are looked at for times
+_FASTEST = 100  # letters per second, of a whole table: speech has 10 to 20, in minutes 600
 _MANY, _SHORT = 20_000, 20  # rows above which a table has at least so many characters for each
 
 _CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d+)?)")
@@ -91,6 +95,8 @@ def read_text(path: Path) -> str:
                     "file as UTF-8."
                 ) from None
     content = content.removeprefix(codecs.BOM_UTF8)
+    if content.startswith(b"PK\3\4"):
+        raise InputError(f"{path} is a workbook (or a .zip), whatever its name. Export the sheet as `CSV UTF-8`.")
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
         raise InputError(f"{path}, line {line}: a NUL character. Is the file UTF-16, or no text? Save it as UTF-8.")
@@ -111,10 +117,11 @@ def read_text_rows(
     path: Path, known: Sequence[str], required: Sequence[str]
 ) -> tuple[list[tuple[int, TextRow]], list[Problem]]:
     """Return (line, row with every known column) per row of a .csv, .tsv or .jsonl, and the problems of the header."""
-    suffix, text = path.suffix.lower(), read_text(path)
-    if suffix not in (".csv", ".tsv", ".jsonl"):
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"{path}: expected a .csv, .tsv or .jsonl file. Its name must say which it is.")
-    rows = list(_read_jsonl(path, text) if suffix == ".jsonl" else _read_csv(path, text, suffix))
+    text = read_text(path)
+    rows = list(_read_jsonl(path, text, known) if suffix == ".jsonl" else _read_csv(path, text, suffix))
     if not rows:
         raise InputError(f"{path} has no rows.")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
@@ -136,6 +143,8 @@ def read_text_rows(
     refuse(path, faults)
     if "emotion" in known and "emotion" not in names.values():
         _verify_no_scores(path, [name for name in columns if name not in names], rows)
+    if "start" in known and "start" not in names.values():
+        _verify_no_times(path, [name for name in columns if names.get(name, "end") == "end"], rows)
     blank = dict.fromkeys(known, "")
     tidied = [
         (line, blank | {names[name]: _tidied(names[name], value) for name, value in row.items() if name in names})
@@ -167,6 +176,23 @@ def _verify_no_scores(path: Path, unknown: Sequence[str], rows: Sequence[tuple[i
             f"{path}: no column emotion; {', '.join(scores[:12])} hold one-hot or soft scores. Write the class of each "
             "row, that of the highest score, into a column `emotion`; or remove these columns."
         )
+
+
+def _verify_no_times(path: Path, unknown: Sequence[str], rows: Sequence[tuple[int, TextRow]]) -> None:
+    """Refuse begins and ends under other names (`tmin`, `Begin Time - ss.msec`): every row would be the whole file."""
+    columns = {}
+    for name in unknown[:_MOST_OTHERS]:
+        with contextlib.suppress(ValueError):
+            columns[name] = [_seconds(name, row.get(name, "").strip()) for _, row in rows]
+    columns = {name: times for name, times in columns.items() if None not in times}
+    for (first, begins), (last, ends) in itertools.permutations(columns.items(), 2):
+        lengths = [end - begin for begin, end in zip(begins, ends)]
+        following = sum(begin >= end for begin, end in zip(begins[1:], ends))
+        if min(lengths) > 0 and set(lengths) != {1} and len(rows) > 1 and 2 * following >= len(rows) - 1:
+            raise InputError(
+                f"{path}: no column start; {first!r} and {last!r} hold times. Rename them to start and end, in "
+                "seconds, or remove them."
+            )
 
 
 def _mend(path: Path, rows: Sequence[tuple[int, TextRow]], known: Sequence[str]) -> Iterator[Problem]:
@@ -239,6 +265,8 @@ def _verify_fields(path: Path, line: int, fields: Sequence[str], columns: Sequen
     if swallowed := swallowed_rows(fields, len(columns), delimiter):
         raise InputError(f"{path}, line {line}: {swallowed}.")
     for number, (name, field) in enumerate(zip(columns, fields), start=1):
+        if number == 1 and field.strip().isdigit():
+            continue  # the number of the row, as pandas and R write it
         if not name and field.strip():
             raise InputError(
                 f"{path}, line {line}: {field!r:.40} in column {number}, which has no name. Name it in the header, or "
@@ -246,7 +274,7 @@ def _verify_fields(path: Path, line: int, fields: Sequence[str], columns: Sequen
             )
 
 
-def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, TextRow]]:
+def _read_jsonl(path: Path, text: str, known: Sequence[str]) -> Iterator[tuple[int, TextRow]]:
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
@@ -257,6 +285,9 @@ def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, TextRow]]:
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {line}: expected an object {{…}}, found {type(row).__name__}.")
         for name, value in row.items():
+            written = re.sub(r"[\s-]", "_", fold(name))
+            if not {_ALIASES.get(written, written), _MEANT.get(written)} & set(known):
+                continue  # not used, and listed as such
             if isinstance(value, (list, dict)) or isinstance(value, bool) and fold(name) not in ("emotion", "label"):
                 raise InputError(f"{path}, line {line}: {name} is {value!r:.60}; expected a text, a number or null.")
         yield line, {name.strip(): "" if value is None or value != value else str(value) for name, value in row.items()}
@@ -316,6 +347,7 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
         except ValueError as error:
             faults.append(f"line {line}: {error}")
     refuse(path, faults)
+    _verify_speed(path, rows)
     repeated = _repeated(rows)
     if repeated:
         problem = f"row repeated word by word: {len(repeated)}, first {repeated[0].where}"
@@ -325,6 +357,19 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
             problem = f"{column} in several spellings: {', '.join(map(repr, names[:6]))}"
             problems.append(Problem(path.name, path.name, problem, f"kept as {len(names)}"))
     return rows, problems
+
+
+def _verify_speed(path: Path, rows: Sequence[TableRow]) -> None:
+    """Refuse times that are minutes, hours or a spreadsheet's fractions of a day: nobody speaks so fast."""
+    timed = [row for row in rows if row.start_s is not None and row.end_s is not None and row.end_s > row.start_s]
+    length_s, letters = sum(row.end_s - row.start_s for row in timed), sum(len(row.text) for row in timed)
+    if len(timed) > 1 and letters > _FASTEST * length_s:
+        first = timed[0]
+        raise InputError(
+            f"{path}: its {len(timed)} utterances take {length_s:.3g} s for {letters} letters, the first "
+            f"{first.end_s - first.start_s:.3g} s ({first.where}). Times in a table are seconds: multiply minutes by "
+            "60, and a spreadsheet's times, which are fractions of a day, by 86400."
+        )
 
 
 def _repeated(rows: Sequence[TableRow]) -> list[TableRow]:

@@ -69,6 +69,7 @@ _MEMORY_BYTES, _MEMORY_SHARE = 1 << 30, 20  # for opening a file: a gigabyte, an
 _ADDRESS_SPACE = resource.getrlimit(resource.RLIMIT_AS)  # before it was bounded here
 _PATIENCE_S = 600.0  # longest time of reading on from one place: far above any real file, below a night
 _ROUNDING_S = 0.1  # by which a file's length may differ from its header's: containers round to a frame
+_MOST_ROUNDING_S = 1.0  # the same, where frames are rare: slides have one in minutes
 _UNREAD = 0.05  # share of a file behind its last packet above which it may hold another recording
 _SEARCHED_BYTES = 1 << 26  # how far it is searched for
 _CHUNKS = 64  # parts of a .wav that are looked through for its sound
@@ -159,7 +160,7 @@ def probe(path: str | Path) -> MediaInfo:
             if packet.stream.type not in kinds and _decode(packet):
                 kinds.add(packet.stream.type)
         rates = [stream.average_rate for stream in streams if stream.type == "video" and stream.average_rate]
-        rounding_s = max(_ROUNDING_S, *(float(2 / rate) for rate in rates), 0.0)
+        rounding_s = min(max(_ROUNDING_S, *(float(2 / rate) for rate in rates), 0.0), _MOST_ROUNDING_S)
         end_s = _decoded_end_s(path, list(tails.values()), rounding_s)
         claimed_s = None if container.duration is None else container.duration / av.time_base
         measured_s = (claimed_s or 0.0) if end_s is None else max(0.0, end_s - origin_s(container))

@@ -38,6 +38,8 @@ _RUN_S = 120.0  # longest stretch that is read at once, its packets in memory
 
 _BEHIND_S = 1.0  # by which sound may be behind its picture in a file: beyond, it is read on its own
 
+_HELD_S = 10.0  # longest time for which a frame is shown before a span: beyond, clocks leap (docs/media.md)
+
 _MARGIN_S = 1.0
 """Time before a span that is sought. It costs nothing: groups of pictures without a sample are skipped."""
 
@@ -158,12 +160,14 @@ class PictureFile(MediaFile):
         else:
             stamps = [packet.pts for packet in read if not packet.is_discard]
         times = {stamp: self._time_s(stamp) for stamp in stamps if stamp is not None}
-        waiting = {number: _choose(times, span, middles) for number, (span, middles) in wanted.items()}
+        ends = [packet.pts + (packet.duration or 0) for packet in read if packet.pts is not None]
+        shown_s = max([*map(self._time_s, ends), *times.values()], default=-math.inf)
+        waiting = {number: _choose(times, span, middles, shown_s) for number, (span, middles) in wanted.items()}
         sampled = set()
         for frame in self._decode(read, set().union(*waiting.values())):
             # [height, width], turned as the recording device asks
             # Further threads of FFmpeg's would cost more than they save, and their core is another worker's.
-            image = self._reformatter.reformat(frame, format=self._format, threads=1).to_ndarray()
+            image = self._reformatter.reformat(frame, *self._sides(frame), format=self._format, threads=1).to_ndarray()
             image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
             for number in (number for number, stamps in waiting.items() if frame.pts in stamps):
                 sampled.add(number)
@@ -172,6 +176,12 @@ class PictureFile(MediaFile):
         if not decode_all:
             for number in wanted.keys() - sampled:
                 yield from self._sample_run({number: wanted[number]}, decode_all=True)
+
+    def _sides(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Return width and height of a frame in square pixels, as a screen shows it: those of DVDs and HDV are not."""
+        ratio = float(self._stream.sample_aspect_ratio or 1)
+        ratio = ratio if 0.25 <= ratio <= 4 else 1.0  # beyond, it is damaged
+        return round(frame.width * max(1.0, ratio)), round(frame.height * max(1.0, 1 / ratio))
 
     def _time_s(self, stamp: int) -> float:
         """Return a time stamp in seconds from the start of the file."""
@@ -268,13 +278,19 @@ def _runs(spans: Sequence[Span]) -> Iterator[list[int]]:
         yield run
 
 
-def _choose(times: dict[int, float], span: Span, middles: np.ndarray) -> set[int]:
-    """Return the stamps of the sampled frames, from the seconds by stamp and the span's sample times."""
+def _choose(times: dict[int, float], span: Span, middles: np.ndarray, shown_s: float) -> set[int]:
+    """Return the stamps of the sampled frames, from the seconds by stamp and the span's sample times.
+
+    Where no frame begins in the span, it is the one that is shown until the next, or until `shown_s`.
+    """
     begin_s, end_s = span.start_s - _EPSILON_S, span.end_s - _EPSILON_S
     inside = sorted((time_s, stamp) for stamp, time_s in times.items() if begin_s <= time_s < end_s)
     first = np.searchsorted([time for time, _ in inside], middles)
     chosen = {inside[index][1] for index in first if index < len(inside)}
-    return chosen or {stamp for _, stamp in inside[-1:]}
+    if inside:
+        return chosen or {inside[-1][1]}
+    held_s, held = max(((time_s, stamp) for stamp, time_s in times.items() if time_s < begin_s), default=(-math.inf, 0))
+    return {held} if shown_s > begin_s + 2 * _EPSILON_S and begin_s - held_s <= _HELD_S else set()
 
 
 def _closed_groups(read: list[av.Packet]) -> Iterator[list[av.Packet]]:

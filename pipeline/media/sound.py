@@ -60,7 +60,7 @@ class SoundFile(MediaFile):
         self.begin_s = 0.0  # time of its first sample: later than asked for where the track begins later
         with decoding(path):
             self._open()
-            self._restarts = restarts(self._container, path, "audio") or _seeks_by_rate(self._container, self._stream)
+            self._restarts = restarts(self._container, path, "audio") or _seeks_astray(self._container, self._stream)
 
     def read(self, start_s: float, end_s: float, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
         """Decode the sound of a span, bit-identical whatever was read before; what lies beyond the file is left out.
@@ -147,6 +147,8 @@ def decode_sound(
     if not timed or not heard.to_end and timed[-1][0] < end_s:
         return None
     stream = timed[0][1].stream
+    if _seeks_astray(stream.container, stream):
+        return None
     begin_s, first, decoder = _begin_s(stream, origin_s), 0, None
     if start_s <= _PREROLL_S:
         # A packet from before the begin is the first of the file: encoders write it, and decoders drop its samples.
@@ -246,9 +248,10 @@ def _new_decoder(decoder: av.AudioCodecContext) -> av.AudioCodecContext | None:
     return new
 
 
-def _seeks_by_rate(container: av.container.InputContainer, stream: av.audio.AudioStream) -> bool:
-    """Return whether a seek is a guess from a bit rate: FFmpeg itself writes 0 or a rounded one into ADPCM's .wav."""
-    return container.format.name in ("wav", "w64") and stream.codec_context.name.startswith("adpcm_")
+def _seeks_astray(container: av.container.InputContainer, stream: av.audio.AudioStream) -> bool:
+    """Return whether sound is not where a seek leads: in ADPCM's .wav, of a guessed rate, and in FLAC in Ogg."""
+    name, codec = container.format.name, stream.codec_context.name
+    return name in ("wav", "w64") and codec.startswith("adpcm_") or name == "ogg" and codec == "flac"
 
 
 def _is_plain(decoder: av.AudioCodecContext) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dferc.core.errors import InputError, listed, refuse
 from dferc.core.problems import Problem
+from dferc.store.cells import fold, normalise
 from pipeline.corpora._own_tables import TableRow, read_table
 from pipeline.corpora.table import row_problems
 from pipeline.corpora.table.subtitles import read_cues, read_lines
@@ -20,7 +21,10 @@ TRANSCRIPTS = (*_SUBTITLES, *_TABLES, *_LINES)
 """Suffixes of transcripts."""
 
 _SLOWEST = 0.03  # characters per second, of a whole transcript: speech has 10 to 20, in milliseconds 0.01 to 0.025
-_LANGUAGE = re.compile(r"\.([a-z]{2,3})(?:[-_][A-Za-z]{2,4})?")  # `talk.en.srt`, `talk.pt-BR.srt`
+_REGION = r"(?:[-_](?:[A-Za-z]{2,4}(?:[-_][A-Za-z]{2})?|\d{3}|[\w-]{11}))?"
+_LANGUAGE = re.compile(rf"(?:\.([a-z]{{2,3}}){_REGION})?(?:\.(?:cc|sdh|forced|transcript))?")
+"""What a name may have behind the medium's: `.en`, `.pt-BR`, `.zh-Hans-CN`, `.es-419`, YouTube's `.en-nP7-2PuUl7o`; and
+a kind, as in `.en.sdh`."""
 _OPTION = "; list speakers in prepare.options.speaker_prefix"  # advice for a corpus, which one medium is not
 
 
@@ -37,12 +41,12 @@ def find_transcript(media: Path) -> Path | None:
         return media
     files = sorted(media.parent.iterdir()) if media.parent.is_dir() else []
     beside = [path for path in files if path.suffix.lower() in TRANSCRIPTS and path.is_file()]
-    same = [path for path in beside if path.stem == media.stem]
+    stem, name = normalise("NFC", media.stem), normalise("NFC", media.name)
+    stems = {path: normalise("NFC", path.stem) for path in beside}  # a Mac's files have another form
+    same = [path for path in beside if stems[path] == stem]
     owned = {path.stem for path in files if path.suffix.lower() in MEDIA_SUFFIXES and path.name != media.name}
     others = [
-        path
-        for path in beside
-        if path.stem not in owned and (path.stem == media.name or _language_of(path, media.stem))
+        path for path in beside if path.stem not in owned and (stems[path] == name or _named_after(path, media.stem))
     ]
     candidates = same or others
     if len(candidates) > 1:
@@ -55,8 +59,13 @@ def find_transcript(media: Path) -> Path | None:
 
 def _language_of(path: Path, stem: str) -> str:
     """Return the language in the name of a transcript, such as `en` of `talk.en.srt`; "" if it has none."""
-    named = _LANGUAGE.fullmatch(path.stem.removeprefix(stem)) if path.stem.startswith(stem) else None
-    return named[1] if named else ""
+    named = _named_after(path, stem)
+    return named[1] or "" if named else ""
+
+
+def _named_after(path: Path, stem: str) -> re.Match | None:
+    own, stem = normalise("NFC", path.stem), normalise("NFC", stem)
+    return _LANGUAGE.fullmatch(own.removeprefix(stem)) if own.startswith(stem) else None
 
 
 def read_transcript(
@@ -123,6 +132,7 @@ def read_transcript(
 def _rows_of_table(path: Path, medium: str, media: Path | None) -> tuple[list[TableRow], list[Problem]]:
     """Read a table; rows of other media than this one are left out."""
     rows, problems = read_table(path, dialogue=path.stem)
+    rows = [replace(row, media=_as_named(row.media, media)) for row in rows] if media else rows
     others = {row for row in rows if medium and row.media and Path(row.media).name != medium}
     same = dict.fromkeys(row.media for row in rows if medium and row.media and row not in others)
     apart = [name for name in same if any(not _may_be_one(name, other) for other in same)]
@@ -145,6 +155,13 @@ def _rows_of_table(path: Path, medium: str, media: Path | None) -> tuple[list[Ta
     counts = Counter(row.utterance_id for row in rows if row.utterance_id)
     refuse(path, [f"the utterance_id {name!r} is there {count} times" for name, count in counts.items() if count > 1])
     return rows, problems
+
+
+def _as_named(place: str, media: Path) -> str:
+    """Return a file of a table by the medium's own name, if that is meant: in another case or form, or Windows' way."""
+    path = Path(place.replace("\\", "/"))
+    other_name = fold(path.name) == fold(media.name) and not (media.parent / path.name).exists()
+    return path.with_name(media.name).as_posix() if path.name == media.name or other_name else place
 
 
 def _may_be_one(one: str, two: str) -> bool:

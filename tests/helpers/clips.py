@@ -43,6 +43,7 @@ def write_clip(
     pix_fmt: str = "yuv420p",
     gop: int = 5,
     rotation: int = 0,
+    pixel: Fraction | None = None,
     options: dict[str, str] | None = None,
     format: str | None = None,
 ) -> Path:
@@ -63,6 +64,7 @@ def write_clip(
         pix_fmt: pixel format that it is given.
         gop: frames from one keyframe to the next, at most.
         rotation: counter-clockwise turn in degrees that the file asks of a player.
+        pixel: width of a pixel by its height; square by default.
         options: of the container.
         format: of the file, where its suffix does not say.
 
@@ -78,6 +80,8 @@ def write_clip(
             stream = container.add_stream(picture_codec, rate=frames_per_s, options=picture_options or {})
             stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, pix_fmt, 4_000_000
             stream.gop_size = gop
+            if pixel:
+                stream.codec_context.sample_aspect_ratio = pixel
             if rotation:
                 stream.set_display_rotation(rotation)
             shown = itertools.count() if stamps is None else stamps

@@ -17,13 +17,17 @@ from pipeline.corpora.table.rolling import merge_highlights, show_once
 from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, count_pieces, find_speakers, split_turns
 
 EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of problems
+_MANY_WORDS, _OF_WORDS = 10, 0.8  # cues, and share of single words, from which on sentences were cut into words
+_WITHOUT_SPACES = "\u2e80"  # from here on, scripts write no spaces
 _MOST_PIECES = 2000  # lines and turns of a cue: a page of text has a hundred
 _CLOCK = r"(?:\d+:)?\d{1,2}:\d\d(?:[.,]\d+)?"
 _STAMP = re.compile(rf"\s*(?:[\[(]\s*{_CLOCK}[^\])]{{0,30}}[\])]|{_CLOCK}(?=\s|$))")
 _OF_RECORDING = re.compile(
     r"[\[(]\s*\d+:\d\d|\b0?0:\d\d|\d:\d\d:\d\d"
 )  # in brackets, near 0, with seconds: not "10:30"
-_STAMP_END = re.compile(rf"\s[\[(]?{_CLOCK}[\])]?\s*$")  # `Anna Smith  0:05`, as Otter writes it
+_STAMP_END = re.compile(rf"\s[\[(]?{_CLOCK}[\])]?:?\s*$|#{_CLOCK}(?:-\d+)?#\s*$")
+"""At the end of a line: `Anna Smith  0:05` (Otter), `Bo (0:07):` (Rev), `What a day. #00:05-2#` (F4)."""
+_TIME = re.compile(rf"-?\d+(?:[.,]\d+)?|{_CLOCK}")  # a field of Audacity's labels, of ELAN's and Praat's tables
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -69,8 +73,12 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: bool | Sequenc
             "Name the file .srt or .vtt."
         )
     spoken = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    stamped = [(number, line) for number, line in spoken if _STAMP.match(line) or _STAMP_END.search(line)]
-    if 3 * len(stamped) >= len(spoken) and len(stamped) > 1 and _OF_RECORDING.search(stamped[0][1]):
+    if spoken and spoken[0][1].startswith(('File type = "ooTextFile', '"ooTextFile')):
+        raise InputError(f"{path}: a file of Praat. Export its tier as a table with the columns start, end, text.")
+    tabular = [(number, line) for number, line in spoken if _is_row(line)]
+    stamped = tabular or [(number, line) for number, line in spoken if _STAMP.match(line) or _STAMP_END.search(line)]
+    of_recording = bool(tabular) or stamped and _OF_RECORDING.search(stamped[0][1].replace("#", "["))
+    if 3 * len(stamped) >= len(spoken) and len(stamped) > 1 - bool(tabular) and of_recording:
         number, line = stamped[0]
         raise InputError(
             f"{path}, line {number}: a time, {line.strip()[:60]!r}, in a file of plain text, and in {len(stamped)} of "
@@ -87,6 +95,13 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: bool | Sequenc
     rows, problems, absent = _rows(cues, ids, dialogue, name, media, speaker_prefix)
     rows = [replace(row, start_s=None, end_s=None) for row in rows]
     return Subtitles(rows, [*itertools.chain.from_iterable(found for _, found in plain), *problems], absent)
+
+
+def _is_row(line: str) -> bool:
+    """Return whether a line is a row of a table with two times and a text."""
+    fields = [field.strip() for field in line.split("\t") if field.strip()]
+    times = [field for field in fields if _TIME.fullmatch(field)]
+    return len(fields) > len(times) >= 2 and not all(map(str.isdigit, times))
 
 
 def _dialogue_of(path: Path, name: str) -> str:
@@ -124,7 +139,7 @@ def _rows(
         for utterance_id, turn, (start_s, end_s) in zip(utterance_ids, turns, _spans(cue, turns), strict=False):
             utterance = {"dialogue_id": dialogue, "utterance_id": utterance_id, **turn._asdict()}
             rows.append(TableRow(where=where, **utterance, media=media, start_s=start_s, end_s=end_s))
-    problems += _speaker_problems(rows, speakers, name)
+    problems += _doubts(rows, speakers, name)
     return Subtitles(rows, problems, absent)
 
 
@@ -199,8 +214,12 @@ def _spans(cue: Cue, turns: Sequence[CueTurn]) -> Iterator[tuple[float, float]]:
         start_s = end_s
 
 
-def _speaker_problems(rows: Sequence[TableRow], speakers: Speakers, name: str) -> Iterator[Problem]:
-    """Yield what is doubtful about the speakers of a file."""
+def _doubts(rows: Sequence[TableRow], speakers: Speakers, name: str) -> Iterator[Problem]:
+    """Yield what is doubtful about the cues and the speakers of a file."""
+    alone = sum(len(row.text.split()) == 1 and row.text[0] < _WITHOUT_SPACES for row in rows)
+    if len(rows) >= _MANY_WORDS and alone > _OF_WORDS * len(rows):
+        found = f"cues of a single word: {alone} of {len(rows)}"
+        yield Problem(name, name, found, "each is an utterance; export sentences, if they were cut into words")
     counts = Counter(row.speaker for row in rows)
     if 0 < counts[""] < len(rows):
         some = f"speakers named in some cues only: {len(rows) - counts['']} of {len(rows)} utterances"

@@ -257,6 +257,18 @@ def test_typed_captions_last_from_their_first_letter_and_two_such_words_do_not_m
     assert len(read_subtitles(tmp_path).utterances) == 8
 
 
+def test_sentences_that_were_cut_into_words_are_reported(tmp_path):
+    """whisper.cpp's -ml 1, CapCut."""
+    words = "so what do you want from me today then I wonder".split()
+    write(tmp_path, "a.srt", cues(*words))
+    assert problems_of(read_subtitles(tmp_path), "cues of a single word")[0].startswith(
+        "a.srt: cues of a single word: 11 of 11; each is an utterance"
+    )
+    for texts in (words[:9], ["Hello there."] * 3 + words[:10], ["你好吗", "我很好"] * 6):
+        write(tmp_path, "a.srt", cues(*texts))
+        assert not problems_of(read_subtitles(tmp_path), "cues of a single word")
+
+
 HIGHLIGHTS = {
     "whisper": lambda words: [(n, f"<u>{word}</u>") for n, word in enumerate(words)],
     "colour": lambda words: [(n, f'<font color="#00ff00">{word}</font>') for n, word in enumerate(words)],

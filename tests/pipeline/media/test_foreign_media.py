@@ -9,6 +9,7 @@ from av.stream import Disposition
 
 from pipeline.audio.functionals import AudioWorker
 from pipeline.faces.speaker_face import FaceWorker, UtteranceMedia
+from pipeline.media.files import probe
 from pipeline.media.sound import SoundFile
 from pipeline.rows.measure import Faulty, file_problems, measure
 from tests.helpers.clips import read_audio, read_frames, tone, truncate, write_clip
@@ -288,3 +289,15 @@ def test_picture_that_never_changes_is_reported_and_used(tmp_path, codec):
     [found], [other] = (cut_faces([UtteranceMedia(str(clip), 0.0, 2.0)]).result for clip in (still, moves))
     assert found.remark.startswith("picture does not change: ") and len(found.faces) == found.frames > 1
     assert other.remark == ""
+
+
+def test_length_of_slides_that_broke_off_is_what_decodes(tmp_path):
+    """One frame in ten seconds, and the index in front: a frame's length is no rounding of the file's."""
+    pictures = [np.full((64, 96), 20 * number, np.uint8) for number in range(5)]
+    stamps, options = range(0, 50, 10), {"movflags": "faststart"}
+    slides = write_clip(
+        tmp_path / "a.mp4", pictures=pictures, frames_per_s=1, stamps=stamps, sound=tone(44), options=options
+    )
+    assert not probe(slides).remarks
+    info = probe(truncate(slides, 0.6))
+    assert info.duration_s < 32 and "length claimed wrongly: 44" in info.remarks[0][0]

@@ -1,5 +1,7 @@
 """The picture of utterances, sampled from files of known content and known faults."""
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
@@ -196,7 +198,7 @@ def test_a_header_that_claims_wider_pictures_does_not_make_them_small(tmp_path):
         (0, 1, 5, 2, [(0.3, 60), (0.8, 160)]),  # middles of the halves: 0.25 and 0.75
         (0.5, 1, 5, 50, [(0.7, 140), (0.9, 180)]),  # round(2.5) = 2 samples: 0.625 and 0.875
         (0, 1, 100, 500, [(k / 10, 20 * k) for k in range(1, 10)]),  # each frame at most once
-        (0.31, 0.39, 5, 50, []),  # between two frames
+        (0.31, 0.39, 5, 50, [(0.3, 60)]),  # between two frames: the one that is shown
         (0.35, 0.45, 1, 50, [(0.4, 80)]),
         (0.1 * 3, 0.36, 1, 50, [(0.3, 60)]),  # 0.30000000000000004: the frame at 0.3 is in it
         (5, 6, 5, 50, []),
@@ -205,6 +207,40 @@ def test_a_header_that_claims_wider_pictures_does_not_make_them_small(tmp_path):
 def test_frames_are_sampled_at_the_middles(tmp_path, start_s, end_s, frames_per_s, max_frames, expected):
     clip = write_clip(tmp_path / "a.mp4", pictures=GREYS)
     assert grey_levels(read_frames(clip, start_s, end_s, frames_per_s, max_frames)) == expected
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_frame_is_shown_until_the_next(tmp_path, suffix):
+    """A camera of one frame a second; a screen recorder, which writes what changes."""
+    clip = write_clip(tmp_path / f"camera{suffix}", pictures=GREYS, frames_per_s=1)
+    spans = [Span(second + 0.3, second + 0.9) for second in range(9)]
+    shown = [(number, time_s) for number, time_s, _ in PictureFile(clip).sample(spans, 4.0, 16)]
+    assert sorted(shown) == [(second, second) for second in range(9)]
+    assert not list(read_frames(clip, 10.5, 11.0, 4.0, 16))  # behind the last
+
+
+def test_a_frame_is_not_shown_for_longer_than_a_clock_may_leap(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", pictures=GREYS[:5], frames_per_s=2, stamps=[0, 1, 2, 11, 40], sound=tone(21))
+    for start_s, time_s in ((2.0, 1.0), (5.0, 1.0), (6.0, 5.5), (15.0, 5.5)):
+        assert [time for time, _ in read_frames(clip, start_s, start_s + 0.4, 4.0, 16)] == [time_s]
+    assert not list(read_frames(clip, 16.0, 17.0, 4.0, 16))
+
+
+@pytest.mark.parametrize(
+    ("pixel", "rotation", "shape"),
+    [
+        ("4/3", 0, (108, 192)),
+        ("4/3", 90, (192, 108)),
+        ("8/9", 0, (122, 144)),
+        ("1", 0, (108, 144)),
+        ("99", 0, (108, 144)),
+    ],
+)
+def test_pixels_that_are_not_square_are_shown_as_on_a_screen(tmp_path, pixel, rotation, shape):
+    """DVDs, DV, HDV: else faces are narrow."""
+    pictures = [np.full((108, 144), 90, np.uint8)] * 3
+    clip = write_clip(tmp_path / "a.mp4", pictures=pictures, pixel=Fraction(pixel), rotation=rotation)
+    assert {image.shape for *_, image in PictureFile(clip).sample([Span(0.0, 0.3)], 10.0, 16)} == {shape}
 
 
 def test_frames_of_a_short_clip_are_never_none(tmp_path):

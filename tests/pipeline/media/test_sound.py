@@ -191,6 +191,19 @@ def test_adpcm_whose_header_has_no_exact_bit_rate_is_heard_in_its_place(tmp_path
             assert heard_hz == pytest.approx(300 + 2 * (start_s + 0.25), abs=3)
 
 
+def test_flac_in_ogg_is_heard_in_its_place(tmp_path):
+    """FFmpeg gives its packets wrong times after a seek, where they differ in size: up to a second late."""
+    random = np.random.default_rng(0)
+    loud = np.repeat(random.random(240), 1600)  # syllables of a tenth of a second
+    sound_CT = (loud * random.normal(scale=0.1, size=len(loud))).astype(np.float32)[None]
+    clip = write_clip(tmp_path / "memo.oga", sound=sound_CT, sound_codec="flac")
+    with SoundFile(clip) as file:
+        whole = file.read(0.0, 24.0)
+        for start_s in (5.0, 20.05, 3.0, *np.arange(1.2, 23.0, 0.5).round(1)):
+            first = round(start_s * SAMPLE_RATE_HZ)
+            np.testing.assert_array_equal(file.read(start_s, start_s + 0.5), whole[first : first + 8000], str(start_s))
+
+
 def test_floats_beyond_full_scale_are_clipped_and_told(tmp_path):
     """Samples of 16 bits written as floats without a division, as some scripts do."""
     wave = tone(1.0)

@@ -1,5 +1,6 @@
 """Transcripts beside a medium."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -23,13 +24,37 @@ def test_a_file_of_the_same_name_is_the_transcript(tmp_path, suffix):
     assert found(tmp_path, f"talk.{suffix}", "talk2.srt", "other.srt", "talk.json", "talk.en.srt") == f"talk.{suffix}"
 
 
-@pytest.mark.parametrize("name", ["talk.en.srt", "talk.pt-BR.vtt", "talk.mp4.srt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("talk.en.srt", "talk.pt-BR.vtt", "talk.mp4.srt", "talk.es-419.vtt", "talk.en-nP7-2PuUl7o.vtt"),
+        *("talk.zh-Hans-CN.vtt", "talk.en.sdh.srt", "talk.eng.cc.srt", "talk.transcript.vtt"),
+    ],
+)
 def test_a_name_with_a_language_or_the_suffix_is_the_next_best(tmp_path, name):
     assert found(tmp_path, name, "talk.final.srt") == name
 
 
 def test_nothing_else_is(tmp_path):
-    assert found(tmp_path, "talking.srt", "talk.notes.txt", ".talk.srt") is None
+    assert found(tmp_path, "talking.srt", "talk.notes.txt", ".talk.srt", "talk.bob-smith.srt") is None
+
+
+@pytest.mark.parametrize("name", ["café", "café.en"])
+def test_names_in_another_unicode_form_are_the_same(tmp_path, name):
+    for form, file in (("NFD", "café.mp4"), ("NFC", f"{name}.srt")):
+        write(tmp_path, unicodedata.normalize(form, file), "")
+    path = find_transcript(next(tmp_path.glob("*.mp4")))
+    assert path is not None and unicodedata.normalize("NFC", path.name) == f"{name}.srt"
+
+
+@pytest.mark.parametrize("place", ["clips\\talk.mp4", "Talk.MP4", "raw/TALK.mp4", "talk.mp4"])
+def test_a_table_may_name_the_medium_in_another_case_or_form(tmp_path, place):
+    write(tmp_path, "talk.mp4", "")
+    path = write(tmp_path, "all.csv", f"media,start,end,text\n{place},0,1,Yes\nother.mp4,0,1,No\ntalk.mp4,1,2,Oh\n")
+    assert [each.text for each in read_transcript(path, tmp_path / "talk.mp4", 60.0).utterances] == ["Yes", "Oh"]
+    if place == "Talk.MP4":
+        write(tmp_path, place, "")  # another file
+        assert [each.text for each in read_transcript(path, tmp_path / "talk.mp4", 60.0).utterances] == ["Oh"]
 
 
 @pytest.mark.parametrize("names", [("talk.srt", "talk.vtt"), ("talk.en.srt", "talk.de.srt")])
@@ -115,6 +140,10 @@ TABLE = "start,end,speaker,text,emotion,p_joy,p_anger\n0.5,1.5,Ann,Hello,joy,0.1
         ["Anna Smith  0:01", "Hello.", "", "Bo  0:04", "Hi."],  # Otter
         ["[00:12.00]Hello.", "[00:15.50]Hi."],  # LRC
         ["00:01 Hello.", "1:00:04 Hi."],
+        ["0.500000\t2.000000\tHello.", "2.500000\t3.000000\tHi."],  # Audacity
+        ["Anna\t00:00:00.500\t0.5\t00:00:02.000\t2.0\tHello.", "Bo\t00:00:03.0\t3.0\t00:00:04.0\t4.0\tHi."],  # ELAN
+        ["Speaker 1 (00:00):", "Hello.", "", "Speaker 2 (00:04):", "Hi."],  # Rev
+        ["Hello. #00:00:02-0#", "Hi. #00:00:04-3#"],  # F4
     ],
 )
 def test_times_in_plain_text_are_refused(tmp_path, lines):
@@ -125,6 +154,15 @@ def test_times_in_plain_text_are_refused(tmp_path, lines):
     assert all(part in str(error.value) for part in ("line 1", "a time", "start, speaker, text"))
 
 
+def test_text_of_praat_is_named(tmp_path):
+    table = write(tmp_path, "talk.txt", "tmin\ttier\ttext\ttmax\n0.5\tAnna\tHello.\t2\n")
+    with pytest.raises(InputError, match="line 2: a time"):
+        read_transcript(table, VIDEO, 60.0)
+    grid = write(tmp_path, "talk.txt", 'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\n')
+    with pytest.raises(InputError, match="a file of Praat"):
+        read_transcript(grid, VIDEO, 60.0)
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -132,6 +170,8 @@ def test_times_in_plain_text_are_refused(tmp_path, lines):
         ["Anna: When does the train leave?", "Bo: At 10:30", "Anna: And there?", "Bo: Maybe at 12:15", "Anna: Good"],
         ["John 3:16 says it all.", "3:16 is my favourite verse", "3:17 is mine", "Oh"],
         ["we meet at 10:30", "no at 11:00", "fine", "bye"],
+        ["1\t2\tbuckle my shoe", "3\t4\tknock at the door"],
+        ["one\t1.5", "two\t2.5"],
     ],
 )
 def test_times_that_are_spoken_are_words(tmp_path, lines):
@@ -161,6 +201,60 @@ def test_milliseconds_in_a_table_are_refused(tmp_path, media, length_s):
 def test_whole_seconds_of_slow_speech_are_seconds(tmp_path, rows, ends):
     path = write(tmp_path, "talk.csv", "\n".join(["start,end,text", *rows]))
     assert [each.end_s for each in read_transcript(path, VIDEO, 600.0).utterances] == ends
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [("0.0083", "0.0333"), ("0.0417", "0.0667")],  # minutes
+        [("5.787E-06", "2.3148E-05"), ("2.8935E-05", "4.6296E-05")],  # a spreadsheet's fractions of a day
+    ],
+)
+def test_times_that_nobody_can_speak_in_are_refused(tmp_path, times):
+    said = ["I have no idea what you are talking about.", "Then listen to me for once, and do not laugh."]
+    rows = [f'{start},{end},"{text}"' for (start, end), text in zip(times, said, strict=True)]
+    path = write(tmp_path, "talk.csv", "\n".join(["start,end,text", *rows]))
+    with pytest.raises(InputError, match=r"multiply minutes by 60.*by 86400"):
+        read_transcript(path, VIDEO, 600.0)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["tmin,tmax", "Begin Time - ss.msec,End Time - ss.msec", "begin_s,end_s", "from,to", "Start Timecode,End Timecode"],
+)
+def test_times_under_other_names_are_refused(tmp_path, header):
+    """Every row would have the whole of its file."""
+    path = write(tmp_path, "talk.csv", f"{header},text\n0.5,2.0,Hello.\n2.5,4.0,Hi.\n")
+    first, last = header.split(",")
+    with pytest.raises(InputError) as error:
+        read_transcript(path, VIDEO, 60.0)
+    assert all(part in str(error.value) for part in (first, last, "hold times", "start and end"))
+
+
+@pytest.mark.parametrize("header", ["turn,next_turn,text", "words,letters,text", "year,month,text"])
+def test_other_numbers_are_no_times(tmp_path, header):
+    numbers = {"turn": ["1,2", "2,3", "3,4"], "words": ["2,9", "1,4", "3,12"], "year": ["2019,1", "2019,2", "2020,3"]}
+    rows = [f"{each},Hello." for each in numbers[header.partition(",")[0]]]
+    path = write(tmp_path, "talk.csv", "\n".join([header, *rows]))
+    assert len(read_transcript(path, None, None).utterances) == 3
+
+
+def test_tables_as_tools_write_them_are_read(tmp_path):
+    segment = '{"id": 0, "start": 0.5, "end": 2.0, "text": " Hello.", "tokens": [1, 2], "words": [{"word": "Hello."}]}'
+    read = read_transcript(write(tmp_path, "talk.jsonl", segment + "\n"), VIDEO, 60.0)  # Whisper's segments
+    assert [(each.start_s, each.end_s, each.text) for each in read.utterances] == [(0.5, 2.0, "Hello.")]
+    for first in ("", '""'):  # pandas, R
+        path = write(tmp_path, "talk.csv", f"{first},start,end,text\n0,0.5,2.0,Hello.\n1,2.5,3.0,Hi.\n")
+        assert [each.text for each in read_transcript(path, VIDEO, 60.0).utterances] == ["Hello.", "Hi."]
+    with pytest.raises(InputError, match="'a' in column 1, which has no name"):
+        read_transcript(write(tmp_path, "talk.csv", ",start,end,text\na,0.5,2.0,Hello.\n"), VIDEO, 60.0)
+
+
+def test_a_workbook_is_named_whatever_its_name(tmp_path):
+    path = tmp_path / "talk.csv"
+    path.write_bytes(b"PK\3\4" + bytes(60))
+    with pytest.raises(InputError, match="is a workbook"):
+        read_transcript(path, VIDEO, 60.0)
 
 
 def test_a_table_needs_no_dialogue_and_its_labels_are_not_read(tmp_path):
