@@ -75,10 +75,12 @@ def main(
             "--local-dir FOLDER` makes one of a published encoder, `python -m pipeline.finetune_text --out FOLDER` one "
             "that is tuned."
         )
-    if not places.set and tuned.epochs and (tuned.layer, tuned.pooling) != (settings.layer, settings.pooling):
+    names = ("window", "max_tokens", "layer", "pooling", *(["context_share"] * (settings.window == "overlapping")))
+    other = [f"{name} {getattr(tuned, name)}" for name in names if getattr(tuned, name) != getattr(settings, name)]
+    if not places.set and tuned.epochs and other:
         print_note(
-            f"the encoder was tuned with layer {tuned.layer} and pooling {tuned.pooling} (finetune_text), and "
-            f"extract_text has {settings.layer} and {settings.pooling}: its vectors are not those that were tuned"
+            f"the encoder was tuned with {', '.join(other)} (finetune_text), and extract_text has other values: its "
+            "vectors are not those that were tuned"
         )
     if not folder.is_dir():
         raise InputError(

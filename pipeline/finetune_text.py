@@ -58,7 +58,9 @@ def main(corpus: str, params: Path, table: Path | None, out: Path | None, device
     folder = Path(settings.encoder)
     commit = "" if settings.encoder == SCRATCH else hub_commit(settings.encoder, settings.trust_remote_code)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-    inputs = [file_hash(table), *([path.relative_to(folder).as_posix(), file_hash(path)] for path in files)]
+    # Of the media no more than `hold_out` reads: a setting of pictures trains no encoder.
+    read = [[row.dialogue_id, row.split, row.emotion, row.text, row.seen if fold_of else ()] for row in rows]
+    inputs = [read, *([path.relative_to(folder).as_posix(), file_hash(path)] for path in files)]
     inputs += [["commit", commit]] if commit else []
     arithmetic = [where.device.type, str(where.dtype)]
     versions = [torch.__version__, transformers.__version__]

@@ -9,9 +9,7 @@ import numpy as np
 from dferc.core import VERSION
 from dferc.core.errors import InputError, listed
 from dferc.core.problems import Problem
-from dferc.importing.corpora import MELD_SPLITS
-from dferc.importing.source import About, Source, counted_alike, labels_by, places_in
-from dferc.store.cells import tidy
+from dferc.importing.source import About, Source, by_our_dialogues, counted_alike, labels_by, places_in, renamed
 from dferc.store.rows import UNLABELLED, Features, Utterances
 
 MAX_LABELS_DIFFERENT = 0.1
@@ -60,28 +58,13 @@ def place_features(
 
 
 def _by_our_names(source: Source, base: Source, utterances: Utterances) -> Source:
-    """Return a source by our spelling of its names, where theirs is another Unicode form of it, as a Mac writes."""
-
-    def rename(given: Mapping, ours: Mapping[str, str]) -> dict:
-        forms = {tidy(name): name for name in ours}
-        names = {name: name if name in ours else forms.get(tidy(name), name) for name in given}
-        return {ours.get(names[name], name): value for name, value in given.items()}
-
+    """Return a source by our names of dialogues, and vectors by those of utterances."""
+    source = by_our_dialogues(source, base)
     counts = Counter(utterances.dialogue_id)
     pairs = zip(utterances.dialogue_id, utterances.utterance_id)
     alone = {dialogue: name for dialogue, name in pairs if counts[dialogue] == 1}  # perhaps vectors by dialogue
-    dialogues, ids = ({name: name for name in names} for names in (base.splits, utterances.utterance_id))
-    if not source.splits:  # its numbers of dialogues have no split before them, as ours have
-        numbers = [name.rpartition("_") for name in base.splits if name.rpartition("_")[0] in MELD_SPLITS]
-        counts = Counter(number for *_, number in numbers)
-        dialogues |= {number: f"{split}_{number}" for split, _, number in numbers if counts[number] == 1}
-    return replace(
-        source,
-        labels=rename(source.labels, dialogues),
-        utterances=rename(source.utterances, dialogues),
-        features={name: rename(given, dialogues) for name, given in source.features.items()},
-        vectors={name: rename(given, alone | ids) for name, given in source.vectors.items()},
-    )
+    ids = alone | {name: name for name in utterances.utterance_id}
+    return replace(source, vectors={name: renamed(given, ids) for name, given in source.vectors.items()})
 
 
 def _in_our_order(

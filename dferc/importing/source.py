@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,9 +11,9 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.files import regular_file
-from dferc.importing.corpora import KNOWN_FILES
+from dferc.importing.corpora import KNOWN_FILES, MELD_SPLITS
 from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
-from dferc.store.cells import fold
+from dferc.store.cells import fold, tidy
 from dferc.store.rows import Note, Utterances
 
 
@@ -54,6 +55,7 @@ class Source:
     """[D] float32 by modality and utterance id, in files that know utterances and no dialogues."""
     problems: tuple[tuple[str, str, str], ...] = ()  # (where, problem, consequence)
     notes: tuple[Note, ...] = ()  # repairs, for the protocol card
+    counted: bool = False  # its numbers of utterances do but count them: they show no gaps, and nothing that lacks
     rows: Utterances | None = None  # all of the utterances, where `prepare` has listed them
 
     @property
@@ -71,6 +73,26 @@ class Source:
         return next(iter((self.features.get(modality) or self.vectors[modality]).values())).shape[-1]
 
 
+def renamed(given: Mapping, ours: Mapping[str, str]) -> dict:
+    """Return a mapping by our spelling of its names, where theirs is another Unicode form of it, as a Mac writes."""
+    forms = {tidy(name): name for name in ours}
+    names = {name: name if name in ours else forms.get(tidy(name), name) for name in given}
+    return {ours.get(names[name], name): value for name, value in given.items()}
+
+
+def by_our_dialogues(source: Source, base: Source) -> Source:
+    """Return a source by the base's names of dialogues."""
+    dialogues = {name: name for name in base.splits}
+    if not source.splits:  # its numbers of dialogues have no split before them, as ours have
+        numbers = [name.rpartition("_") for name in base.splits if name.rpartition("_")[0] in MELD_SPLITS]
+        counts = Counter(number for *_, number in numbers)
+        dialogues |= {number: f"{split}_{number}" for split, _, number in numbers if counts[number] == 1}
+    parts = {name: renamed(getattr(source, name), dialogues) for name in ("labels", "utterances", "speakers", "texts")}
+    return replace(
+        source, **parts, features={name: renamed(given, dialogues) for name, given in source.features.items()}
+    )
+
+
 def labels_by(classes: tuple[str, ...], source: Source, dialogue: str) -> list[int]:
     """Return a dialogue's labels as ids of these classes: another file may have them in another order."""
     index, labels = {fold(name): number for number, name in enumerate(classes)}, source.labels.get(dialogue, [])
@@ -79,11 +101,21 @@ def labels_by(classes: tuple[str, ...], source: Source, dialogue: str) -> list[i
     return [label if label < 0 else index.get(fold(source.classes[label]), len(classes)) for label in labels]
 
 
+def _do_count(source: Source) -> bool:
+    """Return whether numbers of utterances run without a gap in each dialogue."""
+    return all(
+        all(isinstance(name, int) for name in names) and [name - names[0] for name in names] == [*range(len(names))]
+        for names in source.utterances.values()
+    )
+
+
 def counted_alike(source: Source, base: Source) -> tuple[Source, int]:
     """Return a source whose numbers of utterances are counted as the base's, from 0 or from 1, and what was added.
 
     It is what makes more of the numbers equal; where nothing gains by it, 0.
     """
+    alike = all(len(theirs) == len(base.labels.get(name, theirs)) for name, theirs in source.utterances.items())
+    source = replace(source, counted=alike and (_do_count(source) or _do_count(base)))
     pairs = [
         (ours, theirs)
         for dialogue, theirs in source.utterances.items()
@@ -110,14 +142,22 @@ def places_in(
     if theirs is None:
         return None
     numbered = all(isinstance(name, int) for name in theirs)
-    ours, place = positions if numbered else ids, {name: number for number, name in enumerate(theirs)}
-    found = [place.get(name) for name in ours]
-    if set(place) == set(ours):
-        return found
-    if known is None or numbered != all(isinstance(name, int) for name in known) or set(found) == {None}:
+    place = {str(name): number for number, name in enumerate(theirs)}
+    for names in (known or (), positions if numbered else ids):  # the base's own, and those of the corpus
+        found = [place.get(str(name)) for name in names]
+        if set(place) == set(map(str, names)):
+            return found
+    if (
+        known is None
+        or source.counted
+        or numbered != all(isinstance(name, int) for name in known)
+        or set(found) == {None}
+    ):
         return None
-    in_place = len(theirs) == len(ours) and labels_by(base.classes, source, dialogue) == base.labels[dialogue]
-    return None if in_place else found  # the same labels in the same order: the same utterances
+    labels = labels_by(base.classes, source, dialogue)
+    by_id = [label if where is None else labels[where] for label, where in zip(labels, found)]
+    in_place = len(theirs) == len(found) and labels == base.labels[dialogue] != by_id
+    return None if in_place else found  # the same labels in the same order, and in no other
 
 
 def about_file(path: Path) -> About:

@@ -7,7 +7,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
-from dferc.importing.source import Source, counted_alike, labels_by, places_in
+from dferc.importing.source import Source, by_our_dialogues, counted_alike, labels_by, places_in
 from dferc.store.cells import storage_fault
 from dferc.store.rows import UNLABELLED, Utterances
 from dferc.store.vocabulary import SPLITS
@@ -17,7 +17,7 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
     """Return every utterance of `base`, in order; the namers are asked for ids, speakers and texts one by one."""
     if not name:
         raise InputError(f"{base.path} does not say which corpus it is of; name it with --corpus.")
-    namers = [source if source is base else counted_alike(source, base)[0] for source in namers]
+    namers = [source if source is base else counted_alike(by_our_dialogues(source, base), base)[0] for source in namers]
     columns: dict[str, list] = {column: [] for column in ("utterance_id", "position", "speaker", "text")}
     for dialogue in base.splits:
         ids, positions = _ids(dialogue, base, namers, problems)
@@ -27,7 +27,8 @@ def name_utterances(base: Source, namers: Sequence[Source], name: str, problems:
         count = len(base.labels[dialogue])
         for column, part in (("speaker", "speakers"), ("text", "texts")):
             given = ((source, _words(source, part, base, dialogue, ids, positions)) for source in namers)
-            source, words = next((pair for pair in given if len(pair[1]) == count), (base, [""] * count))
+            whole = (pair for pair in given if len(pair[1]) == count)
+            source, words = max(whole, key=lambda pair: sum(map(bool, pair[1])), default=(base, [""] * count))
             _verify_storable(source, dialogue, column, words)
             columns[column] += words
     lengths = [len(base.labels[dialogue]) for dialogue in base.splits]

@@ -297,7 +297,8 @@ def _unknown(
     ambiguous = next((f" Are {problem} counted from 0 or from 1?" for problem, then in problems if not then), "")
     if number is not None and number in _WRAPPED:
         ambiguous = " Is it -1, kept as an unsigned number?"
-    expected = f"one of {listed(known, 30)} (or its number, 0 to {len(known) - 1})" if known else "a number from 0"
+    numbers = "" if any(number_of(name) is not None for name in known) else f" (or its number, 0 to {len(known) - 1})"
+    expected = f"one of {listed(known, 30)}{numbers}" if known else "a number from 0"
     nearest = did_you_mean(text, known) if number is None else ""
     shown = text if number is not None else f"{text!r:.60}"
     return f"{_place(rows, where)}: the label is {shown}; expected {expected}, or nothing.{nearest}{ambiguous}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dferc.core.errors import listed
 from dferc.core.problems import NOT_USED, Problem
-from pipeline.media.files import MEDIA_SUFFIXES, holds_media
+from pipeline.media.files import MEDIA_SUFFIXES, SOUND_SUFFIXES, holds_media
 
 _SUFFIXES = 8  # kinds that the problem names; the others are counted
 
@@ -19,6 +19,7 @@ def first_clip(paths: Sequence[Path], suffix: str) -> Path | None:
     not looked into: among thousands of arrays FFmpeg takes some for raw H.263.
     """
     published = [path for path in paths if path.suffix.lower() == suffix]
+    paths = sorted(paths, key=lambda path: path.suffix.lower() in SOUND_SUFFIXES)  # pictures have sound as well
     converted = (path for path in paths if path.suffix.lower() in MEDIA_SUFFIXES and holds_media(path))
     return next(iter(published or converted), None)
 

@@ -52,6 +52,7 @@ _BOMS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after
 
 _MOST_COLUMNS = 10_000  # openSMILE's largest set has 6,373
 _MOST_OTHERS = 50  # columns of other names that are looked at for times
+_OF_TIME = re.compile("time|begin|start|onset|from|tmin|msec")
 _FASTEST = 100  # letters per second, of a whole table: speech has 10 to 20, in minutes 600
 _MANY, _SHORT = 20_000, 20  # rows above which a table has at least so many characters for each
 
@@ -186,9 +187,12 @@ def _verify_no_times(path: Path, unknown: Sequence[str], rows: Sequence[tuple[in
             columns[name] = [_seconds(name, row.get(name, "").strip()) for _, row in rows]
     columns = {name: times for name, times in columns.items() if None not in times}
     for (first, begins), (last, ends) in itertools.permutations(columns.items(), 2):
-        lengths = [end - begin for begin, end in zip(begins, ends)]
+        if not all(begin < end for begin, end in zip(begins, ends)):
+            continue  # nearly all pairs, at one of their first rows
+        if not (_OF_TIME.search(fold(first)) or any(time_s % 1 for time_s in (*begins, *ends))):
+            continue  # whole numbers: places in a text, answers to a message
         following = sum(begin >= end for begin, end in zip(begins[1:], ends))
-        if min(lengths) > 0 and set(lengths) != {1} and len(rows) > 1 and 2 * following >= len(rows) - 1:
+        if {end - begin for begin, end in zip(begins, ends)} != {1} and 0 < len(rows) - 1 <= 2 * following:
             raise InputError(
                 f"{path}: no column start; {first!r} and {last!r} hold times. Rename them to start and end, in "
                 "seconds, or remove them."

@@ -55,9 +55,9 @@ _INDEXED_WHILE_READING = {"matroska", "webm", "mp3", "aac", "flac"}
 _INDEXED = {"mov", "avi", "wav"}
 """Formats with an index in the file, in which no clock restarts."""
 
-MEDIA_SUFFIXES = frozenset(
-    ".mp4 .mkv .mov .avi .webm .m4v .mpg .mpeg .ts .mts .m2ts .wmv .asf .3gp .flv .ogv .vob .mxf "
-    ".wav .mp3 .m4a .flac .ogg .opus .aac .aif .aiff .wma .amr .ac3 .caf".split()
+SOUND_SUFFIXES = frozenset(".wav .mp3 .m4a .flac .ogg .opus .aac .aif .aiff .wma .amr .ac3 .caf".split())
+MEDIA_SUFFIXES = SOUND_SUFFIXES.union(
+    ".mp4 .mkv .mov .avi .webm .m4v .mpg .mpeg .ts .mts .m2ts .wmv .asf .3gp .flv .ogv .vob .mxf".split()
 )
 """Suffixes of files that are media even where nothing decodes: damage is a problem of theirs. Any other file is opened
 to find out."""

@@ -180,7 +180,8 @@ class PictureFile(MediaFile):
     def _sides(self, frame: av.VideoFrame) -> tuple[int, int]:
         """Return width and height of a frame in square pixels, as a screen shows it: those of DVDs and HDV are not."""
         ratio = float(self._stream.sample_aspect_ratio or 1)
-        ratio = ratio if 0.25 <= ratio <= 4 else 1.0  # beyond, it is damaged
+        # Beyond, it is damaged; within 2 %, an even width was rounded (`scale=-2:480`): 1 pixel more would blur all.
+        ratio = ratio if 0.25 <= ratio <= 4 and abs(ratio - 1) > 0.02 else 1.0
         return round(frame.width * max(1.0, ratio)), round(frame.height * max(1.0, 1 / ratio))
 
     def _time_s(self, stamp: int) -> float:

@@ -22,7 +22,7 @@ TRANSCRIPTS = (*_SUBTITLES, *_TABLES, *_LINES)
 
 _SLOWEST = 0.03  # characters per second, of a whole transcript: speech has 10 to 20, in milliseconds 0.01 to 0.025
 _REGION = r"(?:[-_](?:[A-Za-z]{2,4}(?:[-_][A-Za-z]{2})?|\d{3}|[\w-]{11}))?"
-_LANGUAGE = re.compile(rf"(?:\.([a-z]{{2,3}}){_REGION})?(?:\.(?:cc|sdh|forced|transcript))?")
+_LANGUAGE = re.compile(rf"(?:\.([a-z]{{2,3}}){_REGION})?(\.(?:cc|sdh|transcript))?")
 """What a name may have behind the medium's: `.en`, `.pt-BR`, `.zh-Hans-CN`, `.es-419`, YouTube's `.en-nP7-2PuUl7o`; and
 a kind, as in `.en.sdh`."""
 _OPTION = "; list speakers in prepare.options.speaker_prefix"  # advice for a corpus, which one medium is not
@@ -48,7 +48,8 @@ def find_transcript(media: Path) -> Path | None:
     others = [
         path for path in beside if path.stem not in owned and (stems[path] == name or _named_after(path, media.stem))
     ]
-    candidates = same or others
+    plain = [path for path in others if stems[path] == name or not _named_after(path, media.stem)[2]]
+    candidates = same or plain or others
     if len(candidates) > 1:
         raise InputError(
             f"{media}: {len(candidates)} files beside it may be its transcript: "

@@ -39,7 +39,12 @@ def deal_folds(rows: Sequence[Utterance], folds: int, seed: int) -> dict[str, in
 
 
 def hold_out(rows: Sequence[Utterance], fold_of: Mapping[str, int], fold: int) -> list[Utterance]:
-    """Return the rows with a fold's dialogues moved to the test split, which fine-tuning does not use."""
+    """Return the rows with a fold's dialogues moved to the test split, which fine-tuning does not use.
+
+    An utterance of theirs in another dialogue (MELD's dyadic ones overlap) loses its label there.
+    """
+    held = {row.seen for row in rows if row.media and fold_of.get(row.dialogue_id) == fold}
+    rows = [replace(row, emotion="") if row.seen in held else row for row in rows]
     return [replace(row, split="test") if fold_of.get(row.dialogue_id) == fold else row for row in rows]
 
 

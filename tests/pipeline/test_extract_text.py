@@ -215,11 +215,20 @@ def test_layer_and_pooling_are_those_of_the_settings_and_of_the_identity(tmp_pat
     np.testing.assert_allclose(made.features[batch.row_U.numpy()], vectors, rtol=0, atol=1e-5)
 
 
-def test_other_pooling_than_the_tuned_one_is_noted(tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "tuned"),
+    [
+        ({"pooling": "mean"}, "pooling first_last"),
+        ({"layer": "0", "pooling": "mean"}, "layer last, pooling first_last"),
+        ({"window": "utterance"}, "window dialogue"),
+        ({"max_tokens": 24}, "max_tokens 48"),
+    ],
+)
+def test_another_reading_than_the_tuned_one_is_noted(tmp_path, changes, tuned):
     _, _, usual = extract(prepare(tmp_path))
-    _, _, other = extract(prepare(tmp_path, pooling="mean"), scratch=tmp_path / "other.sqlite")
-    note = "was tuned with layer last and pooling first_last"
-    assert note not in re.sub(r"\s+", " ", usual) and note in re.sub(r"\s+", " ", other)
+    _, _, other = extract(prepare(tmp_path, **changes), scratch=tmp_path / "other.sqlite")
+    note = f"was tuned with {tuned} (finetune_text), and extract_text has other values"
+    assert "was tuned with" not in usual and note in re.sub(r"\s+", " ", other)
 
 
 def test_further_set_takes_a_published_encoder_from_its_folder(tmp_path, monkeypatch):

@@ -124,6 +124,17 @@ def test_stage_repeats_itself_to_the_byte_and_the_seed_matters(tmp_path):
     assert files["first"][0] != files["other"][0]
 
 
+@pytest.mark.parametrize("folds", [0, 2])
+def test_media_train_no_encoder_anew(tmp_path, folds):
+    """A crop, a repaired clip; with folds, which utterances two dialogues share is seen by their media alone."""
+    assert run(tmp_path, epochs=1, folds=folds).exit_code == 0
+    other = [replace(row, media=f"{row.utterance_id}.mp4", has_audio=True) for row in ROWS]
+    assert run(tmp_path, other, epochs=1, folds=folds).exit_code == 0
+    assert len(list((tmp_path / "scratch").iterdir())) == (2 if folds else 1)
+    assert run(tmp_path, [replace(row, text=f"{row.text} anew") for row in ROWS], epochs=1).exit_code == 0
+    assert len(list((tmp_path / "scratch").iterdir())) == (3 if folds else 2)
+
+
 def test_an_interrupted_stage_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     """Folds too: what is finished is not trained again, and what was begun resumes after its last epoch."""
     settings = {"epochs": 3, "patience": 3, "folds": 2, "learning_rate": 3.0e-3}

@@ -11,6 +11,7 @@ from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from pipeline.corpora._files import first_clip
 from pipeline.corpora._published_csv import NAMES, Key, grouped_problem
+from pipeline.media.files import MEDIA_SUFFIXES
 
 Clips = dict[Key, PurePath]  # the clips of one split, relative to the raw folder
 
@@ -35,7 +36,7 @@ def find_clips(raw: Path, files: list[Path]) -> tuple[dict[str, Clips], list[Pro
             split = folders[-1] if folders else "test"  # the innermost folder counts
             candidates[split, (int(match[2]), int(match[3]))].append((not match[1], len(place.parts), path))
         else:
-            unplaced += [place] if path.suffix.lower() == _SUFFIX else []
+            unplaced += [place] if path.suffix.lower() in MEDIA_SUFFIXES else []
     clips = {split: {} for split in NAMES}
     repeated = []
     for (split, key), copies in candidates.items():

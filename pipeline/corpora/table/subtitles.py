@@ -76,6 +76,7 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: bool | Sequenc
     if spoken and spoken[0][1].startswith(('File type = "ooTextFile', '"ooTextFile')):
         raise InputError(f"{path}: a file of Praat. Export its tier as a table with the columns start, end, text.")
     tabular = [(number, line) for number, line in spoken if _is_row(line)]
+    tabular = tabular if 3 * len(tabular) >= len(spoken) else []
     stamped = tabular or [(number, line) for number, line in spoken if _STAMP.match(line) or _STAMP_END.search(line)]
     of_recording = bool(tabular) or stamped and _OF_RECORDING.search(stamped[0][1].replace("#", "["))
     if 3 * len(stamped) >= len(spoken) and len(stamped) > 1 - bool(tabular) and of_recording:

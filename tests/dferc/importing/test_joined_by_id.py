@@ -161,3 +161,62 @@ def test_a_table_without_splits_takes_those_that_prepare_left(tmp_path):
     corpus = imported(tmp_path / "out/m", "--audio", tmp_path / "audio.npz", "--corpus=m")
     np.testing.assert_array_equal(corpus.modalities["audio"].features[:, 0], table["text"][:, 0])
     assert corpus.utterances.split.tolist() == np.where(table["split"] == "dev", "validation", table["split"]).tolist()
+
+
+def gapped(numbers):
+    """Return numbers of utterances with a gap behind the second of each dialogue, as MELD's have."""
+    return numbers + (numbers > 1)
+
+
+@pytest.mark.parametrize("gaps_in", ["labels", "audio"])
+def test_numbers_that_only_count_the_rows_show_nothing_that_lacks(tmp_path, gaps_in):
+    place = np.tile(np.arange(LENGTH), DIALOGUES)
+    table = text_file(tmp_path, **({"utterance": gapped(place)} if gaps_in == "labels" else {}))
+    utterance = place if gaps_in == "labels" else gapped(place)
+    audio_file(tmp_path, slice(None), dialogue=table["dialogue"], utterance=utterance)
+    corpus, problems = joined(tmp_path)
+    np.testing.assert_array_equal(corpus.modalities["audio"].features[:, 0], table["text"][:, 0])
+    assert problems.count("audio joined by place") == DIALOGUES
+
+
+def test_numbers_are_the_same_ids_as_texts(tmp_path):
+    number = np.arange(DIALOGUES * LENGTH)
+    order = np.concatenate([first + np.array([3, 0, 4, 2, 1]) for first in range(0, len(number), LENGTH)])
+    table = text_file(tmp_path, utterance=number)
+    audio_file(tmp_path, order, dialogue=table["dialogue"], utterance=number.astype(str))
+    corpus, _ = joined(tmp_path)
+    np.testing.assert_array_equal(corpus.modalities["audio"].features[:, 0], table["text"][:, 0])
+
+
+def test_labels_that_are_all_equal_do_not_overrule_the_ids(tmp_path):
+    """One file lacks the second utterance of each dialogue, the other the fourth."""
+    place = np.tile(np.arange(LENGTH), DIALOGUES)
+    table = text_file(tmp_path)
+    table["emotion"] = np.where(np.isin(table["dialogue"], ["c1", "c2"]), "joy", table["emotion"])
+    np.savez(tmp_path / "text.npz", **{name: column[place != 1] for name, column in table.items()})
+    columns = {name: table[name] for name in ("dialogue", "utterance", "emotion", "split")}
+    audio_file(tmp_path, place != 3, **columns)
+    corpus, _ = joined(tmp_path)
+    audio, ours = corpus.modalities["audio"], place[place != 1]
+    np.testing.assert_array_equal(audio.present, ours != 3)
+    np.testing.assert_array_equal(audio.features[ours != 3, 0], ours[ours != 3] + 1)
+
+
+def test_words_come_from_the_file_that_has_most_of_them(tmp_path):
+    table = text_file(tmp_path)
+    words = np.array([f"words {number}" for number in range(len(table["dialogue"]))])
+    ids = {name: table[name] for name in ("dialogue", "utterance")}
+    audio_file(tmp_path, ~((table["dialogue"] == "c1") & (table["utterance"] == 2)), sentence=words, **ids)
+    np.savez(tmp_path / "visual.npz", visual=np.ones((len(words), 2)), sentence=words, **ids)
+    files = [f"--{name}={tmp_path / name}.npz" for name in ("text", "audio", "visual")]
+    rows = imported(tmp_path / "out/m", *files, "--corpus=m").utterances
+    assert rows.text.tolist() == words.tolist()
+
+
+def test_words_of_numbered_dialogues_need_no_split_either(tmp_path):
+    number, table = np.repeat(np.arange(DIALOGUES), LENGTH), text_file(tmp_path)
+    np.savez(tmp_path / "text.npz", **(table | {"dialogue": number}))
+    words = np.array([f"words {place}" for place in range(len(number))])
+    audio_file(tmp_path, slice(None), dialogue=number, utterance=table["utterance"], sentence=words, speaker=words)
+    rows = joined(tmp_path)[0].utterances
+    assert rows.text.tolist() == rows.speaker.tolist() == words.tolist()

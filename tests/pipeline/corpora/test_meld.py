@@ -327,6 +327,26 @@ def test_a_converted_clip_stands_for_one_that_is_not_there(tmp_path):
     assert ".wav 1" in unused and ".npy 1" in unused
 
 
+@pytest.mark.parametrize(
+    ("sound", "film"),
+    [("audio/train/dia0_utt0.wav", "video/train/dia0_utt0.mkv"), ("train/dia0_utt0.aac", "train/dia0_utt0.mkv")],
+)
+def test_of_converted_clips_one_with_pictures_comes_first(tmp_path, sound, film):
+    write_csvs(tmp_path)
+    for name in (sound, film):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_clip(tmp_path / name, sound=tone(0.2))
+    assert _medias(read(tmp_path))["train_dia0_utt0"] == film
+
+
+def test_converted_clips_in_folders_of_no_split_are_refused(tmp_path):
+    write_csvs(tmp_path)
+    (tmp_path / "train_audio").mkdir()
+    write_clip(tmp_path / "train_audio/dia0_utt0.wav", sound=tone(0.2))
+    with pytest.raises(InputError, match="lie in no folder that names a split"):
+        read(tmp_path)
+
+
 def test_features_beside_the_tables_make_no_clips(tmp_path):
     """An array whose bytes FFmpeg takes for a raw H.263 stream; as a video it would be one."""
     train = write_csvs(tmp_path) / "train"

@@ -234,6 +234,7 @@ def test_a_frame_is_not_shown_for_longer_than_a_clock_may_leap(tmp_path):
         ("8/9", 0, (122, 144)),
         ("1", 0, (108, 144)),
         ("99", 0, (108, 144)),
+        ("1280/1281", 0, (108, 144)),  # of `scale=-2:480`
     ],
 )
 def test_pixels_that_are_not_square_are_shown_as_on_a_screen(tmp_path, pixel, rotation, shape):

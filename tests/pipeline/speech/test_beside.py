@@ -39,6 +39,16 @@ def test_nothing_else_is(tmp_path):
     assert found(tmp_path, "talking.srt", "talk.notes.txt", ".talk.srt", "talk.bob-smith.srt") is None
 
 
+def test_the_lines_of_another_language_alone_are_no_transcript(tmp_path):
+    assert found(tmp_path, "talk.forced.srt", "talk.en.forced.srt") is None
+
+
+@pytest.mark.parametrize("other", ["talk.en.sdh.srt", "talk.transcript.txt", "talk.en.forced.srt"])
+@pytest.mark.parametrize("name", ["talk.en.srt", "talk.mp4.srt"])
+def test_a_plain_name_comes_before_one_of_a_kind(tmp_path, name, other):
+    assert found(tmp_path, name, other) == name
+
+
 @pytest.mark.parametrize("name", ["café", "café.en"])
 def test_names_in_another_unicode_form_are_the_same(tmp_path, name):
     for form, file in (("NFD", "café.mp4"), ("NFC", f"{name}.srt")):
@@ -144,6 +154,7 @@ TABLE = "start,end,speaker,text,emotion,p_joy,p_anger\n0.5,1.5,Ann,Hello,joy,0.1
         ["Anna\t00:00:00.500\t0.5\t00:00:02.000\t2.0\tHello.", "Bo\t00:00:03.0\t3.0\t00:00:04.0\t4.0\tHi."],  # ELAN
         ["Speaker 1 (00:00):", "Hello.", "", "Speaker 2 (00:04):", "Hi."],  # Rev
         ["Hello. #00:00:02-0#", "Hi. #00:00:04-3#"],  # F4
+        ["[0:01] Hello.", "[0:04] Hi.", "[0:06] Oh.", "1.5\t2.5\tnoise"],
     ],
 )
 def test_times_in_plain_text_are_refused(tmp_path, lines):
@@ -231,11 +242,19 @@ def test_times_under_other_names_are_refused(tmp_path, header):
     assert all(part in str(error.value) for part in (first, last, "hold times", "start and end"))
 
 
-@pytest.mark.parametrize("header", ["turn,next_turn,text", "words,letters,text", "year,month,text"])
-def test_other_numbers_are_no_times(tmp_path, header):
-    numbers = {"turn": ["1,2", "2,3", "3,4"], "words": ["2,9", "1,4", "3,12"], "year": ["2019,1", "2019,2", "2020,3"]}
-    rows = [f"{each},Hello." for each in numbers[header.partition(",")[0]]]
-    path = write(tmp_path, "talk.csv", "\n".join([header, *rows]))
+@pytest.mark.parametrize(
+    ("header", "numbers"),
+    [
+        ("turn,next_turn", ["1,2", "2,3", "3,4"]),
+        ("words,letters", ["2,9", "1,4", "3,12"]),
+        ("year,month", ["2019,1", "2019,2", "2020,3"]),
+        ("post,parent", ["0,104", "104,131", "131,160"]),
+        ("first_word,last_word", ["1,3", "4,5", "6,7"]),
+        ("sent,delivered", ["1700000000,1700000002", "1700000010,1700000011", "1700000020,1700000025"]),
+    ],
+)
+def test_other_numbers_are_no_times(tmp_path, header, numbers):
+    path = write(tmp_path, "talk.csv", "\n".join([f"{header},text", *(f"{each},Hello." for each in numbers)]))
     assert len(read_transcript(path, None, None).utterances) == 3
 
 

@@ -12,6 +12,7 @@ from pipeline.extract_text import make_extractor, weights_hash
 from pipeline.text.encoder import load_encoder
 from pipeline.text.folds import deal_folds, fold_folder, hold_out, read_folds, write_folds
 from pipeline.text.windows import dialogue_windows
+from tests.helpers.corpora import make_row
 from tests.helpers.encoders import extract_settings, naive_vectors, small_encoder, talk
 from tests.pipeline.test_finetune_text import ROWS as TALK
 from tests.pipeline.test_finetune_text import refused, run
@@ -32,6 +33,18 @@ def test_hold_out_takes_a_folds_dialogues_from_training_and_nothing_else():
     held = hold_out(ROWS, fold_of, 1)
     for before, after in zip(ROWS, held, strict=True):
         assert after == (replace(before, split="test") if fold_of.get(before.dialogue_id) == 1 else before)
+
+
+def test_hold_out_hides_the_labels_of_utterances_that_another_dialogue_shares():
+    """MELD's dyadic dialogues overlap."""
+    clips = [*((dialogue, str(clip), f"{clip}.mp4") for dialogue in "ab" for clip in (0, 1)), ("b", "2", "2.mp4")]
+    rows = [
+        make_row(f"{dialogue}_{name}", media, dialogue_id=dialogue, emotion="joy")
+        for dialogue, name, media in (*clips, ("b", "3", ""), ("a", "3", ""))
+    ]
+    held = hold_out(rows, {"a": 0, "b": 1}, 0)
+    assert {row.utterance_id for row in held if row.split == "train" and row.emotion} == {"b_2", "b_3"}
+    assert {row.utterance_id for row in held if row.split == "test"} == {"a_0", "a_1", "a_3"}
 
 
 def test_more_folds_than_training_dialogues_are_refused():
