@@ -20,7 +20,7 @@ from dferc.results.figures.of_runs import class_figure, confusion_figure, curve_
 from dferc.results.page import render as render_page
 from dferc.results.report.dialogues import browser
 from dferc.results.report.intervals import drawn_intervals
-from dferc.results.runs import FinishedRun, simulated
+from dferc.results.runs import FinishedRun
 from dferc.results.tables import as_note, caption, class_tables, main_table, method_notes
 from dferc.results.text_tables import NONE, TextTable, mean_cell
 from dferc.store.hdf5 import read_corpus
@@ -52,10 +52,8 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     card, table = about["card"], main_table(ablation)
     # Name and scores are all that published rows have.
     published = [[row[0], *row[2 : 2 + len(SCORES)]] for row in table.rows[table.published :]]
-    analyses, honesty = (
-        read_analyses(path, sample.split, card["card"]),
-        check_honesty(corpus.utterances, corpus.modalities),
-    )
+    analyses = read_analyses(path, sample.split, card["card"])
+    honesty = check_honesty(corpus.utterances, corpus.modalities)
     linear_header, linear_rows = honesty_table(honesty)
     encoders = read_encoders(runs / FILE, card["card"])
     figures = {
@@ -91,8 +89,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
 def sample_of(ablation: Ablation) -> Sample:
     """Return the utterances behind the numbers of a report."""
     run = ablation.reference
-    simulations = list(simulated({row.name: row.run for row in ablation.rows}))
-    return Sample(run.split, len(run.labelled.actual_T), run.dialogues, simulations)
+    return Sample(run.split, len(run.labelled.actual_T), run.dialogues, ablation.synthetic)
 
 
 def summary(ablation: Ablation, corpus: CachedCorpus, sample: Sample) -> dict:
