@@ -119,8 +119,7 @@ def load_params(
     if given:
         of_corpus = checked.blocks[corpus]
         checked.blocks[corpus] = of_corpus.model_copy(update={"train": of_corpus.train.giving(given)})
-    names = ("corpora", "ablate", "video", "tune", "sets", "blocks")
-    return Params(**{name: getattr(checked, name) for name in names})
+    return Params(**{name: getattr(checked, name) for name in Params.model_fields})
 
 
 def _read(path: Path) -> dict:
@@ -217,7 +216,7 @@ def _explain(fault: Mapping, model: type[Section]) -> str:
     named = [str(part) for part in location if not _is_tag(part)]
     path = ".".join(named[1:] if named[0] == "blocks" else named)
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(model, location[:-1])
+        known = list(getattr(_section_at(model, location[:-1]), "model_fields", ()))
         return f"{path}: unknown key.{did_you_mean(location[-1], known)} Known: {', '.join(known) or 'none'}"
     if fault["type"] == "missing":
         section, key = _section_at(model, location[:-1]), location[-1]
@@ -231,11 +230,6 @@ def _explain(fault: Mapping, model: type[Section]) -> str:
         hint = did_you_mean(received, [option.strip("' ") for option in expected])
     message = fault["msg"][:1].lower() + fault["msg"][1:]
     return f"{path}: got {brief(received)} ({type(received).__name__}); {message}{hint}"
-
-
-def _known_keys(model: type[Section], location: tuple) -> list[str]:
-    """Return the keys allowed at a location of the document."""
-    return list(getattr(_section_at(model, location), "model_fields", ()))
 
 
 def _section_at(model: type[Section], location: tuple) -> Any:

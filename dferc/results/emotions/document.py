@@ -56,19 +56,14 @@ class Emotions(EmotionsRecord):
         classes, modalities = self.model.classes, self.model.modalities
         rows = [
             {
-                "id": each.id,
+                **dict(each),
                 "start_s": "" if each.start_s is None else f"{each.start_s:.3f}",
                 "end_s": "" if each.end_s is None else f"{each.end_s:.3f}",
-                "speaker": each.speaker,
-                "text": each.text,
                 "emotion": each.label,
                 "most_probable": each.most_probable,
                 "confidence": each.confidence,
                 **{f"p_{name}": each.probabilities[name] for name in classes},
-                "disagreement": _cell(each.disagreement),
-                **{f"contribution_{name}": _cell(each.contributions.get(name)) for name in modalities},
-                "context_weight": _cell(each.context_weight),
-                "face_share": _cell(each.face_share),
+                **{f"contribution_{name}": each.contributions.get(name) for name in modalities},
                 "absent": "; ".join(f"{name}: {why}" if why else name for name, why in each.absent.items()),
                 "synthetic": " ".join(self.model.synthetic),
             }
@@ -144,10 +139,6 @@ class Emotions(EmotionsRecord):
         for name, path in paths.items():
             getattr(self, f"to_{name}")(path, **options.get(name, {}))
         return list(paths.values())
-
-
-def _cell(value: float | None) -> float | str:
-    return "" if value is None else value
 
 
 def _refuse_newer(content: bytes, path: str | Path) -> None:
