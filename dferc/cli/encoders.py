@@ -2,19 +2,7 @@
 
 import click
 
-from dferc.cli.options import (
-    CORPUS,
-    DEVICE,
-    FEATURES,
-    FRESH,
-    REPORTS,
-    SCRATCH,
-    SEEDS,
-    SETTINGS,
-    SPLIT,
-    dir_option,
-    options,
-)
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FRESH, REPORTS, SCRATCH, SEEDS, SET, SPLIT, dir_option, options
 from dferc.cli.training import load_block, make_sweep
 from dferc.core.console import console, print_note, readable_errors
 from dferc.engine.options import engine_options
@@ -25,7 +13,7 @@ from dferc.engine.options import engine_options
 @click.option("--use", multiple=True, metavar="SET", help="A set to compare. Repeatable.  [default: all]")
 @click.option(
     "--combination",
-    "combinations",
+    "wanted",
     multiple=True,
     metavar="SET+SET…",
     help="A combination; the first is the reference. Repeatable.  [default: one set of each modality, in every way]",
@@ -38,23 +26,10 @@ from dferc.engine.options import engine_options
 @dir_option("--out", "runs/encoders", "Runs go to OUT/CORPUS/VARIANT@SETS/.")
 @REPORTS
 @dir_option("--report-runs", "runs", "encoders.json, for the report, goes to REPORT_RUNS/CORPUS/.")
-@options(SETTINGS, SPLIT, DEVICE, FRESH, SCRATCH, engine_options)
+@options(SET, SPLIT, DEVICE, FRESH, SCRATCH, engine_options)
 @readable_errors
 def encoders(
-    corpus,
-    use,
-    combinations,
-    most,
-    variant,
-    features,
-    out,
-    reports,
-    report_runs,
-    params,
-    overrides,
-    split,
-    workers,
-    **options,
+    corpus, use, wanted, most, variant, features, out, reports, report_runs, params, overrides, split, workers, **more
 ) -> None:
     """Compare the feature sets of a corpus: every combination x seeds, each set alone, and what it adds to the rest.
 
@@ -96,8 +71,8 @@ def encoders(
             there[name] = (read.width, share)
         else:
             print_note(f"{name}: no training utterance has it, so it is left out.")
-    plan = plan_runs(list(there), use, combinations, most)
-    sweep = make_sweep(settings, block, corpus, features, out, variants=(variant,), **options)
+    plan = plan_runs(list(there), use, wanted, most)
+    sweep = make_sweep(settings, block, corpus, features, out, variants=(variant,), **more)
     console.print(
         f"{len(plan.combinations)} combination(s) and their parts: {len(plan.runs)} x {len(sweep.seeds)} runs"
     )

@@ -71,12 +71,14 @@ SPLITS = click.option(
 DEVICE = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="auto: CUDA if any."
 )
-SET = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Try a setting. Repeatable.")
+SET = options(
+    PARAMS,
+    click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Try a setting. Repeatable."),
+)
 FRESH = click.option("--fresh", is_flag=True, help="Train again what is finished or was interrupted.")
 SCORE = click.option(
     "--evaluate/--no-evaluate", default=True, show_default=True, help="Score validation and test afterwards."
 )
 SCRATCH = dir_option("--scratch", ".scratch/train", "States of runs, kept for 30 days; may be deleted.")
-SETTINGS = options(PARAMS, SET)
-TRAINING = options(FEATURES, OUT, SETTINGS, DEVICE)
+TRAINING = options(FEATURES, OUT, SET, DEVICE)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")

@@ -4,19 +4,7 @@ from dataclasses import replace
 
 import click
 
-from dferc.cli.options import (
-    CORPUS,
-    DEVICE,
-    FEATURES,
-    JSON,
-    OUT,
-    REPORTS,
-    SEEDS,
-    SETTINGS,
-    check_label,
-    dir_option,
-    options,
-)
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, JSON, OUT, REPORTS, SEEDS, SET, check_label, dir_option, options
 from dferc.cli.training import load_block, make_sweep
 from dferc.core.console import console, print_json, readable_errors
 from dferc.engine.options import engine_options
@@ -38,7 +26,7 @@ from dferc.engine.options import engine_options
 @click.option("--test/--no-test", default=True, show_default=True, help="Score the best settings on test at the end.")
 @options(SEEDS, FEATURES, OUT)
 @REPORTS
-@options(SETTINGS, DEVICE)
+@options(SET, DEVICE)
 @dir_option("--scratch", ".scratch/tune", "Runs of unfinished trials, on a disk that all workers see.")
 @options(JSON, engine_options)
 @readable_errors

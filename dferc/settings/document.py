@@ -184,17 +184,12 @@ def _list_faults(path: Path, faults: list[str], overridden: list[str]) -> str:
     starts = ("--set ", *(f"{name}{mark}" for name in overridden for mark in ":."))
     of_set = [fault for fault in faults if fault.startswith(starts)]
     of_file = [fault for fault in faults if fault not in of_set]
-    return "\n".join(
-        f"{source}: {len(listed)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in _first(listed))
-        for source, listed in ((path, of_file), ("--set", of_set))
-        if listed
-    )
-
-
-def _first(faults: list[str]) -> list[str]:
-    """Return the faults that a message lists, the last line for the rest."""
-    more = len(faults) - MOST_FAULTS
-    return faults if more <= 0 else [*faults[:MOST_FAULTS], f"and {more:,} more"]
+    lines = []
+    for source, listed in ((path, of_file), ("--set", of_set)):
+        more = [f"and {len(listed) - MOST_FAULTS:,} more"] if len(listed) > MOST_FAULTS else []
+        if listed:
+            lines += [f"{source}: {len(listed)} fault(s)", *(f"  - {one}" for one in listed[:MOST_FAULTS] + more)]
+    return "\n".join(lines)
 
 
 def _explain_all(errors: Iterable[Mapping], model: type[Section]) -> list[str]:
