@@ -7,7 +7,7 @@ import click
 
 from dferc.cli.options import dir_option
 from dferc.core.console import CorpusName, console, readable_errors
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, listed
 from dferc.core.files import SET_NAME
 
 
@@ -131,7 +131,6 @@ def import_features(
 
 def _add_sets(folder: Path, sets: dict[str, Path], layer: str, corpus: str, replace: bool) -> None:
     """Add feature sets to a folder that has its utterances, and print what became of each."""
-    from dferc.core.errors import InputError, listed
     from dferc.importing.file_types import read_source
     from dferc.importing.join import add_set
     from dferc.importing.transcripts import read_prepared

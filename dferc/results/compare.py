@@ -12,17 +12,7 @@ import numpy as np
 from dferc.core.metrics import SCORES, Scores
 from dferc.results import statistics
 from dferc.results.published import Published, published_scores
-from dferc.results.runs import (
-    FinishedRun,
-    absent_runs,
-    align,
-    read_runs,
-    reference_of,
-    simulated,
-    simulated_features,
-    trained_features,
-    trained_settings,
-)
+from dferc.results.runs import FinishedRun, absent_runs, align, read_runs, reference_of, simulated, simulated_features
 from dferc.results.statistics import Interval, MeanScores, draw_dialogues, score_resamples
 from dferc.store.vocabulary import in_order
 
@@ -190,7 +180,7 @@ def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[s
     ]
     if differ:
         yield f"{name} reads other feature sets than {other}: {'; '.join(differ)}"
-    one, two = trained_features(run), trained_features(reference)
+    one, two = run.trained_features, reference.trained_features
     alike = (modality for modality in in_order(set(one) & set(two)) if ours.get(modality) == theirs.get(modality))
     if otherwise := [modality for modality in alike if one[modality] != two[modality]]:
         yield (
@@ -205,7 +195,7 @@ _NOTED = {"features", "select_by", "selection", "validation_split", "labels"}
 
 def setting_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[str]:
     """Yield with which other settings than the reference a run was trained, but for its variant's own."""
-    ours, theirs, other = trained_settings(run), trained_settings(reference), reference.folder.name
+    ours, theirs, other = run.trained_settings, reference.trained_settings, reference.folder.name
     names = sorted((ours.keys() & theirs.keys()) - _NOTED)
     if differ := [f"{key} {ours[key]} ({other}: {theirs[key]})" for key in names if ours[key] != theirs[key]]:
         yield f"{name} was trained with other settings than {other}: {', '.join(differ)}"

@@ -54,7 +54,6 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     published = [[row[0], *row[2 : 2 + len(SCORES)]] for row in table.rows[table.published :]]
     analyses = read_analyses(path, sample.split, card["card"])
     honesty = check_honesty(corpus.utterances, corpus.modalities)
-    linear_header, linear_rows = honesty_table(honesty)
     encoders = read_encoders(runs / FILE, card["card"])
     figures = {
         "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
@@ -68,7 +67,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         "encoders": encoders,
         "splits": splits_table(card),
         "features": features_table(card),
-        "honesty": TextTable(linear_header, linear_rows, len(linear_rows)),
+        "honesty": TextTable(*honesty_table(honesty), len(honesty)),
         "seen_labels": {name: found.detail for name, found in honesty.items() if found.seen},
         "makers": {name: maker(features["identity"]) for name, features in card["modalities"].items()},
         "main_table": table._replace(rows=table.rows[: table.published]),
