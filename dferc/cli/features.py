@@ -7,8 +7,7 @@ from dferc.core.console import console, print_json, print_note, readable_errors
 
 
 @click.command()
-@PARAMS
-@JSON
+@options(PARAMS, JSON)
 @readable_errors
 def check(params, as_json) -> None:
     """Check stage 2's sections of params.yaml (corpora, ablate, train) and list what `dvc repro` would run.

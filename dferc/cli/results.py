@@ -43,13 +43,11 @@ def scores(corpora, params, runs, reports) -> None:
         for note in notes:
             print_note(note)
         page = reports / corpus / "index.html"
-        made = f"report: {page}" if page.exists() else f"no report yet: `dferc report --corpus {corpus}`"
-        console.print(made)
+        console.print(f"report: {page}" if page.exists() else f"no report yet: `dferc report --corpus {corpus}`")
 
 
 @click.command()
-@options(CORPUS, RUNS, SPLIT)
-@AGAINST
+@options(CORPUS, RUNS, SPLIT, AGAINST)
 @dir_option("--out", "reports", "Tables go to OUT/CORPUS/.")
 @readable_errors
 def table(corpus, runs, split, against, out) -> None:
@@ -107,8 +105,7 @@ def analyse(corpus, runs, features, split, device, run, figures, out) -> None:
 
 
 @click.command()
-@options(CORPUS, FEATURES, RUNS, SPLIT)
-@AGAINST
+@options(CORPUS, FEATURES, RUNS, SPLIT, AGAINST)
 @dir_option("--out", "reports", "Where reports are kept.")
 @readable_errors
 def report(corpus, features, runs, split, against, out) -> None:

@@ -24,9 +24,7 @@ from dferc.engine.options import engine_options
 )
 @click.option("--at-once", type=click.IntRange(1, 4096), help="Trials drawn together.  [default: to fill the workers]")
 @click.option("--test/--no-test", default=True, show_default=True, help="Score the best settings on test at the end.")
-@options(SEEDS, FEATURES, OUT)
-@REPORTS
-@options(SET, DEVICE)
+@options(SEEDS, FEATURES, OUT, REPORTS, SET, DEVICE)
 @dir_option("--scratch", ".scratch/tune", "Runs of unfinished trials, on a disk that all workers see.")
 @options(JSON, engine_options)
 @readable_errors

@@ -84,9 +84,8 @@ class PredictionTable:
         return iter(self.rows)
 
     def __repr__(self) -> str:
-        warning = (
-            f"; SYNTHETIC DATA: the model was trained on it: {'; '.join(self.synthetic)}" if self.synthetic else ""
-        )
+        synthetic = "; ".join(self.synthetic)
+        warning = f"; SYNTHETIC DATA: the model was trained on it: {synthetic}" if synthetic else ""
         sizes = f"{counted(len(self), 'utterance')}, mean of {counted(self.models, 'model')}"
         return f"PredictionTable({self.corpus}: {sizes}{warning})"
 

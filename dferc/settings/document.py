@@ -6,6 +6,7 @@ stage. No setting in the file has a default: each value is there, where DVC trac
 without the file, stage 2 trains with the paper's values (`dferc.settings.sections.DEFAULTS`).
 """
 
+import itertools
 import json
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -101,18 +102,12 @@ def load_params(
     except ValidationError as error:
         faults += _explain_all(error.errors(), model)
     else:
-        faults += [
-            f"corpora: {name!r} has no block in this file; blocks: {', '.join(checked.blocks)}."
-            f"{did_you_mean(name, checked.blocks)}"
-            for name in checked.corpora
-            if name not in checked.blocks
-        ]
-        faults += [
-            f"sets: {item.corpus!r} has no block in this file.{did_you_mean(item.corpus, checked.blocks)}"
-            for items in (vars(checked.sets).values() if sets and checked.sets else ())
-            for item in items
-            if item.corpus not in checked.blocks
-        ]
+        of_sets = itertools.chain.from_iterable(vars(checked.sets).values() if sets and checked.sets else ())
+        named = [("corpora", name, f"; blocks: {', '.join(checked.blocks)}") for name in checked.corpora]
+        named += [("sets", item.corpus, "") for item in of_sets]
+        for key, name, more in named:
+            if name not in checked.blocks:
+                faults.append(f"{key}: {name!r} has no block in this file{more}.{did_you_mean(name, checked.blocks)}")
     if faults:
         raise InputError(_list_faults(path, faults, [f"{corpus}.{text.partition('=')[0]}" for text in overrides]))
     given = {text.partition("=")[0].removeprefix("train.") for text in overrides if text.startswith("train.")}
@@ -141,11 +136,10 @@ def _read(path: Path) -> dict:
 def _gather_blocks(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
     """Gather the blocks (the keys without a fixed meaning) under one key; return also misspellings of missing keys."""
     fixed = ("corpora", "ablate", "video", "tune", "sets", *block.model_fields)
+    missing = [name for name in fixed if name not in raw and name not in ("video", "tune", "sets")]
     document, blocks, faults = {}, {}, []
     for key, value in raw.items():
-        nearest = did_you_mean(
-            key, [name for name in fixed if name not in raw and name not in ("video", "tune", "sets")]
-        )
+        nearest = did_you_mean(key, missing)
         if key in fixed:
             document[key] = value
         elif nearest:
