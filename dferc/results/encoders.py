@@ -12,7 +12,7 @@ from pydantic import Field
 
 from dferc.core.console import console, warn_of_simulation
 from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.metrics import SCORES
 from dferc.core.records import StoredRecord, Text, read_record
 from dferc.core.tables import write_csv
@@ -156,10 +156,9 @@ def write_encoders(folder: Path, runs: Path, encoders: Encoders) -> list[Path]:
         "tables": {name: {"header": table.header, "rows": table.rows} for name, table in shown.items()},
         "notes": about,
     }
-    texts = [make(title, tuple(shown.values()), about) for make in (text_tables.markdown, text_tables.latex)]
-    texts.append(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
-    for path, text in zip(paths[1:], texts, strict=True):
-        write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+    write_text(paths[1], text_tables.markdown(title, tuple(shown.values()), about))
+    write_text(paths[2], text_tables.latex(title, tuple(shown.values()), about))
+    write_text(paths[3], json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     return paths
 
 

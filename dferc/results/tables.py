@@ -10,7 +10,7 @@ import numpy as np
 
 from dferc.core.console import console, warn_of_simulation
 from dferc.core.errors import counted
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.metrics import PER_CLASS, SCORES
 from dferc.core.tables import write_csv
 from dferc.results import text_tables
@@ -45,8 +45,7 @@ def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
     rows = list(csv_rows(ablation))
     write_csv(paths[0], list(rows[0]), rows)
     for path, document in zip(paths[1:], (text_tables.markdown, text_tables.latex), strict=True):
-        text = document(caption(ablation), (main_table(ablation), *class_tables(ablation)), notes(ablation))
-        write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, document(caption(ablation), (main_table(ablation), *class_tables(ablation)), notes(ablation)))
     return paths
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from dferc import engine
 from dferc.core.console import console, progress_bar
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.metrics import SCORES
 from dferc.engine import WorkerDied, Workers
 from dferc.settings.sections import Train, Tune
@@ -57,7 +57,7 @@ class Search:
         path = self.folder / "id"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, lambda temporary: temporary.write_text(uuid.uuid4().hex, encoding="utf-8"))
+            write_text(path, uuid.uuid4().hex)
         return path.read_text(encoding="utf-8")
 
     def settings(self, params: Mapping[str, object]) -> Train:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dferc.core import VERSION
 from dferc.core.errors import InputError, counted
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.metrics import MAIN_FIRST, SCORES
 from dferc.evaluation.seen_labels import check_honesty, honesty_table
 from dferc.results.analyses.document import limits, read_analyses
@@ -41,8 +41,7 @@ def write_page(path: Path, features: Path, runs: Path, *, split: str | None = No
     """Write reports/<corpus>/index.html from features/<corpus> and runs/<corpus>."""
     ablation = collect(runs, split, against)
     corpus = read_corpus(features, sets=ablation.reference.card.get("sets"))
-    page = render(page_data(corpus, runs, ablation, path.parent / "analyses.json"))
-    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    write_text(path, render(page_data(corpus, runs, ablation, path.parent / "analyses.json")))
 
 
 def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) -> dict:
