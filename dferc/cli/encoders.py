@@ -1,24 +1,9 @@
 """`dferc encoders`: which feature sets to take. Every heavy import stands in the command."""
 
-from pathlib import Path
-
 import click
 
-from dferc.cli.options import (
-    CORPUS,
-    DEVICE,
-    FEATURES,
-    FOLDER,
-    FRESH,
-    PARAMS,
-    REPORTS,
-    SCRATCH,
-    SEEDS,
-    SET,
-    SPLIT,
-    options,
-)
-from dferc.cli.training import load_block
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FRESH, REPORTS, SCRATCH, SEEDS, SET, SPLIT, dir_option, options
+from dferc.cli.training import load_block, make_sweep
 from dferc.core.console import console, print_note, readable_errors
 from dferc.engine.options import engine_options
 
@@ -28,7 +13,7 @@ from dferc.engine.options import engine_options
 @click.option("--use", multiple=True, metavar="SET", help="A set to compare. Repeatable.  [default: all]")
 @click.option(
     "--combination",
-    "combinations",
+    "wanted",
     multiple=True,
     metavar="SET+SET…",
     help="A combination; the first is the reference. Repeatable.  [default: one set of each modality, in every way]",
@@ -38,35 +23,13 @@ from dferc.engine.options import engine_options
 )
 @click.option("--variant", default="full", show_default=True, help="An ablation row that keeps all modalities.")
 @options(SEEDS, FEATURES)
-@click.option(
-    "--out", type=FOLDER, default=Path("runs/encoders"), show_default=True, help="Runs go to OUT/CORPUS/VARIANT@SETS/."
-)
+@dir_option("--out", "runs/encoders", "Runs go to OUT/CORPUS/VARIANT@SETS/.")
 @REPORTS
-@click.option(
-    "--report-runs",
-    type=FOLDER,
-    default=Path("runs"),
-    show_default=True,
-    help="encoders.json, for the report, goes to REPORT_RUNS/CORPUS/.",
-)
-@options(PARAMS, SET, SPLIT, DEVICE, FRESH, SCRATCH, engine_options)
+@dir_option("--report-runs", "runs", "encoders.json, for the report, goes to REPORT_RUNS/CORPUS/.")
+@options(SET, SPLIT, DEVICE, FRESH, SCRATCH, engine_options)
 @readable_errors
 def encoders(
-    corpus,
-    use,
-    combinations,
-    most,
-    variant,
-    seeds,
-    features,
-    out,
-    reports,
-    report_runs,
-    params,
-    overrides,
-    split,
-    workers,
-    **options,
+    corpus, use, wanted, most, variant, features, out, reports, report_runs, params, overrides, split, workers, **more
 ) -> None:
     """Compare the feature sets of a corpus: every combination x seeds, each set alone, and what it adds to the rest.
 
@@ -99,7 +62,6 @@ def encoders(
     from dferc.settings.combinations import plan_runs
     from dferc.store.hdf5 import read_sets
     from dferc.training.seeds import run_name
-    from dferc.training.sweep import Sweep
 
     folder, there = features / corpus, {}
     cached = read_sets(folder)
@@ -109,17 +71,8 @@ def encoders(
             there[name] = (read.width, share)
         else:
             print_note(f"{name}: no training utterance has it, so it is left out.")
-    plan = plan_runs(list(there), use, combinations, most)
-    sweep = Sweep(
-        corpus=corpus,
-        features=folder.absolute(),
-        folder=(out / corpus).absolute(),
-        scratch=options.pop("scratch").absolute(),
-        variants=(variant,),
-        seeds=tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds),
-        settings=block,
-        **options,
-    )
+    plan = plan_runs(list(there), use, wanted, most)
+    sweep = make_sweep(settings, block, corpus, features, out, variants=(variant,), **more)
     console.print(
         f"{len(plan.combinations)} combination(s) and their parts: {len(plan.runs)} x {len(sweep.seeds)} runs"
     )

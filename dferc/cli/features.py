@@ -1,16 +1,13 @@
 """Commands for settings and features: `check`, `inspect`, `floor`."""
 
-from pathlib import Path
-
 import click
 
-from dferc.cli.options import CORPUS, FEATURES, FOLDER, JSON, PARAMS, PATH, options
+from dferc.cli.options import CORPUS, FEATURES, JSON, PARAMS, PATH, dir_option, options
 from dferc.core.console import console, print_json, print_note, readable_errors
 
 
 @click.command()
-@PARAMS
-@JSON
+@options(PARAMS, JSON)
 @readable_errors
 def check(params, as_json) -> None:
     """Check stage 2's sections of params.yaml (corpora, ablate, train) and list what `dvc repro` would run.
@@ -60,7 +57,7 @@ def inspect(path, as_json) -> None:
 
 @click.command("features")
 @options(CORPUS, FEATURES)
-@click.option("--data", type=FOLDER, default=Path("data"), show_default=True, help="Logs of extractions, for the time.")
+@dir_option("--data", "data", "Logs of extractions, for the time.")
 @JSON
 @readable_errors
 def feature_sets(corpus, features, data, as_json) -> None:

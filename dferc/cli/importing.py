@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from dferc.cli import options
+from dferc.cli.options import dir_option
 from dferc.core.console import CorpusName, console, readable_errors
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, listed
 from dferc.core.files import SET_NAME
 
 
@@ -54,9 +54,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--classes", default="", metavar="A,B,…", help="A table's class names, in the order of their numbers.")
 @click.option("--transcripts", type=FOLDER, help="MELD's CSVs: real utterance numbers, names and texts.")
 @click.option("--ids", type=FILE, help="IEMOCAP's utterance ids: one per line, or MERBench's label_6way.npz.")
-@click.option(
-    "--features", type=options.FOLDER, default=Path("features"), show_default=True, help="Where to put the folder."
-)
+@dir_option("--features", "features", "Where to put the folder.")
 @click.option("--replace", is_flag=True, help="Replace the features that are there.")
 @readable_errors
 def import_features(
@@ -133,7 +131,6 @@ def import_features(
 
 def _add_sets(folder: Path, sets: dict[str, Path], layer: str, corpus: str, replace: bool) -> None:
     """Add feature sets to a folder that has its utterances, and print what became of each."""
-    from dferc.core.errors import InputError, listed
     from dferc.importing.file_types import read_source
     from dferc.importing.join import add_set
     from dferc.importing.transcripts import read_prepared

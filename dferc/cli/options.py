@@ -17,6 +17,22 @@ def check_label(_context: click.Context, _parameter: click.Parameter, label: str
     return label
 
 
+def options(*chosen: Callable) -> Callable:
+    """Combine click options into one decorator; --help lists them in this order."""
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(chosen):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def dir_option(name: str, default: str, text: str) -> Callable:
+    """Return the option of a folder, which --help shows with its default."""
+    return click.option(name, type=FOLDER, default=Path(default), show_default=True, help=text)
+
+
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 PATH = click.Path(path_type=Path)
@@ -35,13 +51,12 @@ LABEL = click.option(
     callback=check_label,
     help="Keep these runs beside others, as OUT/CORPUS/VARIANT@LABEL: for other settings or feature sets.",
 )
-FEATURES = click.option(
-    "--features", type=FOLDER, default=Path("features"), show_default=True, help="Holds a folder per corpus."
-)
-OUT = click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
-RUNS = click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help="Where runs are kept.")
-REPORTS = click.option(
-    "--reports", type=FOLDER, default=Path("reports"), show_default=True, help="Tables go to REPORTS/CORPUS/."
+FEATURES = dir_option("--features", "features", "Holds a folder per corpus.")
+OUT = dir_option("--out", "runs", "Where runs are kept.")
+RUNS = dir_option("--runs", "runs", "Where runs are kept.")
+REPORTS = dir_option("--reports", "reports", "Tables go to REPORTS/CORPUS/.")
+AGAINST = click.option(
+    "--against", default="full", show_default=True, help="The run that the others are compared with."
 )
 SPLIT = click.option(
     "--split", type=click.Choice(["test", "validation"]), help="Which to score.  [default: test, where it has labels]"
@@ -56,27 +71,14 @@ SPLITS = click.option(
 DEVICE = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="auto: CUDA if any."
 )
-SET = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Try a setting. Repeatable.")
+SET = options(
+    PARAMS,
+    click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Try a setting. Repeatable."),
+)
 FRESH = click.option("--fresh", is_flag=True, help="Train again what is finished or was interrupted.")
 SCORE = click.option(
     "--evaluate/--no-evaluate", default=True, show_default=True, help="Score validation and test afterwards."
 )
-SCRATCH = click.option(
-    "--scratch",
-    type=FOLDER,
-    default=Path(".scratch/train"),
-    show_default=True,
-    help="States of runs, kept for 30 days; may be deleted.",
-)
+SCRATCH = dir_option("--scratch", ".scratch/train", "States of runs, kept for 30 days; may be deleted.")
+TRAINING = options(FEATURES, OUT, SET, DEVICE)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
-
-
-def options(*chosen: Callable) -> Callable:
-    """Combine click options into one decorator; --help lists them in this order."""
-
-    def decorate(command: Callable) -> Callable:
-        for option in reversed(chosen):
-            command = option(command)
-        return command
-
-    return decorate

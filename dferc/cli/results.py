@@ -1,11 +1,10 @@
 """Commands that read finished runs: `scores`, `table`, `compare`, `analyse`, `report`."""
 
 from collections import defaultdict
-from pathlib import Path
 
 import click
 
-from dferc.cli.options import CORPUS, DEVICE, FEATURES, FOLDER, JSON, PARAMS, RUNS, SPLIT, options
+from dferc.cli.options import AGAINST, CORPUS, DEVICE, FEATURES, FOLDER, JSON, PARAMS, RUNS, SPLIT, dir_option, options
 from dferc.core.console import CorpusName, console, print_json, print_note, readable_errors, warn_of_simulation
 
 
@@ -14,7 +13,7 @@ from dferc.core.console import CorpusName, console, print_json, print_note, read
     "--corpus", "corpora", type=CorpusName(), multiple=True, help="Repeatable.  [default: those of params.yaml]"
 )
 @options(PARAMS, RUNS)
-@click.option("--reports", type=FOLDER, default=Path("reports"), show_default=True, help="Where reports are kept.")
+@dir_option("--reports", "reports", "Where reports are kept.")
 @readable_errors
 def scores(corpora, params, runs, reports) -> None:
     """Print a line of scores per finished run, and where the report is; for differences and tests: `dferc table`."""
@@ -44,14 +43,12 @@ def scores(corpora, params, runs, reports) -> None:
         for note in notes:
             print_note(note)
         page = reports / corpus / "index.html"
-        made = f"report: {page}" if page.exists() else f"no report yet: `dferc report --corpus {corpus}`"
-        console.print(made)
+        console.print(f"report: {page}" if page.exists() else f"no report yet: `dferc report --corpus {corpus}`")
 
 
 @click.command()
-@options(CORPUS, RUNS, SPLIT)
-@click.option("--against", default="full", show_default=True, help="The run that the others are compared with.")
-@click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Tables go to OUT/CORPUS/.")
+@options(CORPUS, RUNS, SPLIT, AGAINST)
+@dir_option("--out", "reports", "Tables go to OUT/CORPUS/.")
 @readable_errors
 def table(corpus, runs, split, against, out) -> None:
     """Write the ablation table: every run of a corpus, differences to one of them, paired tests, published scores."""
@@ -87,7 +84,7 @@ def compare(run, reference, split, as_json) -> None:
 @options(CORPUS, RUNS, FEATURES, SPLIT, DEVICE)
 @click.option("--run", default="full", show_default=True, help="The run whose models are analysed.")
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Figures as PDF and PNG, too.")
-@click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Files go to OUT/CORPUS/.")
+@dir_option("--out", "reports", "Files go to OUT/CORPUS/.")
 @readable_errors
 def analyse(corpus, runs, features, split, device, run, figures, out) -> None:
     """Write the paper's analyses of a corpus' runs (analyses.json): contributions, context, dialogues, missing."""
@@ -108,9 +105,8 @@ def analyse(corpus, runs, features, split, device, run, figures, out) -> None:
 
 
 @click.command()
-@options(CORPUS, FEATURES, RUNS, SPLIT)
-@click.option("--against", default="full", show_default=True, help="The run that the others are compared with.")
-@click.option("--out", type=FOLDER, default=Path("reports"), show_default=True, help="Where reports are kept.")
+@options(CORPUS, FEATURES, RUNS, SPLIT, AGAINST)
+@dir_option("--out", "reports", "Where reports are kept.")
 @readable_errors
 def report(corpus, features, runs, split, against, out) -> None:
     """Write OUT/CORPUS/index.html: tables, figures and a dialogue browser of every run, in one file."""

@@ -4,22 +4,7 @@ from pathlib import Path
 
 import click
 
-from dferc.cli.options import (
-    CORPUS,
-    DEVICE,
-    FEATURES,
-    FRESH,
-    LABEL,
-    OUT,
-    PARAMS,
-    SCORE,
-    SCRATCH,
-    SEEDS,
-    SET,
-    SPLITS,
-    VARIANT,
-    options,
-)
+from dferc.cli.options import CORPUS, FRESH, LABEL, SCORE, SCRATCH, SEEDS, SPLITS, TRAINING, VARIANT, options
 from dferc.cli.scoring import score_and_show
 from dferc.core.console import console, readable_errors
 from dferc.core.errors import InputError, did_you_mean
@@ -77,8 +62,24 @@ def by_splits(splits: int | None, seeds: tuple[int, ...], overrides: tuple[str, 
     return tuple(range(splits)), (*overrides, "train.validation_split=by_seed")
 
 
+def make_sweep(settings, block, corpus, features, out, scratch, variants, seeds, **options):
+    """Return the runs that options of a command choose; without variants or seeds, those of params.yaml."""
+    from dferc.training.sweep import Sweep
+
+    return Sweep(
+        corpus=corpus,
+        features=(features / corpus).absolute(),
+        folder=(out / corpus).absolute(),
+        scratch=scratch.absolute(),
+        variants=tuple(dict.fromkeys(variants)) or tuple(settings.ablate.variants),
+        seeds=tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds),
+        settings=block,
+        **options,
+    )
+
+
 @click.command()
-@options(CORPUS, VARIANT, LABEL, SEEDS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH)
+@options(CORPUS, VARIANT, LABEL, SEEDS, TRAINING, SCORE, FRESH, SCRATCH)
 @readable_errors
 def train(corpus, variant, label, seeds, features, out, params, overrides, device, evaluate, fresh, scratch) -> None:
     """Train one model per seed into OUT/CORPUS/VARIANT/train/ (default seeds: ablate.seeds).
@@ -123,7 +124,7 @@ def train(corpus, variant, label, seeds, features, out, params, overrides, devic
 @click.command()
 @options(CORPUS)
 @click.option("--variant", "variants", multiple=True, help="Repeatable.  [default: ablate.variants]")
-@options(LABEL, SEEDS, SPLITS, FEATURES, OUT, PARAMS, SET, DEVICE, SCORE, FRESH, SCRATCH, engine_options)
+@options(LABEL, SEEDS, SPLITS, TRAINING, SCORE, FRESH, SCRATCH, engine_options)
 @click.option(
     "--gpu-share",
     type=click.FloatRange(0, 1, min_open=True),
@@ -133,7 +134,7 @@ def train(corpus, variant, label, seeds, features, out, params, overrides, devic
 )
 @readable_errors
 def ablate(
-    variants, seeds, splits, features, out, params, overrides, corpus, evaluate, workers, gpu_share, **options
+    variants, seeds, splits, features, params, overrides, corpus, evaluate, workers, gpu_share, **options
 ) -> None:
     """Train and score variants x seeds, several runs at once (default: ablate.variants, ablate.seeds).
 
@@ -147,25 +148,15 @@ def ablate(
     seeds, overrides = by_splits(splits, seeds, overrides)
     settings, block = load_block(params, overrides, corpus, features)
     from dferc.evaluation.ablate import run_ablation
-    from dferc.training.sweep import Sweep
 
-    sweep = Sweep(
-        corpus=corpus,
-        features=(features / corpus).absolute(),
-        folder=(out / corpus).absolute(),
-        scratch=options.pop("scratch").absolute(),
-        variants=tuple(dict.fromkeys(variants)) or tuple(settings.ablate.variants),
-        seeds=tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds),
-        settings=block,
-        **options,
-    )
+    sweep = make_sweep(settings, block, corpus, features, variants=variants, seeds=seeds, **options)
     run_ablation(sweep, workers, gpu_share=gpu_share, score=evaluate)
 
 
 @click.command()
 @options(CORPUS)
 @click.option("--name", "names", multiple=True, help="One of those below. Repeatable.  [default: the first four]")
-@options(LABEL, SEEDS, SPLITS, FEATURES, OUT, PARAMS, SET, DEVICE, FRESH, SCRATCH)
+@options(LABEL, SEEDS, SPLITS, TRAINING, FRESH, SCRATCH)
 @readable_errors
 def baselines(corpus, names, label, seeds, splits, features, out, params, overrides, device, fresh, scratch) -> None:
     """Fit baselines on the corpus' features and splits into OUT/CORPUS/NAME/ (default seeds: ablate.seeds).

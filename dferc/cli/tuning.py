@@ -1,25 +1,11 @@
 """`dferc tune`: search of `train` settings on validation. Every heavy import stands in the command."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
-from dferc.cli.options import (
-    CORPUS,
-    DEVICE,
-    FEATURES,
-    FOLDER,
-    JSON,
-    OUT,
-    PARAMS,
-    REPORTS,
-    SEEDS,
-    SET,
-    check_label,
-    options,
-)
-from dferc.cli.training import load_block
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, JSON, OUT, REPORTS, SEEDS, SET, check_label, dir_option, options
+from dferc.cli.training import load_block, make_sweep
 from dferc.core.console import console, print_json, readable_errors
 from dferc.engine.options import engine_options
 
@@ -38,16 +24,8 @@ from dferc.engine.options import engine_options
 )
 @click.option("--at-once", type=click.IntRange(1, 4096), help="Trials drawn together.  [default: to fill the workers]")
 @click.option("--test/--no-test", default=True, show_default=True, help="Score the best settings on test at the end.")
-@options(SEEDS, FEATURES, OUT)
-@REPORTS
-@options(PARAMS, SET, DEVICE)
-@click.option(
-    "--scratch",
-    type=FOLDER,
-    default=Path(".scratch/tune"),
-    show_default=True,
-    help="Runs of unfinished trials, on a disk that all workers see.",
-)
+@options(SEEDS, FEATURES, OUT, REPORTS, SET, DEVICE)
+@dir_option("--scratch", ".scratch/tune", "Runs of unfinished trials, on a disk that all workers see.")
 @options(JSON, engine_options)
 @readable_errors
 def tune(
@@ -93,7 +71,7 @@ def tune(
     from dferc.settings.sections import Tune
     from dferc.store.hdf5 import read_corpus
     from dferc.training.seeds import run_name
-    from dferc.training.sweep import Sweep, place
+    from dferc.training.sweep import place
     from dferc.training.task import make_task
     from dferc.tuning.study import describe_study, open_study, require_optuna
     from dferc.tuning.summary import TESTED, completed, show_summary, summarise, write_summary
@@ -111,18 +89,8 @@ def tune(
     (out / corpus).mkdir(parents=True, exist_ok=True)
     storage = storage or f"sqlite:///{(out / corpus / 'tune.db').absolute()}"
     study = open_study(storage, name, about, wanted.sampler_seed)
-    sweep = Sweep(
-        corpus=corpus,
-        features=(features / corpus).absolute(),
-        folder=(out / corpus).absolute(),
-        scratch=(scratch / corpus / name / "best").absolute(),
-        variants=(wanted.variant,),
-        seeds=tuple(wanted.seeds),
-        settings=block,
-        device=device,
-        fresh=False,
-        label=name,
-    )
+    runs = {"variants": (wanted.variant,), "seeds": wanted.seeds, "scratch": scratch / corpus / name / "best"}
+    sweep = make_sweep(settings, block, corpus, features, out, device=device, fresh=False, label=name, **runs)
     search = Search(study, wanted, sweep, (scratch / corpus / name).absolute())
     at_once = at_once or trials_at_once(workers, wanted.seeds, block.threads, default_workers)
     several = replace(sweep, seeds=tuple(range(at_once * len(wanted.seeds))))

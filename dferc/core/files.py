@@ -8,7 +8,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from dferc.core.errors import InputError
@@ -102,6 +102,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable
             temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8, atomically; its lines end the same way on every machine."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
+
+
 def verify_writable(folder: Path) -> None:
     """Check that files can be written in a folder, or in its nearest parent, before hours of work for them."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -114,12 +119,10 @@ def verify_writable(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written to ({error}). Is {existing} a folder that is yours?") from error
 
 
-def digest(folder: Path, names: Iterable[str] = ("predictions.csv", "protocol.json")) -> str:
-    """Return 16 hex digits of the contents of files in a folder, by default those of a scored run."""
-    whole = hashlib.sha256()
-    for name in names:
-        whole.update((folder / name).read_bytes())
-    return whole.hexdigest()[:16]
+def digest(folder: Path) -> str:
+    """Return 16 hex digits of the contents of the files of a scored run in its folder `evaluate`."""
+    content = b"".join((folder / name).read_bytes() for name in ("predictions.csv", "protocol.json"))
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def file_hash(path: str | Path) -> str:

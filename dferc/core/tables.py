@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from dferc.core.errors import InputError, brief
-from dferc.core.files import regular_file, write_atomically
+from dferc.core.files import regular_file, write_text
 
 
 def read_numbers(path: Path, needed: Iterable[str] = ()) -> list[dict[str, float]]:
@@ -18,8 +18,9 @@ def read_numbers(path: Path, needed: Iterable[str] = ()) -> list[dict[str, float
         InputError: there is none, it has no row, lacks a column that is needed, or a cell is no finite number.
     """
     rows: list[dict[str, float]] = []
+    path = regular_file(path)
     try:
-        with open(regular_file(path), newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             header, *lines = csv.reader(file, strict=True)
         if missing := set(needed) - set(header):
             raise ValueError(f"no column {', '.join(sorted(missing))}")
@@ -32,8 +33,6 @@ def read_numbers(path: Path, needed: Iterable[str] = ()) -> list[dict[str, float
         if not rows:
             raise ValueError("no row")
     except (ValueError, csv.Error) as error:
-        if isinstance(error, InputError):
-            raise
         where = f"{path}, row {len(rows) or 1}" if rows else path
         raise InputError(f"{where}: no table of numbers: {brief(str(error))[1:-1]}. Make its run again.") from None
     return rows
@@ -63,7 +62,7 @@ def _write(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str,
     writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=quoting)
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline=""))
+    write_text(path, text.getvalue())
 
 
 def swallowed_rows(fields: Iterable[str], columns: int, delimiter: str) -> str:

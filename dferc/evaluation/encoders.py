@@ -9,7 +9,7 @@ from pathlib import Path
 from dferc.core.console import console
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.records import Score, StoredRecord, Text, read_record
 from dferc.core.sources import code_hash
 from dferc.engine import Workers
@@ -70,5 +70,5 @@ def floor_of(folder: Path, features: Path, combination: Combination, there: Sequ
             return kept
     floor = linear_floor(corpus)
     record = {"key": key, "validation": floor.validation, "test": floor.test}
-    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(record) + "\n", encoding="utf-8"))
+    write_text(path, json.dumps(record) + "\n")
     return record

@@ -101,21 +101,26 @@ def make_evaluation(folder: Path, record: dict, predictions: dict[str, Predictio
     scores, errors = {}, {}
     for split, predicted in predictions.items():
         actual_N, probabilities_NC = rows.emotion[predicted.rows_N], predicted.probabilities_NC
-        labelled_N, chosen_N = actual_N >= 0, probabilities_NC.argmax(axis=1)
+        labelled_N = actual_N >= 0
         if not labelled_N.any():
             continue
-        scores[split] = score_labels(actual_N, chosen_N, len(rows.classes))
-        by_name, right_N = {"ece": probabilities_NC}, (chosen_N == actual_N)[labelled_N]
+        scores[split] = score_labels(actual_N, probabilities_NC.argmax(axis=1), len(rows.classes))
+        by_name = {"ece": probabilities_NC}
         if calibration := record.get("calibration"):
             by_name["ece_calibrated"] = temper(probabilities_NC, calibration["temperature"])
-        errors[split] = {
-            name: calibration_error(values_NC.max(axis=1)[labelled_N], right_N) for name, values_NC in by_name.items()
-        }
+        errors[split] = _calibration_errors(probabilities_NC, by_name, actual_N)
         if rows.votes is not None:
             votes_NC = np.where(labelled_N[:, None], rows.votes[predicted.rows_N], np.nan)
             losses = {name.replace("ece", "votes_loss"): votes_loss(votes_NC, each) for name, each in by_name.items()}
             errors[split] |= {name: loss for name, loss in losses.items() if loss is not None}
     return Evaluation(folder, record, predictions, scores, errors)
+
+
+def _calibration_errors(choosing_NC: np.ndarray, by_name: Mapping, actual_N: np.ndarray) -> dict[str, float]:
+    """Return the calibration error of probabilities by name, on the labelled utterances, for the classes of others."""
+    labelled_N = actual_N >= 0
+    right_N = (choosing_NC.argmax(axis=1) == actual_N)[labelled_N]
+    return {name: calibration_error(p_NC.max(axis=1)[labelled_N], right_N) for name, p_NC in by_name.items()}
 
 
 def votes_loss(votes_NC: np.ndarray, probabilities_NC: np.ndarray) -> float | None:
@@ -142,27 +147,16 @@ def calibrate_mean(evaluations: Sequence[Evaluation], rows: Utterances) -> tuple
     first, *others = (each.predictions["validation"].rows_N for each in evaluations)
     if not all(np.array_equal(first, rows_N) for rows_N in others):  # each seed has its own validation split
         return {}, {}
-    means = {
-        split: np.mean(
-            [
-                temper(each.predictions[split].probabilities_NC, temperature)
-                for each, temperature in zip(evaluations, fitted, strict=True)
-            ],
-            axis=0,
-        )
-        for split in evaluations[0].scores
-    }
-    labels = {split: rows.emotion[evaluations[0].predictions[split].rows_N] for split in means}
+    means, labels, errors = {}, {}, {}
+    for split in evaluations[0].scores:
+        predicted = [each.predictions[split] for each in evaluations]
+        of_seeds = [temper(of_seed.probabilities_NC, of_fit) for of_seed, of_fit in zip(predicted, fitted)]
+        means[split], labels[split] = np.mean(of_seeds, axis=0), rows.emotion[predicted[0].rows_N]
     temperature, note = fit_of_probabilities(means["validation"], labels["validation"])
-    errors = {}
     for split, mean_NC in means.items():
-        labelled_N, chosen_N = labels[split] >= 0, mean_NC.argmax(axis=1)
-        right_N = (chosen_N == labels[split])[labelled_N]
         by_name = {"ece_of_mean": mean_NC, "ece_of_mean_calibrated": temper(mean_NC, temperature)}
-        errors[split] = {
-            name: round(calibration_error(values_NC.max(axis=1)[labelled_N], right_N), 6)
-            for name, values_NC in by_name.items()
-        }
+        of_split = _calibration_errors(mean_NC, by_name, labels[split])
+        errors[split] = {name: round(error, 6) for name, error in of_split.items()}
     count = int((labels["validation"] >= 0).sum())
     return {"temperature": temperature, "utterances": count} | ({"note": note} if note else {}), errors
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dferc.core.console import console, print_note, print_table, warn_of_simulation
-from dferc.core.files import digest, write_atomically
+from dferc.core.files import digest, write_text
 from dferc.core.metrics import MAIN_FIRST, PER_CLASS, SCORES
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import Evaluation, Predictions, summarise, zero_f1
@@ -83,8 +83,7 @@ def _card(corpus: CachedCorpus) -> dict:
 
 
 def _write_json(path: Path, values: Mapping) -> None:
-    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:

@@ -25,7 +25,7 @@ import torch
 
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError, counted, did_you_mean
-from dferc.core.files import refuse_device, write_atomically
+from dferc.core.files import refuse_device, write_text
 from dferc.core.metrics import Scores, score_labels
 from dferc.core.records import differences, read_record
 from dferc.core.tables import write_csv
@@ -84,9 +84,8 @@ class PredictionTable:
         return iter(self.rows)
 
     def __repr__(self) -> str:
-        warning = (
-            f"; SYNTHETIC DATA: the model was trained on it: {'; '.join(self.synthetic)}" if self.synthetic else ""
-        )
+        synthetic = "; ".join(self.synthetic)
+        warning = f"; SYNTHETIC DATA: the model was trained on it: {synthetic}" if synthetic else ""
         sizes = f"{counted(len(self), 'utterance')}, mean of {counted(self.models, 'model')}"
         return f"PredictionTable({self.corpus}: {sizes}{warning})"
 
@@ -99,8 +98,8 @@ class PredictionTable:
         names = ("corpus", "classes", "models", "abstain", "temperatures", "temperature_of_mean", "notes", "synthetic")
         names += ("card", "trained_on", "rows")
         document = {name: getattr(self, name) for name in names}
-        text = json.dumps(document, indent=1, ensure_ascii=False, default=lambda number: number.item()) + "\n"
-        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        text = json.dumps(document, indent=1, ensure_ascii=False, default=lambda number: number.item())
+        write_text(path, text + "\n")
 
 
 def writer_of(path: str | Path) -> Callable[[PredictionTable, str | Path], None]:

@@ -173,9 +173,8 @@ class _Sample(NamedTuple):
         np.add.at(actual_GC, (self.dialogue_N, self.labels_N), 1.0)
         np.add.at(hits_GC, (self.dialogue_N, self.labels_N), predicted_N == self.labels_N)
         draws_BG = random.multinomial(len(actual_GC), np.full(len(actual_GC), 1 / len(actual_GC)), size=SAMPLES)
-        return _Score(
-            float(_recall(hits_GC.sum(0), actual_GC.sum(0))), _recall(draws_BG @ hits_GC, draws_BG @ actual_GC)
-        )
+        value = float(_recall(hits_GC.sum(0), actual_GC.sum(0)))
+        return _Score(value, _recall(draws_BG @ hits_GC, draws_BG @ actual_GC))
 
 
 def _recall(hits_C: np.ndarray, actual_C: np.ndarray) -> np.ndarray:

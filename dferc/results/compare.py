@@ -11,17 +11,8 @@ import numpy as np
 
 from dferc.core.metrics import SCORES, Scores
 from dferc.results import statistics
-from dferc.results.runs import (
-    FinishedRun,
-    absent_runs,
-    align,
-    read_runs,
-    reference_of,
-    simulated,
-    simulated_features,
-    trained_features,
-    trained_settings,
-)
+from dferc.results.published import Published, published_scores
+from dferc.results.runs import FinishedRun, absent_runs, align, read_runs, reference_of, simulated, simulated_features
 from dferc.results.statistics import Interval, MeanScores, draw_dialogues, score_resamples
 from dferc.store.vocabulary import in_order
 
@@ -73,8 +64,8 @@ class Ablation(NamedTuple):
     reference: FinishedRun
     rows: list[AblationRow]
     notes: list[str]  # sentences that a reader must know: rows left out, seeds not shared, intervals withheld
-    simulated: tuple[str, ...]  # a sentence for each modality whose features are simulated
-    synthetic: tuple[str, ...]  # these, and one for a corpus that is no recording
+    published: tuple[Published, ...]  # none beside simulated features, which scores of recordings do not measure
+    synthetic: tuple[str, ...]  # a sentence for a corpus that is no recording, and for each simulated modality
     absent: dict[str, str]  # variants that cannot exist on these features, with the reason
 
 
@@ -125,28 +116,26 @@ def collect(
     against = reference.folder.name
     drawn_BD = draw_dialogues(reference.dialogues)
     comparisons = {name: compare(run, reference, drawn_BD) for name, run in runs.items() if name != against}
-    families = zip(*(comparison.p_values for comparison in comparisons.values()), strict=True)
-    p_values = zip(*map(statistics.holm, families), strict=True)
-    corrected = dict(zip(comparisons, map(PValues._make, p_values), strict=True))
+    corrected = correct(comparisons)
     rows = [AblationRow(name, run, comparisons.get(name), corrected.get(name)) for name, run in runs.items()]
     for name, comparison in comparisons.items():
-        pair = name, runs[name], reference
-        notes += [*seed_notes(*pair, comparison), *set_notes(*pair), *setting_notes(*pair)]
+        notes += pair_notes(name, runs[name], reference, comparison)
     notes += class_notes(reference)
     notes += run_notes(runs)
-    return Ablation(
-        folder.name,
-        reference,
-        rows,
-        notes,
-        tuple(simulated_features(runs)),
-        tuple(simulated(runs)),
-        absent_runs(folder),
-    )
+    comparable = reference.split == "test" and not any(simulated_features(runs))
+    published = published_scores(reference.card) if comparable else ()
+    return Ablation(folder.name, reference, rows, notes, published, tuple(simulated(runs)), absent_runs(folder))
 
 
-def seed_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: Comparison) -> Iterator[str]:
-    """Yield what the seeds of two runs leave undecided."""
+def correct(comparisons: Mapping[str, Comparison]) -> dict[str, PValues]:
+    """Return the p of each comparison, Holm-corrected over all of them."""
+    families = zip(*(comparison.p_values for comparison in comparisons.values()), strict=True)
+    p_values = zip(*map(statistics.holm, families), strict=True)
+    return dict(zip(comparisons, map(PValues._make, p_values), strict=True))
+
+
+def pair_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: Comparison) -> Iterator[str]:
+    """Yield what the seeds of two runs leave undecided, and how their features and settings differ."""
     other, withheld = reference.folder.name, "the interval and test over seeds are withheld"
     seeds = (run.seeds, reference.seeds, comparison.seeds)
     own, others, common = (", ".join(map(str, numbers)) for numbers in seeds)
@@ -159,6 +148,8 @@ def seed_notes(name: str, run: FinishedRun, reference: FinishedRun, comparison: 
         yield f"{name} is compared with {other} on one seed only: {withheld}"
     elif comparison.seeds and comparison.differences["weighted_f1"].seeds is None:
         yield f"{name} differs from {other} alike in every seed: {withheld}"
+    yield from set_notes(name, run, reference)
+    yield from setting_notes(name, run, reference)
 
 
 def run_notes(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
@@ -189,7 +180,7 @@ def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[s
     ]
     if differ:
         yield f"{name} reads other feature sets than {other}: {'; '.join(differ)}"
-    one, two = trained_features(run), trained_features(reference)
+    one, two = run.trained_features, reference.trained_features
     alike = (modality for modality in in_order(set(one) & set(two)) if ours.get(modality) == theirs.get(modality))
     if otherwise := [modality for modality in alike if one[modality] != two[modality]]:
         yield (
@@ -204,7 +195,7 @@ _NOTED = {"features", "select_by", "selection", "validation_split", "labels"}
 
 def setting_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[str]:
     """Yield with which other settings than the reference a run was trained, but for its variant's own."""
-    ours, theirs, other = trained_settings(run), trained_settings(reference), reference.folder.name
+    ours, theirs, other = run.trained_settings, reference.trained_settings, reference.folder.name
     names = sorted((ours.keys() & theirs.keys()) - _NOTED)
     if differ := [f"{key} {ours[key]} ({other}: {theirs[key]})" for key in names if ours[key] != theirs[key]]:
         yield f"{name} was trained with other settings than {other}: {', '.join(differ)}"

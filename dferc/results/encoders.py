@@ -12,16 +12,15 @@ from pydantic import Field
 
 from dferc.core.console import console, warn_of_simulation
 from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.metrics import SCORES
 from dferc.core.records import StoredRecord, Text, read_record
 from dferc.core.tables import write_csv
-from dferc.results import statistics, text_tables
-from dferc.results.compare import Ablation, Comparison, PValues, collect, compare, set_notes
+from dferc.results import tables, text_tables
+from dferc.results.compare import Ablation, Comparison, PValues, collect, compare, correct, set_notes
 from dferc.results.runs import FinishedRun, align, read_metrics, read_run
 from dferc.results.statistics import draw_dialogues
-from dferc.results.tables import COMPARED, ERRORS, HOLM, HOW, as_note, caption, csv_rows, main_table
-from dferc.results.text_tables import NONE, TextTable, difference_cell, interval_cell, mean_cell, p_cell
+from dferc.results.text_tables import NONE, TextTable, mean_cell
 from dferc.settings.combinations import Combination, Plan
 
 SCHEMA = 1
@@ -88,15 +87,10 @@ def compare_encoders(
         return align(read_run(folder / folders[combination], reference.split), reference)
 
     added = {name: compare(*map(finished, pair), drawn_BD) for name, pair in plan.added.items()}
-    families = zip(*(comparison.p_values for comparison in added.values()), strict=True)
-    p_values = zip(*map(statistics.holm, families), strict=True)
-    corrected = dict(zip(added, map(PValues._make, p_values), strict=True))
-    sets = [
-        SetRow(
-            name, *about[name], floors[name].get(reference.split), finished(alone), added.get(name), corrected.get(name)
-        )
-        for name, alone in plan.alone.items()
-    ]
+    corrected, sets = correct(added), []
+    for name, alone in plan.alone.items():
+        floor = floors[name].get(reference.split)
+        sets.append(SetRow(name, *about[name], floor, finished(alone), added.get(name), corrected.get(name)))
     metrics = read_metrics(folder)[0]
     score = reference.card.get("selected_by") or "weighted_f1"
     scored = {name: metrics[name].get("validation") for name in of_table if name in metrics}
@@ -116,9 +110,9 @@ def _spell(note: str, names: Mapping[str, str]) -> str:
 
 def encoder_tables(encoders: Encoders) -> dict[str, TextTable]:
     """Return the tables by title."""
-    table = main_table(encoders.combinations)
+    table = tables.main_table(encoders.combinations)
     rows = table.rows[: len(encoders.combinations.rows)]
-    header = [*table.header[: 2 + len(SCORES)], "Δ to the first", *COMPARED, ERRORS]
+    header = [*table.header[: 2 + len(SCORES)], "Δ to the first", *tables.COMPARED, tables.ERRORS]
     return {
         "Combinations of feature sets": TextTable(["sets", *header[1:]], rows, len(rows)),
         "Feature sets one by one": _set_table(encoders.sets),
@@ -130,20 +124,15 @@ def _set_table(sets: list[SetRow]) -> TextTable:
     for row in sets:
         cells = [row.name, str(row.width), f"{row.present:.1%}"]
         cells += [NONE if row.floor is None else f"{100 * row.floor:.2f}", mean_cell(row.alone.scores.weighted_f1)]
-        if row.added is None:
-            cells += [NONE] * (1 + len(COMPARED))
-        else:
-            mean, *intervals = row.added.differences["weighted_f1"]
-            cells += [difference_cell(mean), *map(interval_cell, intervals), *map(p_cell, row.corrected)]
-        rows.append(cells)
-    header = ["set", "width", "present in training", "floor", "alone", "adds", *COMPARED]
+        rows.append([*cells, *tables.comparison_cells(row.added, row.corrected)])
+    header = ["set", "width", "present in training", "floor", "alone", "adds", *tables.COMPARED]
     return TextTable(header, rows, len(rows))
 
 
 def encoder_notes(encoders: Encoders) -> list[str]:
     """Return how the numbers were computed, and what a reader must know."""
     sentences = (*encoders.combinations.notes, encoders.selected, *encoders.warnings)
-    return [HOW, HOLM, SETS, *map(as_note, sentences)]
+    return [tables.HOW, tables.HOLM, SETS, *map(tables.as_note, sentences)]
 
 
 def write_encoders(folder: Path, runs: Path, encoders: Encoders) -> list[Path]:
@@ -152,8 +141,8 @@ def write_encoders(folder: Path, runs: Path, encoders: Encoders) -> list[Path]:
     The report shows the latter. It lies among the runs since DVC notices a new file in a folder that a stage depends
     on; a file as a dependency would have to be there always.
     """
-    tables, about = encoder_tables(encoders), encoder_notes(encoders)
-    title = caption(encoders.combinations)
+    shown, about = encoder_tables(encoders), encoder_notes(encoders)
+    title = tables.caption(encoders.combinations)
     rows = list(_csv(encoders))
     paths = [*(folder / f"encoders.{kind}" for kind in ("csv", "md", "tex")), runs / FILE]
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -164,18 +153,17 @@ def write_encoders(folder: Path, runs: Path, encoders: Encoders) -> list[Path]:
         "card": run.card["card"],
         "split": run.split,
         "caption": title,
-        "tables": {name: {"header": table.header, "rows": table.rows} for name, table in tables.items()},
+        "tables": {name: {"header": table.header, "rows": table.rows} for name, table in shown.items()},
         "notes": about,
     }
-    texts = [make(title, tuple(tables.values()), about) for make in (text_tables.markdown, text_tables.latex)]
-    texts.append(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
-    for path, text in zip(paths[1:], texts, strict=True):
-        write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+    write_text(paths[1], text_tables.markdown(title, tuple(shown.values()), about))
+    write_text(paths[2], text_tables.latex(title, tuple(shown.values()), about))
+    write_text(paths[3], json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     return paths
 
 
 def _csv(encoders: Encoders) -> Iterator[dict]:
-    for row in csv_rows(encoders.combinations):
+    for row in tables.csv_rows(encoders.combinations):
         if not row["published"]:
             yield {"part": "combination", **row}
     for row in encoders.sets:
@@ -183,24 +171,13 @@ def _csv(encoders: Encoders) -> Iterator[dict]:
         cells = {"part": "set", "name": row.name, "seeds": len(row.alone.seeds), "width": row.width}
         cells |= {"present": row.present, "floor": row.floor, "weighted_f1": float(scores.mean())}
         cells["weighted_f1_std"] = float(scores.std(ddof=1)) if len(scores) > 1 else None
-        if row.added is not None:
-            difference = row.added.differences["weighted_f1"]
-            cells |= {
-                "difference": difference.mean,
-                "mcnemar_p": row.added.mcnemar,
-                "mcnemar_p_holm": row.corrected.mcnemar,
-            }
-            for over in ("dialogues", "seeds"):
-                if interval := getattr(difference, over):
-                    cells |= {f"{over}_{part}": value for part, value in interval._asdict().items()}
-                cells[f"{over}_p_holm"] = getattr(row.corrected, over)
-        yield cells
+        yield cells | tables.comparison_numbers(row.added, row.corrected)
 
 
 def show_encoders(encoders: Encoders) -> None:
     """Print the tables and their notes."""
     warn_of_simulation(encoders.combinations.synthetic)
-    console.print(caption(encoders.combinations))
+    console.print(tables.caption(encoders.combinations))
     for title, table in encoder_tables(encoders).items():
         text_tables.show(title, table)
     for note in encoder_notes(encoders):

@@ -90,6 +90,27 @@ class FinishedRun:
     """Of metrics.json: ece, ece_calibrated and their _std, those that it has."""
 
     @cached_property
+    def record(self) -> Mapping:
+        """Record of the first seed that was trained; {} for a baseline."""
+        for path in sorted(self.folder.glob("train/seed-*/settings.json"))[:1]:
+            return read_record(path, TrainedFeatures, f"Train {self.folder.name} again.")
+        return {}
+
+    @property
+    def trained_features(self) -> dict[str, dict]:
+        """Identity of each modality's features that the run was trained on; a baseline has them on its card."""
+        return self.record.get("features") or dict(self.card.get("features", {}))
+
+    @property
+    def trained_settings(self) -> dict[str, object]:
+        """The `train` settings but for those that the variant has of its own; {} without a record."""
+        if "settings" not in self.record:  # a trained baseline has those that it read on its card
+            return dict(self.card.get("settings", {}))
+        own = get_variant(self.record["variant"]).own_settings(self.record["corpus"])
+        settings = complete_settings(self.record["settings"])
+        return {name: value for name, value in settings.items() if own.get(name) != value}
+
+    @cached_property
     def labelled(self) -> "FinishedRun":
         """The labelled utterances alone, ordered by id: runs of one protocol may order their dialogues differently."""
         rows = np.flatnonzero(self.is_labelled)
@@ -388,26 +409,5 @@ def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     """Yield a sentence for each modality that is declared synthetic or simulated."""
     features = {}
     for run in runs.values():
-        features |= trained_features(run)
+        features |= run.trained_features
     yield from simulated_modalities(features)
-
-
-def trained_settings(run: FinishedRun) -> dict[str, object]:
-    """Return the `train` settings of a run but for those that its variant has of its own; {} without a record."""
-    record = _record_of(run)
-    if "settings" not in record:  # a trained baseline has those that it read on its card
-        return dict(run.card.get("settings", {}))
-    own, settings = get_variant(record["variant"]).own_settings(record["corpus"]), complete_settings(record["settings"])
-    return {name: value for name, value in settings.items() if own.get(name) != value}
-
-
-def trained_features(run: FinishedRun) -> dict[str, dict]:
-    """Return the identity of each modality's features that a run was trained on; a baseline has them on its card."""
-    return _record_of(run).get("features") or dict(run.card.get("features", {}))
-
-
-def _record_of(run: FinishedRun) -> dict:
-    """Return the record of the first seed that was trained; {} for a baseline."""
-    for path in sorted(run.folder.glob("train/seed-*/settings.json"))[:1]:
-        return read_record(path, TrainedFeatures, f"Train {run.folder.name} again.")
-    return {}

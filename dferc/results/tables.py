@@ -10,21 +10,12 @@ import numpy as np
 
 from dferc.core.console import console, warn_of_simulation
 from dferc.core.errors import counted
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.metrics import PER_CLASS, SCORES
 from dferc.core.tables import write_csv
 from dferc.results import text_tables
-from dferc.results.compare import (
-    Ablation,
-    Comparison,
-    class_notes,
-    run_notes,
-    scores_of,
-    seed_notes,
-    set_notes,
-    setting_notes,
-)
-from dferc.results.published import SOURCES, Published, published_scores
+from dferc.results.compare import Ablation, Comparison, PValues, class_notes, pair_notes, run_notes, scores_of
+from dferc.results.published import SOURCES
 from dferc.results.runs import CALIBRATION_ERRORS, FinishedRun, simulated
 from dferc.results.statistics import RESAMPLES, Interval
 from dferc.results.text_tables import NONE, TextTable, difference_cell, interval_cell, mean_cell, p_cell
@@ -54,8 +45,7 @@ def write_tables(folder: Path, ablation: Ablation) -> list[Path]:
     rows = list(csv_rows(ablation))
     write_csv(paths[0], list(rows[0]), rows)
     for path, document in zip(paths[1:], (text_tables.markdown, text_tables.latex), strict=True):
-        text = document(caption(ablation), (main_table(ablation), *class_tables(ablation)), notes(ablation))
-        write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, document(caption(ablation), (main_table(ablation), *class_tables(ablation)), notes(ablation)))
     return paths
 
 
@@ -83,7 +73,7 @@ def notes(ablation: Ablation) -> list[str]:
 
 def method_notes(ablation: Ablation) -> list[str]:
     """Return how the numbers were computed."""
-    return [HOW, HOLM, *([SOURCES] if _published(ablation) else [])]
+    return [HOW, HOLM, *([SOURCES] if ablation.published else [])]
 
 
 def as_note(sentence: str) -> str:
@@ -97,19 +87,22 @@ def main_table(ablation: Ablation) -> TextTable:
     for name, run, comparison, corrected in ablation.rows:
         scores = scores_of(run)
         row = [name, str(len(run.seeds)), *(mean_cell(scores[score]) for score in SCORES)]
-        if comparison is None:
-            row += ["reference", *[NONE] * len(COMPARED)]
-        else:
-            mean, *intervals = comparison.differences["weighted_f1"]
-            row += [difference_cell(mean), *map(interval_cell, intervals), *map(p_cell, corrected)]
-        rows.append([*row, error_cell(run)])
+        rows.append([*row, *comparison_cells(comparison, corrected, "reference"), error_cell(run)])
     rows += [[name, "absent", *[NONE] * (len(SCORES) + 2 + len(COMPARED))] for name in ablation.absent]
-    for published in _published(ablation):
+    for published in ablation.published:
         values = [getattr(published, score) for score in SCORES]
         cells = [NONE if value is None else f"{value:.2f}" for value in values]
         rows.append([f"{published.system} ({published.source})", NONE, *cells, NONE, *[NONE] * len(COMPARED), NONE])
     header = ["", "seeds", *SCORES.values(), f"Δ to {ablation.reference.folder.name}", *COMPARED, ERRORS]
     return TextTable(header, rows, len(ablation.rows) + len(ablation.absent))
+
+
+def comparison_cells(comparison: Comparison | None, corrected: PValues | None, otherwise: str = NONE) -> list[str]:
+    """Return the difference in weighted F1 (`otherwise` without a comparison), its intervals and the p of each test."""
+    if comparison is None:
+        return [otherwise, *[NONE] * len(COMPARED)]
+    mean, *intervals = comparison.differences["weighted_f1"]
+    return [difference_cell(mean), *map(interval_cell, intervals), *map(p_cell, corrected)]
 
 
 def class_tables(ablation: Ablation) -> list[TextTable]:
@@ -135,17 +128,10 @@ def error_cell(run: FinishedRun) -> str:
     return " → ".join(f"{error:.3f}" for error in errors if error is not None) or NONE
 
 
-def _published(ablation: Ablation) -> tuple[Published, ...]:
-    """Return the published rows; none beside simulated features, which scores of recordings do not measure."""
-    comparable = ablation.reference.split == "test" and not ablation.simulated
-    return published_scores(ablation.reference.card) if comparable else ()
-
-
 def csv_rows(ablation: Ablation) -> Iterator[dict]:
     """Yield every number, a row per run and per published line; empty where there is no such number."""
-    classes, nothing = ablation.reference.classes, dict.fromkeys(Interval._fields)
+    classes = ablation.reference.classes
     for name, run, comparison, corrected in ablation.rows:
-        weighted = comparison and comparison.differences["weighted_f1"]
         scores: dict = {score: getattr(run.scores, score) for score in SCORES}
         per_class = {score: _class_scores(run, score) for score in PER_CLASS}
         cells: dict = {"name": name, "published": "", "absent": "", "seeds": len(run.seeds)}
@@ -156,21 +142,27 @@ def csv_rows(ablation: Ablation) -> Iterator[dict]:
             cells[score] = None if values is None else float(values.mean())
             cells[f"{score}_std"] = None if values is None or len(values) < 2 else float(values.std(ddof=1))
         cells |= {name: run.calibration_errors.get(name) for name in CALIBRATION_ERRORS}
-        cells |= {"compared_seeds": comparison and len(comparison.seeds), "difference": weighted and weighted.mean}
-        for over in ("dialogues", "seeds"):
-            interval = weighted and getattr(weighted, over)
-            values = interval._asdict() if interval else nothing
-            cells |= {f"{over}_{part}": value for part, value in values.items()}
-            cells[f"{over}_p_holm"] = corrected and getattr(corrected, over)
-        cells["mcnemar_p"] = comparison and comparison.mcnemar
-        cells["mcnemar_p_holm"] = corrected and corrected.mcnemar
+        cells["compared_seeds"] = comparison and len(comparison.seeds)
+        cells |= comparison_numbers(comparison, corrected)
         yield cells
     for name, reason in ablation.absent.items():
         yield dict.fromkeys(cells) | {"name": name, "absent": reason, "seeds": 0}
-    for line in _published(ablation):
+    for line in ablation.published:
         printed = {score: getattr(line, score) for score in SCORES}
         fractions = {score: None if value is None else value / 100 for score, value in printed.items()}
         yield dict.fromkeys(cells) | {"name": line.system, "published": line.source} | fractions
+
+
+def comparison_numbers(comparison: Comparison | None, corrected: PValues | None) -> dict[str, float | None]:
+    """Return the difference in weighted F1, its intervals and tests by column; None where there is no such number."""
+    weighted = comparison and comparison.differences["weighted_f1"]
+    cells = {"difference": weighted and weighted.mean}
+    for over in ("dialogues", "seeds"):
+        interval = weighted and getattr(weighted, over)
+        values = interval._asdict() if interval else dict.fromkeys(Interval._fields)
+        cells |= {f"{over}_{part}": value for part, value in values.items()}
+        cells[f"{over}_p_holm"] = corrected and getattr(corrected, over)
+    return cells | {"mcnemar_p": comparison and comparison.mcnemar, "mcnemar_p_holm": corrected and corrected.mcnemar}
 
 
 def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) -> None:
@@ -190,8 +182,7 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
     console.print(f"{HOW} Intervals of single scores and classes are not corrected for their number.")
     warn_of_simulation(simulated({str(run.folder): run for run in (one, two)}))
     runs = run_notes({str(run.folder): run for run in (one, two)})
-    pair = str(one.folder), one, two
-    for note in (*seed_notes(*pair, comparison), *set_notes(*pair), *setting_notes(*pair), *class_notes(two), *runs):
+    for note in (*pair_notes(str(one.folder), one, two, comparison), *class_notes(two), *runs):
         console.print(as_note(note))
 
 

@@ -45,10 +45,8 @@ def latex(title: str, tables: Sequence[TextTable], notes: Sequence[str]) -> str:
     r"""Return a table environment with a tabular per table; needs \usepackage{booktabs}."""
     lines = [r"% needs \usepackage{booktabs}", r"\begin{table*}", r"\centering\small"]
     for table in tables:
-        lines_of_cells = (table.header, *table.rows)
-        header, *rows = (
-            " & ".join(_one_line(cell).translate(_LATEX) for cell in line) + r" \\" for line in lines_of_cells
-        )
+        cells = ([_one_line(cell).translate(_LATEX) for cell in line] for line in (table.header, *table.rows))
+        header, *rows = (" & ".join(line) + r" \\" for line in cells)
         if table.published < len(rows):
             rows.insert(table.published, r"\midrule")
         lines += [rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", header, r"\midrule", *rows]

@@ -76,7 +76,7 @@ def plan_runs(there: Sequence[str], use: Sequence[str], wanted: Sequence[str], m
         chosen = [Combination(_in_order(text.split("+"), there)) for text in wanted]
         used = _in_order([*use, *(name for combination in chosen for name in combination.sets)], there)
     else:
-        by_modality = {modality: [name for name in used if _of(name) == modality] for modality in map(_of, used)}
+        by_modality = Combination(used).features(used)
         count = math.prod(map(len, by_modality.values()))
         if count > most:
             sizes = " x ".join(f"{len(names)} {modality}" for modality, names in by_modality.items())

@@ -6,6 +6,7 @@ stage. No setting in the file has a default: each value is there, where DVC trac
 without the file, stage 2 trains with the paper's values (`dferc.settings.sections.DEFAULTS`).
 """
 
+import itertools
 import json
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -101,26 +102,19 @@ def load_params(
     except ValidationError as error:
         faults += _explain_all(error.errors(), model)
     else:
-        faults += [
-            f"corpora: {name!r} has no block in this file; blocks: {', '.join(checked.blocks)}."
-            f"{did_you_mean(name, checked.blocks)}"
-            for name in checked.corpora
-            if name not in checked.blocks
-        ]
-        faults += [
-            f"sets: {item.corpus!r} has no block in this file.{did_you_mean(item.corpus, checked.blocks)}"
-            for items in (vars(checked.sets).values() if sets and checked.sets else ())
-            for item in items
-            if item.corpus not in checked.blocks
-        ]
+        of_sets = itertools.chain.from_iterable(vars(checked.sets).values() if sets and checked.sets else ())
+        named = [("corpora", name, f"; blocks: {', '.join(checked.blocks)}") for name in checked.corpora]
+        named += [("sets", item.corpus, "") for item in of_sets]
+        for key, name, more in named:
+            if name not in checked.blocks:
+                faults.append(f"{key}: {name!r} has no block in this file{more}.{did_you_mean(name, checked.blocks)}")
     if faults:
         raise InputError(_list_faults(path, faults, [f"{corpus}.{text.partition('=')[0]}" for text in overrides]))
     given = {text.partition("=")[0].removeprefix("train.") for text in overrides if text.startswith("train.")}
     if given:
         of_corpus = checked.blocks[corpus]
         checked.blocks[corpus] = of_corpus.model_copy(update={"train": of_corpus.train.giving(given)})
-    names = ("corpora", "ablate", "video", "tune", "sets", "blocks")
-    return Params(**{name: getattr(checked, name) for name in names})
+    return Params(**{name: getattr(checked, name) for name in Params.model_fields})
 
 
 def _read(path: Path) -> dict:
@@ -142,11 +136,10 @@ def _read(path: Path) -> dict:
 def _gather_blocks(raw: Mapping, block: type[Section]) -> tuple[dict[str, Any], list[str]]:
     """Gather the blocks (the keys without a fixed meaning) under one key; return also misspellings of missing keys."""
     fixed = ("corpora", "ablate", "video", "tune", "sets", *block.model_fields)
+    missing = [name for name in fixed if name not in raw and name not in ("video", "tune", "sets")]
     document, blocks, faults = {}, {}, []
     for key, value in raw.items():
-        nearest = did_you_mean(
-            key, [name for name in fixed if name not in raw and name not in ("video", "tune", "sets")]
-        )
+        nearest = did_you_mean(key, missing)
         if key in fixed:
             document[key] = value
         elif nearest:
@@ -185,17 +178,12 @@ def _list_faults(path: Path, faults: list[str], overridden: list[str]) -> str:
     starts = ("--set ", *(f"{name}{mark}" for name in overridden for mark in ":."))
     of_set = [fault for fault in faults if fault.startswith(starts)]
     of_file = [fault for fault in faults if fault not in of_set]
-    return "\n".join(
-        f"{source}: {len(listed)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in _first(listed))
-        for source, listed in ((path, of_file), ("--set", of_set))
-        if listed
-    )
-
-
-def _first(faults: list[str]) -> list[str]:
-    """Return the faults that a message lists, the last line for the rest."""
-    more = len(faults) - MOST_FAULTS
-    return faults if more <= 0 else [*faults[:MOST_FAULTS], f"and {more:,} more"]
+    lines = []
+    for source, listed in ((path, of_file), ("--set", of_set)):
+        more = [f"and {len(listed) - MOST_FAULTS:,} more"] if len(listed) > MOST_FAULTS else []
+        if listed:
+            lines += [f"{source}: {len(listed)} fault(s)", *(f"  - {one}" for one in listed[:MOST_FAULTS] + more)]
+    return "\n".join(lines)
 
 
 def _explain_all(errors: Iterable[Mapping], model: type[Section]) -> list[str]:
@@ -217,7 +205,7 @@ def _explain(fault: Mapping, model: type[Section]) -> str:
     named = [str(part) for part in location if not _is_tag(part)]
     path = ".".join(named[1:] if named[0] == "blocks" else named)
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(model, location[:-1])
+        known = list(getattr(_section_at(model, location[:-1]), "model_fields", ()))
         return f"{path}: unknown key.{did_you_mean(location[-1], known)} Known: {', '.join(known) or 'none'}"
     if fault["type"] == "missing":
         section, key = _section_at(model, location[:-1]), location[-1]
@@ -231,11 +219,6 @@ def _explain(fault: Mapping, model: type[Section]) -> str:
         hint = did_you_mean(received, [option.strip("' ") for option in expected])
     message = fault["msg"][:1].lower() + fault["msg"][1:]
     return f"{path}: got {brief(received)} ({type(received).__name__}); {message}{hint}"
-
-
-def _known_keys(model: type[Section], location: tuple) -> list[str]:
-    """Return the keys allowed at a location of the document."""
-    return list(getattr(_section_at(model, location), "model_fields", ()))
 
 
 def _section_at(model: type[Section], location: tuple) -> Any:

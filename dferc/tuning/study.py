@@ -90,7 +90,7 @@ def open_study(storage: str, name: str, about: Mapping, sampler_seed: int) -> "o
     if found is None:
         raise InputError(f"the study {name!r} in {_without_password(storage)} is none of dferc. Choose another --name.")
     if differ := list(differences(found, about)):
-        listed = "\n".join(f"  - {key}: {_brief(one)} then, {_brief(two)} now" for key, one, two in differ[:12])
+        listed = "\n".join(f"  - {key}: {one!r:.60} then, {two!r:.60} now" for key, one, two in differ[:12])
         more = f"\n  - and {len(differ) - 12} more" if len(differ) > 12 else ""
         raise InputError(
             f"the study {name!r} in {_without_password(storage)} was made with other data, code or settings; its "
@@ -103,10 +103,6 @@ def open_study(storage: str, name: str, about: Mapping, sampler_seed: int) -> "o
 def _without_password(storage: str) -> str:
     scheme, slashes, rest = storage.partition("://")
     return f"{scheme}{slashes}…@{rest.rpartition('@')[2]}" if "@" in rest else storage
-
-
-def _brief(value: object) -> str:
-    return f"{value!r:.60}"
 
 
 def distributions(space: Mapping[str, Range | list]) -> dict:

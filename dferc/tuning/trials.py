@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from dferc import engine
 from dferc.core.console import console, progress_bar
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.metrics import SCORES
 from dferc.engine import WorkerDied, Workers
 from dferc.settings.sections import Train, Tune
@@ -57,7 +57,7 @@ class Search:
         path = self.folder / "id"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, lambda temporary: temporary.write_text(uuid.uuid4().hex, encoding="utf-8"))
+            write_text(path, uuid.uuid4().hex)
         return path.read_text(encoding="utf-8")
 
     def settings(self, params: Mapping[str, object]) -> Train:
@@ -172,7 +172,8 @@ def _tell(search: Search, trial: "optuna.trial.Trial", outcomes: Mapping[int, Ou
 
 
 def _report(search: Search, number: int, trial: "optuna.trial.FrozenTrial") -> None:
-    params = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
+    values = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in trial.params.items()}
+    params = ", ".join(f"{name} {value}" for name, value in values.items())
     if trial.value is None:
         console.print(f"trial {number} FAILED: {trial.user_attrs['error']} ({params})")
         return
@@ -181,10 +182,6 @@ def _report(search: Search, number: int, trial: "optuna.trial.FrozenTrial") -> N
     shown = "the best so far" if best.number == number else f"best {best.value:.4f}, trial {best.number}"
     criterion = f"validation {SCORES[search.sweep.settings.select_by]}"
     console.print(f"trial {number}: {criterion} {trial.value:.4f}{spread} ({shown}); {params}")
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def trials_at_once(workers: Workers, seeds: Sequence[int], threads: int, cores: Callable[[], int]) -> int:

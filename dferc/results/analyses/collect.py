@@ -37,9 +37,8 @@ def analyse(
     elif not features.is_dir():
         notes.append(f"{features} is not there: {needs}")
     else:
-        insides = look_into(
-            run.folder, read_corpus(features, features.name, run.card.get("sets")), run.split, run.seeds, device
-        )
+        corpus = read_corpus(features, features.name, run.card.get("sets"))
+        insides = look_into(run.folder, corpus, run.split, run.seeds, device)
     votes, reduced, of_levels, tsne = [], [], [], None
     rows = {"modality": np.zeros(0), "utterance": np.zeros(0)}
     for inside in insides:

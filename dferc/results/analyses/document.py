@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.records import StoredRecord, Text, read_record
 
 SCHEMA = 2
@@ -36,9 +36,8 @@ def _digest(analyses: Mapping) -> str:
 
 def write_analyses(folder: Path, analyses: Mapping) -> Path:
     """Write analyses.json; return its path."""
-    text = _dump({**analyses, "digest": _digest(analyses)}) + "\n"
     path = folder / "analyses.json"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, _dump({**analyses, "digest": _digest(analyses)}) + "\n")
     return path
 
 

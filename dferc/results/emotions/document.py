@@ -12,7 +12,7 @@ from typing import Self
 
 from dferc.core.console import print_note
 from dferc.core.errors import InputError, did_you_mean
-from dferc.core.files import regular_file, write_atomically
+from dferc.core.files import regular_file, write_text
 from dferc.core.records import MOST_BYTES, check_record, parse_json
 from dferc.core.tables import write_csv
 from dferc.results.emotions.schema import SCHEMA, EmotionsRecord
@@ -49,26 +49,22 @@ class Emotions(EmotionsRecord):
 
     def to_json(self, path: str | Path) -> None:
         """Write the document itself, which `read` reads."""
-        _write(path, json.dumps(self.model_dump(by_alias=True), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(self.model_dump(by_alias=True), indent=1, ensure_ascii=False, allow_nan=False)
+        write_text(path, text + "\n")
 
     def to_csv(self, path: str | Path) -> None:
         """Write a row per utterance; `synthetic` repeats the warning on the training data, if there is one."""
         classes, modalities = self.model.classes, self.model.modalities
         rows = [
             {
-                "id": each.id,
+                **dict(each),
                 "start_s": "" if each.start_s is None else f"{each.start_s:.3f}",
                 "end_s": "" if each.end_s is None else f"{each.end_s:.3f}",
-                "speaker": each.speaker,
-                "text": each.text,
                 "emotion": each.label,
                 "most_probable": each.most_probable,
                 "confidence": each.confidence,
                 **{f"p_{name}": each.probabilities[name] for name in classes},
-                "disagreement": _cell(each.disagreement),
-                **{f"contribution_{name}": _cell(each.contributions.get(name)) for name in modalities},
-                "context_weight": _cell(each.context_weight),
-                "face_share": _cell(each.face_share),
+                **{f"contribution_{name}": each.contributions.get(name) for name in modalities},
                 "absent": "; ".join(f"{name}: {why}" if why else name for name, why in each.absent.items()),
                 "synthetic": " ".join(self.model.synthetic),
             }
@@ -81,11 +77,11 @@ class Emotions(EmotionsRecord):
 
     def to_srt(self, path: str | Path) -> None:
         """Write SubRip subtitles, the emotion before the text; utterances without times are left out."""
-        _write(path, as_srt(self))
+        write_text(path, as_srt(self))
 
     def to_vtt(self, path: str | Path) -> None:
         """Write WebVTT subtitles, the emotion before the text; utterances without times are left out."""
-        _write(path, as_vtt(self))
+        write_text(path, as_vtt(self))
 
     def to_eaf(self, path: str | Path, media: str | Path | None = None) -> None:
         """Write an annotation file of ELAN: per speaker a tier of words and one of emotions."""
@@ -108,7 +104,7 @@ class Emotions(EmotionsRecord):
         """
         from dferc.results.emotions.page import as_page  # needs jinja2, which is an extra
 
-        _write(path, as_page(self, Path(path), Path(media) if media else None, embed))
+        write_text(path, as_page(self, Path(path), Path(media) if media else None, embed))
 
     def write(
         self,
@@ -146,10 +142,6 @@ class Emotions(EmotionsRecord):
         return list(paths.values())
 
 
-def _cell(value: float | None) -> float | str:
-    return "" if value is None else value
-
-
 def _refuse_newer(content: bytes, path: str | Path) -> None:
     try:
         found = parse_json(content).get("schema")
@@ -159,8 +151,3 @@ def _refuse_newer(content: bytes, path: str | Path) -> None:
         raise InputError(
             f"{path} is of schema {found}; this version of dferc reads {SCHEMA}. Install a newer version of dferc."
         )
-
-
-def _write(path: str | Path, content: str) -> None:
-    # newline="": a line ends the same way on every machine.
-    write_atomically(path, lambda temporary: temporary.write_text(content, encoding="utf-8", newline=""))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from dferc.core import VERSION
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.records import Finite, Names, Score, StoredRecord, Text
 
 SCHEMA = 1  # of the document; a change that older readers would misread raises it
@@ -163,5 +163,4 @@ class EmotionsRecord(StoredRecord):
 
 def write_schema(path: str | Path) -> None:
     """Write the JSON Schema of the document (docs/emotions.schema.json)."""
-    text = json.dumps(EmotionsRecord.model_json_schema(), indent=2) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(EmotionsRecord.model_json_schema(), indent=2) + "\n")

@@ -81,8 +81,7 @@ def tiers(emotions: EmotionsRecord) -> Iterator[tuple[str, str, list[Annotation]
     lanes: dict[str, list[list[EmotionalUtterance]]] = {}
     for utterance in emotions.timed:
         of_speaker = lanes.setdefault(utterance.speaker, [])
-        free = (lane for lane in of_speaker if _span(lane[-1])[1] <= _span(utterance)[0])
-        lane = next(free, None)
+        lane = next((lane for lane in of_speaker if _span(lane[-1])[1] <= _span(utterance)[0]), None)
         if lane is None:
             of_speaker.append(lane := [])
         lane.append(utterance)

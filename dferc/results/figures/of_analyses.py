@@ -38,9 +38,8 @@ def contributions(analyses: Mapping) -> Iterator[Figure]:
         for title, line in ({"all classes": run["overall"]} | run["by_class"]).items():
             n = round(max(number["n"] for number in line.values()))
             lines |= {f"{title} ({n})": line} if n else {}
-        views.append(
-            _run_view(analyses, "contributions", _stacked(run["modalities"], lines, analyses["modalities"]), name)
-        )
+        panel = _stacked(run["modalities"], lines, analyses["modalities"])
+        views.append(_run_view(analyses, "contributions", panel, name))
     yield Figure("contributions", "Contributions of the modalities by class", views)
     if len(runs) > 1:
         overall, modalities = {name: run["overall"] for name, run in runs.items()}, analyses["modalities"]

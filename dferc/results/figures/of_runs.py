@@ -96,13 +96,9 @@ def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figu
 
 def _read_histories(folder: Path, seeds: Sequence[int]) -> dict[int, list[dict[str, float]]]:
     """Read train/seed-<s>/history.csv of each seed that has one."""
-    histories = {}
-    for seed in seeds:
-        path = folder / f"train/seed-{seed}/history.csv"
-        if path.exists():
-            needed = (f"{split}_{quantity}" for split in ("train", "validation") for quantity in CURVES)
-            histories[seed] = read_numbers(path, needed)
-    return histories
+    needed = [f"{split}_{quantity}" for split in SPLITS for quantity in CURVES]
+    paths = {seed: folder / f"train/seed-{seed}/history.csv" for seed in seeds}
+    return {seed: read_numbers(path, needed) for seed, path in paths.items() if path.exists()}
 
 
 def _curves(by_seed: Mapping[int, list[dict]], quantity: str, selected_by: str) -> Iterator[Series]:

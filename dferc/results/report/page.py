@@ -8,7 +8,7 @@ import numpy as np
 
 from dferc.core import VERSION
 from dferc.core.errors import InputError, counted
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.metrics import MAIN_FIRST, SCORES
 from dferc.evaluation.seen_labels import check_honesty, honesty_table
 from dferc.results.analyses.document import limits, read_analyses
@@ -20,7 +20,7 @@ from dferc.results.figures.of_runs import class_figure, confusion_figure, curve_
 from dferc.results.page import render as render_page
 from dferc.results.report.dialogues import browser
 from dferc.results.report.intervals import drawn_intervals
-from dferc.results.runs import FinishedRun, simulated
+from dferc.results.runs import FinishedRun
 from dferc.results.tables import as_note, caption, class_tables, main_table, method_notes
 from dferc.results.text_tables import NONE, TextTable, mean_cell
 from dferc.store.hdf5 import read_corpus
@@ -41,8 +41,7 @@ def write_page(path: Path, features: Path, runs: Path, *, split: str | None = No
     """Write reports/<corpus>/index.html from features/<corpus> and runs/<corpus>."""
     ablation = collect(runs, split, against)
     corpus = read_corpus(features, sets=ablation.reference.card.get("sets"))
-    page = render(page_data(corpus, runs, ablation, path.parent / "analyses.json"))
-    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    write_text(path, render(page_data(corpus, runs, ablation, path.parent / "analyses.json")))
 
 
 def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) -> dict:
@@ -52,11 +51,8 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     card, table = about["card"], main_table(ablation)
     # Name and scores are all that published rows have.
     published = [[row[0], *row[2 : 2 + len(SCORES)]] for row in table.rows[table.published :]]
-    analyses, honesty = (
-        read_analyses(path, sample.split, card["card"]),
-        check_honesty(corpus.utterances, corpus.modalities),
-    )
-    linear_header, linear_rows = honesty_table(honesty)
+    analyses = read_analyses(path, sample.split, card["card"])
+    honesty = check_honesty(corpus.utterances, corpus.modalities)
     encoders = read_encoders(runs / FILE, card["card"])
     figures = {
         "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
@@ -70,7 +66,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         "encoders": encoders,
         "splits": splits_table(card),
         "features": features_table(card),
-        "honesty": TextTable(linear_header, linear_rows, len(linear_rows)),
+        "honesty": TextTable(*honesty_table(honesty), len(honesty)),
         "seen_labels": {name: found.detail for name, found in honesty.items() if found.seen},
         "makers": {name: maker(features["identity"]) for name, features in card["modalities"].items()},
         "main_table": table._replace(rows=table.rows[: table.published]),
@@ -91,8 +87,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
 def sample_of(ablation: Ablation) -> Sample:
     """Return the utterances behind the numbers of a report."""
     run = ablation.reference
-    simulations = list(simulated({row.name: row.run for row in ablation.rows}))
-    return Sample(run.split, len(run.labelled.actual_T), run.dialogues, simulations)
+    return Sample(run.split, len(run.labelled.actual_T), run.dialogues, ablation.synthetic)
 
 
 def summary(ablation: Ablation, corpus: CachedCorpus, sample: Sample) -> dict:
