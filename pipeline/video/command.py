@@ -313,32 +313,29 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
     notes = Counter(note for _, emotions, _ in results for note in dict.fromkeys(emotions.notes))
     for note in (note for note, count in notes.items() if count == len(results)):
         print_note(f"all {len(results)} media: {note}" if len(results) > 1 else note)
-    for path, emotions, folder in results:
+    for path, emotions, place in results:
         for note in emotions.notes:
             if notes[note] < len(results):
                 print_note(f"{_shown(path.name)}: {note}")
         if emotions.problems:
-            _show_problems(emotions, folder)
+            _show_problems(emotions, place)
+    if not results:
+        return
+    _, first, folder = results[0]
     if len(results) == 1 and not short:
-        _show_utterances(results[0][1])
-    elif results and not short:
+        _show_utterances(first)
+    elif not short:
         rows = []
-        for path, emotions, folder in results:
+        for path, emotions, place in results:
             counts = Counter(each.label for each in emotions.utterances).most_common(3)
             common = ", ".join(f"{name} {count}" for name, count in counts) or "no utterance"
-            rows.append([_shown(path.name), str(len(emotions.utterances)), common, _shown(str(folder or ""))])
+            rows.append([_shown(path.name), str(len(emotions.utterances)), common, _shown(str(place or ""))])
         print_table(["medium", "utterances", "most frequent", "results"], rows)
-    for _, emotions, _ in results[:1]:
-        warn_of_simulation(
-            ["the model was trained on it", *emotions.model.synthetic] * bool(emotions.model.synthetic),
-            "these emotions",
-        )
-    for _, emotions, folder in results[:1] if len(results) == 1 else ():
-        if folder is not None:
-            page = folder / "index.html"
-            count = len(emotions.utterances)
-            place = _shown(str(page if page.exists() else folder))
-            console.print(f"{count} utterance{'s' * (count != 1)}: {place}")
+    synthetic = first.model.synthetic
+    warn_of_simulation(["the model was trained on it", *synthetic] * bool(synthetic), "these emotions")
+    if len(results) == 1 and folder is not None:
+        page, count = folder / "index.html", len(first.utterances)
+        console.print(f"{count} utterance{'s' * (count != 1)}: {_shown(str(page if page.exists() else folder))}")
 
 
 def _shown(name: str) -> str:
