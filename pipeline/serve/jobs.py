@@ -42,7 +42,6 @@ class ServedJob:
     id: str
     folder: Path
     upload: Upload
-    created_s: float = field(default_factory=time.time)
     state: str = "waiting"  # waiting, running, done, failed
     message: str = ""  # why it failed
     ended_s: float | None = None
@@ -59,10 +58,8 @@ class ServedJob:
     def advance(self, step: str, share: float) -> None:
         """Record the progress of a step, or the begin of the next one."""
         now = time.monotonic()
-        if not self.steps or self.steps[-1][0] != step:
-            self.steps.append((step, now, now))
-        name, begun, _ = self.steps[-1]
-        self.steps[-1] = (name, begun, now)
+        begun = self.steps.pop()[1] if self.steps and self.steps[-1][0] == step else now
+        self.steps.append((step, begun, now))
         self.share = min(1.0, max(0.0, share))
 
     def end(self, state: str, message: str = "") -> None:
