@@ -114,11 +114,10 @@ class RecogniserProcess:
             await self.stop()
             await self.start()
         answer = await self._ask(request)
-        while True:
+        while "step" in answer:
             yield answer
-            if "step" not in answer:
-                return
             answer = await self._next()
+        yield answer
 
     async def stop(self) -> None:
         """Kill the process and all that it started."""

@@ -202,11 +202,10 @@ def _expanded(media: Sequence[Path]) -> list[Path]:
 
     found = []
     for path in media:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = [file for file in sorted(path.iterdir()) if not file.name.startswith(".") and file.is_file()]
-        inside = [file for file in inside if is_media(file)]
+        inside = [path]
+        if path.is_dir():
+            files = (file for file in sorted(path.iterdir()) if not file.name.startswith(".") and file.is_file())
+            inside = [file for file in files if is_media(file)]
         if not inside:
             raise InputError(f"{path} is a folder without video or sound. Name a file, or a folder with some.")
         found += inside
