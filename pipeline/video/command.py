@@ -104,19 +104,7 @@ class _Place(click.Path):
 @click.option("--cache", type=_Place(path_type=Path), help="Finished work.  [default: ~/.cache/dferc]")
 @engine_options
 @readable_errors
-def main(
-    media: tuple[Path, ...],
-    model: str | None,
-    revision: str | None,
-    transcript: Path | None,
-    out: Path | None,
-    formats: tuple[str, ...],
-    embed: bool,
-    as_json: bool,
-    cache: Path | None,
-    workers: engine.Workers,
-    **options,
-) -> None:
+def main(media, model, revision, transcript, out, formats, embed, as_json, cache, workers, **options) -> None:
     """Recognise the emotion of every utterance in MEDIA: videos, sound files, transcripts, or folders of them.
 
     \b
