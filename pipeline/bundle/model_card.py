@@ -67,9 +67,8 @@ def _body(manifest: Mapping) -> Iterator[str]:
     yield from ("## Training", "")
     yield f"- Corpus: {corpus}; {_cell(manifest['protocol'])}. Protocol card `{_cell(manifest['card'])}`."
     for split, counts in manifest["counts"].items():
-        yield f"- {_cell(split)}: {counted(counts['dialogues'], 'dialogue')}, " + (
-            f"{counted(counts['utterances'], 'utterance')}, {counts['labelled']} labelled"
-        )
+        sizes = f"{counted(counts['dialogues'], 'dialogue')}, {counted(counts['utterances'], 'utterance')}"
+        yield f"- {_cell(split)}: {sizes}, {counts['labelled']} labelled"
     yield f"- Seeds: {', '.join(map(str, manifest['seeds']))}; a prediction is the mean over them."
     yield from _method(manifest["training"])
     for modality, identity in manifest["identities"].items():
