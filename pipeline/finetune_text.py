@@ -70,8 +70,9 @@ def main(corpus: str, params: Path, table: Path | None, out: Path | None, device
     stated = settings.model_dump(mode="json", exclude=set() if settings.trust_remote_code else {"trust_remote_code"})
     key = key_of(stated, arithmetic, versions, inputs, code)
     states = state_folder(scratch, key)
+    model = settings.encoder.partition("@")[0]
     if commit:  # whatever is published meanwhile
-        settings = settings.model_copy(update={"encoder": f"{settings.encoder.partition('@')[0]}@{commit}"})
+        settings = settings.model_copy(update={"encoder": f"{model}@{commit}"})
 
     def make(part: Path) -> None:
         finetuning.fine_tune(rows, settings, where, part, states / "text.pt")
@@ -82,7 +83,6 @@ def main(corpus: str, params: Path, table: Path | None, out: Path | None, device
         if fold_of:
             write_folds(part, fold_of)
         if commit:
-            model = settings.encoder.partition("@")[0]
             text = json.dumps({"encoder": model, "commit": commit}, indent=2)
             (part / "revision.json").write_text(f"{text}\n", encoding="utf-8")
 

@@ -18,7 +18,6 @@ from dferc.core.console import CorpusName, print_note, readable_errors
 from dferc.core.errors import InputError, counted
 from dferc.core.problems import Problem
 from dferc.core.tables import write_table
-from dferc.engine import Workers
 from dferc.engine.options import engine_options
 from dferc.store.cells import storage_fault
 from dferc.store.hdf5 import write_utterances
@@ -103,15 +102,7 @@ def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCor
 @click.option("--features", type=click.Path(path_type=Path), help="Output [features/CORPUS/utterances.h5].")
 @engine_options
 @readable_errors
-def main(
-    corpus: str,
-    params: str,
-    raw: Path | None,
-    utterances_csv: Path | None,
-    problems_csv: Path | None,
-    features: Path | None,
-    workers: Workers,
-) -> None:
+def main(corpus, params, raw, utterances_csv, problems_csv, features, workers) -> None:
     """Raw corpus -> utterances, problems, and the trainer's utterances.h5."""
     from pipeline.check import check_classes, check_corpora  # imports torch: not in the worker processes
 

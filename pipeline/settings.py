@@ -328,29 +328,25 @@ class StageSettings(Section):
     train: Train
 
 
-FileName = Annotated[str, Field(pattern=FILE_NAME)]
-
-
-class TextSet(ExtractText):
-    """A further text set: by an encoder as it is, in a folder that `finetune_text` wrote, or of a published one."""
+class FurtherSet(Section):
+    """Place of a feature set beside the first of its modality: features/<corpus>/<modality>/<name>.h5."""
 
     corpus: CorpusName
-    name: FileName
+    name: Annotated[str, Field(pattern=FILE_NAME)]
+
+
+class TextSet(FurtherSet, ExtractText):
+    """A further text set: by an encoder as it is, in a folder that `finetune_text` wrote, or of a published one."""
+
     encoder: Name
 
 
-class AudioSet(ExtractAudio):
+class AudioSet(FurtherSet, ExtractAudio):
     """A further audio set."""
 
-    corpus: CorpusName
-    name: FileName
 
-
-class VisualSet(ExtractVisual):
+class VisualSet(FurtherSet, ExtractVisual):
     """A further visual set."""
-
-    corpus: CorpusName
-    name: FileName
 
 
 def _of_different_names(sets: list[Any]) -> list[Any]:

@@ -93,17 +93,9 @@ def make_speech_extractor(
         heard = _gathered(decoded, chosen, sent)
         # On a cluster nothing waits for this process, and two threads must not start and end Ray.
         heard = heard if workers.cluster else prefetched(heard, _GROUPS_AHEAD)
-        encode = functools.partial(
-            SpeechWorker,
-            encoder if workers.cluster is None else (encoder.portable_name, settings.layer, settings.trust_remote_code),
-            settings.pooling,
-            most_s,
-            margin_s,
-            where.device.type,
-            settings.precision,
-            batch_s,
-            batching,
-        )
+        portable = (encoder.portable_name, settings.layer, settings.trust_remote_code)
+        how = (settings.pooling, most_s, margin_s, where.device.type, settings.precision, batch_s, batching)
+        encode = functools.partial(SpeechWorker, portable if workers.cluster else encoder, *how)
         folders = [encoder.folder] if Path(encoder.name).is_dir() else []  # else the hub's, on each machine its own
         for number, records in clock.unpacked(engine.run(encode, heard, workers.for_network(), folders)):
             group = sent[number]

@@ -66,11 +66,9 @@ class SpeechEncoder:
     @property
     def portable_name(self) -> str:
         """Name under which the other machines of a cluster find the same model."""
-        return (
-            str(self.folder.absolute())
-            if Path(self.name).is_dir()
-            else f"{self.name.partition('@')[0]}@{self.folder.name}"
-        )
+        if Path(self.name).is_dir():
+            return str(self.folder.absolute())
+        return f"{self.name.partition('@')[0]}@{self.folder.name}"
 
     @property
     def most(self) -> int | None:
@@ -84,24 +82,18 @@ class SpeechEncoder:
 
     def forward(self, sounds: Sequence[np.ndarray], where: Device, hidden: bool) -> tuple[Any, list[int]]:
         """Return the model's output for sounds [S] and the number of frames of each, without those of padding."""
-        with warnings.catch_warnings(action="ignore"):  # WavLM's about a mask, Wav2Vec2-BERT's about short sound
-            return self._forward(sounds, where, hidden)
-
-    def _forward(self, sounds: Sequence[np.ndarray], where: Device, hidden: bool) -> tuple[Any, list[int]]:
         padded = [np.pad(sound, (0, max(0, self.least - len(sound)))) for sound in sounds]
-        inputs = self.extractor(
-            padded,
-            sampling_rate=self.rate_hz,
-            padding="max_length" if self.most else True,
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
-        if "attention_mask" not in inputs:
-            raise TypeError(f"{type(self.extractor).__name__} gives no mask of the sound in a batch")
+        padding = "max_length" if self.most else True
         # TF32, PyTorch's default for convolutions, has three digits: a GPU should give what a CPU gives.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=where.dtype != torch.float32)
-        with torch.inference_mode(), autocast(where), exact:
-            output = self.model(**inputs.to(where.device), output_hidden_states=hidden)
+        with warnings.catch_warnings(action="ignore"):  # WavLM's about a mask, Wav2Vec2-BERT's about short sound
+            inputs = self.extractor(
+                padded, sampling_rate=self.rate_hz, padding=padding, return_attention_mask=True, return_tensors="pt"
+            )
+            if "attention_mask" not in inputs:
+                raise TypeError(f"{type(self.extractor).__name__} gives no mask of the sound in a batch")
+            with torch.inference_mode(), autocast(where), exact:
+                output = self.model(**inputs.to(where.device), output_hidden_states=hidden)
         frames_B, count = inputs["attention_mask"].sum(dim=1).cpu(), output.last_hidden_state.shape[1]
         if hasattr(self.model, "_get_feat_extract_output_lengths"):
             frames_B = self.model._get_feat_extract_output_lengths(frames_B)

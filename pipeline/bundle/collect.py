@@ -18,7 +18,7 @@ from dferc.core.records import differences, read_record
 from dferc.evaluation.predict import find_run, load_run
 from dferc.results.runs import RunMetrics
 from dferc.settings.sections import DEFAULTS
-from dferc.store.bundle import AUDIO, FACE, FILES, HEADS, TEXT, VISUAL, VOCABULARIES, is_bundle, place_of_set
+from dferc.store.bundle import FACE, FILES, HEADS, VOCABULARIES, is_bundle, place_of_set
 from dferc.store.card import simulations
 from dferc.store.records import ProtocolRecord
 from dferc.store.rows import by_set
@@ -74,7 +74,7 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
     for modality in modalities:
         for number, (name, identity) in enumerate(by_set(modality, record["features"][modality]).items()):
             section = sections[name] = _section(modality, identity, run)
-            place = place_of_set({"text": TEXT, "audio": AUDIO, "visual": VISUAL}[modality], number, name)
+            place = place_of_set(modality, number, name)
             if modality == "text":
                 folders = texts or text_encoders(models) or [models / "text"]
                 found = _text_parts(folders, identity, run, name, place)
@@ -340,11 +340,10 @@ def _licences(corpus: str, modalities: Sequence[str], parts: Mapping, opensmile:
 
 def _carries(parts: Mapping, modality: str) -> bool:
     """Return whether a published encoder of a modality is among the parts, at its own place or as a further set's."""
-    places = (f"{AUDIO if modality == 'audio' else VISUAL}/", f"{FILES}/{modality}-")
+    places = (f"{modality}/", f"{FILES}/{modality}-")
     return any(part.startswith(places) and part.endswith(".safetensors") for part in parts)
 
 
 def _versions(head: Path) -> dict:
-    return (
-        json.loads((head / RECORD).read_text(encoding="utf-8")).get("versions", {}) if (head / RECORD).exists() else {}
-    )
+    record = head / RECORD
+    return json.loads(record.read_text(encoding="utf-8")).get("versions", {}) if record.exists() else {}

@@ -17,6 +17,7 @@ _ERRORS = {
     "ece_of_mean": "ECE of the mean over the seeds",
     "ece_of_mean_calibrated": "ECE of that mean, calibrated",
 }
+_WORDS = SCORES | _ERRORS
 
 AI_ACT = (
     "In the European Union, AI systems that infer emotions of people **at work and in education are prohibited** since "
@@ -43,7 +44,7 @@ def _front_matter(manifest: Mapping) -> Iterator[str]:
         yield from (f"      type: {corpus}", "      split: test", "    metrics:")
         for name in ("weighted_f1", "accuracy"):
             kind = "f1" if name == "weighted_f1" else name
-            yield from (f"    - type: {kind}", f"      name: {_words(name)}", f"      value: {test[name]}")
+            yield from (f"    - type: {kind}", f"      name: {_WORDS[name]}", f"      value: {test[name]}")
     yield from ("---", "")
 
 
@@ -66,9 +67,8 @@ def _body(manifest: Mapping) -> Iterator[str]:
     yield from ("## Training", "")
     yield f"- Corpus: {corpus}; {_cell(manifest['protocol'])}. Protocol card `{_cell(manifest['card'])}`."
     for split, counts in manifest["counts"].items():
-        yield f"- {_cell(split)}: {counted(counts['dialogues'], 'dialogue')}, " + (
-            f"{counted(counts['utterances'], 'utterance')}, {counts['labelled']} labelled"
-        )
+        sizes = f"{counted(counts['dialogues'], 'dialogue')}, {counted(counts['utterances'], 'utterance')}"
+        yield f"- {_cell(split)}: {sizes}, {counts['labelled']} labelled"
     yield f"- Seeds: {', '.join(map(str, manifest['seeds']))}; a prediction is the mean over them."
     yield from _method(manifest["training"])
     for modality, identity in manifest["identities"].items():
@@ -115,7 +115,7 @@ def _scores(manifest: Mapping) -> Iterator[str]:
     yield f"| --- |{' --- |' * len(splits)}"
     for name in (*MAIN_FIRST, *_ERRORS):
         if all(name in scores[split] for split in splits):
-            yield f"| {_words(name)} | {' | '.join(score_and_interval(scores[split], name) for split in splits)} |"
+            yield f"| {_WORDS[name]} | {' | '.join(score_and_interval(scores[split], name) for split in splits)} |"
     for emotion in scores[splits[0]]["f1"]:
         cells = (f"{scores[split]['f1'].get(emotion, 0):.4f}" for split in splits)
         yield f"| F1 {_cell(emotion)} | {' | '.join(cells)} |"
@@ -134,10 +134,6 @@ def _probabilities(manifest: Mapping) -> Iterator[str]:
     if of_mean := manifest.get("calibration_of_mean"):
         yield f"Their mean is divided likewise, by {of_mean['temperature']:g}, which changes no choice of a class."
     yield from (f"Seed {seed}: {_cell(each['note'])}." for seed, each in fitted.items() if each.get("note"))
-
-
-def _words(name: str) -> str:
-    return (SCORES | _ERRORS)[name]
 
 
 def _cell(text: object) -> str:

@@ -85,9 +85,6 @@ def tower(model: PreTrainedModel, kind: Kind) -> nn.Module:
         return found
     # T5EncoderModel saves is_encoder_decoder: false, and AutoModel builds both halves all the same. What Funnel calls
     # its encoder reads embeddings, and is no model.
-    halves = hasattr(model, "decoder") and hasattr(model, "encoder") and _reads(model.encoder, model.main_input_name)
+    encoder = getattr(model, "encoder", None) if hasattr(model, "decoder") else None
+    halves = encoder is not None and model.main_input_name in inspect.signature(encoder.forward).parameters
     return model.get_encoder() if model.config.is_encoder_decoder or halves else model
-
-
-def _reads(module: nn.Module, name: str) -> bool:
-    return name in inspect.signature(module.forward).parameters

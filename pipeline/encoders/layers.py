@@ -6,7 +6,6 @@ Legend: B inputs, T time steps, D width.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dferc.core.errors import InputError
@@ -62,7 +61,4 @@ def layer_states(output: Any, layers: Sequence[int]) -> Tensor:
             f"layer: the states of layers {layers[0]} to {layers[-1]} have the shapes {shapes} and have no mean. "
             "Choose one layer, or last."
         )
-    total = chosen[0].float()
-    for states in chosen[1:]:
-        total = torch.add(total, states)
-    return total / len(chosen)
+    return sum(chosen[1:], start=chosen[0].float()) / len(chosen)

@@ -108,13 +108,10 @@ class FoldedFaceNet:
 
     def __init__(self, net: FaceNet):
         self.image_size, self.mean, self.std, self.stem = net.image_size, net.mean, net.std, net.body.conv0.weight
-        self.blocks, self.transitions = [], []
-        for number in (1, 2, 3):
-            layers = net.body.get_submodule(f"denseblock{number}").children()
-            self.blocks.append([_folded_layer(layer) for layer in layers])
-        for number in (1, 2):
-            transition = net.body.get_submodule(f"transition{number}")
-            self.transitions.append((*_affine(transition.norm), _matrix(transition.conv)))
+        blocks = (net.body.denseblock1, net.body.denseblock2, net.body.denseblock3)
+        self.blocks = [[_folded_layer(layer) for layer in block.children()] for block in blocks]
+        transitions = (net.body.transition1, net.body.transition2)
+        self.transitions = [(*_affine(each.norm), _matrix(each.conv)) for each in transitions]
         self.last = _affine(net.body.norm5)
 
     @torch.inference_mode()

@@ -76,7 +76,9 @@ class Haar:
 
     def find(self, image: np.ndarray) -> list[Box]:
         """Return every face in a picture [H, W] (grey) or [H, W, 3] (BGR), uint8; the boxes are squares."""
-        small, scale = _reduced(_grey(image), self.min_face)
+        image = _grey(image)
+        scale = min(1.0, _SMALLEST_PX / (self.min_face * min(image.shape)))
+        small = image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         boxes = self.cascade.detectMultiScale(small, scaleFactor=_SCALE_STEP, minNeighbors=_MIN_NEIGHBOURS)
         return [_pixels(np.asarray(box) / scale) for box in boxes]
 
@@ -262,14 +264,6 @@ def within(image: np.ndarray, region: Region) -> np.ndarray:
     top, left = min(round(region.top * height), height - 1), min(round(region.left * width), width - 1)
     bottom, right = max(round(region.bottom * height), top + 1), max(round(region.right * width), left + 1)
     return np.ascontiguousarray(image[top:bottom, left:right])
-
-
-def _reduced(image: np.ndarray, min_face: float) -> tuple[np.ndarray, float]:
-    """Return the picture reduced for the finder, and the scale."""
-    scale = min(1.0, _SMALLEST_PX / (min_face * min(image.shape[:2])))
-    if scale == 1:
-        return image, scale
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
 
 
 def _pixels(box: Iterable[float]) -> Box:

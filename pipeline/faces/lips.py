@@ -9,6 +9,7 @@ and about zero for a face at rest and for one that laughs or chews independently
 T moments between frames, K sampled frames.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -93,17 +94,14 @@ def lip_motion(
 
     times = np.asarray(times_s, float)
     raw: list[list[tuple[float, float]]] = [[] for _ in tracks]
-    before: tuple[float, np.ndarray] | None = None
-    for time_s, image in frames:
-        if before is not None and time_s > before[0]:
-            moment = (before[0] + time_s) / 2
-            for track, points in zip(tracks, raw, strict=True):
-                seen = times[track.frames]
-                if seen[0] <= moment <= seen[-1]:
-                    box = [np.interp(moment, seen, edge) for edge in np.transpose(track.boxes)]
-                    motion = mouth_change(_face(before[1], box), _face(image, box)) / (time_s - before[0])
-                    points.append((moment, motion))
-        before = (time_s, image)
+    for (before_s, before), (time_s, image) in itertools.pairwise(frames):
+        moment = (before_s + time_s) / 2
+        for track, points in zip(tracks, raw, strict=True):
+            seen = times[track.frames]
+            if time_s > before_s and seen[0] <= moment <= seen[-1]:
+                box = [np.interp(moment, seen, edge) for edge in np.transpose(track.boxes)]
+                motion = mouth_change(_face(before, box), _face(image, box)) / (time_s - before_s)
+                points.append((moment, motion))
     curves = []
     for points in raw:
         moments, motion = np.reshape(points, (-1, 2)).T

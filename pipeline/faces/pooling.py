@@ -98,33 +98,30 @@ def pooled(
 
 
 def _batches(cuts, sight, owners, faceless) -> Iterator[list[np.ndarray]]:
-    """Yield full batches, then the remainder. Note whose inputs they are in `owners`, records without in `faceless`."""
+    """Yield the inputs of each batch; note whose they are in `owners`, by the number of the batch."""
+    for number, batch in enumerate(_dealt(cuts, sight, faceless)):
+        owners[number] = batch
+        yield [pending.inputs[face] for pending, face in batch]
+
+
+def _dealt(cuts, sight, faceless) -> Iterator[list[tuple[_Pending, int]]]:
+    """Yield full batches, then the remainder. Note records of utterances without inputs in `faceless`."""
     waiting: list[tuple[_Pending, int]] = []
-    sent, most = 0, max(1, BATCH // sight.clip) if sight.clip else BATCH
+    most = max(1, BATCH // sight.clip) if sight.clip else BATCH
     for number, cut in cuts:
         parts = [] if isinstance(cut, WorkerDied) else sight.inputs(cut)
         if not parts:
             faceless.append((number, cut if isinstance(cut, WorkerDied) else _record(cut, sight, [], [])))
-            ready = [[]]  # an empty batch: a record without a face is kept now, not after the next full batch
-        else:
-            seen: dict[bytes, int] = {}
-            inputs = list(itertools.chain(*parts))
-            firsts = [seen.setdefault(pixels.tobytes(), face) for face, pixels in enumerate(inputs)]
-            pending = _Pending(number, cut, inputs, [len(part) for part in parts], firsts, {})
-            waiting += [(pending, face) for face in seen.values()]
-            full = len(waiting) - len(waiting) % most
-            ready, waiting = [waiting[first : first + most] for first in range(0, full, most)], waiting[full:]
-        for batch in ready:
-            owners[sent] = batch
-            sent += 1
-            yield _inputs(batch)
+            yield []  # an empty batch: a record without a face is kept now, not after the next full batch
+        inputs, seen = list(itertools.chain(*parts)), {}
+        firsts = [seen.setdefault(pixels.tobytes(), face) for face, pixels in enumerate(inputs)]
+        pending = _Pending(number, cut, inputs, [len(part) for part in parts], firsts, {})
+        waiting += [(pending, face) for face in seen.values()]
+        while len(waiting) >= most:
+            yield waiting[:most]
+            waiting = waiting[most:]
     if waiting:
-        owners[sent] = waiting
-        yield _inputs(waiting)
-
-
-def _inputs(batch: list[tuple[_Pending, int]]) -> list[np.ndarray]:
-    return [pending.inputs[face] for pending, face in batch]
+        yield waiting
 
 
 def _record(cut: SpeakerFaces, sight: Sight, vectors: list, counts: Sequence[int]) -> Record | WorkerDied:

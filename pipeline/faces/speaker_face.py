@@ -72,13 +72,6 @@ class _Frame(NamedTuple):
     picture: np.ndarray | None = None  # reduced, where the network sees whole frames
 
 
-class _Before(NamedTuple):
-    """The sampled frame before: the picture [H, W] and its thumbnail."""
-
-    image: np.ndarray
-    small: np.ndarray
-
-
 def _grey(image: np.ndarray) -> np.ndarray:
     """Return a picture in RGB [H, W, 3] in grey [H, W]; a grey one as it is."""
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -126,7 +119,8 @@ class FaceWorker:
         """Return the sampled frames of each utterance with their faces, and the problem of the file."""
         settings = self._settings
         margin = 0.0 if settings.finder == WHOLE_FRAME else settings.margin
-        frames, before, first = [[] for _ in parts], [None] * len(parts), [None] * len(parts)
+        frames, first = [[] for _ in parts], [None] * len(parts)
+        before, thumbnails = [None] * len(parts), [None] * len(parts)  # of the sampled frame before
         followers = [Follower(self._finder, only_largest=settings.face == "largest") for _ in parts]
         spans = [Span(part.start_s, part.end_s) for part in parts]
         try:
@@ -136,18 +130,18 @@ class FaceWorker:
                 with clock.step("faces"):
                     colours, last = within(image, parts[number].region), frames[number][-1:]
                     image = _grey(colours)
-                    if before[number] is not None and np.array_equal(before[number].image, image):
+                    if before[number] is not None and np.array_equal(before[number], image):
                         frames[number].append(last[0]._replace(time_s=time_s, new_shot=False))
                         continue
                     small = thumbnail(image)
-                    new_shot = before[number] is not None and is_cut(before[number].small, small)
+                    new_shot = before[number] is not None and is_cut(thumbnails[number], small)
                     boxes = followers[number].find(time_s, image, new_shot) if self._finder else []
                     cuts = [cut(colours, box, margin, self._size, self._colour) for box in boxes]
                     picture = None if settings.view == "face" else shrink_picture(colours, self._size)
                     first[number] = image if first[number] is None else first[number]
                     still = all(frame.still for frame in last) and _is_same(first[number], image)
                     frames[number].append(_Frame(time_s, image.size, boxes, cuts, new_shot, still, picture))
-                    before[number] = _Before(image, small)
+                    before[number], thumbnails[number] = image, small
         except MediaError as error:
             return frames, error.problem
         return frames, ""

@@ -32,9 +32,7 @@ class Utterance:
     emotion: str  # class name, or empty = unlabelled
     split: str  # train, validation or test
     text: str  # transcript
-    media: str = (
-        ""  # path of the clip relative to the raw folder, or empty; its sound unless `sound` names another file
-    )
+    media: str = ""  # path of the clip relative to the raw folder, or empty; of its sound too unless `sound` is set
     start_s: float = 0.0  # begin of the utterance in the clip
     end_s: float = 0.0  # its end, cut to the clip and capped at `max_utterance_s`; 0 where there is no usable media
     region: Region = Region()  # the part of the picture that shows the speaker

@@ -129,19 +129,16 @@ async def _serve(queue, listener: socket.socket, host: str, limit_bytes: int, na
         await QuietServer(config).serve([listener])
 
 
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listening(host: str, port: int) -> socket.socket:
     """Bind a socket; an address in use or not of this machine is an InputError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
         raise InputError(
             f"cannot listen on {printable(host)}, port {port} ({error}). Choose another --port, or an address of this "
             "computer for --host."
         ) from None
-    with listener:
-        yield listener
 
 
 @contextlib.contextmanager
@@ -156,12 +153,9 @@ def _own_folder() -> Iterator[Path]:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its server lives
                     shutil.rmtree(left, ignore_errors=True)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # mode 0700
+        folder = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)  # mode 0700
     except OSError as error:
         raise InputError(f"{parent}: no folder for uploads can be made there ({error}). Set TMPDIR.") from None
-    try:
-        with open(folder / "lock", "wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with folder as name, open(Path(name, "lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Path(name)

@@ -42,7 +42,6 @@ class ServedJob:
     id: str
     folder: Path
     upload: Upload
-    created_s: float = field(default_factory=time.time)
     state: str = "waiting"  # waiting, running, done, failed
     message: str = ""  # why it failed
     ended_s: float | None = None
@@ -59,10 +58,8 @@ class ServedJob:
     def advance(self, step: str, share: float) -> None:
         """Record the progress of a step, or the begin of the next one."""
         now = time.monotonic()
-        if not self.steps or self.steps[-1][0] != step:
-            self.steps.append((step, now, now))
-        name, begun, _ = self.steps[-1]
-        self.steps[-1] = (name, begun, now)
+        begun = self.steps.pop()[1] if self.steps and self.steps[-1][0] == step else now
+        self.steps.append((step, begun, now))
         self.share = min(1.0, max(0.0, share))
 
     def end(self, state: str, message: str = "") -> None:
@@ -117,11 +114,10 @@ class RecogniserProcess:
             await self.stop()
             await self.start()
         answer = await self._ask(request)
-        while True:
+        while "step" in answer:
             yield answer
-            if "step" not in answer:
-                return
             answer = await self._next()
+        yield answer
 
     async def stop(self) -> None:
         """Kill the process and all that it started."""
@@ -179,7 +175,6 @@ class JobQueue:
             for number in range(slots)
         ]
         self._processes = tuple(self._idle)
-        self._waiting: list[ServedJob] = []
         self._sweeper: asyncio.Task | None = None
 
     async def __aenter__(self) -> Self:
@@ -204,7 +199,7 @@ class JobQueue:
     @property
     def is_full(self) -> bool:
         """Whether no further job may wait."""
-        return len(self._waiting) >= self.most_waiting
+        return self.count("waiting") >= self.most_waiting
 
     def count(self, state: str) -> int:
         """Return the number of jobs in a state."""
@@ -220,14 +215,11 @@ class JobQueue:
     def add(self, job: ServedJob) -> None:
         """Put a job at the end of the queue."""
         self.jobs[job.id] = job
-        self._waiting.append(job)
         self._deal()
 
     async def remove(self, job: ServedJob) -> None:
         """Delete a job and its files, whatever its state; a running one ends."""
         self.jobs.pop(job.id, None)
-        if job in self._waiting:
-            self._waiting.remove(job)
         if job.task is not None:
             job.task.cancel()
             await asyncio.wait([job.task])
@@ -244,11 +236,12 @@ class JobQueue:
             left = (changed - begun) * (1 - job.share) / job.share - (now - changed) if job.share > 0 else None
             left = None if left is None else max(0.0, left)
             steps.append(StepStatus(name=name, share=job.share, seconds=now - begun, seconds_left=left))
+        waiting = [each for each in self.jobs.values() if each.state == "waiting"]
         return JobStatus(
             id=job.id,
             name=job.name,
             state=job.state,
-            position=self._waiting.index(job) + 1 if job in self._waiting else None,
+            position=waiting.index(job) + 1 if job in waiting else None,
             message=job.message,
             steps=steps,
             seconds_to_deletion=None if job.ended_s is None else max(0.0, job.ended_s + self.keep_s - time.time()),
@@ -257,9 +250,9 @@ class JobQueue:
 
     def _deal(self) -> None:
         """Give waiting jobs to idle processes; the last one that worked has its model loaded."""
-        while self._waiting and self._idle:
-            job, process = self._waiting.pop(0), self._idle.pop()
-            job.state = "running"
+        waiting = [job for job in self.jobs.values() if job.state == "waiting"]
+        for job in waiting[: len(self._idle)]:
+            job.state, process = "running", self._idle.pop()
             job.task = asyncio.create_task(self._run(job, process))
             job.task.add_done_callback(functools.partial(self._free, process))  # also where it never began
 

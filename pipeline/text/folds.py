@@ -16,6 +16,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.files import regular_file
+from dferc.core.tables import write_csv
 from pipeline.rows.utterances import Utterance
 
 TABLE = "folds.csv"
@@ -50,10 +51,8 @@ def hold_out(rows: Sequence[Utterance], fold_of: Mapping[str, int], fold: int) -
 
 def write_folds(encoder: Path, fold_of: Mapping[str, int]) -> None:
     """Write folds.csv into an encoder's folder."""
-    with open(encoder / TABLE, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("dialogue_id", "fold"))
-        table.writerows(fold_of.items())
+    rows = ({"dialogue_id": dialogue, "fold": fold} for dialogue, fold in fold_of.items())
+    write_csv(encoder / TABLE, ("dialogue_id", "fold"), rows)
 
 
 def read_folds(encoder: Path) -> dict[str, int]:

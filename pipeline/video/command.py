@@ -104,19 +104,7 @@ class _Place(click.Path):
 @click.option("--cache", type=_Place(path_type=Path), help="Finished work.  [default: ~/.cache/dferc]")
 @engine_options
 @readable_errors
-def main(
-    media: tuple[Path, ...],
-    model: str | None,
-    revision: str | None,
-    transcript: Path | None,
-    out: Path | None,
-    formats: tuple[str, ...],
-    embed: bool,
-    as_json: bool,
-    cache: Path | None,
-    workers: engine.Workers,
-    **options,
-) -> None:
+def main(media, model, revision, transcript, out, formats, embed, as_json, cache, workers, **options) -> None:
     """Recognise the emotion of every utterance in MEDIA: videos, sound files, transcripts, or folders of them.
 
     \b
@@ -202,11 +190,10 @@ def _expanded(media: Sequence[Path]) -> list[Path]:
 
     found = []
     for path in media:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = [file for file in sorted(path.iterdir()) if not file.name.startswith(".") and file.is_file()]
-        inside = [file for file in inside if is_media(file)]
+        inside = [path]
+        if path.is_dir():
+            files = (file for file in sorted(path.iterdir()) if not file.name.startswith(".") and file.is_file())
+            inside = [file for file in files if is_media(file)]
         if not inside:
             raise InputError(f"{path} is a folder without video or sound. Name a file, or a folder with some.")
         found += inside
@@ -313,32 +300,29 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
     notes = Counter(note for _, emotions, _ in results for note in dict.fromkeys(emotions.notes))
     for note in (note for note, count in notes.items() if count == len(results)):
         print_note(f"all {len(results)} media: {note}" if len(results) > 1 else note)
-    for path, emotions, folder in results:
+    for path, emotions, place in results:
         for note in emotions.notes:
             if notes[note] < len(results):
                 print_note(f"{_shown(path.name)}: {note}")
         if emotions.problems:
-            _show_problems(emotions, folder)
+            _show_problems(emotions, place)
+    if not results:
+        return
+    _, first, folder = results[0]
     if len(results) == 1 and not short:
-        _show_utterances(results[0][1])
-    elif results and not short:
+        _show_utterances(first)
+    elif not short:
         rows = []
-        for path, emotions, folder in results:
+        for path, emotions, place in results:
             counts = Counter(each.label for each in emotions.utterances).most_common(3)
             common = ", ".join(f"{name} {count}" for name, count in counts) or "no utterance"
-            rows.append([_shown(path.name), str(len(emotions.utterances)), common, _shown(str(folder or ""))])
+            rows.append([_shown(path.name), str(len(emotions.utterances)), common, _shown(str(place or ""))])
         print_table(["medium", "utterances", "most frequent", "results"], rows)
-    for _, emotions, _ in results[:1]:
-        warn_of_simulation(
-            ["the model was trained on it", *emotions.model.synthetic] * bool(emotions.model.synthetic),
-            "these emotions",
-        )
-    for _, emotions, folder in results[:1] if len(results) == 1 else ():
-        if folder is not None:
-            page = folder / "index.html"
-            count = len(emotions.utterances)
-            place = _shown(str(page if page.exists() else folder))
-            console.print(f"{count} utterance{'s' * (count != 1)}: {place}")
+    synthetic = first.model.synthetic
+    warn_of_simulation(["the model was trained on it", *synthetic] * bool(synthetic), "these emotions")
+    if len(results) == 1 and folder is not None:
+        page, count = folder / "index.html", len(first.utterances)
+        console.print(f"{count} utterance{'s' * (count != 1)}: {_shown(str(page if page.exists() else folder))}")
 
 
 def _shown(name: str) -> str:

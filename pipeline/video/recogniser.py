@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from dferc import engine
 from dferc.core.device import choose_device
@@ -47,18 +47,20 @@ from dferc.store.bundle import (
 from dferc.store.rows import CachedCorpus, Features, join_sets
 from dferc.training.checkpoint import WEIGHTS
 from pipeline import extract_audio, extract_text, extract_visual
-from pipeline.bundle.collect import collect, text_encoders
+from pipeline.audio.speech import load_speech_encoder
+from pipeline.bundle.collect import SECTIONS, collect, text_encoders
 from pipeline.bundle.model_card import model_card
 from pipeline.extraction.loop import Extractor, extract_features
 from pipeline.extraction.scratch import Scratch, key_of
 from pipeline.faces.runtime import nearest_runtime
 from pipeline.media.files import MediaInfo
-from pipeline.settings import ExtractAudio, ExtractText, ExtractVisual, restored
+from pipeline.settings import restored
 from pipeline.speech import Diarizer, SpeechRecogniser, Transcript, find_transcript, language_note, read_transcript
 from pipeline.speech.cutting import LONGEST_S, PAUSE_S
-from pipeline.text.encoder import Encoder, load_encoder
+from pipeline.text.encoder import load_encoder
 from pipeline.video.kept import FEATURES, kept_transcript, user_cache
 from pipeline.video.medium import MediumRows, measure_medium, plain_name, rows_of, with_extracted
+from pipeline.vision.encoder import load_picture_encoder
 
 STEPS = ("open", "transcript", "text", "audio", "visual", "emotions")
 """Steps of one medium, in order, as `progress` receives them."""
@@ -67,6 +69,14 @@ Progress = Callable[[str, float], None]
 """Receives the name of a step of `STEPS`, and the share of it that is done, 0 to 1. It may raise to stop the work."""
 
 _SHORT_S = 60.0  # a shorter medium is worked on in this process: worker processes take seconds to start
+
+
+class _Medium(NamedTuple):
+    """A medium, its measurements (None for a transcript alone), and its words."""
+
+    path: Path
+    info: MediaInfo | None
+    words: Transcript
 
 
 class Recogniser(contextlib.AbstractContextManager):
@@ -103,12 +113,16 @@ class Recogniser(contextlib.AbstractContextManager):
         heads = [head for head, seed in zip(bundle.heads, bundle.manifest.seeds, strict=True) if seed in self.seeds]
         self._predictor = load_predictor(heads, of_network)
         self._diarizer = Diarizer(diarize, device) if diarize else None
+        # Encoders stay in memory for the next medium.
+        load_text = functools.cache(load_encoder)
+        self._load_encoder = lambda folder, max_tokens: load_text(str(Path(folder).absolute()), max_tokens)
+        self._load_speech_encoder = functools.cache(load_speech_encoder)
+        self._load_picture_encoder = functools.cache(load_picture_encoder)
         settings = bundle.settings
-        sections = {"text": ExtractText, "audio": ExtractAudio, "visual": ExtractVisual}
         self._settings = {
             name: check_values(
                 restored(modality, settings[f"extract_{name}"]),
-                sections[modality],
+                SECTIONS[modality],
                 f"{self.name}: {MANIFEST}, settings.extract_{name}",
                 AGAIN,
             )
@@ -183,10 +197,7 @@ class Recogniser(contextlib.AbstractContextManager):
         with Scratch(self.cache / FEATURES) as scratch:
             with _step(progress, "transcript") as report:
                 words = self._transcript(media, info, found, scratch, report, names)
-            if not words.utterances:
-                return self._document(media, info, words, [], [], [])
-            rows = rows_of(media, info, words, self.bundle.manifest.classes, self._scene_s)
-            return self._recognise(media, info, words, rows, scratch, progress)
+            return self._recognise(_Medium(media, info, words), scratch, progress)
 
     def _transcript(
         self,
@@ -228,39 +239,14 @@ class Recogniser(contextlib.AbstractContextManager):
         pause_s, longest_s = self._cut
         return SpeechRecogniser(self._asr, self._language, self._device, pause_s=pause_s, longest_s=longest_s)
 
-    @functools.cached_property
-    def _load_encoder(self) -> Callable[[str | Path, int], Encoder]:
-        """Loader of text encoders that keeps those of the model in memory."""
-        kept = functools.lru_cache(maxsize=len(self.bundle.texts))(load_encoder)
-        return lambda folder, max_tokens: kept(str(Path(folder).absolute()), max_tokens)
-
-    @functools.cached_property
-    def _load_picture_encoder(self) -> Callable[[str, str, str], Any]:
-        """Loader of encoders of pictures that keeps those of the model in memory."""
-        from pipeline.vision.encoder import load_picture_encoder
-
-        return functools.cache(load_picture_encoder)
-
-    @functools.cached_property
-    def _load_speech_encoder(self) -> Callable[[str, str], Any]:
-        """Loader of speech encoders that keeps those of the model in memory."""
-        from pipeline.audio.speech import load_speech_encoder
-
-        return functools.cache(load_speech_encoder)
-
-    def _recognise(
-        self,
-        media: Path,
-        info: MediaInfo | None,
-        words: Transcript,
-        rows: MediumRows,
-        scratch: Scratch,
-        progress: Progress,
-    ) -> Emotions:
+    def _recognise(self, medium: _Medium, scratch: Scratch, progress: Progress) -> Emotions:
+        if not medium.words.utterances:
+            return self._document(medium, [], [], [])
+        rows = rows_of(*medium, self.bundle.manifest.classes, self._scene_s)
         absent, problems, modalities = rows.absent, rows.problems, {}
         for modality in self.bundle.manifest.modalities:
             with _step(progress, modality) as report:
-                features, found = self._extract(modality, rows, media.parent, info, scratch, report)
+                features, found = self._extract(modality, rows, medium, scratch, report)
             modalities[modality] = features
             absent = with_extracted(absent, features, found)
             odd = {row.utterance_id for row, there in zip(rows.rows, features.present, strict=True) if there}
@@ -269,23 +255,17 @@ class Recogniser(contextlib.AbstractContextManager):
             corpus = CachedCorpus(utterances=rows.utterances, modalities=modalities)
             table = self._predictor.predict(corpus, self.abstain)
             absent = [{name: why for name, why in of_row.items() if name in modalities} for of_row in absent]
-            utterances = self._utterances(table, words, corpus, absent)
-            notes = list(_explained(table.notes, absent, info))
-            return self._document(media, info, words, problems, notes, utterances)
+            utterances = self._utterances(table, medium.words, corpus, absent)
+            notes = list(_explained(table.notes, absent, medium.info))
+            return self._document(medium, problems, notes, utterances)
 
     def _extract(
-        self,
-        modality: str,
-        rows: MediumRows,
-        raw: Path,
-        info: MediaInfo | None,
-        scratch: Scratch,
-        report: Callable[[float], None],
+        self, modality: str, rows: MediumRows, medium: _Medium, scratch: Scratch, report: Callable[[float], None]
     ) -> tuple[Features, list[Problem]]:
         """Return the features of a modality, its sets side by side where the model joins several, and problems."""
         names, made, problems = self.bundle.sets(modality), {}, []
         for number, name in enumerate(names):
-            extractor = self._extractor(modality, name, rows, raw, info, scratch)
+            extractor = self._extractor(modality, name, rows, medium, scratch)
             part = lambda share, done=number: report((done + share) / len(names))  # noqa: E731
             made[name], found, *_ = extract_features(rows.rows, extractor, rows.utterances, scratch, part)
             problems += [problem for problem in found if problem not in problems]
@@ -294,37 +274,25 @@ class Recogniser(contextlib.AbstractContextManager):
         quality = next((each.quality for each in made.values() if each.quality), {})  # of the faces
         return replace(join_sets(modality, made), quality=quality), problems
 
-    def _extractor(
-        self, modality: str, name: str, rows: MediumRows, raw: Path, info: MediaInfo | None, scratch: Scratch
-    ) -> Extractor:
+    def _extractor(self, modality: str, name: str, rows: MediumRows, medium: _Medium, scratch: Scratch) -> Extractor:
         """Make the extractor of a feature set, with the identity that the features of the training have."""
-        settings = self._settings[name]
-        short = not self._standby.idle and (info is None or info.duration_s < _SHORT_S)
+        settings, raw = self._settings[name], medium.path.parent
+        short = not self._standby.idle and (medium.info is None or medium.info.duration_s < _SHORT_S)
         workers = engine.HERE if short else engine.Workers(self._workers, standby=self._standby)
         if modality == "text":
             where = choose_device(self._device, settings.precision)
-            extractor = extract_text.make_extractor(
+            return extract_text.make_extractor(
                 rows.rows, settings, self.bundle.texts[name], where, load=self._load_encoder
             )
-        elif modality == "audio":
-            extractor = extract_audio.make_extractor(
+        if modality == "audio":
+            return extract_audio.make_extractor(
                 rows.rows, settings, raw, scratch, workers, self._device, load=self._load_speech_encoder
             )
-        else:
-            device = choose_device(self._device, "float32").device
-            nearest = nearest_runtime(settings.runtime, device.type)
-            settings = settings.model_copy(update={"runtime": nearest})
-            extractor = extract_visual.make_extractor(
-                rows.rows,
-                settings,
-                self.bundle.face,
-                raw,
-                scratch,
-                device,
-                workers,
-                load=lambda *key: self._load_picture_encoder(*key),
-            )
-        return extractor
+        device = choose_device(self._device, "float32").device
+        settings = settings.model_copy(update={"runtime": nearest_runtime(settings.runtime, device.type)})
+        return extract_visual.make_extractor(
+            rows.rows, settings, self.bundle.face, raw, scratch, device, workers, load=self._load_picture_encoder
+        )
 
     def _utterances(
         self, table: PredictionTable, words: Transcript, corpus: CachedCorpus, absent: Sequence[dict[str, str]]
@@ -353,18 +321,11 @@ class Recogniser(contextlib.AbstractContextManager):
         return utterances
 
     def _document(
-        self,
-        media: Path,
-        info: MediaInfo | None,
-        words: Transcript,
-        problems: Sequence[Problem],
-        notes: Sequence[str],
-        utterances: list[EmotionalUtterance],
+        self, medium: _Medium, problems: Sequence[Problem], notes: Sequence[str], utterances: list[EmotionalUtterance]
     ) -> Emotions:
-        manifest = self.bundle.manifest
+        (media, info, words), manifest = medium, self.bundle.manifest
         calibrations = [manifest.calibration.get(str(seed)) for seed in self.seeds]
         temperature = None if None in calibrations else fmean(fitted.temperature for fitted in calibrations)
-        of_mean = self._predictor.temperature_of_mean
         parts = (entry for entry in manifest.licences if entry["part"] != "openSMILE")  # has a sentence of its own
         licences = [f"{entry['part']}: {entry['licence']}" for entry in parts]
         return Emotions(
@@ -381,7 +342,7 @@ class Recogniser(contextlib.AbstractContextManager):
                 modalities=list(manifest.modalities),
                 seeds=list(self.seeds),
                 temperature=temperature,
-                temperature_of_mean=of_mean,
+                temperature_of_mean=self._predictor.temperature_of_mean,
                 synthetic=list(manifest.synthetic),
                 licences=licences + [OPENSMILE_LICENCE] * manifest.opensmile,
             ),
