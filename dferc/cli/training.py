@@ -6,7 +6,7 @@ import click
 
 from dferc.cli.options import CORPUS, FRESH, LABEL, SCORE, SCRATCH, SEEDS, SPLITS, TRAINING, VARIANT, options
 from dferc.cli.scoring import score_and_show
-from dferc.core.console import console, readable_errors
+from dferc.core.console import console, print_note, readable_errors
 from dferc.core.errors import InputError, did_you_mean
 from dferc.engine.options import engine_options
 
@@ -40,6 +40,11 @@ def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: 
     except InputError as error:
         there = features / corpus / "utterances.h5"
         raise InputError(f"{error} Imported features train without one, but there is no {there}.") from None
+    if block.validation_split == "by_seed":
+        print_note(
+            "drawn validation splits have dialogues of training. A text encoder that was fine-tuned has seen their "
+            "labels: extract text with finetune_text.folds, or without fine-tuning, or epochs are chosen on seen labels."
+        )
     if left_out := [name for name, chosen in block.features.items() if not chosen]:
         from dferc.store.hdf5 import find_sets
 

@@ -134,8 +134,10 @@ def test_splits_are_runs_like_seeds_that_tables_compare_by_pairs(features, tmp_p
     ablate = ["ablate", *common, f"--scratch={tmp_path / 'scratch'}", "--workers=0"]
     done = CliRunner().invoke(main, [*ablate, "--variant=full", "--variant=t"])
     assert done.exit_code == 0, done.output
+    known = "A text encoder that was fine-tuned has seen their labels"
+    assert " ".join(done.stderr.split()).count(known) == 1
     done = CliRunner().invoke(main, ["baselines", *common, "--name=majority", "--name=bc_lstm"])
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 0 and " ".join(done.stderr.split()).count(known) == 1, done.output
     corpus = read_corpus(features / "demo")
     for name in ("full", "bc_lstm"):
         folder = tmp_path / "runs/demo" / name
