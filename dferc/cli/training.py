@@ -43,7 +43,7 @@ def load_block(params: Path, overrides: tuple[str, ...], corpus: str, features: 
     if block.validation_split == "by_seed":
         print_note(
             "drawn validation splits have dialogues of training. A text encoder that was fine-tuned has seen their "
-            "labels: extract text with finetune_text.folds, or without fine-tuning, or epochs are chosen on seen labels."
+            "labels: extract text with finetune_text.folds, or without fine-tuning, or epochs are chosen on seen ones."
         )
     if left_out := [name for name, chosen in block.features.items() if not chosen]:
         from dferc.store.hdf5 import find_sets
