@@ -176,8 +176,9 @@ def baselines(corpus, names, label, seeds, splits, features, out, params, overri
     sdt            transformers with self-distillation (Ma et al., 2023)
 
     bc_lstm and late_fusion use the corpus' train settings. The last three have their papers' sizes, rates, losses and
-    epochs; of the settings they use features, normalisation, threads and precision. Sources of each constant,
-    and times: docs/baselines.md. Interrupted, they resume after their last epoch; finished seeds are kept in --scratch.
+    epochs; of the settings they use features, labels, normalisation, select_by, selection, validation_split, threads
+    and precision. Sources of each constant, and times: docs/baselines.md. Interrupted, they resume after their last
+    epoch; finished seeds are kept in --scratch.
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     seeds, overrides = by_splits(splits, seeds, overrides)
     settings, block = load_block(params, overrides, corpus, features)
