@@ -14,6 +14,7 @@ from dferc.importing.source import About, Source, clean_text, kind, verify_growt
 from dferc.store import vocabulary
 from dferc.store.cells import (
     NULLS,
+    column_name,
     fold,
     near_duplicates,
     number_of,
@@ -95,7 +96,7 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     if moved := _falling(groups, columns.get("utterance", [])):
         problem = f"names of utterances are numbers that do not rise: in {len(moved)} dialogue(s), first {moved[0]}"
         problems.append(("utterance", problem, "rows in the order of the file; a column `position` orders them"))
-    of_votes = [name for name in table if _written(name) in VOTES]
+    of_votes = [name for name in table if column_name(name) in VOTES]
     if len(of_votes) > 1:
         raise InputError(
             f"{about.path}: two columns of votes, {' and '.join(of_votes)}; expected one. Remove the other."
@@ -145,17 +146,12 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     )
 
 
-def _written(name: str) -> str:
-    """Return the name of a column as ours are written."""
-    return fold(name).replace(" ", "_").replace("-", "_")
-
-
 def _sort_columns(
     table: Mapping[str, np.ndarray], about: About
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[str]]:
     """Return columns of one value per row and of one vector per row, by our names, and the names of all others."""
-    table = {name: column for name, column in table.items() if _written(name) not in VOTES or np.ndim(column) < 2}
-    lower = {_written(name): name for name in table}
+    table = {name: column for name, column in table.items() if column_name(name) not in VOTES or np.ndim(column) < 2}
+    lower = {column_name(name): name for name in table}
     if len(lower) < len(table):
         raise InputError(f"{about.path}: columns whose names differ in case only: {', '.join(sorted(table))}.")
     flat, matrices, used = {}, {}, set()
@@ -169,7 +165,7 @@ def _sort_columns(
                     columns[column] = array
                     used.add(name)
     for name in (name for name in table if name not in used):
-        array, written = np.asarray(table[name]), _written(name)
+        array, written = np.asarray(table[name]), column_name(name)
         near = did_you_mean(
             written, [each for names in (NAMES | MODALITY_NAMES).values() for each in names], cutoff=0.8
         )
@@ -182,7 +178,7 @@ def _sort_columns(
     absent = [name for column, names in roles.items() if column not in flat | matrices for name in names]
     faults = []
     for name in unused:
-        written, array = _written(name), np.asarray(table[name])
+        written, array = column_name(name), np.asarray(table[name])
         if written in absent:
             expected = "one class per row; write the class of the highest score" if written in NAMES["emotion"] else ""
             expected = expected or ("one name or number per row" if written in _FLAT_NAMES else "numbers [N, D]")

@@ -60,6 +60,11 @@ def fold(text: str) -> str:
     return " ".join(normalise("NFKC", text).split())
 
 
+def column_name(name: str) -> str:
+    """Return the name of a column as ours are written: `Soft Labels` and `soft-labels` are `soft_labels`."""
+    return fold(name).replace(" ", "_").replace("-", "_")
+
+
 def normalise(form: str, text: str) -> str:
     """Return a text in a normal form of Unicode, NFC or NFKC; one above `LONGEST_NAME` characters as it is."""
     return unicodedata.normalize(form, text) if len(text) <= LONGEST_NAME else text

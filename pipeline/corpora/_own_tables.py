@@ -23,6 +23,7 @@ from dferc.core.problems import Problem
 from dferc.core.tables import swallowed_rows
 from dferc.store.cells import (
     NULLS,
+    column_name,
     fold,
     is_formula,
     near_duplicates,
@@ -279,6 +280,7 @@ def _verify_fields(path: Path, line: int, fields: Sequence[str], columns: Sequen
 
 
 def _read_jsonl(path: Path, text: str, known: Sequence[str]) -> Iterator[tuple[int, TextRow]]:
+    used: dict[str, bool] = {}  # by the name of a key
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
@@ -289,9 +291,11 @@ def _read_jsonl(path: Path, text: str, known: Sequence[str]) -> Iterator[tuple[i
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {line}: expected an object {{…}}, found {type(row).__name__}.")
         for name, value in row.items():
-            written = re.sub(r"[\s-]", "_", fold(name))
-            if not {_ALIASES.get(written, written), _MEANT.get(written)} & set(known):
-                continue  # not used, and listed as such
+            if name not in used:
+                written = column_name(name)
+                used[name] = bool({_ALIASES.get(written, written), _MEANT.get(written)} & set(known))
+            if not used[name]:
+                continue  # whatever it is: listed as not used
             if isinstance(value, (list, dict)) or isinstance(value, bool) and fold(name) not in ("emotion", "label"):
                 raise InputError(f"{path}, line {line}: {name} is {value!r:.60}; expected a text, a number or null.")
         yield line, {name.strip(): "" if value is None or value != value else str(value) for name, value in row.items()}
@@ -309,7 +313,7 @@ def _match_columns(
     path: Path, columns: Sequence[str], known: Sequence[str], required: Sequence[str]
 ) -> tuple[dict[str, str], list[Problem]]:
     """Return our name of each known column of the file (in any case), and a problem that lists the other columns."""
-    names = {name: re.sub(r"[\s-]", "_", fold(name)) for name in columns}
+    names = {name: column_name(name) for name in columns}
     meant = {name: _MEANT.get(written, "") for name, written in names.items()}
     names = {name: ours for name, written in names.items() if (ours := _ALIASES.get(written, written)) in known}
     absent = [name for name in known if name not in names.values()]

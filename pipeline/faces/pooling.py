@@ -113,6 +113,7 @@ def _dealt(cuts, sight, faceless) -> Iterator[list[tuple[_Pending, int]]]:
         if not parts:
             faceless.append((number, cut if isinstance(cut, WorkerDied) else _record(cut, sight, [], [])))
             yield []  # an empty batch: a record without a face is kept now, not after the next full batch
+            continue
         inputs, seen = list(itertools.chain(*parts)), {}
         firsts = [seen.setdefault(pixels.tobytes(), face) for face, pixels in enumerate(inputs)]
         pending = _Pending(number, cut, inputs, [len(part) for part in parts], firsts, {})

@@ -148,7 +148,7 @@ def _merge_typed(spoken: Sequence[Cue]) -> tuple[list[Cue], dict[int, int]]:
     """
     pairs = _adjacent(spoken)
     grown = [_typed_on(one, two) for one, two in pairs]
-    if 2 * len(grown) - 2 * grown.count(None) < len(pairs) or grown.count(True) < 2:
+    if 2 * grown.count(None) > len(pairs) or grown.count(True) < 2:
         return list(spoken), {}
     typed = {two.line for (_, two), within in zip(pairs, grown, strict=True) if within is not None}
     cues, merged = [], {}
