@@ -1,9 +1,7 @@
 """AdamW, its schedule, and all other state that a resumed run must restore (docs/method.md, §6)."""
 
 import copy
-import ctypes
 import inspect
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
@@ -14,6 +12,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from dferc.core.threads import keep_freed_memory
 from dferc.settings.sections import Train
 
 
@@ -72,7 +71,7 @@ def make_machinery(model: torch.nn.Module, settings: Train, *, steps: int, seed:
     optimiser = make_optimiser(model, settings)
     device = next(model.parameters()).device.type
     if device == "cpu":
-        keep_freed_memory()
+        keep_freed_memory(1 << 30)
     return Machinery(
         model=model,
         optimiser=optimiser,
@@ -139,19 +138,6 @@ def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float) ->
         norm = torch.stack([torch.dot(each, each) for each in (g.flatten() for g in gradients)]).sum().sqrt()
     torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for what is allocated next.
-
-    A training step frees and allocates the same large arrays; returned to the system, each of their pages would be
-    faulted in and zeroed again at every step (up to a tenth of the time). Another C library is left as it is.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        largest_mapped, trim = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
-        mallopt(largest_mapped, 2**30)
-        mallopt(trim, 2**31 - 1)
 
 
 def rate_at(step: int, warmup: int, steps: int) -> float:
