@@ -209,7 +209,7 @@ class Dialogues:
         self.present_MN = torch.from_numpy(present).to(device)
         self.labels_N = torch.from_numpy(corpus.utterances.emotion[rows].astype(np.int64)).to(device)
         self.rows_N = rows_N.to(device)
-        self.speaker_N = torch.from_numpy(number_speakers(speaker_N, ids)).to(device)
+        self.speaker_N = torch.from_numpy(corpus.utterances.speaker_order[rows]).to(device)
         self.targets_NC = torch.from_numpy(training_targets(corpus.utterances)[rows]).to(device) if votes else None
 
     def __len__(self) -> int:
@@ -262,14 +262,3 @@ def training_targets(rows: Utterances) -> np.ndarray:
     one_hot_NC = (rows.emotion[:, None] == np.arange(len(rows.classes))).astype(np.float32)
     given_N1 = ~np.isnan(rows.votes[:, :1]) & (rows.emotion[:, None] >= 0)
     return np.where(given_N1, rows.votes, one_hot_NC).astype(np.float32)
-
-
-def number_speakers(speaker_N: Sequence[str], dialogue_N: Sequence[str]) -> np.ndarray:
-    """Return the number of each speaker within the dialogue, by first appearance; -1 for those without a name, [N]."""
-    numbers: dict[str, dict[str, int]] = {}
-    number_N = np.full(len(speaker_N), -1)
-    for row, (name, dialogue) in enumerate(zip(speaker_N, dialogue_N, strict=True)):
-        if name:
-            of_dialogue = numbers.setdefault(dialogue, {})
-            number_N[row] = of_dialogue.setdefault(name, len(of_dialogue))
-    return number_N

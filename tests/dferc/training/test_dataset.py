@@ -5,7 +5,7 @@ import torch
 from dferc.core.errors import InputError
 from dferc.store.hdf5 import read_corpus
 from dferc.store.vocabulary import MODALITIES
-from dferc.training.data import Dialogues, Normalisation, describe_unvarying, normalise_speakers, number_speakers
+from dferc.training.data import Dialogues, Normalisation, describe_unvarying, normalise_speakers
 from tests.helpers.common import write_features_folder
 
 
@@ -107,18 +107,11 @@ def test_an_epoch_is_every_row_of_the_split_once_in_whole_dialogues(corpus, batc
         assert len(set(ids)) == batch.layout.steps[0] <= batch_dialogues
         assert (ids[1:] == ids[:-1]).tolist() == batch.layout.joined.tolist()
         assert batch.labels_N.tolist() == corpus.utterances.emotion[batch.rows_N.numpy()].tolist()
-        assert (
-            batch.speaker_N.tolist() == number_speakers(corpus.utterances.speaker[batch.rows_N.numpy()], ids).tolist()
-        )
+        assert batch.speaker_N.tolist() == corpus.utterances.speaker_order[batch.rows_N.numpy()].tolist()
         for i, m in enumerate(MODALITIES):
             assert batch.present_MN[i].tolist() == corpus.modalities[m].present[batch.rows_N.numpy()].tolist()
     assert sorted(rows) == np.flatnonzero(corpus.utterances.split == "train").tolist()
     assert rows != sorted(rows)
-
-
-def test_speakers_are_numbered_within_each_dialogue_by_first_appearance():
-    numbers = number_speakers(["Bo", "Ann", "", "Bo", "Ann", "Cem", "Bo"], ["1", "1", "1", "1", "2", "2", "2"])
-    assert numbers.tolist() == [0, 1, -1, 0, 0, 1, 2]
 
 
 def test_the_order_follows_the_generator(corpus):
