@@ -19,7 +19,7 @@ import torch
 
 from dferc.core.console import console, print_note, print_table, readable_errors
 from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.threads import usable_cpus
 from dferc.settings.class_weights import class_weights
 from dferc.settings.document import Params
@@ -90,7 +90,7 @@ def main(params: str, out: Path | None) -> None:
         print_times(corpus, block, settings, root)
     console.print(f"{params}: adapters, feature sets and face finders of {', '.join(blocks)} are there.")
     if out:
-        write_atomically(out, lambda temporary: temporary.write_text("checked\n", encoding="utf-8"))
+        write_text(out, "checked\n")
 
 
 def check_corpora(blocks: Mapping[str, StageSettings]) -> None:

@@ -22,8 +22,8 @@ from pathlib import Path
 import click
 import cv2
 
+from dferc.core import files
 from dferc.core.console import console, progress_bar, readable_errors
-from dferc.core.files import write_atomically
 from dferc.core.threads import usable_cpus
 from dferc.store.vocabulary import MODALITIES
 from pipeline.demo.clip import make_clip
@@ -80,7 +80,7 @@ def write_clip(out: Path, seed: int, row: PlannedUtterance) -> bool:
     """Write the clip of one utterance; return False where it is to be missing."""
     content = make_clip(seed, row)
     if content is not None:
-        write_atomically(out / row.clip, lambda temporary: temporary.write_bytes(content))
+        files.write_atomically(out / row.clip, lambda temporary: temporary.write_bytes(content))
     return content is not None
 
 
@@ -98,7 +98,7 @@ def write_tables(out: Path, seed: int, rows: list[PlannedUtterance]) -> None:
         planted.append((row.utterance_id, *itertools.chain(*row.planted)))
     _write_csv(out / "transcripts.csv", TRANSCRIPT_COLUMNS, transcripts)
     _write_csv(out / "planted.csv", ("utterance_id", *header), planted)
-    _write_text(out / "README.txt", README.format(seed=seed))
+    files.write_text(out / "README.txt", README.format(seed=seed))
 
 
 def write_faces(folder: Path, images: list[FaceImage]) -> None:
@@ -110,17 +110,13 @@ def write_faces(folder: Path, images: list[FaceImage]) -> None:
     votes = ((image.usage, name, *image.votes) for name, image in zip(names, images, strict=True))
     _write_csv(folder / "fer2013new.csv", ("Usage", "Image name", *VOTES), votes)
     readme = "SYNTHETIC drawn faces with made-up votes in the FER+ format, by `python -m pipeline.make_demo`.\n"
-    _write_text(folder / "README.txt", readme)
+    files.write_text(folder / "README.txt", readme)
 
 
 def _write_csv(path: Path, header: Iterable[str], rows: Iterable[tuple]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([tuple(header), *rows])
-    _write_text(path, text.getvalue())
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
+    files.write_text(path, text.getvalue())
 
 
 if __name__ == "__main__":

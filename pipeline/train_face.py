@@ -15,21 +15,12 @@ import torch
 
 from dferc.core.console import CorpusName, console, print_note, readable_errors
 from dferc.core.device import DEVICES, choose_device
-from dferc.core.files import file_hash, write_atomically
+from dferc.core.files import file_hash, write_atomically, write_json
 from dferc.core.sources import code_hash
 from pipeline.extraction.kept import DEFAULT_PATH, make_or_reuse, state_folder
 from pipeline.extraction.scratch import key_of
 from pipeline.faces import training
-from pipeline.faces.densenet import (
-    FERPLUS,
-    NONE,
-    WEIGHTS,
-    description_path,
-    find_weights,
-    load_face_net,
-    read_json,
-    write_json,
-)
+from pipeline.faces.densenet import FERPLUS, NONE, WEIGHTS, description_path, find_weights, load_face_net, read_json
 from pipeline.faces.ferplus import FILES, missing_files, read_ferplus
 from pipeline.settings import load_settings
 

@@ -4,11 +4,12 @@ import contextlib
 import errno
 import glob
 import hashlib
+import json
 import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dferc.core.errors import InputError
@@ -105,6 +106,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable
 def write_text(path: str | Path, text: str) -> None:
     """Write a text in UTF-8, atomically; its lines end the same way on every machine."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
+
+
+def write_json(path: str | Path, content: Mapping[str, object]) -> None:
+    """Write an indented JSON document, atomically."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def verify_writable(folder: Path) -> None:

@@ -1,12 +1,11 @@
 """Files and display of an evaluation: metrics.json, and tables per seed, per class pair and per utterance."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dferc.core.console import console, print_note, print_table, warn_of_simulation
-from dferc.core.files import digest, write_text
+from dferc.core.files import digest, write_json
 from dferc.core.metrics import MAIN_FIRST, PER_CLASS, SCORES
 from dferc.core.tables import write_csv
 from dferc.evaluation.evaluate import Evaluation, Predictions, summarise, zero_f1
@@ -39,9 +38,9 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     columns = list(predictions[0]) if predictions else ["seed", "split"]  # a refit model may have no split to score
     write_csv(tables / "predictions.csv", columns, map(with_milliseconds, predictions))
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)
-    _write_json(tables / "protocol.json", card)
+    write_json(tables / "protocol.json", card)
     metrics["files"] = digest(tables)
-    _write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
+    write_json(folder / "metrics.json", metrics)  # comes last: where it is, the tables are
     return metrics
 
 
@@ -72,18 +71,14 @@ def write_absence(folder: Path, corpus: CachedCorpus, reason: str) -> dict:
     """
     card = _card(corpus)
     metrics = {"card": card["card"], "protocol": card["protocol"], "seeds": 0, "absent": reason}
-    _write_json(folder / "evaluate" / "protocol.json", card)
-    _write_json(folder / "metrics.json", metrics)
+    write_json(folder / "evaluate" / "protocol.json", card)
+    write_json(folder / "metrics.json", metrics)
     return metrics
 
 
 def _card(corpus: CachedCorpus) -> dict:
     """Return the protocol card, with the feature sets where they are not the first ones."""
     return protocol_card(corpus.utterances) | ({"sets": dict(corpus.sets)} if corpus.sets else {})
-
-
-def _write_json(path: Path, values: Mapping) -> None:
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:

@@ -19,7 +19,7 @@ from safetensors.torch import save
 
 from dferc.core.device import open_weights, read_weights
 from dferc.core.errors import InputError
-from dferc.core.files import file_hash, write_atomically
+from dferc.core.files import file_hash, write_atomically, write_json
 from dferc.core.records import Count, Finite, Names, Text, check_record, differences, read_record
 from dferc.core.tables import read_numbers
 from dferc.model.ensemble import build_model
@@ -116,9 +116,7 @@ def save_checkpoint(
     metadata = {"dferc": json.dumps(record, ensure_ascii=False)}
     content = save(tensors, metadata)  # in memory first: a full disk is then an OSError like any other
     write_atomically(folder / WEIGHTS, lambda path: path.write_bytes(content))
-    digest = {"weights": hashlib.sha256(content).hexdigest()}
-    text = json.dumps(record | remarks | digest, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(folder / RECORD, record | remarks | {"weights": hashlib.sha256(content).hexdigest()})
 
 
 def holds_run(folder: Path, key: str) -> bool:

@@ -9,7 +9,7 @@ from statistics import fmean
 from pydantic import Field
 
 from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
+from dferc.core.files import write_text
 from dferc.core.records import StoredRecord, Text, differences, read_record
 from dferc.core.tables import read_numbers, write_csv
 from dferc.settings.sections import complete_settings
@@ -62,8 +62,7 @@ def find_checkpoints(folder: Path, seeds: Sequence[int] = ()) -> list[Path]:
 def mark_absent(folder: Path, reason: str, sets: Mapping[str, Sequence[str]]) -> None:
     """Write why a variant has no run on these feature sets into the folder of its runs, which DVC expects."""
     about = {"absent": reason} | ({"sets": sets} if sets else {})
-    text = json.dumps(about, ensure_ascii=False) + "\n"
-    write_atomically(folder / ABSENT, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(folder / ABSENT, json.dumps(about, ensure_ascii=False) + "\n")
 
 
 def is_marked_absent(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dferc.core.console import console, print_note, print_table
 from dferc.core.errors import InputError, counted
-from dferc.core.files import write_text
+from dferc.core.files import write_json
 from dferc.core.metrics import SCORES
 from dferc.core.tables import write_csv
 from dferc.tuning.study import decode
@@ -92,7 +92,7 @@ def write_summary(folder: Path, search: Search, summary: Mapping) -> list[Path]:
     columns = ["trial", "state", "value", "std", *(f"seed_{seed}" for seed in search.tune.seeds)]
     columns += [*search.tune.space, "error"]
     write_csv(paths[0], columns, [dict.fromkeys(columns) | row for row in rows])
-    write_text(paths[1], json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_json(paths[1], summary)
     return paths
 
 

@@ -8,7 +8,6 @@ import contextlib
 import datetime
 import importlib.metadata
 import itertools
-import json
 import os
 import platform
 import time
@@ -23,7 +22,7 @@ import numpy as np
 from dferc import engine
 from dferc.core.console import console, progress_bar
 from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
+from dferc.core.files import write_json
 from dferc.core.problems import Problem
 from dferc.core.sources import code_hash
 from dferc.core.tables import write_table
@@ -275,5 +274,4 @@ def write_log(
         **tally,
         "steps_s": {name: round(seconds, 3) for name, seconds in clock.seconds.most_common()},
     }
-    text = json.dumps(log, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_json(path, log)

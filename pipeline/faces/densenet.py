@@ -8,7 +8,6 @@ average. Its weights were never published: ours are trained (train_face), so the
 B faces, S side of a face in pixels, 342 features, 8 classes, N = B·S·S pixels, C channels.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -21,7 +20,7 @@ from torch.nn import functional as F
 
 from dferc.core.device import open_weights, read_weights
 from dferc.core.errors import InputError
-from dferc.core.files import write_atomically
+from dferc.core.files import write_atomically, write_json
 from dferc.core.records import StoredRecord, read_record
 from dferc.settings.types import FaceSide
 
@@ -189,12 +188,6 @@ def load_face_net(path: str | Path) -> FaceNet:
         raise InputError(f"{path}: a standard deviation or a variance of it is not positive. {AGAIN}")
     net.load_state_dict(weights)
     return net.eval().to(memory_format=torch.channels_last)
-
-
-def write_json(path: str | Path, content: Mapping[str, object]) -> None:
-    """Write a small JSON file atomically."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: str | Path, schema: type[StoredRecord] = StoredRecord) -> dict:

@@ -17,11 +17,12 @@ from torch.nn import functional as F
 from dferc.core.console import console, progress_bar
 from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
+from dferc.core.files import write_json
 from dferc.core.threads import keep_freed_memory
 from dferc.training.loop import fit
 from dferc.training.optimiser import Machinery
 from dferc.training.resume import open_progress
-from pipeline.faces.densenet import FERPLUS, WEIGHTS, FaceNet, save_face_net, write_json
+from pipeline.faces.densenet import FERPLUS, WEIGHTS, FaceNet, save_face_net
 from pipeline.faces.ferplus import NO_MAJORITY, LabelledFaces
 
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
