@@ -99,10 +99,7 @@ class IemocapOptions(Section):
     votes: bool
     crop: Crop
 
-    @classmethod
-    def usual(cls) -> Mapping[str, Any]:
-        """Return the value of a later setting."""
-        return {"votes": False}
+    usual = {"votes": False}  # the value of a later setting
 
     @field_validator("validation")
     @classmethod
@@ -155,6 +152,31 @@ AnyPrepare = Annotated[
 ]
 
 
+UNSTATED = {
+    "text": {"context_share": 0.0, "layer": "last", "pooling": "first_last", "trust_remote_code": False},
+    "audio": {
+        "layer": "last",
+        "pooling": "mean",
+        "context_s": 0.0,
+        "chunk_s": 30.0,
+        "precision": "float32",
+        "trust_remote_code": False,
+    },
+    "visual": {
+        "encoder": "ferplus",
+        "view": "face",
+        "tokens": "pooled",
+        "layer": "last",
+        "pooling": "mean",
+        "precision": "float32",
+        "runtime": "pytorch",
+        "trust_remote_code": False,
+    },
+}
+"""By modality: values at which the identity of features omits a setting, as those from before the setting do. Of audio:
+those of speech encoders, which openSMILE does without."""
+
+
 class FinetuneText(Section):
     """Fine-tuning of the text encoder on the training split's emotions."""
 
@@ -182,10 +204,7 @@ class FinetuneText(Section):
     scratch_width: Annotated[int, Field(ge=32, le=LARGEST, multiple_of=32)]
     scratch_vocabulary: Annotated[int, Field(ge=300, le=LARGEST)]
 
-    @classmethod
-    def usual(cls) -> Mapping[str, Any]:
-        """Return the values of later settings."""
-        return UNSTATED["text"] | {"lora_rank": 0, "lora_alpha": 32.0}
+    usual = UNSTATED["text"] | {"lora_rank": 0, "lora_alpha": 32.0}  # the values of later settings
 
 
 class ExtractText(Section):
@@ -199,35 +218,7 @@ class ExtractText(Section):
     precision: Precision
     trust_remote_code: bool
 
-    @classmethod
-    def usual(cls) -> Mapping[str, Any]:
-        """Return the values of later settings."""
-        return UNSTATED["text"]
-
-
-UNSTATED = {
-    "text": {"context_share": 0.0, "layer": "last", "pooling": "first_last", "trust_remote_code": False},
-    "audio": {
-        "layer": "last",
-        "pooling": "mean",
-        "context_s": 0.0,
-        "chunk_s": 30.0,
-        "precision": "float32",
-        "trust_remote_code": False,
-    },
-    "visual": {
-        "encoder": "ferplus",
-        "view": "face",
-        "tokens": "pooled",
-        "layer": "last",
-        "pooling": "mean",
-        "precision": "float32",
-        "runtime": "pytorch",
-        "trust_remote_code": False,
-    },
-}
-"""By modality: values at which the identity of features omits a setting, as those from before the setting do. Of audio:
-those of speech encoders, which openSMILE does without."""
+    usual = UNSTATED["text"]  # the values of later settings
 
 
 def restored(modality: str, stated: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,10 +261,7 @@ class ExtractAudio(Section):
             raise ValueError("feature_set is now called encoder: rename the key, its values are as before")
         return values
 
-    @classmethod
-    def usual(cls) -> Mapping[str, Any]:
-        """Return the values of later settings."""
-        return UNSTATED["audio"]
+    usual = UNSTATED["audio"]  # the values of later settings
 
 
 class ExtractVisual(Section):
@@ -294,10 +282,7 @@ class ExtractVisual(Section):
     min_face: Annotated[Share, Field(gt=0)]
     margin: NonNegative
 
-    @classmethod
-    def usual(cls) -> Mapping[str, Any]:
-        """Return the values of later settings."""
-        return UNSTATED["visual"]
+    usual = UNSTATED["visual"]  # the values of later settings
 
     @model_validator(mode="after")
     def _ferplus_has_no_choice(self):

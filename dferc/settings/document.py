@@ -209,7 +209,7 @@ def _explain(fault: Mapping, model: type[Section]) -> str:
         return f"{path}: unknown key.{did_you_mean(location[-1], known)} Known: {', '.join(known) or 'none'}"
     if fault["type"] == "missing":
         section, key = _section_at(model, location[:-1]), location[-1]
-        usual = section.usual() if isinstance(section, type) and issubclass(section, Section) else {}
+        usual = section.usual if isinstance(section, type) and issubclass(section, Section) else {}
         return f"{path}: missing; add " + (f"`{key}: {json.dumps(usual[key])}`" if key in usual else "it")
     received, hint = fault["input"], ""
     if isinstance(received, str) and "number" in fault["msg"]:

@@ -122,11 +122,6 @@ class Train(Section):
         """Return validated settings with these values; given ones stay given."""
         return type(self).model_validate(self.model_dump() | dict(changes)).giving(self.given)
 
-    @classmethod
-    def usual(cls) -> Mapping[str, Any]:
-        """Return the paper's values."""
-        return DEFAULTS.model_dump(mode="json")
-
 
 class Ablate(Section):
     """Which variants and seeds `dvc repro` trains."""
@@ -197,6 +192,7 @@ DEFAULTS = Train(
     selection="validation", validation_split="corpus", threads=1, precision="bfloat16",
 )  # fmt: skip
 """The paper's values: the section `train` of params.yaml, for a corpus without a block there. A test compares them."""
+Train.usual = DEFAULTS.model_dump(mode="json")
 
 DEFAULT_TUNING = Tune(
     variant="full", seeds=[0, 1, 2], sampler_seed=0,

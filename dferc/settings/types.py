@@ -1,7 +1,7 @@
 """Value types of the sections of params.yaml."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -41,7 +41,5 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    @classmethod
-    def usual(cls) -> Mapping[str, Any]:
-        """Return values that the message on a missing key proposes: with them the code does what it did before."""
-        return {}
+    usual: ClassVar[Mapping[str, Any]] = {}
+    """Values that the message on a missing key proposes: with them the code does what it did before."""
