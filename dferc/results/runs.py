@@ -15,12 +15,12 @@ import numpy as np
 from dferc.core.errors import InputError, brief, did_you_mean
 from dferc.core.files import MODALITY_NAME, SELECTION, digest, regular_file
 from dferc.core.metrics import Scores
-from dferc.core.records import Count, Loss, Score, StoredRecord, Text, read_record
+from dferc.core.records import Count, Score, StoredRecord, Text, read_record
 from dferc.model.variants import VARIANTS, get_variant
 from dferc.results.statistics import Counts, count, score_seeds
 from dferc.settings.sections import complete_settings
 from dferc.store.card import simulated_modalities, simulations
-from dferc.store.records import ProtocolRecord, RunCalibration, TrainedFeatures
+from dferc.store.records import BundleScores, ProtocolRecord, RunCalibration, TrainedFeatures
 from dferc.store.vocabulary import in_order
 
 _CONTRIBUTION = re.compile(f"^contribution_({MODALITY_NAME.strip('^$')})$")
@@ -34,23 +34,10 @@ CALIBRATION_ERRORS = tuple(
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
 
 
-class SplitScores(StoredRecord):
+class SplitScores(BundleScores):
     """Scores of a split in metrics.json."""
 
-    weighted_f1: Score
     weighted_f1_std: Score | None = None  # of one seed there is none
-    macro_f1: Score
-    accuracy: Score
-    uar: Score | None = None  # older files have no UAR, precision and recall
-    f1: dict[str, Score]
-    precision: dict[str, Score] | None = None
-    recall: dict[str, Score] | None = None
-    ece: Score | None = None  # calibration error; older files have none
-    ece_calibrated: Score | None = None
-    ece_of_mean: Score | None = None
-    votes_loss: Loss | None = None  # mean cross-entropy to the annotators' votes, where the corpus has any
-    votes_loss_calibrated: Loss | None = None
-    ece_of_mean_calibrated: Score | None = None
 
 
 class RunMetrics(RunCalibration):

@@ -82,19 +82,19 @@ class BundleScores(StoredRecord):
     weighted_f1: Score
     macro_f1: Score
     accuracy: Score
-    uar: Score | None = None  # older bundles have none
+    uar: Score | None = None  # older bundles and runs have no UAR, precision and recall
     weighted_f1_interval: Ends | None = None
     macro_f1_interval: Ends | None = None
     accuracy_interval: Ends | None = None
     uar_interval: Ends | None = None
-    ece: Score | None = None
+    ece: Score | None = None  # calibration error; older ones have none
     ece_calibrated: Score | None = None
     ece_of_mean: Score | None = None
     ece_of_mean_calibrated: Score | None = None
-    votes_loss: Loss | None = None
+    votes_loss: Loss | None = None  # mean cross-entropy to the annotators' votes, where the corpus has any
     votes_loss_calibrated: Loss | None = None
     f1: dict[str, Score]
-    precision: dict[str, Score] | None = None  # older bundles have neither
+    precision: dict[str, Score] | None = None
     recall: dict[str, Score] | None = None
 
 
