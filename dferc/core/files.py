@@ -125,6 +125,11 @@ def verify_writable(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written to ({error}). Is {existing} a folder that is yours?") from error
 
 
+def user_cache() -> Path:
+    """Return the folder `dferc` in $XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dferc"
+
+
 def digest(folder: Path) -> str:
     """Return 16 hex digits of the contents of the files of a scored run in its folder `evaluate`."""
     content = b"".join((folder / name).read_bytes() for name in ("predictions.csv", "protocol.json"))

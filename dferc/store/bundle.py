@@ -17,7 +17,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 import stat
@@ -30,20 +29,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dferc.core.errors import InputError, brief, listed
-from dferc.core.files import STALE_S, file_hash, regular_file, write_atomically
+from dferc.core.files import STALE_S, file_hash, regular_file, user_cache, write_atomically, write_text
 from dferc.core.records import MOST_BYTES, check_record, parse_json
 from dferc.store.records import BUNDLE_SCHEMA, BundleManifest
 
-MANIFEST, CARD, HEADS, TEXT, AUDIO, VISUAL, FACE, FILES = (
-    "bundle.json",
-    "README.md",
-    "heads",
-    "text",
-    "audio",
-    "visual",
-    "face",
-    "files",
-)
+MANIFEST, CARD, HEADS, FILES = "bundle.json", "README.md", "heads", "files"
+TEXT, AUDIO, VISUAL, FACE = "text", "audio", "visual", "face"
 AGAIN = "Get the bundle again, or make it anew with `dferc bundle`."
 
 VOCABULARIES = (".txt", ".model", ".spm", ".bpe", ".codes", ".tiktoken", ".vocab")
@@ -109,7 +100,7 @@ def open_bundle(source: str | Path, revision: str | None = None, cache: Path | N
             f"{path}: no such bundle. Expected a folder or a .zip that `dferc bundle` wrote, or `owner/name`, a "
             "repository of the Hugging Face hub."
         )
-    return _open_zip(path, cache or _user_cache())
+    return _open_zip(path, cache or user_cache() / "bundles")
 
 
 def is_bundle(source: str | Path) -> bool:
@@ -391,10 +382,6 @@ def _download(repository: str, revision: str | None) -> Path:
         ) from error
 
 
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "dferc" / "bundles"
-
-
 def _tidy(folder: Path, prefix: str) -> None:
     """Remove the temporary folders of writes that were killed."""
     for path in folder.iterdir():
@@ -453,7 +440,7 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
             hashes = {name: file_hash(folder / name) for name in sorted(parts)}
             document = {"schema": BUNDLE_SCHEMA, **manifest, "files": hashes}
             text = json.dumps({**document, "digest": _digest(document)}, indent=1, ensure_ascii=False)
-            write_atomically(folder / MANIFEST, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+            write_text(folder / MANIFEST, text + "\n")
             with _named(folder, out):
                 _open_folder(folder)  # whatever is refused later is refused now
             if out.suffix == ".zip":

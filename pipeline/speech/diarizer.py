@@ -21,7 +21,7 @@ from pipeline.media.files import probe
 from pipeline.media.sound import SAMPLE_RATE_HZ
 from pipeline.speech.cutting import SHORTEST_S
 from pipeline.speech.sound import read_pieces
-from pipeline.speech.transcript import ONE_SPEAKER, Spoken, SpokenWord, Transcript
+from pipeline.speech.transcript import ONE_SPEAKER, Spoken, SpokenWord, Transcript, first_line
 
 NEAREST_S = 0.5  # distance of the nearest turn that still names the speaker of an utterance without one
 
@@ -73,7 +73,7 @@ class Diarizer:
         try:
             turns = sorted(_turns(self._pipeline(sound)))
         except Exception as error:  # of the networks in the pipeline
-            raise InputError(f"{media}: {self._origin} failed ({_first_line(error)}). Omit --diarize.") from error
+            raise InputError(f"{media}: {self._origin} failed ({first_line(error)}). Omit --diarize.") from error
         return with_speakers(transcript, turns, self._origin, media.stem)
 
 
@@ -181,12 +181,8 @@ def _load(model: str, device: str) -> Any:
     try:
         pipeline = Pipeline.from_pretrained(model, **{token: os.environ.get("HF_TOKEN")})
     except Exception as error:  # of the hub, the network, YAML, and whatever the pipeline is made of
-        raise InputError(f"--diarize {model}: not loadable ({_first_line(error)}). {_REMEDY}") from error
+        raise InputError(f"--diarize {model}: not loadable ({first_line(error)}). {_REMEDY}") from error
     if pipeline is None:  # a model that asks for conditions to be accepted
         raise InputError(f"--diarize {model}: the hub does not give it out. {_REMEDY}")
     pipeline.to(choose_device(device, "float32").device)
     return pipeline
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"

@@ -21,7 +21,7 @@ from pipeline.media.files import probe
 from pipeline.media.sound import SAMPLE_RATE_HZ, is_silent
 from pipeline.speech.cutting import LONGEST_S, PAUSE_S, SHORT_SILENCE_S, Span, Words, cut_utterances
 from pipeline.speech.sound import read_pieces
-from pipeline.speech.transcript import ONE_SPEAKER, Spoken, SpokenWord, Transcript
+from pipeline.speech.transcript import ONE_SPEAKER, Spoken, SpokenWord, Transcript, first_line
 
 PIECE_S = 540.0  # sound that is recognised at once: this and at most what is read at once
 _SEARCHED_S = 120.0  # end of a piece in which the longest silence is searched for
@@ -222,11 +222,11 @@ def _load(model: str, device: str, threads: int) -> tuple[Any, str, str]:
             return whisper, on, in_
         except Exception as error:  # CTranslate2 and tokenizers raise nearly anything on a damaged file
             if on == "cuda" and device == "auto":
-                console.print(f"speech recognition runs on the CPU: CUDA does not work here ({_first_line(error)})")
+                console.print(f"speech recognition runs on the CPU: CUDA does not work here ({first_line(error)})")
                 continue
             where = "" if on == "cpu" else " on CUDA, which --device cpu avoids"
             raise InputError(
-                f"{folder}: not loadable as a model of faster-whisper{where} ({_first_line(error)}). Expected a model "
+                f"{folder}: not loadable as a model of faster-whisper{where} ({first_line(error)}). Expected a model "
                 f"in the format of CTranslate2. {_FOLDER}"
             ) from error
     raise AssertionError("the CPU is always tried")
@@ -264,7 +264,7 @@ def _folder_of(model: str, faster_whisper: Any) -> str:
         console.print(f"fetching the speech recognition model {model} from the hub, once")
         return faster_whisper.download_model(model)
     except Exception as error:  # of the hub, of the network, of the disk
-        raise InputError(f"--asr {model}: the model could not be fetched ({_first_line(error)}). {_FOLDER}") from error
+        raise InputError(f"--asr {model}: the model could not be fetched ({first_line(error)}). {_FOLDER}") from error
 
 
 def _pieces(media: Path, length_s: float) -> Iterator[Piece]:
@@ -324,7 +324,3 @@ def _notes(
 
 def _clock(time_s: float) -> str:
     return f"{int(time_s // 60)}:{time_s % 60:04.1f}"
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"

@@ -40,3 +40,8 @@ class Transcript:
     speakers_from: str  # the file's name, the diarization's model, or "" where no speakers are known
     notes: tuple[str, ...] = ()  # sentences for the reader of the results
     problems: tuple[Problem, ...] = ()  # faults of the transcript, and their consequences
+
+
+def first_line(error: Exception) -> str:
+    """Return the type and the first line of an error of a speech library, at most 200 characters of it."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"

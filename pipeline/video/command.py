@@ -25,7 +25,7 @@ from dferc.core.console import (
 )
 from dferc.core.device import DEVICES
 from dferc.core.errors import InputError
-from dferc.core.files import regular_file, verify_writable
+from dferc.core.files import regular_file, user_cache, verify_writable
 from dferc.engine.options import engine_options
 from pipeline.settings import default_model
 
@@ -122,8 +122,6 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     if as_json and out is None and (formats or embed):
         raise click.UsageError("--format and --embed choose files, which --json writes only with --out. Name a folder.")
-    from pipeline.video.kept import user_cache  # seconds of imports, which --help need not wait for
-
     lines = len(media) > 1 or media[0].is_dir()  # JSON Lines, however many media a folder has
     media = _expanded(media)
     if transcript is not None and len(media) > 1:

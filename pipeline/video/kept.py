@@ -3,7 +3,6 @@
 A killed run pays only for what is missing. Deleting the folder costs time, never correctness.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,6 @@ from pipeline.speech.recogniser import HeardWords, Keep
 FEATURES = "features.sqlite"
 
 _TRANSCRIPT, _PIECE = TypeAdapter(Transcript), TypeAdapter(HeardWords)
-
-
-def user_cache() -> Path:
-    """Return the folder `dferc` in $XDG_CACHE_HOME, or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dferc"
 
 
 def kept_transcript(

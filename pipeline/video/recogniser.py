@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 from dferc import engine
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.core.files import file_hash, regular_file
+from dferc.core.files import file_hash, regular_file, user_cache
 from dferc.core.problems import Problem
 from dferc.core.records import check_values
 from dferc.evaluation.predict import PredictionTable, load_predictor, verify_share
@@ -58,7 +58,7 @@ from pipeline.settings import restored
 from pipeline.speech import Diarizer, SpeechRecogniser, Transcript, find_transcript, language_note, read_transcript
 from pipeline.speech.cutting import LONGEST_S, PAUSE_S
 from pipeline.text.encoder import load_encoder
-from pipeline.video.kept import FEATURES, kept_transcript, user_cache
+from pipeline.video.kept import FEATURES, kept_transcript
 from pipeline.video.medium import MediumRows, measure_medium, plain_name, rows_of, with_extracted
 from pipeline.vision.encoder import load_picture_encoder
 
