@@ -102,8 +102,7 @@ class CorpusName(click.ParamType):
         return value
 
 
-Cell = str | Text
-"""Cell of a table: plain text, in which no markup is read, or text with a style."""
+Cell = str | Text  # cell of a table: plain text, in which no markup is read, or text with a style
 
 
 def print_table(header: Sequence[Cell], rows: Sequence[Sequence[Cell]], title: str = "") -> None:

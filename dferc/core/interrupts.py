@@ -14,11 +14,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-COMMANDS = ("dferc", "dferc-train", "dferc-ablate", "dferc-video", "dferc-serve")
-"""Names of the installed scripts."""
-
-ALLOCATIONS = 50_000
-"""New objects between two collections of the youngest; Python's own number is 700."""
+COMMANDS = ("dferc", "dferc-train", "dferc-ablate", "dferc-video", "dferc-serve")  # names of the installed scripts
+ALLOCATIONS = 50_000  # new objects between two collections of the youngest; Python's own number is 700
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _OURS = ("__main__", "dferc", "pipeline")  # modules whose imports are the start of a command

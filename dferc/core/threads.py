@@ -16,9 +16,7 @@ import os
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt
-
-SPINS = 10_000
-"""libgomp's own default is 300,000."""
+SPINS = 10_000  # libgomp's own default is 300,000
 
 
 def usable_cpus() -> int:

@@ -44,8 +44,7 @@ class Crew(abc.ABC):
     them are suspects. Each is tried again by a worker that has nothing else; from then on a death has one culprit.
     """
 
-    lost: tuple[type[Exception], ...]
-    """Exceptions of `_fetch` and `_submit` that mean that the worker has died."""
+    lost: tuple[type[Exception], ...]  # exceptions of `_fetch` and `_submit` that mean that the worker has died
 
     def __init__(self, dealer: Dealer):
         self.dealer = dealer

@@ -189,8 +189,7 @@ def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[s
         )
 
 
-_NOTED = {"features", "select_by", "selection", "validation_split", "labels"}
-"""Settings that have notes of their own."""
+_NOTED = {"features", "select_by", "selection", "validation_split", "labels"}  # settings that have notes of their own
 
 
 def setting_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[str]:

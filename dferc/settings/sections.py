@@ -224,8 +224,7 @@ def recorded_settings(settings: Train) -> dict:
     return {name: value for name, value in values.items() if name not in _LATER or value != defaults[name]}
 
 
-_SHAPES = ("hidden", "align")
-"""Settings that decide the shapes of the weights; nothing can stand in for them."""
+_SHAPES = ("hidden", "align")  # settings that decide the shapes of the weights; nothing can stand in for them
 
 
 def complete_settings(found: Mapping) -> dict:

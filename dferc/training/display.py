@@ -39,11 +39,8 @@ COLUMNS = {f"train_{term}": term for term in TERMS} | {
 FEW_COLUMNS = ("train_loss", "validation_loss", "validation_weighted_f1")
 """Those that a narrow terminal shows, beside the score that selects the epoch."""
 
-_ALL_COLUMNS = 130
-"""Characters of a line with all columns."""
-
-_WIDTH = 100
-"""Characters of a line of settings."""
+_ALL_COLUMNS = 130  # characters of a line with all columns
+_WIDTH = 100  # characters of a line of settings
 
 ROWS = 25
 """Epochs that stay visible in the live table."""

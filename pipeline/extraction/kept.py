@@ -20,8 +20,7 @@ from dferc.training.resume import claim
 _MADE = ".made.json"  # hashes of a kept model's files, which are those of `out` by hard links: an editor changes both
 DEFAULT_PATH = Path(".scratch/models")
 
-KEPT_DAYS = 30
-"""Days that a model is kept after its last use."""
+KEPT_DAYS = 30  # days that a model is kept after its last use
 
 
 def state_folder(scratch: Path, key: str) -> Path:

@@ -30,8 +30,7 @@ if TYPE_CHECKING:  # another stage's setting must not change the hash of this co
 
 _MOMENTUM = 0.9
 
-_SHIFT = 0.08
-"""Largest shift of a training face, as a share of its side (FER+'s own training)."""
+_SHIFT = 0.08  # largest shift of a training face, as a share of its side (FER+'s own training)
 
 _SCORED_AT_ONCE = 256
 

@@ -52,8 +52,7 @@ _PLAYLISTS = {b"#EXTM3U": "HLS", b"ffconcat": "ffconcat", b"<MPD": "DASH", b"v=0
 _INDEXED_WHILE_READING = {"matroska", "webm", "mp3", "aac", "flac"}
 """Formats, by FFmpeg's names, whose index FFmpeg builds while it reads."""
 
-_INDEXED = {"mov", "avi", "wav"}
-"""Formats with an index in the file, in which no clock restarts."""
+_INDEXED = {"mov", "avi", "wav"}  # formats with an index in the file, in which no clock restarts
 
 SOUND_SUFFIXES = frozenset(".wav .mp3 .m4a .flac .ogg .opus .aac .aif .aiff .wma .amr .ac3 .caf".split())
 MEDIA_SUFFIXES = SOUND_SUFFIXES.union(

@@ -39,9 +39,7 @@ _RUN_S = 120.0  # longest stretch that is read at once, its packets in memory
 _BEHIND_S = 1.0  # by which sound may be behind its picture in a file: beyond, it is read on its own
 
 _HELD_S = 10.0  # longest time for which a frame is shown before a span: beyond, clocks leap (docs/media.md)
-
-_MARGIN_S = 1.0
-"""Time before a span that is sought. It costs nothing: groups of pictures without a sample are skipped."""
+_MARGIN_S = 1.0  # time before a span that is sought. It costs nothing: groups of pictures without a sample are skipped
 
 _SKIPPING = {"h264", "hevc", "mpeg2video", "mpeg4"}
 """Decoders that skip single pictures on request, and give the others unchanged (AV1's, for one, does not)."""

@@ -26,8 +26,7 @@ from dferc.core.errors import InputError
 from dferc.core.interrupts import begin_work
 from dferc.results.emotions import Emotions
 
-Load = Callable[..., Callable[..., Emotions]]
-"""`load_recogniser`, or a stand-in of tests."""
+Load = Callable[..., Callable[..., Emotions]]  # `load_recogniser`, or a stand-in of tests
 
 ARCHIVE = "results.zip"
 REPORTED_S = 0.2  # between two reports of progress

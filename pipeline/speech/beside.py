@@ -17,9 +17,7 @@ from pipeline.media.files import MEDIA_SUFFIXES
 from pipeline.speech.transcript import ONE_SPEAKER, Spoken, Transcript
 
 _SUBTITLES, _TABLES, _LINES = (".srt", ".vtt"), (".csv", ".tsv", ".jsonl"), (".txt",)
-TRANSCRIPTS = (*_SUBTITLES, *_TABLES, *_LINES)
-"""Suffixes of transcripts."""
-
+TRANSCRIPTS = (*_SUBTITLES, *_TABLES, *_LINES)  # suffixes of transcripts
 _SLOWEST = 0.03  # characters per second, of a whole transcript: speech has 10 to 20, in milliseconds 0.01 to 0.025
 _REGION = r"(?:[-_](?:[A-Za-z]{2,4}(?:[-_][A-Za-z]{2})?|\d{3}|[\w-]{11}))?"
 _LANGUAGE = re.compile(rf"(?:\.([a-z]{{2,3}}){_REGION})?(\.(?:cc|sdh|transcript))?")

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from dferc.core.problems import Problem
 
-ONE_SPEAKER = "No speakers are known: all utterances count as one speaker's."
-"""Note of a transcript without speakers."""
+ONE_SPEAKER = "No speakers are known: all utterances count as one speaker's."  # note of a transcript without speakers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

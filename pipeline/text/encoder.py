@@ -85,8 +85,7 @@ class Reading(NamedTuple):
         return pooled_width(width, self.pooling)
 
 
-PUBLISHED = Reading()
-"""Vectors as in the paper."""
+PUBLISHED = Reading()  # vectors as in the paper
 
 
 class TokenBatch(NamedTuple):

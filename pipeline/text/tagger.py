@@ -32,11 +32,8 @@ from pipeline.text.windows import Window
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
     from pipeline.settings import FinetuneText
 
-CLIP_NORM = 1.0
-"""Maximum norm of the whole gradient, as in stage 2 (docs/method.md, §6)."""
-
-VALIDATION_TOKENS = 4096
-"""Tokens of a validation batch."""
+CLIP_NORM = 1.0  # maximum norm of the whole gradient, as in stage 2 (docs/method.md, §6)
+VALIDATION_TOKENS = 4096  # tokens of a validation batch
 
 SORTED_BATCHES = 8
 """Batches within which shuffled windows are sorted by length: little padding, and still a random order."""

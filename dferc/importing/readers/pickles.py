@@ -22,8 +22,7 @@ MAX_GROWTH = 8
 SPARE_BYTES = 64 << 20
 """What a file holds may fill so many times the file's size, and this: a file can name one array a million times."""
 
-SPARE_SECONDS, BYTES_PER_SECOND = 10, 5 << 20
-"""Processor time for reading a file: an idle core needs a tenth of it."""
+SPARE_SECONDS, BYTES_PER_SECOND = 10, 5 << 20  # processor time for reading a file: an idle core needs a tenth of it
 
 
 def read_pickle(path: Path) -> object:
