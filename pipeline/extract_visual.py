@@ -168,11 +168,7 @@ def _ferplus(settings: ExtractVisual, weights: Path, device: torch.device, runti
         sight=pooling.Sight(pooling=settings.pooling),
         make_worker=functools.partial(pooling.FaceNetWorker, str(weights.absolute()), device.type, runtime),
         files=(weights,),
-        identity={
-            **runtime_identity(runtime),
-            "model": file_hash(weights),
-            "image_size": image_size,
-        },
+        identity={**runtime_identity(runtime), "model": file_hash(weights), "image_size": image_size},
     )
 
 

@@ -92,9 +92,7 @@ def write_tables(out: Path, seed: int, rows: list[PlannedUtterance]) -> None:
         reliability, shown = row.planted[0]
         text = write_text(generator(seed, _WORDS_KEY, row.dialogue, row.index), shown, reliability)
         speaker, emotion = CAST[row.speaker], row.emotion if row.labelled else ""
-        transcripts.append(
-            (row.utterance_id, row.dialogue_id, row.position, speaker, emotion, row.split, text, row.clip)
-        )
+        transcripts += [(row.utterance_id, row.dialogue_id, row.position, speaker, emotion, row.split, text, row.clip)]
         planted.append((row.utterance_id, *itertools.chain(*row.planted)))
     _write_csv(out / "transcripts.csv", TRANSCRIPT_COLUMNS, transcripts)
     _write_csv(out / "planted.csv", ("utterance_id", *header), planted)

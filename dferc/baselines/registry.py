@@ -1,9 +1,5 @@
 """Every baseline by name: the one list that the command, `dvc.yaml`, the documentation and the tests read."""
 
-from collections.abc import Callable, Sequence
-
-import numpy as np
-
 from dferc.baselines.bc_lstm import BC_LSTM
 from dferc.baselines.dialogue_rnn import DIALOGUE_RNN
 from dferc.baselines.late_fusion import LATE_FUSION
@@ -13,12 +9,8 @@ from dferc.baselines.mmgcn import MMGCN_BASELINE
 from dferc.baselines.sdt import SDT_BASELINE
 from dferc.baselines.shared import TrainedBaseline
 from dferc.core.errors import InputError, did_you_mean
-from dferc.store.rows import CachedCorpus
 
-DETERMINISTIC: dict[str, Callable[[CachedCorpus, Sequence[str], bool], np.ndarray]] = {
-    "majority": majority,
-    "logistic": logistic,
-}
+DETERMINISTIC = {"majority": majority, "logistic": logistic}
 """Baselines without chance: the corpus, its modalities and whether to fit anew on training and validation
 (`train.selection: refit`) -> probabilities [N, C] of all its utterances."""
 

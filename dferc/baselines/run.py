@@ -173,9 +173,7 @@ def _evaluate(
     used += ("causal",) if name in TRAINED and not TRAINED[name].recipes else ()  # the peers read whole dialogues
     record["settings"] = {setting: getattr(task.settings, setting) for setting in used}
     if name in TRAINED and not TRAINED[name].recipes:
-        record["trained_with"] = {
-            key: value for key, value in task.settings.model_dump(mode="json").items() if key in READ
-        }
+        record["trained_with"] = task.settings.model_dump(mode="json", include=set(READ))
     rows = scored_corpus(corpus, record["settings"], seed).utterances
     predictions = {}
     for split in SCORED:

@@ -16,9 +16,8 @@ from dferc.core.console import print_note, print_table
 from dferc.store.rows import Features, Utterances
 from dferc.store.vocabulary import SPLITS
 
-MOST_ROWS = (
-    2000  # labelled rows of a split, as whole dialogues drawn at random: more costs seconds, and decides nothing
-)
+MOST_ROWS = 2000
+"""Labelled rows of a split, as whole dialogues drawn at random: more costs seconds, and decides nothing."""
 LEAST_ROWS, LEAST_DIALOGUES = 10, 5  # of each class, and in all, in a split that is compared
 FOLDS, SAMPLES = 10, 300
 STRENGTHS = (0.03, 0.3, 3.0)  # of the ridge, in units of the mean squared singular value; held-out rows choose

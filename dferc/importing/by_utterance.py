@@ -178,9 +178,7 @@ def read_meld_features(parts: Mapping[str, dict], about: About) -> Source | None
         about = replace(about, layout="MELD's own features: [train, dev, test], a vector by dialogue_utterance")
         return Source(about=about, corpus=MELD.name, vectors={MELD_WIDTHS.get(widths.pop(), named): vectors})
     if keys and all(key.isdecimal() for key in keys):
-        padded = {
-            f"{MELD_NAMES[s]}_{clean_text(key)}": value for s, part in parts.items() for key, value in part.items()
-        }
+        padded = {f"{MELD_NAMES[s]}_{clean_text(key)}": rows for s, part in parts.items() for key, rows in part.items()}
         if any(not isinstance(value, (list, np.ndarray)) for value in padded.values()):
             return None
         matrices = to_matrices(padded, about, "features")
@@ -338,10 +336,7 @@ def _mmsa_part(part: dict, where: str) -> dict[str, list | np.ndarray | int]:
     """Return the columns of one split, each of as many rows as there are ids."""
     ids = [text_of(value.item() if isinstance(value, np.ndarray) and value.size == 1 else value) for value in
            rows_of(part["id"], f"{where}, id")]  # fmt: skip
-    count, texts = (
-        len(ids),
-        [str(clean_text(text) or "") for text in rows_of(part.get("raw_text", [""] * len(ids)), where)],
-    )
+    count, raw_texts = len(ids), rows_of(part.get("raw_text", [""] * len(ids)), where)
     matches = [re.fullmatch(r"(.+?)(?:\$_\$(.+)|\[(\d+)\])", name or "", flags=re.DOTALL) for name in ids]
     strange = next((name for name, match in zip(ids, matches) if match is None), None)
     if None in matches:
@@ -350,7 +345,7 @@ def _mmsa_part(part: dict, where: str) -> dict[str, list | np.ndarray | int]:
         raise InputError(f"{where}: {count} ids, {len(set(ids))} of them different. Name each clip once.")
     columns: dict[str, list | np.ndarray | int] = {
         "id": ids,
-        "texts": texts,
+        "texts": [str(clean_text(text) or "") for text in raw_texts],
         "labels": _mmsa_labels(part, count, where),
         "in words": int("annotations" in part),
     }
@@ -358,9 +353,8 @@ def _mmsa_part(part: dict, where: str) -> dict[str, list | np.ndarray | int]:
     for name, key in MMSA_MODALITIES.items():
         if key in part:
             columns[name], columns[f"{name} left out"] = _mmsa_means(part, key, count, f"{where}, {key}")
-    wrong = {
-        name: len(column) for name, column in columns.items() if not isinstance(column, int) and len(column) != count
-    }
+    sizes = {name: len(column) for name, column in columns.items() if not isinstance(column, int)}
+    wrong = {name: size for name, size in sizes.items() if size != count}
     if wrong:
         raise InputError(
             f"{where}: {count} ids, but {listed(f'{n} {c}' for n, c in wrong.items())}: cut off or damaged."

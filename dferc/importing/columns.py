@@ -154,7 +154,7 @@ def _sort_columns(
     lower = {column_name(name): name for name in table}
     if len(lower) < len(table):
         raise InputError(f"{about.path}: columns whose names differ in case only: {', '.join(sorted(table))}.")
-    flat, matrices, used = {}, {}, set()
+    flat, matrices, used, roles = {}, {}, set(), NAMES | MODALITY_NAMES
     for columns, names_of, dimensions in ((flat, NAMES, 1), (matrices, MODALITY_NAMES, 2)):
         for column, names in names_of.items():
             for name in (lower[name] for name in names if name in lower):
@@ -166,15 +166,12 @@ def _sort_columns(
                     used.add(name)
     for name in (name for name in table if name not in used):
         array, written = np.asarray(table[name]), column_name(name)
-        near = did_you_mean(
-            written, [each for names in (NAMES | MODALITY_NAMES).values() for each in names], cutoff=0.8
-        )
+        near = did_you_mean(written, [each for names in roles.values() for each in names], cutoff=0.8)
         vectors = array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "iuf"
         if vectors and re.match(MODALITY_NAME, written) and written not in (*NAMES, "utterances") and not near:
             matrices[written] = array
             used.add(name)
     unused = [name for name in table if name not in used]
-    roles = NAMES | MODALITY_NAMES
     absent = [name for column, names in roles.items() if column not in flat | matrices for name in names]
     faults = []
     for name in unused:

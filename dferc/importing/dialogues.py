@@ -9,7 +9,7 @@ from dferc.importing import corpora
 from dferc.importing.corpora import CORPORA, IEMOCAP, M3ED, MELD, is_iemocap_dialogue, meld_dialogue
 from dferc.importing.source import About, Source, clean_text, is_cp1252, kind, rows_of, to_matrices, vector_of
 from dferc.store.rows import Note
-from dferc.store.vocabulary import SPLITS
+from dferc.store.vocabulary import MODALITIES, SPLITS
 
 ROBERTA = ("text1", "text2", "text3", "text4")  # COSMIC's last four layers
 MULTIEMO = {768: "text", 512: "audio", 1000: "visual"}  # by width: EmoBERTa, openSMILE reduced, VisExtNet
@@ -58,9 +58,7 @@ def read_parts(corpus: str, parts: dict[str, object], about: About, layer: str) 
 
 
 def _features(columns: dict, about: About, layer: str) -> dict[str, dict[str, np.ndarray]]:
-    features = {
-        name: to_matrices(columns[name], about, name) for name in ("text", "audio", "visual") if name in columns
-    }
+    features = {name: to_matrices(columns[name], about, name) for name in MODALITIES if name in columns}
     if ROBERTA[0] not in columns:
         return features
     chosen = ROBERTA if layer == "mean" else (f"text{layer}",)
@@ -85,7 +83,7 @@ def read_one_modality(content: dict, about: About) -> Source:
     matrices = to_matrices(_by_dialogue(content, about), about, "features")
     width = next(iter(matrices.values())).shape[1]
     stem = about.path.stem.lower()
-    named = next((modality for modality in ("text", "audio", "visual") if stem == f"{modality}features"), "?")
+    named = next((modality for modality in MODALITIES if stem == f"{modality}features"), "?")
     names = {corpus_of(key) for key in content} - {M3ED.name}
     corpus = names.pop() if len(names) == 1 else ""
     by_width = MULTIEMO.get(width, named)

@@ -44,9 +44,7 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
                 "cannot be joined. Give files of one corpus."
             )
     others = [source for source in (*sources, *guides) if source is not base]
-    problems = [
-        Problem(where, str(source.path), *what) for source in (base, *others) for where, *what in source.problems
-    ]
+    problems = [Problem(where, str(each.path), *what) for each in (base, *others) for where, *what in each.problems]
     try:
         utterances = base.rows or name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
     except InputError as error:  # rows that contradict each other know no file
@@ -56,9 +54,7 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
     taken = _choose(sources, chosen)
     if not taken:
         raise InputError(f"{paths}: no features of text, sound or pictures.")
-    features = {
-        modality: place_features(base, source, modality, utterances, problems) for modality, source in taken.items()
-    }
+    features = {name: place_features(base, source, name, utterances, problems) for name, source in taken.items()}
     for source in sources:
         used = any(source is one for one in (base, *taken.values()))
         if not (used or source.utterances or source.speakers or source.texts):

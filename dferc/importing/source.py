@@ -44,9 +44,7 @@ class Source:
     labels: Mapping[str, list[int]] = field(default_factory=dict)
     utterances: Mapping[str, list] = field(default_factory=dict)
     """Positions (int) or utterance ids (str) where the file has them."""
-    votes: Mapping[str, np.ndarray] = field(
-        default_factory=dict
-    )  # shares, [n, C] by dialogue; NaN where there are none
+    votes: Mapping[str, np.ndarray] = field(default_factory=dict)  # shares [n, C] by dialogue; NaN where there are none
     speakers: Mapping[str, list[str]] = field(default_factory=dict)
     texts: Mapping[str, list[str]] = field(default_factory=dict)
     features: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
@@ -88,9 +86,8 @@ def by_our_dialogues(source: Source, base: Source) -> Source:
         counts = Counter(number for *_, number in numbers)
         dialogues |= {number: f"{split}_{number}" for split, _, number in numbers if counts[number] == 1}
     parts = {name: renamed(getattr(source, name), dialogues) for name in ("labels", "utterances", "speakers", "texts")}
-    return replace(
-        source, **parts, features={name: renamed(given, dialogues) for name, given in source.features.items()}
-    )
+    parts["features"] = {name: renamed(given, dialogues) for name, given in source.features.items()}
+    return replace(source, **parts)
 
 
 def labels_by(classes: tuple[str, ...], source: Source, dialogue: str) -> list[int]:

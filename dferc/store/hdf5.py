@@ -282,9 +282,7 @@ def _open(path: str | Path, kind: str, command: str) -> Iterator[ClosedHdf5]:
     try:
         with open_hdf5(path) as opened:
             fault = "is damaged or of another layout"
-            schema, stored = (
-                opened.attribute(name) if name in opened.file.attrs else None for name in ("schema", "kind")
-            )
+            schema, stored = (opened.attribute(key) if key in opened.file.attrs else None for key in ("schema", "kind"))
             if schema != SCHEMA or stored != kind:
                 raise InputError(
                     f"{path}: expected schema {SCHEMA} of kind {kind!r}, found schema {schema!s:.40} of kind "

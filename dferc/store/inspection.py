@@ -20,16 +20,13 @@ from dferc.store.vocabulary import MODALITIES, SPLITS
 
 def inspect_corpus(corpus: CachedCorpus) -> dict:
     """Return the protocol card, with what there is of each modality or set; presence is None in an empty split."""
-    modalities = {}
-    for modality, features in corpus.modalities.items():
-        modalities[modality] = _describe(features, corpus.utterances)
+    modalities = {name: _describe(features, corpus.utterances) for name, features in corpus.modalities.items()}
+    there = {name.partition("/")[0] for name in modalities}
     return {
         "rows_hash": corpus.utterances.rows_hash,
         **protocol_card(corpus.utterances),
         "votes": _count_votes(corpus.utterances),
-        "missing": [
-            modality for modality in MODALITIES if modality not in {name.partition("/")[0] for name in modalities}
-        ],
+        "missing": [modality for modality in MODALITIES if modality not in there],
         "modalities": modalities,
     }
 
@@ -153,8 +150,7 @@ def show_bundle(inspection: dict) -> None:
     warn_of_simulation(inspection["synthetic"], "its predictions")
     splits = [split for split in SPLITS if split in inspection["scores"]]
     if splits:
-        names = (*MAIN_FIRST, "ece", "ece_calibrated", "ece_of_mean")
-        names += ("ece_of_mean_calibrated",)
+        names = (*MAIN_FIRST, "ece", "ece_calibrated", "ece_of_mean", "ece_of_mean_calibrated")
         rows = [[name, *(score_and_interval(inspection["scores"][split], name) for split in splits)] for name in names]
         print_table(["", *splits], rows, f"mean over {inspection['scored_seeds']} seed(s) [95 % interval]")
     for seed in inspection["seeds"]:

@@ -113,9 +113,7 @@ def read_labels(
         problems += _rare_lookalikes(counts, known, index)
     if numbers and not as_numbers and len(numbers) < len(counts):
         problems.append((f"numbers among the names of classes: {listed(sorted(numbers))}", "each is a class"))
-    respelled = (
-        sum(len(rows[text]) for text, key in given.items() if text != known[index[key]]) if not as_numbers else 0
-    )
+    respelled = 0 if as_numbers else sum(len(rows[text]) for text, key in given.items() if text != known[index[key]])
     ids = [UNLABELLED] * len(values)
     for text, key in given.items():
         for row in rows[text]:

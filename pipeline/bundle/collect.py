@@ -91,9 +91,8 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
                     "one and extract its set again."
                 )
             parts |= found
-    opensmile = any(
-        _tool(each) == "opensmile" for each in by_set("audio", record["features"].get("audio", {})).values()
-    )
+    audio = by_set("audio", record["features"].get("audio", {}))
+    opensmile = "opensmile" in map(_tool, audio.values())
     scores, of_mean, notes = _scores(run, checkpoints)
     notes += [
         f"seed {each.record['seed']} is of an interrupted training"

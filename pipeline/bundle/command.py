@@ -41,9 +41,8 @@ def bundle(run, out, seeds, texts, face) -> None:
 
     manifest, parts, notes = collect(run, seeds, texts, face)
     write_bundle(out, manifest, parts | {CARD: model_card(manifest).encode("utf-8")})
-    warn_of_simulation(
-        ["the model was trained on it"] * bool(manifest["synthetic"]) + manifest["synthetic"], "its predictions"
-    )
+    if manifest["synthetic"]:
+        warn_of_simulation(["the model was trained on it", *manifest["synthetic"]], "its predictions")
     for note in notes:
         print_note(note)
     for line in manifest["licences"]:

@@ -57,6 +57,7 @@ _OF_TIME = re.compile("time|begin|start|onset|from|tmin|msec")
 _FASTEST = 100  # letters per second, of a whole table: speech has 10 to 20, in minutes 600
 _MANY, _SHORT = 20_000, 20  # rows above which a table has at least so many characters for each
 
+_EMPTIED = ("speaker", "text", "split", "media", "utterance_id")  # other columns have rules of their own
 _CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d+)?)")
 _EXCEL = re.compile(r"sep=([,;\t|])\s*")  # Excel's line above the header, which names the separator
 
@@ -138,11 +139,8 @@ def read_text_rows(
             "of utterances?"
         )
     names, problems = _match_columns(path, columns, known, required)
-    cells = ((line, column, value) for line, row in rows for column, value in row.items())
-    faults = [
-        f"line {line}: {column} holds {fault}" for line, column, value in cells if (fault := storage_fault(value))
-    ]
-    refuse(path, faults)
+    cells = ((line, name, storage_fault(value)) for line, row in rows for name, value in row.items())
+    refuse(path, [f"line {line}: {name} holds {fault}" for line, name, fault in cells if fault])
     if "emotion" in known and "emotion" not in names.values():
         _verify_no_scores(path, [name for name in columns if name not in names], rows)
     if "start" in known and "start" not in names.values():
@@ -205,13 +203,7 @@ def _mend(path: Path, rows: Sequence[tuple[int, TextRow]], known: Sequence[str])
     for column in known:
         missing = NULLS | set(speaker_names([row[column] for _, row in rows])[1] if column == "speaker" else ())
         spelled = [(line, row) for line, row in rows if row[column] in missing]
-        if spelled and column in (
-            "speaker",
-            "text",
-            "split",
-            "media",
-            "utterance_id",
-        ):  # others have rules of their own
+        if spelled and column in _EMPTIED:
             counts = Counter(row[column] for _, row in spelled)
             spelled_so = ", ".join(f"{spelling!r} {count}" for spelling, count in counts.most_common(6))
             problem = f"missing values of {column}: {spelled_so}, first line {spelled[0][0]}"

@@ -91,10 +91,9 @@ def open_model(name: str | Path, wanted: Wanted, pooled: bool = False) -> PreTra
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=wanted.trust
         )
         used = _names_within(model, tower(model, wanted.kind))
-        missing = sorted(
-            key for key in report["missing_keys"] if key in used and not any(part in key for part in _UNUSED)
-        )
-        if pooled and any("pooler." in key and key in used for key in report["missing_keys"]):
+        lacking = [key for key in report["missing_keys"] if key in used]
+        missing = sorted(key for key in lacking if not any(part in key for part in _UNUSED))
+        if pooled and any("pooler." in key for key in lacking):
             raise InputError(
                 f"{name} was published without the weights of its pooled output. Set tokens to first (the class token) "
                 "or mean."

@@ -49,9 +49,7 @@ def stage_options(modality: str) -> Callable:
             if set_name is not None and not (set_name.startswith(f"{modality}/") and re.match(SET_NAME, set_name)):
                 raise click.BadParameter(f"{set_name!r:.80}: expected {modality}/NAME, such as {modality}/second.")
             names = {"corpus": corpus, "set": set_name or modality, "set_": (set_name or modality).replace("/", "_")}
-            paths = {
-                name: options.pop(name) or Path(default.format(**names)) for name, (default, _) in defaults.items()
-            }
+            paths = {name: options.pop(name) or Path(usual.format(**names)) for name, (usual, _) in defaults.items()}
             places = Places(corpus=corpus, set=set_name, params=params, scratch=scratch, **paths)
             return command(*args, places=places, **options)
 

@@ -4,10 +4,8 @@ import html
 import mimetypes
 import re
 import shutil
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 import dferc.results.page
+from dferc.results.page import source_hash
 from pipeline.serve.guard import Guard
 from pipeline.serve.interface import ApiError, Health, QueueStatus, openapi
 from pipeline.serve.jobs import JobQueue, ServedJob
@@ -98,12 +97,9 @@ class _Pages:
 
     async def health(self, _: Request) -> Response:
         """Answer with the state of the server."""
-        queue = QueueStatus(
-            running=self._jobs.count("running"), waiting=self._jobs.count("waiting"), slots=self._jobs.slots
-        )
-        health = Health(
-            model=self._jobs.model, queue=queue, limit_bytes=self._limit, keep_minutes=self._jobs.keep_s / 60
-        )
+        jobs = self._jobs
+        queue = QueueStatus(running=jobs.count("running"), waiting=jobs.count("waiting"), slots=jobs.slots)
+        health = Health(model=jobs.model, queue=queue, limit_bytes=self._limit, keep_minutes=jobs.keep_s / 60)
         return JSONResponse(health.model_dump())
 
     async def openapi(self, _: Request) -> Response:
@@ -147,7 +143,7 @@ class _Pages:
         """Answer with the page of a result: its own scripts run, by their hashes, and no others."""
         page = (self._finished(request).folder / PAGE / "index.html").read_text(encoding="utf-8")
         scripts = re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL)
-        hashes = " ".join(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in scripts)
+        hashes = " ".join(map(source_hash, scripts))
         policy = (
             f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
             "media-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"

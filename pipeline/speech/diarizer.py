@@ -90,9 +90,7 @@ def with_speakers(transcript: Transcript, turns: Sequence[SpeakerTurn], origin: 
     cut = len(pieces) > len(transcript.utterances)
     utterances = tuple(
         replace(
-            piece,
-            speaker=_speaker_of(piece, turns),
-            utterance_id=f"{stem}_{number}" if cut else piece.utterance_id,
+            piece, speaker=_speaker_of(piece, turns), utterance_id=f"{stem}_{number}" if cut else piece.utterance_id
         )
         for number, piece in enumerate(pieces, start=1)
     )
@@ -102,9 +100,8 @@ def with_speakers(transcript: Transcript, turns: Sequence[SpeakerTurn], origin: 
         notes += (f"No turn of a speaker was found by {origin}.", ONE_SPEAKER)
     elif unknown:
         notes += (f"{unknown} of {len(utterances)} utterances have no speaker: {origin} heard nobody near them.",)
-    return replace(
-        transcript, utterances=utterances, notes=notes, speakers_from=origin if unknown < len(utterances) else ""
-    )
+    speakers_from = origin if unknown < len(utterances) else ""
+    return replace(transcript, utterances=utterances, notes=notes, speakers_from=speakers_from)
 
 
 def _speaker_of(spoken: Spoken, turns: Sequence[SpeakerTurn]) -> str:

@@ -9,11 +9,10 @@ from pathlib import Path
 _MANY = re.compile(r"multilingual|\bml\b|xlm|mbert|mdeberta|bge-m3|labse|mmbert|mt5|glot|laser", re.IGNORECASE)
 """Words in the names of encoders that know many languages."""
 
-_MOST_OF_ENGLISH = (
-    110_000  # tokens; vocabularies for many languages have 119,547 (BERT) and more, those of English less
-)
+_MOST_OF_ENGLISH = 110_000  # tokens; vocabularies for many languages have 119,547 (BERT) and more, English ones less
 _ENGLISH = {128_000, 128_001, 128_100}  # but DeBERTa-v3's
 _LETTERS = 20_000  # that are looked at
+_LATIN = ("LATIN", "FULLWIDTH", "MODIFIER", "FEMININE", "MASCULINE")  # first words of the names of its letters
 _FOREIGN = 0.3  # share of the letters in another script from which on the texts are in it
 
 
@@ -53,7 +52,5 @@ def _other_script(texts: Iterable[str]) -> str:
     """Return the script of the first letter that is not Latin, where such letters are more than a few; else ""."""
     letters = [letter for letter in "".join(texts)[:_LETTERS] if letter.isalpha()]
     scripts = [unicodedata.name(letter, "LATIN").partition(" ")[0] for letter in letters]
-    foreign = [
-        script for script in scripts if script not in ("LATIN", "FULLWIDTH", "MODIFIER", "FEMININE", "MASCULINE")
-    ]
+    foreign = [script for script in scripts if script not in _LATIN]
     return foreign[0] if len(foreign) > _FOREIGN * len(letters) else ""

@@ -8,7 +8,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -68,7 +68,9 @@ def _torchvision(setting: str, name: str, file: str) -> tuple[nn.Module, Callabl
         raise _unknown(setting, name, models.list_models(module=models))
     weights = models.get_model_weights(name).DEFAULT
     with torch.random.fork_rng([]):
-        model = models.get_model(name, weights=None, **_without_helpers(name))
+        # The options by which GoogLeNet and Inception do not initialise weights for a minute; others have none.
+        options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        model = models.get_model(name, weights=None, **options)
     if file:
         _load(model, _tensors(file), setting)
     else:
@@ -91,11 +93,6 @@ def _torchvision(setting: str, name: str, file: str) -> tuple[nn.Module, Callabl
         return preset(torch.from_numpy(picture).permute(2, 0, 1))
 
     return model, transform, max(*preset.resize_size, *preset.crop_size), torchvision.__version__.split("+")[0]
-
-
-def _without_helpers(name: str) -> dict[str, Any]:
-    """Return the options by which GoogLeNet and Inception do not initialise weights for a minute; others have none."""
-    return {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
 
 
 def _timm(setting: str, name: str, file: str) -> tuple[nn.Module, Callable, int, str]:

@@ -37,6 +37,7 @@ SETTING = "extract_visual.encoder"
 IMAGE, VIDEO = Wanted("image", SETTING), Wanted("video", SETTING)
 
 _CLASS_TOKENS = ("cls", "class_")  # in the names of their weights; SigLIP, VideoMAE and Swin have none
+_OF_VIDEO = "pixel_values_videos"  # input of a clip, which most models call pixel_values
 _SIDE = 224  # of a picture, for processors that state no size
 _CPU = Device(torch.device("cpu"), torch.float32, "")
 
@@ -138,12 +139,9 @@ def load_picture_encoder(name: str, layer: str, tokens: str, trust: bool = False
     shape = (encoder.clip,) * bool(encoder.clip) + (encoder.side, encoder.side, 3)
     trial = [np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)]
     try:
-        layers = (
-            read_layer(layer, count_layers(encoder.forward(encoder.prepare(trial), _CPU, True)), name)
-            if layer != LAST
-            else ()
-        )
-        encoder = replace(encoder, layers=layers)
+        if layer != LAST:
+            output = encoder.forward(encoder.prepare(trial), _CPU, True)
+            encoder = replace(encoder, layers=read_layer(layer, count_layers(output), name))
         one, two = encoder.vectors(trial, _CPU), encoder.vectors(trial, _CPU)
         if not np.allclose(one, two, rtol=0, atol=1e-5 * max(1.0, float(np.abs(one).max())), equal_nan=True):
             raise InputError(
@@ -177,11 +175,8 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
     def prepare(inputs: list[np.ndarray]) -> Mapping[str, Tensor]:
         options = {"return_tensors": "pt"} | ({} if of_timm else {"input_data_format": "channels_last"})
         prepared = processor(inputs, **options) if wanted is image else processor(videos=inputs, **options)
-        if (
-            "pixel_values_videos" in prepared
-            and "pixel_values_videos" not in inspect.signature(model.forward).parameters
-        ):
-            prepared["pixel_values"] = prepared.pop("pixel_values_videos")
+        if _OF_VIDEO in prepared and _OF_VIDEO not in inspect.signature(model.forward).parameters:
+            prepared["pixel_values"] = prepared.pop(_OF_VIDEO)
         return prepared
 
     frames = getattr(model.config, "num_frames", getattr(model.config, "frames_per_clip", 16))  # the latter: V-JEPA 2's
@@ -200,10 +195,7 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
 
 
 def _by_name(name: str) -> PictureEncoder:
-    library, weights_hash, model, prepare, side = open_by_name(name)
-    return PictureEncoder(
-        name=name, portable=name, library=library, hash=weights_hash, model=model, prepare=prepare, side=side
-    )
+    return PictureEncoder(name=name, portable=name, **open_by_name(name)._asdict())
 
 
 class PictureEncoderWorker:

@@ -36,10 +36,11 @@ def render(folder: Path, data: Mapping, scripts: Mapping[str, str] | None = None
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     paths = [path for place in (SHARED, folder) for path in place.iterdir() if path.suffix in (".css", ".js")]
     files = {path.name: path.read_text(encoding="utf-8") for path in paths} | dict(scripts or {})
-    hashes = [_source_hash(text) for name, text in sorted(files.items()) if name.endswith(".js")]
+    hashes = [source_hash(text) for name, text in sorted(files.items()) if name.endswith(".js")]
     marked = {name: Markup(text) for name, text in files.items()}
     return environment.get_template("page.html").render(data, files=marked, script_hashes=Markup(" ".join(hashes)))
 
 
-def _source_hash(script: str) -> str:
+def source_hash(script: str) -> str:
+    """Return what names a script in a Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -35,9 +35,8 @@ def check_rows(rows: Sequence[MeldRow], files: Mapping[str, str]) -> tuple[list[
     for kind, shared in (("same times", within), ("same times in two splits", across)):
         for first, *others in shared:
             labels = ", ".join(row.emotion for row in (first, *others))
-            faults.append(
-                (first, f"{kind}: as {', '.join(row.utterance_id for row in others)}", f"kept, labelled {labels}")
-            )
+            ids = ", ".join(row.utterance_id for row in others)
+            faults.append((first, f"{kind}: as {ids}", f"kept, labelled {labels}"))
     file_of = {split: files[name] for name, split in NAMES.items()}
     problems = [Problem(row.utterance_id, file_of[row.split], *fault) for row, *fault in faults]
 

@@ -22,9 +22,8 @@ _WITHOUT_SPACES = "\u2e80"  # from here on, scripts write no spaces
 _MOST_PIECES = 2000  # lines and turns of a cue: a page of text has a hundred
 _CLOCK = r"(?:\d+:)?\d{1,2}:\d\d(?:[.,]\d+)?"
 _STAMP = re.compile(rf"\s*(?:[\[(]\s*{_CLOCK}[^\])]{{0,30}}[\])]|{_CLOCK}(?=\s|$))")
-_OF_RECORDING = re.compile(
-    r"[\[(]\s*\d+:\d\d|\b0?0:\d\d|\d:\d\d:\d\d"
-)  # in brackets, near 0, with seconds: not "10:30"
+# In brackets, near 0, with seconds: not "10:30"
+_OF_RECORDING = re.compile(r"[\[(]\s*\d+:\d\d|\b0?0:\d\d|\d:\d\d:\d\d")
 _STAMP_END = re.compile(rf"\s[\[(]?{_CLOCK}[\])]?:?\s*$|#{_CLOCK}(?:-\d+)?#\s*$")
 """At the end of a line: `Anna Smith  0:05` (Otter), `Bo (0:07):` (Rev), `What a day. #00:05-2#` (F4)."""
 _TIME = re.compile(rf"-?\d+(?:[.,]\d+)?|{_CLOCK}")  # a field of Audacity's labels, of ELAN's and Praat's tables
@@ -85,11 +84,7 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: bool | Sequenc
             f"{path}, line {number}: a time, {line.strip()[:60]!r}, in a file of plain text, and in {len(stamped)} of "
             f"{len(spoken)} lines. Write a table with the columns start, speaker, text, or remove the times."
         )
-    plain = [
-        remove_markup(Cue(number, None, 0.0, 0.0, (line,)), name)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+    plain = [remove_markup(Cue(number, None, 0.0, 0.0, (line,)), name) for number, line in spoken]
     cues = [cue for cue, _ in plain]
     _verify_size(path, cues)
     ids = {cue.line: f"{dialogue}_{place}" for place, cue in enumerate(cues, start=1)}
