@@ -2,12 +2,14 @@
 
 import hashlib
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from dferc.core.device import Device
 from dferc.core.errors import InputError
@@ -17,7 +19,7 @@ from dferc.model.linear_blend import LinearFit, fit_floor, side_by_side
 from dferc.model.variants import Variant, get_variant, settings_of
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train, recorded_settings
-from dferc.store.rows import CachedCorpus
+from dferc.store.rows import CachedCorpus, Utterances
 from dferc.store.vocabulary import split_dialogues
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues, Normalisation, training_targets
@@ -175,18 +177,33 @@ def prepare_splits(
 def draw_validation(corpus: CachedCorpus, seed: int) -> CachedCorpus:
     """Return the corpus with a validation split drawn by seed from the training and validation dialogues.
 
-    Dialogues stay whole; the share of validation is the corpus' own, of all utterances and of each emotion as nearly as
-    dialogues allow. The test split stays.
+    Dialogues stay whole, and those that share an utterance (MELD's dyadic ones) stay together; the share of validation
+    is the corpus' own, of all utterances and of each emotion as nearly as dialogues allow. The test split stays.
     """
     rows = corpus.utterances
     names = np.array([*rows.classes, ""], dtype=object)[rows.emotion]
-    dialogues: dict[str, Counter] = {}
+    first, dialogues = {}, defaultdict(Counter)  # each group of dialogues by its first one
+    groups = [first.setdefault(number, name) for number, name in zip(_sharing(rows), rows.dialogue_id)]
     for row in np.flatnonzero(rows.split != "test"):
-        dialogues.setdefault(rows.dialogue_id[row], Counter())[names[row]] += 1
+        dialogues[groups[row]][names[row]] += 1
     share = float((rows.split == "validation").sum() / (rows.split != "test").sum())
     drawn = split_dialogues(dialogues, {"train": 1 - share, "validation": share}, seed)
-    splits = [drawn.get(dialogue, "test") for dialogue in rows.dialogue_id]
+    splits = [split if split == "test" else drawn[group] for split, group in zip(rows.split, groups)]
     return replace(corpus, utterances=replace(rows, split=np.array(splits, dtype=object)))
+
+
+def _sharing(rows: Utterances) -> np.ndarray:
+    """Return the number of each row's dialogue [N]; dialogues that share a span of media have one."""
+    dialogue_N = np.unique(rows.dialogue_id, return_inverse=True)[1]
+    if rows.media_group is None:
+        return dialogue_N
+    compared_N = rows.media_group >= 0
+    places = np.stack([rows.media_group, rows.start_s, rows.end_s])[:, compared_N]
+    place = np.unique(places, axis=1, return_inverse=True)[1].ravel()
+    dialogues, count = dialogue_N[compared_N], dialogue_N.max() + 1
+    nodes = count + place.max(initial=-1) + 1
+    links = coo_array((np.ones(len(place)), (dialogues, count + place)), shape=(nodes, nodes))
+    return connected_components(links, directed=False)[1][dialogue_N]
 
 
 def merge_validation(corpus: CachedCorpus) -> CachedCorpus:

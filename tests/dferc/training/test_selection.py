@@ -127,6 +127,26 @@ def test_drawn_splits_keep_dialogues_whole_the_share_and_the_test_split(corpus):
             assert abs(counts[emotion] / count - own / pool.sum()) < 0.12
 
 
+def test_drawn_splits_keep_dialogues_together_that_share_an_utterance(corpus):
+    rows = corpus.utterances
+    pool = [name for name in dict.fromkeys(rows.dialogue_id) if (rows.split[rows.dialogue_id == name] != "test").all()]
+    pairs = list(zip(pool[::2], pool[1::2]))  # as MELD's dyadic dialogues: an utterance of the one is in the other
+    group, start_s = np.full(len(rows), -1), rows.start_s.copy()
+    for number, pair in enumerate(pairs):
+        shared = [np.flatnonzero(rows.dialogue_id == name)[0] for name in pair]
+        group[shared], start_s[shared] = number, 0.0
+    end_s = np.where(group >= 0, 1.0, rows.end_s)
+    together = replace(corpus, utterances=replace(rows, media_group=group, start_s=start_s, end_s=end_s))
+    for seed in range(4):
+        split = draw_validation(together, seed).utterances.split
+        assert {"train", "validation", "test"} == set(split)
+        assert all(len(set(split[np.isin(rows.dialogue_id, pair)])) == 1 for pair in pairs)
+    apart = np.arange(len(rows)) * 2.0  # spans of one long video
+    other = replace(rows, media_group=np.zeros(len(rows), np.int64), start_s=apart, end_s=apart + 1.0)
+    drawn = draw_validation(replace(corpus, utterances=other), 1).utterances.split
+    assert (drawn == draw_validation(corpus, 1).utterances.split).all()
+
+
 def test_splits_are_runs_like_seeds_that_tables_compare_by_pairs(features, tmp_path):
     small = [f"--set=train.{setting}" for setting in ("hidden=8", "align=8", "epochs=2", "warmup_steps=2")]
     places = [f"--features={features}", f"--out={tmp_path / 'runs'}", f"--params={REPOSITORY / 'params.yaml'}"]
