@@ -23,6 +23,7 @@ _REGION = r"(?:[-_](?:[A-Za-z]{2,4}(?:[-_][A-Za-z]{2})?|\d{3}|[\w-]{11}))?"
 _LANGUAGE = re.compile(rf"(?:\.([a-z]{{2,3}}){_REGION})?(\.(?:cc|sdh|transcript))?")
 """What a name may have behind the medium's: `.en`, `.pt-BR`, `.zh-Hans-CN`, `.es-419`, YouTube's `.en-nP7-2PuUl7o`; and
 a kind, as in `.en.sdh`."""
+_VIEW = re.compile(r"(?<=_Recording)(?:_[a-z]+)?_\d{3,4}x\d{3,4}$")  # of Zoom's videos, which share one transcript
 _OPTION = "; list speakers in prepare.options.speaker_prefix"  # advice for a corpus, which one medium is not
 
 
@@ -30,7 +31,8 @@ def find_transcript(media: Path) -> Path | None:
     """Return the transcript beside a medium, the medium itself if it is a transcript, or None.
 
     `talk.mp4` has `talk.srt`, `.vtt`, `.csv`, `.tsv`, `.jsonl` or `.txt`; failing that `talk.mp4.srt` or `talk.en.srt`,
-    unless it is that of another medium beside (`talk.bob.srt` of `talk.bob.mp4`).
+    unless it is that of another medium beside (`talk.bob.srt` of `talk.bob.mp4`). Zoom's `X_Recording_1920x1080.mp4`
+    has `X_Recording.transcript.vtt`.
 
     Raises:
         InputError: several files may be its transcript.
@@ -63,7 +65,7 @@ def _language_of(path: Path, stem: str) -> str:
 
 
 def _named_after(path: Path, stem: str) -> re.Match | None:
-    own, stem = normalise("NFC", path.stem), normalise("NFC", stem)
+    own, stem = normalise("NFC", path.stem), _VIEW.sub("", normalise("NFC", stem))
     return _LANGUAGE.fullmatch(own.removeprefix(stem)) if own.startswith(stem) else None
 
 

@@ -3,7 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from dferc.store.cells import normalise
@@ -103,6 +103,28 @@ def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) 
         spellings[_key(voice)].append(voice)
     known = {key: list(dict.fromkeys(spellings[key])) for key in sorted(names & set(spellings))}
     return Speakers(known, undecided, of_lines)
+
+
+def names_above(cues: Sequence[Cue]) -> list[Cue]:
+    """Return lines of plain text without those that only name who speaks below (`Anna:`), whose voice is that name.
+
+    If one such name is there twice, all of them are. Each holds until the next name, alone or before a text.
+    """
+    plain = [len(cue.lines) == 1 and not cue.voices[0] for cue in cues]
+    openings = [_opening(cue.lines[0]) if one else None for cue, one in zip(cues, plain)]
+    alone = Counter(opening.key for opening in openings if opening and not opening.text and not opening.bare)
+    if max(alone.values(), default=0) < 2:
+        return list(cues)
+    counts = Counter(opening.key for opening in openings if opening)
+    spoken, voice = [], ""
+    for cue, opening, one in zip(cues, openings, plain):
+        if opening and opening.key in alone and not opening.text:
+            voice = opening.name
+            continue
+        named = not one or opening and counts[opening.key] > 1
+        voice = "" if named else voice
+        spoken.append(cue if named else replace(cue, voices=(voice,)))
+    return spoken
 
 
 def count_pieces(cue: Cue) -> int:

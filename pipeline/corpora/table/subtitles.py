@@ -14,7 +14,15 @@ from pipeline.corpora._own_tables import TableRow, read_text
 from pipeline.corpora.table.cues import INVISIBLE, SHORT_LINE, Cue, counted, has_times, parse_cues, verify_density
 from pipeline.corpora.table.markup import remove_markup, remove_tags
 from pipeline.corpora.table.rolling import merge_highlights, show_once
-from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, count_pieces, find_speakers, split_turns
+from pipeline.corpora.table.speakers import (
+    DASH,
+    CueTurn,
+    Speakers,
+    count_pieces,
+    find_speakers,
+    names_above,
+    split_turns,
+)
 
 EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of problems
 _MANY_WORDS, _OF_WORDS = 10, 0.8  # cues, and share of single words, from which on sentences were cut into words
@@ -85,12 +93,16 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: bool | Sequenc
             f"{len(spoken)} lines. Write a table with the columns start, speaker, text, or remove the times."
         )
     plain = [remove_markup(Cue(number, None, 0.0, 0.0, (line,)), name) for number, line in spoken]
-    cues = [cue for cue, _ in plain]
-    _verify_size(path, cues)
+    written = [cue for cue, _ in plain]
+    _verify_size(path, written)
+    cues = names_above(written) if speaker_prefix else written
+    names = sorted({cue.line for cue in written} - {cue.line for cue in cues})
+    problems = counted(name, names, "line that only names a speaker", "the speaker of the lines below it")
     ids = {cue.line: f"{dialogue}_{place}" for place, cue in enumerate(cues, start=1)}
-    rows, problems, absent = _rows(cues, ids, dialogue, name, media, speaker_prefix)
-    rows = [replace(row, start_s=None, end_s=None) for row in rows]
-    return Subtitles(rows, [*itertools.chain.from_iterable(found for _, found in plain), *problems], absent)
+    said = _rows(cues, ids, dialogue, name, media, speaker_prefix)
+    rows = [replace(row, start_s=None, end_s=None) for row in said.rows]
+    problems += [*itertools.chain.from_iterable(found for _, found in plain), *said.problems]
+    return Subtitles(rows, problems, said.absent)
 
 
 def _is_row(line: str) -> bool:

@@ -35,6 +35,16 @@ def test_a_name_with_a_language_or_the_suffix_is_the_next_best(tmp_path, name):
     assert found(tmp_path, name, "talk.final.srt") == name
 
 
+@pytest.mark.parametrize("view", ["_1920x1080", "_gallery_1280x720", ""])
+def test_zooms_views_share_the_transcript_of_their_recording(tmp_path, view):
+    start = "GMT20240503-150000_Recording"
+    for name in (f"{start}{view}.mp4", f"{start}.transcript.vtt", f"{start}_avo_640x360.mp4", f"{start}newChat.txt"):
+        write(tmp_path, name, "")
+    path = find_transcript(tmp_path / f"{start}{view}.mp4")
+    assert path is not None and path.name == f"{start}.transcript.vtt"
+    assert found(tmp_path, "talk_640x480.srt") is None
+
+
 def test_nothing_else_is(tmp_path):
     assert found(tmp_path, "talking.srt", "talk.notes.txt", ".talk.srt", "talk.bob-smith.srt") is None
 
@@ -111,6 +121,39 @@ def test_plain_lines_name_speakers_as_subtitles_do(tmp_path):
         ("Bo", "Oh."),
     ]
     assert all(each.start_s is None for each in read.utterances)
+
+
+def test_names_on_lines_of_their_own_are_the_speakers_of_the_lines_below(tmp_path):
+    lines = (
+        "Anna:",
+        "Good morning.",
+        "How are you?",
+        "",
+        "Bo:",
+        "",
+        "Fine: really.",
+        "Anna:",
+        "Oh.",
+        "Narrator:",
+        "Rain.",
+    )
+    path = write(tmp_path, "talk.txt", "\n".join([*lines, "Bo: Go.", "Now?"]))
+    read = read_transcript(path, VIDEO, 60.0)
+    assert [(each.utterance_id, each.speaker, each.text) for each in read.utterances] == [
+        ("talk_1", "Anna", "Good morning."),
+        ("talk_2", "Anna", "How are you?"),
+        ("talk_3", "Bo", "Fine: really."),
+        ("talk_4", "Anna", "Oh."),
+        ("talk_5", "Narrator", "Rain."),
+        ("talk_6", "Bo", "Go."),
+        ("talk_7", "", "Now?"),
+    ]
+    [listed] = [problem for problem in read.problems if problem.kind.startswith("line that only names a speaker")]
+    assert listed.where == "talk.txt, line 1" and "4" in listed.problem
+    once = read_transcript(write(tmp_path, "once.txt", "Anna:\nHello.\nBo:\nHi.\n"), VIDEO, 60.0)
+    assert [each.text for each in once.utterances] == ["Anna:", "Hello.", "Bo:", "Hi."]
+    plain = read_transcript(path, VIDEO, 60.0, speaker_prefix=False)
+    assert plain.utterances[0].text == "Anna:" and not plain.speakers_from
 
 
 def test_a_single_line_is_of_the_whole_medium(tmp_path):
