@@ -31,7 +31,7 @@ def read_parquet(path: Path) -> dict[str, np.ndarray]:
         from pyarrow import parquet
     except ImportError:
         raise InputError(
-            f"{path} is a Parquet file, which needs pyarrow: `pip install 'dferc[parquet]'`, or save it as .npz."
+            f"{path} is a Parquet file, which needs pyarrow: pip install '.[parquet]', or save it as .npz."
         ) from None
     try:
         return _columns(path, parquet, pyarrow)

@@ -72,8 +72,8 @@ def verify_matplotlib() -> None:
     """Raise an InputError if matplotlib is not installed, before anything is computed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError(
-            "Figures are drawn by matplotlib, which is not installed: pip install 'dferc[report]' (from a checkout: "
-            "pip install -e '.[report]'), or write the numbers alone with --no-figures."
+            "Figures are drawn by matplotlib, which is not installed: pip install '.[report]', or write the numbers "
+            "alone with --no-figures."
         )
 
 

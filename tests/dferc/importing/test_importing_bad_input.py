@@ -402,7 +402,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path):
         f"main(['import', {str(tmp_path / 'x.parquet')!r}, '--corpus=mine'])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert found.returncode == 1 and "pip install 'dferc[parquet]'" in found.stderr
+    assert found.returncode == 1 and "pip install '.[parquet]'" in found.stderr
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a b", "2024"])
