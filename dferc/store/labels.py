@@ -85,7 +85,7 @@ def read_labels(
     rows: dict[str, list[int]] = {}  # by spelling
     for row, value in enumerate(values):
         rows.setdefault(_spelling(value), []).append(row)
-    index = {fold(name): number for number, name in enumerate(known)}
+    index = {_key(name): number for number, name in enumerate(known)}
     keys = {spelling: _key(spelling) for spelling in rows}
     missing = {text for text, key in keys.items() if key in MISSING_LABELS and key not in index}
     given = {text: key for text, key in keys.items() if text not in missing}
@@ -242,8 +242,8 @@ def _no_class(text: str, names: set[str]) -> str:
 
 
 def _verify_names(file: object, names: Sequence[str], option: str) -> None:
-    """Check that class names are words, and differ by more than case, spaces or Unicode's form."""
-    folded = [fold(name) for name in names]
+    """Check that class names are words, and differ by more than case, spaces, Unicode's form or a number's zeros."""
+    folded = [_key(name) for name in names]
     faults = [f"the class {name!r:.60} holds {fault}" for name in names if (fault := storage_fault(name))]
     faults += [f"the class {name!r:.60} is no name" for name, key in zip(names, folded) if not key]
     faults += [f"the class {name!r:.60} is there twice" for name, key in zip(names, folded) if folded.count(key) > 1]

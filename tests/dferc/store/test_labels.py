@@ -140,6 +140,14 @@ def test_declared_spelling_names_the_class():
     assert labels.names() == ["Joy", "Anger", "Joy"] and labels.notes[0].count == 3
 
 
+@pytest.mark.parametrize("names", [("02", "00", "01"), ("1.0", "0.0", "-1.0"), ("01", "03", "05")])
+def test_declared_numbers_are_the_names_of_their_classes_in_any_order_and_spelling(names):
+    labels = read([*sorted(names), names[0]], declared=names)
+    assert labels.names() == [*sorted(names), names[0]]
+    with pytest.raises(InputError, match="is there twice"):
+        read(["1", "1.0"], declared=["1", "1.0"])
+
+
 def test_numbering_from_one_is_recognised_and_reported():
     labels = read([1, 2, 3, -1], declared=["a", "b", "c"])
     assert labels.names() == ["a", "b", "c", ""] and kinds(labels) == ["labels numbered from 1"]
