@@ -425,7 +425,8 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
     Raises:
         InputError: something else is there, a part may not be in a bundle, or the disk is full.
     """
-    if out.exists() and (out.is_dir() == (out.suffix == ".zip") or not (is_bundle(out) or not any(out.iterdir()))):
+    free = not out.exists() or out.is_dir() and not any(out.iterdir()) or _has_manifest(out)
+    if not free or out.exists() and out.is_dir() == (out.suffix == ".zip"):
         raise InputError(f"{out} is there, and is no bundle. Remove it, or name another (--out).")
     _verify_names(parts, out)
     with _disk(out.parent):
@@ -451,6 +452,13 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
             if out.exists():
                 out.rename(Path(temporary) / "old")
             folder.rename(out)
+
+
+def _has_manifest(path: Path) -> bool:
+    """Return whether a folder or a .zip is, or was meant as, a bundle."""
+    with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return MANIFEST in archive.namelist()
+    return (path / MANIFEST).exists()
 
 
 def _pack(folder: Path, names: Iterable[str], out: Path) -> None:

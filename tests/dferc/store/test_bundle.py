@@ -172,7 +172,16 @@ def test_older_bundle_is_replaced_and_anything_else_is_not(folder, tmp_path):
     with pytest.raises(InputError, match="is there, and is no bundle"):
         write_bundle(tmp_path / "work", MANIFEST, PARTS)
     assert (tmp_path / "work/thesis.txt").read_text() == "years" and os.listdir(tmp_path / "work") == ["thesis.txt"]
-    assert sorted(os.listdir(tmp_path)) == ["a.dferc", "work"]
+    for work in (zipped(tmp_path / "work.zip", {"thesis.txt": b"years"}), tmp_path / "notes.zip"):
+        before = work.read_bytes() if work.exists() else b"no zip"
+        work.write_bytes(before)
+        with pytest.raises(InputError, match="is there, and is no bundle"):
+            write_bundle(work, MANIFEST, PARTS)
+        assert work.read_bytes() == before
+    for corpus in ("demo", "other"):
+        write_bundle(tmp_path / "b.zip", MANIFEST | {"corpus": corpus}, PARTS)
+    assert open_bundle(tmp_path / "b.zip", cache=tmp_path / "cache").manifest.corpus == "other"
+    assert sorted(os.listdir(tmp_path)) == ["a.dferc", "b.zip", "cache", "notes.zip", "work", "work.zip"]
 
 
 def test_a_part_that_would_be_refused_is_refused_when_the_bundle_is_made(tmp_path):
