@@ -34,7 +34,8 @@ def write_evaluation(folder: Path, corpus: CachedCorpus, evaluations: Sequence[E
     ]
     # A row per labelled test utterance and seed, as DVC's confusion template counts them.
     confusions = [row | {"actual": row["emotion"]} for row in predictions if row["split"] == "test" and row["emotion"]]
-    write_csv(tables / "per_seed.csv", list(per_seed[0]) if per_seed else ["seed", "split"], per_seed)
+    named = dict.fromkeys(name for row in per_seed for name in row) or dict.fromkeys(("seed", "split"))
+    write_csv(tables / "per_seed.csv", list(named), [named | row for row in per_seed])  # a split may have no votes
     columns = list(predictions[0]) if predictions else ["seed", "split"]  # a refit model may have no split to score
     write_csv(tables / "predictions.csv", columns, map(with_milliseconds, predictions))
     write_csv(tables / "confusion.csv", ["actual", "predicted"], confusions)

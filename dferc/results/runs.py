@@ -78,10 +78,9 @@ class FinishedRun:
 
     @cached_property
     def record(self) -> Mapping:
-        """Record of the first seed that was trained; {} for a baseline."""
-        for path in sorted(self.folder.glob("train/seed-*/settings.json"))[:1]:
-            return read_record(path, TrainedFeatures, f"Train {self.folder.name} again.")
-        return {}
+        """Record of the first seed that is scored: others may lie beside it; {} for a baseline."""
+        path = self.folder / f"train/seed-{self.seeds[0]}/settings.json"
+        return read_record(path, TrainedFeatures, f"Train {self.folder.name} again.") if path.exists() else {}
 
     @property
     def trained_features(self) -> dict[str, dict]:
@@ -394,7 +393,5 @@ def simulated(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
 
 def simulated_features(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     """Yield a sentence for each modality that is declared synthetic or simulated."""
-    features = {}
-    for run in runs.values():
-        features |= run.trained_features
-    yield from simulated_modalities(features)
+    each = (simulated_modalities(run.trained_features) for run in runs.values())
+    yield from dict.fromkeys(sentence for sentences in each for sentence in sentences)

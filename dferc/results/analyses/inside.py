@@ -37,11 +37,12 @@ def look_into(
     checkpoints = load_run(find_run(run, seeds), device)
     for checkpoint in checkpoints:
         verify_corpus(checkpoint, corpus)
-    dialogues = Dialogues(corpus, split, checkpoints[0].normalisation, checkpoints[0].modalities, device)
-    batch = next(dialogues.batches(len(dialogues)))
     with progress_bar() as bar:
         task = bar.add_task(f"models of {run.name}", total=len(seeds))
         for seed, checkpoint in zip(seeds, checkpoints, strict=True):
+            # Statistics of the seed's own training rows: each may have drawn its own (`train.validation_split`).
+            dialogues = Dialogues(corpus, split, checkpoint.normalisation, checkpoint.modalities, device)
+            batch = next(dialogues.batches(len(dialogues)))
             # The forward pass does not return h, so a hook keeps the input of DDM.
             model, inputs = checkpoint.model, []
             with model.disentangle.register_forward_pre_hook(lambda _, given, inputs=inputs: inputs.extend(given)):

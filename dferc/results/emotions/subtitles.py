@@ -11,7 +11,9 @@ from collections import Counter
 from dferc.results.emotions.schema import EmotionsRecord
 
 # Controls but white space; marks of direction, which can turn what follows around; zero-width characters; noncharacters
-UNPRINTED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufdd0-\ufdef\ufeff]")
+UNPRINTED = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufdd0-\ufdef\ufeff\ufffe\uffff]"
+)
 _NAME_SIGNS = re.compile(r"[\[\]()【】（）<>:：|]+")  # would end a speaker's name
 _ASS = re.compile(r"\{(?=[\\/biuyc])|\\(?=[Nnh])", re.IGNORECASE)  # begins a code of ASS or MicroDVD
 _TAG = re.compile(r"<(?=[\w/!?])|(?<=--)>|&(?=#?\w+;)")  # begins or ends what a player of SubRip takes for mark-up

@@ -110,9 +110,11 @@ def dialogues(analyses: Mapping) -> Iterator[Figure]:
             series = [_series(x, cells, score, line=line) for score in SCORES]
             other = BESIDE if name == analyses["run"] else analyses["run"]
             others = [other] if other in runs and other != name else []
-            if others:
+            if others and {cell["name"] for cell in cells} & {cell["name"] for cell in runs[other]}:
                 look = {"name": f"weighted F1 of {other}", "colour": "grey", "marker": "diamond-open", "width": 1.5}
-                series.append(_series(x, runs[other], "weighted_f1", line=line and "dot", **look))
+                theirs = {cell["name"]: cell for cell in runs[other]}  # other speakers make other groups
+                pairs = [(at, theirs[cell["name"]]) for at, cell in zip(x, cells) if cell["name"] in theirs]
+                series.append(_series(*map(list, zip(*pairs)), "weighted_f1", line=line and "dot", **look))
             panel = Panel(series=series, x=Axis(title=axis, names=True), y=SCORE_AXIS)
             views.append(_run_view(analyses, "dialogues", panel, name, *others))
         yield Figure(key.replace("_", "-"), title, views)

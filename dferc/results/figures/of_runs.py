@@ -65,7 +65,7 @@ def confusion_figure(ablation: Ablation, sample: Sample) -> Figure:
             y = [round(value, 1) if support else None for value in 100 * count_C / max(support, 1)]
             notes = [f"{value:.1f} utterances" for value in count_C]
             series.append(Series(name=f"{emotion} ({support})", x=classes, y=y, notes=notes))
-        x, y = Axis(title="taken for"), Axis(title="true class", names=True)
+        x, y = Axis(title="taken for", names=True), Axis(title="true class", names=True)
         panels.append(Panel(kind="matrix", series=series, x=x, y=y))
     return Figure("confusion", "Confusion matrix", _views(ablation, sample, panels, HOW_CONFUSION))
 

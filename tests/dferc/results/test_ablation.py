@@ -287,9 +287,16 @@ def test_simulated_features_are_named_in_the_caption_and_stand_beside_no_publish
     assert "audio features are simulated" in compared.stdout + compared.stderr
 
 
+def test_simulated_features_are_named_beside_runs_on_others_of_the_modality(tmp_path):
+    folder = write_variants(tmp_path, seeds=(0, 1), **{"full": 0.7, "full@real": 0.6})
+    write_settings(folder, "full", identity="made of labels (simulated)")
+    write_settings(folder, "full@real", identity="measured")
+    assert caption(collect(folder)).endswith("; text features are simulated: made of labels (simulated)")
+
+
 def write_settings(folder: Path, name: str, variant: str = "full", identity: str = "a", **settings: object) -> None:
     path = folder / name / "train/seed-0/settings.json"
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     record = {"variant": variant, "corpus": "demo", "settings": settings, "features": {"text": {"extractor": identity}}}
     path.write_text(json.dumps(record))
 
@@ -304,6 +311,18 @@ def test_rows_of_other_settings_are_named(tmp_path):
     assert found == ["no_crm was trained with other settings than full: hidden 64 (full: 16)"]
     shown = CliRunner().invoke(main, ["compare", str(folder / "no_crm"), str(folder / "full")]).stderr
     assert "other settings than full: hidden 64" in " ".join(shown.split())
+
+
+def test_a_seed_that_is_left_out_of_the_scores_decides_no_note(tmp_path):
+    folder = write_variants(tmp_path, seeds=(1, 2), full=0.7, no_crm=0.6)
+    for name in ("full", "no_crm"):
+        write_settings(folder, name, name, identity="new", hidden=16)
+        (folder / name / "train/seed-0").rename(folder / name / "train/seed-1")
+    write_settings(folder / "full/train/..", "", identity="old (simulated)", hidden=64)  # an older seed 0
+    found = collect(folder)
+    assert not [note for note in (*found.notes, *found.synthetic) if "trained" in note or "simulated" in note]
+    (folder / "full/train/seed-0/settings.json").write_text("{")
+    assert collect(folder).reference.seeds == (1, 2)
 
 
 def test_a_baseline_on_older_features_is_named(tmp_path):

@@ -91,6 +91,18 @@ def test_every_figure_is_there_as_pdf_and_png_at_its_width(tmp_path):
     assert (tmp_path / "calibration.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_groups_of_two_runs_are_drawn_beside_each_other_by_their_names(tmp_path):
+    named, nameless = (make_run("nnjjaann", ["nnjjaanj"], speakers=who) for who in ("AAAAAAAA", "..AAAAAA"))
+    found = make_found({"full": named, "no_crm": nameless})
+    assert write_figures(tmp_path, found)
+    [figure] = [figure for figure in analysis_figures(found) if figure.key == "by-shift"]
+    for view, other in zip(figure.views, ("no_crm", "full"), strict=True):
+        cells = found["dialogues"]["by_shift"][other]
+        groups = {cell["name"]: cell["weighted_f1"]["mean"] for cell in cells}
+        beside = view.panel.series[-1]
+        assert beside.y == [groups[x.partition("\n")[0]] for x in beside.x]
+
+
 def test_class_names_are_no_formulas_and_letters_without_a_font_are_told(tmp_path, capsys):
     names = ("$5 and $\\bad$", "愤怒", "n" * 95)
     found = make_found({"full": random_run()})
@@ -167,7 +179,7 @@ def test_without_matplotlib_the_extra_is_named_before_anything_is_read(monkeypat
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name))
     arguments = ["analyse", "--corpus=demo", f"--runs={tmp_path}", f"--out={tmp_path}"]
     result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 1 and re.search(r"dferc\[report\].*--no-figures", " ".join(result.stderr.split()))
+    assert result.exit_code == 1 and re.search(r"pip install .*report.*--no-figures", " ".join(result.stderr.split()))
     result = CliRunner().invoke(main, [*arguments, "--no-figures"])
     assert "has no run 'full'" in result.stderr
 

@@ -105,6 +105,15 @@ def test_everything_shown_scores_as_the_evaluation_did(root, insides):
     assert first["weighted_f1"]["std"] == pytest.approx(metrics["test"]["weighted_f1_std"], abs=2e-6)
 
 
+def test_seeds_that_drew_their_own_splits_are_shown_what_they_were_scored_on(root, tmp_path):
+    shutil.copytree(root / "features", tmp_path / "features")
+    assert run_train(tmp_path, "--seed=0", "--seed=1", "--set=train.validation_split=by_seed").exit_code == 0
+    run = read_run(tmp_path / "runs/demo/full")
+    for at, inside in enumerate(look_into(run.folder, read_corpus(root / "features/demo"), "test", (0, 1), CPU)):
+        shown = inside.outputs.logits_NC.softmax(dim=1).numpy()
+        assert shown == pytest.approx(run.probability_STC[at], abs=1e-5)
+
+
 def test_a_subset_scores_as_a_corpus_without_the_others(root, insides):
     corpus = read_corpus(root / "features/demo")
     audio = corpus.modalities["audio"]

@@ -134,6 +134,7 @@ def test_confusion_figure_shows_percent_of_the_true_class(ablation):
     view = next(view for view in confusion_figure(ablation, sample_of(ablation)).views if view.name == "majority")
     assert [series.y for series in view.panel.series] == [[100, 0, 0]] * 3
     assert view.panel.series[0].x[1] == "</script>joy"
+    assert view.panel.x.names and view.panel.y.names  # else classes 3, 1, 2 are places on a scale
 
 
 def test_curves_of_seeds_that_stopped_early_count_up_to_their_last_epoch(root, ablation):

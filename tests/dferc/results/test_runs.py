@@ -176,3 +176,12 @@ def test_align_refuses_another_protocol_and_shows_both_cards(folder, rows, tmp_p
             f"dialogues: train 0 in 12, validation 15 in 5, test {test}"
         )
         assert line in str(caught.value)
+
+
+@pytest.mark.parametrize("without", ["validation", "test"])
+def test_votes_of_one_split_alone_leave_the_cells_of_the_other_empty(rows, tmp_path, without):
+    votes = np.where((rows.split == without)[:, None], np.nan, np.eye(len(rows.classes))[rows.emotion])
+    run = write_run(tmp_path / "full", dataclasses.replace(rows, votes=votes), {0: guess(rows, 0.7, 5)})
+    with open(run / "evaluate/per_seed.csv", newline="", encoding="utf-8") as file:
+        losses = {row["split"]: row["votes_loss"] for row in csv.DictReader(file)}
+    assert losses.pop(without) == "" and float(*losses.values()) > 0

@@ -67,7 +67,8 @@ def test_texts_and_names_of_any_kind_are_read_back_in_a_line(tmp_path):
     elan, textgrid = pytest.importorskip("pympi").Elan, pytest.importorskip("praatio.textgrid")
     names = ["Anna", "Anna, emotion", "Anna,  emotion", 'quo"ted <b>', "a\nb", ""]
     utterances = [
-        utterance(2 * at, speaker=names[at % len(names)], text=text) for at, text in enumerate([*HOSTILE, 'say "no"'])
+        utterance(2 * at, speaker=names[at % len(names)], text=text)
+        for at, text in enumerate([*HOSTILE, 'say "no"', "no \ufffe \uffff XML"])
     ]
     emotions = talk(utterances=utterances)
     emotions.to_eaf(tmp_path / "emotions.eaf")
