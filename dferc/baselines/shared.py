@@ -10,11 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train
 from dferc.training.learner import Objective
 from dferc.training.optimiser import Machinery
-from dferc.training.task import Task
+from dferc.training.task import Task, prepare_splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +41,9 @@ class Recipe:
         """Return the task with these constants; features, normalisation, threads and precision stay."""
         changes = {name: getattr(self, name) for name in ("learning_rate", "weight_decay", "batch_dialogues", "epochs")}
         changes |= {"class_weights": self.class_weights, "weight_average": 0.0, "patience": self.epochs}
-        rows = task.corpus.utterances
-        labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
-        weights = torch.tensor(class_weights(self.class_weights, rows.classes, labels.tolist()))
         settings = task.settings.model_copy(update=changes)
-        return replace(task, settings=settings, class_weights_C=weights.to(task.device.device), fixed_rate=True)
+        parts = prepare_splits(task.corpus, task.variant.modalities, settings, task.device)
+        return replace(task, settings=settings, fixed_rate=True, **parts)
 
 
 class TrainedBaseline(NamedTuple):

@@ -62,7 +62,9 @@ def floor_of(folder: Path, features: Path, combination: Combination, there: Sequ
     """Return `validation` and `test` weighted F1 of the linear floor on some sets, kept in `folder` once fitted."""
     corpus = read_corpus(features, features.name, combination.features(there))
     about = json.dumps(describe_corpus(corpus, tuple(corpus.modalities)), sort_keys=True)
-    key = hashlib.sha256(f"{about}{code_hash('dferc.evaluation.floor')}".encode()).hexdigest()[:16]
+    parts = [part for each in corpus.modalities.values() for part in (each.features, each.present)]
+    values = [hashlib.sha256(part).hexdigest() for part in parts]  # of test, too: an identity may not tell them
+    key = hashlib.sha256(f"{about}{values}{code_hash('dferc.evaluation.floor')}".encode()).hexdigest()[:16]
     path = folder / FLOOR
     if path.exists():
         kept = read_record(path, FloorRecord, f"Remove {path}: it is made again.")

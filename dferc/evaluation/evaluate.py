@@ -187,8 +187,10 @@ def summarise(evaluations: Sequence[Evaluation], rows: Utterances) -> dict:
             if len(values) > 1:
                 metrics[split][f"{name}_std"] = round(stdev(values), 6)
         metrics[split] |= errors_of_mean.get(split, {})
+        seeds_C = np.sum([of_seed.actual_C > 0 for of_seed in scores], axis=0)  # a drawn split may lack a class
         for name in PER_CLASS:
-            mean_C = np.mean([getattr(of_seed, f"{name}_C") for of_seed in scores], axis=0).round(6)
+            sum_C = np.sum([getattr(of_seed, f"{name}_C") * (of_seed.actual_C > 0) for of_seed in scores], axis=0)
+            mean_C = (sum_C / np.maximum(seeds_C, 1)).round(6)
             metrics[split][name] = dict(zip(record["classes"], mean_C.tolist(), strict=True))
     return metrics
 
@@ -196,11 +198,12 @@ def summarise(evaluations: Sequence[Evaluation], rows: Utterances) -> dict:
 def zero_f1(evaluations: Sequence[Evaluation]) -> Iterator[str]:
     """Yield a sentence for each split and class that some seed never recognises though the split has it."""
     classes = evaluations[0].record["classes"]
-    for split, scores in evaluations[0].scores.items():
+    for split in evaluations[0].scores:
         f1_SC = np.array([evaluation.scores[split].f1_C for evaluation in evaluations])
-        for index in np.flatnonzero((f1_SC == 0).any(axis=0) & (scores.actual_C > 0)):
-            seeds = int((f1_SC[:, index] == 0).sum())
+        actual_SC = np.array([evaluation.scores[split].actual_C for evaluation in evaluations])
+        zero_SC = (f1_SC == 0) & (actual_SC > 0)  # a split that is drawn by seed may lack a class
+        for index in np.flatnonzero(zero_SC.any(axis=0)):
             yield (
-                f"{split}: {classes[index]} has F1 = 0 in {seeds} of {len(evaluations)} seed(s) "
-                f"({counted(scores.actual_C[index], 'utterance')})"
+                f"{split}: {classes[index]} has F1 = 0 in {zero_SC[:, index].sum()} of "
+                f"{(actual_SC[:, index] > 0).sum()} seed(s) ({counted(actual_SC[:, index].max(), 'utterance')})"
             )

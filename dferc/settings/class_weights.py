@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dferc.core.errors import InputError
 
 
-def class_weights(setting: str | Mapping[str, float], classes: Sequence[str], labels: Sequence[int]) -> list[float]:
-    """Resolve the `class_weights` setting to one weight per class; `labels` are those of the training utterances.
+def class_weights(setting: str | Mapping[str, float], classes: Sequence[str], counts: Sequence[float]) -> list[float]:
+    """Resolve the `class_weights` setting to one weight per class; `counts` are those of the training targets.
 
     The setting is `uniform`; `authors` (first class 1.0, others 1.3: the first is neutral in MELD, but happy in
     IEMOCAP); `balanced` (inverse to the training counts, mean 1 over the utterances); or weights by class name, with
@@ -17,8 +17,7 @@ def class_weights(setting: str | Mapping[str, float], classes: Sequence[str], la
     if setting == "authors":
         return [1.0] + [1.3] * (len(classes) - 1)
     if setting == "balanced":
-        counts = [max(1, sum(label == k for label in labels)) for k in range(len(classes))]
-        return [len(labels) / (len(classes) * count) for count in counts]
+        return [float(sum(counts)) / (len(classes) * max(1.0, float(count))) for count in counts]
     unknown = [name for name in setting if name not in classes and name != "other"]
     missing = [name for name in classes if name not in setting and "other" not in setting]
     if unknown or missing:

@@ -165,7 +165,8 @@ class Tune(Section):
                     raise ValueError(f"space.{name}: expected {expected}, found a range of other values")
                 if not search.low < search.high or search.log and search.low <= 0:
                     raise ValueError(f"space.{name}: expected low < high, and low > 0 where it is drawn by logarithm")
-            for value in search if isinstance(search, list) else (search.low, search.high):
+            whole = isinstance(search, Range) and kind is int  # not every one between two that fit is a width of heads
+            for value in search if isinstance(search, list) else (search.low, search.low + whole, search.high):
                 given = float(value) if type(value) is int and type(getattr(DEFAULTS, name)) is float else value
                 try:
                     Train.model_validate(DEFAULTS.model_dump() | {name: given})

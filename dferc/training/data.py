@@ -16,6 +16,7 @@ from dferc.store.rows import CachedCorpus, Features, Utterances
 
 MIN_VARIATION = 1e-6  # least standard deviation, as a share of the values' size: float32 keeps 6e-8
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+UNVARYING = 1e30  # scale of a feature that does not vary in training: its values in other rows become nothing
 SPEAKER_PRIOR = 10  # rows that the corpus' statistics count for, against those of a speaker
 
 
@@ -25,7 +26,7 @@ class Normalisation:
 
     Attributes:
         mean: modality -> [D].
-        scale: modality -> [D]; 1 for a feature that does not vary.
+        scale: modality -> [D]; `UNVARYING` for a feature that does not vary.
         by_speaker: whether `normalise_speakers` follows; its statistics are those of the rows at hand, and not stored.
     """
 
@@ -40,7 +41,7 @@ class Normalisation:
         for name in modalities:
             mean_D, deviation, varies = training_statistics(corpus, name)
             mean[name] = torch.from_numpy(mean_D.astype(np.float32))
-            scale[name] = torch.from_numpy(np.where(varies, deviation, 1.0).astype(np.float32))
+            scale[name] = torch.from_numpy(np.where(varies, deviation, UNVARYING).astype(np.float32))
         return Normalisation(mean, scale, by_speaker)
 
     def apply(
@@ -252,11 +253,11 @@ def training_targets(rows: Utterances) -> np.ndarray:
     """Return the shares of the annotators' votes; one-hot labels of rows without, zeros of unlabelled ones: [N, C].
 
     Raises:
-        InputError: no row has votes.
+        InputError: no training row has votes.
     """
-    if rows.votes is None or np.isnan(rows.votes).all():
+    if rows.votes is None or np.isnan(rows.votes[rows.split == "train"]).all():
         raise InputError(
-            f"{rows.corpus}: train.labels is votes, and its utterances.h5 has none. Import a column `votes`, let "
+            f"{rows.corpus}: train.labels is votes, and no utterance has any in training. Import a column `votes`, let "
             "the adapter read them (IEMOCAP: prepare.options.votes), or set train.labels=majority."
         )
     one_hot_NC = (rows.emotion[:, None] == np.arange(len(rows.classes))).astype(np.float32)

@@ -126,8 +126,8 @@ def verify_seeds(checkpoints: Sequence[Checkpoint]) -> None:
                 f"{folder} holds a checkpoint of seed {seed}: was it copied there? Move it to {_PREFIX}{seed}, or "
                 "train this seed again."
             )
-        keys = ("variant", "settings", "classes", "widths")
-        pair = ({key: each.record[key] for key in keys} for each in (first, checkpoint))
+        keys = ("variant", "settings", "classes", "widths", "rows_hash", "card", "features", "votes", "speakers")
+        pair = ({key: each.record.get(key) for key in keys} for each in (first, checkpoint))
         differ = [f"{key} = {one!r} and {two!r}" for key, one, two in differences(*pair)]
         if differ:
             raise InputError(

@@ -134,10 +134,10 @@ def make_task(corpus: CachedCorpus, name: str, settings: Train, device: Device) 
             "train.causal: no utterance may know what comes after it, and train.normalisation: speaker measures all "
             "rows of a speaker. Set normalisation: corpus, or causal: false."
         )
-    if settings.normalisation == "speaker" and not (rows.speaker != "").any():
+    if settings.normalisation == "speaker" and not (rows.speaker[rows.split == "train"] != "").any():
         raise InputError(
-            f"{rows.corpus}: train.normalisation is speaker, and no utterance has one: it would change nothing, and "
-            "tables would call the run transductive. Name the speakers, or set normalisation: corpus."
+            f"{rows.corpus}: train.normalisation is speaker, and no utterance has one in training: the model would "
+            "learn other features than it is tested on. Name the speakers, or set normalisation: corpus."
         )
     parts = prepare_splits(corpus, variant.modalities, settings, device)
     return Task(corpus=corpus, name=name, variant=variant, settings=settings, device=device, **parts)
@@ -152,8 +152,9 @@ def prepare_splits(
     """
     rows = corpus.utterances
     normalisation = Normalisation.of(corpus, modalities, settings.normalisation == "speaker")
-    labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
-    weights = class_weights(settings.class_weights, rows.classes, labels.tolist())
+    targets_NC = training_targets(rows) if settings.labels == "votes" else np.eye(len(rows.classes) + 1)[rows.emotion]
+    counts_C = targets_NC[(rows.split == "train") & (rows.emotion >= 0), : len(rows.classes)].sum(axis=0, dtype=float)
+    weights = class_weights(settings.class_weights, rows.classes, counts_C)
     of_splits = {
         split: Dialogues(corpus, split, normalisation, modalities, device.device, settings.labels == "votes")
         if (rows.split == split).any()

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from dferc.cli.main import main
 from dferc.core.errors import InputError
+from dferc.evaluation.encoders import floor_of
 from dferc.results.compare import compare
 from dferc.results.encoders import FILE, read_encoders
 from dferc.results.report.page import write_page
@@ -20,7 +21,7 @@ from dferc.results.runs import read_run
 from dferc.settings.combinations import Combination, plan_runs, settings_of
 from dferc.settings.sections import DEFAULTS
 from dferc.settings.yaml import read_yaml
-from dferc.store.hdf5 import read_corpus, write_features
+from dferc.store.hdf5 import read_corpus, read_features, write_features
 from tests.helpers.common import REPOSITORY, make_features, write_features_folder
 
 THERE = ("text", "audio", "audio/wavlm", "visual")
@@ -149,6 +150,16 @@ def test_a_second_call_trains_nothing_and_a_new_set_only_its_runs(root):
         f"--report-runs={root / 'r'}",
     )
     assert only.exit_code == 0 and only.stderr.count("was finished") == 2 * 5 and "7 x 2 runs" in only.stderr
+
+
+def test_a_floor_on_other_test_features_of_the_same_identity_is_made_again(tmp_path):
+    folder, text = write_features_folder(tmp_path / "demo"), Combination(("text",))
+    floor = dict(floor_of(tmp_path / "run", folder, text, ("text", "audio", "visual")))
+    made, test_N = read_features(folder / "text.h5", "text"), read_corpus(folder).utterances.split == "test"
+    made.features[test_N] = 0
+    write_features(folder / "text.h5", replace(made, present=made.present & ~test_N))
+    again = floor_of(tmp_path / "run", folder, text, ("text", "audio", "visual"))
+    assert again["validation"] == floor["validation"] and again["test"] < floor["test"]
 
 
 def test_report_shows_the_tables_and_refuses_those_of_other_rows(root, tmp_path):

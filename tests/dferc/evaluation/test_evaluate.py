@@ -111,6 +111,20 @@ def test_zero_f1_names_the_class_that_is_never_right(root):
     assert list(zero_f1(evaluations)) == ["test: joy has F1 = 0 in 1 of 1 seed(s) (1 utterance)"]  # no hit at all
 
 
+def test_a_class_counts_in_the_seeds_whose_drawn_split_has_it(root):
+    """`train.validation_split: by_seed`: validation has no anger in the first seed, and no joy in the second."""
+    actual = ([0, 0, 1], [0, 2, 2])
+    drawn = [
+        each._replace(scores={"validation": score_labels(np.array(labels), np.array(labels), classes=3)})
+        for each, labels in zip(evaluated(root), actual, strict=True)
+    ]
+    found = summarise(drawn, read_corpus(root / "demo").utterances)["validation"]
+    assert found["f1"] == found["recall"] == found["precision"] == {name: 1.0 for name in CLASSES}
+    assert list(zero_f1(drawn)) == []
+    missed = drawn[1]._replace(scores={"validation": score_labels(np.array([0, 2]), np.array([0, 0]), classes=3)})
+    assert list(zero_f1([drawn[0], missed])) == ["validation: anger has F1 = 0 in 1 of 1 seed(s) (1 utterance)"]
+
+
 # ---------------------------------------------------------------------------------------------------- tables
 
 

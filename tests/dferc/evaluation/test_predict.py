@@ -224,6 +224,16 @@ def test_several_seeds_are_averaged(root):
     assert not np.allclose(first.probabilities_NC, second.probabilities_NC)
 
 
+def test_seeds_that_learnt_other_labels_are_not_averaged(root, tmp_path):
+    shutil.copytree(root / "run", tmp_path / "run")
+    corpus = read_corpus(write_features_folder(tmp_path / "demo", unlabelled=("test",)))
+    task = make_task(corpus, "full", small_settings(), choose_device("cpu", "float32"))
+    train(task, (2,), folder=tmp_path / "run/train", scratch=tmp_path / "scratch")
+    with pytest.raises(InputError, match="seed-0 and .*seed-2 differ in more than the seed: card"):
+        load(tmp_path / "run", device="cpu")
+    assert len(load(tmp_path / "run", (0, 1), "cpu").checkpoints) == 2
+
+
 def test_splits_that_alternate_come_in_the_order_of_the_corpus(root, tmp_path):
     """The demo has its splits one after the other; here the test dialogues come first."""
     folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 3, "train": 3, "validation": 2})

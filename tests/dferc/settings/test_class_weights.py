@@ -5,11 +5,11 @@ from dferc.settings.class_weights import class_weights
 
 
 def test_class_weights_by_name_and_by_preset():
-    classes, labels = ("happy", "neutral", "sad"), [0, 0, 0, 1, 2, 2]
-    assert class_weights({"neutral": 1.0, "other": 1.3}, classes, labels) == [1.3, 1.0, 1.3]
-    assert class_weights("authors", classes, labels) == [1.0, 1.3, 1.3]
-    assert class_weights("uniform", classes, labels) == [1.0, 1.0, 1.0]
-    assert class_weights("balanced", classes, labels) == [6 / 9, 2.0, 1.0]
+    classes, counts = ("happy", "neutral", "sad"), [3, 1, 2]
+    assert class_weights({"neutral": 1.0, "other": 1.3}, classes, counts) == [1.3, 1.0, 1.3]
+    assert class_weights("authors", classes, counts) == [1.0, 1.3, 1.3]
+    assert class_weights("uniform", classes, counts) == [1.0, 1.0, 1.0]
+    assert class_weights("balanced", classes, counts) == [6 / 9, 2.0, 1.0]
 
 
 @pytest.mark.parametrize("setting", [{"nuetral": 1.0, "other": 1.3}, {"neutral": 1.0}])

@@ -26,7 +26,7 @@ def test_normalisation_is_of_the_present_training_rows(corpus):
 
 def test_normalisation_of_a_constant_feature_does_not_blow_up(corpus):
     corpus.modalities["text"].features[:, 0] = np.where(corpus.modalities["text"].present, 1e3, 0)
-    assert Normalisation.of(corpus, ["text"]).scale["text"][0] == 1
+    assert Normalisation.of(corpus, ["text"]).scale["text"][0] == np.float32(1e30)
 
 
 @pytest.mark.parametrize("factor", [1e-9, 1e-7, 1e-4, 1e6])
@@ -46,7 +46,15 @@ def test_features_that_do_not_vary_are_named(corpus):
     text.features[:, [2, 5]] = np.where(text.present, 1e-7, 0)[:, None]
     (sentence,) = describe_unvarying(corpus, MODALITIES)
     assert sentence.startswith("text: 2 of 8 features do not vary in training") and sentence.endswith("nothing: 2, 5")
-    assert Normalisation.of(corpus, ["text"]).scale["text"][[2, 5]].tolist() == [1, 1]
+    assert Normalisation.of(corpus, ["text"]).scale["text"][[2, 5]].tolist() == [np.float32(1e30)] * 2
+
+
+def test_features_that_do_not_vary_in_training_carry_nothing_elsewhere(corpus):
+    """Their weights are as they were drawn: what another split has there would be noise of any size."""
+    text, test = corpus.modalities["text"], corpus.utterances.split == "test"
+    text.features[:, 0] = np.where(test & text.present, 1e3, 0)
+    x = Normalisation.of(corpus, ["text"]).apply(text)
+    assert x[:, 0].abs().max() < 1e-20 and x[:, 1].abs().max() > 1
 
 
 def test_normalisation_is_numpys_mean_and_deviation_to_the_bit(corpus):

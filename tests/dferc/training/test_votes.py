@@ -66,9 +66,28 @@ def test_other_votes_are_another_run(corpus, tmp_path):
     assert (tmp_path / "train/seed-0/model.safetensors").read_bytes() != first
 
 
+def test_balanced_weights_balance_what_the_votes_teach(corpus):
+    """A class of few or no majorities is not worth all others together."""
+    voted = with_votes(corpus, 0.5)
+    rows = voted.utterances
+    few = replace(voted, utterances=replace(rows, emotion=np.where(rows.emotion == 2, -1, rows.emotion)))
+    task = make_task(few, "full", small_settings(labels="votes", class_weights="balanced"), CPU)
+    share_C = (task.class_weights_C * task.train.targets_NC.sum(dim=0)).tolist()
+    assert share_C == pytest.approx([sum(share_C) / 3] * 3)
+
+
 def test_votes_that_are_not_there_are_asked_for(corpus):
     with pytest.raises(InputError, match="train.labels is votes.*prepare.options.votes.*majority"):
         make_task(corpus, "full", small_settings(labels="votes"), CPU)
+
+
+def test_votes_and_speakers_outside_of_training_alone_teach_nothing_and_are_refused(corpus):
+    rows, test_N = corpus.utterances, corpus.utterances.split == "test"
+    votes = np.where(test_N[:, None], np.full((1, len(rows.classes)), 1 / len(rows.classes)), np.nan)
+    there = replace(rows, votes=votes, speaker=np.where(test_N, rows.speaker, ""))
+    for changes in ({"labels": "votes"}, {"normalisation": "speaker"}):
+        with pytest.raises(InputError, match="no utterance has (any|one) in training"):
+            make_task(replace(corpus, utterances=there), "full", small_settings(**changes), CPU)
 
 
 def test_the_loss_to_the_votes_is_scored_and_the_way_is_marked(corpus, tmp_path):

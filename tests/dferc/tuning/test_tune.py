@@ -241,6 +241,7 @@ def test_parameters_become_settings_of_their_type():
         ({"dropout": {"low": 0.0, "high": 1.5}}, "space.dropout: 1.5 is refused"),
         ({"hidden": {"low": 1.5, "high": 9}}, "whole numbers"),
         ({"betas": {"low": 0.1, "high": 0.9}}, "a list of choices"),
+        ({"attention_width": {"low": 32, "high": 128}}, "space.attention_width: 33 is refused"),
         ({"hidden": [8, 8]}, "a choice is there twice"),
         ({"hidden": [8]}, "at least 2"),
         ({}, "at least 1"),
