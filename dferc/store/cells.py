@@ -23,7 +23,10 @@ MISSING_LABELS = frozenset(
     {"", "n.a.", "na_character_", ".", "-", "--", "–", "—", "??", "missing", "undefined", "unlabelled", "unlabeled"}
     | {"no label", "no annotation", "not available", "not applicable", "not labelled", "not labeled", "-1", "...", "[]"}
     | {"n.a", "n\\a", "(null)", "<null>", "[null]", "<none>", "(blank)"}
-    | {"#value!", "#ref!", "#name?", "#div/0!", "#num!"}
+    | {"#value!", "#ref!", "#name?", "#div/0!", "#num!", "#n/a n/a", "1.#ind", "-1.#qnan", "na_integer_", "na_real_"}
+    | {"n / a", "not_available", "not_applicable", "no_label", "not annotated", "unannotated", "(none)", "[none]"}
+    | {"(missing)", "<missing>", "(empty)", "keine angabe", "sin dato", "нет данных", "无", "缺失", "なし", "없음"}
+    | set("#nv #n/d #n/d! #i/t #н/д #yok #saknas! #wert! #bezug! #valeur! #error! #calc! #spill! k.a. n.v. n/d".split())
     | {spelling.casefold() for spelling in NULLS}
 )
 """Folded spellings of a label that is missing, unless the setting of the classes names one of them."""

@@ -293,6 +293,8 @@ def _mix(mono_T: np.ndarray, channels_CT: np.ndarray) -> tuple[np.ndarray, str]:
         shared = np.multiply(*centred_CT).mean(dtype=np.float64) / np.sqrt(power_C.prod())
         opposite = shared < _OPPOSITE
         loudest = loudest if power_C[quiet] < 0.5 * power_C[loudest] else 0  # the same in every span
+    elif (power_C > _FAINT**2).sum() == 1:  # where two are heard, leaving out the others would change from span to span
+        return channels_CT[loudest], f"{count - 1} of {count} channels are silent: only channel {loudest + 1} is used"
     else:
         mixed = float(np.square(mono_T - mono_T.mean()).mean(dtype=np.float64))
         opposite = mixed < _CANCELLED * power_C.sum() / count**2

@@ -13,6 +13,7 @@ from dferc.store.cells import fold, normalise
 from pipeline.corpora._own_tables import TableRow, read_table
 from pipeline.corpora.table import row_problems
 from pipeline.corpora.table.subtitles import read_cues, read_lines
+from pipeline.corpora.table.videos import OTHER_TRANSCRIPTS
 from pipeline.media.files import MEDIA_SUFFIXES
 from pipeline.speech.transcript import ONE_SPEAKER, Spoken, Transcript
 
@@ -56,6 +57,13 @@ def find_transcript(media: Path) -> Path | None:
             f"{listed(path.name for path in candidates)}. Name one with --transcript, or leave one."
         )
     return candidates[0] if candidates else None
+
+
+def unread_beside(media: Path) -> str:
+    """Return a sentence on the transcripts beside a medium that no reader is for; empty where there are none."""
+    files = sorted(media.parent.iterdir())
+    names = [path.name for path in files if path.suffix.lower() in OTHER_TRANSCRIPTS and _named_after(path, media.stem)]
+    return f"Not read: {listed(names, 5)}. Convert it to .srt or .vtt, if it is the transcript." if names else ""
 
 
 def _language_of(path: Path, stem: str) -> str:

@@ -56,6 +56,7 @@ from pipeline.faces.runtime import nearest_runtime
 from pipeline.media.files import MediaInfo
 from pipeline.settings import restored
 from pipeline.speech import Diarizer, SpeechRecogniser, Transcript, find_transcript, language_note, read_transcript
+from pipeline.speech.beside import unread_beside
 from pipeline.speech.cutting import LONGEST_S, PAUSE_S
 from pipeline.text.encoder import load_encoder
 from pipeline.video.kept import FEATURES, kept_transcript
@@ -216,12 +217,13 @@ class Recogniser(contextlib.AbstractContextManager):
         elif not info.has_audio:
             raise InputError(
                 f"{media} has no sound track, and there is no transcript beside it, so it has no utterances. Put "
-                f"{media.stem}.srt beside it, or name one with --transcript."
+                f"{media.stem}.srt beside it, or name one with --transcript. {unread_beside(media)}".rstrip()
             )
         else:
             content = scratch.media_hash(media)
             recognise = lambda keep: self._speech(media, report, keep)  # noqa: E731 - loads the model if it is called
             words = kept_transcript(self.cache, self._asr, self._language, content, self._cut, recognise)
+            words = replace(words, notes=(*words.notes, *filter(None, [unread_beside(media)])))
         if self._diarizer is not None and info is not None and info.has_audio and words.utterances:
             words = self._diarizer(media, words)
         return words

@@ -71,6 +71,14 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
     for head in named if 2 * len(named) < len(timings) else ():  # where most cues have a name, it is no text
         problem = f"name of a cue, or a text: {lines[head].strip()[:60]!r}"
         problems.append(Problem(f"{name}, line {head + 1}", name, problem, "left out"))
+    voices: dict[int, str] = {}
+    if vtt and named and 2 * len(named) >= len(timings):
+        names = {head: re.sub("[<>]", "", lines[head]).strip() for head in named}
+        apart = {(title, lines[head + 1]) for head, title in names.items()}  # a cue may be there twice, with its times
+        voices = names if 3 * len(set(names.values())) <= 2 * len(apart) else {}  # identifiers differ, speakers do not
+        then = "they are speakers: they come again" if voices else "not used: cues are called by their place"
+        found = f"names of cues: {len(named)}, first {names[named[0]][:60]!r}"
+        problems.append(Problem(f"{name}, line {named[0] + 1}", name, found, then))
     cues, blanks, joined, decimals, loose = [], [], [], [], []
     for timing, head, end in zip(timings, heads, [*heads[1:], len(lines)], strict=True):
         body = range(timing + 1, end)
@@ -92,6 +100,8 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
             problems.append(Problem(f"{name}, line {timing + 1}", name, problem, "left out"))
         number = int(lines[numbers[timing]]) if timing in numbers else None
         spoken = tuple(lines[number] for number in filled)
+        if head in voices and spoken and "<v" not in spoken[0]:
+            spoken = (f"<v {voices[head]}>{spoken[0]}", *spoken[1:])
         cues.append(Cue(timing + 1, number, _seconds(start), _seconds(end_time), spoken))
     problems += _loose_text(lines, before, loose, name, vtt)
     problems += counted(name, blanks, "empty line within a cue", "the text after it belongs to the cue, as in players")

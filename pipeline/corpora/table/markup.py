@@ -17,6 +17,9 @@ _STYLE = re.compile(
     re.IGNORECASE,
 )
 # Possessive repetitions (*+) keep a megabyte without the closing bracket linear.
+_COLOUR = re.compile(
+    r"<font[^<>]*?color\s*=\s*[\"']?([#\w]+)|<c\.(white|yellow|cyan|lime|green|red|blue|magenta)\b", re.IGNORECASE
+)
 _BREAK = re.compile(r"<[bB][rR]\s*/?>|\\N")
 _UNSPOKEN = re.compile(
     r"<rt>.{0,99}?</rt>"
@@ -47,6 +50,10 @@ def remove_markup(cue: Cue, name: str) -> tuple[Cue, list[Problem]]:
     where = f"{name}, line {cue.line}"
     for piece in _UNSPOKEN.findall(raw):
         problems.append(Problem(where, name, f"reading of a word, or drawing: {piece[:60]!r}", "left out"))
+    colours = {(one or two).lower() for one, two in _COLOUR.findall(raw)}
+    if len(cue.lines) > 1 and len(colours) > 1:
+        found = f"several colours in one cue: {', '.join(sorted(colours))}: several speakers?"
+        problems.append(Problem(where, name, found, "kept as one utterance"))
     pieces = _VOICE.split(_BREAK.sub("\n", _UNSPOKEN.sub("", raw)).replace(r"\h", " "))
     lines, voices = [], []
     for voice, piece in zip(["", *pieces[1::2]], pieces[::2], strict=True):

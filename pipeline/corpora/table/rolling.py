@@ -111,7 +111,9 @@ def show_once(cues: Sequence[Cue], name: str) -> tuple[list[Cue], list[Problem],
     repeated, texts = [], 0
     for before, cue in zip([None, *spoken], spoken):
         adjacent = before is not None and cue.start_s <= before.end_s + _GAP_S
-        overlap = _overlap(before, cue, words=rolling and not by_lines) if adjacent else None
+        overlap = _overlap(before, cue, words=rolling and not by_lines) if adjacent or before and by_lines else None
+        if overlap and not adjacent and overlap.lines == len(cue.lines):
+            overlap = None  # said again after a pause: a line that only stayed has a new one below it
         if overlap and (rolling or overlap.lines == len(cue.lines) and cue.end_s - cue.start_s <= _FLASH_S):
             lines = cue.lines[overlap.lines :]
             if overlap.rest and overlap.grows:

@@ -13,15 +13,16 @@ from pipeline.corpora.table.markup import TAG_CLOSE, TAG_OPEN
 _MOST_WORDS = 6  # of a name before a colon; more is a sentence
 _LONGEST = 90  # characters of a name, with what is in brackets beside it
 
-_COLONS = ":：﹕︓"
+_COLONS = ":：﹕︓∶"
 _OPEN, _CLOSE = f"[(【（{TAG_OPEN}", rf"\])】）{TAG_CLOSE}"
 _LETTERS = rf"[^{re.escape(_OPEN)}{_CLOSE}?!;。？！；\n]"
 _HEAD = re.compile(
-    rf"(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
+    rf"(?:[\[(]\s*(?:\d+:)?\d{{1,2}}:\d\d(?:[.,]\d+)?\s*[\])]\s*)?(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
     rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
 )
 _SIGNS = re.compile(rf"[{_COLONS}|{re.escape(_OPEN)}]")
-_COLON = re.compile(f"[{_COLONS}]")
+_COLON = re.compile(rf"[{_COLONS}](?!\d)|(?<!\d)[{_COLONS}]")  # not that of 12:30
+_BOLD = re.compile(r"(\*\*|__)([^*_:]{1,40})(:?)\1(:?)")  # Markdown's: `**Anna:** text`
 _BRACKETS = re.compile(
     r"(?:\[([^\[\]]{1,40})\]|\(([^()]{1,40})\)|【([^【】]{1,40})】|（([^（）]{1,40})）"
     rf"|{TAG_OPEN}([^/{TAG_OPEN}{TAG_CLOSE}]{{1,40}}){TAG_CLOSE})\s*(.*)"
@@ -32,10 +33,10 @@ _MACHINE = re.compile(
 )
 """What diarization writes: `SPEAKER_00: text`, `SPEAKER_00|text`, `[SPEAKER_00] text`, `(speaker 0) text`."""
 _PRONOUNS = re.compile(r"\W\s*\w{1,6}\s*/\s*\w{1,6}(?:\s*/\s*\w{1,6})?\s*\W")
-_SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s")  # no abbreviation, such as "Capt. Ross"
-DASH = re.compile(r"[-‐‑–—]{1,3}(?!\d)\s*")
+_SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s|\d:\d")  # no abbreviation, such as "Capt. Ross"
+DASH = re.compile(r"[-‐‑–—―−－]{1,3}(?!\d)\s*")
 _SENTENCES = re.compile(r"(?<=[.?!…。？！\"”)\]♪])\s*(?=\S)|(?<=[-–—,;])\s+(?=\S)")  # cuts before a known speaker alone
-_DASHED = re.compile(r"(?<=[.?!…。？！\"”])\s+(?=[-‐‑–—]{1,3}\s*[^\s\d])")
+_DASHED = re.compile(r"(?<=[.?!…。？！\"”])\s+(?=[-‐‑–—―−－]{1,3}\s*[^\s\d])")
 _TURN = re.compile(r"\s*(?:[>＞]{2,}|≫|\[SPEAKER[_ ]TURN\])\s*", re.IGNORECASE)
 _TURN_SIGN = re.compile(r"[>＞≫]|\[S", re.IGNORECASE)  # without one there is no turn: found much faster
 
@@ -198,6 +199,8 @@ def _known(text: str, speakers: Speakers) -> Opening | None:
 
 def _opening(line: str) -> Opening | None:
     """Return the begin of a line that may name a speaker."""
+    if bold := _BOLD.match(line):
+        line = bold[2] + (bold[3] or bold[4]) + line[bold.end() :]
     if not _SIGNS.search(line, 0, _LONGEST):
         return None
     if match := _MACHINE.fullmatch(line):

@@ -29,9 +29,13 @@ _MANY_WORDS, _OF_WORDS = 10, 0.8  # cues, and share of single words, from which 
 _WITHOUT_SPACES = "\u2e80"  # from here on, scripts write no spaces
 _MOST_PIECES = 2000  # lines and turns of a cue: a page of text has a hundred
 _CLOCK = r"(?:\d+:)?\d{1,2}:\d\d(?:[.,]\d+)?"
-_STAMP = re.compile(rf"\s*(?:[\[(]\s*{_CLOCK}[^\])]{{0,30}}[\])]|{_CLOCK}(?=\s|$))")
+_STAMP = re.compile(
+    rf"\s*(?:[\[(]\s*{_CLOCK}[^\])]{{0,30}}[\])]|{_CLOCK}(?=[\s:=]|$)|[^\[(:]{{1,60}}[\[(]{_CLOCK}[\])]\s*:"
+    r"|\{\d+\}\{\d*\}|\[\d+\]\s?\[\d*\]|\[\d+\.\d+\s*(?:-|–|→)\W*\d|Dialogue:\s*\d+,\d)"
+)
+"""At the begin: `[0:05] Hi.`, `Bo (0:07): Hi.`, TMPlayer, MicroDVD, MPL2, `[1.50 - 3.20] Hi.`, and ASS."""
 # In brackets, near 0, with seconds: not "10:30"
-_OF_RECORDING = re.compile(r"[\[(]\s*\d+:\d\d|\b0?0:\d\d|\d:\d\d:\d\d")
+_OF_RECORDING = re.compile(r"[\[(]\s*\d+:\d\d|\b0?0:\d\d|\d:\d\d:\d\d|^\s*[\[{]\d")
 _STAMP_END = re.compile(rf"\s[\[(]?{_CLOCK}[\])]?:?\s*$|#{_CLOCK}(?:-\d+)?#\s*$")
 """At the end of a line: `Anna Smith  0:05` (Otter), `Bo (0:07):` (Rev), `What a day. #00:05-2#` (F4)."""
 _TIME = re.compile(rf"-?\d+(?:[.,]\d+)?|{_CLOCK}")  # a field of Audacity's labels, of ELAN's and Praat's tables

@@ -15,7 +15,7 @@ from pipeline.corpora.table.subtitles import read_cues
 from pipeline.settings import TableOptions
 
 SUBTITLES = (".srt", ".vtt")
-_OTHER_TRANSCRIPTS = (".ass", ".ssa", ".sbv", ".sub", ".ttml", ".dfxp", ".lrc", ".textgrid", ".eaf", ".docx")
+OTHER_TRANSCRIPTS = (".ass", ".ssa", ".sbv", ".sub", ".ttml", ".dfxp", ".lrc", ".textgrid", ".eaf", ".docx")
 
 _MARK = re.compile(r"\.(?!\d)[^.]+\Z")
 """What a name may have behind that of the video, such as `.pt-BR`: no number, which is another recording."""
@@ -33,7 +33,7 @@ def read_videos(raw: Path, options: TableOptions) -> tuple[list[TableRow], list[
     if not subtitles:
         media = sum(map(is_media, files))
         present = f"{media} media file(s)" if media else "nothing of use"
-        others = [path.name for path in files_below(raw) if path.is_dir() or path.suffix.lower() in _OTHER_TRANSCRIPTS]
+        others = [path.name for path in files_below(raw) if path.is_dir() or path.suffix.lower() in OTHER_TRANSCRIPTS]
         present += f"; not read: {listed(others, 5)}" if others else ""
         raise InputError(
             f"{raw}: no .srt or .vtt file below it, found {present}. Put one beside each video: a.mp4, a.srt."

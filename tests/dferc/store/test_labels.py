@@ -61,6 +61,8 @@ MISSING = (
         np.int64(-1),
     ]
     + [b"NA", np.str_("nan"), np.datetime64("NaT")]
+    + ["#N/A N/A", "1.#IND", "-1.#QNAN", "NA_integer_", "N / A", "not_available"]  # pandas, R
+    + ["#NV", "#N/D", "#Н/Д", "#I/T", "#WERT!", "#ERROR!", "k.A.", "keine Angabe", "缺失", "なし", "(none)"]
 )
 
 

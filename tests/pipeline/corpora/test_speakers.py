@@ -201,3 +201,38 @@ def test_a_name_with_a_mark_in_it_is_one_name(tmp_path, name):
         cues("Paul: hi there", "Paul: again", f"{name}: bonjour", f"- {name}: bonsoir", "Ask Mary-Paul: no"),
     )
     assert spoken(read_subtitles(tmp_path))[2:] == [(name, "bonjour"), (name, "bonsoir"), ("", "Ask Mary-Paul: no")]
+
+
+@pytest.mark.parametrize(
+    ("names", "speakers", "told"),
+    [
+        (["Speaker 1", "Speaker 2", "Speaker 1"], ["Speaker 1", "Speaker 2", "Speaker 1"], "they are speakers"),
+        (["a-1", "a-2", "a-1", "b"], ["", "", "", ""], "called by their place"),
+        (["c-1", "c-3", "c-4"], ["", "", ""], "called by their place"),
+    ],
+)
+def test_names_of_cues_that_come_again_are_speakers_and_others_are_told(tmp_path, names, speakers, told):
+    blocks = [f"{name}\n00:0{at}.000 --> 00:0{at}.900\nWell,\nyes." for at, name in enumerate(names)]
+    write(tmp_path, "a.vtt", "\n\n".join(["WEBVTT", *blocks]))
+    corpus = read_subtitles(tmp_path)
+    assert spoken(corpus) == [(name, "Well, yes.") for name in speakers]
+    (problem,) = problems_of(corpus, "names of cues")
+    assert problem.startswith(f"a.vtt, line 3: names of cues: {len(names)}, first {names[0]!r}; ") and told in problem
+
+
+@pytest.mark.parametrize("dash", "―−－")
+def test_a_dash_of_any_kind_is_another_speaker(tmp_path, dash):
+    write(tmp_path, "a.srt", cues(f"{dash}Hi, Bo.\n{dash}Hello!", f"{dash} So. {dash} No.", f"{dash}5 degrees"))
+    texts = ["Hi, Bo.", "Hello!", "So.", "No.", f"{dash}5 degrees"]
+    assert spoken(read_subtitles(tmp_path)) == [("", text) for text in texts]
+
+
+@pytest.mark.parametrize("tags", [('<font color="#ffff00">', "</font>"), ("<c.yellow>", "</c>")])
+def test_several_colours_in_a_cue_are_told(tmp_path, tags):
+    """Broadcasters give each speaker a colour."""
+    where, there = tags[0] + "Where?" + tags[1], tags[0].replace("ff00", "ffff").replace("yellow", "cyan") + "There."
+    write(tmp_path, "a.srt", cues(f"{where}\n{there}{tags[1]}", where))
+    corpus = read_subtitles(tmp_path)
+    assert spoken(corpus) == [("", "Where? There."), ("", "Where?")]
+    (problem,) = problems_of(corpus, "several colours in one cue")
+    assert problem.startswith("a.srt, line 2: ") and problem.endswith("several speakers?; kept as one utterance")

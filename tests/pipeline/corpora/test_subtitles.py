@@ -102,6 +102,13 @@ def test_speaker_prefix_is_a_setting(tmp_path):
         ("Anna : non", "Anna", "non"),
         ("Jo Berg (she/her): no", "Jo Berg", "no"),
         ("Anna (whispering): no", "Anna", "no"),
+        ("Anna (00:01): no", "Anna", "no"),
+        ("[00:00:01] Anna: no", "Anna", "no"),
+        ("**Anna:** no", "Anna", "no"),
+        ("**Anna**: no", "Anna", "no"),
+        ("**no**, f**k", "", "**no**, f**k"),
+        ("王芳∶不", "王芳", "不"),
+        ("At 10:30: no", "", "At 10:30: no"),
         ("李雷: 不", "李雷", "不"),
         ("李雷:不", "李雷", "不"),
         ("王芳：我很高兴。", "王芳", "我很高兴。"),
@@ -223,6 +230,21 @@ def test_youtubes_rolling_captions_become_one_utterance_a_line(tmp_path):
         assert len(problems_of(corpus, "merged cue")) == 5
         assert [(note.action, note.what, note.count) for note in corpus.notes] == [("dropped", "cues", 5)]
         path.unlink()
+
+
+def test_a_line_that_stays_over_a_pause_of_rolling_captions_is_there_once(tmp_path):
+    shown = ["one two", "one two\nthree four", "three four\nfive six", "five six\nseven", "seven"]
+    starts = [1, 3, 5, 40, 50]
+    texts = [
+        f"{at}\n00:00:{at:02d},000 --> 00:00:{at + 2:02d},000\n{text}\n" for at, text in zip(starts, shown, strict=True)
+    ]
+    write(tmp_path, "a.mp4", b"")
+    write(tmp_path, "a.srt", "\n".join(texts))
+    rows = read_subtitles(tmp_path).utterances
+    assert [(row.start_s, row.text) for row in rows] == [
+        *[(1, "one two"), (3, "three four"), (5, "five six"), (40, "seven")],
+        (50, "seven"),  # all of a cue again, long after: said twice
+    ]
 
 
 @pytest.mark.parametrize(

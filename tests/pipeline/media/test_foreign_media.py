@@ -257,6 +257,7 @@ def described(clip, seconds=2.0):
         ([1, 0], "stereo", "one of two channels is silent: only channel 1"),
         ([0, 1], "stereo", "one of two channels is silent: only channel 2"),
         ([0, 0, 1, 0, -1, 0], "5.1", "channels of opposite phase: only channel"),
+        ([0, 0, 1, 0, 0, 0], "5.1", "5 of 6 channels are silent: only channel 3 is used"),
     ],
 )
 def test_channel_is_taken_where_the_mean_would_lose_the_sound(tmp_path, name, channels, layout, remark):

@@ -7,6 +7,7 @@ import pytest
 
 from dferc.core.errors import InputError
 from pipeline.speech import find_transcript, read_transcript
+from pipeline.speech.beside import unread_beside
 from tests.helpers.own_files import cues, write
 
 VIDEO = Path("talk.mp4")
@@ -197,6 +198,11 @@ TABLE = "start,end,speaker,text,emotion,p_joy,p_anger\n0.5,1.5,Ann,Hello,joy,0.1
         ["Anna\t00:00:00.500\t0.5\t00:00:02.000\t2.0\tHello.", "Bo\t00:00:03.0\t3.0\t00:00:04.0\t4.0\tHi."],  # ELAN
         ["Speaker 1 (00:00):", "Hello.", "", "Speaker 2 (00:04):", "Hi."],  # Rev
         ["Hello. #00:00:02-0#", "Hi. #00:00:04-3#"],  # F4
+        ["{25}{75}Hello|there.", "{80}{120}Hi."],  # MicroDVD
+        ["[10][30] Hello.", "[31][50] Hi."],  # MPL2
+        ["00:01:54:Hello.", "00:01:57:Hi, at 09:00."],  # TMPlayer
+        ["Anna (00:01): Hello.", "Bo (00:04): Hi."],
+        ["[0.00 - 3.20] Hello.", "[3.20 - 5.00] Hi."],
         ["[0:01] Hello.", "[0:04] Hi.", "[0:06] Oh.", "1.5\t2.5\tnoise"],
     ],
 )
@@ -441,3 +447,10 @@ def test_an_upload_has_the_language_of_its_own_name(tmp_path):
     path = table(tmp_path, ["1,2,hallo,talk.mp4"])
     found = read_transcript(path, Path("talk.mp4"), 9.0, named=Path("talk.de.csv"))
     assert found.language == "de" and len(found.utterances) == 1
+
+
+def test_transcripts_that_no_reader_is_for_are_named(tmp_path):
+    """Else speech recognition would stand in for them without a word."""
+    assert found(tmp_path, "talk.ass", "talk.en.ttml", "other.ass", "talk.json") is None
+    assert unread_beside(tmp_path / "talk.mp4").startswith("Not read: talk.ass, talk.en.ttml. ")
+    assert unread_beside(tmp_path / "other.mp4").startswith("Not read: other.ass. ")
