@@ -14,6 +14,8 @@ from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.media.files import LastOpened
 from pipeline.media.sound import SAMPLE_RATE_HZ, SoundFile
 
+_TRIAL_S = 30  # seconds of sound that a .conf is tried with: as long as any usual utterance
+
 
 def is_speech_encoder(encoder: str) -> bool:
     """Return whether `extract_audio.encoder` names a folder or a repository of the hub, and no feature set or .conf."""
@@ -36,12 +38,20 @@ def open_smile(feature_set: str) -> opensmile.Smile:
         )
     named_files(feature_set)  # refuses a .conf that reads or writes other files, before openSMILE opens them
     try:
-        return opensmile.Smile(known.get(feature_set, feature_set), opensmile.FeatureLevel.Functionals)
+        smile = opensmile.Smile(known.get(feature_set, feature_set), opensmile.FeatureLevel.Functionals)
+        noise = np.random.default_rng(0).normal(0, 0.1, _TRIAL_S * SAMPLE_RATE_HZ).astype(np.float32)
+        rows = 1 if feature_set in known else smile(noise, SAMPLE_RATE_HZ).shape[2]
     except OpenSmileException as error:
         raise InputError(
             f"{feature_set}: openSMILE cannot use this configuration ({error}). It needs the source and sink "
             "includes of opensmile-python and functionals at the level `func`, as its own .conf files have."
         ) from None
+    if rows != 1:
+        raise InputError(
+            f"{feature_set}: of {_TRIAL_S} s of sound it gives {rows} rows of functionals, expected one of the whole "
+            "utterance. Set frameMode = full in its cFunctionals."
+        )
+    return smile
 
 
 def named_files(encoder: str) -> list[Path]:

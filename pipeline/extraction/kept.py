@@ -8,6 +8,7 @@ While a model is trained, its state after the last epoch lies beside the finishe
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from dferc.core.files import file_hash
 from dferc.training.resume import claim
 
 _MADE = ".made.json"  # hashes of a kept model's files, which are those of `out` by hard links: an editor changes both
+_LEFT = re.compile(r"[0-9a-f]{64}(\.unfinished)?|\.[0-9a-f]{64}\.\d+\.part")  # names by a key that `key_of` made
 DEFAULT_PATH = Path(".scratch/models")
 
 KEPT_DAYS = 30  # days that a model is kept after its last use
@@ -47,7 +49,8 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
         shutil.rmtree(kept)
     if not kept.is_dir():
         for folder in scratch.glob("*") if scratch.is_dir() else ():  # unused models, and what killed processes left
-            if time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
+            ours = (folder / _MADE).is_file() or _LEFT.fullmatch(folder.name)  # --scratch may name a folder of others
+            if ours and time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
                 shutil.rmtree(folder, ignore_errors=True)
                 console.print(f"removed {folder}: not used for {KEPT_DAYS} days")
         waiting = f"{out}: another process is training this model; waiting for it to finish"

@@ -119,8 +119,10 @@ class YuNet:
         if len(self._detectors) > _YUNET_SIZES:
             del self._detectors[next(iter(self._detectors))]  # the one used longest ago
         faces = detector.detect(image)[1]  # [faces, 15]: box, five landmarks, score
+        # Of pictures below 33 pixels a side YuNet reads memory that nothing wrote: boxes of any size, or infinite.
+        boxes = [] if faces is None else [face[:4] for face in faces if (abs(face[:4]) <= 2 * max(size)).all()]
         least = self.min_face * shorter * scale
-        return [] if faces is None else [_pixels(face[:4] / scale) for face in faces if max(face[2:4]) >= least]
+        return [_pixels(box / scale) for box in boxes if max(box[2:4]) >= least]
 
 
 class WholeFrame:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # another stage's setting must not change the hash of this co
 
 LARGEST, LONGEST_TRACK, MOST_LIP_MOTION = range(3)  # rules that can decide the choice, as `quality/choice` stores them
 _ROUNDING = 32  # grey levels by which codecs may change a still picture (measured: 19); a moving face changes it more
-VERSION = 2  # version of the choice among tracks; to be raised whenever it may choose another face
+VERSION = 3  # version of the choice among tracks; to be raised whenever it may choose another face
 
 
 class UtteranceMedia(NamedTuple):
@@ -197,5 +197,10 @@ class FaceWorker:
             sampled, sound = picture.sample_with_sound(span, *rates)
         else:
             sampled, sound = ((time_s, image) for _, time_s, image in picture.sample([span], *rates)), None
-        recording, *heard = part.sound
-        return sampled, self._open_sound(recording).read(*heard) if sound is None else sound
+        if sound is None:
+            recording, *heard = part.sound
+            file = self._open_sound(recording)
+            sound = file.read(*heard)
+            late = round((file.begin_s - heard[0]) * SAMPLE_RATE_HZ) if len(sound) else 0
+            sound = np.pad(sound, (late, 0))  # the track may begin after the utterance
+        return sampled, sound

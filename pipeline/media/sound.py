@@ -161,7 +161,8 @@ def decode_sound(
         return None
     frames = (frame for _, packet in timed[first:] for frame in _frames_of(decoder, packet))
     decoded = _join(frames, path, start_s, end_s, origin_s)
-    return None if decoded is None else _cut(decoded, start_s, end_s, SAMPLE_RATE_HZ)[0]
+    late = decoded is None or decoded.first_s > start_s + _HOLE_S  # the samples alone do not say when they begin
+    return None if late else _cut(decoded, start_s, end_s, SAMPLE_RATE_HZ)[0]
 
 
 class _Decoded(NamedTuple):

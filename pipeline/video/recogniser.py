@@ -223,7 +223,9 @@ class Recogniser(contextlib.AbstractContextManager):
             content = scratch.media_hash(media)
             recognise = lambda keep: self._speech(media, report, keep)  # noqa: E731 - loads the model if it is called
             words = kept_transcript(self.cache, self._asr, self._language, content, self._cut, recognise)
-            words = replace(words, notes=(*words.notes, *filter(None, [unread_beside(media)])))
+            renamed = [replace(problem, where=media.name, file=media.name) for problem in words.problems]
+            notes = (*words.notes, *filter(None, [unread_beside(media)]))
+            words = replace(words, problems=tuple(renamed), notes=notes)  # it may have had another name then
         if self._diarizer is not None and info is not None and info.has_audio and words.utterances:
             words = self._diarizer(media, words)
         return words

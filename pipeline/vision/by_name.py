@@ -68,8 +68,10 @@ def _torchvision(setting: str, name: str, file: str) -> tuple[nn.Module, Callabl
         raise _unknown(setting, name, models.list_models(module=models))
     weights = models.get_model_weights(name).DEFAULT
     with torch.random.fork_rng([]):
-        # The options by which GoogLeNet and Inception do not initialise weights for a minute; others have none.
-        options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        # As torchvision builds GoogLeNet and Inception for published weights: they scale the input as their training
+        # did, have no classifiers on the way, and initialise no weights for a minute. Others have no such options.
+        options = {"init_weights": False, "transform_input": True, "aux_logits": False}
+        options = options if name in ("googlenet", "inception_v3") else {}
         model = models.get_model(name, weights=None, **options)
     if file:
         _load(model, _tensors(file), setting)

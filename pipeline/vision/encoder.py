@@ -168,6 +168,9 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
     processor = open_processor(folder, wanted)
     sizes = [getattr(processor, part, None) or {} for part in ("size", "crop_size")]
     sides = [size[key] for size in sizes for key in ("height", "width", "shortest_edge") if size.get(key)]
+    sides = sides or [size["longest_edge"] for size in sizes if size.get("longest_edge")]  # SAM's
+    if not sides and hasattr(processor, "max_num_patches"):  # SigLIP 2's
+        sides = [round(processor.max_num_patches**0.5 * processor.patch_size)]
     of_timm = getattr(processor, "data_config", None)
     if of_timm:  # it resizes to this side before it cuts out the input
         sides = [round(max(of_timm["input_size"][1:]) / of_timm["crop_pct"])]
@@ -213,7 +216,11 @@ class PictureEncoderWorker:
         if not len(inputs):
             return Measured(np.zeros((0, self._encoder.width), np.float32), clock.seconds)
         with clock.step("network"):
-            padded = [*inputs, *[inputs[-1]] * (-len(inputs) % at_once)]
-            parts = [padded[first : first + at_once] for first in range(0, len(padded), at_once)]
-            vectors = np.concatenate([self._encoder.vectors(part, self._where) for part in parts])
-        return Measured(vectors[: len(inputs)], clock.seconds)
+            vectors, by_shape = np.empty((len(inputs), self._encoder.width), np.float32), {}
+            for number, each in enumerate(inputs):  # a processor that cuts nothing off leaves them different shapes
+                by_shape.setdefault(each.shape, []).append(number)
+            for alike in by_shape.values():
+                for part in (alike[first : first + at_once] for first in range(0, len(alike), at_once)):
+                    filled = [inputs[number] for number in [*part, *part[-1:] * (at_once - len(part))]]
+                    vectors[part] = self._encoder.vectors(filled, self._where)[: len(part)]
+        return Measured(vectors, clock.seconds)

@@ -158,6 +158,13 @@ def test_includes_in_a_circle_missing_or_twice_are_refused(conf, tmp_path, monke
         open_smile(str(conf))
 
 
+def test_functionals_of_windows_in_place_of_the_utterance_are_refused(conf):
+    """Of a short utterance, the first window alone would be used; of a longer one, there would be several vectors."""
+    change(conf.parent / "parts/means.inc", "frameMode=full\nframeSize=0\nframeStep=0", "frameSize=2\nframeStep=2")
+    with pytest.raises(InputError, match=r"mine.conf: of 30 s of sound it gives 1\d rows .* Set frameMode = full"):
+        open_smile(str(conf))
+
+
 def test_perturbed_configurations_compute_the_same_or_are_refused(tmp_path):
     """Lines dropped, swapped, doubled, re-encoded: no other file is read, and no values are taken for others."""
     samples, randoms = tone(0.3), random.Random(0)

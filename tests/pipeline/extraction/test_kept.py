@@ -55,6 +55,18 @@ def test_models_that_nobody_asked_for_are_removed(tmp_path):
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["b"]
 
 
+def test_what_is_no_model_of_ours_stays(tmp_path):
+    """`--scratch /scratch/me` is a folder of everything."""
+    long_ago, others = time.time() - (KEPT_DAYS + 1) * 86400, [tmp_path / "thesis", tmp_path / ".git"]
+    unfinished = state_folder(tmp_path, "a" * 64)
+    for folder in (*others, unfinished):
+        folder.mkdir()
+        os.utime(folder, (long_ago, long_ago))
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    make_or_reuse(tmp_path / "out", "b", tmp_path, maker([]))
+    assert all(folder.is_dir() for folder in others) and not unfinished.exists()
+
+
 def test_what_a_kill_left_of_this_model_is_removed(tmp_path):
     (tmp_path / "scratch/.a.123.part").mkdir(parents=True)
     make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", maker([]))

@@ -157,6 +157,13 @@ def test_yunet_takes_the_faces_that_are_large_enough(yunet):
     assert detector.seen == [(160, 100)] * 3
 
 
+def test_yunet_s_boxes_out_of_all_bounds_are_no_faces(yunet):
+    """It gives them for pictures of some 32 x 1920 pixels, now and then: what the memory held before."""
+    odd = [(7e23, -np.inf, 0, np.inf), (-5e23, -2e23, 0, 0), (1e30, 4, 20, 20), (0, 0, 1e9, 20), (np.nan, 0, 20, 20)]
+    finder, _ = yunet(0.2, [*odd, (3, 4, 25, 30)])
+    assert finder.find(np.zeros((32, 1920), np.uint8)) == [Box(3, 4, 25, 30)]
+
+
 def test_yunet_sees_a_reduced_picture_and_reports_places_in_the_full_one(yunet):
     """Shorter side 1000, smallest face 100: as 32 of 320, by 1600/1000 512 wide; for a sure face of 300, 48 of 160."""
     finder, detector = yunet(0.1, [(32, 64, 40, 48), (0, 0, 30, 30)], [(16, 32, 40, 48)])

@@ -1,5 +1,6 @@
 """The speaker's face of an utterance, out of drawn and real clips."""
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -178,6 +179,25 @@ def test_most_lip_motion_listens_to_the_sound_of_the_utterance(tmp_path):
     found = cut_faces([part]).result[0]
     assert found.choice == MOST_LIP_MOTION
     assert found.size == pytest.approx(share_of(SMALL), rel=0.3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_most_lip_motion_hears_a_track_that_begins_late_at_its_time(tmp_path, suffix):
+    """The smaller face speaks; the larger one would, if the sound began with the picture."""
+    late_s = 0.4
+    pictures = people(lambda time_s: mouth_at(time_s - late_s) if time_s >= late_s else 0.0, mouth_at)
+    clip, late = clip_of(tmp_path / f"clip{suffix}", pictures, speech(SECONDS - late_s)), tmp_path / f"late{suffix}"
+    with av.open(str(clip)) as given, av.open(str(late), "w") as copied:
+        streams = {stream.index: copied.add_stream_from_template(stream) for stream in given.streams}
+        packets = [packet for packet in given.demux() if packet.size]
+        for packet in packets:
+            by = round(late_s / packet.time_base) * (packet.stream.type == "audio")
+            packet.pts, packet.dts = packet.pts + by, packet.dts + by
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            packet.stream = streams[packet.stream_index]
+            copied.mux(packet)
+    found = chosen(late, "most_lip_motion")
+    assert found.choice == MOST_LIP_MOTION and found.size == pytest.approx(share_of(SMALL), rel=0.3)
 
 
 def test_longest_track_keeps_to_one_person_where_a_larger_face_appears_late(tmp_path):

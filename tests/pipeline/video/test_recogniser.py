@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import dferc
 from dferc.core.errors import InputError
+from dferc.core.problems import Problem
 from dferc.evaluation.predict import Predictor
 from dferc.store.hdf5 import read_features
 from dferc.store.rows import OF_ROWS
@@ -308,6 +309,23 @@ def test_recognised_speech_is_kept(project, tmp_path, monkeypatch):
 
     assert heard == [talk, talk]  # not the second time; another language is another transcript
     assert results[0] == results[1] and results[0].notes[0] == "by ear" and results[0].transcript.language == "en"
+
+
+def test_problems_of_kept_speech_name_the_file_as_it_is_called_now(project, tmp_path, monkeypatch):
+    class Listener:
+        def __init__(self, *_, **__):
+            pass
+
+        def __call__(self, media, progress, keep):
+            found = Problem(media.name, media.name, "text that repeats itself", "left out")
+            return dataclasses.replace(transcript((1.0, 2.0)), problems=(found,))
+
+    monkeypatch.setattr(module, "SpeechRecogniser", Listener)
+    recogniser = Recogniser.load(project / "runs/demo/t", device="cpu", cache=tmp_path / "cache")
+    talk = write_talk(tmp_path / "anna.mp4", subtitles=False)
+    media = talk, shutil.copy(talk, tmp_path / "interview.mp4")
+    named = [recogniser(each).problems[0].where for each in media]
+    assert named == ["anna.mp4", "interview.mp4"]
 
 
 def test_worker_processes_give_the_same_and_wait_for_the_next_medium(project, talk, tmp_path, monkeypatch):

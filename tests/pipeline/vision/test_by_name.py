@@ -69,6 +69,19 @@ def test_torchvision_gives_the_input_of_the_classifier(network, weights):
     np.testing.assert_allclose(encoder.vectors([picture()], CPU), heard[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_networks_that_scale_their_input_themselves_do(tmp_path, name):
+    """As torchvision builds them for its published weights; a file may lack the classifiers on the way."""
+    published = models.get_model(name, weights=None, init_weights=False, aux_logits=False, transform_input=True).eval()
+    save_file(published.state_dict(), tmp_path / "weights.safetensors")
+    encoder, heard = load(f"torchvision:{name}@{tmp_path / 'weights.safetensors'}"), []
+    shown = models.get_model_weights(name).DEFAULT.transforms()(torch.from_numpy(picture()).permute(2, 0, 1))
+    published.fc.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0]))
+    with torch.inference_mode():
+        published(shown[None])
+    np.testing.assert_allclose(encoder.vectors([picture()], CPU), heard[0], rtol=1e-4, atol=1e-9)
+
+
 def test_published_weights_are_taken_from_the_cache_of_torchvision(network, tmp_path, monkeypatch):
     place = tmp_path / "hub/hub/checkpoints"
     place.mkdir(parents=True)

@@ -24,6 +24,7 @@ from transformers import (
     Dinov2Model,
     DINOv3ViTConfig,
     DINOv3ViTModel,
+    SamImageProcessor,
     SamVisionConfig,
     SamVisionModel,
     Siglip2ImageProcessor,
@@ -160,6 +161,16 @@ def test_a_vector_does_not_depend_on_the_rest_of_its_batch(folders):
         assert np.array_equal(worker(shown[first:last]).result, together[first:last])
 
 
+def test_pictures_of_several_shapes_are_encoded_where_the_processor_cuts_nothing_off(folders, tmp_path):
+    """Films of other aspect ratios in one corpus, seen whole."""
+    shutil.copytree(folders / "dinov2", tmp_path / "whole")
+    BitImageProcessor(size={"shortest_edge": SIDE}, do_center_crop=False).save_pretrained(tmp_path / "whole")
+    worker = PictureEncoderWorker((str(tmp_path / "whole"), "last", "mean", False), "cpu", "float32")
+    shown = [*pictures(2, 16, 32), *pictures(3, 32, 16), *pictures(1, 16, 32)]
+    together = worker(shown).result
+    assert all(np.array_equal(worker([each]).result[0], vector) for each, vector in zip(shown, together, strict=True))
+
+
 @pytest.mark.parametrize(("layer", "chosen"), [("1", [1]), ("-1", [2]), ("all", [1, 2]), ("0-1", [0, 1])])
 def test_layers_are_averaged(folders, layer, chosen):
     shown = pictures(2)
@@ -277,6 +288,13 @@ def test_length_of_a_clip_is_the_encoders_however_it_is_called(tmp_path):
 def test_faces_are_cut_to_the_side_that_the_processor_asks_for(folders):
     sides = {name: load_picture_encoder(str(folders / name), "last", "mean").side for name in ("vit", "dinov2")}
     assert sides == {"vit": SIDE, "dinov2": 20}
+
+
+def test_faces_are_cut_to_the_longest_side_or_the_patches_where_the_processor_names_no_other(folders, tmp_path):
+    shutil.copytree(folders / "sam", tmp_path / "sam")
+    SamImageProcessor(size={"longest_edge": SIDE}, pad_size=SIZE).save_pretrained(tmp_path / "sam")
+    paths = tmp_path / "sam", folders / "siglip2"
+    assert [load_picture_encoder(str(path), "last", "mean").side for path in paths] == [SIDE, 32]
 
 
 def test_an_edited_folder_has_another_hash(folders, tmp_path):
