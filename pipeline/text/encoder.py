@@ -235,7 +235,8 @@ def position_limit(model: PreTrainedModel) -> int | None:
     """Return the most tokens of an input, None = any number."""
     # RoBERTa and its relatives count positions from their padding id + 1: its 514 positions are for 512 tokens.
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    offset = getattr(getattr(model, "embeddings", None), "padding_idx", None)
+    embeddings = getattr(model, "embeddings", None)  # XLM's are those of the words alone
+    offset = None if isinstance(embeddings, torch.nn.Embedding) else getattr(embeddings, "padding_idx", None)
     if positions is None or positions < 1:  # XLNet gives -1
         return None
     return positions if offset is None else positions - offset - 1

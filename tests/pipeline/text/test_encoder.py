@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
@@ -157,6 +158,8 @@ def test_position_limit_of_roberta_counts_from_its_padding_id():
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     roberta = RobertaModel(RobertaConfig(vocab_size=10, max_position_embeddings=514, pad_token_id=1, **sizes))
     assert position_limit(roberta) == 512
+    xlm = transformers.XLMModel(transformers.XLMConfig(vocab_size=10, emb_dim=8, n_layers=1, n_heads=1))
+    assert position_limit(xlm) == 512
     roberta(input_ids=torch.full((1, 512), 5))
     with pytest.raises((IndexError, RuntimeError)):
         roberta(input_ids=torch.full((1, 513), 5))
