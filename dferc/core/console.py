@@ -16,6 +16,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import click
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -86,6 +87,10 @@ def shorten(message: str) -> str:
     ]
     more = [f"… and {len(lines) - MOST_LINES:,} more lines"] if len(lines) > MOST_LINES else []
     return "\n".join([*lines[:MOST_LINES], *more])
+
+
+PATH, FOLDER = click.Path(path_type=Path), click.Path(file_okay=False, path_type=Path)
+shown_option = functools.partial(click.option, show_default=True)  # an option whose default --help shows
 
 
 class CorpusName(click.ParamType):
