@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import torch
 
-from dferc.core.console import console, print_note, print_table, readable_errors
+from dferc.core.console import PATH, console, print_note, print_table, readable_errors, shown_option
 from dferc.core.errors import InputError
 from dferc.core.files import write_text
 from dferc.core.threads import usable_cpus
@@ -65,8 +65,8 @@ _BACKWARDS = 3.0  # a training step against a forward pass
 
 
 @click.command()
-@click.option("--params", type=click.Path(dir_okay=False), default="params.yaml", show_default=True, help="Settings.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write when all is well, for DVC.")
+@shown_option("--params", type=click.Path(dir_okay=False), default="params.yaml", help="Settings.")
+@click.option("--out", type=PATH, help="File to write when all is well, for DVC.")
 @readable_errors
 def main(params: str, out: Path | None) -> None:
     """Check what the corpora that `dvc repro` would run need, and print the expected times."""

@@ -13,7 +13,7 @@ import click
 import opensmile
 
 from dferc import engine
-from dferc.core.console import print_note, readable_errors
+from dferc.core.console import print_note, readable_errors, shown_option
 from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
 from pipeline.audio import functionals
@@ -28,11 +28,10 @@ from pipeline.settings import UNSTATED, ExtractAudio, load_settings, with_set
 
 @click.command()
 @stage_options("audio")
-@click.option(
+@shown_option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),  # `dferc.core.device` imports torch, which openSMILE does without
     default="auto",
-    show_default=True,
     help="Of a speech encoder.",
 )
 @click.option(

@@ -16,7 +16,7 @@ import click
 import transformers
 
 from dferc import engine
-from dferc.core.console import print_note, readable_errors
+from dferc.core.console import PATH, print_note, readable_errors, shown_option
 from dferc.core.device import DEVICES, Device, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
@@ -49,13 +49,12 @@ class FoldHashes(StoredRecord):
 
 @click.command()
 @stage_options("text")
-@click.option("--encoder", type=click.Path(path_type=Path), help="Fine-tuned encoder.  [default: models/{corpus}/text]")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option(
+@click.option("--encoder", type=PATH, help="Fine-tuned encoder.  [default: models/{corpus}/text]")
+@shown_option("--device", type=click.Choice(DEVICES), default="auto")
+@shown_option(
     "--batch-tokens",
     type=click.IntRange(min=1),
     default=BATCH_TOKENS,
-    show_default=True,
     help="Tokens encoded at once: memory and speed; moves results by rounding at most.",
 )
 @network_options

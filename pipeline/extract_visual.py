@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from dferc import engine
-from dferc.core.console import readable_errors
+from dferc.core.console import PATH, readable_errors, shown_option
 from dferc.core.device import DEVICES, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
@@ -49,8 +49,8 @@ QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 
 @click.command()
 @stage_options("visual")
-@click.option("--face", type=click.Path(path_type=Path), help="Face model.  [default: models/{corpus}/face]")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Of the network.")
+@click.option("--face", type=PATH, help="Face model.  [default: models/{corpus}/face]")
+@shown_option("--device", type=click.Choice(DEVICES), default="auto", help="Of the network.")
 @click.option(
     "--hwaccel",
     help="Kind of device that decodes, such as cuda. Values may differ from the CPU's; the file names the device.",

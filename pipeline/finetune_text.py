@@ -20,7 +20,7 @@ import click
 import torch
 import transformers
 
-from dferc.core.console import CorpusName, console, readable_errors
+from dferc.core.console import PATH, CorpusName, console, readable_errors, shown_option
 from dferc.core.device import DEVICES, choose_device
 from dferc.core.files import file_hash
 from dferc.core.sources import code_hash
@@ -35,15 +35,13 @@ from pipeline.text.folds import deal_folds, fold_folder, hold_out, write_folds
 
 @click.command()
 @click.option("--corpus", type=CorpusName(), required=True, help="Block of params.yaml.")
-@click.option("--params", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
+@shown_option("--params", default="params.yaml", type=PATH)
 @click.option(  # --table is its name in the extractors
-    "--table", "--utterances", type=click.Path(path_type=Path), help="Default: data/CORPUS/utterances.csv"
+    "--table", "--utterances", type=PATH, help="Default: data/CORPUS/utterances.csv"
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Default: models/CORPUS/text")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option(
-    "--scratch", type=click.Path(path_type=Path), default=DEFAULT_PATH, show_default=True, help="Kept models."
-)
+@click.option("--out", type=PATH, help="Default: models/CORPUS/text")
+@shown_option("--device", type=click.Choice(DEVICES), default="auto")
+@shown_option("--scratch", type=PATH, default=DEFAULT_PATH, help="Kept models.")
 @readable_errors
 def main(corpus: str, params: Path, table: Path | None, out: Path | None, device: str, scratch: Path) -> None:
     """Fine-tune the text encoder on the training split's emotions."""

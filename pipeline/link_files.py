@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from dferc.core.console import CorpusName, console, readable_errors
+from dferc.core.console import PATH, CorpusName, console, readable_errors, shown_option
 from pipeline.audio.functionals import named_files
 from pipeline.check import BY_NAME, check_corpora, needs_finder
 from pipeline.faces.densenet import FERPLUS, NONE, description_path, find_weights
@@ -26,9 +26,9 @@ NOTE = "none.txt"
 
 @click.command()
 @click.option("--corpus", type=CorpusName(), required=True, help="Block of params.yaml.")
-@click.option("--params", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
-@click.option("--raw", type=click.Path(path_type=Path), help="Raw corpus [data/raw/CORPUS].")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the links [data/CORPUS/files].")
+@shown_option("--params", default="params.yaml", type=PATH)
+@click.option("--raw", type=PATH, help="Raw corpus [data/raw/CORPUS].")
+@click.option("--out", type=PATH, help="Folder of the links [data/CORPUS/files].")
 @readable_errors
 def main(corpus: str, params: Path, raw: Path | None, out: Path | None) -> None:
     """Check the settings of a corpus, and link the files that they name."""

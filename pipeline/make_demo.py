@@ -23,7 +23,7 @@ import click
 import cv2
 
 from dferc.core import files
-from dferc.core.console import console, progress_bar, readable_errors
+from dferc.core.console import PATH, console, progress_bar, readable_errors, shown_option
 from dferc.core.threads import usable_cpus
 from dferc.store.vocabulary import MODALITIES
 from pipeline.demo.clip import make_clip
@@ -45,11 +45,9 @@ A score on it says that the software works, and nothing about emotions.
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default="data/raw/demo", show_default=True, help="Raw corpus.")
-@click.option(
-    "--faces", type=click.Path(path_type=Path), default="data/faces/demo", show_default=True, help="Face set."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another corpus.")
+@shown_option("--out", type=PATH, default="data/raw/demo", help="Raw corpus.")
+@shown_option("--faces", type=PATH, default="data/faces/demo", help="Face set.")
+@shown_option("--seed", type=click.IntRange(min=0), default=0, help="Another seed, another corpus.")
 @click.option("--workers", type=click.IntRange(1, 4096), default=None, help="Processes; default: one for each core.")
 @readable_errors
 def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from dferc.core.console import CorpusName, print_note, readable_errors
+from dferc.core.console import PATH, CorpusName, print_note, readable_errors, shown_option
 from dferc.core.errors import InputError, counted
 from dferc.core.problems import Problem
 from dferc.core.tables import write_table
@@ -89,17 +89,17 @@ def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCor
 
 @click.command()
 @click.option("--corpus", type=CorpusName(), required=True, help="A block of the params file.")
-@click.option("--params", type=click.Path(dir_okay=False), default="params.yaml", show_default=True, help="Settings.")
-@click.option("--raw", type=click.Path(path_type=Path), help="Raw corpus [data/raw/CORPUS].")
+@shown_option("--params", type=click.Path(dir_okay=False), default="params.yaml", help="Settings.")
+@click.option("--raw", type=PATH, help="Raw corpus [data/raw/CORPUS].")
 @click.option(  # --table is its name in the commands that read it
     "--table",
     "--utterances",
     "utterances_csv",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Output [data/CORPUS/utterances.csv].",
 )
-@click.option("--problems", "problems_csv", type=click.Path(path_type=Path), help="Output [data/CORPUS/problems.csv].")
-@click.option("--features", type=click.Path(path_type=Path), help="Output [features/CORPUS/utterances.h5].")
+@click.option("--problems", "problems_csv", type=PATH, help="Output [data/CORPUS/problems.csv].")
+@click.option("--features", type=PATH, help="Output [features/CORPUS/utterances.h5].")
 @engine_options
 @readable_errors
 def main(corpus, params, raw, utterances_csv, problems_csv, features, workers) -> None:

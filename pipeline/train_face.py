@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import torch
 
-from dferc.core.console import CorpusName, console, print_note, readable_errors
+from dferc.core.console import PATH, CorpusName, console, print_note, readable_errors, shown_option
 from dferc.core.device import DEVICES, choose_device
 from dferc.core.files import file_hash, write_atomically, write_json
 from dferc.core.sources import code_hash
@@ -27,13 +27,11 @@ from pipeline.settings import load_settings
 
 @click.command()
 @click.option("--corpus", type=CorpusName(), required=True, help="Name of the corpus block in params.yaml.")
-@click.option("--params", default="params.yaml", show_default=True, type=click.Path(path_type=Path))
-@click.option("--faces", type=click.Path(path_type=Path), help="FER+ files.  [default: data/faces/{corpus}]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: models/{corpus}/face]")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option(
-    "--scratch", type=click.Path(path_type=Path), default=DEFAULT_PATH, show_default=True, help="Kept models."
-)
+@shown_option("--params", default="params.yaml", type=PATH)
+@click.option("--faces", type=PATH, help="FER+ files.  [default: data/faces/{corpus}]")
+@click.option("--out", type=PATH, help="Folder to write.  [default: models/{corpus}/face]")
+@shown_option("--device", type=click.Choice(DEVICES), default="auto")
+@shown_option("--scratch", type=PATH, default=DEFAULT_PATH, help="Kept models.")
 @readable_errors
 def main(corpus: str, params: Path, faces: Path | None, out: Path | None, device: str, scratch: Path) -> None:
     """Train the face network on FER+, or take one that is trained."""

@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from dferc import engine
-from dferc.core.console import CorpusName, console, progress_bar, readable_errors
+from dferc.core.console import FOLDER, PATH, CorpusName, console, progress_bar, readable_errors, shown_option
 from dferc.core.device import DEVICES, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import SET_NAME
@@ -125,9 +125,6 @@ def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extra
     console.print(f"{summary}; all within {TOLERANCE:g} standard deviations{worst}")
 
 
-_path = click.Path(path_type=Path)
-
-
 def _check_sets(_context: click.Context, _parameter: click.Parameter, value: str | tuple[str, ...]):
     """Refuse what is no name of a feature set; a callback of click."""
     for name in (value,) if isinstance(value, str) else value:
@@ -142,18 +139,16 @@ def _check_sets(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option(
     "--modality", required=True, callback=_check_sets, help="Which file to verify: audio, say, or a set: audio/wavlm."
 )
+@shown_option("--sample", type=click.IntRange(min=1), default=20, help="Utterances to compute again.")
+@shown_option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the sample.")
+@shown_option("--params", type=PATH, default="params.yaml", help="Settings.")
+@click.option("--raw", type=PATH, help="Folder of the corpus as it came.  [default: data/raw/{corpus}]")
+@click.option("--table", type=PATH, help="Utterances.  [default: data/{corpus}/utterances.csv]")
 @click.option(
-    "--sample", type=click.IntRange(min=1), default=20, show_default=True, help="Utterances to compute again."
+    "--features", type=PATH, help="Folder of the file, or of a folder per corpus.  [default: features/{corpus}]"
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sample.")
-@click.option("--params", type=_path, default="params.yaml", show_default=True, help="Settings.")
-@click.option("--raw", type=_path, help="Folder of the corpus as it came.  [default: data/raw/{corpus}]")
-@click.option("--table", type=_path, help="Utterances.  [default: data/{corpus}/utterances.csv]")
-@click.option(
-    "--features", type=_path, help="Folder of the file, or of a folder per corpus.  [default: features/{corpus}]"
-)
-@click.option("--models", type=_path, help="Folder of text/ and face/.  [default: models/{corpus}]")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Device of the networks.")
+@click.option("--models", type=PATH, help="Folder of text/ and face/.  [default: models/{corpus}]")
+@shown_option("--device", type=click.Choice(DEVICES), default="auto", help="Device of the networks.")
 @engine_options
 @readable_errors
 def main(corpus, modality, sample, seed, params, raw, table, features, models, device, workers) -> None:
@@ -186,7 +181,7 @@ def main(corpus, modality, sample, seed, params, raw, table, features, models, d
 
 
 @click.command("verify")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option(
     "--modality",
     "modalities",
@@ -194,10 +189,8 @@ def main(corpus, modality, sample, seed, params, raw, table, features, models, d
     callback=_check_sets,
     help="Or a further set, such as audio/wavlm. Repeatable.  [default: the modalities, and their sets that are there]",
 )
-@click.option(
-    "--sample", type=click.IntRange(min=1), default=20, show_default=True, help="Utterances of each to compute again."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of utterances.")
+@shown_option("--sample", type=click.IntRange(min=1), default=20, help="Utterances of each to compute again.")
+@shown_option("--seed", type=click.IntRange(min=0), default=0, help="Of the choice of utterances.")
 @click.argument("further", nargs=-1, metavar="[-- OPTION ...]")
 @readable_errors
 def verify_folder(folder, modalities, sample, seed, further) -> None:

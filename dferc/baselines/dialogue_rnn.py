@@ -25,11 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from dferc.baselines.shared import BaselineLosses, Recipe, TrainedBaseline, masked_softmax, widths_of
+from dferc.baselines.shared import Recipe, TrainedBaseline, logits_objective, masked_softmax, widths_of
 from dferc.model.layers import dropout
 from dferc.model.layers.lstm import Layout
 from dferc.model.layers.padding import Padding
-from dferc.model.losses import cross_entropy
 from dferc.training.data import Batch
 from dferc.training.task import Task
 
@@ -199,11 +198,4 @@ def build_dialogue_rnn(task: Task, **sizes: float) -> DialogueRNN:
     return DialogueRNN(widths=widths_of(task), classes=task.classes, **sizes)
 
 
-def dialogue_rnn_objective(model: DialogueRNN, batch: Batch, task: Task) -> tuple[BaselineLosses, Tensor]:
-    """Compute the weighted cross-entropy, and the probabilities [N, C]."""
-    logits_NC = model(batch)
-    loss = cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, targets_NC=batch.targets_NC)
-    return BaselineLosses(loss), logits_NC.detach().float().softmax(dim=1)
-
-
-DIALOGUE_RNN = TrainedBaseline(build_dialogue_rnn, dialogue_rnn_objective, RECIPES)
+DIALOGUE_RNN = TrainedBaseline(build_dialogue_rnn, logits_objective, RECIPES)

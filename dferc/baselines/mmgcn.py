@@ -20,26 +20,17 @@ Shapes: N utterances, M modalities, B dialogues, T longest dialogue, W = 2 * uni
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dferc.baselines.shared import (
-    BaselineLosses,
-    Recipe,
-    TrainedBaseline,
-    count_parties,
-    number_parties,
-    seen,
-    widths_of,
-)
+from dferc.baselines.shared import Recipe, TrainedBaseline, build_with_parties, logits_objective, number_parties, seen
 from dferc.model.layers import dropout
 from dferc.model.layers.lstm import BiLSTMLayer
 from dferc.model.layers.padding import Padding
-from dferc.model.losses import cross_entropy
 from dferc.training.data import Batch
-from dferc.training.task import Task
 
 SIZES = {"units": 100, "graph": 100, "layers": 4, "dropout": 0.4, "alpha": 0.1, "eta": 0.5}
 RECIPES = {
@@ -48,12 +39,7 @@ RECIPES = {
         learning_rate=3e-4, weight_decay=3e-5, batch_dialogues=16, epochs=20, class_weights="balanced", sizes=SIZES
     ),
     "meld": Recipe(
-        learning_rate=1e-3,
-        weight_decay=0.0,
-        batch_dialogues=16,
-        epochs=60,
-        class_weights="uniform",
-        sizes=SIZES,
+        learning_rate=1e-3, weight_decay=0.0, batch_dialogues=16, epochs=60, class_weights="uniform", sizes=SIZES
     ),
 }
 MOST_SIMILAR = 0.99999  # factor of the cosines: the slope of arccos has no end at 1
@@ -158,16 +144,4 @@ def _similarity(cosine: Tensor) -> Tensor:
     return 1 - torch.acos(cosine * MOST_SIMILAR) / math.pi
 
 
-def build_mmgcn(task: Task, **sizes: float) -> MMGCN:
-    """Build the model for a task's modalities, classes and speakers."""
-    return MMGCN(widths=widths_of(task), classes=task.classes, parties=count_parties(task), **sizes)
-
-
-def mmgcn_objective(model: MMGCN, batch: Batch, task: Task) -> tuple[BaselineLosses, Tensor]:
-    """Compute the weighted cross-entropy, and the probabilities [N, C]."""
-    logits_NC = model(batch)
-    loss = cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, targets_NC=batch.targets_NC)
-    return BaselineLosses(loss), logits_NC.detach().float().softmax(dim=1)
-
-
-MMGCN_BASELINE = TrainedBaseline(build_mmgcn, mmgcn_objective, RECIPES)
+MMGCN_BASELINE = TrainedBaseline(partial(build_with_parties, MMGCN), logits_objective, RECIPES)

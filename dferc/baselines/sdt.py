@@ -18,21 +18,14 @@ Shapes: N utterances, M modalities, B dialogues, T longest dialogue, H width, C 
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dferc.baselines.shared import (
-    Recipe,
-    TrainedBaseline,
-    count_parties,
-    masked_softmax,
-    number_parties,
-    seen,
-    widths_of,
-)
+from dferc.baselines.shared import Recipe, TrainedBaseline, build_with_parties, masked_softmax, number_parties, seen
 from dferc.model.layers import dropout
 from dferc.model.layers.padding import Padding
 from dferc.model.losses import cross_entropy
@@ -184,11 +177,6 @@ class SDTLosses(NamedTuple):
     distillation: Tensor
 
 
-def build_sdt(task: Task, **sizes: float) -> SDT:
-    """Build the model for a task's modalities, classes and speakers."""
-    return SDT(widths=widths_of(task), classes=task.classes, parties=count_parties(task), **sizes)
-
-
 def sdt_objective(model: SDT, batch: Batch, task: Task) -> tuple[SDTLosses, Tensor]:
     """Compute the losses, each with weight 1, and the probabilities [N, C]."""
     (logits_NC, each_MNC), seen_MN = model(batch), seen(batch.present_MN)
@@ -205,4 +193,4 @@ def sdt_objective(model: SDT, batch: Batch, task: Task) -> tuple[SDTLosses, Tens
     return losses, logits_NC.detach().softmax(dim=1)
 
 
-SDT_BASELINE = TrainedBaseline(build_sdt, sdt_objective, RECIPES)
+SDT_BASELINE = TrainedBaseline(partial(build_with_parties, SDT), sdt_objective, RECIPES)

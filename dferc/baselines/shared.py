@@ -10,7 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dferc.model.losses import cross_entropy
 from dferc.settings.sections import Train
+from dferc.training.data import Batch
 from dferc.training.learner import Objective
 from dferc.training.optimiser import Machinery
 from dferc.training.task import Task, prepare_splits
@@ -88,6 +90,18 @@ def make_adam(model: nn.Module, settings: Train, *, steps: int, seed: int, dtype
 def widths_of(task: Task) -> dict[str, int]:
     """Return the width of each modality that the task reads, in the order of M."""
     return {name: task.corpus.modalities[name].width for name in task.variant.modalities}
+
+
+def build_with_parties(kind: type[nn.Module], task: Task, **sizes: float) -> nn.Module:
+    """Build a model for a task's modalities, classes and speakers."""
+    return kind(widths=widths_of(task), classes=task.classes, parties=count_parties(task), **sizes)
+
+
+def logits_objective(model: nn.Module, batch: Batch, task: Task) -> tuple[BaselineLosses, Tensor]:
+    """Compute the weighted cross-entropy of a model that returns logits, and the probabilities [N, C]."""
+    logits_NC = model(batch)
+    loss = cross_entropy(logits_NC, batch.labels_N, task.class_weights_C, targets_NC=batch.targets_NC)
+    return BaselineLosses(loss), logits_NC.detach().float().softmax(dim=1)
 
 
 def seen(present_MN: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, FRESH, REPORTS, SCRATCH, SEEDS, SET, SPLIT, dir_option, options
 from dferc.cli.training import load_block, make_sweep
-from dferc.core.console import console, print_note, readable_errors
+from dferc.core.console import console, print_note, readable_errors, shown_option
 from dferc.engine.options import engine_options
 
 
@@ -18,10 +18,8 @@ from dferc.engine.options import engine_options
     metavar="SET+SET…",
     help="A combination; the first is the reference. Repeatable.  [default: one set of each modality, in every way]",
 )
-@click.option(
-    "--most", type=click.IntRange(1), default=24, show_default=True, help="Refuse more combinations than this."
-)
-@click.option("--variant", default="full", show_default=True, help="An ablation row that keeps all modalities.")
+@shown_option("--most", type=click.IntRange(1), default=24, help="Refuse more combinations than this.")
+@shown_option("--variant", default="full", help="An ablation row that keeps all modalities.")
 @options(SEEDS, FEATURES)
 @dir_option("--out", "runs/encoders", "Runs go to OUT/CORPUS/VARIANT@SETS/.")
 @REPORTS

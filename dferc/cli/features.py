@@ -2,8 +2,8 @@
 
 import click
 
-from dferc.cli.options import CORPUS, FEATURES, JSON, PARAMS, PATH, dir_option, options
-from dferc.core.console import console, print_json, print_note, readable_errors
+from dferc.cli.options import CORPUS, FEATURES, JSON, PARAMS, dir_option, options
+from dferc.core.console import PATH, console, print_json, print_note, readable_errors
 
 
 @click.command()

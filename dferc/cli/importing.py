@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from dferc.cli.options import dir_option
-from dferc.core.console import CorpusName, console, readable_errors
+from dferc.core.console import CorpusName, console, readable_errors, shown_option
 from dferc.core.errors import InputError, listed
 from dferc.core.files import SET_NAME
 
@@ -41,11 +41,10 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="As --text, for a modality of any name: physiology=FILE. Alone, with --corpus: add this feature set, such as "
     "audio/wavlm=FILE, to the features that are there. Repeatable.",
 )
-@click.option(
+@shown_option(
     "--layer",
     type=click.Choice(["1", "2", "3", "4", "mean"]),
     default="mean",
-    show_default=True,
     help="Which of COSMIC's (SDT's, GraphSmile's) four RoBERTa layers, or their mean.",
 )
 @click.option(

@@ -2,8 +2,8 @@
 
 import click
 
-from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, LABEL, OUT, PATH, SEEDS, VARIANT, options
-from dferc.core.console import console, print_json, print_note, readable_errors, warn_of_simulation
+from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, LABEL, OUT, SEEDS, VARIANT, options
+from dferc.core.console import PATH, console, print_json, print_note, readable_errors, shown_option, warn_of_simulation
 from dferc.core.errors import counted
 
 
@@ -49,11 +49,10 @@ def score_and_show(corpus, folder, checkpoints, device) -> dict:
 @click.option("--revision", help="Of a bundle on the hub: branch, tag or commit.")
 @click.option("--out", type=FILE, required=True, help="Table to write: .csv or .json.")
 @options(SEEDS, DEVICE)
-@click.option(
+@shown_option(
     "--abstain",
     type=click.FloatRange(0, 1),
     default=0.0,
-    show_default=True,
     help="Leave `predicted` empty where the highest probability is below this.",
 )
 @readable_errors

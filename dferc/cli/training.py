@@ -6,7 +6,7 @@ import click
 
 from dferc.cli.options import CORPUS, FRESH, LABEL, SCORE, SCRATCH, SEEDS, SPLITS, TRAINING, VARIANT, options
 from dferc.cli.scoring import score_and_show
-from dferc.core.console import console, print_note, readable_errors
+from dferc.core.console import console, print_note, readable_errors, shown_option
 from dferc.core.errors import InputError, did_you_mean
 from dferc.engine.options import engine_options
 
@@ -130,11 +130,10 @@ def train(corpus, variant, label, seeds, features, out, params, overrides, devic
 @options(CORPUS)
 @click.option("--variant", "variants", multiple=True, help="Repeatable.  [default: ablate.variants]")
 @options(LABEL, SEEDS, SPLITS, TRAINING, SCORE, FRESH, SCRATCH, engine_options)
-@click.option(
+@shown_option(
     "--gpu-share",
     type=click.FloatRange(0, 1, min_open=True),
     default=1.0,
-    show_default=True,
     help="Share of a GPU that a run takes, on a Ray cluster with GPUs.",
 )
 @readable_errors

@@ -6,24 +6,22 @@ import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, JSON, OUT, REPORTS, SEEDS, SET, check_label, dir_option, options
 from dferc.cli.training import load_block, make_sweep
-from dferc.core.console import console, print_json, readable_errors
+from dferc.core.console import console, print_json, readable_errors, shown_option
 from dferc.engine.options import engine_options
 
 
 @click.command()
 @options(CORPUS)
-@click.option("--trials", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Of the whole study.")
+@shown_option("--trials", type=click.IntRange(1, 100_000), default=50, help="Of the whole study.")
 @click.option("--variant", help="An ablation row.  [default: tune.variant]")
-@click.option(
-    "--name", default="tune", show_default=True, callback=check_label, help="Of the study, and of its outputs."
-)
+@shown_option("--name", default="tune", callback=check_label, help="Of the study, and of its outputs.")
 @click.option(
     "--storage",
     metavar="URL",
     help="A database, such as postgresql://…, for several machines.  [default: the SQLite file OUT/CORPUS/tune.db]",
 )
 @click.option("--at-once", type=click.IntRange(1, 4096), help="Trials drawn together.  [default: to fill the workers]")
-@click.option("--test/--no-test", default=True, show_default=True, help="Score the best settings on test at the end.")
+@shown_option("--test/--no-test", default=True, help="Score the best settings on test at the end.")
 @options(SEEDS, FEATURES, OUT, REPORTS, SET, DEVICE)
 @dir_option("--scratch", ".scratch/tune", "Runs of unfinished trials, on a disk that all workers see.")
 @options(JSON, engine_options)

@@ -16,18 +16,11 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import click
 from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -86,6 +79,10 @@ def shorten(message: str) -> str:
     ]
     more = [f"… and {len(lines) - MOST_LINES:,} more lines"] if len(lines) > MOST_LINES else []
     return "\n".join([*lines[:MOST_LINES], *more])
+
+
+PATH, FOLDER = click.Path(path_type=Path), click.Path(file_okay=False, path_type=Path)
+shown_option = functools.partial(click.option, show_default=True)  # an option whose default --help shows
 
 
 class CorpusName(click.ParamType):
@@ -181,7 +178,7 @@ class _ProgressCalls(Progress):
         super().__init__(**options)
         self._report = report
 
-    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+    def advance(self, task_id: int, advance: float = 1) -> None:
         super().advance(task_id, advance)
         task = self._tasks[task_id]
         self._report(task.completed / task.total)
@@ -192,11 +189,11 @@ class _ProgressLines(Progress):
 
     _printed_s: float | None = None
 
-    def add_task(self, *args, **kwargs) -> TaskID:
+    def add_task(self, *args, **kwargs) -> int:
         self._printed_s = self.get_time()
         return super().add_task(*args, **kwargs)
 
-    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+    def advance(self, task_id: int, advance: float = 1) -> None:
         super().advance(task_id, advance)
         if self.get_time() - self._printed_s < LINE_EVERY_S:
             return

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import click
 
+from dferc.core.console import shown_option
 from dferc.engine import Workers
 
 
@@ -24,11 +25,10 @@ def engine_options(command: Callable) -> Callable:
 def network_options(command: Callable) -> Callable:
     """Decorate a command whose whole work is a network: it runs in this process, or by Ray on a cluster's GPUs."""
 
-    @click.option(
+    @shown_option(
         "--engine",
         type=click.Choice(["local", "ray"]),
         default="local",
-        show_default=True,
         envvar="DFERC_ENGINE",
         help="What runs the work: this machine alone, or Ray.",
     )

@@ -1,19 +1,15 @@
 """`dferc bundle`: pack a trained run for predictions from media."""
 
-from pathlib import Path
-
 import click
 
-from dferc.core.console import console, print_note, readable_errors, warn_of_simulation
-
-_folder = click.Path(file_okay=False, path_type=Path)
+from dferc.core.console import FOLDER, PATH, console, print_note, readable_errors, warn_of_simulation
 
 
 @click.command()
-@click.argument("run", type=_folder)
+@click.argument("run", type=FOLDER)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="Folder to write, such as meld.dferc; one file if the name ends in .zip.",
 )
@@ -21,11 +17,11 @@ _folder = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--text",
     "texts",
-    type=_folder,
+    type=FOLDER,
     multiple=True,
     help="Text encoder of the training; once for each text set.  [default: those in models/CORPUS]",
 )
-@click.option("--face", type=_folder, help="Face network of the training.  [default: models/CORPUS/face]")
+@click.option("--face", type=FOLDER, help="Face network of the training.  [default: models/CORPUS/face]")
 @readable_errors
 def bundle(run, out, seeds, texts, face) -> None:
     """Pack RUN (such as runs/meld/full) with all that a prediction from media needs into one folder or .zip.

@@ -11,18 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub import snapshot_download
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoImageProcessor,
-    AutoModel,
-    AutoTokenizer,
-    AutoVideoProcessor,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging as transformers_logging
 
@@ -36,10 +28,10 @@ _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.bpe", "*.co
 _NOT = ("*/*", "consolidated*")  # other formats, and second copies of the weights
 _DECIDING = ("config.json", "*processor_config.json", "*.safetensors")
 _PROCESSORS = {
-    "text": AutoTokenizer,
-    "audio": AutoFeatureExtractor,
-    "image": AutoImageProcessor,
-    "video": AutoVideoProcessor,
+    "text": transformers.AutoTokenizer,
+    "audio": transformers.AutoFeatureExtractor,
+    "image": transformers.AutoImageProcessor,
+    "video": transformers.AutoVideoProcessor,
 }
 _UNUSED = ("pooler.", "masked_spec_embed", "mask_token")
 """Parts of names of weights that no features need, and that many published files lack."""
@@ -83,11 +75,11 @@ def open_model(name: str | Path, wanted: Wanted, pooled: bool = False) -> PreTra
         folder = model_folder(name, wanted)
         raw, _ = PreTrainedConfig.get_config_dict(folder)
         refuse_description(str(name), raw, get_tokenizer_config(folder), wanted)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=wanted.trust)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=wanted.trust)
         if not (wanted.trust and raw.get("auto_map")):  # a trial shows what a class of strangers encodes
             refuse_kind(str(name), config, wanted)
         refuse_files(folder)
-        model, report = AutoModel.from_pretrained(
+        model, report = transformers.AutoModel.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=wanted.trust
         )
         used = _names_within(model, tower(model, wanted.kind))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from dferc.core.console import CorpusName
+from dferc.core.console import PATH, CorpusName, shown_option
 from dferc.core.files import SET_NAME
 from pipeline.extraction.scratch import DEFAULT_PATH
 
@@ -53,16 +53,15 @@ def stage_options(modality: str) -> Callable:
             places = Places(corpus=corpus, set=set_name, params=params, scratch=scratch, **paths)
             return command(*args, places=places, **options)
 
-        path = click.Path(path_type=Path)
         declared = [
             click.option("--corpus", type=CorpusName(), required=True, help="Name of the corpus block in params.yaml."),
             click.option("--set", "set_name", help=f"A further set, {modality}/NAME, by the settings in `sets`."),
-            click.option("--params", type=path, default="params.yaml", show_default=True, help="Settings."),
+            shown_option("--params", type=PATH, default="params.yaml", help="Settings."),
             *(
-                click.option(f"--{name}", type=path, help=f"{text}  [default: {shown(default)}]")
+                click.option(f"--{name}", type=PATH, help=f"{text}  [default: {shown(default)}]")
                 for name, (default, text) in defaults.items()
             ),
-            click.option("--scratch", type=path, default=DEFAULT_PATH, show_default=True, help="Finished work."),
+            shown_option("--scratch", type=PATH, default=DEFAULT_PATH, help="Finished work."),
         ]
         return functools.reduce(lambda function, option: option(function), reversed(declared), wrapped)
 

@@ -156,7 +156,7 @@ def probe(path: str | Path) -> MediaInfo:
             if packet.stream_index in tails:  # streams without a decoder come to their end, too
                 tails[packet.stream_index].add(packet)
             end_bytes = max(end_bytes, (packet.pos or 0) + packet.size)
-            if packet.stream.type not in kinds and _decode(packet):
+            if packet.stream.type not in kinds and decode(packet.stream.codec_context, packet):
                 kinds.add(packet.stream.type)
         rates = [stream.average_rate for stream in streams if stream.type == "video" and stream.average_rate]
         rounding_s = min(max(_ROUNDING_S, *(float(2 / rate) for rate in rates), 0.0), _MOST_ROUNDING_S)
@@ -203,14 +203,8 @@ class _Tail:
     def decodes_to_s(self) -> float | None:
         """Return the end of the last frame that decodes from the last packets; None if none does."""
         self.stream.codec_context.flush_buffers()
-        decoded = (frame for packet in [*self._packets, None] for frame in self._decode(packet))
-        return _frames_end_s(decoded, self.stream)
-
-    def _decode(self, packet: av.Packet | None) -> list[av.frame.Frame]:
-        try:
-            return self.stream.codec_context.decode(packet)
-        except av.FFmpegError:
-            return []
+        of_tail = (frame for packet in [*self._packets, None] for frame in decode(self.stream.codec_context, packet))
+        return _frames_end_s(of_tail, self.stream)
 
 
 def _frames_end_s(decoded: Iterable[av.frame.Frame], stream: av.stream.Stream) -> float | None:
@@ -247,11 +241,12 @@ def _decoded_end_s(path: str | Path, tails: list[_Tail], rounding_s: float) -> f
     return reached_s
 
 
-def _decode(packet: av.Packet) -> list:
+def decode(decoder: av.CodecContext, packet: av.Packet | None) -> list[av.frame.Frame]:
+    """Return the frames of a packet, or those that a decoder holds back; none of a damaged one."""
     try:
-        return packet.decode()
+        return decoder.decode(packet)
     except av.FFmpegError:
-        return []  # a damaged packet; the next keyframe mends the stream
+        return []  # the next keyframe mends the stream
 
 
 def holds_media(path: str | Path) -> bool:
@@ -472,9 +467,7 @@ def _has_more_sound(descriptor: int) -> bool:
 
 
 def packets(
-    container: av.container.InputContainer,
-    *streams: av.stream.Stream,
-    odd_clock: list[tuple[str, str]] | None = None,
+    container: av.container.InputContainer, *streams: av.stream.Stream, odd_clock: list[tuple[str, str]] | None = None
 ) -> Iterator[av.Packet]:
     """Yield all packets of the streams, from the current position to the end or to where the container breaks off.
 
@@ -536,7 +529,7 @@ class _Clock:
 def frames(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.frame.Frame]:
     """Yield all frames that decode, each stream's in order of presentation."""
     for packet in packets(container, *streams):
-        yield from _decode(packet)
+        yield from decode(packet.stream.codec_context, packet)
 
 
 def restarts(container: av.container.InputContainer, path: str | Path, kind: str) -> bool:

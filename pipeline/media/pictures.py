@@ -19,6 +19,7 @@ from av.video.reformatter import VideoReformatter
 from pipeline.media.files import (
     MediaFile,
     complete_index,
+    decode,
     decoding,
     open_media,
     origin_s,
@@ -141,10 +142,7 @@ class PictureFile(MediaFile):
         self._index, self._sound_unused = len(self._stream.index_entries), True
 
     def _sample_run(
-        self,
-        wanted: dict[int, tuple[Span, np.ndarray]],
-        read: list[av.Packet] | None = None,
-        decode_all: bool = False,
+        self, wanted: dict[int, tuple[Span, np.ndarray]], read: list[av.Packet] | None = None, decode_all: bool = False
     ) -> Iterator[tuple[int, float, np.ndarray]]:
         """Sample neighbouring spans (with the middles of their parts, by number) by the times of packets.
 
@@ -250,10 +248,7 @@ class PictureFile(MediaFile):
             self._decoder.flush_buffers()
 
     def _decode_packet(self, packet: av.Packet | None) -> list[av.VideoFrame]:
-        try:
-            return self._decoder.decode(packet)
-        except av.FFmpegError:
-            return []  # a damaged packet
+        return decode(self._decoder, packet)
 
 
 def _middles(span: Span, frames_per_s: float, max_frames: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from pipeline.media.files import (
     MediaError,
     MediaFile,
     complete_index,
+    decode,
     decoding,
     open_media,
     origin_s,
@@ -87,7 +88,7 @@ class SoundFile(MediaFile):
         """Decode the track with a new decoder, from some time before a span on."""
         decoder = self._go_before(start_s)
         for packet in packets(self._container, self._stream):
-            yield from _frames_of(decoder, packet)
+            yield from decode(decoder, packet)
 
     def _go_before(self, start_s: float) -> av.AudioCodecContext:
         """Seek to some time before a span, as in a file just opened; return a decoder that has decoded nothing."""
@@ -159,7 +160,7 @@ def decode_sound(
         decoder = _new_decoder(stream.codec_context)
     if decoder is None:
         return None
-    frames = (frame for _, packet in timed[first:] for frame in _frames_of(decoder, packet))
+    frames = (frame for _, packet in timed[first:] for frame in decode(decoder, packet))
     decoded = _join(frames, path, start_s, end_s, origin_s)
     late = decoded is None or decoded.first_s > start_s + _HOLE_S  # the samples alone do not say when they begin
     return None if late else _cut(decoded, start_s, end_s, SAMPLE_RATE_HZ)[0]
@@ -225,13 +226,6 @@ def _cut(decoded: _Decoded, start_s: float, end_s: float, rate_hz: int) -> tuple
     loud = f"beyond full scale: {beyond:.0%} of the samples, clipped" if beyond > _CLIPPED else ""
     samples = _resample(samples, decoded.rate_hz, rate_hz)[: round((end_s - start_s) * rate_hz)]
     return np.clip(samples, np.float32(-1), _LOUDEST), "; ".join(filter(None, (remark, hole, loud)))
-
-
-def _frames_of(decoder: av.AudioCodecContext, packet: av.Packet) -> list[av.AudioFrame]:
-    try:
-        return decoder.decode(packet)
-    except av.FFmpegError:
-        return []  # a damaged packet
 
 
 def _begin_s(stream: av.AudioStream, origin_s: float) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from dferc.core.console import console, print_note, printable, readable_errors, warn_of_simulation
+from dferc.core.console import console, print_note, printable, readable_errors, shown_option, warn_of_simulation
 from dferc.core.errors import InputError
 
 PREFIX = "dferc-serve-"  # of the folder for uploads, below the one for temporary files
@@ -27,29 +27,24 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.command()
 @click.option("--model", envvar="DFERC_MODEL", help="Bundle (folder, .zip or hub id) or run.  [default: params.yaml]")
 @click.option("--revision", help="Of a bundle on the hub: branch, tag or commit.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others can reach 0.0.0.0.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 = any free one.")
+@shown_option("--host", default="127.0.0.1", help="Address to listen on; others can reach 0.0.0.0.")
+@shown_option("--port", type=click.IntRange(0, 65535), default=8765, help="0 = any free one.")
 @click.option("--allow-host", multiple=True, help="Further name of this server, as a proxy passes it on.  Repeatable.")
-@click.option(
-    "--limit-mb", type=click.FloatRange(min=0, min_open=True), default=2000, show_default=True, help="Largest upload."
-)
+@shown_option("--limit-mb", type=click.FloatRange(min=0, min_open=True), default=2000, help="Largest upload.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Videos at a time; they share the cores.  [default: one per core]"
 )
-@click.option(
+@shown_option(
     "--keep-minutes",
     type=click.FloatRange(min=0, min_open=True),
     default=60,
-    show_default=True,
     help="Time from the end of a job until it is deleted.",
 )
-@click.option("--asr", default="small", show_default=True, help="Speech recognition: a name or folder of Whisper.")
+@shown_option("--asr", default="small", help="Speech recognition: a name or folder of Whisper.")
 @click.option("--language", help="Language of the speech, where the page names none.  [default: recognised]")
 @click.option("--diarize", help="Model of pyannote.audio that tells speakers apart.  [default: one speaker]")
-@click.option("--abstain", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Least probability.")
-@click.option(
-    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Of the networks."
-)
+@shown_option("--abstain", type=click.FloatRange(0, 1), default=0.0, help="Least probability.")
+@shown_option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", help="Of the networks.")
 @readable_errors
 def main(model, host, port, allow_host, limit_mb, jobs, keep_minutes, **options) -> None:
     """Serve a page on which a video is dropped, and its emotions are seen; also as a JSON API.

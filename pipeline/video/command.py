@@ -21,6 +21,7 @@ from dferc.core.console import (
     progress_bar,
     readable_errors,
     shorten,
+    shown_option,
     warn_of_simulation,
 )
 from dferc.core.device import DEVICES
@@ -61,24 +62,20 @@ class _Place(click.Path):
 @click.option("--model", envvar="DFERC_MODEL", help="Bundle (folder, .zip or hub id) or run.  [default: params.yaml]")
 @click.option("--revision", help="Of a bundle on the hub: branch, tag or commit.")
 @click.option("--transcript", type=_Place(path_type=Path), help="Of one medium: .srt, .vtt, a table or text.")
-@click.option(
-    "--asr", default="small", show_default=True, help="Speech recognition: faster-whisper's name, or a folder."
-)
+@shown_option("--asr", default="small", help="Speech recognition: faster-whisper's name, or a folder.")
 @click.option("--language", help="Of the speech, such as en.  [default: recognised]")
-@click.option(
+@shown_option(
     "--pause",
     "pause_s",
     type=click.FloatRange(0.2, 10),
     default=0.4,
-    show_default=True,
     help="Silence in seconds that ends an utterance of recognised speech.",
 )
-@click.option(
+@shown_option(
     "--longest",
     "longest_s",
     type=click.FloatRange(1, 30),
     default=15,
-    show_default=True,
     help="Longest utterance of recognised speech, in seconds.",
 )
 @click.option("--diarize", metavar="MODEL", help="Tell speakers apart by pyannote.audio: hub id or folder.")
@@ -88,19 +85,15 @@ class _Place(click.Path):
     type=click.FloatRange(min=0, min_open=True),
     help="Silence in seconds that begins a new dialogue.  [default: the whole medium is one]",
 )
-@click.option(
-    "--abstain",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    help="Leave utterances below this probability undecided.",
+@shown_option(
+    "--abstain", type=click.FloatRange(0, 1), default=0.0, help="Leave utterances below this probability undecided."
 )
 @click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.  [default: all]")
 @click.option("--out", type=_Place(path_type=Path), help="Folder of the results.  [default: MEDIUM.emotions beside it]")
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Repeatable.  [default: all]")
 @click.option("--embed", is_flag=True, help="Put the medium into the page, which is then one file to send.")
 @click.option("--json", "as_json", is_flag=True, help="Print the document to stdout; files only with --out.")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@shown_option("--device", type=click.Choice(DEVICES), default="auto")
 @click.option("--cache", type=_Place(path_type=Path), help="Finished work.  [default: ~/.cache/dferc]")
 @engine_options
 @readable_errors

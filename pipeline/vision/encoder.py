@@ -17,17 +17,9 @@ from transformers import AutoConfig
 
 from dferc.core.device import Device, choose_device
 from dferc.core.errors import InputError
+from pipeline.encoders import opening
 from pipeline.encoders.kinds import Wanted, kinds_of, tower
 from pipeline.encoders.layers import LAST, count_layers, layer_states, read_layer
-from pipeline.encoders.opening import (
-    autocast,
-    code_identity,
-    explained,
-    model_folder,
-    model_hash,
-    open_model,
-    open_processor,
-)
 from pipeline.encoders.pooling import pool
 from pipeline.encoders.refusals import first_line
 from pipeline.extraction.records import Clock, Measured
@@ -70,7 +62,7 @@ class PictureEncoder:
         options = {"output_hidden_states": True} if hidden else {}
         # TF32, PyTorch's default for convolutions, has three digits: a GPU should give what a CPU gives.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=where.dtype != torch.float32)
-        with torch.inference_mode(), autocast(where), exact:
+        with torch.inference_mode(), opening.autocast(where), exact:
             return self.model(**prepared, **options)
 
     def vectors(self, inputs: Sequence[np.ndarray], where: Device) -> np.ndarray:
@@ -160,12 +152,12 @@ def load_picture_encoder(name: str, layer: str, tokens: str, trust: bool = False
 
 def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
     image = IMAGE._replace(trust=trust)
-    folder = model_folder(name, image)
-    with explained(name, image):
+    folder = opening.model_folder(name, image)
+    with opening.explained(name, image):
         kinds = kinds_of(AutoConfig.from_pretrained(folder, trust_remote_code=trust))
     wanted = VIDEO._replace(trust=trust) if "video" in kinds and "image" not in kinds else image
-    model = tower(open_model(folder, wanted, pooled), wanted.kind)
-    processor = open_processor(folder, wanted)
+    model = tower(opening.open_model(folder, wanted, pooled), wanted.kind)
+    processor = opening.open_processor(folder, wanted)
     sizes = [getattr(processor, part, None) or {} for part in ("size", "crop_size")]
     sides = [size[key] for size in sizes for key in ("height", "width", "shortest_edge") if size.get(key)]
     sides = sides or [size["longest_edge"] for size in sizes if size.get("longest_edge")]  # SAM's
@@ -188,8 +180,8 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
         name=name,
         portable=str(folder.absolute()) if is_folder else f"{name.partition('@')[0]}@{folder.name}",
         library=f"transformers {transformers.__version__}",
-        hash=model_hash(folder),
-        code=code_identity(folder, trust),
+        hash=opening.model_hash(folder),
+        code=opening.code_identity(folder, trust),
         model=model,
         prepare=prepare,
         side=max(sides, default=_SIDE),
