@@ -29,6 +29,7 @@ FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 SET_NAME = r"^[a-z][a-z0-9_]{0,31}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$"
 """Pattern of the names of feature sets: `audio`, or `audio/wavlm` for a further one."""
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 STALE_S = 600.0  # age from which a temporary file is of a killed write: contents are written from memory, in seconds
 
 
@@ -95,8 +96,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None], *, durable
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        mend = "Is the disk full?" if full else "Does the folder exist, and may you write there?"
+        mend = "Is the disk full?" if error.errno in DISK_FULL else "Does the folder exist, and may you write there?"
         raise InputError(f"{path} could not be written ({error}); nothing was changed. {mend}") from error
     finally:
         if temporary is not None:

@@ -364,11 +364,6 @@ def disagreement(of_seeds: Sequence[Predictions]) -> np.ndarray | None:
     return chosen_SN.std(axis=0, ddof=1)
 
 
-def predict_corpus(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, device: torch.device) -> Predictions:
-    """Predict every utterance of a corpus (from `fit_to`) in its order, as the mean over the checkpoints of a run."""
-    return average(predict_seeds(checkpoints, corpus, device))
-
-
 def score_labelled(record: Mapping, corpus: CachedCorpus, predictions: Predictions) -> Scores | None:
     """Score the labelled utterances of a corpus; None without labels, or with one that the model does not know.
 

@@ -13,7 +13,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import regular_file
 from dferc.importing.corpora import KNOWN_FILES, MELD_SPLITS
 from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
-from dferc.store.cells import fold, tidy
+from dferc.store.cells import CP1252, fold, tidy
 from dferc.store.rows import Note, Utterances
 
 
@@ -231,10 +231,6 @@ def to_matrices(values: Mapping[str, object], about: About, what: str) -> dict[s
     return matrices
 
 
-_CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
-_CP1252[0xA0] = " "
-
-
 def text_of(value: object) -> str | None:
     """Return a text of either Python as `str` (Python 2's as latin-1); None for anything else."""
     return str(value, "latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else None
@@ -246,10 +242,10 @@ def clean_text(value: object) -> str | None:
     if isinstance(value, bytes):
         with contextlib.suppress(UnicodeDecodeError):  # else it is cp1252
             text = str(value, "utf-8")
-    return None if text is None else text.translate(_CP1252).strip()
+    return None if text is None else text.translate(CP1252).strip()
 
 
 def is_cp1252(value: object) -> bool:
     """Return whether a transcript has cp1252's punctuation read as something else, which `clean_text` repairs."""
     text = text_of(value)
-    return text is not None and any(mark in _CP1252 for mark in map(ord, text))
+    return text is not None and any(mark in CP1252 for mark in map(ord, text))

@@ -135,9 +135,7 @@ def csv_rows(ablation: Ablation) -> Iterator[dict]:
         scores: dict = {score: getattr(run.scores, score) for score in SCORES}
         per_class = {score: _class_scores(run, score) for score in PER_CLASS}
         cells: dict = {"name": name, "published": "", "absent": "", "seeds": len(run.seeds)}
-        scores |= {
-            f"{score}_{emotion}": of_class[emotion] for score, of_class in per_class.items() for emotion in classes
-        }
+        scores |= {f"{score}_{label}": of_class[label] for score, of_class in per_class.items() for label in classes}
         for score, values in scores.items():
             cells[score] = None if values is None else float(values.mean())
             cells[f"{score}_std"] = None if values is None or len(values) < 2 else float(values.std(ddof=1))

@@ -14,7 +14,6 @@ names that lead out of the folder. The same content gives the same bytes, as a f
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import re
@@ -29,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dferc.core.errors import InputError, brief, listed
-from dferc.core.files import STALE_S, file_hash, regular_file, user_cache, write_atomically, write_text
+from dferc.core.files import DISK_FULL, STALE_S, file_hash, regular_file, user_cache, write_atomically, write_text
 from dferc.core.records import MOST_BYTES, check_record, parse_json
 from dferc.store.records import BUNDLE_SCHEMA, BundleManifest
 
@@ -404,8 +403,7 @@ def _disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        mend = "Is the disk full?" if full else "May you write there?"
+        mend = "Is the disk full?" if error.errno in DISK_FULL else "May you write there?"
         raise InputError(
             f"{folder} cannot be written to ({error}). {mend} Free space, or name another folder."
         ) from error

@@ -31,6 +31,10 @@ MISSING_LABELS = frozenset(
 )
 """Folded spellings of a label that is missing, unless the setting of the classes names one of them."""
 
+# The CSVs of MELD's tar carry cp1252's punctuation as C1 control characters (0x92 for an apostrophe).
+CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
+CP1252[0xA0] = " "
+
 LOST_DIGITS = 1 << 53  # from here on a float does not hold every whole number; `whole_below` has shorter floats
 
 LONGEST_NAME = 1000  # characters that are normalised: the time grows with the square of a run of combining marks

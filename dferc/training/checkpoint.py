@@ -92,11 +92,7 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(
-    folder: Path,
-    weights: Mapping[str, torch.Tensor],
-    normalisation: Normalisation,
-    record: Mapping,
-    remarks: Mapping,
+    folder: Path, weights: Mapping[str, torch.Tensor], normalisation: Normalisation, record: Mapping, remarks: Mapping
 ) -> None:
     """Write weights, normalisation and record atomically; the same values give the same bytes.
 

@@ -8,10 +8,7 @@ from dferc.core.console import FOLDER, PATH, console, print_note, readable_error
 @click.command()
 @click.argument("run", type=FOLDER)
 @click.option(
-    "--out",
-    type=PATH,
-    required=True,
-    help="Folder to write, such as meld.dferc; one file if the name ends in .zip.",
+    "--out", type=PATH, required=True, help="Folder to write, such as meld.dferc; one file if the name ends in .zip."
 )
 @click.option("--seed", "seeds", type=click.IntRange(0, 2**31 - 1), multiple=True, help="Repeatable.  [default: all]")
 @click.option(

@@ -16,6 +16,7 @@ from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.core.problems import Problem
 from dferc.core.tables import swallowed_rows
+from dferc.store.cells import CP1252
 from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import refuse
@@ -23,10 +24,6 @@ from pipeline.corpora import refuse
 NAMES = dict(zip(("train", "dev", "test"), SPLITS, strict=True))  # the authors' name of each split, and ours
 Key = tuple[int, ...]  # the numbers that name a row, unique within a split
 SplitCounts = Mapping[str, Mapping[str, int]]  # counts by name, per split (the authors' name)
-
-# The CSVs of MELD's tar carry cp1252's punctuation as C1 control characters (0x92 for an apostrophe).
-_CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
-_CP1252[0xA0] = " "
 
 # What an apostrophe, quotes, dashes and dots become: UTF-8 decoded as cp1252; MacRoman and GBK decoded as Latin-1.
 _FOREIGN = re.compile("â€|Ã[\x80-\xbf]|[¡¢£]\xad|¡[¯®°±\xad\xaa]|(?<=[A-Za-z])[ÐÑÒÓÔÕ](?=[a-z]|$)|\ufffd")
@@ -115,10 +112,10 @@ def _decode(path: Path) -> tuple[str, int]:
     for number, data in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         try:
             decoded = data.decode("utf-8")
-            line = decoded.translate(_CP1252)
+            line = decoded.translate(CP1252)
             mended += line != decoded
         except UnicodeDecodeError:
-            line = data.decode("latin-1").translate(_CP1252)  # latin-1 maps bytes to the same code points
+            line = data.decode("latin-1").translate(CP1252)  # latin-1 maps bytes to the same code points
             mended += 1
         if undefined := re.search(r"[\x80-\x9f]", line):
             code = f"{ord(undefined[0]):#x}"

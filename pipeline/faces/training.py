@@ -49,11 +49,7 @@ class FaceScore:
 
 
 def train(
-    splits: dict[str, LabelledFaces],
-    settings: "TrainFace",
-    out: Path,
-    device: torch.device,
-    state: Path | None = None,
+    splits: dict[str, LabelledFaces], settings: "TrainFace", out: Path, device: torch.device, state: Path | None = None
 ) -> None:
     """Train on the train split, keep the best epoch by the validation split, score the test split, write the model.
 

@@ -5,7 +5,6 @@ the given one if that is plain; a result is free of it (`pipeline.serve.worker.r
 """
 
 import asyncio
-import errno
 import re
 import secrets
 import shutil
@@ -20,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from dferc.core.console import printable
+from dferc.core.files import DISK_FULL
 
 FILES = ("media", "transcript")  # fields of a form that are files
 RESERVE_BYTES = 500_000_000  # of the disk that an upload leaves free, for results and for others
@@ -70,7 +70,7 @@ async def receive(request: Request, folder: Path, limit: int) -> Upload:
     except FormParserError as error:
         raise HTTPException(400, f"the form cannot be read: {error}") from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in DISK_FULL:
             raise
         raise HTTPException(507, "the disk of this server is full; nothing was kept") from None
     finally:

@@ -47,11 +47,7 @@ class TextWorker:
 
 @torch.inference_mode()
 def encode(
-    encoder: Encoder,
-    batch: Sequence[Window],
-    problems: dict[int, str],
-    where: Device,
-    reading: Reading = PUBLISHED,
+    encoder: Encoder, batch: Sequence[Window], problems: dict[int, str], where: Device, reading: Reading = PUBLISHED
 ) -> Iterator[tuple[int, Record]]:
     """Return the row and record of every utterance in a batch of windows; `problems` are of their text, by row."""
     padded = collate(batch, encoder.pad)

@@ -185,11 +185,6 @@ def _draw_points(axes: "Axes", series: Series, x: np.ndarray, y: np.ndarray) -> 
         axes.scatter(x, y, np.square(series.size) / 6, color=colour, alpha=series.opacity, linewidths=0)
 
 
-def _shortened(name: str) -> str:
-    """Return a name of at most 28 characters; its end stays, where the count is."""
-    return name if len(name) <= 28 else f"{name[:18]}…{name[-9:]}"
-
-
 def _set_axis(axes: "Axes", axis: Axis, letter: str, names: Sequence[str]) -> None:
     from matplotlib.ticker import PercentFormatter
 
@@ -198,7 +193,9 @@ def _set_axis(axes: "Axes", axis: Axis, letter: str, names: Sequence[str]) -> No
     if letter == "x" and names and not axis.names:  # beside long names the axis is narrower than its title
         axes.set_xlabel(axis.title, loc="right")
     if axis.names:
-        drawn.set_ticks(range(len(names)), [_shortened(name) for name in names])
+        # of a long name, the end stays, where the count is
+        shown = [name if len(name) <= 28 else f"{name[:18]}…{name[-9:]}" for name in names]
+        drawn.set_ticks(range(len(names)), shown)
         limits = (-0.5, len(names) - 0.5)
     elif axis.blank:
         drawn.set_ticks([])

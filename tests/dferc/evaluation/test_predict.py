@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.evaluation.evaluate import Evaluation, evaluate, predict
+from dferc.evaluation.evaluate import Evaluation, Predictions, evaluate, predict
 from dferc.evaluation.files import write_evaluation
-from dferc.evaluation.predict import find_run, fit_to, load, predict_corpus, score_labelled
+from dferc.evaluation.predict import average, find_run, fit_to, load, predict_seeds, score_labelled
 from dferc.store.card import simulations
 from dferc.store.hdf5 import read_corpus, read_features, read_utterances, write_features, write_utterances
 from dferc.store.rows import Features
@@ -48,6 +48,10 @@ def root(tmp_path_factory) -> Path:
 def mine(root, tmp_path) -> Path:
     """Features of `mine`, to be changed."""
     return Path(shutil.copytree(root / "mine", tmp_path / "mine"))
+
+
+def predict_corpus(checkpoints: list, corpus) -> Predictions:
+    return average(predict_seeds(checkpoints, corpus, CPU))
 
 
 def predict_command(root: Path, features: Path, out: Path, *more: object) -> Result:
@@ -217,8 +221,8 @@ def test_a_file_of_the_settings_may_lie_elsewhere_if_its_hash_is_the_same(root, 
 def test_several_seeds_are_averaged(root):
     checkpoints = [load_checkpoint(folder, CPU) for folder in find_run(root / "run")]
     corpus, _ = fit_to(checkpoints[0], read_corpus(root / "mine"))
-    first, second = (predict_corpus([each], corpus, CPU) for each in checkpoints)
-    both = predict_corpus(checkpoints, corpus, CPU)
+    first, second = (predict_corpus([each], corpus) for each in checkpoints)
+    both = predict_corpus(checkpoints, corpus)
     for one, two, mean in list(zip(first, second, both, strict=True))[1:]:
         np.testing.assert_allclose(mean, (one + two) / 2, rtol=1e-6)
     assert not np.allclose(first.probabilities_NC, second.probabilities_NC)
@@ -239,7 +243,7 @@ def test_splits_that_alternate_come_in_the_order_of_the_corpus(root, tmp_path):
     folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 3, "train": 3, "validation": 2})
     checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
     corpus, _ = fit_to(checkpoint, read_corpus(folder))
-    made = predict_corpus([checkpoint], corpus, CPU)
+    made = predict_corpus([checkpoint], corpus)
     assert made.rows_N.tolist() == list(range(len(corpus.utterances)))
 
 
@@ -324,7 +328,7 @@ def test_labelled_corpus_is_scored_whatever_the_order_of_its_classes(root, tmp_p
     folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 6}, classes=("joy", "neutral"))
     checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
     corpus, _ = fit_to(checkpoint, read_corpus(folder))
-    made = predict_corpus([checkpoint], corpus, CPU)
+    made = predict_corpus([checkpoint], corpus)
     names = [CLASSES[index] for index in made.probabilities_NC.argmax(axis=1)]
     actual = [corpus.utterances.classes[emotion] for emotion in corpus.utterances.emotion]
     scores = score_labelled(checkpoint.record, corpus, made)
@@ -337,10 +341,10 @@ def test_labelled_corpus_is_scored_whatever_the_order_of_its_classes(root, tmp_p
 def test_training_corpus_and_unknown_classes_are_not_scored(root, tmp_path):
     checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
     corpus, _ = fit_to(checkpoint, read_corpus(root / "demo"))
-    assert score_labelled(checkpoint.record, corpus, predict_corpus([checkpoint], corpus, CPU)) is None
+    assert score_labelled(checkpoint.record, corpus, predict_corpus([checkpoint], corpus)) is None
     folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 6}, classes=("joy", "glee"))
     corpus, _ = fit_to(checkpoint, read_corpus(folder))
-    assert score_labelled(checkpoint.record, corpus, predict_corpus([checkpoint], corpus, CPU)) is None
+    assert score_labelled(checkpoint.record, corpus, predict_corpus([checkpoint], corpus)) is None
 
 
 def test_refusal_is_one_message_without_a_table(root, mine, tmp_path):
@@ -406,7 +410,7 @@ def test_predictions_name_time_and_media(root, mine, tmp_path):
 def evaluate_like(root: Path, corpus) -> list[Evaluation]:
     """Evaluate a run on a corpus that it was not trained on, as `write_evaluation` takes it."""
     checkpoint = load_checkpoint(root / "run/train/seed-0", CPU)
-    predictions = predict_corpus([checkpoint], fit_to(checkpoint, corpus)[0], CPU)
+    predictions = predict_corpus([checkpoint], fit_to(checkpoint, corpus)[0])
     return [Evaluation(checkpoint.folder, checkpoint.record, {"test": predictions}, {}, {})]
 
 
