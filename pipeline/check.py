@@ -111,7 +111,7 @@ def check_corpora(blocks: Mapping[str, StageSettings]) -> None:
             except InputError as error:
                 faults.append(f"  - {corpus}.{error}")
     if faults:
-        raise InputError(f"params.yaml asks for what is not there: {len(faults)} fault(s)\n" + "\n".join(faults))
+        raise InputError(f"the settings ask for what is not there: {len(faults)} fault(s)\n" + "\n".join(faults))
 
 
 def needs_finder(settings: StageSettings) -> bool:
@@ -139,7 +139,7 @@ def check_classes(corpus: str, settings: StageSettings, classes: tuple[str, ...]
     if not classes:  # a corpus without labels is only predicted
         return
     try:
-        class_weights(settings.train.class_weights, classes, labels=range(len(classes)))
+        class_weights(settings.train.class_weights, classes, counts=[1] * len(classes))
     except InputError as error:
         raise InputError(f"{corpus}.{error}") from None
 

@@ -76,7 +76,7 @@ def main(
         )
     names = ("window", "max_tokens", "layer", "pooling", *(["context_share"] * (settings.window == "overlapping")))
     other = [f"{name} {getattr(tuned, name)}" for name in names if getattr(tuned, name) != getattr(settings, name)]
-    if not places.set and tuned.epochs and other:
+    if encoder is None and not places.set and tuned.epochs and other:  # how another encoder was tuned, none knows
         print_note(
             f"the encoder was tuned with {', '.join(other)} (finetune_text), and extract_text has other values: its "
             "vectors are not those that were tuned"

@@ -37,9 +37,9 @@ from pipeline.text.folds import deal_folds, fold_folder, hold_out, write_folds
 @click.option("--corpus", type=CorpusName(), required=True, help="Block of params.yaml.")
 @shown_option("--params", default="params.yaml", type=PATH)
 @click.option(  # --table is its name in the extractors
-    "--table", "--utterances", type=PATH, help="Default: data/CORPUS/utterances.csv"
+    "--table", "--utterances", type=PATH, help="Utterances.  [default: data/CORPUS/utterances.csv]"
 )
-@click.option("--out", type=PATH, help="Default: models/CORPUS/text")
+@click.option("--out", type=PATH, help="Folder to write.  [default: models/CORPUS/text]")
 @shown_option("--device", type=click.Choice(DEVICES), default="auto")
 @shown_option("--scratch", type=PATH, default=DEFAULT_PATH, help="Kept models.")
 @readable_errors

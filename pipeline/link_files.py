@@ -27,8 +27,8 @@ NOTE = "none.txt"
 @click.command()
 @click.option("--corpus", type=CorpusName(), required=True, help="Block of params.yaml.")
 @shown_option("--params", default="params.yaml", type=PATH)
-@click.option("--raw", type=PATH, help="Raw corpus [data/raw/CORPUS].")
-@click.option("--out", type=PATH, help="Folder of the links [data/CORPUS/files].")
+@click.option("--raw", type=PATH, help="Raw corpus.  [default: data/raw/CORPUS]")
+@click.option("--out", type=PATH, help="Folder of the links.  [default: data/CORPUS/files]")
 @readable_errors
 def main(corpus: str, params: Path, raw: Path | None, out: Path | None) -> None:
     """Check the settings of a corpus, and link the files that they name."""

@@ -90,16 +90,16 @@ def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCor
 @click.command()
 @click.option("--corpus", type=CorpusName(), required=True, help="A block of the params file.")
 @shown_option("--params", type=click.Path(dir_okay=False), default="params.yaml", help="Settings.")
-@click.option("--raw", type=PATH, help="Raw corpus [data/raw/CORPUS].")
+@click.option("--raw", type=PATH, help="Raw corpus.  [default: data/raw/CORPUS]")
 @click.option(  # --table is its name in the commands that read it
     "--table",
     "--utterances",
     "utterances_csv",
     type=PATH,
-    help="Output [data/CORPUS/utterances.csv].",
+    help="To write.  [default: data/CORPUS/utterances.csv]",
 )
-@click.option("--problems", "problems_csv", type=PATH, help="Output [data/CORPUS/problems.csv].")
-@click.option("--features", type=PATH, help="Output [features/CORPUS/utterances.h5].")
+@click.option("--problems", "problems_csv", type=PATH, help="To write.  [default: data/CORPUS/problems.csv]")
+@click.option("--features", type=PATH, help="To write.  [default: features/CORPUS/utterances.h5]")
 @engine_options
 @readable_errors
 def main(corpus, params, raw, utterances_csv, problems_csv, features, workers) -> None:

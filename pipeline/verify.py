@@ -156,7 +156,10 @@ def main(corpus, modality, sample, seed, params, raw, table, features, models, d
     folder = features or Path("features", corpus)
     path = (folder / corpus if (folder / corpus).is_dir() else folder) / f"{modality}.h5"
     name, (modality, _, further) = modality, modality.partition("/")
-    stored, document = read_features(path, modality), load_settings(params)
+    stored = read_features(path, modality)
+    if stored.identity.get("extractor") == "dferc import":
+        raise InputError(f"{path} was imported: nothing here can compute it again.")
+    document = load_settings(params)
     settings = with_set(document, corpus, name if further else None)
     rows = read_utterances_csv(table or Path("data", corpus, "utterances.csv"))
     raw, models = raw or Path("data/raw", corpus), models or Path("models", corpus)

@@ -305,8 +305,11 @@ def test_guides_run_from_features_to_report(project):
 
 @pytest.mark.slow
 def test_python_of_the_documentation_runs(project):
-    result = CliRunner().invoke(dferc_main, ["train", "--corpus", "meld", "--no-evaluate"])
-    assert result.exit_code == 0, result.output
+    write_features_folder(project / "features/demo")
+    for corpus in ("meld", "demo"):
+        small = [f"--set=train.{setting}" for setting in ("hidden=8", "align=8", "epochs=2")]
+        result = CliRunner().invoke(dferc_main, ["train", "--corpus", corpus, "--no-evaluate", *small])
+        assert result.exit_code == 0, result.output
     pages = [page for page in PAGES if any("dferc.load" in block for block in blocks(page, "python"))]
     assert Path("README.md") in pages
     for page in pages:

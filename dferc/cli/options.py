@@ -46,7 +46,7 @@ LABEL = click.option(
     "--label",
     default="",
     callback=check_label,
-    help="Keep these runs beside others, as OUT/CORPUS/VARIANT@LABEL: for other settings or feature sets.",
+    help="Keep these runs beside others, as OUT/CORPUS/NAME@LABEL: for other settings or feature sets.",
 )
 FEATURES = dir_option("--features", "features", "Holds a folder per corpus.")
 OUT = dir_option("--out", "runs", "Where runs are kept.")

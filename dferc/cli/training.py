@@ -159,7 +159,7 @@ def ablate(
 
 @click.command()
 @options(CORPUS)
-@click.option("--name", "names", multiple=True, help="One of those below. Repeatable.  [default: the first four]")
+@click.option("--name", "names", multiple=True, help="One of those above. Repeatable.  [default: the first four]")
 @options(LABEL, SEEDS, SPLITS, TRAINING, FRESH, SCRATCH)
 @readable_errors
 def baselines(corpus, names, label, seeds, splits, features, out, params, overrides, device, fresh, scratch) -> None:

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dferc.core.errors import InputError, brief
-from dferc.core.files import CORPUS_NAME
+from dferc.core.files import CORPUS_NAME, SECTIONS
 from dferc.core.interrupts import interruptible
 
 LINE_EVERY_S = 30.0  # seconds between the lines that replace a progress bar in a log
@@ -94,8 +94,11 @@ class CorpusName(click.ParamType):
         """Return the name unchanged; anything else is a usage error."""
         if value and not re.fullmatch(CORPUS_NAME, value):
             self.fail(
-                f"{value!r} is no name of a corpus; expected a letter, then letters, digits, - and _ (it names folders)"
+                f"{value!r} is no name of a corpus; expected a letter of a to z, then such letters, digits, - and _: "
+                "it names folders"
             )
+        if value in SECTIONS.split():
+            self.fail(f"{value!r} is a section of params.yaml; choose another name for the corpus")
         return value
 
 

@@ -17,6 +17,11 @@ from dferc.core.errors import InputError
 CORPUS_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 """Pattern of corpus names, which also name a block of params.yaml and many folders."""
 
+SECTIONS = (
+    "corpora ablate video tune sets prepare finetune_text extract_text train_face extract_audio extract_visual train"
+)
+"""Keys of params.yaml that name no corpus."""
+
 MODALITY_NAME = r"^[a-z][a-z0-9_]{0,31}$"
 """Pattern of modality names, which also name files, columns and parts of a model."""
 

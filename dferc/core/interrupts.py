@@ -5,6 +5,7 @@ command begins, and while it imports a library, a signal ends the process at onc
 written whole. Elsewhere it raises `KeyboardInterrupt`.
 """
 
+import atexit
 import contextlib
 import gc
 import os
@@ -41,6 +42,7 @@ def begin_work() -> None:
     """Collect garbage from here on, seldom, since commands import more; what is imported by now is left alone."""
     if not gc.isenabled():
         gc.freeze()
+        atexit.register(lambda: "triton" in sys.modules and gc.unfreeze())  # else nanobind reports leaks
         gc.set_threshold(ALLOCATIONS, 10, 10)
         gc.enable()
 

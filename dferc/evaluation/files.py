@@ -98,7 +98,8 @@ def _per_seed(evaluations: Sequence[Evaluation]) -> Iterator[dict]:
 
 def identify(rows: Utterances, row: int) -> dict[str, object]:
     """Return the columns of a table of predictions that name an utterance."""
-    return {name: getattr(rows, name)[row] for name in ("utterance_id", "dialogue_id", "position", "speaker")}
+    columns = {name: getattr(rows, name)[row] for name in ("utterance_id", "dialogue_id", "position", "speaker")}
+    return columns | {"position": int(rows.position[row])}  # NumPy's is none of JSON's numbers
 
 
 def locate(rows: Utterances, row: int) -> dict[str, object]:

@@ -42,7 +42,10 @@ from dferc.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from dferc.training.data import describe_transduction
 from dferc.training.seeds import find_checkpoints, verify_seeds
 
-_VERSIONED = ("computed_in", "decoder", "extractor", "finder.opencv", "runtime")
+_VERSIONED = (
+    *("computed_in", "decoder", "extractor", "finder.opencv", "runtime"),
+    *("file", "file_git_blob", "file_sha256"),  # of `dferc import`: whether another file was made alike, none knows
+)
 """Parts of an identity that name a tool or its version: values differ by rounding, as a rule."""
 
 _FILES = {"params.encoder": "model", "params.feature_set": "model", "params.finder": "finder.yunet"}

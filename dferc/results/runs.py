@@ -301,7 +301,9 @@ def read_runs(
     """
     names = [name for name in _run_names(folder) if only is None or name in only]
     if reference not in names:
-        choice = f"{did_you_mean(reference, names)} Choose one of: {', '.join(names) or 'none'}."
+        if not names:
+            raise InputError(f"{folder} has no run yet. `dferc ablate --corpus {folder.name}` makes some.")
+        choice = f"{did_you_mean(reference, names)} Choose one of: {', '.join(names)}."
         raise InputError(f"{folder} has no run {reference!r}.{choice}")
     absent = {name: reason for name, reason in absent_runs(folder).items() if name in names}
     runs, notes = {}, [f"{name} is absent: {reason}" for name, reason in absent.items()]

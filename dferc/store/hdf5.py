@@ -277,7 +277,9 @@ def _open(path: str | Path, kind: str, command: str) -> Iterator[ClosedHdf5]:
     path, maker = Path(path), _maker(path, f"`{command}` (or `dvc repro`)")
     again = f"Make it again with {maker}."
     if not path.exists():
-        raise InputError(f"{path} is missing. Make it with {maker}, or copy it here.")
+        corpora = sorted(each.parent.name for each in path.parent.glob(f"*/{path.name}"))
+        below = f" {path.parent} holds the folders of corpora: name one, such as {corpora[0]}." if corpora else ""
+        raise InputError(f"{path} is missing. Make it with {maker}, or copy it here.{below}")
     fault = "is not a readable HDF5 file (truncated?)"
     try:
         with open_hdf5(path) as opened:

@@ -1,6 +1,7 @@
 """Display of training: settings and data at the start, then a live table of epochs or runs; plain lines in a log."""
 
 import datetime
+import math
 import textwrap
 import threading
 import time
@@ -59,7 +60,7 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
         console.print(f"not used: {', '.join(absent)} (not in the variant, or in no training utterance)")
     for split in SPLITS:
         console.print(f"{split}: {_describe_split(task, split)}")
-    show_unvarying(task.corpus, task.variant.modalities)
+    show_unvarying(task.corpus, task.variant.modalities, task.settings)
     unknown = ["attention takes them for unknown ones"] if task.settings.attention_layers else []
     unknown += ["they are normalised over the corpus"] if task.settings.normalisation == "speaker" else []
     if unknown and (unnamed := int((task.train.speaker_N < 0).sum())):
@@ -69,10 +70,17 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
         )
 
 
-def show_unvarying(corpus: CachedCorpus, modalities: Sequence[str]) -> None:
-    """Print which features do not vary in training, so that training ignores them."""
+def show_unvarying(corpus: CachedCorpus, modalities: Sequence[str], settings: Train) -> None:
+    """Print what training ignores: modalities and features that are absent or do not vary, the peak learning rate."""
+    training_N = corpus.utterances.split == "train"
+    for name in modalities:
+        if not corpus.modalities[name].present[training_N].any():
+            print_note(f"{name} is in no training utterance: no model uses it")
     for sentence in describe_unvarying(corpus, modalities):
         console.print(sentence)
+    steps = math.ceil(len(set(corpus.utterances.dialogue_id[training_N])) / settings.batch_dialogues) * settings.epochs
+    if steps <= settings.warmup_steps:
+        print_note(f"{settings.warmup_steps} warmup_steps in {steps} steps of training: the rate stays below its peak")
 
 
 def show_settings(settings: Train, device: Device) -> None:

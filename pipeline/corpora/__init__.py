@@ -76,7 +76,7 @@ def verify_adapter(adapter: str) -> None:
     if adapter == "import":
         raise InputError(
             "prepare.adapter: this corpus has no media to make features from; `dferc import FILE…` brings its "
-            "features, and `dferc train --corpus NAME` trains on them. Take it out of `corpora` in params.yaml."
+            "features, and `dferc train --corpus NAME` trains on them. Leave it out of `corpora` in params.yaml."
         )
     # A leading underscore marks a helper module.
     known = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))

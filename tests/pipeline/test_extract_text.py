@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,11 +225,20 @@ def test_layer_and_pooling_are_those_of_the_settings_and_of_the_identity(tmp_pat
         ({"max_tokens": 24}, "max_tokens 48"),
     ],
 )
-def test_another_reading_than_the_tuned_one_is_noted(tmp_path, changes, tuned):
-    _, _, usual = extract(prepare(tmp_path))
-    _, _, other = extract(prepare(tmp_path, **changes), scratch=tmp_path / "other.sqlite")
+def test_another_reading_than_the_tuned_one_is_noted_of_the_corpus_own_encoder(tmp_path, monkeypatch, changes, tuned):
+    monkeypatch.chdir(tmp_path)
+    Path("models/demo").mkdir(parents=True)
+    Path("models/demo/text").symlink_to(tmp_path / "model")
+    outputs = []
+    for number, (settings, own) in enumerate([({}, True), (changes, True), (changes, False)]):
+        arguments = options(prepare(tmp_path, **settings), scratch=tmp_path / f"{number}.sqlite")
+        result = run_stage(
+            main, tmp_path, **{name: arguments[name] for name in arguments if not own or name != "encoder"}
+        )
+        assert result.exit_code == 0, result.stderr
+        outputs.append(re.sub(r"\s+", " ", result.stderr))
     note = f"was tuned with {tuned} (finetune_text), and extract_text has other values"
-    assert "was tuned with" not in usual and note in re.sub(r"\s+", " ", other)
+    assert [note in output for output in outputs] == [False, True, False]
 
 
 def test_further_set_takes_a_published_encoder_from_its_folder(tmp_path, monkeypatch):

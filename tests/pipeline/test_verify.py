@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from dferc.cli import main as commands
 from dferc.core.errors import InputError
 from dferc.engine import WorkerDied
+from dferc.store.hdf5 import write_features
 from dferc.store.rows import Features
 from pipeline import extract_audio, verify
 from pipeline.extraction.loop import Extractor
@@ -286,3 +287,14 @@ def test_dferc_verify_away_from_the_repository_names_what_is_missing(run_folder,
     monkeypatch.chdir(tmp_path)
     outcome = run_folder("--modality=audio")
     assert outcome.exit_code == 1 and "Run from the repository root" in " ".join(outcome.stderr.split())
+
+
+def test_what_was_imported_is_said_to_be_so_whatever_the_params_file(tmp_path):
+    """Before, a corpus without a block was told to add one."""
+    write_features(
+        tmp_path / "text.h5", features(modality="text", identity={"extractor": "dferc import", "rows_hash": "x"})
+    )
+    result = CliRunner().invoke(verify.main, ["--corpus=nowhere", "--modality=text", f"--features={tmp_path}"])
+    assert result.exit_code == 1 and "text.h5 was imported: nothing here can compute it" in " ".join(
+        result.stderr.split()
+    )

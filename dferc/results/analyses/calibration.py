@@ -15,7 +15,7 @@ HOW = (
     "Confidence is the probability of the chosen class, as the models give it, without the fitted temperature, which "
     "metrics.json names with the ECE after it. "
     f"{BINS} bins of equal width, (low, high]; ECE is the mean over the bins of |accuracy - confidence|, weighted by "
-    "their utterances, per seed. Bins are of each seed's own confidences; `share`: how many utterances lie there."
+    "their utterances, per seed. Bins are of each seed's own confidences; share: how many utterances lie there."
 )
 
 

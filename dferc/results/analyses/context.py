@@ -16,7 +16,7 @@ BINS = 5
 HOW = (
     "The context weight of an utterance is w = gamma * (1 - s) with the agreement s of its modalities, so in "
     "variants with CRM their correlation is -1 by definition; the bins are the finding. They are fifths of each "
-    "seed's labelled utterances by context weight, lowest first (equal weights are never parted). `votes`, a second "
+    "seed's labelled utterances by context weight, lowest first (equal weights are never parted). Votes are a second "
     "opinion on agreement: how many of the modalities' own classifiers (CFM's) name the same class, over the "
     "labelled utterances that have every modality."
 )

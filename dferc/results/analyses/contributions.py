@@ -12,7 +12,7 @@ from dferc.results.runs import FinishedRun
 
 HOW = (
     "Mean contribution of each modality over the labelled utterances that have every modality of the run, so that they "
-    "sum to 1 (equal shares: 1 / number of modalities), by true class. `present`: the share of labelled utterances "
+    "sum to 1 (equal shares: 1 / number of modalities), by true class. Present: the share of labelled utterances "
     "that have the modality."
 )
 

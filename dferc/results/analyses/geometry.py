@@ -22,8 +22,8 @@ DRAWN = LEVELS[:3]  # levels with a t-SNE: before DDM, and its two levels
 HOW = (
     "Rows are the modalities of utterances (a random sample of at most {most} rows, the same for every seed), "
     "scaled to unit length; only utterances with two modalities and more, absent ones left out. Raw features of "
-    "different widths share no space: `projected` is h, their projection to one width, before DDM; `modality_level` "
-    "is a, `utterance_level` is u, `disentangled` their sum r. Silhouette (cosine): by modality, the modality is "
+    "different widths share no space: projected is h, their projection to one width, before DDM; modality_level "
+    "is a, utterance_level is u, disentangled their sum r. Silhouette (cosine): by modality, the modality is "
     "the cluster; by utterance, the utterance is (this number falls as the sample grows: among more utterances, the "
     "nearest other one is nearer). t-SNE is of the first seed, perplexity {perplexity:g}, random seed {seed}."
 )

@@ -25,7 +25,7 @@ HOW = (
     "nothing of its own: the model decides from its neighbours. Random: that share of what is present is absent, "
     "drawn over utterances and modalities alike, in context too, but each utterance keeps one of its modalities, "
     "chosen at random, as the field's missing-rate protocol has it (GCNet, arXiv 2203.02177): what nobody observed "
-    "cannot be recognised. With M modalities no more than (M - 1) / M can so be absent; `reached` is what is. "
+    "cannot be recognised. With M modalities no more than (M - 1) / M can so be absent; reached is what is. "
     "Absences of a draw are nested: those at 10 % are absent at 20 % as well. Each seed has its own draws: the "
     "deviation over seeds holds both."
 )

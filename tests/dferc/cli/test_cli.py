@@ -591,3 +591,12 @@ def test_scores_end_with_the_report(root, tmp_path):
     said = " ".join(shown.stderr.split())
     assert "note: these runs follow 2 protocols, so their scores cannot be compared." in said
     assert f"half: demo, 6 classes ({'b' * 16})" in said
+
+
+@pytest.mark.parametrize("name", ["video", "train", "sets", "extract_text"])
+def test_a_section_of_the_params_file_is_no_corpus(tmp_path, monkeypatch, name):
+    """It was imported, and then could not be trained: there is no file, said the message, that was there."""
+    monkeypatch.chdir(tmp_path)
+    write_features_folder(tmp_path / f"features/{name}", corpus=name)
+    result = dferc_command("train", f"--corpus={name}")
+    assert result.exit_code == 2 and f"{name!r} is a section of params.yaml" in flat(result.stderr)

@@ -116,3 +116,17 @@ def test_importing_dferc_leaves_garbage_collection_alone(monkeypatch):
         monkeypatch.setattr(sys, "orig_argv", original)
         watch_startup()
         assert gc.isenabled() == enabled
+
+
+def test_what_was_frozen_is_freed_at_the_end_of_a_command_that_has_imported_triton():
+    """Else nanobind prints 30 lines of leaks behind each finetune_text and extract_text, and behind their errors."""
+    program = """
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_freeze_count()))
+from dferc.core.interrupts import begin_work
+gc.disable()
+begin_work()
+sys.modules["triton"] = None
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["0"]

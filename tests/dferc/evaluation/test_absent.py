@@ -150,3 +150,8 @@ def test_a_corpus_without_any_signal_in_training_is_an_error(tmp_path):
     write_features_folder(tmp_path / "features/demo", widths={"text": 8}, absent=1.0)
     done = ablate(tmp_path, "--variant=full", "--seed=0")
     assert done.exit_code == 1 and "nothing to learn from" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_ablate_names_the_modalities_that_no_model_uses(root):
+    shown = " ".join(ablate(root, "--variant=full", "--seed=0", "--no-evaluate").stderr.split())
+    assert "note: audio is in no training utterance: no model uses it" in shown

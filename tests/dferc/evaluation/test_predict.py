@@ -19,7 +19,15 @@ from dferc.core.device import choose_device
 from dferc.core.errors import InputError
 from dferc.evaluation.evaluate import Evaluation, Predictions, evaluate, predict
 from dferc.evaluation.files import write_evaluation
-from dferc.evaluation.predict import average, find_run, fit_to, load, predict_seeds, score_labelled
+from dferc.evaluation.predict import (
+    _compare_identities,
+    average,
+    find_run,
+    fit_to,
+    load,
+    predict_seeds,
+    score_labelled,
+)
 from dferc.store.card import simulations
 from dferc.store.hdf5 import read_corpus, read_features, read_utterances, write_features, write_utterances
 from dferc.store.rows import Features
@@ -467,3 +475,15 @@ def test_other_suffixes_are_refused_before_any_work(root, mine, tmp_path, name):
     result = predict_command(root, mine, tmp_path / name)
     assert result.exit_code == 1 and name in result.stderr and ".csv or .json" in result.stderr
     assert not (tmp_path / name).exists()
+
+
+def test_features_that_were_imported_from_another_file_are_noted_and_no_fault():
+    trained, found = (
+        {"extractor": "dferc import", "layout": "npz", "file": name, "file_sha256": name} for name in "ab"
+    )
+    assert [is_fault for _, is_fault in _compare_identities("text", trained, found)] == [False, False]
+    assert any(is_fault for _, is_fault in _compare_identities("text", trained, found | {"layout": "pickle"}))
+
+
+def test_rows_hold_values_of_python_which_json_writes(root, mine):
+    assert json.loads(json.dumps(load(root / "run", device="cpu").predict(mine).rows))[0]["position"] == 0

@@ -115,7 +115,7 @@ def test_table_against_another_run_and_one_that_is_not_there(runs):
         InputError, match=re.escape("has no run 'no_dm'. Did you mean 'no_ddm'? Choose one of: full, no_ddm")
     ):
         collect(runs, against="no_dm")
-    with pytest.raises(InputError, match="Choose one of: none"):
+    with pytest.raises(InputError, match="has no run yet. `dferc ablate"):
         collect(runs / "nowhere")
 
 

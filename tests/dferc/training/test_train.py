@@ -559,3 +559,9 @@ def test_missing_speakers_are_told_where_a_variant_reads_them(tmp_path, capsys, 
     told = " ".join(capsys.readouterr().err.split())
     assert (f"full reads who speaks, and 5 of {train_N.sum()} training utterances" in told) == (said is not None)
     assert said is None or said in told
+
+
+def test_warm_up_that_outlasts_the_training_is_noted(features, capsys):
+    for warmup_steps, is_noted in ((1000, True), (1, False)):
+        show_task(task_for(features, warmup_steps=warmup_steps), (0,))
+        assert ("the rate stays below its peak" in capsys.readouterr().err) == is_noted
