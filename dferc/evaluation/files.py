@@ -146,7 +146,7 @@ def show_evaluation(folder: Path, metrics: dict, evaluations: Sequence[Evaluatio
     ]
     print_table(["", *splits], rows, f"{folder}: mean of {metrics['seeds']} seed(s)")
     for split in splits:
-        counts_C = evaluations[0].scores[split].actual_C
+        counts_C = map(max, zip(*(each.scores[split].actual_C for each in evaluations)))  # drawn splits differ
         per_class = [
             [emotion, *(f"{metrics[split][name][emotion]:.4f}" for name in PER_CLASS), str(count)]
             for emotion, count in zip(evaluations[0].record["classes"], counts_C, strict=True)

@@ -12,7 +12,7 @@ from dferc.core.errors import InputError
 from dferc.core.metrics import score_labels
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import SPLITS
-from dferc.training.data import unit_of
+from dferc.training.data import UNVARYING, training_statistics
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -100,14 +100,10 @@ def _score(
 
 def _z_score(corpus: CachedCorpus, modality: str) -> np.ndarray:
     """Scale [N, D] to units of the present training rows' standard deviation; absent rows are zeros."""
-    features, scaled = corpus.modalities[modality], []
+    features, training_N, scaled = corpus.modalities[modality], corpus.utterances.split == "train", []
+    mean_D, scale_D, varies_D = training_statistics(corpus, modality)
+    scaled_ND = (features.features - mean_D) / np.where(varies_D, scale_D, UNVARYING)
     for columns, present_N in features.blocks:
-        values_ND = features.features[:, columns]
-        training = values_ND[present_N & (corpus.utterances.split == "train")].astype(np.float64)
-        if not len(training):
-            continue
-        scale_D = training.std(axis=0)
-        varies_D = scale_D > 1e-8 * unit_of(training)
-        scaled_ND = (values_ND - training.mean(axis=0)) / np.where(varies_D, scale_D, 1.0)
-        scaled.append(np.where(present_N[:, None], scaled_ND, 0.0))
+        if (present_N & training_N).any():
+            scaled.append(np.where(present_N[:, None], scaled_ND[:, columns], 0.0))
     return np.concatenate(scaled, axis=1) if scaled else np.zeros((len(features.features), 0))

@@ -78,9 +78,10 @@ class FinishedRun:
 
     @cached_property
     def record(self) -> Mapping:
-        """Record of the first seed that is scored: others may lie beside it; {} for a baseline."""
-        path = self.folder / f"train/seed-{self.seeds[0]}/settings.json"
-        return read_record(path, TrainedFeatures, f"Train {self.folder.name} again.") if path.exists() else {}
+        """Record of the first scored seed that is still there: others may lie beside it; {} for a baseline."""
+        paths = (self.folder / f"train/seed-{seed}/settings.json" for seed in self.seeds)
+        path = next(filter(Path.exists, paths), None)
+        return read_record(path, TrainedFeatures, f"Train {self.folder.name} again.") if path else {}
 
     @property
     def trained_features(self) -> dict[str, dict]:

@@ -154,6 +154,28 @@ class Utterances:
         """Hash of who speaks, which some models read and the rows' hash does not hold."""
         return hashlib.sha256("\n".join(self.speaker).encode()).hexdigest()[:16]
 
+    @property
+    def together(self) -> list[str]:
+        """Dialogue of each row [N]; of those that share a span of media, the first: drawn splits do not part them."""
+        from scipy.sparse import coo_array, csgraph
+
+        if self.media_group is None:
+            return list(self.dialogue_id)
+        dialogue_N, compared_N = np.unique(self.dialogue_id, return_inverse=True)[1], self.media_group >= 0
+        places = np.stack([self.media_group, self.start_s, self.end_s])[:, compared_N]
+        place = np.unique(places, axis=1, return_inverse=True)[1].ravel()
+        count, first = dialogue_N.max() + 1, {}
+        nodes = count + place.max(initial=-1) + 1
+        links = coo_array((np.ones(len(place)), (dialogue_N[compared_N], count + place)), shape=(nodes, nodes))
+        numbers = csgraph.connected_components(links, directed=False)[1][dialogue_N]
+        return [first.setdefault(number, name) for number, name in zip(numbers, self.dialogue_id)]
+
+    @property
+    def together_hash(self) -> str | None:
+        """Hash of `together`, which the rows' hash does not hold; None where no dialogues share a span."""
+        names = self.together
+        return None if names == list(self.dialogue_id) else hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
 
 def _verify_votes(votes_NC: np.ndarray, ids: np.ndarray, classes: tuple[str, ...]) -> None:
     if votes_NC.dtype != np.float64 or votes_NC.shape != (len(ids), len(classes)):

@@ -124,7 +124,7 @@ def holds_run(folder: Path, key: str) -> bool:
     """
     try:
         settings, record = read_training_record(folder / RECORD), record_of_weights(folder)
-        _verify_digest(folder)
+        verify_digest(folder)
         read_numbers(folder / HISTORY)
     except (OSError, InputError):  # damaged: the run is trained again
         return False
@@ -154,7 +154,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
             for name, value in Normalisation(statistics, statistics).state().items():
                 expected[f"normalisation.{name}"] = value
         tensors = read_weights(file, expected, path, AGAIN)
-    beside = _verify_digest(folder)
+    beside = verify_digest(folder)
     if calibration := beside.get("calibration"):
         record["calibration"] = calibration
     normalisation = Normalisation.from_state(_under("normalisation.", tensors), settings.normalisation == "speaker")
@@ -178,7 +178,7 @@ def _completed(record: dict) -> dict:
     return record | {"settings": complete_settings(record["settings"])}
 
 
-def _verify_digest(folder: Path) -> dict:
+def verify_digest(folder: Path) -> dict:
     """Return the settings.json beside some weights, {} without one; refuse one that describes other weights."""
     if not (folder / RECORD).exists():
         return {}
@@ -248,6 +248,8 @@ def verify_corpus(checkpoint: Checkpoint, corpus: CachedCorpus) -> None:
     del here["values"]  # those of training decide no score
     if "speakers" in record:  # the model reads them
         here["speakers"] = corpus.utterances.speakers_hash
+    if record["settings"].get("validation_split") == "by_seed":  # else other rows are drawn than those of its training
+        here["together"] = corpus.utterances.together_hash
     found = [
         f"  - {key}: trained on {one!r}, found {two!r}"
         for key, one, two in differences({key: record.get(key) for key in here}, here)

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from dferc.core.device import Device
 from dferc.core.errors import InputError
@@ -19,7 +17,7 @@ from dferc.model.linear_blend import LinearFit, fit_floor, side_by_side
 from dferc.model.variants import Variant, get_variant, settings_of
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train, recorded_settings
-from dferc.store.rows import CachedCorpus, Utterances
+from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import split_dialogues
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues, Normalisation, training_targets
@@ -110,6 +108,8 @@ def describe_run(corpus: CachedCorpus, variant: str, settings: Train) -> dict:
         about["votes"] = hashlib.sha256(training_targets(corpus.utterances).tobytes()).hexdigest()[:16]
     if settings.attention_layers or settings.normalisation == "speaker":
         about["speakers"] = corpus.utterances.speakers_hash
+    if settings.validation_split == "by_seed":
+        about["together"] = corpus.utterances.together_hash
     return about | describe_corpus(corpus, usable_modalities(corpus, variant))
 
 
@@ -183,28 +183,13 @@ def draw_validation(corpus: CachedCorpus, seed: int) -> CachedCorpus:
     """
     rows = corpus.utterances
     names = np.array([*rows.classes, ""], dtype=object)[rows.emotion]
-    first, dialogues = {}, defaultdict(Counter)  # each group of dialogues by its first one
-    groups = [first.setdefault(number, name) for number, name in zip(_sharing(rows), rows.dialogue_id)]
+    dialogues, groups = defaultdict(Counter), rows.together
     for row in np.flatnonzero(rows.split != "test"):
         dialogues[groups[row]][names[row]] += 1
     share = float((rows.split == "validation").sum() / (rows.split != "test").sum())
     drawn = split_dialogues(dialogues, {"train": 1 - share, "validation": share}, seed)
     splits = [split if split == "test" else drawn[group] for split, group in zip(rows.split, groups)]
     return replace(corpus, utterances=replace(rows, split=np.array(splits, dtype=object)))
-
-
-def _sharing(rows: Utterances) -> np.ndarray:
-    """Return the number of each row's dialogue [N]; dialogues that share a span of media have one."""
-    dialogue_N = np.unique(rows.dialogue_id, return_inverse=True)[1]
-    if rows.media_group is None:
-        return dialogue_N
-    compared_N = rows.media_group >= 0
-    places = np.stack([rows.media_group, rows.start_s, rows.end_s])[:, compared_N]
-    place = np.unique(places, axis=1, return_inverse=True)[1].ravel()
-    dialogues, count = dialogue_N[compared_N], dialogue_N.max() + 1
-    nodes = count + place.max(initial=-1) + 1
-    links = coo_array((np.ones(len(place)), (dialogues, count + place)), shape=(nodes, nodes))
-    return connected_components(links, directed=False)[1][dialogue_N]
 
 
 def merge_validation(corpus: CachedCorpus) -> CachedCorpus:

@@ -111,7 +111,7 @@ def test_zero_f1_names_the_class_that_is_never_right(root):
     assert list(zero_f1(evaluations)) == ["test: joy has F1 = 0 in 1 of 1 seed(s) (1 utterance)"]  # no hit at all
 
 
-def test_a_class_counts_in_the_seeds_whose_drawn_split_has_it(root):
+def test_a_class_counts_in_the_seeds_whose_drawn_split_has_it(root, capsys):
     """`train.validation_split: by_seed`: validation has no anger in the first seed, and no joy in the second."""
     actual = ([0, 0, 1], [0, 2, 2])
     drawn = [
@@ -121,6 +121,10 @@ def test_a_class_counts_in_the_seeds_whose_drawn_split_has_it(root):
     found = summarise(drawn, read_corpus(root / "demo").utterances)["validation"]
     assert found["f1"] == found["recall"] == found["precision"] == {name: 1.0 for name in CLASSES}
     assert list(zero_f1(drawn)) == []
+    metrics = summarise(drawn, read_corpus(root / "demo").utterances)
+    show_evaluation(root, metrics, drawn)
+    shown = {line.split()[0]: line.split()[-1] for line in capsys.readouterr().err.splitlines() if line.split()}
+    assert [shown[name] for name in CLASSES] == ["2", "1", "2"]
     missed = drawn[1]._replace(scores={"validation": score_labels(np.array([0, 2]), np.array([0, 0]), classes=3)})
     assert list(zero_f1([drawn[0], missed])) == ["validation: anger has F1 = 0 in 1 of 1 seed(s) (1 utterance)"]
 
@@ -393,6 +397,18 @@ def test_linear_floor_solves_what_is_linear_and_uses_all_modalities(tmp_path):
     floor = linear_floor(corpus)
     alone = [linear_floor(corpus, (modality,)).test for modality in WIDTHS]
     assert floor.test > max(alone) > 0.45  # chance is about a third
+
+
+def test_linear_floor_does_not_learn_rounding(tmp_path):
+    """A feature of 1000 that differs by float32's last digit in training, as openSMILE has, and is 1001 in test."""
+    corpus = read_corpus(write_features_folder(tmp_path / "demo", noise=0.6))
+    text, test_N = corpus.modalities["text"], corpus.utterances.split == "test"
+    odd = np.arange(len(test_N), dtype=np.float32) % 2 * np.float32(6.1e-5)
+    floors = []
+    for there in (np.float32(1000), np.float32(1000) + odd):
+        text.features[:, 0] = np.where(text.present, np.where(test_N, np.float32(1001), there), 0)
+        floors.append(linear_floor(corpus, ("text",)))
+    assert floors[0] == floors[1]
 
 
 def test_linear_floor_is_not_moved_by_units(tmp_path):

@@ -325,6 +325,13 @@ def test_a_seed_that_is_left_out_of_the_scores_decides_no_note(tmp_path):
     assert collect(folder).reference.seeds == (1, 2)
 
 
+def test_simulated_features_are_named_where_the_checkpoint_of_the_first_seed_was_removed(tmp_path):
+    folder = write_variants(tmp_path, seeds=(0, 1), full=0.7)
+    write_settings(folder, "full", identity="made of labels (simulated)")
+    (folder / "full/train/seed-0").rename(folder / "full/train/seed-1")
+    assert caption(collect(folder)).endswith("; text features are simulated: made of labels (simulated)")
+
+
 def test_a_baseline_on_older_features_is_named(tmp_path):
     folder = write_variants(tmp_path, seeds=(0, 1), full=0.7, bc_lstm=0.6, logistic=0.6)
     write_settings(folder, "full", identity="new")

@@ -17,9 +17,9 @@ from dferc.core.errors import InputError
 from dferc.results.runs import read_run
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus
-from dferc.training.checkpoint import load_checkpoint
+from dferc.training.checkpoint import load_checkpoint, verify_corpus
 from dferc.training.run import Interrupted, train
-from dferc.training.task import draw_validation, make_task
+from dferc.training.task import describe_run, draw_validation, make_task
 from tests.helpers.common import REPOSITORY, small_settings, write_features_folder
 
 CPU = choose_device("cpu", "float32")
@@ -145,6 +145,20 @@ def test_drawn_splits_keep_dialogues_together_that_share_an_utterance(corpus):
     other = replace(rows, media_group=np.zeros(len(rows), np.int64), start_s=apart, end_s=apart + 1.0)
     drawn = draw_validation(replace(corpus, utterances=other), 1).utterances.split
     assert (drawn == draw_validation(corpus, 1).utterances.split).all()
+
+
+def test_a_run_on_drawn_splits_is_not_scored_where_others_would_be_drawn(corpus, tmp_path):
+    """Media that were compared later, or by an older version: its validation split would hold rows of its training."""
+    rows = corpus.utterances
+    firsts = [np.flatnonzero(rows.dialogue_id == name)[0] for name in dict.fromkeys(rows.dialogue_id)][:2]
+    group, zeros = np.where(np.isin(np.arange(len(rows)), firsts), 0, -1), np.zeros(len(rows))
+    later = replace(corpus, utterances=replace(rows, media_group=group, start_s=zeros, end_s=zeros + 1))
+    settings = small_settings(epochs=1, validation_split="by_seed")
+    checkpoint = train_one(corpus, tmp_path, epochs=1, validation_split="by_seed")
+    verify_corpus(checkpoint, corpus)
+    with pytest.raises(InputError, match="together: trained on None"):
+        verify_corpus(checkpoint, later)
+    assert describe_run(later, "full", settings) != describe_run(corpus, "full", settings)
 
 
 def test_splits_are_runs_like_seeds_that_tables_compare_by_pairs(features, tmp_path):
