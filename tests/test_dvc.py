@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from dvc.scm import Git
+from dvc.utils.hydra import apply_overrides
 
 from dferc.cli.main import main as dferc_commands
 from dferc.core.sources import find_source, imported_modules
@@ -116,6 +117,17 @@ def test_stage_of_a_setting_that_may_name_files_depends_on_their_links(setting):
     links = f"data/${{item}}/files/{stage}"
     assert links in STAGES[stage]["deps"]
     assert {links: {"cache": False}} in STAGES["link_files"]["outs"]  # the user's files, not ours to keep or to restore
+
+
+@pytest.mark.parametrize("corpus", ["meld", "m3ed", "mine"])
+def test_a_setting_that_an_experiment_changes_is_that_of_its_corpus_alone(tmp_path, corpus):
+    """As `dvc exp run -S` writes it; a section that blocks share (`train: *train`) changes in all or in none."""
+    path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    expected = read_yaml(path.read_text(encoding="utf-8"))
+    for section, key in {"train": "hidden", "extract_audio": "min_s"}.items():
+        apply_overrides(path, [f"{corpus}.{section}.{key}=7"])
+        expected[corpus][section] = expected[corpus][section] | {key: 7}
+    assert read_yaml(path.read_text(encoding="utf-8")) == expected
 
 
 def test_git_keeps_the_dvc_files_of_raw_data_and_dvc_finds_them(tmp_path):

@@ -25,7 +25,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from dferc.core.errors import InputError, brief
+from dferc.core.errors import explained
 from dferc.core.files import CORPUS_NAME, SECTIONS
 from dferc.core.interrupts import interruptible
 
@@ -228,17 +228,11 @@ def readable_errors(command: Callable) -> Callable:
                 sys.exit(128 + (received or [signal.SIGINT])[-1])
             except BrokenPipeError:  # whoever read the output has gone: click ends without a word
                 raise
-            except (InputError, OSError) as error:
-                if debug or "DFERC_DEBUG" in os.environ:
+            except Exception as error:
+                message = explained(error)
+                if debug or "DFERC_DEBUG" in os.environ or message is None:
                     raise
-                print_note(shorten(str(error)), "error:", "bold red")
-                sys.exit(1)
-            except (MemoryError, RuntimeError) as error:
-                # PyTorch's own errors of memory, of the CPU and of CUDA, are RuntimeErrors.
-                if debug or not (isinstance(error, MemoryError) or "memory" in str(error)):
-                    raise
-                reason = f"the memory is too small ({brief(str(error))[1:-1]})"
-                print_note(f"{reason}. Close other programs, or choose smaller settings.", "error:", "bold red")
+                print_note(shorten(message), "error:", "bold red")
                 sys.exit(1)
 
     return wrapped

@@ -48,6 +48,17 @@ def brief(value: object) -> str:
     return _Brief().repr(value)
 
 
+def explained(error: Exception) -> str | None:
+    """Return the message of an error of the input, the machine or the memory; None for a fault of the program."""
+    if isinstance(error, InputError | OSError):
+        return str(error)
+    # PyTorch's own errors of memory, of the CPU and of CUDA, are RuntimeErrors.
+    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and "memory" in str(error):
+        reason = f"the memory is too small ({brief(str(error))[1:-1]})"
+        return f"{reason}. Close other programs, run fewer at once (--workers), or choose smaller settings."
+    return None
+
+
 def refuse(where: object, faults: Sequence[str], remedy: str = "") -> None:
     """Raise InputError with the first faults of a file or folder, if there are any."""
     if faults:

@@ -160,6 +160,8 @@ def _apply_overrides(raw: dict, overrides: Iterable[str], corpus: str | None, se
             faults.append(f"--set {override}: expected section.key=value, such as train.learning_rate=1.0e-3")
         elif not isinstance(block, dict):
             faults.append(f"--set {override}: there is no block for the corpus {corpus!r}")
+        elif section not in sections and section in block:
+            faults.append(f"--set {override}: only {', '.join(sections)} is read here; change {section} in the file")
         elif not isinstance(block.get(section), dict):
             faults.append(f"--set {override}: {corpus} has no section {section!r}.{did_you_mean(section, sections)}")
         else:

@@ -425,7 +425,7 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
     """
     free = not out.exists() or out.is_dir() and not any(out.iterdir()) or _has_manifest(out)
     if not free or out.exists() and out.is_dir() == (out.suffix == ".zip"):
-        raise InputError(f"{out} is there, and is no bundle. Remove it, or name another (--out).")
+        raise InputError(f"{out} is there, and is no bundle, or holds more. Remove it, or name another (--out).")
     _verify_names(parts, out)
     with _disk(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -448,15 +448,18 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
             for path in (folder, *folder.rglob("*")):
                 path.chmod(0o755 if path.is_dir() else 0o644)
             if out.exists():
+                for entry in out.glob(".*"):  # of others, such as git: the new bundle lies beside them
+                    entry.rename(folder / entry.name)
                 out.rename(Path(temporary) / "old")
             folder.rename(out)
 
 
 def _has_manifest(path: Path) -> bool:
-    """Return whether a folder or a .zip is, or was meant as, a bundle."""
+    """Return whether a folder or a .zip is, or was meant as, a bundle, and holds nothing else that is not hidden."""
+    names = {entry.name for entry in path.glob("[!.]*")}
     with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        return MANIFEST in archive.namelist()
-    return (path / MANIFEST).exists()
+        names = {name.partition("/")[0] for name in archive.namelist()}
+    return MANIFEST in names and names <= {MANIFEST, CARD, HEADS, TEXT, AUDIO, VISUAL, FACE, FILES}
 
 
 def _pack(folder: Path, names: Iterable[str], out: Path) -> None:

@@ -218,7 +218,7 @@ def open_hdf5(path: str | Path) -> Iterator[ClosedHdf5]:
         InputError: it is no regular file, or something in it points out of the file.
     """
     path = regular_file(path)
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:  # files are replaced whole, and NFS may have no locks
         _verify_closed(path, file)
         yield ClosedHdf5(path, file)
 

@@ -84,6 +84,7 @@ def claim(state: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
 
     Raises:
         RunElsewhereError: another process holds it, and `waiting` is None.
+        InputError: the file system has no locks.
     """
     state.parent.mkdir(parents=True, exist_ok=True)
     with open(state.with_name("lock"), "a") as file:
@@ -94,6 +95,8 @@ def claim(state: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
                 raise RunElsewhereError(f"{state.parent}: another process is training this run.") from None
             waiting()
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # NFS and Lustre may be mounted without locks
+            raise InputError(f"{file.name} cannot be locked ({error}): name another disk with --scratch.") from None
         yield
 
 
@@ -145,13 +148,15 @@ def open_progress(state: Path | None, notify: Callable[[str], None]) -> tuple[Pr
 def remove_abandoned(scratch: Path, notify: Callable[[str], None]) -> None:
     """Remove states that nothing wrote for `KEPT_DAYS`, and the status folders of killed ablations.
 
-    Their keys hold settings and code that may never come back, so nothing else would find and remove them.
+    Their keys hold settings and code that may never come back, so nothing else would find and remove them. Other
+    folders stay: `--scratch /scratch/me` is a folder of everything.
     """
     oldest = time.time() - KEPT_DAYS * 24 * 3600
-    for path in scratch.glob("sweep-*"):
+    for path in scratch.glob("dferc-sweep-*"):
         if path.stat().st_mtime < oldest:
             shutil.rmtree(path)
-    abandoned = [path for path in sorted(scratch.glob("*/state.pt")) if path.stat().st_mtime < oldest]
+    states = sorted(scratch.glob("[0-9a-f]" * 16 + "/state.pt"))  # in folders that `run_key` names
+    abandoned = [path for path in states if path.stat().st_mtime < oldest]
     if abandoned:
         size = sum(path.stat().st_size for path in abandoned) / 1e6
         for path in abandoned:

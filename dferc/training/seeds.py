@@ -14,7 +14,7 @@ from dferc.core.records import StoredRecord, Text, differences, read_record
 from dferc.core.tables import read_numbers, write_csv
 from dferc.settings.sections import complete_settings
 from dferc.store.records import ModalityKey
-from dferc.training.checkpoint import HISTORY, Checkpoint, record_of_weights
+from dferc.training.checkpoint import HISTORY, Checkpoint, record_of_weights, verify_digest
 
 CURVES = ("train_loss", "validation_loss", "train_weighted_f1", "validation_weighted_f1")
 _PREFIX = "seed-"
@@ -99,6 +99,7 @@ def finish_run(folder: Path, about: Mapping) -> tuple[list[Path], list[str]]:
     for path in find_checkpoints(folder):
         try:
             record = record_of_weights(path)
+            verify_digest(path)
         except InputError as error:
             notes.append(f"{path.name} is left out: {error}")
             continue

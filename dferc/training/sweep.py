@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dferc import engine
 from dferc.core.device import choose_device
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, explained
 from dferc.core.files import write_atomically
 from dferc.engine import WorkerDied, Workers, default_workers
 from dferc.settings.sections import Train
@@ -121,7 +121,7 @@ def place(workers: Workers, sweep: Sweep, on_gpu: bool, gpu_share: float) -> Wor
 def status_folder(sweep: Sweep) -> tempfile.TemporaryDirectory:
     """Make the folder of the runs' progress; every machine sees it, like the states beside it."""
     sweep.scratch.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix="sweep-", dir=sweep.scratch)
+    return tempfile.TemporaryDirectory(prefix="dferc-sweep-", dir=sweep.scratch)
 
 
 def perform(sweep: Sweep, workers: Workers, status: Path) -> Iterator[tuple[SeedRun, Outcome]]:
@@ -214,10 +214,9 @@ class RunWorker:
         except RunElsewhereError:
             status.note("waits for another process")
             return Outcome(elsewhere=True)
-        except InputError as error:
-            return Outcome(error=str(error))
-        except Exception:  # whatever it is, the other runs go on; the command reports it at the end, and fails
-            return Outcome(error=f"a fault of the program, please report it:\n{traceback.format_exc().rstrip()}")
+        except Exception as error:  # whatever it is, the other runs go on; the command reports it at the end, and fails
+            fault = f"a fault of the program, please report it:\n{traceback.format_exc().rstrip()}"
+            return Outcome(error=explained(error) or fault)
         record = record_of_weights(folder)
         return Outcome(record["epochs"], record["scores"][criterion], was_finished=status.values["first"] is None)
 

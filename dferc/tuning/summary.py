@@ -12,6 +12,8 @@ from dferc.core.errors import InputError, counted
 from dferc.core.files import write_json
 from dferc.core.metrics import SCORES
 from dferc.core.tables import write_csv
+from dferc.model.variants import get_variant
+from dferc.settings.sections import DEFAULTS
 from dferc.tuning.study import decode
 from dferc.tuning.trials import Search
 
@@ -120,6 +122,9 @@ def show_summary(summary: Mapping) -> None:
     console.print(f"{summary['corpus']}:\n  train:\n    <<: *train")
     for name, value in settings.items():
         console.print(f"    {name}: {json.dumps(value)}")
+    own = get_variant(summary["variant"]).own_settings(summary["corpus"])
+    if lost := [name for name in settings if name in own and settings[name] == getattr(DEFAULTS, name) != own[name]]:
+        print_note(f"{summary['variant']} has its own {', '.join(lost)}, which only --set sets to the paper's.")
 
 
 def _score(score: Mapping[str, float | None]) -> str:

@@ -326,8 +326,7 @@ def _match_columns(
 def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Problem]]:
     """Read a table of utterances (columns: the fields of `TableRow`, `start` and `end` in seconds or [h:]mm:ss).
 
-    With `dialogue`, all rows are of that conversation, whatever the column `dialogue_id` holds, and labels and splits
-    are not read.
+    With `dialogue`, rows without a dialogue_id are of that conversation, and labels and splits are not read.
     """
     known = ("utterance_id", "dialogue_id", "speaker", "text", "media", "start", "end")
     known += () if dialogue else ("emotion", "split", "votes")
@@ -336,7 +335,8 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
         raise InputError(f"{path}: no row has a text or a media file; expected a column `text`, or `media`, or both.")
     rows, faults = [], []
     for line, row in text_rows:
-        row["dialogue_id"] = dialogue or row["dialogue_id"]
+        if dialogue and row["dialogue_id"] in ("", *NULLS):
+            row["dialogue_id"] = dialogue
         try:
             if row["dialogue_id"] in ("", *NULLS):
                 found = repr(row["dialogue_id"]) if row["dialogue_id"] else "empty"

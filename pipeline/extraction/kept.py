@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dferc.core.console import console, print_note
+from dferc.core.errors import InputError, listed
 from dferc.core.files import file_hash
 from dferc.training.resume import claim
 
@@ -34,13 +35,16 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
     """Replace the folder `out` by the model kept in `scratch`, or by the one that `make` writes into an empty folder.
 
     A kill leaves `out` as it was. `make` may keep its state in `state_folder`, and resume from it. Another process that
-    makes the same model is waited for.
+    makes the same model is waited for. A folder of other files is never replaced.
 
     Args:
         out: folder of the model.
         key: hash of everything that determines the model.
         scratch: folder of kept models.
         make: fills an empty folder.
+
+    Raises:
+        InputError: `out` has files, and none of a model's.
     """
     kept, states = scratch / key, state_folder(scratch, key)
     made = kept / _MADE
@@ -60,6 +64,9 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
     else:
         console.print(f"{out}: the same model was finished earlier; taken from {kept}")
         os.utime(kept)
+    there, new = ({path.name for path in folder.glob("[!.]*")} for folder in (out, kept))
+    if there and not there & new:
+        raise InputError(f"{out} holds no model but {listed(sorted(there), 5)}: it is not replaced. Name another.")
     whole = out.with_name(f".{out.name}.part")
     shutil.rmtree(whole, ignore_errors=True)
     shutil.copytree(kept, whole, copy_function=_link, ignore=shutil.ignore_patterns(_MADE))

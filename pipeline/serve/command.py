@@ -52,6 +52,8 @@ def main(model, host, port, allow_host, limit_mb, jobs, keep_minutes, **options)
     Nothing leaves this computer. Uploads and results are deleted on request, after --keep-minutes, and when the server
     ends (Ctrl-C). Unless --host says otherwise, only this computer can reach it.
     """
+    if not (limit_mb < 1e9 and keep_minutes < 1e9):  # infinity, and what is no number
+        raise click.UsageError("--limit-mb and --keep-minutes are numbers below 1e9.")
     try:
         from pipeline.serve.jobs import JobQueue
     except ModuleNotFoundError as error:

@@ -84,6 +84,7 @@ class RecogniserProcess:
         """
         paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
         threads = {name: str(self._threads) for name in ("OMP_NUM_THREADS", "DFERC_WORKERS")}
+        Path(self._options["cache"]).mkdir(mode=0o700, exist_ok=True)
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
@@ -92,7 +93,6 @@ class RecogniserProcess:
             limit=_MOST_LINE,
             env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)},
         )
-        Path(self._options["cache"]).mkdir(mode=0o700, exist_ok=True)
         try:
             workers = self._threads if self._threads > 1 else 0  # 0 = in the process itself
             answer = await self._ask({"load": {**self._options, "workers": workers}})
@@ -280,6 +280,8 @@ class JobQueue:
             job.end("failed", f"{cause} ({error}). Is the memory of this computer too small for it?")
         except InputError as error:
             job.end("failed", str(error))
+        except OSError as error:  # of the start: the disk or the memory is full
+            job.end("failed", f"no process could be started for this file: {error.strerror}")
 
     async def _sweep(self) -> None:
         while True:

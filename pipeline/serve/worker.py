@@ -54,8 +54,8 @@ def run_jobs(load: Load) -> None:
     language = options.get("language")
     for request in requests:
         try:
-            wanted = language if request["transcript"] else request["language"] or options.get("language")
-            if wanted != language:  # of the speech that is to be recognised
+            wanted = request["language"] or options.get("language")
+            if wanted != language:
                 recognise, language = load(**{**options, "language": wanted}), wanted
             answer(done=run_job(recognise, request, _seldom(answer)))
         except InputError as error:

@@ -73,7 +73,8 @@ def _language_of(path: Path, stem: str) -> str:
 
 
 def _named_after(path: Path, stem: str) -> re.Match | None:
-    own, stem = normalise("NFC", path.stem), _VIEW.sub("", normalise("NFC", stem))
+    own, stem = normalise("NFC", path.stem), normalise("NFC", stem)
+    stem = stem if own.startswith(stem) else _VIEW.sub("", stem)
     return _LANGUAGE.fullmatch(own.removeprefix(stem)) if own.startswith(stem) else None
 
 
@@ -142,6 +143,12 @@ def _rows_of_table(path: Path, medium: str, media: Path | None) -> tuple[list[Ta
     """Read a table; rows of other media than this one are left out."""
     rows, problems = read_table(path, dialogue=path.stem)
     rows = [replace(row, media=_as_named(row.media, media)) for row in rows] if media else rows
+    recordings = dict.fromkeys(row.media for row in rows if row.media)
+    if not medium and len(recordings) > 1:
+        raise InputError(
+            f"{path}: its column media names {len(recordings)} files, {listed(recordings, most=5)}, and a transcript "
+            "alone is of one. Name the media themselves, with this table as --transcript, or leave the rows of one."
+        )
     others = {row for row in rows if medium and row.media and Path(row.media).name != medium}
     same = dict.fromkeys(row.media for row in rows if medium and row.media and row not in others)
     apart = [name for name in same if any(not _may_be_one(name, other) for other in same)]
@@ -161,6 +168,9 @@ def _rows_of_table(path: Path, medium: str, media: Path | None) -> tuple[list[Ta
         counted = f"rows of other media: {len(others)} of {len(rows)}, first {first.media!r} ({first.where})"
         problems.append(Problem(path.name, path.name, counted, "left out"))
     rows = [row for row in rows if row not in others]
+    if len(dialogues := dict.fromkeys(row.dialogue_id for row in rows)) > 1:
+        found = f"dialogue_id: {len(dialogues)} conversations ({listed(dialogues, most=5)})"
+        problems.append(Problem(path.name, path.name, found, "taken for one: each lets the others weigh in"))
     counts = Counter(row.utterance_id for row in rows if row.utterance_id)
     refuse(path, [f"the utterance_id {name!r} is there {count} times" for name, count in counts.items() if count > 1])
     return rows, problems

@@ -29,7 +29,7 @@ def language_note(language: str, texts: Iterable[str], encoder: str) -> str:
     script = _other_script(texts)
     if script:
         found = f"The words are in another script than Latin ({script.lower()})"
-    elif language and language.lower().partition("-")[0] not in ("en", "english"):
+    elif language and language.lower().partition("-")[0] not in ("en", "eng", "english", "und"):  # und: unknown
         found = f"The language of the words is {language!r}"
     else:
         return ""

@@ -126,6 +126,7 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
     folders = _folders(media, out) if out or not as_json else {}
     for path, folder in folders.items():
         _verify_apart(folder, path, transcript)
+        _verify_own(folder, path)
         _verify_writable(folder, "--out")
     _verify_writable(cache or user_cache(), "--cache")
     options |= {"revision": revision, "cache": cache}
@@ -165,6 +166,19 @@ def _verify_apart(folder: Path, media: Path, transcript: Path | None) -> None:
                 f"--out {folder}: results there are named {FILES['srt']} and so on, which would replace {source.name} "
                 "or pass for its transcript. Name another folder with --out."
             )
+
+
+def _verify_own(folder: Path, media: Path) -> None:
+    """Check that no result of another medium would be replaced: talk.wav and talk.mp4 have the same folder."""
+    from dferc.results.emotions.document import FILES
+    from pipeline.video.medium import plain_name
+
+    try:
+        name = json.loads((folder / FILES["json"]).read_bytes())["media"]["name"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # there is none
+    if name != plain_name(media):
+        raise InputError(f"{folder} has the results of {name}. Name another folder for {media.name} with --out.")
 
 
 def _verify_writable(folder: Path, option: str) -> None:

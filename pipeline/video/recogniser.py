@@ -214,6 +214,7 @@ class Recogniser(contextlib.AbstractContextManager):
             called, transcript = (media, found) if names is None else (Path(names[0]), Path(names[1] or names[0]))
             length_s = info.duration_s if info else None
             words = read_transcript(found, called if info else None, length_s, named=transcript)
+            words = replace(words, language=words.language or self._language or "")
         elif not info.has_audio:
             raise InputError(
                 f"{media} has no sound track, and there is no transcript beside it, so it has no utterances. Put "
@@ -415,12 +416,14 @@ def _plain(source: str | Path) -> str:
 def _bundle_of_run(run: Path, cache: Path) -> Bundle:
     """Pack a run into the cache, unless it lies there as it is now; its models are those of its project."""
     place = run.absolute()
+    if (place / WEIGHTS).exists():  # of one seed: runs/<corpus>/<variant>/train/seed-0
+        place = place.parents[1]
     models = place.parents[2] / "models" / place.parent.name if len(place.parents) > 2 else place
     face = models / "face"
     manifest, parts, _ = collect(run, (), text_encoders(models), face if face.is_dir() else None)
     parts[CARD] = model_card(manifest).encode("utf-8")
     content = {name: file_hash(part) if isinstance(part, Path) else part.decode() for name, part in parts.items()}
-    packed = cache / "runs" / key_of(str(place), manifest, content)[:32]
+    packed = cache / "runs" / key_of(str(run.absolute()), manifest, content)[:32]
     if not (packed / MANIFEST).exists():
         write_bundle(packed, manifest, parts)
     return open_bundle(packed)

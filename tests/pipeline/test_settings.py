@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from dferc.core.errors import InputError
 from dferc.core.sources import find_source
 from dferc.model.variants import settings_of
-from dferc.settings.document import Params
+from dferc.settings.document import Params, load_params
 from dferc.settings.yaml import read_yaml
 from pipeline.settings import StageSettings, load_settings, sets_of, with_set
 from tests.helpers.common import REPOSITORY
@@ -385,6 +385,12 @@ def test_faults_of_overrides_are_told_apart_from_those_of_the_file(tmp_path):
     of_file, of_set = str(caught.value).split("\n--set: 1 fault(s)\n")
     assert of_file.startswith(f"{path}: 1 fault(s)\n  - train.eps: got 0")
     assert of_set.startswith("  - demo.train.hidden: got 0")
+
+
+def test_override_of_a_section_that_the_command_does_not_read_is_refused():
+    assert load_settings(PARAMS, ["extract_text.layer=all"], corpus="demo").corpus("demo").extract_text.layer == "all"
+    with pytest.raises(InputError, match="--set extract_text.layer=all: only train is read here"):
+        load_params(PARAMS, ["extract_text.layer=all"], corpus="demo")
 
 
 def test_override_of_an_unknown_corpus_is_refused():

@@ -184,6 +184,19 @@ def test_older_bundle_is_replaced_and_anything_else_is_not(folder, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a.dferc", "b.zip", "cache", "notes.zip", "work", "work.zip"]
 
 
+def test_a_new_bundle_deletes_nothing_but_the_old_one(folder, tmp_path):
+    (folder / ".git").mkdir()
+    (folder / ".git/HEAD").write_text("years")
+    write_bundle(folder, MANIFEST | {"corpus": "other"}, PARTS)
+    assert (folder / ".git/HEAD").read_text() == "years" and open_bundle(folder).manifest.corpus == "other"
+    (folder / "thesis.txt").write_text("years")
+    work = zipped(tmp_path / "work.zip", {"bundle.json": b"{}", "src/app.json": b"{}"})
+    for out in (folder, work):
+        with pytest.raises(InputError, match="is there, and is no bundle"):
+            write_bundle(out, MANIFEST, PARTS)
+    assert (folder / "thesis.txt").read_text() == "years" and "src/app.json" in zipfile.ZipFile(work).namelist()
+
+
 def test_a_part_that_would_be_refused_is_refused_when_the_bundle_is_made(tmp_path):
     for name, data in {"text/x.pkl": b"\x80\x04.", "../x.json": b"{}", "text/x.json": b"\x80\x04."}.items():
         with pytest.raises(InputError, match=r"b\.dferc: .*x\.(pkl|json)"):

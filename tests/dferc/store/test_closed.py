@@ -1,5 +1,7 @@
 """HDF5 files of others: nothing outside the file is read, and a small file neither fills the memory nor takes long."""
 
+import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -63,6 +65,15 @@ WAYS_OUT = {
     _soft_link: "is a link to /elsewhere",
     _through_a_group: "is a link to",
 }
+
+
+def test_features_are_read_where_they_cannot_be_locked(tmp_path):
+    """As on NFS without its lock daemon, where HDF5 fails with `No locks available`."""
+    folder = write_features_folder(tmp_path / "demo")
+    with contextlib.ExitStack() as held:
+        for path in folder.glob("*.h5"):
+            fcntl.flock(held.enter_context(open(path)), fcntl.LOCK_EX)
+        assert len(read_corpus(folder).utterances)
 
 
 @pytest.mark.parametrize("way", WAYS_OUT)

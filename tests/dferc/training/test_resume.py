@@ -1,11 +1,23 @@
 """The state of a run that was damaged on the disk: the same state, or a new start that is reported."""
 
+import errno
 import random
 
+import pytest
 import torch
 
-from dferc.training.resume import Progress, load_progress, save_progress
+from dferc.core.errors import InputError
+from dferc.training.resume import Progress, claim, load_progress, save_progress
 from tests.helpers.perturbations import COUNT, perturb_bytes
+
+
+def test_a_file_system_without_locks_is_named_with_the_remedy(tmp_path, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("dferc.training.resume.fcntl.flock", refuse)
+    with pytest.raises(InputError, match="lock cannot be locked .*--scratch"), claim(tmp_path / "state.pt", None):
+        pass
 
 
 def test_damaged_state_is_never_taken_for_another(tmp_path):

@@ -197,6 +197,16 @@ def test_a_failing_variant_is_reported_at_the_end_and_the_others_finish(features
     assert (tmp_path / "runs/demo/t/metrics.json").exists() and not (tmp_path / "runs/demo/a/metrics.json").exists()
 
 
+def test_an_older_seed_that_was_damaged_is_left_out_and_ends_nothing(features, tmp_path):
+    assert ablate(features, tmp_path, "--variant=t", "--seed=7").exit_code == 0
+    weights = tmp_path / "runs/demo/t/train/seed-7/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-3] + b"\x7f\x01\x02")
+    result = ablate(features, tmp_path, "--variant=t", "--variant=a", "--seed=0")
+    assert result.exit_code == 0 and "t, seed-7 is left out" in result.stderr, result.stderr
+    assert json.loads((tmp_path / "runs/demo/t/metrics.json").read_text())["seeds"] == 1
+    assert (tmp_path / "runs/demo/a/metrics.json").exists()
+
+
 def test_a_fault_of_the_program_in_one_run_leaves_the_others(features, tmp_path, monkeypatch):
     real = dferc.training.sweep.train_run
     monkeypatch.setattr(
@@ -206,6 +216,18 @@ def test_a_fault_of_the_program_in_one_run_leaves_the_others(features, tmp_path,
     assert result.exit_code == 1
     assert "t, seed 0: a fault of the program" in result.stderr and "ZeroDivisionError" in result.stderr
     assert (tmp_path / "runs/demo/t/train/seed-1/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("CUDA out of memory. Tried 2 GiB")])
+def test_a_fault_of_disk_or_memory_in_one_run_is_none_of_the_program(features, tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(dferc.training.sweep, "train_run", fail)
+    result = ablate(features, tmp_path, "--variant=t", "--seed=0")
+    assert result.exit_code == 1 and str(error) in result.stderr
+    assert "a fault of the program" not in result.stderr and "Traceback" not in result.stderr
+    assert ("--workers" in result.stderr) == isinstance(error, RuntimeError)
 
 
 def test_a_run_that_kills_its_workers_is_a_failure(features, tmp_path, monkeypatch):
@@ -285,7 +307,7 @@ def test_terminated_it_ends_at_once_with_its_workers(features, tmp_path):
     assert "the same command goes on from there" in stderr and "Traceback" not in stderr
     assert len(workers) >= 1
     verify_gone(workers)
-    assert not list((tmp_path / "scratch").glob("sweep-*"))
+    assert not list((tmp_path / "scratch").glob("dferc-sweep-*"))
 
 
 def test_nothing_that_a_killed_test_started_goes_on():

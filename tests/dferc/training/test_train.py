@@ -314,17 +314,29 @@ def test_train_with_a_damaged_state_reports_it_and_starts_again(features, tmp_pa
 
 
 def test_states_that_nothing_wrote_for_a_month_are_removed_and_reported(tmp_path):
-    paths = {name: tmp_path / name / "state.pt" for name in ("month", "week")}
+    paths = {name: tmp_path / run_key({"of": name}, "") / "state.pt" for name in ("month", "week")}
     for path, days in zip(paths.values(), (KEPT_DAYS + 1, 7), strict=True):
         save_progress(path, Progress())
         (path.parent / ".state.pt.x.part").write_bytes(b"half")
         os.utime(path, (time.time() - days * 24 * 3600,) * 2)
     messages = []
     remove_abandoned(tmp_path, messages.append)
-    assert [path.name for path in tmp_path.iterdir()] == ["week"]
+    assert list(tmp_path.iterdir()) == [paths["week"].parent]
     assert len(messages) == 1 and "removed the states of 1 run(s) older than 30 days" in messages[0]
     remove_abandoned(tmp_path, messages.append)
     assert len(messages) == 1
+
+
+def test_old_folders_of_others_stay_in_a_shared_scratch(tmp_path):
+    """`--scratch /scratch/me` is a folder of everything."""
+    others = [tmp_path / "sweep-2025/results.csv", tmp_path / "thesis/state.pt"]
+    for path in others:
+        path.parent.mkdir()
+        path.touch()
+        for old in (path, path.parent):
+            os.utime(old, (time.time() - (KEPT_DAYS + 1) * 24 * 3600,) * 2)
+    remove_abandoned(tmp_path, lambda message: None)
+    assert all(path.exists() for path in others)
 
 
 def test_training_imports_no_compiler(features, tmp_path, monkeypatch):

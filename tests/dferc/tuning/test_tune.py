@@ -19,6 +19,7 @@ from dferc.settings.document import load_params
 from dferc.settings.sections import DEFAULT_TUNING, DEFAULTS, Range, Train, Tune
 from dferc.store.hdf5 import read_utterances, write_utterances
 from dferc.tuning.study import decode, distributions, open_study
+from dferc.tuning.summary import show_summary
 from dferc.tuning.trials import Search
 from tests.helpers.common import REPOSITORY, write_features_folder
 
@@ -114,6 +115,20 @@ def test_settings_as_shown_give_the_same_settings_again(done, params):
     assert {name: getattr(block, name) for name in summary["best"]["settings"]} == {
         name: tuple(value) if isinstance(value, list) else value for name, value in summary["best"]["settings"].items()
     }
+
+
+def test_settings_that_a_block_cannot_give_to_a_variant_are_named(capsys):
+    """In params.yaml the paper's values are no choice, so that `plus` keeps its own: docs/plus.md."""
+    settings = {"hidden": 300, "batch_dialogues": 2, "learning_rate": 1.0e-3, "cfm_weight": 1.0}
+    counts = {"finished": 1, "failed": 0, "running": 0}
+    summary = {"select_by": "uar", "corpus": "iemocap", "trials": counts, "importance": {}}
+    summary |= {"best": {"trial": 0, "settings": settings}, "validation": {"mean": 0.5, "std": None}}
+    for variant, named in {"plus": True, "full": False}.items():
+        show_summary(summary | {"variant": variant})
+        assert ("plus has its own hidden, batch_dialogues, which only --set" in capsys.readouterr().err) == named
+    block = DEFAULTS.changed(settings)
+    assert settings_of("plus", block, "iemocap").hidden == 100
+    assert settings_of("plus", block.giving(settings), "iemocap").hidden == 300
 
 
 def test_a_finished_study_trains_nothing_and_another_one_is_refused(done, features, params, monkeypatch):

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from dferc.core.errors import InputError
 from dferc.training.resume import claim
 from pipeline.extraction.kept import KEPT_DAYS, make_or_reuse, state_folder
 
@@ -28,10 +29,19 @@ def test_same_key_is_made_once_and_another_again(tmp_path):
 
 
 def test_what_was_there_is_replaced(tmp_path):
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out/inner").mkdir(parents=True)
     (tmp_path / "out/old.txt").write_text("old")
     make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", maker([]))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["inner"]
+
+
+def test_folder_of_other_things_is_not_replaced(tmp_path):
+    """`--out models/mine`, in place of models/mine/text."""
+    (tmp_path / "mine/face").mkdir(parents=True)
+    for _ in range(2):  # the second time the model is there already
+        with pytest.raises(InputError, match="mine holds no model but face"):
+            make_or_reuse(tmp_path / "mine", "a", tmp_path / "scratch", maker([]))
+    assert (tmp_path / "mine/face").is_dir()
 
 
 def test_failure_leaves_the_old_model_and_keeps_nothing(tmp_path):

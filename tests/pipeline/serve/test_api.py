@@ -42,13 +42,14 @@ def left(queue) -> list[str]:
 def test_an_upload_becomes_a_result_and_leaves_nothing_once_deleted(served):
     one, queue = served
     before = left(queue)
-    job = upload(one, b"\0video", "My talk.mp4", files={"transcript": ("s.srt", SUBTITLES)})
+    transcript = {"transcript": ("s.srt", SUBTITLES)}
+    job = upload(one, b"\0video", "My talk.mp4", files=transcript, data={"language": "fr"})
     status = wait_for(one, job["id"], "done", "failed")
     assert status["state"] == "done" and [step["name"] for step in status["steps"]] == ["open", "audio"]
     assert 0 < status["seconds_to_deletion"] <= 3600
     answer = one.get(status["files"]["emotions.json"])
     emotions = answer.json()
-    assert emotions["media"]["name"] == "My talk.mp4"
+    assert emotions["media"]["name"] == "My talk.mp4" and emotions["transcript"]["language"] == "fr"
     assert [each["text"] for each in emotions["utterances"]] == [SUBTITLES.decode()] * MANY
     assert "My%20talk.emotions.json" in answer.headers["content-disposition"]
     archive = zipfile.ZipFile(io.BytesIO(one.get(status["files"]["results.zip"]).content))
@@ -134,6 +135,23 @@ def test_a_worker_that_died_while_idle_costs_no_job(served):
     while process._process.returncode is None:
         time.sleep(0.01)
     assert wait_for(one, upload(one, b"\0video")["id"], "done")
+
+
+def test_a_job_for_which_no_process_can_be_started_fails(tmp_path, monkeypatch):
+    with client(tmp_path) as (one, queue):
+        assert "signal 9" in wait_for(one, upload(one, b"die")["id"], "failed")["message"]
+        make = Path.mkdir
+
+        def full(path: Path, *args, **options):
+            if path.name.startswith("cache-"):
+                raise OSError(28, "No space left on device", str(path))
+            make(path, *args, **options)
+
+        monkeypatch.setattr(Path, "mkdir", full)
+        message = wait_for(one, upload(one, b"\0video")["id"], "failed", within_s=5.0)["message"]
+        assert "No space left" in message and str(queue.root) not in message
+        monkeypatch.undo()
+        assert wait_for(one, upload(one, b"\0video")["id"], "done")
 
 
 def chunks(size: int):

@@ -175,3 +175,6 @@ def test_faulty_options_are_one_message():
     assert result.exit_code == 1 and "192.0.2.1" in result.stderr and "--host" in result.stderr
     for words in (("--limit-mb", 0), ("--jobs", 0), ("--keep-minutes", -1), ("--abstain", 2), ("--port", 70000)):
         assert invoke(*words).exit_code == 2
+    for option in ("--limit-mb", "--keep-minutes"):  # infinite times are in no JSON: every answer would be a fault
+        for value in ("inf", "nan", "1e308"):
+            assert invoke(option, value, "--model", "nowhere").exit_code == 2

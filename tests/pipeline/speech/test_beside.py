@@ -44,6 +44,8 @@ def test_zooms_views_share_the_transcript_of_their_recording(tmp_path, view):
     path = find_transcript(tmp_path / f"{start}{view}.mp4")
     assert path is not None and path.name == f"{start}.transcript.vtt"
     assert found(tmp_path, "talk_640x480.srt") is None
+    own = write(tmp_path, f"{start}_avo_640x360.en.vtt", "")
+    assert find_transcript(tmp_path / f"{start}_avo_640x360.mp4") == own
 
 
 def test_nothing_else_is(tmp_path):
@@ -346,6 +348,15 @@ def test_a_table_of_several_media_gives_the_rows_of_this_one(tmp_path):
     ]
     with pytest.raises(InputError, match=r"all\.csv: no row is of mine\.mp4.*other\.mp4"):
         read_transcript(tmp_path / "all.csv", Path("mine.mp4"), 60.0)
+
+
+def test_a_table_alone_of_several_conversations_is_no_silent_one(tmp_path):
+    rows = "dialogue_id,media,start,end,text\nd1,a.mp4,0,1,Yes\nd1,a.mp4,1,2,No\nd2,b.mp4,0,1,Oh\n"
+    with pytest.raises(InputError, match=r"all\.csv: its column media names 2 files, a\.mp4, b\.mp4"):
+        read_transcript(write(tmp_path, "all.csv", rows), None, None)
+    assert read_transcript(tmp_path / "all.csv", Path("a.mp4"), 60.0).problems[-1].consequence == "left out"
+    read = read_transcript(write(tmp_path, "texts.csv", "dialogue_id,text\nd1,Yes\nd1,No\nd2,Oh\n"), None, None)
+    assert "dialogue_id: 2 conversations (d1, d2)" in [problem.problem for problem in read.problems]
 
 
 @pytest.mark.parametrize(

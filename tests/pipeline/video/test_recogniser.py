@@ -131,6 +131,12 @@ def test_seeds_and_abstention(project, talk):
         Recogniser.load(project / "runs/demo/full", device="cpu", cache=project / "cache", seeds=[1, 7])
 
 
+def test_the_folder_of_one_seed_is_a_model_wherever_the_command_runs(project, talk, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = project / "runs/demo/full/train/seed-1"
+    assert Recogniser.load(run, device="cpu", cache=project / "cache").seeds == [1]
+
+
 @pytest.mark.parametrize(
     "change, found", [({"min_s": "short"}, "min_s is 'short'"), ({"other": 1}, "other"), ({"encoder": None}, "encoder")]
 )
@@ -413,6 +419,11 @@ def test_a_span_that_runs_backwards_has_no_time_and_stops_nothing(loaded, talk, 
     first, second = loaded(talk, path).utterances
     assert (first.id, first.start_s, first.end_s) == ("mine", None, None) and second.start_s == 5
     assert "audio" in first.absent
+
+
+def test_the_language_that_is_named_is_that_of_a_transcript_too(project, talk):
+    words = Recogniser.load(project / "runs/demo/t", device="cpu", cache=project / "cache", language="de")(talk)
+    assert words.transcript.language == "de" and any("'de'" in note for note in words.notes)
 
 
 def test_an_upload_is_read_by_its_own_names(loaded, talk, tmp_path):

@@ -376,6 +376,14 @@ def test_results_never_replace_a_transcript_or_pass_for_one(video, made, tmp_pat
     assert transcript.read_bytes() == before and not (tmp_path / "emotions.json").exists()
 
 
+def test_results_never_replace_those_of_another_medium(video, talk, tmp_path):
+    assert video(talk, "--format", "json").exit_code == 0
+    before = (tmp_path / "talk.emotions/emotions.json").read_bytes()
+    refused(video(talk.with_suffix(".srt")), "talk.emotions has the results of talk.mp4", "talk.srt", "--out")
+    assert (tmp_path / "talk.emotions/emotions.json").read_bytes() == before
+    assert video(talk, "--format", "csv").exit_code == 0
+
+
 def test_note_that_all_media_have_is_printed_once(capsys, tmp_path):
     def result(*notes: str) -> Emotions:
         return emotional_talk(1, notes=list(notes))
