@@ -104,6 +104,7 @@ def import_features(
     from dferc.importing.corpora import CORPORA
     from dferc.importing.file_types import read_source
     from dferc.importing.join import join, refuse_overwriting, write_import
+    from dferc.importing.source import numbered_by
     from dferc.importing.transcripts import read_ids, read_prepared, read_transcripts
 
     if corpus:
@@ -117,6 +118,8 @@ def import_features(
                 "names those of tables and of MMSA's pickles. For other labels write an .npz (see `--help`)."
             )
     guides = [read(path) for read, path in ((read_transcripts, transcripts), (read_ids, ids)) if path]
+    for guide in guides:  # theirs are the corpus's own numbers, whatever a source counts from
+        sources = {path: numbered_by(source, guide) for path, source in sources.items()}
     chosen = {modality: sources[path] for modality, path in named.items()}
     known = corpus or next((source.corpus for source in sources.values() if source.corpus), "")
     if known and not any(source.labels and source.splits for source in (*sources.values(), *guides)):

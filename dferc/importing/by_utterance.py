@@ -387,7 +387,13 @@ def _mmsa_labels(part: dict, count: int, where: str) -> list[str]:
     scores = part.get("regression_labels", part.get("labels"))
     if scores is None:
         return [""] * count
-    signs = np.sign(np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)[:, 0]).tolist()
+    values = np.asarray(scores, dtype=np.float64)
+    if values.size > len(values):
+        raise InputError(
+            f"{where}: the labels are {kind(values)}: several scores of each clip; expected one, of sentiment. Write "
+            "the class of each clip into `annotations`, such as that of the highest score."
+        )
+    signs = np.sign(values.ravel()).tolist()
     return [{-1.0: "negative", 0.0: "neutral", 1.0: "positive"}.get(sign, "") for sign in signs]
 
 

@@ -14,6 +14,7 @@ from dferc.importing.source import About, Source, clean_text, kind, verify_growt
 from dferc.store import vocabulary
 from dferc.store.cells import (
     NULLS,
+    alphabetical,
     column_name,
     fold,
     near_duplicates,
@@ -93,9 +94,13 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     if again and corpus != MELD.name:
         problems.append(("dialogue", f"numbers in several splits: {again}", "different dialogues: train_0, test_0"))
     groups, votes_NC = _group(columns, splits, about), None
-    if moved := _falling(groups, columns.get("utterance", [])):
+    if moved := _falling(groups, names := columns.get("utterance", [])):
         problem = f"names of utterances are numbers that do not rise: in {len(moved)} dialogue(s), first {moved[0]}"
         problems.append(("utterance", problem, "rows in the order of the file; a column `position` orders them"))
+    elif names and "position" not in columns and isinstance(names[0], str):
+        if moved := alphabetical({name: [names[row] for row in rows] for name, rows in groups.items()}):
+            problem = f"utterances in the order of the alphabet: in {len(moved)} dialogue(s), first {moved[0]}"
+            problems.append(("utterance", problem, "rows in the order of the file; a column `position` orders them"))
     of_votes = [name for name in table if column_name(name) in VOTES]
     if len(of_votes) > 1:
         raise InputError(

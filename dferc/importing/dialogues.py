@@ -86,8 +86,7 @@ def read_one_modality(content: dict, about: About) -> Source:
     named = next((modality for modality in MODALITIES if stem == f"{modality}features"), "?")
     names = {corpus_of(key) for key in content} - {M3ED.name}
     corpus = names.pop() if len(names) == 1 else ""
-    by_width = MULTIEMO.get(width, named)
-    modality = by_width if named in ("?", by_width) else "?"  # an AudioFeatures.pkl of 768 values is no text
+    modality = named if named == MULTIEMO.get(width, named) else "?"  # 768 values are of HuBERT and ViT, too
     return Source(about=about, corpus=corpus, features={modality: matrices})
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, listed
 from dferc.core.problems import NOT_USED, Problem
 from dferc.core.tables import write_table
 from dferc.importing.features import place_features
-from dferc.importing.source import Source
+from dferc.importing.source import Source, by_our_dialogues
 from dferc.importing.utterances import name_utterances
 from dferc.store.hdf5 import IMPORT_PROBLEMS, find_sets, write_features, write_utterances
 from dferc.store.rows import CachedCorpus, Features
@@ -42,6 +42,12 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
             raise InputError(
                 f"{source.path} is of {source.corpus}, {base.path} of {base.corpus}: features of different corpora "
                 "cannot be joined. Give files of one corpus."
+            )
+    for guide in guides:
+        if not by_our_dialogues(guide, base).utterances.keys() & base.splits.keys():
+            raise InputError(
+                f"{guide.path}: none of its dialogues ({listed(guide.utterances, 1)}) is in {base.path} "
+                f"({listed(base.splits, 1)}). Name them as there (a number beside its split is such a name, too)."
             )
     others = [source for source in (*sources, *guides) if source is not base]
     problems = [Problem(where, str(each.path), *what) for each in (base, *others) for where, *what in each.problems]

@@ -11,7 +11,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.files import regular_file
-from dferc.importing.corpora import KNOWN_FILES, MELD_SPLITS
+from dferc.importing.corpora import KNOWN_FILES, MELD_NAMES, MELD_SPLITS
 from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
 from dferc.store.cells import CP1252, fold, tidy
 from dferc.store.rows import Note, Utterances
@@ -85,6 +85,12 @@ def by_our_dialogues(source: Source, base: Source) -> Source:
         numbers = [name.rpartition("_") for name in base.splits if name.rpartition("_")[0] in MELD_SPLITS]
         counts = Counter(number for *_, number in numbers)
         dialogues |= {number: f"{split}_{number}" for split, _, number in numbers if counts[number] == 1}
+    for name, split in base.splits.items():
+        number = name.removeprefix(f"{MELD_NAMES[split]}_")
+        if number.isdecimal():  # kept as a number it has its split before it, kept as text it has none
+            dialogues.setdefault(f"{MELD_NAMES[split]}_{number}", name)
+            if source.splits.get(number) == split:
+                dialogues.setdefault(number, name)
     parts = {name: renamed(getattr(source, name), dialogues) for name in ("labels", "utterances", "speakers", "texts")}
     parts["features"] = {name: renamed(given, dialogues) for name, given in source.features.items()}
     return replace(source, **parts)
@@ -111,12 +117,17 @@ def counted_alike(source: Source, base: Source) -> tuple[Source, int]:
 
     It is what makes more of the numbers equal; where nothing gains by it, 0.
     """
+    known: Mapping[str, list] = base.utterances
+    if base.rows is not None:  # names, and their places
+        known = {dialogue: [] for dialogue in base.splits}
+        for dialogue, position in zip(base.rows.dialogue_id, base.rows.position.tolist()):
+            known[dialogue].append(position)
     alike = all(len(theirs) == len(base.labels.get(name, theirs)) for name, theirs in source.utterances.items())
     source = replace(source, counted=alike and (_do_count(source) or _do_count(base)))
     pairs = [
         (ours, theirs)
         for dialogue, theirs in source.utterances.items()
-        if (ours := base.utterances.get(dialogue)) and all(isinstance(name, int) for name in (*ours, *theirs))
+        if (ours := known.get(dialogue)) and all(isinstance(name, int) for name in (*ours, *theirs))
     ]
     added = max((0, 1, -1), key=lambda by: sum(len({n + by for n in theirs} & {*ours}) for ours, theirs in pairs))
     if not added:
@@ -126,6 +137,14 @@ def counted_alike(source: Source, base: Source) -> tuple[Source, int]:
         for dialogue, theirs in source.utterances.items()
     }
     return replace(source, utterances=renumbered), added
+
+
+def numbered_by(source: Source, guide: Source) -> Source:
+    """Return a source whose numbers of utterances are counted as the corpus's own list does; a problem says so."""
+    renumbered, added = counted_alike(source, guide)
+    problem = f"utterances counted from another number than in {guide.path.name}"
+    problems = (*source.problems, (source.path.name, problem, f"{added:+} to each"))
+    return replace(renumbered, problems=problems) if added else source
 
 
 def places_in(

@@ -6,7 +6,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
-from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, compare_counts
+from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, MELD_SPLITS, compare_counts
 from dferc.importing.source import Source, by_our_dialogues, counted_alike, labels_by, places_in
 from dferc.store.cells import storage_fault
 from dferc.store.rows import UNLABELLED, Utterances
@@ -73,7 +73,8 @@ def _ids(dialogue: str, base: Source, namers: Sequence[Source], problems: list[P
     labels = base.labels[dialogue]
     split, _, dialogue_number = dialogue.rpartition("_")
     # As `prepare` names utterances: MELD's `train_dia0_utt3`, otherwise dialogue and number.
-    prefix = f"{split}_dia{dialogue_number}_utt" if base.corpus == MELD.name else f"{dialogue}_"
+    as_meld = base.corpus == MELD.name and split in MELD_SPLITS and dialogue_number.isdecimal()
+    prefix = f"{split}_dia{dialogue_number}_utt" if as_meld else f"{dialogue}_"
     for source in namers:
         given = source.utterances.get(dialogue)
         if given is None:

@@ -7,7 +7,7 @@ import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -48,6 +48,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
 _FLOAT_ID = re.compile(r"(-?\d+)[.,]0+")
 _THOUSANDS = re.compile(r"-?[1-9]\d{0,2}[.,]\d{3}")
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+")
+_TURN = re.compile(r".*_([FM])[0-9]+", re.DOTALL)
 _FORMULA = re.compile(r"\s*(?:=|[+@-]\s*[A-Za-z]\w*\()")
 
 
@@ -155,6 +156,21 @@ def near_duplicates(names: Iterable[str]) -> list[list[str]]:
     for name in dict.fromkeys(names):
         groups[fold(name)].append(name)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def alphabetical(dialogues: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the dialogues whose utterances' names stand in the order of the alphabet and not of the talk, if all do.
+
+    `u10` before `u2`; or, as in IEMOCAP, all turns of one speaker (`_F000`, `_F001`) before those of the other.
+    """
+    if any(list(names) != sorted(names) for names in dialogues.values()):
+        return []
+
+    def number(name: str) -> list[str | int]:
+        return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]{1,18})", name))]
+
+    turns = {name: {match[1] for match in map(_TURN.fullmatch, names) if match} for name, names in dialogues.items()}
+    return [d for d, names in dialogues.items() if len(turns[d]) > 1 or list(names) != sorted(names, key=number)]
 
 
 def is_formula(text: str) -> bool:

@@ -184,6 +184,17 @@ def test_transcripts_alone_are_a_corpus_and_a_readme_is_none(project):
     assert needs(project, "scratch", "ferplus") == []
 
 
+def test_folders_that_are_linked_to_are_of_the_corpus(project):
+    raw = project / "data/raw/mine"
+    raw.rename(project / "elsewhere")
+    raw.mkdir()
+    (raw / "linked").symlink_to(project / "elsewhere")
+    (raw / "circle").symlink_to(raw)
+    (fault,) = needs(project, "scratch", "ferplus")
+    assert "fer2013.csv and fer2013new.csv not found" in fault
+    assert expected_times(mine(), load_settings(REPOSITORY / "params.yaml"), raw, speed=1.0)
+
+
 def test_full_disk_is_seen_before_the_run(project, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
     (fault,) = needs(project)

@@ -1,5 +1,7 @@
 """Parquet files as columns. What is inflated is counted while it is inflated: a file names one text a million times."""
 
+import contextlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,8 @@ VALUE_BYTES = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "D
 def read_parquet(path: Path) -> dict[str, np.ndarray]:
     """Return the columns of a Parquet file; a column of lists of numbers, all of one length, becomes [N, D].
 
-    Others are arrays [N] of objects, None where there is no value; equal texts are one object.
+    Others are arrays [N] of objects, None where there is no value; equal texts are one object. Numbers that the file
+    itself names (ClassLabel of Hugging Face) are these names.
 
     Raises:
         InputError: The file is damaged, or its values need far more memory than its size explains.
@@ -83,11 +86,21 @@ def _columns(path: Path, parquet, pyarrow) -> dict[str, np.ndarray]:
             else:
                 budget.charge(column.nbytes, name)
                 chunks[name] += column.to_pylist()
+    for name, known in _class_names(schema.metadata or {}).items():
+        chunks[name] = [known[cell] if type(cell) is int and 0 <= cell < len(known) else cell for cell in chunks[name]]
     short = {field.name: field.type for field in schema if types.is_float16(field.type) or types.is_float32(field.type)}
     columns = {name: _matrix(path, name, cells) if name in lists else _objects(cells) for name, cells in chunks.items()}
     for name in short.keys() & columns.keys():  # of numpy's type: ids of few digits must be told from whole ones
         columns[name] = columns[name].astype(short[name].to_pandas_dtype())  # None becomes NaN
     return columns
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
+    """Return the names of a column's numbers, by column, where `datasets` of Hugging Face wrote them into the file."""
+    with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
+        features = json.loads(metadata[b"huggingface"])["info"]["features"].items()
+        return {name: part["names"] for name, part in features if "names" in part and part["_type"] == "ClassLabel"}
+    return {}
 
 
 def _charge_announced(metadata, budget: _Budget) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
-from dferc.store.cells import fold
+from dferc.store.cells import alphabetical, fold
 from dferc.store.labels import Labels, describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED, Note
 from dferc.store.vocabulary import SPLIT_NAMES, SPLITS, split_dialogues
@@ -56,6 +56,10 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     dialogues = defaultdict(list)  # in order of first appearance: a table may be sorted by anything else
     for row in rows:
         dialogues[row.dialogue_id].append(row)
+    names = {name: [row.utterance_id or Path(row.media).stem for row in of] for name, of in dialogues.items()}
+    if moved := () if from_subtitles else alphabetical(names):
+        problem = f"utterances in the order of the alphabet: in {len(moved)} dialogue(s), first {moved[0]}"
+        problems.append(Problem(options.table, options.table, problem, "order of the table kept; sort it by the talk"))
     votes, of_votes = _votes(raw, rows, classes) if any(row.votes for row in rows) else ({}, [])
     splits, origin = _splits(raw, dialogues, options)
     utterances = _utterances(raw, dialogues, splits)

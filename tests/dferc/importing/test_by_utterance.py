@@ -85,6 +85,34 @@ def test_melds_own_features_get_the_labels_of_the_transcripts_by_id(tmp_path, tr
     assert corpus.utterances.emotion.tolist() == labels
 
 
+def test_numbers_of_the_transcripts_are_kept_beside_a_table_that_counts_from_one(tmp_path, transcripts):
+    rows = [(split, *row) for split, of_split in rows_of_meld().items() for row in of_split]
+    split, dialogue, number, emotion = map(np.array, zip(*rows, strict=True))
+    table = {"dialogue": dialogue, "utterance": number + 1, "emotion": emotion, "split": split}
+    np.savez(tmp_path / "text.npz", text=EXPECTED[:, None] * np.ones(3), **table)
+    vectors = zip(("train", "dev", "test"), meld_vectors(4, "dia{}_utt{}"), strict=True)
+    np.savez(tmp_path / "audio.npz", **{f"{name}_{key}": part[key] for name, part in vectors for key in part})
+    files = (tmp_path / "text.npz", "--audio", tmp_path / "audio.npz", f"--transcripts={transcripts}")
+    corpus = imported(tmp_path / "out/meld", *files, "--corpus=meld")
+    assert corpus.utterances.utterance_id[:3].tolist() == ["train_dia0_utt0", "train_dia0_utt1", "train_dia0_utt3"]
+    assert corpus.utterances.text[:2].tolist() == ["line 0 0", "line 0 1"]
+    for modality in ("text", "audio"):
+        assert corpus.modalities[modality].features[:, 0].tolist() == EXPECTED.tolist()
+    assert "utterances counted from another number than in meld" in (tmp_path / "out/meld/problems.csv").read_text()
+
+
+def test_transcripts_of_dialogues_that_are_named_otherwise_are_refused(tmp_path, transcripts):
+    rows = [(split, *row) for split, of_split in rows_of_meld().items() for row in of_split]
+    split, dialogue, number, emotion = map(np.array, zip(*rows, strict=True))
+    names = np.array([f"{name}{one}" for name, one in zip(split, dialogue, strict=True)])
+    table = {"text": EXPECTED[:, None] * np.ones(3), "utterance": number, "emotion": emotion, "split": split}
+    np.savez(tmp_path / "text.npz", dialogue=names, **table)
+    message = refused(tmp_path, tmp_path / "text.npz", "--corpus=meld", f"--transcripts={transcripts}")
+    assert "none of its dialogues (train_0, … (9 in all)) is in" in message and "(train0, … (9 in all))" in message
+    rows = imported(tmp_path / "out/meld", tmp_path / "text.npz", "--corpus=meld").utterances
+    assert rows.utterance_id[0] == "train0_0"
+
+
 def test_lists_of_splits_in_another_order_are_refused(tmp_path, transcripts):
     train, dev, test = meld_vectors(20)
     dev.popitem(), test.pop("0_0")  # other numbers, as in the real splits
@@ -307,6 +335,15 @@ def test_faulty_mmsa_is_refused_with_its_place(tmp_path, fault):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(mmsa(**changes)))
     message = refused(tmp_path, tmp_path / "x.pkl", "--corpus=mosi")
     assert "x.pkl, train" in message and expected in message
+
+
+def test_mmsa_scores_of_several_emotions_are_no_sentiment(tmp_path):
+    """As MOSEI's six emotions, whose first is not the sentiment."""
+    content = mmsa(labels=lambda n: np.eye(6, dtype="f4")[np.arange(n) % 6])
+    content = without(content, "annotations", "classification_labels", "regression_labels")
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    message = refused(tmp_path, tmp_path / "x.pkl", "--corpus=mosei")
+    assert "x.pkl, train: the labels are an array (6, 6) of float64: several scores of each clip" in message
 
 
 def test_mmsa_labels_without_a_class_are_named(tmp_path):

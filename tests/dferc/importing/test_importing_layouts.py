@@ -181,6 +181,15 @@ def test_a_name_that_contradicts_the_width_is_asked_about(tmp_path):
     assert found.modalities["audio"].width == 768
 
 
+@pytest.mark.parametrize("name", ["audio_hubert_base.pkl", "vit.pkl"])
+def test_the_width_of_many_encoders_alone_shows_no_modality(tmp_path, name):
+    parts = made.parts("meld", audio=768)
+    (tmp_path / name).write_bytes(pickle.dumps({d: np.stack(r) for d, r in parts["audio"].items()}))
+    speakers = made.write_layout(tmp_path / "Speakers.pkl", "meld-10")
+    result = run_import(speakers, tmp_path / name, f"--features={tmp_path / 'features'}")
+    assert result.exit_code == 1 and "Give it as --text, --audio or --visual FILE" in " ".join(result.stderr.split())
+
+
 def test_transcripts_that_do_not_fit_are_listed_and_not_used(tmp_path):
     parts = made.parts("meld")
     rows = {"train": [], "dev": [], "test": []}

@@ -70,6 +70,15 @@ def test_sets_are_added_to_the_features_that_are_there(folder):
     assert (folder / "mine/problems_audio_wavlm.csv").read_text().count("audio absent there") == 2
 
 
+def test_a_set_whose_numbers_count_from_one_is_joined_and_listed(folder):
+    rows = read_corpus(folder / "mine").utterances
+    table = {"dialogue": rows.dialogue_id.astype(str), "utterance": rows.position + 1, "physiology": PHYSIOLOGY}
+    np.savez(folder / "from1.npz", **table)
+    shown = run(folder, "--corpus=mine", f"--set=physiology={folder / 'from1.npz'}")
+    assert "9 of 9 utterances" in shown and "utterances counted from another number than in utterances.h5" in shown
+    assert (read_corpus(folder / "mine").modalities["physiology"].features == PHYSIOLOGY).all()
+
+
 def test_a_set_that_is_there_is_replaced_only_on_request(folder):
     options = ("--corpus=mine", f"--set=audio={folder / 'vectors.npz'}")
     assert "mine/audio.h5 is there already. `--replace`" in run(folder, *options, status=1)

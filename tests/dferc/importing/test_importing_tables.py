@@ -1,5 +1,6 @@
 """`dferc import` of tables: .npz, HDF5 and Parquet, one row per utterance."""
 
+import json
 import time
 
 import h5py
@@ -160,6 +161,21 @@ def test_categories_of_parquet_are_names(tmp_path):
     assert CliRunner().invoke(main, arguments).exit_code == 0
     rows = read_corpus(tmp_path / "mine").utterances
     assert rows.classes == ("anger", "joy") and rows.emotion.tolist() == [1, -1, 0, 1, -1, 1, 0, 1, 1]
+
+
+def test_names_that_hugging_face_keeps_beside_the_numbers_are_the_labels(tmp_path):
+    table = {name: list(column) if column.ndim == 2 else column for name, column in made.table().items()}
+    names = {"names": ["anger", "joy"], "_type": "ClassLabel"}
+    features = {"emotion": names, "text": {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}}
+    for given in ({"info": {"features": features}}, {"info": {"features": {"emotion": [names]}}}, "{"):
+        metadata = {"huggingface": given if isinstance(given, str) else json.dumps(given)}
+        labels = table | {"emotion": [1, -1, 0, 1, None, 1, 0, 1, 1]}
+        parquet.write_table(pyarrow.table(labels).replace_schema_metadata(metadata), tmp_path / "t.parquet")
+        arguments = ["import", str(tmp_path / "t.parquet"), "--corpus=mine", f"--features={tmp_path}", "--replace"]
+        assert CliRunner().invoke(main, arguments).exit_code == 0
+        rows = read_corpus(tmp_path / "mine").utterances
+        assert rows.classes == (("anger", "joy") if "emotion" in str(given) and "[{" not in str(given) else ("0", "1"))
+        assert rows.emotion.tolist() == [1, -1, 0, 1, -1, 1, 0, 1, 1]
 
 
 def test_numbers_of_speakers_are_names(tmp_path):
@@ -407,6 +423,17 @@ def test_places_of_utterances_order_them_however_they_are_written(tmp_path):
     assert "position is no column of whole numbers" in message and rows is not None
     message, rows = imported(tmp_path, write_npz, given | {"position": 9 - place})
     assert "beside numbers of utterances" in message and rows.text.tolist() == expected
+
+
+@pytest.mark.parametrize("names", [["u0", "u10", "u2"], ["s_F000", "s_F001", "s_M000"]])
+def test_names_in_the_order_of_the_alphabet_are_listed(tmp_path, names):
+    given = np.array([f"d{dialogue}{name}" for dialogue in range(3) for name in names])
+    table = {"dialogue": np.repeat(["a", "b", "c"], 3), "split": np.repeat(["train", "dev", "test"], 3)}
+    message, _ = imported(tmp_path, write_npz, table | {"utterance": given})
+    assert "utterances in the order of the alphabet; first: utterance: in 3 dialogue(s), first a" in message
+    for changes in ({"utterance": given.reshape(3, 3)[:, [0, 2, 1]].ravel()}, {"position": np.tile(np.arange(3), 3)}):
+        message, rows = imported(tmp_path, write_npz, table | {"utterance": given} | changes)
+        assert "alphabet" not in message and rows is not None
 
 
 def test_problems_of_names_are_listed_once(tmp_path):

@@ -137,6 +137,17 @@ def test_numbers_of_dialogues_need_no_split_where_they_are_those_of_one(tmp_path
     assert "this file needs the column `split`" in message
 
 
+@pytest.mark.parametrize("kinds", [(str, int), (int, str)])
+def test_numbers_of_dialogues_are_the_same_as_texts(tmp_path, kinds):
+    number = np.repeat(np.arange(DIALOGUES), LENGTH)
+    table = text_file(tmp_path, dialogue=number.astype(kinds[0]))
+    columns = {name: table[name] for name in ("utterance", "split")}
+    audio_file(tmp_path, slice(None), dialogue=number.astype(kinds[1]), **columns)
+    corpus, problems = joined(tmp_path)
+    np.testing.assert_array_equal(corpus.modalities["audio"].features[:, 0], table["text"][:, 0])
+    assert "audio" not in problems
+
+
 @pytest.mark.parametrize(
     ("ids", "whole"),
     [

@@ -71,6 +71,13 @@ def test_text_with_line_breaks_counts_from_the_line_on_which_its_row_begins(tmp_
     assert [row.text for row in read_own(tmp_path).utterances] == ["one two"]
 
 
+def test_clips_in_the_order_of_the_alphabet_are_listed(tmp_path):
+    for order, listed in (((0, 10, 2), True), ((0, 2, 10), False)):
+        lines = (f"d{d},Ann,hello {n},{'joy' if n else 'anger'},clips/{n}.mp4,,,\n" for d in range(4) for n in order)
+        write(tmp_path, "utterances.csv", HEADER + "".join(lines))
+        assert ("utterances in the order of the alphabet" in kinds(read_own(tmp_path))) == listed
+
+
 def test_files_of_no_row_are_listed(tmp_path):
     write(tmp_path, "utterances.csv", HEADER + EIGHT)
     for name in ("clips/forgotten.MOV", "notes.txt"):
