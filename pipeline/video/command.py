@@ -25,7 +25,7 @@ from dferc.core.console import (
     warn_of_simulation,
 )
 from dferc.core.device import DEVICES
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, counted
 from dferc.core.files import regular_file, user_cache, verify_writable
 from dferc.engine.options import engine_options
 from pipeline.settings import default_model
@@ -115,7 +115,7 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     if as_json and out is None and (formats or embed):
         raise click.UsageError("--format and --embed choose files, which --json writes only with --out. Name a folder.")
-    lines = len(media) > 1 or media[0].is_dir()  # JSON Lines, however many media a folder has
+    several = len(media) > 1 or media[0].is_dir()  # however many media a folder has
     media = _expanded(media)
     if transcript is not None and len(media) > 1:
         raise click.UsageError(f"--transcript is of one medium, and there are {len(media)}. Name them one by one.")
@@ -123,7 +123,7 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
         regular_file(transcript)
     if len(media) == 1:
         regular_file(media[0])  # seconds before the model is loaded
-    folders = _folders(media, out) if out or not as_json else {}
+    folders = {} if as_json and not out else _folders(media, out) if several or not out else {media[0]: out}
     for path, folder in folders.items():
         _verify_apart(folder, path, transcript)
         _verify_own(folder, path)
@@ -146,8 +146,9 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
             print_note(shorten(result), "error:", "bold red")
         elif as_json:
             document = result.model_dump(by_alias=True)
-            print_json(document, indent=None if lines else 2)
-    show([(path, emotions, folders.get(path)) for path, emotions in summary], short=as_json)
+            print_json(document, indent=None if several else 2)
+    shown = [(path, emotions, folders.get(path)) for path, emotions in summary]
+    show(shown, short=as_json, page="html" in (formats or FORMATS))
     if failed:
         if len(media) > 1:
             names = ", ".join(path.name for path in failed[:20])
@@ -207,8 +208,6 @@ def _expanded(media: Sequence[Path]) -> list[Path]:
 
 def _folders(media: Sequence[Path], out: Path | None) -> dict[Path, Path]:
     """Return the folder of each medium's results; media of one name keep their suffix to tell them apart."""
-    if out is not None and len(media) == 1:
-        return {media[0]: out}
     places = {path: (out or path.parent) / f"{path.stem}.emotions" for path in media}
     taken = Counter(places.values())
     places = {
@@ -297,10 +296,10 @@ class _Steps:
             self._done = share * 100
 
 
-def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = False) -> None:
+def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = False, page: bool = True) -> None:
     """Print what was found: a row per utterance of a single medium, else a row per medium; and where the pages are.
 
-    `short` leaves the tables out.
+    `short` leaves the tables out; `page` is whether pages were written.
     """
     notes = Counter(note for _, emotions, _ in results for note in dict.fromkeys(emotions.notes))
     for note in (note for note, count in notes.items() if count == len(results)):
@@ -326,8 +325,8 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
     synthetic = first.model.synthetic
     warn_of_simulation(["the model was trained on it", *synthetic] * bool(synthetic), "these emotions")
     if len(results) == 1 and folder is not None:
-        page, count = folder / "index.html", len(first.utterances)
-        console.print(f"{count} utterance{'s' * (count != 1)}: {_shown(str(page if page.exists() else folder))}")
+        place = folder / "index.html" if page else folder
+        console.print(f"{counted(len(first.utterances), 'utterance')}: {_shown(str(place))}")
 
 
 def _shown(name: str) -> str:

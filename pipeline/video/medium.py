@@ -135,7 +135,7 @@ def with_extracted(
     problem_of = {problem.where: problem.problem for problem in problems}
     completed = []
     for reasons, utterance_id, present in zip(absent, features.utterance_id, features.present, strict=True):
-        reason = problem_of.get(utterance_id) or reasons.get(features.modality) or "no values"
+        reason = reasons.get(features.modality) or problem_of.get(utterance_id) or "no values"
         others = {name: why for name, why in reasons.items() if name != features.modality}
         completed.append(others if present else others | {features.modality: reason})
     return completed

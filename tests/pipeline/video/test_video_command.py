@@ -242,6 +242,13 @@ def test_missing_file_is_found_before_the_model_is_loaded(tmp_path):
     refused(result, "none.mp4", "expected a file")
 
 
+def test_a_folder_with_one_medium_has_the_layout_of_any_folder_and_no_older_page_is_named(video, talk, tmp_path):
+    assert video(tmp_path, "--out", tmp_path / "res", "--format", "html").exit_code == 0
+    page = tmp_path / "res/talk.emotions/index.html"
+    again = video(tmp_path, "--out", tmp_path / "res", "--format", "json")
+    assert page.exists() and "index.html" not in again.output and "4 utterances" in again.output
+
+
 def test_folder_that_is_no_model(talk, tmp_path):
     (tmp_path / "photos").mkdir()
     result = CliRunner().invoke(main, [str(talk), "--model", str(tmp_path / "photos")])
