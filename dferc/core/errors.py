@@ -53,9 +53,10 @@ def explained(error: Exception) -> str | None:
     if isinstance(error, InputError | OSError):
         return str(error)
     # PyTorch's own errors of memory, of the CPU and of CUDA, are RuntimeErrors.
-    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and "memory" in str(error):
+    said = str(error).replace("illegal memory access", "")  # CUDA's, of a fault of the program or the machine
+    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and "memory" in said:
         reason = f"the memory is too small ({brief(str(error))[1:-1]})"
-        return f"{reason}. Close other programs, run fewer at once (--workers), or choose smaller settings."
+        return f"{reason}. Close other programs, run fewer at once (--workers, if any), or choose smaller settings."
     return None
 
 

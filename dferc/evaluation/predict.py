@@ -44,7 +44,8 @@ from dferc.training.seeds import find_checkpoints, verify_seeds
 
 _VERSIONED = (
     *("computed_in", "decoder", "extractor", "finder.opencv", "runtime"),
-    *("file", "file_git_blob", "file_sha256"),  # of `dferc import`: whether another file was made alike, none knows
+    # of `dferc import`: whether another file was made alike, none knows
+    *("file", "file_git_blob", "file_sha256", "known_as", "version"),
 )
 """Parts of an identity that name a tool or its version: values differ by rounding, as a rule."""
 

@@ -78,12 +78,12 @@ def _features(columns: dict, about: About, layer: str) -> dict[str, dict[str, np
 
 
 def read_one_modality(content: dict, about: About) -> Source:
-    """Return a dictionary of dialogues with features alone; its width, or its name as MultiEMO's, shows which."""
+    """Return a dictionary of dialogues with features alone; a name that ends as MultiEMO's shows which."""
     _check_numbers(content, about)
     matrices = to_matrices(_by_dialogue(content, about), about, "features")
     width = next(iter(matrices.values())).shape[1]
     stem = about.path.stem.lower()
-    named = next((modality for modality in MODALITIES if stem == f"{modality}features"), "?")
+    named = next((modality for modality in MODALITIES if stem.endswith(f"{modality}features")), "?")
     names = {corpus_of(key) for key in content} - {M3ED.name}
     corpus = names.pop() if len(names) == 1 else ""
     modality = named if named == MULTIEMO.get(width, named) else "?"  # 768 values are of HuBERT and ViT, too

@@ -129,8 +129,10 @@ def counted_alike(source: Source, base: Source) -> tuple[Source, int]:
         for dialogue, theirs in source.utterances.items()
         if (ours := known.get(dialogue)) and all(isinstance(name, int) for name in (*ours, *theirs))
     ]
-    added = max((0, 1, -1), key=lambda by: sum(len({n + by for n in theirs} & {*ours}) for ours, theirs in pairs))
-    if not added:
+    alike_by = {by: sum(len({n + by for n in theirs} & {*ours}) for ours, theirs in pairs) for by in (0, 1, -1)}
+    names = ({*map(str, theirs)} & {*base.utterances.get(each, ())} for each, theirs in source.utterances.items())
+    alike_by[0] = max(alike_by[0], sum(map(len, names)))  # numbers that run on are names
+    if not (added := max(alike_by, key=alike_by.__getitem__)):
         return source, 0
     renumbered = {
         dialogue: [name + added if isinstance(name, int) else name for name in theirs]

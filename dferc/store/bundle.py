@@ -423,7 +423,7 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
     Raises:
         InputError: something else is there, a part may not be in a bundle, or the disk is full.
     """
-    free = not out.exists() or out.is_dir() and not any(out.iterdir()) or _has_manifest(out)
+    free = not out.exists() or out.is_dir() and not any(out.glob("[!.]*")) or _has_manifest(out)
     if not free or out.exists() and out.is_dir() == (out.suffix == ".zip"):
         raise InputError(f"{out} is there, and is no bundle, or holds more. Remove it, or name another (--out).")
     _verify_names(parts, out)
@@ -447,11 +447,12 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
                 return
             for path in (folder, *folder.rglob("*")):
                 path.chmod(0o755 if path.is_dir() else 0o644)
+            old = Path(temporary) / "old"
             if out.exists():
-                for entry in out.glob(".*"):  # of others, such as git: the new bundle lies beside them
-                    entry.rename(folder / entry.name)
-                out.rename(Path(temporary) / "old")
+                out.rename(old)
             folder.rename(out)
+            for entry in old.glob(".*"):  # of others, such as git; after what may fail, since `temporary` goes
+                entry.rename(out / entry.name)
 
 
 def _has_manifest(path: Path) -> bool:

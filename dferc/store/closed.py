@@ -218,7 +218,13 @@ def open_hdf5(path: str | Path) -> Iterator[ClosedHdf5]:
         InputError: it is no regular file, or something in it points out of the file.
     """
     path = regular_file(path)
-    with h5py.File(path, "r", locking=False) as file:  # files are replaced whole, and NFS may have no locks
+    try:
+        opened = h5py.File(path, "r")
+    except OSError as error:
+        if "lock" not in str(error):
+            raise
+        opened = h5py.File(path, "r", locking=False)  # files are replaced whole, and NFS may have no locks
+    with opened as file:  # a notebook may hold it open, and HDF5 demands the same of both
         _verify_closed(path, file)
         yield ClosedHdf5(path, file)
 

@@ -86,7 +86,9 @@ def _columns(path: Path, parquet, pyarrow) -> dict[str, np.ndarray]:
             else:
                 budget.charge(column.nbytes, name)
                 chunks[name] += column.to_pylist()
-    for name, known in _class_names(schema.metadata or {}).items():
+    named = _class_names(schema.metadata or {})
+    for name in named.keys() & chunks.keys():  # the names of a column that was dropped stay in the file
+        known = named[name]
         chunks[name] = [known[cell] if type(cell) is int and 0 <= cell < len(known) else cell for cell in chunks[name]]
     short = {field.name: field.type for field in schema if types.is_float16(field.type) or types.is_float32(field.type)}
     columns = {name: _matrix(path, name, cells) if name in lists else _objects(cells) for name, cells in chunks.items()}
@@ -99,7 +101,8 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     """Return the names of a column's numbers, by column, where `datasets` of Hugging Face wrote them into the file."""
     with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
         features = json.loads(metadata[b"huggingface"])["info"]["features"].items()
-        return {name: part["names"] for name, part in features if "names" in part and part["_type"] == "ClassLabel"}
+        named = {name: part["names"] for name, part in features if "names" in part and part["_type"] == "ClassLabel"}
+        return {name: known for name, known in named.items() if isinstance(known, list)}
     return {}
 
 

@@ -56,7 +56,11 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     dialogues = defaultdict(list)  # in order of first appearance: a table may be sorted by anything else
     for row in rows:
         dialogues[row.dialogue_id].append(row)
-    names = {name: [row.utterance_id or Path(row.media).stem for row in of] for name, of in dialogues.items()}
+    names = {
+        name: [row.utterance_id or Path(row.media).stem for row in of]
+        for name, of in dialogues.items()
+        if any(row.start_s is None or row.media != of[0].media or not row.media for row in of)  # else `row_problems`
+    }
     if moved := () if from_subtitles else alphabetical(names):
         problem = f"utterances in the order of the alphabet: in {len(moved)} dialogue(s), first {moved[0]}"
         problems.append(Problem(options.table, options.table, problem, "order of the table kept; sort it by the talk"))

@@ -97,10 +97,11 @@ def test_too_little_memory_is_one_message(error):
     assert result.exit_code == 1 and result.stderr.startswith("error: the memory is too small (")
 
 
-def test_fault_of_the_program_keeps_its_traceback():
+@pytest.mark.parametrize("fault", ["a fault", "CUDA error: an illegal memory access was encountered"])
+def test_fault_of_the_program_keeps_its_traceback(fault):
     @click.command()
     @readable_errors
     def command():
-        raise RuntimeError("a fault")
+        raise RuntimeError(fault)
 
     assert isinstance(CliRunner().invoke(command).exception, RuntimeError)

@@ -483,6 +483,8 @@ def test_features_that_were_imported_from_another_file_are_noted_and_no_fault():
     )
     assert [is_fault for _, is_fault in _compare_identities("text", trained, found)] == [False, False]
     assert any(is_fault for _, is_fault in _compare_identities("text", trained, found | {"layout": "pickle"}))
+    published = trained | {"known_as": "MELD_features_raw1.pkl of MMGCN and MM-DFN", "version": "0.1.0"}
+    assert not any(is_fault for _, is_fault in _compare_identities("text", published, found | {"version": "0.2.0"}))
 
 
 def test_rows_hold_values_of_python_which_json_writes(root, mine):

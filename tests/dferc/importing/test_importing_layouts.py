@@ -126,7 +126,9 @@ def test_cosmic_layer_is_settable_and_mean_by_default(tmp_path, layer):
 
 @pytest.mark.parametrize("corpus", ["meld", "iemocap"])
 def test_multiemo_four_files_are_one_corpus(tmp_path, corpus):
-    found = imported(tmp_path, *made.write_multiemo(tmp_path, corpus), corpus=corpus)
+    """Both corpora have files of these names, so that people put another word before them."""
+    files = [path.rename(path.with_name(f"{corpus}_{path.name}")) for path in made.write_multiemo(tmp_path, corpus)]
+    found = imported(tmp_path, *files, corpus=corpus)
     assert {m: f.width for m, f in found.modalities.items()} == {"text": 768, "audio": 512, "visual": 1000}
     train_one_epoch(found, tmp_path)
 

@@ -79,6 +79,21 @@ def test_a_set_whose_numbers_count_from_one_is_joined_and_listed(folder):
     assert (read_corpus(folder / "mine").modalities["physiology"].features == PHYSIOLOGY).all()
 
 
+@pytest.mark.parametrize("order", [range(1, 10), (2, 1, 3, 5, 4, 6, 8, 7, 9)])
+def test_a_set_whose_utterances_are_named_by_numbers_that_run_on_is_joined_by_them(tmp_path, order):
+    table, ids = made.table(), np.array(order)
+    table |= {"utterance": ids.astype(str), "position": np.tile(np.arange(3), 3)}
+    np.savez(tmp_path / "table.npz", **table)
+    run(tmp_path, tmp_path / "table.npz", "--corpus=mine")
+    np.savez(
+        tmp_path / "e4.npz", dialogue=table["dialogue"], split=table["split"], utterance=ids, physiology=PHYSIOLOGY
+    )
+    assert "9 of 9 utterances" in run(tmp_path, "--corpus=mine", f"--set=physiology={tmp_path / 'e4.npz'}")
+    corpus = read_corpus(tmp_path / "mine")
+    expected = PHYSIOLOGY[[order.index(int(name)) for name in corpus.utterances.utterance_id]]
+    assert (corpus.modalities["physiology"].features == expected).all()
+
+
 def test_a_set_that_is_there_is_replaced_only_on_request(folder):
     options = ("--corpus=mine", f"--set=audio={folder / 'vectors.npz'}")
     assert "mine/audio.h5 is there already. `--replace`" in run(folder, *options, status=1)

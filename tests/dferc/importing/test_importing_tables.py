@@ -178,6 +178,16 @@ def test_names_that_hugging_face_keeps_beside_the_numbers_are_the_labels(tmp_pat
         assert rows.emotion.tolist() == [1, -1, 0, 1, -1, 1, 0, 1, 1]
 
 
+def test_names_of_a_column_that_was_dropped_are_nobody_s(tmp_path):
+    table = {name: list(column) if column.ndim == 2 else column for name, column in made.table().items()}
+    features = {name: {"names": known, "_type": "ClassLabel"} for name, known in (("topic", ["a"]), ("emotion", None))}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    parquet.write_table(pyarrow.table(table).replace_schema_metadata(metadata), tmp_path / "t.parquet")
+    arguments = ["import", str(tmp_path / "t.parquet"), "--corpus=mine", f"--features={tmp_path}"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.exception
+
+
 def test_numbers_of_speakers_are_names(tmp_path):
     message, rows = imported(tmp_path, write_npz, {"speaker": np.array([0, 1, -1, 1, 0, 1, 0, 1, 0])})
     assert rows.speaker.tolist() == ["0", "1", "", "1", "0", "1", "0", "1", "0"]

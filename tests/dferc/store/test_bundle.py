@@ -197,6 +197,27 @@ def test_a_new_bundle_deletes_nothing_but_the_old_one(folder, tmp_path):
     assert (folder / "thesis.txt").read_text() == "years" and "src/app.json" in zipfile.ZipFile(work).namelist()
 
 
+def test_git_stays_where_a_bundle_is_the_first_and_where_it_cannot_be_replaced(folder, tmp_path, monkeypatch):
+    """A fresh clone of the hub's; and a folder of somebody else below a sticky one, which cannot be renamed."""
+    clone = tmp_path / "clone"
+    for out in (clone, folder):
+        (out / ".git").mkdir(parents=True)
+        (out / ".git/HEAD").write_text("years")
+    write_bundle(clone, MANIFEST, PARTS)
+    assert (clone / ".git/HEAD").read_text() == "years" and open_bundle(clone)
+    rename = Path.rename
+
+    def refuse(path, target):
+        if path == folder:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(InputError, match="cannot be written to"):
+        write_bundle(folder, MANIFEST | {"corpus": "other"}, PARTS)
+    assert (folder / ".git/HEAD").read_text() == "years"
+
+
 def test_a_part_that_would_be_refused_is_refused_when_the_bundle_is_made(tmp_path):
     for name, data in {"text/x.pkl": b"\x80\x04.", "../x.json": b"{}", "text/x.json": b"\x80\x04."}.items():
         with pytest.raises(InputError, match=r"b\.dferc: .*x\.(pkl|json)"):

@@ -76,6 +76,15 @@ def test_features_are_read_where_they_cannot_be_locked(tmp_path):
         assert len(read_corpus(folder).utterances)
 
 
+@pytest.mark.parametrize("locking", [None, False])
+def test_features_are_read_while_a_notebook_holds_them_open(tmp_path, locking):
+    folder = write_features_folder(tmp_path / "demo")
+    with contextlib.ExitStack() as held:
+        for path in folder.glob("*.h5"):
+            held.enter_context(h5py.File(path, "r", locking=locking))
+        assert len(read_corpus(folder).utterances)
+
+
 @pytest.mark.parametrize("way", WAYS_OUT)
 def test_what_points_out_of_a_features_folder_is_refused(tmp_path, way):
     folder = write_features_folder(tmp_path / "demo")

@@ -78,6 +78,17 @@ def test_clips_in_the_order_of_the_alphabet_are_listed(tmp_path):
         assert ("utterances in the order of the alphabet" in kinds(read_own(tmp_path))) == listed
 
 
+def test_names_beside_times_of_one_file_need_no_guess(tmp_path):
+    """In each dialogue she speaks first, so that the names of the turns rise, as the times do."""
+    guessed = "utterances in the order of the alphabet"
+    for starts, expected in (((0, 2), ""), ((2, 0), "out of order"), (("", ""), guessed)):
+        turns = [(d, *turn) for d in range(4) for turn in zip("FM", starts, ("joy", "anger"), strict=True)]
+        lines = (f"d{d},d{d}_{who}001,hello,{emotion},{d}.mp4,{start}\n" for d, who, start, emotion in turns)
+        write(tmp_path, "utterances.csv", "dialogue_id,utterance_id,text,emotion,media,start\n" + "".join(lines))
+        order = [kind for kind in kinds(read_own(tmp_path)) if "order" in kind]
+        assert set(order) == ({expected} if expected else set())
+
+
 def test_files_of_no_row_are_listed(tmp_path):
     write(tmp_path, "utterances.csv", HEADER + EIGHT)
     for name in ("clips/forgotten.MOV", "notes.txt"):

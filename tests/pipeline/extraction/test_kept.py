@@ -44,6 +44,22 @@ def test_folder_of_other_things_is_not_replaced(tmp_path):
     assert (tmp_path / "mine/face").is_dir()
 
 
+def test_git_in_a_model_s_folder_and_a_run_stay(tmp_path):
+    def make(folder):
+        for name in ("face.json", "metrics.json"):
+            (folder / name).write_text("{}")
+
+    out, run = tmp_path / "out", tmp_path / "runs/demo/full"
+    for file in (out / ".git/HEAD", out / "face.json", run / "metrics.json", run / "predictions.csv"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("years")
+    make_or_reuse(out, "a", tmp_path / "scratch", make)
+    assert (out / ".git/HEAD").read_text() == "years" and (out / "face.json").read_text() == "{}"
+    with pytest.raises(InputError, match="full holds no model but metrics.json, predictions.csv"):
+        make_or_reuse(run, "a", tmp_path / "scratch", make)
+    assert (run / "predictions.csv").read_text() == "years"
+
+
 def test_failure_leaves_the_old_model_and_keeps_nothing(tmp_path):
     make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", maker([]))
 
