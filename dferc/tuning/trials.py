@@ -37,19 +37,12 @@ FOR_CLUSTER = 8  # runs at once on a cluster without --workers: a trial waits fo
 
 @dataclass(frozen=True)
 class Search:
-    """A search over one sweep's settings.
-
-    Attributes:
-        study: Optuna's study.
-        tune: what is searched.
-        sweep: corpus, features, device; its settings are those that the space does not change.
-        folder: of the runs of unfinished trials, on a disk that every worker sees.
-    """
+    """A search over one sweep's settings."""
 
     study: "optuna.Study"
-    tune: Tune
-    sweep: Sweep
-    folder: Path
+    tune: Tune  # what is searched
+    sweep: Sweep  # corpus, features, device; its settings are those that the space does not change
+    folder: Path  # of the runs of unfinished trials, on a disk that every worker sees
 
     @property
     def place(self) -> str:
