@@ -66,12 +66,7 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     if "emotion" in columns:
         published = CORPORA[corpus].classes if corpus in CORPORA and not classes else ()
         found = read_labels(
-            columns["emotion"],
-            lambda row: f"row {row}",
-            file=about.path,
-            option="--classes",
-            declared=classes,
-            published=published,
+            columns["emotion"], "row {}".format, file=about, option="--classes", declared=classes, published=published
         )
         labels, classes, notes = found.ids, found.classes, found.notes
         problems += [("labels", *problem) for problem in found.problems]
@@ -81,27 +76,26 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     if again and corpus != MELD.name:
         problems.append(("dialogue", f"numbers in several splits: {again}", "different dialogues: train_0, test_0"))
     groups, votes_NC = _group(columns, splits, about), None
-    if moved := _falling(groups, names := columns.get("utterance", [])):
-        problem = f"names of utterances are numbers that do not rise: in {len(moved)} dialogue(s), first {moved[0]}"
+    odd = "names of utterances are numbers that do not rise"
+    moved = _falling(groups, names := columns.get("utterance", []))
+    if not moved and names and "position" not in columns and isinstance(names[0], str):
+        odd = "utterances in the order of the alphabet"
+        moved = cells.alphabetical({name: [names[row] for row in rows] for name, rows in groups.items()})
+    if moved:
+        problem = f"{odd}: in {len(moved)} dialogue(s), first {moved[0]}"
         problems.append(("utterance", problem, "rows in the order of the file; a column `position` orders them"))
-    elif names and "position" not in columns and isinstance(names[0], str):
-        if moved := cells.alphabetical({name: [names[row] for row in rows] for name, rows in groups.items()}):
-            problem = f"utterances in the order of the alphabet: in {len(moved)} dialogue(s), first {moved[0]}"
-            problems.append(("utterance", problem, "rows in the order of the file; a column `position` orders them"))
     of_votes = [name for name in table if cells.column_name(name) in VOTES]
     if len(of_votes) > 1:
-        raise InputError(
-            f"{about.path}: two columns of votes, {' and '.join(of_votes)}; expected one. Remove the other."
-        )
+        raise InputError(f"{about}: two columns of votes, {' and '.join(of_votes)}; expected one. Remove the other.")
     if of_votes:
         given = table[of_votes[0]]
         names = [f"row {row} of {name}" for row, name in enumerate(columns["dialogue"])]
         if "utterance" in columns:
             names = [f"{name}, utterance {each}" for name, each in zip(names, columns["utterance"], strict=True)]
         if len(given) != len(names):
-            raise InputError(f"{about.path}: {len(given)} rows of votes for {len(names)} utterances; expected as many.")
+            raise InputError(f"{about}: {len(given)} rows of votes for {len(names)} utterances; expected as many.")
         values = np.asarray(given) if np.ndim(given) == 2 else columns["votes"]
-        votes_NC = read_votes(values, classes, names.__getitem__, about.path)
+        votes_NC = read_votes(values, classes, names.__getitem__, about)
         if labels:
             problems += [("votes", *problem) for problem in describe_votes(votes_NC, labels, names.__getitem__)]
     speakers, missing = cells.speaker_names(columns.get("speaker", []))
@@ -145,7 +139,7 @@ def _sort_columns(
     table = {name: given for name, given in table.items() if cells.column_name(name) not in VOTES or np.ndim(given) < 2}
     lower = {cells.column_name(name): name for name in table}
     if len(lower) < len(table):
-        raise InputError(f"{about.path}: columns whose names differ in case only: {', '.join(sorted(table))}.")
+        raise InputError(f"{about}: columns whose names differ in case only: {', '.join(sorted(table))}.")
     flat, matrices, used, roles = {}, {}, set(), NAMES | MODALITY_NAMES
     for columns, names_of, dimensions in ((flat, NAMES, 1), (matrices, MODALITY_NAMES, 2)):
         for column, names in names_of.items():
@@ -175,7 +169,7 @@ def _sort_columns(
             faults.append(f"{name} is {kind(array)}: {scores}expected {expected}")
         elif nearest := did_you_mean(written, absent, cutoff=0.8):
             faults.append(f"unknown column {name!r:.60}.{nearest} Rename or remove it")
-    refuse(about.path, faults)
+    refuse(about, faults)
     return flat, matrices, unused
 
 
@@ -213,7 +207,7 @@ def _verify_texts(columns: Mapping[str, list], about: About) -> None:
             for row, cell in enumerate(values)
             if isinstance(cell, str) and cell in wrong
         ]
-    refuse(about.path, faults)
+    refuse(about, faults)
 
 
 def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: About) -> None:
@@ -222,17 +216,17 @@ def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: A
     if not matrices or "dialogue" not in flat:
         lacks = "column `dialogue`" if matrices else "features [N, D] under `text`, `audio`, `visual` or `features`"
         raise InputError(
-            f"{about.path}: no {lacks}; found {seen}. A table has one row per utterance (see `dferc import --help`)."
+            f"{about}: no {lacks}; found {seen}. A table has one row per utterance (see `dferc import --help`)."
         )
     lengths = {len(column) for column in (*flat.values(), *matrices.values())}
     if len(lengths) > 1:
-        raise InputError(f"{about.path}: its columns have different lengths: {seen}. Each needs one row per utterance.")
+        raise InputError(f"{about}: its columns have different lengths: {seen}. Each needs one row per utterance.")
     if 0 in lengths:
-        raise InputError(f"{about.path}: has no rows.")
+        raise InputError(f"{about}: has no rows.")
     verify_growth(about, ROW_BYTES * lengths.pop(), "its rows")
     for name, matrix in matrices.items():
         if matrix.dtype.kind not in "biuf" or matrix.shape[1] == 0:
-            raise InputError(f"{about.path}: {name} is {kind(matrix)}; expected numbers [N, D].")
+            raise InputError(f"{about}: {name} is {kind(matrix)}; expected numbers [N, D].")
 
 
 _DIGITS = r"[0-9]{1,18}"
@@ -242,9 +236,8 @@ def _ids(name: str, values: list, column: np.ndarray, about: About, problems: li
     """Return dialogues or utterances as whole numbers, or all as names."""
 
     def fault(row: int, found: object) -> InputError:
-        return InputError(
-            f"{about.path}, row {row}: {name} is {found}, of {kind(column)}; expected names, or whole numbers."
-        )
+        of = f"{name} is {found}, of {kind(column)}"
+        return InputError(f"{about}, row {row}: {of}; expected names, or whole numbers.")
 
     for row, cell in enumerate(values):
         if isinstance(cell, float):
@@ -264,7 +257,7 @@ def _ids(name: str, values: list, column: np.ndarray, about: About, problems: li
     try:
         values, problem = cells.whole_ids([str(cell) for cell in values])
     except InputError as error:
-        raise InputError(f"{about.path}: {name}: {error}.") from None
+        raise InputError(f"{about}: {name}: {error}.") from None
     problems += [(name, problem, "the fraction .0 left out")] if problem else []
     # Numbers that are written as text: of the place in a dialogue, where they come again.
     places = name == "utterance" and len(set(values)) < len(values)
@@ -287,9 +280,7 @@ def _splits(values: Sequence[object], about: About) -> list[str]:
     splits = [SPLIT_NAMES.get(cells.fold(str(cell))) for cell in values]
     if None in splits:
         row = splits.index(None)
-        raise InputError(
-            f"{about.path}, row {row}: the split is {values[row]!r:.40}; expected {', '.join(SPLIT_NAMES)}."
-        )
+        raise InputError(f"{about}, row {row}: the split is {values[row]!r:.40}; expected {', '.join(SPLIT_NAMES)}.")
     return splits
 
 
@@ -320,7 +311,7 @@ def _verify_numbers(columns: Mapping[str, list], splits: list[str], about: About
             number = columns["dialogue"][rows[0]]
             several = " and ".join(sorted(lies_in[number]))
             raise InputError(
-                f"{about.path}, row {rows[0]}: the dialogue {number} is in {several}, with "
+                f"{about}, row {rows[0]}: the dialogue {number} is in {several}, with "
                 "other utterances in each; a dialogue lies in one split. Split whole dialogues; if they are different "
                 "dialogues, name them so: train_0, test_0."
             )
@@ -346,7 +337,7 @@ def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict
         rows.append(row)
         if splits and splits[row] != splits[rows[0]]:
             raise InputError(
-                f"{about.path}, row {row}: the dialogue {name} is in {splits[row]}, and from row {rows[0]} in "
+                f"{about}, row {row}: the dialogue {name} is in {splits[row]}, and from row {rows[0]} in "
                 f"{splits[rows[0]]}; a dialogue lies in one split."
             )
     if utterances is not None:
@@ -356,7 +347,7 @@ def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict
             if key in first:
                 faults.append(f"row {row}: the utterance {utterances[row]!r:.60} of row {first[key]} again")
             first.setdefault(key, row)
-        refuse(about.path, faults, "An utterance's name is unique in the table, its number in the dialogue.")
+        refuse(about, faults, "An utterance's name is unique in the table, its number in the dialogue.")
         if numbered:
             groups = {name: sorted(rows, key=utterances.__getitem__) for name, rows in groups.items()}
         elif positions := columns.get("position"):
