@@ -121,16 +121,14 @@ def needs_finder(settings: StageSettings) -> bool:
     return settings.train_face.source != NONE if visual.encoder == FERPLUS else visual.view != "frame"
 
 
-def verify_encoder(encoder: str) -> None:
+def verify_encoder(name: str) -> None:
     """Raise InputError if `extract_visual.encoder` can be no encoder; whether it is one, its stage finds."""
-    if encoder.startswith(BY_NAME) and (file := encoder.partition("@")[2]) and not Path(file).is_file():
-        raise InputError(
-            f"extract_visual.encoder: {encoder}: no file {file}. Name a file of weights, or omit `@{file}`."
-        )
-    known = encoder == FERPLUS or encoder.startswith(BY_NAME) or Path(encoder).is_dir() or encoder.count("/") == 1
+    if name.startswith(BY_NAME) and (file := name.partition("@")[2]) and not Path(file).is_file():
+        raise InputError(f"extract_visual.encoder: {name}: no file {file}. Name a file of weights, or omit `@{file}`.")
+    known = name == FERPLUS or name.startswith(BY_NAME) or Path(name).is_dir() or name.count("/") == 1
     if not known:
         raise InputError(
-            f"extract_visual.encoder: {encoder!r} is neither {FERPLUS} nor a folder, a hub name such as "
+            f"extract_visual.encoder: {name!r} is neither {FERPLUS} nor a folder, a hub name such as "
             f"facebook/dinov2-base, nor {' nor '.join(f'{library}NAME' for library in BY_NAME)}."
         )
 

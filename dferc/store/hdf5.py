@@ -114,10 +114,9 @@ def read_features(path: str | Path, modality: str) -> Features:
     with _open(path, modality, maker) as opened:
         file = opened.file
         values, identity = opened.read("features"), json.loads(opened.attribute("identity"))
-        if values.ndim != 2 or values.shape[1] != opened.attribute("width"):
-            raise ValueError(
-                f"features of shape {values.shape}, but the attribute width is {opened.attribute('width')}"
-            )
+        width = opened.attribute("width")
+        if values.ndim != 2 or values.shape[1] != width:
+            raise ValueError(f"features of shape {values.shape}, but the attribute width is {width}")
         if not isinstance(identity, dict):
             raise ValueError(f"its identity is {identity!r:.100}; expected an object")
         return Features(

@@ -149,25 +149,23 @@ def read_votes(
     else:
         index = {fold(name): number for number, name in enumerate(classes)}
         rows, faults = np.full((len(values), len(classes)), np.nan), []
-        for number, cell in enumerate(values):
+        for row, cell in enumerate(values):
             text = "" if plain(cell) is None else str(cell).strip()
             if not text or text in NULLS:
                 continue
             pairs = [(fold(name), number_of(count)) for name, count in _VOTE.findall(text)]
             names = [name for name, _ in pairs]
             if _VOTE.sub("", text).strip() or None in [count for _, count in pairs]:
-                faults.append(
-                    f"{where(number)}: the votes are {text!r:.60}; expected class:count, such as anger:2 joy:1"
-                )
+                faults.append(f"{where(row)}: the votes are {text!r:.60}; expected class:count, such as anger:2 joy:1")
             elif unknown := [name for name in names if name not in index]:
                 known = listed(classes, 30) or "none, for want of labels"
                 nearest = did_you_mean(unknown[0], classes)
-                faults.append(f"{where(number)}: votes for {unknown[0]!r:.40}, no class of {known}.{nearest}")
+                faults.append(f"{where(row)}: votes for {unknown[0]!r:.40}, no class of {known}.{nearest}")
             elif len(set(names)) < len(names):
-                faults.append(f"{where(number)}: the votes {text!r:.60} name a class twice")
+                faults.append(f"{where(row)}: the votes {text!r:.60} name a class twice")
             else:
-                rows[number] = 0.0
-                rows[number, [index[name] for name in names]] = [count for _, count in pairs]
+                rows[row] = 0.0
+                rows[row, [index[name] for name in names]] = [count for _, count in pairs]
     with np.errstate(invalid="ignore", over="ignore"):
         total_N, whole_N = rows.sum(axis=1), (rows == np.round(rows)).all(axis=1)
         given_N = ~np.isnan(rows).all(axis=1)

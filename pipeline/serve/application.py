@@ -169,9 +169,8 @@ class _Pages:
     def _finished(self, request: Request) -> ServedJob:
         job = self._job(request)
         if job.state != "done":
-            raise HTTPException(
-                409, f"the job has no result: it is {job.state}{f' ({job.message})' * bool(job.message)}"
-            )
+            why = f" ({job.message})" if job.message else ""
+            raise HTTPException(409, f"the job has no result: it is {job.state}{why}")
         return job
 
 
