@@ -9,7 +9,6 @@ run it; `prepare` checks the settings of its own block, for those who call it di
 
 import configparser
 import datetime
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ from dferc.settings.class_weights import class_weights
 from dferc.settings.document import Params
 from pipeline import corpora
 from pipeline.audio import functionals
+from pipeline.corpora._files import all_files
 from pipeline.encoders import hub
 from pipeline.faces import finder
 from pipeline.faces.densenet import FERPLUS, NONE, find_weights
@@ -161,7 +161,7 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
     """Yield what the stages of a corpus would miss: media, FER+, the text encoder, room on the disk."""
     raw, faces = root / "data/raw" / corpus, root / "data/faces" / corpus
     made = settings.prepare.adapter == "demo"  # make_demo writes both folders
-    content = (path for path in _below(raw) if path.name != "README.md")
+    content = (path for path in all_files(raw) if path.is_file() and path.name != "README.md")
     if not made and not any(content) and not raw.with_name(f"{raw.name}.dvc").exists():
         yield f"{corpus}: {raw} is missing or empty. Put the raw corpus there, or `dvc pull` it."
     source, missing = settings.train_face.source, missing_files(faces)
@@ -279,18 +279,7 @@ def unlink_missing(data: Path) -> None:
 def _files(raw: Path) -> Iterator[Path]:
     """Yield the files of a raw corpus that may be media."""
     text = (".csv", ".tsv", ".json", ".jsonl", ".srt", ".vtt", ".txt", ".md", ".dvc", ".pdf", ".lab")
-    return (path for path in _below(raw) if path.suffix.lower() not in text)
-
-
-def _below(raw: Path) -> Iterator[Path]:
-    """Yield the files below a folder and below those that it links to, as the published corpora are read."""
-    walked = set()
-    for place, folders, names in os.walk(raw, followlinks=True):
-        if (real := os.path.realpath(place)) in walked:
-            folders.clear()  # a link to a folder above
-            continue
-        walked.add(real)
-        yield from (path for name in names if (path := Path(place, name)).is_file())
+    return (path for path in all_files(raw) if path.is_file() and path.suffix.lower() not in text)
 
 
 def _sample(raw: Path) -> list:
