@@ -194,19 +194,15 @@ def _verify_texts(columns: Mapping[str, list], about: About) -> None:
     """Check that the texts of a table can be stored, and are not far longer than the file."""
     faults = []
     for name, values in columns.items():
-        texts = [cell for cell in values if isinstance(cell, str)]
-        verify_growth(about, sum(map(len, texts)), f"its column {name}")
+        texts = [(row, cell) for row, cell in enumerate(values) if isinstance(cell, str)]
+        verify_growth(about, sum(len(text) for _, text in texts), f"its column {name}")
         faults += [
             f"row {row}: {name} is {kind(cell)}; expected one name or text"
             for row, cell in enumerate(values)
             if name in ("speaker", "sentence") and isinstance(cell, list | tuple | dict | np.ndarray)
         ]
-        wrong = {text: fault for text in set(texts) if (fault := cells.storage_fault(text))}
-        faults += [
-            f"row {row}: {name} holds {wrong[cell]}"
-            for row, cell in enumerate(values)
-            if isinstance(cell, str) and cell in wrong
-        ]
+        wrong = {text: fault for text in {text for _, text in texts} if (fault := cells.storage_fault(text))}
+        faults += [f"row {row}: {name} holds {wrong[text]}" for row, text in texts if text in wrong]
     refuse(about, faults)
 
 

@@ -135,11 +135,9 @@ def _check_same_length(columns: Mapping[str, Mapping[str, list]], about: About) 
                 f"is {missing[0]}. {remedy}"
             )
         for key in labels:
-            if len(labels[key]) != len(column[key]):
-                raise InputError(
-                    f"{about}, dialogue {key}: {len(labels[key])} utterances in labels, {len(column[key])} in "
-                    f"{name}. {remedy}"
-                )
+            ours, theirs = len(labels[key]), len(column[key])
+            if ours != theirs:
+                raise InputError(f"{about}, dialogue {key}: {ours} utterances in labels, {theirs} in {name}. {remedy}")
 
 
 def _given_splits(lists: Mapping[str, Iterable], dialogues: Iterable[str], about: About) -> dict[str, str]:
@@ -172,11 +170,9 @@ def true_splits(corpus: str, given: Mapping[str, str], about: About) -> dict[str
     elif corpus == IEMOCAP.name and "validation" not in given.values():
         given = {name: "validation" if name in corpora.COSMIC_VALIDATION else split for name, split in given.items()}
     elif corpus == M3ED.name:  # loaders disagree on which of the last two lists is which; published are 7 shows and 11
-        counts = [
-            len({name.split("_")[0] for name in given if given[name] == split}) for split in ("validation", "test")
-        ]
+        swapped = {"validation": "test", "test": "validation"}
+        counts = [len({name.split("_")[0] for name in given if given[name] == split}) for split in swapped]
         if counts == [corpora.M3ED_SHOWS["test"], corpora.M3ED_SHOWS["validation"]]:
-            swapped = {"validation": "test", "test": "validation"}
             given = {name: swapped.get(split, split) for name, split in given.items()}
     return dict(sorted(given.items(), key=lambda item: (SPLITS.index(item[1]), corpora.natural(item[0]))))
 
@@ -190,11 +186,9 @@ def _each(column: dict[str, list], read: Callable, about: About, what: str) -> d
             place = values[key].index(None)
             value = rows[place]
             shown = value if isinstance(value, (int, float, np.number)) else kind(value)
-            expected = {"label": "a class id of its corpus, from 0", "speaker": "a name or a one-hot vector"}
-            raise InputError(
-                f"{about}, dialogue {key}, utterance {place}: the {what} is {shown}; expected "
-                f"{expected.get(what, 'text')}."
-            )
+            kinds = {"label": "a class id of its corpus, from 0", "speaker": "a name or a one-hot vector"}
+            expected = kinds.get(what, "text")
+            raise InputError(f"{about}, dialogue {key}, utterance {place}: the {what} is {shown}; expected {expected}.")
     return values
 
 

@@ -38,10 +38,9 @@ def write_utterances(path: str | Path, utterances: Utterances) -> None:
             _write_strings(file, name, getattr(utterances, name))
         for name in NUMBER_COLUMNS:
             file.create_dataset(name, data=getattr(utterances, name))
-        if utterances.media_group is not None:
-            file.create_dataset("media_group", data=utterances.media_group)
-        if utterances.votes is not None:
-            file.create_dataset("votes", data=utterances.votes)
+        for name in ("media_group", "votes"):
+            if (values := getattr(utterances, name)) is not None:
+                file.create_dataset(name, data=values)
         if utterances.media is not None:
             _write_strings(file, "media", utterances.media)
         # Not an attribute: HDF5 caps those at 64 kB.
