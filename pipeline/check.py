@@ -9,7 +9,6 @@ run it; `prepare` checks the settings of its own block, for those who call it di
 
 import configparser
 import datetime
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ from dferc.settings.class_weights import class_weights
 from dferc.settings.document import Params
 from pipeline import corpora
 from pipeline.audio import functionals
+from pipeline.corpora._files import all_files
 from pipeline.encoders import hub
 from pipeline.faces import finder
 from pipeline.faces.densenet import FERPLUS, NONE, find_weights
@@ -121,16 +121,14 @@ def needs_finder(settings: StageSettings) -> bool:
     return settings.train_face.source != NONE if visual.encoder == FERPLUS else visual.view != "frame"
 
 
-def verify_encoder(encoder: str) -> None:
+def verify_encoder(name: str) -> None:
     """Raise InputError if `extract_visual.encoder` can be no encoder; whether it is one, its stage finds."""
-    if encoder.startswith(BY_NAME) and (file := encoder.partition("@")[2]) and not Path(file).is_file():
-        raise InputError(
-            f"extract_visual.encoder: {encoder}: no file {file}. Name a file of weights, or omit `@{file}`."
-        )
-    known = encoder == FERPLUS or encoder.startswith(BY_NAME) or Path(encoder).is_dir() or encoder.count("/") == 1
+    if name.startswith(BY_NAME) and (file := name.partition("@")[2]) and not Path(file).is_file():
+        raise InputError(f"extract_visual.encoder: {name}: no file {file}. Name a file of weights, or omit `@{file}`.")
+    known = name == FERPLUS or name.startswith(BY_NAME) or Path(name).is_dir() or name.count("/") == 1
     if not known:
         raise InputError(
-            f"extract_visual.encoder: {encoder!r} is neither {FERPLUS} nor a folder, a hub name such as "
+            f"extract_visual.encoder: {name!r} is neither {FERPLUS} nor a folder, a hub name such as "
             f"facebook/dinov2-base, nor {' nor '.join(f'{library}NAME' for library in BY_NAME)}."
         )
 
@@ -163,7 +161,7 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
     """Yield what the stages of a corpus would miss: media, FER+, the text encoder, room on the disk."""
     raw, faces = root / "data/raw" / corpus, root / "data/faces" / corpus
     made = settings.prepare.adapter == "demo"  # make_demo writes both folders
-    content = (path for path in _below(raw) if path.name != "README.md")
+    content = (path for path in all_files(raw) if path.is_file() and path.name != "README.md")
     if not made and not any(content) and not raw.with_name(f"{raw.name}.dvc").exists():
         yield f"{corpus}: {raw} is missing or empty. Put the raw corpus there, or `dvc pull` it."
     source, missing = settings.train_face.source, missing_files(faces)
@@ -281,18 +279,7 @@ def unlink_missing(data: Path) -> None:
 def _files(raw: Path) -> Iterator[Path]:
     """Yield the files of a raw corpus that may be media."""
     text = (".csv", ".tsv", ".json", ".jsonl", ".srt", ".vtt", ".txt", ".md", ".dvc", ".pdf", ".lab")
-    return (path for path in _below(raw) if path.suffix.lower() not in text)
-
-
-def _below(raw: Path) -> Iterator[Path]:
-    """Yield the files below a folder and below those that it links to, as the published corpora are read."""
-    walked = set()
-    for place, folders, names in os.walk(raw, followlinks=True):
-        if (real := os.path.realpath(place)) in walked:
-            folders.clear()  # a link to a folder above
-            continue
-        walked.add(real)
-        yield from (path for name in names if (path := Path(place, name)).is_file())
+    return (path for path in all_files(raw) if path.is_file() and path.suffix.lower() not in text)
 
 
 def _sample(raw: Path) -> list:

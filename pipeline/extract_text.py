@@ -154,11 +154,7 @@ def make_extractor(
 
 
 def _plan(
-    rows: Sequence[Utterance],
-    settings: ExtractText,
-    folder: Path,
-    batch_tokens: int,
-    load: Callable[[str | Path, int], Encoder],
+    rows: Sequence[Utterance], settings: ExtractText, folder: Path, batch_tokens: int, load: Callable[..., Encoder]
 ) -> tuple[int, Reading, list[tuple[Path, list[Window]]], dict[int, str], str]:
     """Assign each dialogue to an encoder: a fold's encodes what it was tuned without, the main one all others.
 

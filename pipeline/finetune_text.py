@@ -13,7 +13,6 @@ encoder's weights at the end. `folds: k` tunes k more encoders, for cross-fitted
 
 import importlib.metadata
 import importlib.util
-import json
 from pathlib import Path
 
 import click
@@ -22,7 +21,7 @@ import transformers
 
 from dferc.core.console import PATH, CorpusName, console, readable_errors, shown_option
 from dferc.core.device import DEVICES, choose_device
-from dferc.core.files import file_hash
+from dferc.core.files import file_hash, write_json
 from dferc.core.sources import code_hash
 from pipeline.extraction.kept import DEFAULT_PATH, make_or_reuse, state_folder
 from pipeline.extraction.scratch import key_of
@@ -81,8 +80,7 @@ def main(corpus: str, params: Path, table: Path | None, out: Path | None, device
         if fold_of:
             write_folds(part, fold_of)
         if commit:
-            text = json.dumps({"encoder": model, "commit": commit}, indent=2)
-            (part / "revision.json").write_text(f"{text}\n", encoding="utf-8")
+            write_json(part / "revision.json", {"encoder": model, "commit": commit})
 
     make_or_reuse(out, key, scratch, make)
     console.print(str(out))

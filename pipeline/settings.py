@@ -152,26 +152,11 @@ AnyPrepare = Annotated[
 ]
 
 
+_OF_ENCODERS = {"layer": "last", "pooling": "mean", "precision": "float32", "trust_remote_code": False}
 UNSTATED = {
     "text": {"context_share": 0.0, "layer": "last", "pooling": "first_last", "trust_remote_code": False},
-    "audio": {
-        "layer": "last",
-        "pooling": "mean",
-        "context_s": 0.0,
-        "chunk_s": 30.0,
-        "precision": "float32",
-        "trust_remote_code": False,
-    },
-    "visual": {
-        "encoder": "ferplus",
-        "view": "face",
-        "tokens": "pooled",
-        "layer": "last",
-        "pooling": "mean",
-        "precision": "float32",
-        "runtime": "pytorch",
-        "trust_remote_code": False,
-    },
+    "audio": _OF_ENCODERS | {"context_s": 0.0, "chunk_s": 30.0},
+    "visual": _OF_ENCODERS | {"encoder": "ferplus", "view": "face", "tokens": "pooled", "runtime": "pytorch"},
 }
 """By modality: values at which the identity of features omits a setting, as those from before the setting do. Of audio:
 those of speech encoders, which openSMILE does without."""

@@ -115,11 +115,9 @@ def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extra
     off = sorted((one for one in compared if one.largest > TOLERANCE), key=lambda one: -one.largest)
     if off:
         listed = "".join(f"\n  {one}" for one in off[:_LISTED])
-        more = f"\n  … and {len(off) - _LISTED} more" if len(off) > _LISTED else ""
+        listed += f"\n  … and {len(off) - _LISTED} more" if len(off) > _LISTED else ""
         why = " It was made differently, as noted above." if differing else ""
-        raise InputError(
-            f"{summary}; {len(off)} differ by more than {TOLERANCE:g} standard deviations:{listed}{more}{why}"
-        )
+        raise InputError(f"{summary}; {len(off)} differ by more than {TOLERANCE:g} standard deviations:{listed}{why}")
     largest = max(compared, key=lambda one: one.largest, default=None)
     worst = f"; largest deviation: {largest}" if largest is not None and largest.largest else ", and equal to the bit"
     console.print(f"{summary}; all within {TOLERANCE:g} standard deviations{worst}")

@@ -20,24 +20,16 @@ from dferc.training.task import Task, prepare_splits
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Constants of a paper, in place of the corpus' `train` settings.
+    """Constants of a paper, in place of the corpus' `train` settings."""
 
-    Attributes:
-        learning_rate: of Adam, constant; betas and eps are PyTorch's defaults, and gradients are not clipped.
-        weight_decay: L2 penalty, part of the gradient, on all parameters.
-        batch_dialogues: dialogues per step.
-        epochs: all are trained, as by the authors; validation selects one. A run that `train.patience` ends in an early
-            dip of the validation score is no run of theirs.
-        class_weights: `uniform`, or `balanced` (inverse to the training counts).
-        sizes: further constants, keyword arguments of the model.
-    """
-
-    learning_rate: float
-    weight_decay: float
-    batch_dialogues: int
+    learning_rate: float  # of Adam, constant; betas and eps are PyTorch's defaults, and gradients are not clipped
+    weight_decay: float  # L2 penalty, part of the gradient, on all parameters
+    batch_dialogues: int  # dialogues per step
+    # All are trained, as by the authors; validation selects one. A run that `train.patience` ends in an early dip of
+    # the validation score is no run of theirs.
     epochs: int
-    class_weights: str
-    sizes: Mapping[str, float] = field(default_factory=dict)
+    class_weights: str  # `uniform`, or `balanced` (inverse to the training counts)
+    sizes: Mapping[str, float] = field(default_factory=dict)  # further constants, keyword arguments of the model
 
     def adapt(self, task: Task) -> Task:
         """Return the task with these constants; features, normalisation, threads and precision stay."""
@@ -49,16 +41,11 @@ class Recipe:
 
 
 class TrainedBaseline(NamedTuple):
-    """A baseline that learns by the one loop, `dferc.training.run.train_model`.
+    """A baseline that learns by the one loop, `dferc.training.run.train_model`."""
 
-    Attributes:
-        build: builds the model of a task; draws from the global generator. Gets the recipe's `sizes`.
-        objective: computes losses and class probabilities of a batch.
-        recipes: constants by corpus; `iemocap` for all corpora that are not named. Empty: the corpus' `train` settings.
-    """
-
-    build: Callable[..., nn.Module]
-    objective: Objective
+    build: Callable[..., nn.Module]  # builds the model of a task, with the recipe's `sizes`, by the global generator
+    objective: Objective  # computes losses and class probabilities of a batch
+    # Constants by corpus; `iemocap` for all corpora that are not named. Empty: the corpus' `train` settings.
     recipes: Mapping[str, Recipe]
 
     def recipe(self, corpus: str) -> Recipe | None:

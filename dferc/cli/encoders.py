@@ -71,11 +71,10 @@ def encoders(
             print_note(f"{name}: no training utterance has it, so it is left out.")
     plan = plan_runs(list(there), use, wanted, most)
     sweep = make_sweep(settings, block, corpus, features, out, variants=(variant,), **more)
-    console.print(
-        f"{len(plan.combinations)} combination(s) and their parts: {len(plan.runs)} x {len(sweep.seeds)} runs"
-    )
-    train_runs(plan.runs, list(sets), sweep, workers)
-    folders, floors = {one: run_name(variant, one.label) for one in plan.runs}, {}
+    runs = plan.runs
+    console.print(f"{len(plan.combinations)} combination(s) and their parts: {len(runs)} x {len(sweep.seeds)} runs")
+    train_runs(runs, list(sets), sweep, workers)
+    folders, floors = {one: run_name(variant, one.label) for one in runs}, {}
     for name, alone in plan.alone.items():
         console.print(f"linear floor of {name}")
         floors[name] = floor_of(sweep.folder / folders[alone], folder, alone, list(sets))

@@ -157,15 +157,12 @@ def _report(folder: Path, imported) -> None:
     for use, source in imported.sources.items():
         known = f"; known as {source.about.known_as}" if source.about.known_as else ""
         console.print(f"{use}: {source.path}: {source.about.layout}{known}")
-    rows = imported.corpus.utterances
-    present = {
-        f"{name} present (width {features.width})": features.present
-        for name, features in imported.corpus.modalities.items()
-    }
+    rows, sets = imported.corpus.utterances, imported.corpus.modalities
+    present = {f"{name} present (width {features.width})": features.present for name, features in sets.items()}
     read = sum(map(len, imported.sources["labels"].labels.values()))
     show_summary(rows, imported.problems, rows_read=read, signals=present)
     if imported.problems:
         console.print(f"{len(imported.problems)} problem(s) in all: {folder / IMPORT_PROBLEMS}")
-    show_honesty(check_honesty(rows, imported.corpus.modalities))
+    show_honesty(check_honesty(rows, sets))
     console.print(f"protocol card {card_hash(rows)}: {rows.protocol} (`dferc inspect {folder}` shows it)")
     console.print(f"done: dferc train --corpus {rows.corpus} --features {folder.parent}")

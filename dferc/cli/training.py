@@ -137,9 +137,7 @@ def train(corpus, variant, label, seeds, features, out, params, overrides, devic
     help="Share of a GPU that a run takes, on a Ray cluster with GPUs.",
 )
 @readable_errors
-def ablate(
-    variants, seeds, splits, features, params, overrides, corpus, evaluate, workers, gpu_share, **options
-) -> None:
+def ablate(variants, seeds, splits, features, params, overrides, corpus, evaluate, workers, gpu_share, **more) -> None:
     """Train and score variants x seeds, several runs at once (default: ablate.variants, ablate.seeds).
 
     Each run has its own folder in OUT/CORPUS/VARIANT/train/: another variant or seed trains only that, and a run that
@@ -153,7 +151,7 @@ def ablate(
     settings, block = load_block(params, overrides, corpus, features)
     from dferc.evaluation.ablate import run_ablation
 
-    sweep = make_sweep(settings, block, corpus, features, variants=variants, seeds=seeds, **options)
+    sweep = make_sweep(settings, block, corpus, features, variants=variants, seeds=seeds, **more)
     run_ablation(sweep, workers, gpu_share=gpu_share, score=evaluate)
 
 

@@ -52,16 +52,11 @@ def imported_distributions(*entries: str) -> set[str]:
 
 
 class ModuleCode(NamedTuple):
-    """A module as it is hashed.
+    """A module as it is hashed."""
 
-    Attributes:
-        imports: names of the modules that it imports anywhere; of a package only where something is imported from its
-            `__init__.py` itself.
-        code: the code without comments, docstrings and layout.
-    """
-
+    # Modules that it imports anywhere; a package only where something is imported from its `__init__.py` itself.
     imports: tuple[str, ...]
-    code: str
+    code: str  # without comments, docstrings and layout
 
 
 def _follow(entries: tuple[str, ...]) -> dict[str, ModuleCode]:

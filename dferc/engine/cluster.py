@@ -23,7 +23,7 @@ from dferc.core.threads import usable_cpus
 from dferc.engine.common import Workers
 from dferc.engine.dealing import Dealer
 from dferc.engine.job import Job, defining_modules
-from dferc.engine.local import run_here
+from dferc.engine.local import MakeWorker, run_here
 
 try:
     import ray
@@ -38,7 +38,7 @@ _STORE_BYTES = 256 << 20  # size of Ray's object store where it is started here;
 
 
 def run_on_cluster(
-    make_worker: Callable[[], Callable[[Any], Any]],
+    make_worker: MakeWorker,
     items: Iterable[Any],
     workers: Workers,
     paths: Sequence[Path],

@@ -15,8 +15,10 @@ from dferc.engine.common import Standby, call, use_threads
 from dferc.engine.crew import Crew, CrewMember
 from dferc.engine.dealing import Dealer
 
+MakeWorker = Callable[[], Callable[[Any], Any]]  # see `engine.run`
 
-def run_here(make_worker: Callable[[], Callable[[Any], Any]], items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+
+def run_here(make_worker: MakeWorker, items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
     """Run everything in this process, one item after the other; see `engine.run`."""
     function = make_worker()
     for index, item in enumerate(items):
@@ -28,13 +30,7 @@ class ProcessCrew(Crew):
 
     lost = (BrokenProcessPool,)
 
-    def __init__(
-        self,
-        make_worker: Callable[[], Callable[[Any], Any]],
-        dealer: Dealer,
-        count: int,
-        standby: Standby | None = None,
-    ):
+    def __init__(self, make_worker: MakeWorker, dealer: Dealer, count: int, standby: Standby | None = None):
         super().__init__(dealer)
         self.make_worker, self.count, self.keep = pickle.dumps(make_worker), count, standby is not None
         self.standby = standby or Standby()

@@ -168,21 +168,18 @@ class Predictor(NamedTuple):
             scores=score_labelled(record, fitted, predictions),
         )
 
-    def describe_calibration(self) -> list[str]:
-        """Return a sentence on the checkpoints that have no temperature, or on a mean that has none."""
+    def describe_calibration(self) -> Iterator[str]:
+        """Yield a sentence on the checkpoints that have no temperature, or on a mean that has none."""
         bare = [str(one.record["seed"]) for one in self.checkpoints if "calibration" not in one.record]
         if bare:
-            return [
+            yield (
                 f"no temperature is stored with the checkpoint of seed {', '.join(bare)} (an older version trained it, "
                 "or its settings.json is not there): its probabilities are as the model gives them"
-            ]
-        if len(self.checkpoints) > 1 and self.temperature_of_mean is None:
+            )
+        elif len(self.checkpoints) > 1 and self.temperature_of_mean is None:
             refit = self.checkpoints[0].record["settings"].get("selection") == "refit"
             how = "they learnt the validation split" if refit else "`dferc evaluate` fits one for all seeds of a run"
-            return [
-                f"no temperature is fitted to the mean over these seeds: it may be less sure than it is right ({how})"
-            ]
-        return []
+            yield f"no temperature is fitted to the mean over these seeds: it may be less sure than it is right ({how})"
 
 
 def verify_share(value: float, name: str) -> None:

@@ -119,14 +119,12 @@ def vectors_by_id(content: object, about: About) -> dict[str, np.ndarray] | None
             return None
         vectors[str(clean_text(key))] = vector
     if len(vectors) < len(content):
-        raise InputError(
-            f"{about.path}: {len(content)} ids, {len(vectors)} of them different. Name each utterance once."
-        )
+        raise InputError(f"{about}: {len(content)} ids, {len(vectors)} of them different. Name each utterance once.")
     first = next(iter(vectors))
     other = next((name for name, vector in vectors.items() if len(vector) != len(vectors[first])), None)
     if other is not None:
         raise InputError(
-            f"{about.path}, {other:.60}: {len(vectors[other])} values, expected {len(vectors[first])} as in "
+            f"{about}, {other:.60}: {len(vectors[other])} values, expected {len(vectors[first])} as in "
             f"{first:.60}. One modality has one width: extract it again, or leave it out."
         )
     return vectors if len(vectors[first]) else None
@@ -163,18 +161,16 @@ def read_meld_features(parts: Mapping[str, dict], about: About) -> Source | None
             of_split = vectors_by_id(part, about)
             if of_split is None:
                 raise InputError(
-                    f"{about.path}: under {split}, {_first_no_vector(part)}; expected a vector of numbers [D] for each."
+                    f"{about}: under {split}, {_first_no_vector(part)}; expected a vector of numbers [D] for each."
                 )
             for key, vector in of_split.items():
                 name = "{}_dia{}_utt{}".format(MELD_NAMES[split], *_meld_numbers(key))
                 if name in vectors:
-                    raise InputError(f"{about.path}: the utterance {name} is there twice (as {key!r}, among others).")
+                    raise InputError(f"{about}: the utterance {name} is there twice (as {key!r}, among others).")
                 vectors[name] = vector
         widths = {len(vector) for vector in vectors.values()}
         if len(widths) > 1:
-            raise InputError(
-                f"{about.path}: vectors of {listed(sorted(widths), 5)} values; one modality has one width."
-            )
+            raise InputError(f"{about}: vectors of {listed(sorted(widths), 5)} values; one modality has one width.")
         about = replace(about, layout="MELD's own features: [train, dev, test], a vector by dialogue_utterance")
         return Source(about=about, corpus=MELD.name, vectors={MELD_WIDTHS.get(widths.pop(), named): vectors})
     if keys and all(key.isdecimal() for key in keys):
@@ -224,7 +220,7 @@ def read_meld_data(content: Sequence, about: About) -> Source:
     rows: dict[str, dict[int, tuple[int, str]]] = {}
     splits = {}
     for place, row in enumerate(content[0]):
-        row, where = _plain(row) if isinstance(row, dict) else {}, f"{about.path}, row {place}"
+        row, where = _plain(row) if isinstance(row, dict) else {}, f"{about}, row {place}"
         lacks = sorted(_MELD_KEYS - row.keys())
         if lacks:
             raise InputError(f"{where}: without {', '.join(lacks)}; expected them in every row.")
@@ -273,7 +269,7 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
 
     The label is the annotation; without annotations the class number, else the sign of the regression label.
     """
-    columns = {split: _mmsa_part(_plain(part), f"{about.path}, {split}") for split, part in parts.items()}
+    columns = {split: _mmsa_part(_plain(part), f"{about}, {split}") for split, part in parts.items()}
     known = {fold(name) for name in classes}
     missing = Counter()
     for part in columns.values():
@@ -286,7 +282,7 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
     wrong = sorted(set(words) - {""} - {name.lower() for name in classes} - set(map(str, range(len(classes)))))
     if wrong:
         raise InputError(
-            f"{about.path}: the labels {listed(wrong, 12)} are none of {', '.join(classes)}. Name all with --classes."
+            f"{about}: the labels {listed(wrong, 12)} are none of {', '.join(classes)}. Name all with --classes."
         )
     index = {str(number): number for number in range(len(classes))}
     index |= {name.lower(): number for number, name in enumerate(classes)} | {"": UNLABELLED}
@@ -310,9 +306,7 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
     modalities = [name for name in MMSA_MODALITIES if all(name in part for part in columns.values())]
     widths = {(name, part[name].shape[1]) for name in modalities for part in columns.values()}
     if len(widths) > len(modalities):
-        raise InputError(
-            f"{about.path}: other widths in other splits: {listed(f'{n} {w}' for n, w in sorted(widths))}."
-        )
+        raise InputError(f"{about}: other widths in other splits: {listed(f'{n} {w}' for n, w in sorted(widths))}.")
     left_out = {name: sum(part[f"{name} left out"] for part in columns.values()) for name in modalities}
     first = next((i for part in columns.values() for i, word in zip(part["id"], part["labels"]) if not word), "")
     found = Labels([0] * len(words), classes, missing, [], [])

@@ -11,20 +11,7 @@ from dferc.core.files import MODALITY_NAME
 from dferc.importing.corpora import CORPORA, MELD, MELD_NAMES, compare_counts, natural
 from dferc.importing.readers.parquet import ROW_BYTES
 from dferc.importing.source import About, Source, clean_text, kind, verify_growth
-from dferc.store import vocabulary
-from dferc.store.cells import (
-    NULLS,
-    alphabetical,
-    column_name,
-    fold,
-    near_duplicates,
-    number_of,
-    plain,
-    speaker_names,
-    storage_fault,
-    whole_below,
-    whole_ids,
-)
+from dferc.store import cells, vocabulary
 from dferc.store.labels import describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED
 from dferc.store.vocabulary import SPLIT_NAMES
@@ -79,12 +66,7 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     if "emotion" in columns:
         published = CORPORA[corpus].classes if corpus in CORPORA and not classes else ()
         found = read_labels(
-            columns["emotion"],
-            lambda row: f"row {row}",
-            file=about.path,
-            option="--classes",
-            declared=classes,
-            published=published,
+            columns["emotion"], "row {}".format, file=about, option="--classes", declared=classes, published=published
         )
         labels, classes, notes = found.ids, found.classes, found.notes
         problems += [("labels", *problem) for problem in found.problems]
@@ -94,36 +76,35 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     if again and corpus != MELD.name:
         problems.append(("dialogue", f"numbers in several splits: {again}", "different dialogues: train_0, test_0"))
     groups, votes_NC = _group(columns, splits, about), None
-    if moved := _falling(groups, names := columns.get("utterance", [])):
-        problem = f"names of utterances are numbers that do not rise: in {len(moved)} dialogue(s), first {moved[0]}"
+    odd = "names of utterances are numbers that do not rise"
+    moved = _falling(groups, names := columns.get("utterance", []))
+    if not moved and names and "position" not in columns and isinstance(names[0], str):
+        odd = "utterances in the order of the alphabet"
+        moved = cells.alphabetical({name: [names[row] for row in rows] for name, rows in groups.items()})
+    if moved:
+        problem = f"{odd}: in {len(moved)} dialogue(s), first {moved[0]}"
         problems.append(("utterance", problem, "rows in the order of the file; a column `position` orders them"))
-    elif names and "position" not in columns and isinstance(names[0], str):
-        if moved := alphabetical({name: [names[row] for row in rows] for name, rows in groups.items()}):
-            problem = f"utterances in the order of the alphabet: in {len(moved)} dialogue(s), first {moved[0]}"
-            problems.append(("utterance", problem, "rows in the order of the file; a column `position` orders them"))
-    of_votes = [name for name in table if column_name(name) in VOTES]
+    of_votes = [name for name in table if cells.column_name(name) in VOTES]
     if len(of_votes) > 1:
-        raise InputError(
-            f"{about.path}: two columns of votes, {' and '.join(of_votes)}; expected one. Remove the other."
-        )
+        raise InputError(f"{about}: two columns of votes, {' and '.join(of_votes)}; expected one. Remove the other.")
     if of_votes:
         given = table[of_votes[0]]
         names = [f"row {row} of {name}" for row, name in enumerate(columns["dialogue"])]
         if "utterance" in columns:
             names = [f"{name}, utterance {each}" for name, each in zip(names, columns["utterance"], strict=True)]
         if len(given) != len(names):
-            raise InputError(f"{about.path}: {len(given)} rows of votes for {len(names)} utterances; expected as many.")
-        cells = np.asarray(given) if np.ndim(given) == 2 else columns["votes"]
-        votes_NC = read_votes(cells, classes, names.__getitem__, about.path)
+            raise InputError(f"{about}: {len(given)} rows of votes for {len(names)} utterances; expected as many.")
+        values = np.asarray(given) if np.ndim(given) == 2 else columns["votes"]
+        votes_NC = read_votes(values, classes, names.__getitem__, about)
         if labels:
             problems += [("votes", *problem) for problem in describe_votes(votes_NC, labels, names.__getitem__)]
-    speakers, missing = speaker_names(columns.get("speaker", []))
+    speakers, missing = cells.speaker_names(columns.get("speaker", []))
     if missing:
         spelled = listed((f"{name!r} {count}" for name, count in missing.most_common()), 6)
         problems.append(("speaker", f"missing values of speaker: {spelled}", "taken for empty"))
     utterances = map(str, columns.get("utterance", []))
     for column, names in (("dialogue", groups), ("utterance", utterances), ("speaker", speakers)):
-        for several in near_duplicates(names):
+        for several in cells.near_duplicates(names):
             problem = f"{column} in several spellings: {listed(map(repr, several), 6)}"
             problems.append((column, problem, f"kept as {len(several)}"))
 
@@ -155,10 +136,10 @@ def _sort_columns(
     table: Mapping[str, np.ndarray], about: About
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[str]]:
     """Return columns of one value per row and of one vector per row, by our names, and the names of all others."""
-    table = {name: column for name, column in table.items() if column_name(name) not in VOTES or np.ndim(column) < 2}
-    lower = {column_name(name): name for name in table}
+    table = {name: given for name, given in table.items() if cells.column_name(name) not in VOTES or np.ndim(given) < 2}
+    lower = {cells.column_name(name): name for name in table}
     if len(lower) < len(table):
-        raise InputError(f"{about.path}: columns whose names differ in case only: {', '.join(sorted(table))}.")
+        raise InputError(f"{about}: columns whose names differ in case only: {', '.join(sorted(table))}.")
     flat, matrices, used, roles = {}, {}, set(), NAMES | MODALITY_NAMES
     for columns, names_of, dimensions in ((flat, NAMES, 1), (matrices, MODALITY_NAMES, 2)):
         for column, names in names_of.items():
@@ -170,7 +151,7 @@ def _sort_columns(
                     columns[column] = array
                     used.add(name)
     for name in (name for name in table if name not in used):
-        array, written = np.asarray(table[name]), column_name(name)
+        array, written = np.asarray(table[name]), cells.column_name(name)
         near = did_you_mean(written, [each for names in roles.values() for each in names], cutoff=0.8)
         vectors = array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "iuf"
         if vectors and re.match(MODALITY_NAME, written) and written not in (*NAMES, "utterances") and not near:
@@ -180,7 +161,7 @@ def _sort_columns(
     absent = [name for column, names in roles.items() if column not in flat | matrices for name in names]
     faults = []
     for name in unused:
-        written, array = column_name(name), np.asarray(table[name])
+        written, array = cells.column_name(name), np.asarray(table[name])
         if written in absent:
             expected = "one class per row; write the class of the highest score" if written in NAMES["emotion"] else ""
             expected = expected or ("one name or number per row" if written in _FLAT_NAMES else "numbers [N, D]")
@@ -188,7 +169,7 @@ def _sort_columns(
             faults.append(f"{name} is {kind(array)}: {scores}expected {expected}")
         elif nearest := did_you_mean(written, absent, cutoff=0.8):
             faults.append(f"unknown column {name!r:.60}.{nearest} Rename or remove it")
-    refuse(about.path, faults)
+    refuse(about, faults)
     return flat, matrices, unused
 
 
@@ -198,35 +179,31 @@ _FLAT_NAMES = {name for names in NAMES.values() for name in names} - {"text"}
 def _cells(column: np.ndarray) -> list:
     """Return a column's cells as None, bool, int, float or str; equal texts are cleaned once and shared."""
     texts: dict[str | bytes, str | None] = {}
-    cells = column.tolist()
-    for row, value in enumerate(cells):
+    values = column.tolist()
+    for row, value in enumerate(values):
         if isinstance(value, str | bytes):
             if value not in texts:
                 texts[value] = clean_text(value)
-            cells[row] = texts[value]
+            values[row] = texts[value]
         else:
-            cells[row] = plain(value)
-    return cells
+            values[row] = cells.plain(value)
+    return values
 
 
 def _verify_texts(columns: Mapping[str, list], about: About) -> None:
     """Check that the texts of a table can be stored, and are not far longer than the file."""
     faults = []
-    for name, cells in columns.items():
-        texts = [cell for cell in cells if isinstance(cell, str)]
-        verify_growth(about, sum(map(len, texts)), f"its column {name}")
+    for name, values in columns.items():
+        texts = [(row, cell) for row, cell in enumerate(values) if isinstance(cell, str)]
+        verify_growth(about, sum(len(text) for _, text in texts), f"its column {name}")
         faults += [
             f"row {row}: {name} is {kind(cell)}; expected one name or text"
-            for row, cell in enumerate(cells)
+            for row, cell in enumerate(values)
             if name in ("speaker", "sentence") and isinstance(cell, list | tuple | dict | np.ndarray)
         ]
-        wrong = {text: fault for text in set(texts) if (fault := storage_fault(text))}
-        faults += [
-            f"row {row}: {name} holds {wrong[cell]}"
-            for row, cell in enumerate(cells)
-            if isinstance(cell, str) and cell in wrong
-        ]
-    refuse(about.path, faults)
+        wrong = {text: fault for text in {text for _, text in texts} if (fault := cells.storage_fault(text))}
+        faults += [f"row {row}: {name} holds {wrong[text]}" for row, text in texts if text in wrong]
+    refuse(about, faults)
 
 
 def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: About) -> None:
@@ -235,58 +212,57 @@ def _check(flat: dict, matrices: dict, table: Mapping[str, np.ndarray], about: A
     if not matrices or "dialogue" not in flat:
         lacks = "column `dialogue`" if matrices else "features [N, D] under `text`, `audio`, `visual` or `features`"
         raise InputError(
-            f"{about.path}: no {lacks}; found {seen}. A table has one row per utterance (see `dferc import --help`)."
+            f"{about}: no {lacks}; found {seen}. A table has one row per utterance (see `dferc import --help`)."
         )
     lengths = {len(column) for column in (*flat.values(), *matrices.values())}
     if len(lengths) > 1:
-        raise InputError(f"{about.path}: its columns have different lengths: {seen}. Each needs one row per utterance.")
+        raise InputError(f"{about}: its columns have different lengths: {seen}. Each needs one row per utterance.")
     if 0 in lengths:
-        raise InputError(f"{about.path}: has no rows.")
+        raise InputError(f"{about}: has no rows.")
     verify_growth(about, ROW_BYTES * lengths.pop(), "its rows")
     for name, matrix in matrices.items():
         if matrix.dtype.kind not in "biuf" or matrix.shape[1] == 0:
-            raise InputError(f"{about.path}: {name} is {kind(matrix)}; expected numbers [N, D].")
+            raise InputError(f"{about}: {name} is {kind(matrix)}; expected numbers [N, D].")
 
 
 _DIGITS = r"[0-9]{1,18}"
 
 
-def _ids(name: str, cells: list, column: np.ndarray, about: About, problems: list) -> list:
+def _ids(name: str, values: list, column: np.ndarray, about: About, problems: list) -> list:
     """Return dialogues or utterances as whole numbers, or all as names."""
 
     def fault(row: int, found: object) -> InputError:
-        return InputError(
-            f"{about.path}, row {row}: {name} is {found}, of {kind(column)}; expected names, or whole numbers."
-        )
+        of = f"{name} is {found}, of {kind(column)}"
+        return InputError(f"{about}, row {row}: {of}; expected names, or whole numbers.")
 
-    for row, cell in enumerate(cells):
+    for row, cell in enumerate(values):
         if isinstance(cell, float):
             if not cell.is_integer():
                 raise fault(row, cell)
-            if abs(cell) >= whole_below(column.dtype):
+            if abs(cell) >= cells.whole_below(column.dtype):
                 raise fault(row, f"{cell}, a float that may have lost digits")
-            cells[row] = int(cell)
-        elif cell is None or cell in ("", *NULLS):
+            values[row] = int(cell)
+        elif cell is None or cell in ("", *cells.NULLS):
             raise fault(row, "missing" if cell is None else f"{cell!r}, a missing value")
         elif isinstance(cell, bool) or not isinstance(cell, int | str):
             raise fault(row, f"{cell!r:.60}")
         elif isinstance(cell, int) and abs(cell) >> 63:
             raise fault(row, f"{cell}, beyond 64 bits with a sign")
-    if all(isinstance(cell, int) for cell in cells):
-        return cells
+    if all(isinstance(cell, int) for cell in values):
+        return values
     try:
-        cells, problem = whole_ids([str(cell) for cell in cells])
+        values, problem = cells.whole_ids([str(cell) for cell in values])
     except InputError as error:
-        raise InputError(f"{about.path}: {name}: {error}.") from None
+        raise InputError(f"{about}: {name}: {error}.") from None
     problems += [(name, problem, "the fraction .0 left out")] if problem else []
     # Numbers that are written as text: of the place in a dialogue, where they come again.
-    places = name == "utterance" and len(set(cells)) < len(cells)
-    return list(map(int, cells)) if places and all(re.fullmatch(_DIGITS, cell) for cell in cells) else cells
+    places = name == "utterance" and len(set(values)) < len(values)
+    return list(map(int, values)) if places and all(re.fullmatch(_DIGITS, cell) for cell in values) else values
 
 
 def _use_positions(columns: dict[str, list]) -> list[tuple[str, str, str]]:
     """Keep `position`, beside utterances that have names, if it can order them; return a problem if it cannot."""
-    places, utterances = list(map(number_of, columns.pop("position"))), columns["utterance"]
+    places, utterances = list(map(cells.number_of, columns.pop("position"))), columns["utterance"]
     if not all(isinstance(place, int) for place in places):
         return [("position", "position is no column of whole numbers", "not used")]
     if isinstance(utterances[0], int) and len(set(utterances)) < len(utterances):
@@ -295,14 +271,12 @@ def _use_positions(columns: dict[str, list]) -> list[tuple[str, str, str]]:
     return []
 
 
-def _splits(cells: Sequence[object], about: About) -> list[str]:
+def _splits(values: Sequence[object], about: About) -> list[str]:
     """Return our split of each row."""
-    splits = [SPLIT_NAMES.get(fold(str(cell))) for cell in cells]
+    splits = [SPLIT_NAMES.get(cells.fold(str(cell))) for cell in values]
     if None in splits:
         row = splits.index(None)
-        raise InputError(
-            f"{about.path}, row {row}: the split is {cells[row]!r:.40}; expected {', '.join(SPLIT_NAMES)}."
-        )
+        raise InputError(f"{about}, row {row}: the split is {values[row]!r:.40}; expected {', '.join(SPLIT_NAMES)}.")
     return splits
 
 
@@ -333,7 +307,7 @@ def _verify_numbers(columns: Mapping[str, list], splits: list[str], about: About
             number = columns["dialogue"][rows[0]]
             several = " and ".join(sorted(lies_in[number]))
             raise InputError(
-                f"{about.path}, row {rows[0]}: the dialogue {number} is in {several}, with "
+                f"{about}, row {rows[0]}: the dialogue {number} is in {several}, with "
                 "other utterances in each; a dialogue lies in one split. Split whole dialogues; if they are different "
                 "dialogues, name them so: train_0, test_0."
             )
@@ -359,7 +333,7 @@ def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict
         rows.append(row)
         if splits and splits[row] != splits[rows[0]]:
             raise InputError(
-                f"{about.path}, row {row}: the dialogue {name} is in {splits[row]}, and from row {rows[0]} in "
+                f"{about}, row {row}: the dialogue {name} is in {splits[row]}, and from row {rows[0]} in "
                 f"{splits[rows[0]]}; a dialogue lies in one split."
             )
     if utterances is not None:
@@ -369,7 +343,7 @@ def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict
             if key in first:
                 faults.append(f"row {row}: the utterance {utterances[row]!r:.60} of row {first[key]} again")
             first.setdefault(key, row)
-        refuse(about.path, faults, "An utterance's name is unique in the table, its number in the dialogue.")
+        refuse(about, faults, "An utterance's name is unique in the table, its number in the dialogue.")
         if numbered:
             groups = {name: sorted(rows, key=utterances.__getitem__) for name, rows in groups.items()}
         elif positions := columns.get("position"):

@@ -67,7 +67,7 @@ def _features(columns: dict, about: About, layer: str) -> dict[str, dict[str, np
         for key, matrix in to_matrices(columns[name], about, name).items():
             if total.setdefault(key, matrix).shape != matrix.shape:
                 raise InputError(
-                    f"{about.path}, dialogue {key}: {name} is {matrix.shape[1]} wide, the layer before it "
+                    f"{about}, dialogue {key}: {name} is {matrix.shape[1]} wide, the layer before it "
                     f"{total[key].shape[1]}; the layers of one encoder have one width."
                 )
             if total[key] is not matrix:
@@ -102,7 +102,7 @@ def _check_numbers(keys: Mapping, about: About) -> None:
     strange = [key for key in keys if isinstance(key, int) and meld_dialogue(key) is None]
     if strange:
         raise InputError(
-            f"{about.path}: there is a dialogue {strange[0]}; expected MELD's numbers, 0 to 1432 (train, dev from "
+            f"{about}: there is a dialogue {strange[0]}; expected MELD's numbers, 0 to 1432 (train, dev from "
             "1039, test from 1153). For another corpus write an .npz (see `dferc import --help`)."
         )
 
@@ -119,8 +119,8 @@ def _by_dialogue(part: dict, about: About) -> dict[str, list]:
     for key, value in part.items():
         name = _dialogue_id(key)
         if name in named:
-            raise InputError(f"{about.path}: the dialogue {name} is there twice.")
-        named[name] = rows_of(value, f"{about.path}, dialogue {name}")
+            raise InputError(f"{about}: the dialogue {name} is there twice.")
+        named[name] = rows_of(value, f"{about}, dialogue {name}")
     return named
 
 
@@ -131,15 +131,13 @@ def _check_same_length(columns: Mapping[str, Mapping[str, list]], about: About) 
         missing = sorted(set(labels) ^ set(column))
         if missing:
             raise InputError(
-                f"{about.path}: labels has {len(labels)} dialogues, {name} {len(column)}; the first that only one has "
+                f"{about}: labels has {len(labels)} dialogues, {name} {len(column)}; the first that only one has "
                 f"is {missing[0]}. {remedy}"
             )
         for key in labels:
-            if len(labels[key]) != len(column[key]):
-                raise InputError(
-                    f"{about.path}, dialogue {key}: {len(labels[key])} utterances in labels, {len(column[key])} in "
-                    f"{name}. {remedy}"
-                )
+            ours, theirs = len(labels[key]), len(column[key])
+            if ours != theirs:
+                raise InputError(f"{about}, dialogue {key}: {ours} utterances in labels, {theirs} in {name}. {remedy}")
 
 
 def _given_splits(lists: Mapping[str, Iterable], dialogues: Iterable[str], about: About) -> dict[str, str]:
@@ -149,11 +147,11 @@ def _given_splits(lists: Mapping[str, Iterable], dialogues: Iterable[str], about
         for key in lists.get(split, ()):
             name = _dialogue_id(key)
             if given.setdefault(name, split) != split:
-                raise InputError(f"{about.path}: the dialogue {name} is in two splits, {given[name]} and {split}.")
+                raise InputError(f"{about}: the dialogue {name} is in two splits, {given[name]} and {split}.")
     missing = sorted(set(given) - set(dialogues))
     if missing:
         raise InputError(
-            f"{about.path}: {len(missing)} dialogue(s) of its split lists are not in its data, first {missing[0]}. The "
+            f"{about}: {len(missing)} dialogue(s) of its split lists are not in its data, first {missing[0]}. The "
             "file contradicts itself: get it again, or make it anew."
         )
     return given
@@ -165,18 +163,16 @@ def true_splits(corpus: str, given: Mapping[str, str], about: About) -> dict[str
         strayed = [name for name, split in given.items() if (split == "test") != name.startswith("test")]
         if strayed:
             raise InputError(
-                f"{about.path}: its lists put the dialogue {strayed[0]} into {given[strayed[0]]}, against MELD's "
+                f"{about}: its lists put the dialogue {strayed[0]} into {given[strayed[0]]}, against MELD's "
                 "numbering (test begins at 1153). The file is of another corpus or numbering: write an .npz instead."
             )
         given = {name: corpora.MELD_SPLITS[name.split("_")[0]] for name in given}
     elif corpus == IEMOCAP.name and "validation" not in given.values():
         given = {name: "validation" if name in corpora.COSMIC_VALIDATION else split for name, split in given.items()}
     elif corpus == M3ED.name:  # loaders disagree on which of the last two lists is which; published are 7 shows and 11
-        counts = [
-            len({name.split("_")[0] for name in given if given[name] == split}) for split in ("validation", "test")
-        ]
+        swapped = {"validation": "test", "test": "validation"}
+        counts = [len({name.split("_")[0] for name in given if given[name] == split}) for split in swapped]
         if counts == [corpora.M3ED_SHOWS["test"], corpora.M3ED_SHOWS["validation"]]:
-            swapped = {"validation": "test", "test": "validation"}
             given = {name: swapped.get(split, split) for name, split in given.items()}
     return dict(sorted(given.items(), key=lambda item: (SPLITS.index(item[1]), corpora.natural(item[0]))))
 
@@ -190,11 +186,9 @@ def _each(column: dict[str, list], read: Callable, about: About, what: str) -> d
             place = values[key].index(None)
             value = rows[place]
             shown = value if isinstance(value, (int, float, np.number)) else kind(value)
-            expected = {"label": "a class id of its corpus, from 0", "speaker": "a name or a one-hot vector"}
-            raise InputError(
-                f"{about.path}, dialogue {key}, utterance {place}: the {what} is {shown}; expected "
-                f"{expected.get(what, 'text')}."
-            )
+            kinds = {"label": "a class id of its corpus, from 0", "speaker": "a name or a one-hot vector"}
+            expected = kinds.get(what, "text")
+            raise InputError(f"{about}, dialogue {key}, utterance {place}: the {what} is {shown}; expected {expected}.")
     return values
 
 

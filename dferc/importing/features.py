@@ -9,7 +9,7 @@ import numpy as np
 from dferc.core import VERSION
 from dferc.core.errors import InputError, listed
 from dferc.core.problems import Problem
-from dferc.importing.source import About, Source, by_our_dialogues, counted_alike, labels_by, places_in, renamed
+from dferc.importing.source import Source, are_numbers, by_our_dialogues, counted_alike, labels_by, places_in, renamed
 from dferc.store.rows import UNLABELLED, Features, Utterances
 
 MAX_LABELS_DIFFERENT = 0.1
@@ -25,7 +25,7 @@ def place_features(
     key = modality if modality in source.modalities else source.modalities[0]  # `?`: it does not name them
     values = np.zeros((len(utterances), source.width(key)), dtype=np.float32)
     if key in source.vectors:
-        present = _place_by_id(values, source.vectors[key], base, source.about, modality, utterances, problems)
+        present = _place_by_id(values, key, base, source, modality, utterances, problems)
     else:
         lacking_N = np.zeros(len(utterances), bool)
         if source is not base:
@@ -98,7 +98,7 @@ def _in_our_order(
                 problem = f"utterances not in {base.path.name}: {len(beyond)}, first {beyond[0]}"
                 problems.append(Problem(dialogue, str(source.path), problem, f"their {modality} left out"))
         elif len(theirs) == count:
-            ours = positions if all(isinstance(name, int) for name in theirs) else ids
+            ours = positions if are_numbers(theirs) else ids
             first = next(name for name in ours if name not in theirs)
             problem = f"other utterance ids than {base.path.name}: {first} is not there"
             consequence = f"{modality} absent in this dialogue" if base.rows else f"{modality} joined by place"
@@ -166,16 +166,10 @@ def _compare_labels(base: Source, source: Source, modality: str, problems: list[
 
 
 def _place_by_id(
-    values: np.ndarray,
-    given: Mapping,
-    base: Source,
-    about: About,
-    modality: str,
-    utterances: Utterances,
-    problems: list,
+    values: np.ndarray, key: str, base: Source, source: Source, modality: str, utterances: Utterances, problems: list
 ) -> np.ndarray:
     """Fill `values` utterance by utterance; return which rows are present."""
-    path, numbered = about.path, about.layout.startswith("MELD's own features")
+    given, path, numbered = source.vectors[key], source.path, source.about.layout.startswith("MELD's own features")
     present = np.array([name in given for name in utterances.utterance_id])
     if not present.any():
         raise InputError(

@@ -98,14 +98,12 @@ def _choose(sources: Sequence[Source], chosen: dict[str, Source]) -> dict[str, S
     for modality in (modality for modality in in_order(modalities) if modality not in chosen):
         having = [source for source in free if modality in source.modalities]
         alone = [source for source in having if len(source.modalities) == 1 and not source.labels]
-        candidates = alone or having
-        if len(candidates) > 1:
-            listed = ", ".join(f"{source.path} ({source.width(modality)} wide)" for source in candidates)
-            raise InputError(
-                f"{modality} is in {len(candidates)} files: {listed}. Choose one with --set {modality}=FILE."
-            )
-        if candidates:
-            taken[modality] = candidates[0]
+        files = alone or having
+        if len(files) > 1:
+            listed = ", ".join(f"{source.path} ({source.width(modality)} wide)" for source in files)
+            raise InputError(f"{modality} is in {len(files)} files: {listed}. Choose one with --set {modality}=FILE.")
+        if files:
+            taken[modality] = files[0]
     return {modality: taken[modality] for modality in in_order(taken)}
 
 

@@ -80,7 +80,7 @@ def recognise(content: object, about: About, layer: str, classes: tuple[str, ...
     layouts = [layout for layout in LAYOUTS if _fits(layout, parts)]
     if len(layouts) != 1:
         raise InputError(
-            f"{about.path}: no known layout: found {kind(content)}{_inside(content, parts)}. "
+            f"{about}: no known layout: found {kind(content)}{_inside(content, parts)}. "
             f"Recognised are: {'; '.join(layout.name for layout in LAYOUTS)}; a {ONE_MODALITY}; MELD's own features "
             "and data_emotion.p; MMSA's train, valid, test; vectors by utterance id. "
             "For anything else write an .npz with one row per utterance (see `dferc import --help`)."

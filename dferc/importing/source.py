@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +26,9 @@ class About:
     sha256: str
     git_blob: str
     layout: str = ""
+
+    def __str__(self) -> str:
+        return str(self.path)  # with which messages begin
 
     @property
     def known_as(self) -> str:
@@ -104,12 +107,15 @@ def labels_by(classes: tuple[str, ...], source: Source, dialogue: str) -> list[i
     return [label if label < 0 else index.get(fold(source.classes[label]), len(classes)) for label in labels]
 
 
+def are_numbers(names: Iterable) -> bool:
+    """Return whether a file names all of these utterances by numbers."""
+    return all(isinstance(name, int) for name in names)
+
+
 def _do_count(source: Source) -> bool:
     """Return whether numbers of utterances run without a gap in each dialogue."""
-    return all(
-        all(isinstance(name, int) for name in names) and [name - names[0] for name in names] == [*range(len(names))]
-        for names in source.utterances.values()
-    )
+    dialogues = source.utterances.values()
+    return all(are_numbers(of) and [name - of[0] for name in of] == [*range(len(of))] for of in dialogues)
 
 
 def counted_alike(source: Source, base: Source) -> tuple[Source, int]:
@@ -127,7 +133,7 @@ def counted_alike(source: Source, base: Source) -> tuple[Source, int]:
     pairs = [
         (ours, theirs)
         for dialogue, theirs in source.utterances.items()
-        if (ours := known.get(dialogue)) and all(isinstance(name, int) for name in (*ours, *theirs))
+        if (ours := known.get(dialogue)) and are_numbers((*ours, *theirs))
     ]
     alike_by = {by: sum(len({n + by for n in theirs} & {*ours}) for ours, theirs in pairs) for by in (0, 1, -1)}
     names = ({*map(str, theirs)} & {*base.utterances.get(each, ())} for each, theirs in source.utterances.items())
@@ -159,18 +165,13 @@ def places_in(
     theirs, known = source.utterances.get(dialogue), base.utterances.get(dialogue)
     if theirs is None:
         return None
-    numbered = all(isinstance(name, int) for name in theirs)
+    numbered = are_numbers(theirs)
     place = {str(name): number for number, name in enumerate(theirs)}
     for names in (known or (), positions if numbered else ids):  # the base's own, and those of the corpus
         found = [place.get(str(name)) for name in names]
         if set(place) == set(map(str, names)):
             return found
-    if (
-        known is None
-        or source.counted
-        or numbered != all(isinstance(name, int) for name in known)
-        or set(found) == {None}
-    ):
+    if known is None or source.counted or numbered != are_numbers(known) or set(found) == {None}:
         return None
     labels = labels_by(base.classes, source, dialogue)
     by_id = [label if where is None else labels[where] for label, where in zip(labels, found)]
@@ -226,21 +227,21 @@ def verify_growth(about: About, needed: int, what: str) -> None:
     allowed = SPARE_BYTES + MAX_GROWTH * about.bytes
     if needed > allowed:
         raise InputError(
-            f"{about.path}: {what} would fill {needed >> 20} MiB, at most {allowed >> 20} are expected of a file of "
+            f"{about}: {what} would fill {needed >> 20} MiB, at most {allowed >> 20} are expected of a file of "
             f"{about.bytes} bytes: it repeats the same values by reference. Save each utterance's own."
         )
 
 
 def to_matrices(values: Mapping[str, object], about: About, what: str) -> dict[str, np.ndarray]:
     """Return features [n, D] float32 by dialogue, of one width, not far larger than the file."""
-    rows = {key: rows_of(value, f"{about.path}, {what} of dialogue {key}") for key, value in values.items()}
+    rows = {key: rows_of(value, f"{about}, {what} of dialogue {key}") for key, value in values.items()}
     first = next((vector_of(row) for utterances in rows.values() for row in utterances), None)
     width = 0 if first is None else len(first)
     verify_growth(about, 4 * width * sum(map(len, rows.values())), f"its {what}")
     matrices = {key: np.empty((len(utterances), width), dtype=np.float32) for key, utterances in rows.items()}
     for key, matrix in matrices.items():
         for place, row in enumerate(rows[key]):
-            vector, where = vector_of(row), f"{about.path}, {what} of dialogue {key}, utterance {place}"
+            vector, where = vector_of(row), f"{about}, {what} of dialogue {key}, utterance {place}"
             if vector is None:
                 raise InputError(f"{where}: found {kind(row)}, expected one vector of {width} numbers.")
             if len(vector) != width:

@@ -7,7 +7,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, MELD_SPLITS, compare_counts
-from dferc.importing.source import Source, by_our_dialogues, counted_alike, labels_by, places_in
+from dferc.importing.source import Source, are_numbers, by_our_dialogues, counted_alike, labels_by, places_in
 from dferc.store.cells import storage_fault
 from dferc.store.rows import UNLABELLED, Utterances
 from dferc.store.vocabulary import SPLITS
@@ -90,7 +90,7 @@ def _ids(dialogue: str, base: Source, namers: Sequence[Source], problems: list[P
         if difference:
             problem = f"{difference} {base.path.name}"
             problems.append(Problem(dialogue, str(source.path), problem, "utterance ids not taken from here"))
-        elif all(isinstance(utterance, int) for utterance in given):
+        elif are_numbers(given):
             return [f"{prefix}{number}" for number in given], list(given)
         else:
             return [str(utterance) for utterance in given], list(range(len(given)))

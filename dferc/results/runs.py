@@ -25,11 +25,8 @@ from dferc.store.vocabulary import in_order
 
 _CONTRIBUTION = re.compile(f"^contribution_({MODALITY_NAME.strip('^$')})$")
 
-CALIBRATION_ERRORS = tuple(
-    f"{name}{spread}"
-    for name in ("ece", "ece_calibrated", "votes_loss", "votes_loss_calibrated")
-    for spread in ("", "_std")
-)
+_ERRORS = ("ece", "ece_calibrated", "votes_loss", "votes_loss_calibrated")
+CALIBRATION_ERRORS = tuple(f"{name}{spread}" for name in _ERRORS for spread in ("", "_std"))
 
 ROUNDING = 2e-6  # largest rounding error of scores in metrics.json, which have six decimals
 

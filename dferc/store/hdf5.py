@@ -38,10 +38,9 @@ def write_utterances(path: str | Path, utterances: Utterances) -> None:
             _write_strings(file, name, getattr(utterances, name))
         for name in NUMBER_COLUMNS:
             file.create_dataset(name, data=getattr(utterances, name))
-        if utterances.media_group is not None:
-            file.create_dataset("media_group", data=utterances.media_group)
-        if utterances.votes is not None:
-            file.create_dataset("votes", data=utterances.votes)
+        for name in ("media_group", "votes"):
+            if (values := getattr(utterances, name)) is not None:
+                file.create_dataset(name, data=values)
         if utterances.media is not None:
             _write_strings(file, "media", utterances.media)
         # Not an attribute: HDF5 caps those at 64 kB.
@@ -114,10 +113,9 @@ def read_features(path: str | Path, modality: str) -> Features:
     with _open(path, modality, maker) as opened:
         file = opened.file
         values, identity = opened.read("features"), json.loads(opened.attribute("identity"))
-        if values.ndim != 2 or values.shape[1] != opened.attribute("width"):
-            raise ValueError(
-                f"features of shape {values.shape}, but the attribute width is {opened.attribute('width')}"
-            )
+        width = opened.attribute("width")
+        if values.ndim != 2 or values.shape[1] != width:
+            raise ValueError(f"features of shape {values.shape}, but the attribute width is {width}")
         if not isinstance(identity, dict):
             raise ValueError(f"its identity is {identity!r:.100}; expected an object")
         return Features(

@@ -29,6 +29,8 @@ _OTHER, _SCORE_TYPES = re.compile(r"\[[A-Za-z]\w*: "), re.compile(r"\[(list|dict
 _SEVERAL = re.compile(r"\s*[;|,/+&]\s*")
 _WRAPPED = frozenset((1 << bits) - 1 for bits in (8, 16, 32, 64))  # -1 as an unsigned number
 
+Problems = list[tuple[str, str]]  # (problem, consequence)
+
 
 class Labels(NamedTuple):
     """Labels of a table, by row, and what had to be decided to read them."""
@@ -36,7 +38,7 @@ class Labels(NamedTuple):
     ids: list[int]  # class ids, or `UNLABELLED`
     classes: tuple[str, ...]
     missing: Counter  # rows by spelling of the missing value; "" = an empty cell
-    problems: list[tuple[str, str]]  # (problem, consequence)
+    problems: Problems
     notes: list[Note]  # for the protocol card
 
     def names(self) -> list[str]:
@@ -96,7 +98,7 @@ def read_labels(
         counts[key] += len(rows[text])
     numbers = {key: number for key in counts if (number := number_of(key)) is not None}
     as_numbers = bool(counts) and len(numbers) == len(counts) and not set(counts) & set(index)
-    problems: list[tuple[str, str]] = []
+    problems: Problems = []
     if as_numbers:
         index, known = _number_classes(numbers, known, problems)
     elif not known:
@@ -149,36 +151,31 @@ def read_votes(
     else:
         index = {fold(name): number for number, name in enumerate(classes)}
         rows, faults = np.full((len(values), len(classes)), np.nan), []
-        for number, cell in enumerate(values):
+        for row, cell in enumerate(values):
             text = "" if plain(cell) is None else str(cell).strip()
             if not text or text in NULLS:
                 continue
             pairs = [(fold(name), number_of(count)) for name, count in _VOTE.findall(text)]
             names = [name for name, _ in pairs]
             if _VOTE.sub("", text).strip() or None in [count for _, count in pairs]:
-                faults.append(
-                    f"{where(number)}: the votes are {text!r:.60}; expected class:count, such as anger:2 joy:1"
-                )
+                faults.append(f"{where(row)}: the votes are {text!r:.60}; expected class:count, such as anger:2 joy:1")
             elif unknown := [name for name in names if name not in index]:
                 known = listed(classes, 30) or "none, for want of labels"
                 nearest = did_you_mean(unknown[0], classes)
-                faults.append(f"{where(number)}: votes for {unknown[0]!r:.40}, no class of {known}.{nearest}")
+                faults.append(f"{where(row)}: votes for {unknown[0]!r:.40}, no class of {known}.{nearest}")
             elif len(set(names)) < len(names):
-                faults.append(f"{where(number)}: the votes {text!r:.60} name a class twice")
+                faults.append(f"{where(row)}: the votes {text!r:.60} name a class twice")
             else:
-                rows[number] = 0.0
-                rows[number, [index[name] for name in names]] = [count for _, count in pairs]
+                rows[row] = 0.0
+                rows[row, [index[name] for name in names]] = [count for _, count in pairs]
     with np.errstate(invalid="ignore", over="ignore"):
         total_N, whole_N = rows.sum(axis=1), (rows == np.round(rows)).all(axis=1)
-        given_N = ~np.isnan(rows).all(axis=1)
+        given_N, off_N = ~np.isnan(rows).all(axis=1), np.abs(total_N - 1) > _ROUNDED * len(classes)
         for wrong_N, fault in (
             (~np.isfinite(total_N), "a value or their sum is no finite number"),
             ((rows < 0).any(axis=1), "a value is negative"),
             (total_N == 0, "all are 0"),
-            (
-                ~whole_N & (np.abs(total_N - 1) > _ROUNDED * len(classes)),
-                "they are neither whole counts nor shares with a sum of 1",
-            ),
+            (~whole_N & off_N, "they are neither whole counts nor shares with a sum of 1"),
         ):
             numbers = np.flatnonzero(given_N & wrong_N)
             faults += [f"{where(row)}: the votes are {rows[row].tolist()!s:.80}: {fault}" for row in numbers]
@@ -187,7 +184,7 @@ def read_votes(
         return rows / total_N[:, None]
 
 
-def describe_votes(votes_NC: np.ndarray, ids: Sequence[int], where: Callable[[int], str]) -> list[tuple[str, str]]:
+def describe_votes(votes_NC: np.ndarray, ids: Sequence[int], where: Callable[[int], str]) -> Problems:
     """Return problems, with consequences, of votes [N, C] beside class ids: one is missing, or they disagree."""
     labelled_N, given_N = np.asarray(ids) >= 0, ~np.isnan(votes_NC[:, 0])
     of_label_N = np.take_along_axis(votes_NC, np.maximum(ids, 0)[:, None], axis=1)[:, 0]
@@ -251,7 +248,7 @@ def _verify_names(file: object, names: Sequence[str], option: str) -> None:
 
 
 def _number_classes(
-    numbers: dict[str, float | int], known: tuple[str, ...], problems: list[tuple[str, str]]
+    numbers: dict[str, float | int], known: tuple[str, ...], problems: Problems
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the class id of each number, and the class names; numbers that are no class are left out."""
     usable = {key: number for key, number in numbers.items() if number >= 0 and not _is_wrapped(number, numbers)}
@@ -288,9 +285,7 @@ def _name_classes(rows: dict[str, list[int]], given: dict[str, str]) -> tuple[tu
     return classes, {given[text]: number for number, text in enumerate(classes)}
 
 
-def _unknown(
-    text: str, rows: Sequence[int], where: Callable, known: Sequence[str], problems: Sequence[tuple[str, str]]
-) -> str:
+def _unknown(text: str, rows: Sequence[int], where: Callable, known: Sequence[str], problems: Problems) -> str:
     number = number_of(text)
     ambiguous = next((f" Are {problem} counted from 0 or from 1?" for problem, then in problems if not then), "")
     if number is not None and number in _WRAPPED:
@@ -316,7 +311,7 @@ def _verify_counts(
     known: Sequence[str],
     declared: Sequence[str],
     option: str,
-    problems: list[tuple[str, str]],
+    problems: Problems,
     as_numbers: bool,
     taken: str,
 ) -> None:
@@ -347,7 +342,7 @@ def _verify_counts(
         problems.append((f"classes without a row: {listed(without)}", "kept, as published; never learned"))
 
 
-def _rare_lookalikes(counts: Counter, known: Sequence[str], index: dict[str, int]) -> list[tuple[str, str]]:
+def _rare_lookalikes(counts: Counter, known: Sequence[str], index: dict[str, int]) -> Problems:
     """Return a problem per class of few rows whose name resembles a more frequent one's: `jyo` beside `joy`."""
     problems = []
     for key, count in counts.items():
@@ -360,9 +355,7 @@ def _rare_lookalikes(counts: Counter, known: Sequence[str], index: dict[str, int
     return problems
 
 
-def _spelling_problems(
-    rows: dict[str, list[int]], given: dict[str, str], numbers: dict[str, float | int]
-) -> list[tuple[str, str]]:
+def _spelling_problems(rows: dict[str, list[int]], given: dict[str, str], numbers: dict[str, float | int]) -> Problems:
     """Return a problem per class that has several spellings."""
     spellings: dict[str, list[str]] = {}
     for text, key in given.items():

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -222,7 +221,7 @@ class SweepTable:
             threading.Thread(target=self._print_now_and_then, daemon=True).start()
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *_) -> None:
         self._ended.set()
         if self._live is not None:
             self._live.stop()

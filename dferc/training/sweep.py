@@ -9,7 +9,7 @@ import itertools
 import json
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -139,7 +139,7 @@ def perform(sweep: Sweep, workers: Workers, status: Path) -> Iterator[tuple[Seed
     """
     sweep.folder.mkdir(parents=True, exist_ok=True)
     paths = (sweep.features, sweep.folder, sweep.scratch)  # that every machine must see
-    make_worker = functools.partial(RunWorker, sweep.features, sweep.corpus, sweep.settings.features)
+    make_worker = functools.partial(RunWorker, sweep)
     todo = list(itertools.starmap(SeedRun, itertools.product(sweep.variants, sweep.seeds)))
     for wait in (False, True):
         elsewhere = []
@@ -189,16 +189,10 @@ def refuse_failures(failures: Mapping[SeedRun, str], runs: int) -> None:
 
 
 class RunWorker:
-    """Trains one run after another on features that it reads once.
+    """Trains one run after another, of a sweep or of others on its features, which it reads once."""
 
-    Args:
-        features: features/<corpus>.
-        corpus: its name.
-        sets: of `read_corpus`.
-    """
-
-    def __init__(self, features: Path, corpus: str, sets: Mapping[str, Sequence[str]]):
-        self._corpus = read_corpus(features, corpus, sets)
+    def __init__(self, sweep: Sweep):
+        self._corpus = read_corpus(sweep.features, sweep.corpus, sweep.settings.features)
 
     def __call__(self, item: SweepItem) -> Outcome:
         """Train a run, unless another process is training it."""

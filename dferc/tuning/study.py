@@ -45,14 +45,8 @@ def describe_study(corpus: CachedCorpus, settings: Train, tune: Tune, device: st
         about["votes"] = hashlib.sha256(training_targets(corpus.utterances).tobytes()).hexdigest()[:16]
     fixed = {name: value for name, value in about["settings"].items() if name not in tune.space}
     space = {name: search if isinstance(search, list) else search.model_dump() for name, search in tune.space.items()}
-    return {
-        **about,
-        "settings": fixed,
-        "space": space,
-        "seeds": tune.seeds,
-        "device": device,
-        "code": code_hash("dferc.training.run"),
-    }
+    about |= {"settings": fixed, "space": space, "seeds": tune.seeds, "device": device}
+    return about | {"code": code_hash("dferc.training.run")}
 
 
 def open_study(storage: str, name: str, about: Mapping, sampler_seed: int) -> "optuna.Study":

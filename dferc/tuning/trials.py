@@ -4,7 +4,6 @@ A trial that a kill left behind goes on from its last epochs, on the machine tha
 are removed: its settings and seeds give them again.
 """
 
-import contextlib
 import datetime
 import functools
 import math
@@ -13,6 +12,7 @@ import statistics
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,19 +37,12 @@ FOR_CLUSTER = 8  # runs at once on a cluster without --workers: a trial waits fo
 
 @dataclass(frozen=True)
 class Search:
-    """A search over one sweep's settings.
-
-    Attributes:
-        study: Optuna's study.
-        tune: what is searched.
-        sweep: corpus, features, device; its settings are those that the space does not change.
-        folder: of the runs of unfinished trials, on a disk that every worker sees.
-    """
+    """A search over one sweep's settings."""
 
     study: "optuna.Study"
-    tune: Tune
-    sweep: Sweep
-    folder: Path
+    tune: Tune  # what is searched
+    sweep: Sweep  # corpus, features, device; its settings are those that the space does not change
+    folder: Path  # of the runs of unfinished trials, on a disk that every worker sees
 
     @property
     def place(self) -> str:
@@ -84,7 +77,7 @@ def run_trials(search: Search, wanted: int, workers: Workers, at_once: int) -> N
         task = bar.add_task(f"trials of {search.study.study_name}", total=wanted)
         while True:
             bar.update(task, completed=min(wanted, _ended(search.study)))
-            with contextlib.ExitStack() as claims:
+            with ExitStack() as claims:
                 batch = _next_trials(search, wanted, at_once, claims)
                 if not batch:
                     return
@@ -104,9 +97,7 @@ def running(search: Search) -> int:
     return sum(not trial.state.is_finished() and trial.datetime_start > since for trial in trials)
 
 
-def _next_trials(
-    search: Search, wanted: int, at_once: int, claims: contextlib.ExitStack
-) -> dict[int, "optuna.trial.Trial"]:
+def _next_trials(search: Search, wanted: int, at_once: int, claims: ExitStack) -> dict[int, "optuna.trial.Trial"]:
     """Return trials to train, by number: those that a kill left here, then new ones; each is claimed."""
     import optuna
 
@@ -125,7 +116,7 @@ def _next_trials(
     return batch
 
 
-def _claim(search: Search, number: int, claims: contextlib.ExitStack) -> bool:
+def _claim(search: Search, number: int, claims: ExitStack) -> bool:
     try:
         claims.enter_context(claim(search.folder / f"trial-{number}" / "state", waiting=None))
     except RunElsewhereError:
@@ -145,9 +136,7 @@ def _train(
                 run = SeedRun(search.tune.variant, seed)
                 items.append((number, SweepItem(sweep, run, Path(status) / f"{number}-{seed}.json", wait=True)))
         paths = (search.sweep.features, search.folder)
-        make_worker = functools.partial(
-            RunWorker, search.sweep.features, search.sweep.corpus, search.sweep.settings.features
-        )
+        make_worker = functools.partial(RunWorker, search.sweep)
         outcomes: dict[int, dict[int, Outcome]] = {number: {} for number in batch}
         for index, outcome in engine.run(make_worker, [item for _, item in items], workers, paths):
             number, item = items[index]

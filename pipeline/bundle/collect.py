@@ -94,11 +94,8 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
     audio = by_set("audio", record["features"].get("audio", {}))
     opensmile = "opensmile" in map(_tool, audio.values())
     scores, of_mean, notes = _scores(run, checkpoints)
-    notes += [
-        f"seed {each.record['seed']} is of an interrupted training"
-        for each in checkpoints
-        if not each.record["finished"]
-    ]
+    interrupted = [each.record["seed"] for each in checkpoints if not each.record["finished"]]
+    notes += [f"seed {seed} is of an interrupted training" for seed in interrupted]
     calibration = {str(each.record["seed"]): each.record.get("calibration") for each in checkpoints}
     if missing := [seed for seed, fitted in calibration.items() if not fitted]:
         notes.append(f"seed {', '.join(missing)} has no temperature (an older version trained it): train it again")

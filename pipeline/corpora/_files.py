@@ -24,20 +24,24 @@ def first_clip(paths: Sequence[Path], suffix: str) -> Path | None:
     return next(iter(published or converted), None)
 
 
+def all_files(raw: Path) -> Iterator[Path]:
+    """Yield what is no folder below a folder and below those that it links to, each folder once; nothing is opened."""
+    walked = set()
+    for place, folders, names in os.walk(raw, followlinks=True):
+        if (real := os.path.realpath(place)) in walked:
+            folders.clear()  # a link to a folder above
+            continue
+        walked.add(real)
+        yield from (Path(place, name) for name in names)
+
+
 def remaining_files(raw: Path, used: Iterable[Path]) -> Iterator[Problem]:
     """Yield one problem for all files below a folder that are not used, hidden ones too: README, .DS_Store and others.
 
     Links to folders are followed, each folder once. No file is opened.
     """
-    used, seen, found = set(used), set(), []
-    for folder, folders, names in os.walk(raw, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        found += [path for name in names if (path := Path(folder, name)) not in used]
-    if found:
+    used = set(used)
+    if found := [path for path in all_files(raw) if path not in used]:
         kinds = Counter("hidden" if path.name.startswith(".") else path.suffix.lower() or path.name for path in found)
         ordered = sorted(kinds, key=lambda kind: (-kinds[kind], kind))
         counts = listed([f"{kind} {kinds[kind]}" for kind in ordered], _SUFFIXES)

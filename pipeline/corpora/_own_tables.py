@@ -21,18 +21,7 @@ from pathlib import Path
 from dferc.core.errors import InputError, did_you_mean, listed
 from dferc.core.problems import Problem
 from dferc.core.tables import swallowed_rows
-from dferc.store.cells import (
-    NULLS,
-    column_name,
-    fold,
-    is_formula,
-    near_duplicates,
-    normalise,
-    number_of,
-    speaker_names,
-    storage_fault,
-    whole_ids,
-)
+from dferc.store import cells
 from pipeline.corpora import refuse
 
 TextRow = dict[str, str]  # one row by column name; "" where the table has no value
@@ -139,8 +128,8 @@ def read_text_rows(
             "of utterances?"
         )
     names, problems = _match_columns(path, columns, known, required)
-    cells = ((line, name, storage_fault(value)) for line, row in rows for name, value in row.items())
-    refuse(path, [f"line {line}: {name} holds {fault}" for line, name, fault in cells if fault])
+    found = ((line, name, cells.storage_fault(value)) for line, row in rows for name, value in row.items())
+    refuse(path, [f"line {line}: {name} holds {fault}" for line, name, fault in found if fault])
     if "emotion" in known and "emotion" not in names.values():
         _verify_no_scores(path, [name for name in columns if name not in names], rows)
     if "start" in known and "start" not in names.values():
@@ -164,7 +153,7 @@ def _verify_no_scores(path: Path, unknown: Sequence[str], rows: Sequence[tuple[i
     def is_scores(name: str) -> bool:
         numbers = set()
         for _, row in rows:
-            number = number_of(row.get(name, ""))
+            number = cells.number_of(row.get(name, ""))
             if number is None or not 0 <= number <= 1:
                 return False  # at the first: rows that all have other keys would take minutes
             numbers.add(number)
@@ -188,7 +177,7 @@ def _verify_no_times(path: Path, unknown: Sequence[str], rows: Sequence[tuple[in
     for (first, begins), (last, ends) in itertools.permutations(columns.items(), 2):
         if not all(begin < end for begin, end in zip(begins, ends)):
             continue  # nearly all pairs, at one of their first rows
-        if not (_OF_TIME.search(fold(first)) or any(time_s % 1 for time_s in (*begins, *ends))):
+        if not (_OF_TIME.search(cells.fold(first)) or any(time_s % 1 for time_s in (*begins, *ends))):
             continue  # whole numbers: places in a text, answers to a message
         following = sum(begin >= end for begin, end in zip(begins[1:], ends))
         if {end - begin for begin, end in zip(begins, ends)} != {1} and 0 < len(rows) - 1 <= 2 * following:
@@ -201,7 +190,8 @@ def _verify_no_times(path: Path, unknown: Sequence[str], rows: Sequence[tuple[in
 def _mend(path: Path, rows: Sequence[tuple[int, TextRow]], known: Sequence[str]) -> Iterator[Problem]:
     """Empty missing values of names and mend ids that were kept as floats, in place; yield what was found."""
     for column in known:
-        missing = NULLS | set(speaker_names([row[column] for _, row in rows])[1] if column == "speaker" else ())
+        nobody = cells.speaker_names([row[column] for _, row in rows])[1] if column == "speaker" else ()
+        missing = cells.NULLS.union(nobody)
         spelled = [(line, row) for line, row in rows if row[column] in missing]
         if spelled and column in _EMPTIED:
             counts = Counter(row[column] for _, row in spelled)
@@ -213,14 +203,14 @@ def _mend(path: Path, rows: Sequence[tuple[int, TextRow]], known: Sequence[str])
                     row[column] = ""
         if column in ("dialogue_id", "utterance_id", "speaker"):
             try:
-                ids, problem = whole_ids([row[column] for _, row in rows])
+                ids, problem = cells.whole_ids([row[column] for _, row in rows])
             except InputError as error:
                 raise InputError(f"{path}: {column}: {error}.") from None
             if problem:
                 yield Problem(path.name, path.name, f"{column}: {problem}", "the fraction .0 left out")
                 for (_, row), name in zip(rows, ids, strict=True):
                     row[column] = name
-        if formulas := [line for line, row in rows if is_formula(row[column])]:
+        if formulas := [line for line, row in rows if cells.is_formula(row[column])]:
             problem = f"like a formula of a spreadsheet: {column} of {len(formulas)} rows, first line {formulas[0]}"
             yield Problem(path.name, path.name, problem, "kept as text; open our CSVs as text in a spreadsheet")
 
@@ -284,11 +274,11 @@ def _read_jsonl(path: Path, text: str, known: Sequence[str]) -> Iterator[tuple[i
             raise InputError(f"{path}, line {line}: expected an object {{…}}, found {type(row).__name__}.")
         for name, value in row.items():
             if name not in used:
-                written = column_name(name)
+                written = cells.column_name(name)
                 used[name] = bool({_ALIASES.get(written, written), _MEANT.get(written)} & set(known))
             if not used[name]:
                 continue  # whatever it is: listed as not used
-            if isinstance(value, (list, dict)) or isinstance(value, bool) and fold(name) not in ("emotion", "label"):
+            if isinstance(value, list | dict) or type(value) is bool and cells.fold(name) not in ("emotion", "label"):
                 raise InputError(f"{path}, line {line}: {name} is {value!r:.60}; expected a text, a number or null.")
         yield line, {name.strip(): "" if value is None or value != value else str(value) for name, value in row.items()}
 
@@ -305,7 +295,7 @@ def _match_columns(
     path: Path, columns: Sequence[str], known: Sequence[str], required: Sequence[str]
 ) -> tuple[dict[str, str], list[Problem]]:
     """Return our name of each known column of the file (in any case), and a problem that lists the other columns."""
-    names = {name: column_name(name) for name in columns}
+    names = {name: cells.column_name(name) for name in columns}
     meant = {name: _MEANT.get(written, "") for name, written in names.items()}
     names = {name: ours for name, written in names.items() if (ours := _ALIASES.get(written, written)) in known}
     absent = [name for name in known if name not in names.values()]
@@ -335,13 +325,13 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
         raise InputError(f"{path}: no row has a text or a media file; expected a column `text`, or `media`, or both.")
     rows, faults = [], []
     for line, row in text_rows:
-        if dialogue and row["dialogue_id"] in ("", *NULLS):
+        if dialogue and row["dialogue_id"] in ("", *cells.NULLS):
             row["dialogue_id"] = dialogue
         try:
-            if row["dialogue_id"] in ("", *NULLS):
+            if row["dialogue_id"] in ("", *cells.NULLS):
                 found = repr(row["dialogue_id"]) if row["dialogue_id"] else "empty"
                 raise ValueError(f"dialogue_id is {found}; expected the name of the conversation")
-            row |= {name: normalise("NFC", row[name]) for name in ("dialogue_id", "speaker")}
+            row |= {name: cells.normalise("NFC", row[name]) for name in ("dialogue_id", "speaker")}
             times = {f"{name}_s": _seconds(name, row.pop(name)) for name in ("start", "end")}
             rows.append(TableRow(where=f"{path.name}, line {line}", **row, **times))
         except ValueError as error:
@@ -353,7 +343,7 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
         problem = f"row repeated word by word: {len(repeated)}, first {repeated[0].where}"
         problems.append(Problem(path.name, path.name, problem, "kept; remove it, if it was spoken once"))
     for column in ("dialogue_id", "utterance_id", "speaker"):
-        for names in near_duplicates(getattr(row, column) for row in rows):
+        for names in cells.near_duplicates(getattr(row, column) for row in rows):
             problem = f"{column} in several spellings: {', '.join(map(repr, names[:6]))}"
             problems.append(Problem(path.name, path.name, problem, f"kept as {len(names)}"))
     return rows, problems
@@ -376,10 +366,10 @@ def _repeated(rows: Sequence[TableRow]) -> list[TableRow]:
     """Return rows with a text that equal an earlier one in every column; with ids there are none."""
     seen, repeated = set(), []
     for row in rows:
-        cells = replace(row, where="")
-        if row.text and cells in seen:
+        written = replace(row, where="")
+        if row.text and written in seen:
             repeated.append(row)
-        seen.add(cells)
+        seen.add(written)
     return repeated
 
 

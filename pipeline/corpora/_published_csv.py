@@ -172,12 +172,8 @@ def count_labels(
     counts = {}
     for split, table in tables.items():
         labels = Counter(label_of(row, column) for row in table.rows.values())
-        dialogues = len({key[:dialogue_numbers] for key in table.rows})
-        counts[split] = {
-            "dialogues": dialogues,
-            "utterances": len(table.rows),
-            **{name: labels[name] for name in classes},
-        }
+        sizes = {"dialogues": len({key[:dialogue_numbers] for key in table.rows}), "utterances": len(table.rows)}
+        counts[split] = sizes | {name: labels[name] for name in classes}
     return counts
 
 
@@ -187,11 +183,7 @@ def found_and_published(count: int, published: int) -> str | Text:
 
 
 def compare_counts(
-    corpus: str,
-    counts: SplitCounts,
-    published: SplitCounts,
-    files: Mapping[str, str],
-    further: Mapping[str, Sequence[object]],
+    corpus: str, counts: SplitCounts, published: SplitCounts, files: Mapping[str, str], further: Mapping[str, Sequence]
 ) -> tuple[str, list[Problem]]:
     """Print the counts beside the published ones; return the splits for the protocol, and the counts that differ."""
     rows = []

@@ -39,10 +39,8 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     """Read EmoryNLP's transcripts, labels, splits, and the paths of its clips."""
     files = csvs.list_files(raw, "EmoryNLP")
     paths = csvs.find_tables(raw, files, "emorynlp_{}_final.csv", "EmoryNLP")
-    tables = {
-        split: csvs.read_published(path, ("Utterance", "Speaker", "Emotion"), _KEY, _fault)
-        for split, path in paths.items()
-    }
+    columns = ("Utterance", "Speaker", "Emotion")
+    tables = {split: csvs.read_published(path, columns, _KEY, _fault) for split, path in paths.items()}
     clips, problems = _find_clips(raw, files)
     utterances = [row for split, table in tables.items() for row in _utterances(split, table, clips)]
     named = {key for table in tables.values() for key in table.rows}

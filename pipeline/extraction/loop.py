@@ -34,6 +34,7 @@ from pipeline.extraction.scratch import Scratch, key_of
 from pipeline.media.files import MediaError
 from pipeline.rows.utterances import Utterance
 
+Progress = Callable[[float], None] | None  # receives the share of the work that is done; None = a bar is shown
 _PACKAGES = ("dferc", "av", "h5py", "numpy", "opencv-python-headless", "opensmile", "torch", "transformers")
 
 
@@ -104,9 +105,7 @@ class _Assembly:
             self.problems[index] = Problem(row.utterance_id, self.extractor.file(row), record.problem, consequence)
 
 
-def media_content(
-    raw: Path, scratch: Scratch, part: Callable[[Utterance], tuple[str, ...]]
-) -> Callable[[Utterance], object]:
+def media_content(raw: Path, scratch: Scratch, part: Callable[[Utterance], tuple]) -> Callable[[Utterance], object]:
     """Return `Extractor.content` of the part (`heard` or `seen`) of a file below `raw`: bytes, time span, region."""
 
     def content(row: Utterance) -> object:
@@ -157,11 +156,7 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
 
 
 def extract_features(
-    rows: Sequence[Utterance],
-    extractor: Extractor,
-    utterances: Utterances,
-    scratch: Scratch,
-    progress: Callable[[float], None] | None = None,
+    rows: Sequence[Utterance], extractor: Extractor, utterances: Utterances, scratch: Scratch, progress: Progress = None
 ) -> Extraction:
     """Look up finished records, compute and keep the others, and put them into the order of the corpus.
 
@@ -188,17 +183,14 @@ def extract_features(
         seconds=time.monotonic() - started,
         media_s=sum(extractor.length_s(rows[index]) for index in unfinished),
     )
+    of_rows = {"rows_hash": utterances.rows_hash, "content_hash": utterances.content_hash(extractor.modality)}
     features = Features(
         modality=extractor.modality,
         corpus=utterances.corpus,
         features=assembly.features,
         present=assembly.present,
         utterance_id=utterances.utterance_id,
-        identity={
-            **extractor.identity,
-            "rows_hash": utterances.rows_hash,
-            "content_hash": utterances.content_hash(extractor.modality),
-        },
+        identity={**extractor.identity, **of_rows},
         names=extractor.names,
         quality=assembly.quality,
     )
@@ -206,9 +198,7 @@ def extract_features(
     return Extraction(features, problems, tally, len(unfinished))
 
 
-def _look_up(
-    wanted: list[int], scratch: Scratch, assembly: _Assembly, progress: Callable[[float], None] | None
-) -> dict[int, str]:
+def _look_up(wanted: list[int], scratch: Scratch, assembly: _Assembly, progress: Progress) -> dict[int, str]:
     """Add the finished records; return the keys of the other rows. A row with unreadable content becomes a problem."""
     extractor, code = assembly.extractor, code_hash(*assembly.extractor.code)
     unfinished = {}
@@ -227,11 +217,7 @@ def _look_up(
 
 
 def _compute(
-    unfinished: dict[int, str],
-    scratch: Scratch,
-    assembly: _Assembly,
-    corpus: str,
-    progress: Callable[[float], None] | None,
+    unfinished: dict[int, str], scratch: Scratch, assembly: _Assembly, corpus: str, progress: Progress
 ) -> None:
     """Compute and keep records, file by file. Rows with the same key (copies of a clip) are computed once."""
     extractor = assembly.extractor
@@ -254,9 +240,7 @@ def _compute(
             bar.advance(task, len(copies[key]))
 
 
-def write_log(
-    path: Path, identity: Mapping[str, object], computed: int, tally: Mapping[str, object], clock: Clock
-) -> None:
+def write_log(path: Path, identity: Mapping, computed: int, tally: Mapping, clock: Clock) -> None:
     """Write versions, counts and times of a run as JSON beside its problems table.
 
     The log is not part of the features file, whose bytes do not depend on the run, and no output of the DVC stage,

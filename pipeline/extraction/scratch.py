@@ -100,14 +100,10 @@ class Scratch(contextlib.AbstractContextManager):
 
     def _prune(self) -> None:
         """Delete the older half of the records if the file is above its bound (SQLite reuses the space)."""
-        pages, free, page_bytes = (
-            self._database.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
+        execute, sizes = self._database.execute, ("page_count", "freelist_count", "page_size")
+        pages, free, page_bytes = (execute(f"PRAGMA {name}").fetchone()[0] for name in sizes)
         if (pages - free) * page_bytes > self.bound_bytes:
-            self._database.execute(
-                "DELETE FROM records WHERE number <= (SELECT (MIN(number) + MAX(number)) / 2 FROM records)"
-            )
+            execute("DELETE FROM records WHERE number <= (SELECT (MIN(number) + MAX(number)) / 2 FROM records)")
 
     def _execute(self, query: str, values: tuple) -> list[tuple]:
         return self._guarded(lambda: self._database.execute(query, values).fetchall()) or []

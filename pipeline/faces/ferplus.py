@@ -40,17 +40,11 @@ _WHERE_FROM = (
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFaces:
-    """Faces of one split.
+    """Faces of one split."""
 
-    Attributes:
-        images: [N, S, S] uint8, grey.
-        targets: [N, 8] float32, share of the votes; rows sum to 1.
-        majority: [N] int64, the emotion with more than half of the votes, or `NO_MAJORITY`.
-    """
-
-    images: np.ndarray
-    targets: np.ndarray
-    majority: np.ndarray
+    images: np.ndarray  # [N, S, S] uint8, grey
+    targets: np.ndarray  # [N, 8] float32, share of the votes; rows sum to 1
+    majority: np.ndarray  # [N] int64, the emotion with more than half of the votes, or `NO_MAJORITY`
 
     def __len__(self) -> int:
         return len(self.images)

@@ -37,15 +37,10 @@ _SCORED_AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class FaceScore:
-    """Score of the network on a split.
+    """Score of the network on a split."""
 
-    Attributes:
-        accuracy: share of correct faces among those with a majority emotion; 0 where there is none.
-        loss: cross-entropy against the votes of all faces, in nats.
-    """
-
-    accuracy: float
-    loss: float
+    accuracy: float  # share of correct faces among those with a majority emotion; 0 where there is none
+    loss: float  # cross-entropy against the votes of all faces, in nats
 
 
 def train(

@@ -17,8 +17,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-import dferc.results.page
-from dferc.results.page import source_hash
+from dferc.results.page import SHARED, source_hash
 from pipeline.serve.guard import Guard
 from pipeline.serve.interface import ApiError, Health, QueueStatus, openapi
 from pipeline.serve.jobs import JobQueue, ServedJob
@@ -26,11 +25,7 @@ from pipeline.serve.uploads import ending, receive
 from pipeline.serve.worker import PAGE
 
 HERE = Path(__file__).parent / "page"
-STATIC = {
-    "base.css": Path(dferc.results.page.__file__).parent / "base.css",
-    "serve.css": HERE / "serve.css",
-    "serve.js": HERE / "serve.js",
-}
+STATIC = {"base.css": SHARED / "base.css", "serve.css": HERE / "serve.css", "serve.js": HERE / "serve.js"}
 
 
 def make_app(jobs: JobQueue, limit_bytes: int, names: Sequence[str] = ()) -> Starlette:
@@ -169,9 +164,8 @@ class _Pages:
     def _finished(self, request: Request) -> ServedJob:
         job = self._job(request)
         if job.state != "done":
-            raise HTTPException(
-                409, f"the job has no result: it is {job.state}{f' ({job.message})' * bool(job.message)}"
-            )
+            why = f" ({job.message})" if job.message else ""
+            raise HTTPException(409, f"the job has no result: it is {job.state}{why}")
         return job
 
 

@@ -170,10 +170,8 @@ class JobQueue:
         self.jobs: dict[str, ServedJob] = {}
         self.model: dict = {}
         threads = max(1, (os.cpu_count() or 1) // slots)
-        self._idle = [
-            RecogniserProcess(command, {**options, "cache": str(root / f"cache-{number}")}, threads)
-            for number in range(slots)
-        ]
+        caches = [str(root / f"cache-{number}") for number in range(slots)]
+        self._idle = [RecogniserProcess(command, {**options, "cache": cache}, threads) for cache in caches]
         self._processes = tuple(self._idle)
         self._sweeper: asyncio.Task | None = None
 

@@ -9,15 +9,6 @@ from pipeline.speech.beside import find_transcript, read_transcript
 from pipeline.speech.diarizer import Diarizer
 from pipeline.speech.languages import language_note
 from pipeline.speech.recogniser import SpeechRecogniser
-from pipeline.speech.transcript import Spoken, SpokenWord, Transcript
+from pipeline.speech.transcript import Transcript
 
-__all__ = [
-    "Diarizer",
-    "SpeechRecogniser",
-    "Spoken",
-    "SpokenWord",
-    "Transcript",
-    "find_transcript",
-    "language_note",
-    "read_transcript",
-]
+__all__ = ["Diarizer", "SpeechRecogniser", "Transcript", "find_transcript", "language_note", "read_transcript"]

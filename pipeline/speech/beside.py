@@ -12,7 +12,7 @@ from dferc.core.problems import Problem
 from dferc.store.cells import fold, normalise
 from pipeline.corpora._own_tables import TableRow, read_table
 from pipeline.corpora.table import row_problems
-from pipeline.corpora.table.subtitles import read_cues, read_lines
+from pipeline.corpora.table.subtitles import Prefixes, read_cues, read_lines
 from pipeline.corpora.table.videos import OTHER_TRANSCRIPTS
 from pipeline.media.files import MEDIA_SUFFIXES
 from pipeline.speech.transcript import ONE_SPEAKER, Spoken, Transcript
@@ -46,10 +46,9 @@ def find_transcript(media: Path) -> Path | None:
     stems = {path: normalise("NFC", path.stem) for path in beside}  # a Mac's files have another form
     same = [path for path in beside if stems[path] == stem]
     owned = {path.stem for path in files if path.suffix.lower() in MEDIA_SUFFIXES and path.name != media.name}
-    others = [
-        path for path in beside if path.stem not in owned and (stems[path] == name or _named_after(path, media.stem))
-    ]
-    plain = [path for path in others if stems[path] == name or not _named_after(path, media.stem)[2]]
+    named = {path: _named_after(path, media.stem) for path in beside}
+    others = [path for path in beside if path.stem not in owned and (stems[path] == name or named[path])]
+    plain = [path for path in others if stems[path] == name or not named[path][2]]
     candidates = same or plain or others
     if len(candidates) > 1:
         raise InputError(
@@ -79,11 +78,7 @@ def _named_after(path: Path, stem: str) -> re.Match | None:
 
 
 def read_transcript(
-    path: Path,
-    media: Path | None,
-    length_s: float | None,
-    speaker_prefix: bool | Sequence[str] = True,
-    named: Path | None = None,
+    path: Path, media: Path | None, length_s: float | None, speaker_prefix: Prefixes = True, named: Path | None = None
 ) -> Transcript:
     """Read a transcript by the rules of `pipeline.corpora.table` (docs/own-data.md).
 
@@ -194,10 +189,8 @@ def _with_times(path: Path, rows: Sequence[TableRow], length_s: float | None) ->
 
     Any other utterance without times has none. InputError where there is an end and no begin.
     """
-    faults = [
-        f"{row.where}: an end, {row.end_s:g} s, and no start" for row in rows if row.start_s is None and row.end_s
-    ]
-    refuse(path, faults, "Write both, or neither.")
+    endless = [row for row in rows if row.start_s is None and row.end_s]
+    refuse(path, [f"{row.where}: an end, {row.end_s:g} s, and no start" for row in endless], "Write both, or neither.")
     if len(rows) == 1 and rows[0].start_s is None and length_s is not None:
         return [replace(rows[0], start_s=0.0, end_s=length_s)]
     starts = sorted({row.start_s for row in rows if row.start_s is not None})

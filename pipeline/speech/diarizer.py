@@ -86,13 +86,11 @@ def with_speakers(transcript: Transcript, turns: Sequence[SpeakerTurn], origin: 
         origin: of the turns.
         stem: of the ids of utterances, which are counted anew where one is cut.
     """
-    pieces = [piece for spoken in transcript.utterances for piece in _cut_at_changes(spoken, turns)]
-    cut = len(pieces) > len(transcript.utterances)
+    parts = [part for spoken in transcript.utterances for part in _cut_at_changes(spoken, turns)]
+    cut = len(parts) > len(transcript.utterances)
     utterances = tuple(
-        replace(
-            piece, speaker=_speaker_of(piece, turns), utterance_id=f"{stem}_{number}" if cut else piece.utterance_id
-        )
-        for number, piece in enumerate(pieces, start=1)
+        replace(part, speaker=_speaker_of(part, turns), utterance_id=f"{stem}_{number}" if cut else part.utterance_id)
+        for number, part in enumerate(parts, start=1)
     )
     notes = tuple(note for note in transcript.notes if note != ONE_SPEAKER)
     unknown = sum(not spoken.speaker for spoken in utterances)

@@ -44,23 +44,14 @@ HISTORY = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "val
 
 @dataclass(frozen=True)
 class TaggingData:
-    """Labels and windows to learn from.
+    """Labels and windows to learn from."""
 
-    Attributes:
-        classes: names in order of class id.
-        labels_N: class id of every row of the corpus, or `UNLABELLED`.
-        train: windows of the training split that hold a label.
-        validation: those of the validation split.
-        pad: id that fills windows up.
-        batching: batches that change no vector.
-    """
-
-    classes: tuple[str, ...]
-    labels_N: Tensor
-    train: list[Window]
-    validation: list[Window]
-    pad: int
-    batching: Batching = Batching.PADDED
+    classes: tuple[str, ...]  # names in order of class id
+    labels_N: Tensor  # class id of every row of the corpus, or `UNLABELLED`
+    train: list[Window]  # windows of the training split that hold a label
+    validation: list[Window]  # those of the validation split
+    pad: int  # id that fills windows up
+    batching: Batching = Batching.PADDED  # batches that change no vector
 
 
 class Tagger(nn.Module):

@@ -37,14 +37,7 @@ FORMATS = ("json", "csv", "srt", "vtt", "eaf", "textgrid", "html")
 _COLUMNS = ("begin", "speaker", "emotion", "probability", "text")
 ROWS = 12  # utterances that are shown on the screen; the page has all
 
-_STEPS = {
-    "open": "reading",
-    "transcript": "transcript",
-    "text": "words",
-    "audio": "voice",
-    "visual": "faces",
-    "emotions": "emotions",
-}
+_STEPS = {"open": "reading", "text": "words", "audio": "voice", "visual": "faces"}  # others are shown by their names
 
 
 class _Place(click.Path):
@@ -289,7 +282,7 @@ class _Steps:
         if step != self._step:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(f"{self._name}: {_STEPS[step]}", total=100)
+            self._task = self._bar.add_task(f"{self._name}: {_STEPS.get(step, step)}", total=100)
             self._step, self._done = step, 0.0
         if share * 100 > self._done:
             self._bar.advance(self._task, share * 100 - self._done)

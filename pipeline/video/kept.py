@@ -21,12 +21,7 @@ _TRANSCRIPT, _PIECE = TypeAdapter(Transcript), TypeAdapter(HeardWords)
 
 
 def kept_transcript(
-    cache: Path,
-    model: str,
-    language: str | None,
-    content: str,
-    cut: Sequence[float],
-    recognise: Callable[[Keep], Transcript],
+    cache: Path, model: str, language: str | None, content: str, cut: Sequence, recognise: Callable[[Keep], Transcript]
 ) -> Transcript:
     """Return the recognised speech of a medium, from earlier runs as far as they came.
 

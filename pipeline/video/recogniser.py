@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from dferc import engine
 from dferc.core.device import choose_device
@@ -24,26 +24,9 @@ from dferc.core.files import file_hash, regular_file, user_cache
 from dferc.core.problems import Problem
 from dferc.core.records import check_values
 from dferc.evaluation.predict import PredictionTable, load_predictor, verify_share
-from dferc.results.emotions import (
-    OPENSMILE_LICENCE,
-    EmotionalUtterance,
-    EmotionProblem,
-    Emotions,
-    MediumFacts,
-    ModelFacts,
-    TranscriptFacts,
-)
-from dferc.store.bundle import (
-    AGAIN,
-    CARD,
-    MANIFEST,
-    Bundle,
-    is_bundle,
-    is_hub_id,
-    open_bundle,
-    refuse_revision,
-    write_bundle,
-)
+from dferc.results.emotions import EmotionalUtterance, EmotionProblem, Emotions, MediumFacts, ModelFacts
+from dferc.results.emotions.schema import OPENSMILE_LICENCE, TranscriptFacts
+from dferc.store import bundle as bundles
 from dferc.store.rows import CachedCorpus, Features, join_sets
 from dferc.training.checkpoint import WEIGHTS
 from pipeline import extract_audio, extract_text, extract_visual
@@ -85,7 +68,7 @@ class Recogniser(contextlib.AbstractContextManager):
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: bundles.Bundle,
         name: str,
         *,
         device: str = "auto",
@@ -124,17 +107,15 @@ class Recogniser(contextlib.AbstractContextManager):
             name: check_values(
                 restored(modality, settings[f"extract_{name}"]),
                 SECTIONS[modality],
-                f"{self.name}: {MANIFEST}, settings.extract_{name}",
-                AGAIN,
+                f"{self.name}: {bundles.MANIFEST}, settings.extract_{name}",
+                bundles.AGAIN,
             )
             for modality in bundle.manifest.modalities
             for name in bundle.sets(modality)
         }
 
     @classmethod
-    def load(
-        cls, source: str | Path, *, revision: str | None = None, cache: Path | None = None, **options: Any
-    ) -> Self:
+    def load(cls, source: str | Path, *, revision: str | None = None, cache: Path | None = None, **options) -> Self:
         """Load a model.
 
         Args:
@@ -154,13 +135,13 @@ class Recogniser(contextlib.AbstractContextManager):
             InputError: the source is no usable model.
         """
         cache = Path(cache or user_cache())
-        refuse_revision(source, revision)
-        if is_bundle(source) or is_hub_id(source) or not Path(source).is_dir():
-            bundle = open_bundle(source, revision, cache / "bundles")
+        bundles.refuse_revision(source, revision)
+        if bundles.is_bundle(source) or bundles.is_hub_id(source) or not Path(source).is_dir():
+            bundle = bundles.open_bundle(source, revision, cache / "bundles")
         elif not any((Path(source) / name).exists() for name in ("train", WEIGHTS)):
             raise InputError(
-                f"{source} is neither a bundle (a folder with {MANIFEST}, made by `dferc bundle`) nor a trained run, "
-                "such as runs/meld/full."
+                f"{source} is neither a bundle (a folder with {bundles.MANIFEST}, made by `dferc bundle`) nor a "
+                "trained run, such as runs/meld/full."
             )
         else:
             bundle = _bundle_of_run(Path(source), cache)
@@ -410,10 +391,10 @@ def _plain(source: str | Path) -> str:
     if not path.exists():
         return str(source)
     path = path.resolve()
-    return path.name if is_bundle(path) else f"{path.parent.name}/{path.name}"
+    return path.name if bundles.is_bundle(path) else f"{path.parent.name}/{path.name}"
 
 
-def _bundle_of_run(run: Path, cache: Path) -> Bundle:
+def _bundle_of_run(run: Path, cache: Path) -> bundles.Bundle:
     """Pack a run into the cache, unless it lies there as it is now; its models are those of its project."""
     place = run.absolute()
     if (place / WEIGHTS).exists():  # of one seed: runs/<corpus>/<variant>/train/seed-0
@@ -421,12 +402,12 @@ def _bundle_of_run(run: Path, cache: Path) -> Bundle:
     models = place.parents[2] / "models" / place.parent.name if len(place.parents) > 2 else place
     face = models / "face"
     manifest, parts, _ = collect(run, (), text_encoders(models), face if face.is_dir() else None)
-    parts[CARD] = model_card(manifest).encode("utf-8")
+    parts[bundles.CARD] = model_card(manifest).encode("utf-8")
     content = {name: file_hash(part) if isinstance(part, Path) else part.decode() for name, part in parts.items()}
     packed = cache / "runs" / key_of(str(run.absolute()), manifest, content)[:32]
-    if not (packed / MANIFEST).exists():
-        write_bundle(packed, manifest, parts)
-    return open_bundle(packed)
+    if not (packed / bundles.MANIFEST).exists():
+        bundles.write_bundle(packed, manifest, parts)
+    return bundles.open_bundle(packed)
 
 
 def _chosen(there: Sequence[int], wanted: Sequence[int], name: str) -> list[int]:

@@ -6,7 +6,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
@@ -107,11 +107,7 @@ class Emotions(EmotionsRecord):
         write_text(path, as_page(self, Path(path), Path(media) if media else None, embed))
 
     def write(
-        self,
-        folder: str | Path,
-        media: str | Path | None = None,
-        formats: Sequence[str] = tuple(FILES),
-        embed: bool = False,
+        self, folder: str | Path, media: str | Path | None = None, formats: Collection[str] = FILES, embed: bool = False
     ) -> list[Path]:
         """Write the result into a folder in some formats (`FILES` has them and their files); return the paths.
 

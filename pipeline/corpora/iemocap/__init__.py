@@ -15,7 +15,7 @@ from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import RawCorpus
 from pipeline.corpora._files import first_clip
 from pipeline.corpora.iemocap.account import find_problems, notes, print_counts
-from pipeline.corpora.iemocap.protocol import PROTOCOLS, Protocol, split_of, vote_shares
+from pipeline.corpora.iemocap.protocol import PROTOCOLS, split_of, vote_shares
 from pipeline.corpora.iemocap.release import Turn, read_release
 from pipeline.rows.utterances import Region, Utterance
 from pipeline.settings import IemocapOptions, Prepare
@@ -55,21 +55,17 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     for turn in release.all_turns if options.context_turns == "keep" else labelled:
         folder = release.sessions[turn.session]
         utterances.append(_utterance(turn, protocol.emotion(turn), splits[turn.dialogue], folder, media, options))
+    rated = release.all_turns if options.votes else ()
     return RawCorpus(
         classes=protocol.names,
         protocol=described,
         utterances=utterances,
         problems=problems,
         tables=[raw / file for file in release.files],
-        votes=_votes(release.all_turns, protocol) if options.votes else {},
+        votes={turn.turn_id: shares for turn in rated if (shares := vote_shares(turn, protocol))},
         notes=list(notes(release, protocol, options)),
         speaker_independent=True,  # a session's two actors are in no other session
     )
-
-
-def _votes(turns: Iterable[Turn], protocol: Protocol) -> dict[str, list[float]]:
-    """Return the raters' votes by turn, of turns that have any for a class of the protocol."""
-    return {turn.turn_id: shares for turn in turns if (shares := vote_shares(turn, protocol))}
 
 
 def _describe(options: IemocapOptions) -> str:

@@ -103,6 +103,5 @@ def split_of(dialogues: Iterable[str], options: IemocapOptions) -> dict[str, str
     else:
         drawn = sorted(training, key=lambda name: hashlib.sha256(f"{options.split_seed} {name}".encode()).digest())
         validation = set(drawn[: max(1, round(VALIDATION_SHARE * len(training)))])
-    return {
-        name: "test" if name not in training else "validation" if name in validation else "train" for name in dialogues
-    }
+    splits = dict.fromkeys(dialogues, "test") | dict.fromkeys(training, "train")
+    return splits | dict.fromkeys(validation.intersection(training), "validation")

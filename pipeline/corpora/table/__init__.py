@@ -151,12 +151,8 @@ def _notes(problems: Sequence[Problem], utterances: Sequence[Utterance]) -> Iter
     """Yield the problems that belong on the protocol card."""
     counts = Counter(problem.kind for problem in problems)
     unlabelled = sum(not row.emotion for row in utterances)
-    left_out = {
-        EMPTY_CUE: "without a text",
-        DUPLICATE_CUE: "duplicates",
-        MERGED_CUE: "rolling captions: each text once",
-    }
-    for kind, why in left_out.items():
+    reasons = {EMPTY_CUE: "without a text", DUPLICATE_CUE: "duplicates", MERGED_CUE: "rolling captions: each text once"}
+    for kind, why in reasons.items():
         if counts[kind]:
             yield Note(action="dropped", what="cues", count=counts[kind], why=why)
     if counts[SPLIT_CUE]:

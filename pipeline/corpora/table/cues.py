@@ -191,18 +191,14 @@ def _head(lines: Sequence[str], timing: int, numbers: dict[int, int], vtt: bool)
     return timing - 1 if identified else timing
 
 
-def _loose_text(
-    lines: Sequence[str], before: range, between: Sequence[range], name: str, vtt: bool
-) -> Iterable[Problem]:
+def _loose_text(lines: Sequence[str], before: range, loose: Sequence[range], name: str, vtt: bool) -> Iterable[Problem]:
     """Yield the text that is in no cue; not VTT's styles and regions."""
     notes = []
-    for start, block in _blocks(lines, [before, *between]):
+    for start, block in _blocks(lines, [before, *loose]):
         where, first = f"{name}, line {start + 1}", block[0].split()[0]
         if vtt and start == before.start:  # WEBVTT and the header's lines, such as `Kind: captions`
-            offset = [
-                line for line in block if line.startswith("X-TIMESTAMP-MAP") and not re.search("MPEGTS:0(?!\\d)", line)
-            ]
-            if offset:
+            clocks = (line for line in block if line.startswith("X-TIMESTAMP-MAP"))
+            if offset := [line for line in clocks if not re.search("MPEGTS:0(?!\\d)", line)]:
                 problem = f"times count from another clock than the video's: {offset[0][:60]!r}"
                 yield Problem(where, name, problem, "not applied: compare the times with the video")
             block = [line for line in block[1:] if not re.search("[:=]", line)]

@@ -45,9 +45,7 @@ def merge_highlights(
         As `show_once`, in the order of the file.
     """
     pairs = list(zip(marked, plain, strict=True))
-    if not any(
-        one.lines == two.lines and _moves(mark, other) for (mark, one), (other, two) in itertools.pairwise(pairs)
-    ):
+    if not any(one.lines == two.lines and _moves(mark, then) for (mark, one), (then, two) in itertools.pairwise(pairs)):
         return list(plain), [], {}
     cues, merged, before = [], {}, None
     for mark, cue in pairs:

@@ -128,12 +128,12 @@ def names_above(cues: Sequence[Cue]) -> list[Cue]:
     return spoken
 
 
-def count_pieces(cue: Cue) -> int:
+def pieces_in(cue: Cue) -> int:
     """Return how many turns a cue can have at most: its lines, and the marks of a new turn within them."""
     return sum(len(_split_at_turns(line)) for line in cue.lines)
 
 
-def split_turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]:
+def turns_in(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]:
     """Return what each speaker says in a cue, and what was left out beside the names.
 
     A new turn begins at another speaker's name or voice, at `>>`, and at a dash where two lines or sentences have one.

@@ -14,15 +14,7 @@ from pipeline.corpora._own_tables import TableRow, read_text
 from pipeline.corpora.table.cues import INVISIBLE, SHORT_LINE, Cue, counted, has_times, parse_cues, verify_density
 from pipeline.corpora.table.markup import remove_markup, remove_tags
 from pipeline.corpora.table.rolling import merge_highlights, show_once
-from pipeline.corpora.table.speakers import (
-    DASH,
-    CueTurn,
-    Speakers,
-    count_pieces,
-    find_speakers,
-    names_above,
-    split_turns,
-)
+from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, find_speakers, names_above, pieces_in, turns_in
 
 EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of problems
 _MANY_WORDS, _OF_WORDS = 10, 0.8  # cues, and share of single words, from which on sentences were cut into words
@@ -42,6 +34,9 @@ _TIME = re.compile(rf"-?\d+(?:[.,]\d+)?|{_CLOCK}")  # a field of Audacity's labe
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+Prefixes = bool | Sequence[str]  # whether `NAME:` before a text is its speaker, or the names that are speakers
+
+
 class Subtitles(NamedTuple):
     """What a subtitle file holds."""
 
@@ -50,7 +45,7 @@ class Subtitles(NamedTuple):
     absent: dict[str, str]  # ids that no row has though the file has such a cue, and why
 
 
-def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence[str]) -> Subtitles:
+def read_cues(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> Subtitles:
     """Read a subtitle file.
 
     `name` and `media` are the paths of the file and its video below the raw folder. `speaker_prefix` takes the speaker
@@ -73,7 +68,7 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: bool | Sequence
     return Subtitles(spoken.rows, problems + spoken.problems, absent | spoken.absent)
 
 
-def read_lines(path: Path, name: str, media: str, speaker_prefix: bool | Sequence[str]) -> Subtitles:
+def read_lines(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> Subtitles:
     """Read a file of plain text: each line that is not blank is an utterance without times, named by its place."""
     dialogue = _dialogue_of(path, name)
     lines = re.split(r"\r*\n|\r", INVISIBLE.sub("", read_text(path)))
@@ -123,12 +118,7 @@ def _dialogue_of(path: Path, name: str) -> str:
 
 
 def _rows(
-    cues: Sequence[Cue],
-    ids: Mapping[int, str],
-    dialogue: str,
-    name: str,
-    media: str,
-    speaker_prefix: bool | Sequence[str],
+    cues: Sequence[Cue], ids: Mapping[int, str], dialogue: str, name: str, media: str, speaker_prefix: Prefixes
 ) -> Subtitles:
     """Return what is spoken in plain cues; `ids` has the utterance id of each line of a cue."""
     listed = () if isinstance(speaker_prefix, bool) else speaker_prefix
@@ -159,7 +149,7 @@ def _verify_size(path: Path, cues: Sequence[Cue]) -> None:
     """Refuse what no subtitles are and what would take minutes: cues of thousands of lines, or next to no text."""
     total = 0
     for cue in cues:
-        pieces = count_pieces(cue)
+        pieces = pieces_in(cue)
         total += max(1, pieces)
         if pieces > _MOST_PIECES:
             raise InputError(
@@ -171,7 +161,7 @@ def _verify_size(path: Path, cues: Sequence[Cue]) -> None:
 
 def _turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[tuple[str, str]]]:
     """Return what is said in a cue, and problems with their consequences."""
-    named, left_out = split_turns(cue, speakers)
+    named, left_out = turns_in(cue, speakers)
     problems = [(f"text beside a speaker's name: {piece!r}", "left out") for piece in left_out]
     turns = []
     for turn in named:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from dferc.core.errors import InputError
-from pipeline.speech import Diarizer, Spoken, SpokenWord, Transcript
+from pipeline.speech import Diarizer, Transcript
 from pipeline.speech.diarizer import SpeakerTurn, with_speakers
-from pipeline.speech.transcript import ONE_SPEAKER
+from pipeline.speech.transcript import ONE_SPEAKER, Spoken, SpokenWord
 from tests.helpers.clips import tone, write_clip
 
 

@@ -18,7 +18,8 @@ from dferc.store.hdf5 import read_features
 from dferc.store.rows import OF_ROWS
 from pipeline import Recogniser
 from pipeline.bundle.command import bundle
-from pipeline.speech import Spoken, Transcript
+from pipeline.speech import Transcript
+from pipeline.speech.transcript import Spoken
 from pipeline.text.encoder import load_encoder
 from pipeline.video import recogniser as module
 from pipeline.video.medium import rows_of

@@ -6,7 +6,9 @@ import json
 import pytest
 
 from dferc.core.errors import InputError
-from dferc.results.emotions import EU_LAW, FILES, MEANING, Emotions, write_schema
+from dferc.results.emotions import Emotions
+from dferc.results.emotions.document import FILES
+from dferc.results.emotions.schema import EU_LAW, MEANING, write_schema
 from tests.helpers.common import REPOSITORY
 from tests.helpers.emotional_talks import CLASSES, SYNTHETIC, talk, utterance
 
@@ -99,7 +101,7 @@ def test_the_published_schema_is_current(tmp_path):
     write_schema(tmp_path / "schema.json")
     published = REPOSITORY / "docs/emotions.schema.json"
     assert published.read_text(encoding="utf-8") == (tmp_path / "schema.json").read_text(encoding="utf-8"), (
-        "write it again: dferc.results.emotions.write_schema('docs/emotions.schema.json')"
+        "write it again: dferc.results.emotions.schema.write_schema('docs/emotions.schema.json')"
     )
 
 

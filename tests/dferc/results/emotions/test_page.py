@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dferc.core.errors import InputError
-from dferc.results.emotions import EU_LAW, MEANING, OPENSMILE_LICENCE, MediumFacts
 from dferc.results.emotions import page as page_module
 from dferc.results.emotions.page import relative_url
+from dferc.results.emotions.schema import EU_LAW, MEANING, OPENSMILE_LICENCE, MediumFacts
 from tests.dferc.results.emotions.test_document import HOSTILE
 from tests.helpers.chromium import axe_faults, launched, needs_chromium, opened, wait_until
 from tests.helpers.clips import tone, write_clip
