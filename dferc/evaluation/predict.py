@@ -177,9 +177,17 @@ class Predictor(NamedTuple):
                 "or its settings.json is not there): its probabilities are as the model gives them"
             )
         elif len(self.checkpoints) > 1 and self.temperature_of_mean is None:
-            refit = self.checkpoints[0].record["settings"].get("selection") == "refit"
-            how = "they learnt the validation split" if refit else "`dferc evaluate` fits one for all seeds of a run"
+            how = why_no_mean_temperature(self.checkpoints[0].record["settings"])
             yield f"no temperature is fitted to the mean over these seeds: it may be less sure than it is right ({how})"
+
+
+def why_no_mean_temperature(settings: Mapping) -> str:
+    """Return why the mean over the seeds of a run by these `train` settings has no temperature, or how it gets one."""
+    if settings.get("selection") == "refit":
+        return "they learnt the validation split"
+    if settings.get("validation_split") == "by_seed":
+        return "each has a validation split of its own"
+    return "`dferc evaluate` fits one for all seeds of a run"
 
 
 def verify_share(value: float, name: str) -> None:

@@ -17,7 +17,7 @@ from dferc.model.linear_blend import LinearFit, fit_floor, side_by_side
 from dferc.model.variants import Variant, get_variant, settings_of
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train, recorded_settings
-from dferc.store.rows import CachedCorpus
+from dferc.store.rows import CachedCorpus, by_set
 from dferc.store.vocabulary import split_dialogues
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues, Normalisation, training_targets
@@ -151,6 +151,14 @@ def prepare_splits(
     `strength` is that of the linear floor; None = validation selects it.
     """
     rows = corpus.utterances
+    for name in modalities:  # a part of a joined modality, or one that a drawn split leaves to validation
+        features = corpus.modalities[name]
+        for one, block in zip(by_set(name, features.identity), features.blocks, strict=True):
+            if not block.present[rows.split == "train"].any():
+                raise InputError(
+                    f"no training utterance of {rows.corpus} has {one} (of a split drawn by seed: of this seed's), so "
+                    "its weights would stay random, and tests would read them. Leave it out by train.features."
+                )
     normalisation = Normalisation.of(corpus, modalities, settings.normalisation == "speaker")
     targets_NC = training_targets(rows) if settings.labels == "votes" else np.eye(len(rows.classes) + 1)[rows.emotion]
     counts_C = targets_NC[(rows.split == "train") & (rows.emotion >= 0), : len(rows.classes)].sum(axis=0, dtype=float)

@@ -15,7 +15,7 @@ from dferc.core.errors import InputError, brief
 from dferc.core.files import file_hash
 from dferc.core.metrics import MAIN_FIRST
 from dferc.core.records import differences, read_record
-from dferc.evaluation.predict import find_run, load_run
+from dferc.evaluation.predict import find_run, load_run, why_no_mean_temperature
 from dferc.results.runs import RunMetrics
 from dferc.settings.sections import DEFAULTS
 from dferc.store.bundle import FACE, FILES, HEADS, VOCABULARIES, is_bundle, place_of_set
@@ -311,7 +311,8 @@ def _scores(run: Path, checkpoints: Sequence[Checkpoint]) -> tuple[dict, dict | 
                 scores[split][f"{name}_interval"] = [round(max(0.0, mean - half), 4), round(min(1.0, mean + half), 4)]
     of_mean, notes = metrics.get("mean") if fitted == scored else None, []
     if of_mean is None and len(checkpoints) > 1:
-        notes = [f"no temperature is fitted to the mean over these seeds of {run}: `dferc evaluate` fits one for all"]
+        how = why_no_mean_temperature(checkpoints[0].record["settings"])
+        notes = [f"no temperature is fitted to the mean over these seeds of {run}: {how}"]
     return {"scores": scores, "scored_seeds": metrics["seeds"], "counts": card["splits"]}, of_mean, notes
 
 

@@ -40,8 +40,9 @@ def analyse(
         corpus = read_corpus(features, features.name, run.card.get("sets"))
         insides = look_into(run.folder, corpus, run.split, run.seeds, device)
     votes, reduced, of_levels, tsne = [], [], [], None
-    rows = {"modality": np.zeros(0), "utterance": np.zeros(0)}
+    rows, heads = {"modality": np.zeros(0), "utterance": np.zeros(0)}, 1
     for inside in insides:
+        heads = len(inside.model.members)
         if counts := count_votes(inside):
             votes.append(counts)
         reduced.append(reduce_input(inside, draws_per_seed(len(run.seeds))))
@@ -49,6 +50,8 @@ def analyse(
         levels = levels_of(inside, rows)
         of_levels.append(silhouettes(levels, rows))
         tsne = tsne or _embed(inside.seed, levels, rows, run)
+    if heads > 1:
+        notes.append(f"{run.folder.name} has {heads} heads: geometry and votes are of the first head's spaces alone")
     return _describe(folder.name, runs, run, notes) | {
         "contributions": analyse_contributions(runs),
         "context": analyse_context(runs, votes),

@@ -261,6 +261,15 @@ def test_what_is_seen_in_models_is_of_every_seed(root, insides):
     assert found["geometry"]["tsne"]["seed"] == 0
 
 
+def test_an_ensemble_says_whose_geometry_and_votes_are_shown(root, tmp_path):
+    shutil.copytree(root / "features", tmp_path / "features")
+    settings = ("--set=train.members=2", "--set=train.attention_width=32")
+    assert run_train(tmp_path, "--seed=0", "--variant=plus", *settings).exit_code == 0
+    assert run_analyse(tmp_path, "--run=plus").exit_code == 0
+    (note,) = (note for note in read_analyses(tmp_path)["notes"] if "heads" in note)
+    assert note == "plus has 2 heads: geometry and votes are of the first head's spaces alone"
+
+
 def test_command_gives_the_same_bytes_again(root):
     assert run_analyse(root).exit_code == 0
     before = (root / "reports/demo/analyses.json").read_bytes()

@@ -443,7 +443,7 @@ def test_failing_write_leaves_the_old_file(tmp_path, monkeypatch, call):
 _FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from dferc.core.console import InputError
+from dferc.core.errors import InputError
 from tests.helpers.common import make_features, make_utterances
 from dferc.core import files
 from dferc.store import hdf5 as store

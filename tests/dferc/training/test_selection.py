@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
+from dferc.evaluation.predict import load
 from dferc.results.runs import read_run
 from dferc.store.hdf5 import read_corpus
 from dferc.store.rows import CachedCorpus
@@ -147,6 +148,28 @@ def test_drawn_splits_keep_dialogues_together_that_share_an_utterance(corpus):
     assert (drawn == draw_validation(corpus, 1).utterances.split).all()
 
 
+def test_a_drawn_split_without_a_modality_in_training_is_refused(corpus):
+    """One dialogue alone has pictures: a seed that validates on it would learn no weight for those of the test."""
+    rows, visual = corpus.utterances, corpus.modalities["visual"]
+    there = visual.present & ((rows.dialogue_id == "train-1") | (rows.split == "test"))
+    few = replace(visual, present=there, features=np.where(there[:, None], visual.features, 0))
+    task = make_task(
+        replace(corpus, modalities=corpus.modalities | {"visual": few}),
+        "full",
+        small_settings(validation_split="by_seed"),
+        CPU,
+    )
+    first = np.flatnonzero(rows.dialogue_id == "train-1")[0]
+    drawn = {seed: draw_validation(corpus, seed).utterances.split[first] for seed in range(9)}
+    assert set(drawn.values()) == {"train", "validation"}
+    for seed, split in drawn.items():
+        if split == "train":
+            assert task.of_seed(seed).train.present_MN[2].any()
+        else:
+            with pytest.raises(InputError, match="no training utterance of demo has visual .of a split drawn by seed"):
+                task.of_seed(seed)
+
+
 def test_a_run_on_drawn_splits_is_not_scored_where_others_would_be_drawn(corpus, tmp_path):
     """Media that were compared later, or by an older version: its validation split would hold rows of its training."""
     rows = corpus.utterances
@@ -172,6 +195,8 @@ def test_splits_are_runs_like_seeds_that_tables_compare_by_pairs(features, tmp_p
     assert " ".join(done.stderr.split()).count(known) == 1
     done = CliRunner().invoke(main, ["baselines", *common, "--name=majority", "--name=bc_lstm"])
     assert done.exit_code == 0 and " ".join(done.stderr.split()).count(known) == 1, done.output
+    (why,) = load(tmp_path / "runs/demo/full").describe_calibration()
+    assert "no temperature is fitted to the mean" in why and "each has a validation split of its own" in why
     corpus = read_corpus(features / "demo")
     for name in ("full", "bc_lstm"):
         folder = tmp_path / "runs/demo" / name

@@ -137,6 +137,15 @@ def test_a_set_that_is_chosen_and_in_no_training_utterance_is_an_error(root):
         usable_modalities(corpus, "full")
 
 
+def test_a_joined_set_that_is_in_no_training_utterance_is_an_error_too(root):
+    """Its weights would stay random, and test rows that have it would be read by them, without a scale."""
+    task = make_task(read_corpus(root / "features/demo"), "full", small_settings(), choose_device("cpu", "float32"))
+    assert "audio" in task.variant.modalities
+    joined = read_corpus(root / "features/demo", sets={"audio": ["audio", "nothing"]})
+    with pytest.raises(InputError, match="no training utterance of demo has nothing"):
+        make_task(joined, "full", small_settings(), choose_device("cpu", "float32"))
+
+
 def test_a_modality_named_as_a_part_of_pytorch_s_modules_is_refused(tmp_path):
     corpus = read_corpus(write_features_folder(tmp_path / "demo", widths={"text": 4, "training": 3}))
     task = make_task(corpus, "full", small_settings(), choose_device("cpu", "float32"))
