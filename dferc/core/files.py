@@ -132,7 +132,10 @@ def verify_writable(folder: Path) -> None:
 
 def user_cache() -> Path:
     """Return the folder `dferc` in $XDG_CACHE_HOME, or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dferc"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dferc"
+    except RuntimeError:  # a user of a container that has neither $HOME nor an entry in /etc/passwd
+        raise InputError("no folder for finished work: this user has no home. Set XDG_CACHE_HOME.") from None
 
 
 def digest(folder: Path) -> str:

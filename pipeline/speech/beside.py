@@ -136,7 +136,7 @@ def read_transcript(
 
 def _rows_of_table(path: Path, medium: str, media: Path | None) -> tuple[list[TableRow], list[Problem]]:
     """Read a table; rows of other media than this one are left out."""
-    rows, problems = read_table(path, dialogue=path.stem)
+    rows, problems = read_table(path, dialogue=path.name)
     rows = [replace(row, media=_as_named(row.media, media)) for row in rows] if media else rows
     recordings = dict.fromkeys(row.media for row in rows if row.media)
     if not medium and len(recordings) > 1:

@@ -88,14 +88,14 @@ class SpeechRecogniser:
     ):
         self._whisper, on, in_ = _load(model, device, threads)
         known = sorted(self._whisper.supported_languages)
+        name = Path(model).name if Path(model).is_dir() else model  # dferc-serve shows messages to strangers
         if language and language not in known:
-            only = f"the model {model} knows {', '.join(known[:12])}{', …' if len(known) > 12 else ''} only"
+            only = f"the model {name} knows {', '.join(known[:12])}{', …' if len(known) > 12 else ''} only"
             raise InputError(
                 f"--language {language}: {only}.{did_you_mean(language, known)} Give the code of a language that it "
                 "knows, or another --asr model (those that end in .en know English alone)."
             )
         self._language, self._pause_s, self._longest_s = language, pause_s, longest_s
-        name = Path(model).name if Path(model).is_dir() else model
         self._origin = f"speech recognition: faster-whisper {name} ({in_}, {on})"
 
     def __call__(
@@ -136,6 +136,8 @@ class SpeechRecogniser:
                 utterances += cut_utterances(heard.words, piece.spans, self._pause_s, self._longest_s)
             report(piece.start_s + len(piece.samples_T) / SAMPLE_RATE_HZ)
         progress(1.0)
+        cause = "the sound is silent" if silent else "the sound is noise, music, or speech too faint to recognise"
+        cause = "all that was recognised repeats itself, and was left out" if problems else cause
         return Transcript(
             utterances=tuple(
                 Spoken(
@@ -151,7 +153,7 @@ class SpeechRecogniser:
             origin=self._origin,
             language=(language or "") if utterances else self._language or "",
             speakers_from="",
-            notes=tuple(_notes(length_s, len(utterances), silent, self._language, language, probability)),
+            notes=tuple(_notes(length_s, len(utterances), cause, self._language, language, probability)),
             problems=tuple(problems),
         )
 
@@ -307,14 +309,13 @@ def _cut(spans: list[Span], start_s: float, end_s: float) -> int:
 
 
 def _notes(
-    length_s: float, utterances: int, silent: bool, asked: str | None, language: str | None, probability: float
+    length_s: float, utterances: int, cause: str, asked: str | None, language: str | None, probability: float
 ) -> Iterator[str]:
     """Yield sentences for the reader of the results."""
     if utterances:
         yield ONE_SPEAKER
     if not utterances:
-        heard = "the sound is silent" if silent else "the sound is noise, music, or speech too faint to recognise"
-        yield f"No speech found in {length_s:.1f} s: {heard}."
+        yield f"No speech found in {length_s:.1f} s: {cause}."
     elif not asked and probability < _SURE:
         yield (
             f"The language is uncertain: {language!r}, with a probability of {probability:.2f}. "

@@ -83,7 +83,13 @@ class _Place(click.Path):
 )
 @click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Repeatable.  [default: all]")
 @click.option("--out", type=_Place(path_type=Path), help="Folder of the results.  [default: MEDIUM.emotions beside it]")
-@click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Repeatable.  [default: all]")
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    help="Repeatable; the JSON is always written.  [default: all]",
+)
 @click.option("--embed", is_flag=True, help="Put the medium into the page, which is then one file to send.")
 @click.option("--json", "as_json", is_flag=True, help="Print the document to stdout; files only with --out.")
 @shown_option("--device", type=click.Choice(DEVICES), default="auto")
@@ -130,7 +136,7 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
         if not isinstance(result, str):
             try:
                 if folders:
-                    result.write(folders[path], path, formats or FORMATS, embed)
+                    result.write(folders[path], path, _formats(folders[path], formats), embed)
                 summary.append((path, result))
             except InputError as error:
                 result = str(error)
@@ -141,10 +147,10 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
             document = result.model_dump(by_alias=True)
             print_json(document, indent=None if several else 2)
     shown = [(path, emotions, folders.get(path)) for path, emotions in summary]
-    show(shown, short=as_json, page="html" in (formats or FORMATS))
+    show(shown, short=as_json)
     if failed:
         if len(media) > 1:
-            names = ", ".join(path.name for path in failed[:20])
+            names = ", ".join(_shown(path.name) for path in failed[:20])
             print_note(f"{len(failed)} of {len(media)} media failed: {names}", "error:", "bold red")
         sys.exit(1)
 
@@ -162,17 +168,26 @@ def _verify_apart(folder: Path, media: Path, transcript: Path | None) -> None:
             )
 
 
+def _formats(folder: Path, chosen: Sequence[str]) -> list[str]:
+    """Return the formats to write: the chosen, the document, and those that are there, which would contradict it."""
+    from dferc.results.emotions.document import FILES
+
+    return [name for name in FORMATS if not chosen or name in ("json", *chosen) or (folder / FILES[name]).exists()]
+
+
 def _verify_own(folder: Path, media: Path) -> None:
-    """Check that no result of another medium would be replaced: talk.wav and talk.mp4 have the same folder."""
+    """Check that no result of another medium, and no file of others, would be replaced."""
     from dferc.results.emotions.document import FILES
     from pipeline.video.medium import plain_name
 
+    there = [name for name in FILES.values() if (folder / name).exists()]
     try:
-        name = json.loads((folder / FILES["json"]).read_bytes())["media"]["name"]
+        of = json.loads((folder / FILES["json"]).read_bytes())["media"]["name"]
     except (OSError, ValueError, LookupError, TypeError):
-        return  # there is none
-    if name != plain_name(media):
-        raise InputError(f"{folder} has the results of {name}. Name another folder for {media.name} with --out.")
+        of = None
+    if there and of != plain_name(media):
+        found = f"the results of {of}" if of else f"{', '.join(there)}, and no {FILES['json']} that is of {media.name}"
+        raise InputError(f"{folder} has {found}. Name another folder for {media.name} with --out.")
 
 
 def _verify_writable(folder: Path, option: str) -> None:
@@ -289,10 +304,10 @@ class _Steps:
             self._done = share * 100
 
 
-def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = False, page: bool = True) -> None:
+def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = False) -> None:
     """Print what was found: a row per utterance of a single medium, else a row per medium; and where the pages are.
 
-    `short` leaves the tables out; `page` is whether pages were written.
+    `short` leaves the tables out.
     """
     notes = Counter(note for _, emotions, _ in results for note in dict.fromkeys(emotions.notes))
     for note in (note for note, count in notes.items() if count == len(results)):
@@ -318,8 +333,9 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
     synthetic = first.model.synthetic
     warn_of_simulation(["the model was trained on it", *synthetic] * bool(synthetic), "these emotions")
     if len(results) == 1 and folder is not None:
-        place = folder / "index.html" if page else folder
-        console.print(f"{counted(len(first.utterances), 'utterance')}: {_shown(str(place))}")
+        page, count = folder / "index.html", counted(len(first.utterances), "utterance")
+        words = f", words of {_shown(first.transcript.origin)}" if first.transcript else ""
+        console.print(f"{count}{words}: {_shown(str(page if page.exists() else folder))}")
 
 
 def _shown(name: str) -> str:
@@ -330,11 +346,7 @@ def _shown(name: str) -> str:
 def _show_problems(emotions: "Emotions", folder: Path | None) -> None:
     """Print how many problems of the input there are, the first of them, and where all of them are."""
     first, count = emotions.problems[0], len(emotions.problems)
-    document = folder and folder / "emotions.json"
-    if document is None:
-        place = "`problems` in the printed document"
-    else:
-        place = f"`problems` in {_shown(str(document))}" if document.exists() else "--format json lists them"
+    place = f"`problems` in {_shown(str(folder / 'emotions.json'))}" if folder else "`problems` in the printed document"
     others = f" (1 of {count}: {place})" if count > 1 else ""
     print_note(f"{_shown(first.where)}: {first.problem}; {first.consequence}{others}")
 

@@ -93,13 +93,18 @@ def rows_of(
         problems += (problem for problem in found if not _is_of_the_medium(problem, info))
     stored = [replace(row, media=name if row.media else "") for row in rows]
     corpus = RawCorpus(classes=tuple(classes), protocol="one medium, unlabelled", utterances=stored)
-    of_file = [replace(problem, where=name, file=name) for problem in file_problems(measured)]
     return MediumRows(
         rows=rows,
         utterances=to_store(CORPUS, corpus, stored),
-        problems=of_file + [replace(problem, file=name) for problem in problems],
+        problems=file_remarks(media, info) + [replace(problem, file=name) for problem in problems],
         absent=absent,
     )
+
+
+def file_remarks(media: Path, info: MediaInfo | None) -> list[Problem]:
+    """Return what is odd about the medium itself, such as tracks that are not used."""
+    name = plain_name(media)
+    return [replace(problem, where=name, file=name) for problem in file_problems({name: info})]
 
 
 def _scenes(transcript: Transcript, scene_s: float | None) -> Iterator[int]:

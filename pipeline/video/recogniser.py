@@ -43,7 +43,7 @@ from pipeline.speech.beside import unread_beside
 from pipeline.speech.cutting import LONGEST_S, PAUSE_S
 from pipeline.text.encoder import load_encoder
 from pipeline.video.kept import FEATURES, kept_transcript
-from pipeline.video.medium import MediumRows, measure_medium, plain_name, rows_of, with_extracted
+from pipeline.video.medium import MediumRows, file_remarks, measure_medium, plain_name, rows_of, with_extracted
 from pipeline.vision.encoder import load_picture_encoder
 
 STEPS = ("open", "transcript", "text", "audio", "visual", "emotions")
@@ -227,7 +227,7 @@ class Recogniser(contextlib.AbstractContextManager):
 
     def _recognise(self, medium: _Medium, scratch: Scratch, progress: Progress) -> Emotions:
         if not medium.words.utterances:
-            return self._document(medium, [], [], [])
+            return self._document(medium, file_remarks(medium.path, medium.info), [], [])
         rows = rows_of(*medium, self.bundle.manifest.classes, self._scene_s)
         absent, problems, modalities = rows.absent, rows.problems, {}
         for modality in self.bundle.manifest.modalities:

@@ -115,3 +115,13 @@ def test_link_is_replaced_and_the_file_behind_it_is_kept(tmp_path):
     (tmp_path / "table.csv").symlink_to(tmp_path / "cache")
     files.write_atomically(tmp_path / "table.csv", lambda temporary: temporary.write_text("new"))
     assert (tmp_path / "cache").read_text() == "old" and (tmp_path / "table.csv").read_text() == "new"
+
+
+def test_user_without_a_home_is_told_to_name_a_cache(monkeypatch):
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(InputError, match="XDG_CACHE_HOME"):
+        files.user_cache()

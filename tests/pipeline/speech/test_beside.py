@@ -339,6 +339,12 @@ def test_a_table_needs_no_dialogue_and_its_labels_are_not_read(tmp_path):
     assert last.end_s == 60.0
 
 
+@pytest.mark.parametrize("name", ["NaN.csv", "null.csv"])
+def test_a_table_may_be_called_as_a_missing_value_is_spelled(tmp_path, name):
+    path = write(tmp_path, name, "start,end,text\n1,2,hi\n")
+    assert [each.text for each in read_transcript(path, VIDEO, 60.0).utterances] == ["hi"]
+
+
 def test_a_table_of_several_media_gives_the_rows_of_this_one(tmp_path):
     rows = "media,start,end,text\ntalk.mp4,0,1,Yes\nother.mp4,0,1,No\nclips/talk.mp4,1,2,Oh\n"
     read = read_transcript(write(tmp_path, "all.csv", rows), VIDEO, 60.0)

@@ -23,7 +23,7 @@ from pipeline.speech.transcript import Spoken
 from pipeline.text.encoder import load_encoder
 from pipeline.video import recogniser as module
 from pipeline.video.medium import rows_of
-from tests.helpers.clips import read_audio, tone, write_clip
+from tests.helpers.clips import read_audio, tone, truncate, write_clip
 from tests.helpers.encoders import extract_settings, small_encoder
 from tests.helpers.encoders import talk as dialogues
 from tests.helpers.own_files import cues
@@ -217,6 +217,13 @@ def transcript(*spans: tuple[float, float] | None) -> Transcript:
         for number, span in enumerate(spans)
     ]
     return Transcript(utterances=tuple(spoken), origin="t.srt", language="", speakers_from="")
+
+
+def test_what_is_odd_about_a_medium_is_told_where_no_speech_is_found(loaded, tmp_path, monkeypatch):
+    nothing = Transcript(utterances=(), origin="speech recognition", language="", speakers_from="")
+    monkeypatch.setattr(module, "kept_transcript", lambda *_: nothing)
+    path = truncate(write_clip(tmp_path / "quiet.wav", sound=tone(2.0)), 0.5)
+    assert [problem.where for problem in loaded(path).problems] == ["quiet.wav"]
 
 
 def test_whole_medium_is_one_dialogue_unless_a_silence_divides_it(talk):

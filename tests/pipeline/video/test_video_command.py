@@ -226,8 +226,6 @@ def test_html_in_a_transcript_stays_text(video, talk):
     assert "<script>alert" not in page and "<img src=x" not in page
     shown = " ".join(result.stderr.split())
     assert "line 2: unknown tag: '<script>'; left out" in shown and "emotions.json" in shown, shown
-    other = video(talk, "--out", talk.parent / "tables", "--format", "csv").stderr
-    assert "emotions.json" not in other and "--format json lists them" in " ".join(other.split())
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
@@ -242,11 +240,10 @@ def test_missing_file_is_found_before_the_model_is_loaded(tmp_path):
     refused(result, "none.mp4", "expected a file")
 
 
-def test_a_folder_with_one_medium_has_the_layout_of_any_folder_and_no_older_page_is_named(video, talk, tmp_path):
-    assert video(tmp_path, "--out", tmp_path / "res", "--format", "html").exit_code == 0
-    page = tmp_path / "res/talk.emotions/index.html"
-    again = video(tmp_path, "--out", tmp_path / "res", "--format", "json")
-    assert page.exists() and "index.html" not in again.output and "4 utterances" in again.output
+def test_a_folder_with_one_medium_has_the_layout_of_any_folder(video, talk, tmp_path):
+    done = video(tmp_path, "--out", tmp_path / "res", "--format", "html")
+    assert done.exit_code == 0 and "4 utterances, words of talk.srt: " in " ".join(done.output.split())
+    assert (tmp_path / "res/talk.emotions/index.html").exists()
 
 
 def test_folder_that_is_no_model(talk, tmp_path):
@@ -389,6 +386,24 @@ def test_results_never_replace_those_of_another_medium(video, talk, tmp_path):
     refused(video(talk.with_suffix(".srt")), "talk.emotions has the results of talk.mp4", "talk.srt", "--out")
     assert (tmp_path / "talk.emotions/emotions.json").read_bytes() == before
     assert video(talk, "--format", "csv").exit_code == 0
+
+
+def test_files_of_others_are_never_replaced(video, talk, tmp_path):
+    page = tmp_path / "site/index.html"
+    page.parent.mkdir()
+    page.write_text("my own page")
+    refused(video(talk, "--out", page.parent), "index.html", "another folder", "--out")
+    assert page.read_text() == "my own page"
+    assert video(talk, "--out", tmp_path / "new", "--format", "csv").exit_code == 0
+    refused(video(talk.with_suffix(".srt"), "--out", tmp_path / "new", "--format", "csv"), "talk.mp4", "--out")
+
+
+def test_files_of_an_earlier_result_never_contradict_the_new_one(video, talk, tmp_path):
+    assert video(talk).exit_code == 0
+    assert video(talk, "--abstain", 1, "--format", "csv").exit_code == 0
+    for name in ("emotions.csv", "emotions.json", "emotions.srt", "index.html"):
+        shown = (tmp_path / "talk.emotions" / name).read_text("utf-8")
+        assert ('"abstain":1.0' if name.endswith(("html", "json")) else "undecided") in shown.replace(" ", ""), name
 
 
 def test_note_that_all_media_have_is_printed_once(capsys, tmp_path):
