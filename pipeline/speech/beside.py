@@ -21,7 +21,7 @@ _SUBTITLES, _TABLES, _LINES = (".srt", ".vtt"), (".csv", ".tsv", ".jsonl"), (".t
 TRANSCRIPTS = (*_SUBTITLES, *_TABLES, *_LINES)  # suffixes of transcripts
 _SLOWEST = 0.03  # characters per second, of a whole transcript: speech has 10 to 20, in milliseconds 0.01 to 0.025
 _REGION = r"(?:[-_](?:[A-Za-z]{2,4}(?:[-_][A-Za-z]{2})?|\d{3}|[\w-]{11}))?"
-_LANGUAGE = re.compile(rf"(?:\.([a-z]{{2,3}}){_REGION})?(\.(?:cc|sdh|transcript))?")
+_LANGUAGE = re.compile(rf"(?:\.((?!(?:cc|sdh)\b)[a-z]{{2,3}}){_REGION})?(\.(?:cc|sdh|transcript))?")
 """What a name may have behind the medium's: `.en`, `.pt-BR`, `.zh-Hans-CN`, `.es-419`, YouTube's `.en-nP7-2PuUl7o`; and
 a kind, as in `.en.sdh`."""
 _VIEW = re.compile(r"(?<=_Recording)(?:_[a-z]+)?_\d{3,4}x\d{3,4}$")  # of Zoom's videos, which share one transcript
