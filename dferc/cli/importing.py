@@ -61,7 +61,7 @@ def import_features(
 ) -> None:
     """Import features made elsewhere into features/CORPUS/, ready for `dferc train`.
 
-    FILEs are recognised by their content; their names do not matter, but for MultiEMO's:
+    FILEs are recognised by their content; their names do not matter, but for MultiEMO's and MELD's own:
 
     \b
     pickles   MMGCN, MM-DFN, DFERC, conv-emotion, COGMEN, CORECT, bc-LSTM   9- and 10-tuples

@@ -53,8 +53,8 @@ def explained(error: Exception) -> str | None:
     if isinstance(error, InputError | OSError):
         return str(error)
     # PyTorch's own errors of memory, of the CPU and of CUDA, are RuntimeErrors.
-    said = str(error).replace("illegal memory access", "")  # CUDA's, of a fault of the program or the machine
-    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and "memory" in said:
+    full = any(of in str(error) for of in ("out of memory", "allocate memory", "enough memory", "_ALLOC_FAILED"))
+    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and full:
         reason = f"the memory is too small ({brief(str(error))[1:-1]})"
         return f"{reason}. Close other programs, run fewer at once (--workers, if any), or choose smaller settings."
     return None

@@ -82,8 +82,9 @@ def read_one_modality(content: dict, about: About) -> Source:
     _check_numbers(content, about)
     matrices = to_matrices(_by_dialogue(content, about), about, "features")
     width = next(iter(matrices.values())).shape[1]
-    stem = about.path.stem.lower()
-    named = next((modality for modality in MODALITIES if stem.endswith(f"{modality}features")), "?")
+    stem = about.path.stem  # ContextFeatures are of no text
+    ends = {name: stem.endswith(f"{name.title()}Features") or stem.lower() == f"{name}features" for name in MODALITIES}
+    named = next((name for name in MODALITIES if ends[name]), "?")
     names = {corpus_of(key) for key in content} - {M3ED.name}
     corpus = names.pop() if len(names) == 1 else ""
     modality = named if named == MULTIEMO.get(width, named) else "?"  # 768 values are of HuBERT and ViT, too

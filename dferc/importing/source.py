@@ -130,15 +130,13 @@ def counted_alike(source: Source, base: Source) -> tuple[Source, int]:
             known[dialogue].append(position)
     alike = all(len(theirs) == len(base.labels.get(name, theirs)) for name, theirs in source.utterances.items())
     source = replace(source, counted=alike and (_do_count(source) or _do_count(base)))
-    pairs = [
-        (ours, theirs)
-        for dialogue, theirs in source.utterances.items()
-        if (ours := known.get(dialogue)) and are_numbers((*ours, *theirs))
-    ]
-    alike_by = {by: sum(len({n + by for n in theirs} & {*ours}) for ours, theirs in pairs) for by in (0, 1, -1)}
-    names = ({*map(str, theirs)} & {*base.utterances.get(each, ())} for each, theirs in source.utterances.items())
-    alike_by[0] = max(alike_by[0], sum(map(len, names)))  # numbers that run on are names
-    if not (added := max(alike_by, key=alike_by.__getitem__)):
+    numbered = {dialogue: theirs for dialogue, theirs in source.utterances.items() if are_numbers(theirs)}
+
+    def equal(by: int, ours: Mapping[str, list]) -> int:
+        return sum(len({str(n + by) for n in of} & {*map(str, ours.get(each, ()))}) for each, of in numbered.items())
+
+    # Numbers that run on are names.
+    if not (added := max((0, 1, -1), key=lambda by: max(equal(by, known), equal(by, base.utterances)))):
         return source, 0
     renumbered = {
         dialogue: [name + added if isinstance(name, int) else name for name in theirs]

@@ -65,12 +65,16 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
         console.print(f"{out}: the same model was finished earlier; taken from {kept}")
         os.utime(kept)
     there, new = ({path.name for path in folder.glob("[!.]*")} for folder in (out, kept))
-    if there and not there & new - {"config.json", "metrics.json"}:  # which runs and folders of others have, too
+    if there and not there & new - {"config.json", "metrics.json", "model.safetensors", "history.csv"}:  # a run's, too
         raise InputError(f"{out} holds no model but {listed(sorted(there), 5)}: it is not replaced. Name another.")
+    out = out.resolve()  # a link stays one
     whole = out.with_name(f".{out.name}.part")
+    out.mkdir(parents=True, exist_ok=True)
+    for entry in whole.glob(".*"):  # of others, such as git: a kill left them there
+        entry.rename(out / entry.name)
     shutil.rmtree(whole, ignore_errors=True)
-    shutil.copytree(kept, whole, copy_function=_link, ignore=shutil.ignore_patterns(_MADE))
-    for entry in out.glob(".*"):  # of others, such as git
+    shutil.copytree(kept, whole, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
+    for entry in out.glob(".*"):
         entry.rename(whole / entry.name)
     shutil.rmtree(out, ignore_errors=True)
     whole.replace(out)

@@ -101,7 +101,8 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     """Return the names of a column's numbers, by column, where `datasets` of Hugging Face wrote them into the file."""
     with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
         features = json.loads(metadata[b"huggingface"])["info"]["features"].items()
-        named = {name: part["names"] for name, part in features if "names" in part and part["_type"] == "ClassLabel"}
+        parts = {name: part for name, part in features if isinstance(part, dict)}
+        named = {name: part.get("names") for name, part in parts.items() if part.get("_type") == "ClassLabel"}
         return {name: known for name, known in named.items() if isinstance(known, list)}
     return {}
 

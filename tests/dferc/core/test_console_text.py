@@ -86,7 +86,15 @@ def test_progress_takes_names_as_text(monkeypatch):
     assert "[/] clips" in console.file.getvalue()
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
 def test_too_little_memory_is_one_message(error):
     @click.command()
     @readable_errors
@@ -97,7 +105,15 @@ def test_too_little_memory_is_one_message(error):
     assert result.exit_code == 1 and result.stderr.startswith("error: the memory is too small (")
 
 
-@pytest.mark.parametrize("fault", ["a fault", "CUDA error: an illegal memory access was encountered"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "a fault",
+        "CUDA error: an illegal memory access was encountered",
+        "more than one element of the written-to tensor refers to a single memory location",
+        "required rank 4 tensor to use channels_last memory format",
+    ],
+)
 def test_fault_of_the_program_keeps_its_traceback(fault):
     @click.command()
     @readable_errors

@@ -124,6 +124,14 @@ def test_cosmic_layer_is_settable_and_mean_by_default(tmp_path, layer):
     assert found.modalities["text"].identity["layout"].endswith(f"text layer {layer}")
 
 
+def test_another_word_that_ends_as_a_modality_names_none(tmp_path):
+    files = made.write_multiemo(tmp_path, "meld")
+    text = next(path for path in files if path.stem == "TextFeatures")
+    files = [path for path in files if path != text] + [text.rename(tmp_path / "ContextFeatures.pkl")]
+    arguments = ["import", *map(str, files), f"--features={tmp_path / 'features'}"]
+    assert "does not say which" in " ".join(CliRunner().invoke(main, arguments).stderr.split())
+
+
 @pytest.mark.parametrize("corpus", ["meld", "iemocap"])
 def test_multiemo_four_files_are_one_corpus(tmp_path, corpus):
     """Both corpora have files of these names, so that people put another word before them."""

@@ -94,6 +94,18 @@ def test_a_set_whose_utterances_are_named_by_numbers_that_run_on_is_joined_by_th
     assert (corpus.modalities["physiology"].features == expected).all()
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_that_run_on_are_joined_whether_they_count_from_0_or_1(tmp_path, first):
+    table, ids = made.table(), np.arange(9)
+    np.savez(tmp_path / "table.npz", **table | {"utterance": (ids + first).astype(str)})
+    run(tmp_path, tmp_path / "table.npz", "--corpus=mine")
+    keys = {"dialogue": table["dialogue"], "split": table["split"], "utterance": ids + 1 - first}
+    np.savez(tmp_path / "e4.npz", **keys, physiology=PHYSIOLOGY)
+    shown = run(tmp_path, "--corpus=mine", f"--set=physiology={tmp_path / 'e4.npz'}")
+    assert "9 of 9 utterances" in shown and "counted from another number" in shown
+    assert (read_corpus(tmp_path / "mine").modalities["physiology"].features == PHYSIOLOGY).all()
+
+
 def test_a_set_that_is_there_is_replaced_only_on_request(folder):
     options = ("--corpus=mine", f"--set=audio={folder / 'vectors.npz'}")
     assert "mine/audio.h5 is there already. `--replace`" in run(folder, *options, status=1)

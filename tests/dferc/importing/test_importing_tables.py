@@ -188,6 +188,18 @@ def test_names_of_a_column_that_was_dropped_are_nobody_s(tmp_path):
     assert result.exit_code == 0, result.exception
 
 
+def test_a_struct_with_a_field_of_names_takes_no_names_from_the_labels(tmp_path):
+    table = {name: list(column) if column.ndim == 2 else column for name, column in made.table().items()}
+    text = {"dtype": "string", "_type": "Value"}
+    features = {"emotion": {"names": ["anger", "joy"], "_type": "ClassLabel"}, "cast": {"names": text, "show": text}}
+    labels = table | {"emotion": [1, 0, 0, 1, 1, 1, 0, 1, 1], "cast": [{"names": "Anna", "show": "s"}] * 9}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    parquet.write_table(pyarrow.table(labels).replace_schema_metadata(metadata), tmp_path / "t.parquet")
+    arguments = ["import", str(tmp_path / "t.parquet"), "--corpus=mine", f"--features={tmp_path}"]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert read_corpus(tmp_path / "mine").utterances.classes == ("anger", "joy")
+
+
 def test_numbers_of_speakers_are_names(tmp_path):
     message, rows = imported(tmp_path, write_npz, {"speaker": np.array([0, 1, -1, 1, 0, 1, 0, 1, 0])})
     assert rows.speaker.tolist() == ["0", "1", "", "1", "0", "1", "0", "1", "0"]

@@ -1,6 +1,7 @@
 """Finished models are made once, and a kill leaves no half of one."""
 
 import os
+import shutil
 import threading
 import time
 
@@ -58,6 +59,44 @@ def test_git_in_a_model_s_folder_and_a_run_stay(tmp_path):
     with pytest.raises(InputError, match="full holds no model but metrics.json, predictions.csv"):
         make_or_reuse(run, "a", tmp_path / "scratch", make)
     assert (run / "predictions.csv").read_text() == "years"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_kill_while_a_model_is_replaced_deletes_no_git(tmp_path, monkeypatch, linked):
+    """A kill; and a link to another disk, which cannot be replaced by a folder."""
+    folder = tmp_path / "disk" if linked else tmp_path / "out"
+    for file in (folder / ".git/HEAD", folder / "inner/model.txt"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("years")
+    if linked:
+        (tmp_path / "out").symlink_to(folder)
+    rmtree = shutil.rmtree
+
+    def killed(path, **options):
+        if path == folder:
+            raise KeyboardInterrupt
+        rmtree(path, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", killed)
+        make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", maker([]))
+    make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", maker([]))
+    assert (tmp_path / "out/.git/HEAD").read_text() == "years"
+    assert (tmp_path / "out/inner/model.txt").read_text() == "weights"
+
+
+def test_a_seed_of_a_run_is_not_replaced_by_a_text_encoder(tmp_path):
+    def make(folder):
+        for name in ("config.json", "model.safetensors", "classifier.safetensors", "metrics.json", "history.csv"):
+            (folder / name).write_text("encoder")
+
+    seed = tmp_path / "runs/demo/full/train/seed-0"
+    seed.mkdir(parents=True)
+    for name in ("model.safetensors", "settings.json", "history.csv"):
+        (seed / name).write_text("years")
+    with pytest.raises(InputError, match="seed-0 holds no model but history.csv"):
+        make_or_reuse(seed, "a", tmp_path / "scratch", make)
+    assert (seed / "model.safetensors").read_text() == "years"
 
 
 def test_failure_leaves_the_old_model_and_keeps_nothing(tmp_path):

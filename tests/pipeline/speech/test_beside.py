@@ -460,7 +460,9 @@ def test_the_transcript_of_a_neighbour_is_not_taken(tmp_path):
     assert find_transcript(tmp_path / "interview.mp4").name == "interview.bob.srt"  # a language, for all one can see
 
 
-@pytest.mark.parametrize(("name", "language"), [("talk.cc", ""), ("talk.sdh", ""), ("talk.en.cc", "en"), ("talk.de", "de")])
+@pytest.mark.parametrize(
+    ("name", "language"), [("talk.cc", ""), ("talk.sdh", ""), ("talk.en.cc", "en"), ("talk.de", "de")]
+)
 def test_a_kind_in_a_name_is_no_language(tmp_path, name, language):
     path = write(tmp_path, f"{name}.srt", cues("Hello."))
     assert read_transcript(path, VIDEO, 9.0).language == language
