@@ -344,6 +344,8 @@ def _assemble(folder: Path, manifest: BundleManifest) -> Bundle:
         there = isinstance(value, str) and (value in manifest.files or f"{value}/config.json" in manifest.files)
         if not isinstance(value, str) or not (there or re.fullmatch(r"\w+", value)):
             faults.append(f"{section}.{key} is {brief(value)}, neither a name nor a file of the bundle")
+    trusting = (name for name, values in manifest.settings.items() if values.get("trust_remote_code"))
+    faults += [f"{name}.trust_remote_code is set, and no code comes with a bundle" for name in trusting]
     if faults:
         raise InputError(f"{folder}: {'; '.join(faults)}. {AGAIN}")
     return Bundle(

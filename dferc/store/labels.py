@@ -21,7 +21,7 @@ MANY = 100  # classes, from which on labels are taken for texts or ids unless ea
 _LONGEST_SLIP = 100  # characters of a name that is compared with others
 RARE = 5  # rows of a class, at most, whose name may be a slip
 
-_VOTE = re.compile(r"\s*([^:;]+?)\s*:\s*([^\s:;]+)\s*;?")  # of a cell such as `anger:2 joy:1`
+_VOTE = re.compile(r"([^:;]++):\s*+([^\s:;]++)\s*+;?")  # of a cell such as `anger:2 joy:1`
 _ROUNDED = 0.005 + 1e-9  # largest error of a share: tables round to two digits
 
 _SCORES = re.compile(r"[\[({](?=.*[\d,:]).*[\])}]|[\d.eE+-]+(?:[\s,;|]+[\d.eE+-]+)+", re.DOTALL)
@@ -155,9 +155,10 @@ def read_votes(
             text = "" if plain(cell) is None else str(cell).strip()
             if not text or text in NULLS:
                 continue
-            pairs = [(fold(name), number_of(count)) for name, count in _VOTE.findall(text)]
+            votes = _VOTE.findall(text) if re.fullmatch(f"(?:{_VOTE.pattern})*+", text) else []
+            pairs = [(fold(name), number_of(count)) for name, count in votes]
             names = [name for name, _ in pairs]
-            if _VOTE.sub("", text).strip() or None in [count for _, count in pairs]:
+            if not pairs or None in [count for _, count in pairs]:
                 faults.append(f"{where(row)}: the votes are {text!r:.60}; expected class:count, such as anger:2 joy:1")
             elif unknown := [name for name in names if name not in index]:
                 known = listed(classes, 30) or "none, for want of labels"

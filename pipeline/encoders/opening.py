@@ -6,6 +6,7 @@ Code that comes with a model runs only where a setting allows it (`Wanted.trust`
 import contextlib
 import hashlib
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from dferc.core.device import Device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from pipeline.encoders.kinds import Wanted, refuse_kind, tower
-from pipeline.encoders.refusals import explain, refuse_description, refuse_files
+from pipeline.encoders.refusals import explain, refuse_code_from_elsewhere, refuse_description, refuse_files
 
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.bpe", "*.codes", "*.tiktoken", "*.vocab")
 _NOT = ("*/*", "consolidated*")  # other formats, and second copies of the weights
@@ -114,6 +115,9 @@ def open_processor(name: str | Path, wanted: Wanted) -> Any:
                 f"{name} has no preprocessor_config.json, which describes how its input is prepared (rates, sizes, "
                 "means). Copy the file from the model that it was made from."
             )
+        if wanted.trust:
+            described = [json.loads(path.read_bytes()) for path in folder.glob("*processor_config.json")]
+            refuse_code_from_elsewhere(str(name), *described)
         return _PROCESSORS[wanted.kind].from_pretrained(folder, trust_remote_code=wanted.trust)
 
 

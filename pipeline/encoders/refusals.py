@@ -29,7 +29,7 @@ def refuse_description(
 ) -> None:
     """Raise InputError if an encoder's config.json or tokenizer_config.json asks for code that may not run."""
     if wanted.trust:
-        _refuse_code_from_elsewhere(name, config, tokenizer)
+        refuse_code_from_elsewhere(name, config, tokenizer)
     else:
         _refuse_code(name, config, tokenizer, wanted)
     for key, value in _entries(config):
@@ -127,9 +127,10 @@ def _refuse_code(name: str, config: Mapping[str, object], tokenizer: Mapping[str
         raise _own_code(name, "config.json", wanted)
 
 
-def _refuse_code_from_elsewhere(name: str, *described: Mapping[str, object]) -> None:
-    for code in (str(entry.get("auto_map")) for entry in described):
-        if "--" in code:
+def refuse_code_from_elsewhere(name: str, *described: Mapping[str, object]) -> None:
+    """Raise InputError if a JSON of an encoder's folder names code of another repository."""
+    for key, code in itertools.chain.from_iterable(map(_entries, described)):
+        if key.startswith("Auto") and "--" in str(code):
             raise InputError(
                 f"{name}: auto_map names code of another repository ({code}), which no commit pins. Copy its .py files "
                 "into the folder of the model, and remove the part up to `--` from auto_map."

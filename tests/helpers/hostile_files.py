@@ -1,6 +1,7 @@
 """Feature files made to harm: small, and they announce much, or are of odd types. Each function writes one."""
 
 import bz2
+import gzip
 import io
 import pickle
 import struct
@@ -247,11 +248,17 @@ def long_global(path: Path) -> None:
     path.write_bytes(b"\x80\x02c" + b"m" * 400_000 + b"\nn\n.")
 
 
+def packed_names(path: Path) -> None:
+    """A packed pickle of 800,000 names in one frame: each would become a class of 1 kB."""
+    names = b"ca\nb\n" * 800_000
+    path.write_bytes(gzip.compress(b"\x80\x04\x95" + struct.pack("<Q", len(names)) + names))
+
+
 SMALL = (
     giant_contiguous, giant_shape, giant_zeros, giant_bytes, giant_chunk, many_chunks, bomb_in_a_chunk,
     long_text_many_times, long_fill_text, text_in_an_attribute, deep_groups, group_in_itself, many_groups,
     many_names_of_one_set, references, compound, committed_type, unknown_filter, lying_bzip2, lying_lzma, lying_deflate,
     inflated, inflated_column, inflated_text, many_rows, negative_shape, shape_of_nothing, overlapping, many_members,
-    many_objects, long_list, long_list_of_nothing, long_name, long_names, long_global,
+    many_objects, long_list, long_list_of_nothing, long_name, long_names, long_global, packed_names,
 )  # fmt: skip
 """Files of at most 1 MB that are refused, whatever they announce."""

@@ -40,6 +40,7 @@ SUBTITLES = {
     "malformed times": _filled("", "0:99-->0:2\na\n\n"),
     "digits above times": _filled("", "7\n0:1-->0:2\na\n\n"),
     "blank lines": _filled(_TIMES + "a", "\n", "b\n"),
+    "carriage returns": _filled(_TIMES + "a", "\r", "b\n"),
     "lines of a cue": _in_a_cue("a\n"),
     "text before the first cue": _filled("", "a\n\n", _TIMES + "a\n"),
     "one line": _in_a_cue("a"),
@@ -47,6 +48,7 @@ SUBTITLES = {
     "arrows in a line": _filled(_TIMES + "a\n\n0:1", "-->", " 0:2\na\n"),
     "spaces around an arrow": _filled(_TIMES + "a\n\n0:1", " ", "--> 0:2\na\n"),
     "settings of a cue": _filled(_TIMES.rstrip(), " position:1", "\na\n"),
+    "blanks beside a highlighted word": _filled(f"{_TIMES}a b\n\n{_TIMES}a", " ", "<i>b</i>\n"),
     "digits of a time": _filled(_TIMES + "a\n\n", "1", ":00 --> 0:02\na\n"),
     "colons": _in_a_cue(":"),
     "tags without an end": _in_a_cue("<b"),
@@ -136,7 +138,7 @@ TABLES |= {
         [f"dialogue_id,text,{column}\na,b,joy\na,b,joy\nc,b,sad\nc,b,sad\nd,b,sad\n"]
         + [f"a,b,{begin}{(unit * _CELL)[:_CELL]}{number}\n" for number in range(9)]
     )
-    for column in ("emotion", "speaker", "utterance_id", "split", "start", "media")
+    for column in ("emotion", "votes", "speaker", "utterance_id", "split", "start", "media")
     for name, begin, unit in [
         ("letters", "", "abcdefghij"),
         ("separators", "", "a;"),

@@ -51,7 +51,7 @@ BY_START: tuple[tuple[bytes, str, str], ...] = (
 
 TEXTS: tuple[tuple[str, str, str], ...] = (
     (r"(?i)\s*(<!doctype|<html|<\?xml)", "a web page or XML, such as a server sends in place of a file", _NOT_THE_FILE),
-    (r"(?i)(\s*%.*\n|\s*\n)*\s*@relation\b", "an ARFF file (Weka, openSMILE)", "`scipy.io.arff.loadarff` reads it"),
+    (r"(?i)(?:\s*+%.*\n)*+\s*+@relation\b", "an ARFF file (Weka, openSMILE)", "`scipy.io.arff.loadarff` reads it"),
     (r"\s*[\[{]\s*[\[{\"'\d\]}-]", "JSON", "`json.load` reads it"),
     (r"\S+ +\[[\s\d.eE+-]", "a Kaldi archive in text form", "`kaldiio.load_ark` reads it"),
     (r"\S+ \S+\.(ark|scp):\d+", "a list of places in Kaldi archives (.scp)", "`kaldiio.load_scp` reads it"),
@@ -213,7 +213,7 @@ def _columns(text: str) -> str:
     if attributes:
         return f" with the attributes {listed(attributes)}"
     line = next((line for line in text.splitlines() if line.strip()), "")
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(text)
         if isinstance(found, dict):
             return f" with the keys {listed(repr(key)[:40] for key in found)}"

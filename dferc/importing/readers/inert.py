@@ -29,7 +29,7 @@ class _Stream(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Read so many bytes; end the work where the pickle is too long, or announces too much."""
         self.left -= 1
-        if not self.left or size > 1 << 26:
+        if self.left <= 0 or size > 1 << 26:
             raise _Spent
         return self.file.read(size)
 
@@ -77,6 +77,7 @@ class InertUnpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> type:
         """Return a new inert class, or `dict` for an ordered dictionary."""
+        self.stream.left -= 20  # a class takes as long as so many operations
         if (module, name) == ("collections", "OrderedDict"):
             return dict
         return type("Inert", (InertObject,), {"origin": f"{module:.60}.{name:.60}"})
@@ -98,7 +99,11 @@ class InertUnpickler(pickle._Unpickler):
             if width and type(state.get("shape")) is tuple:
                 self.stream.file.seek(width * math.prod(state["shape"]), io.SEEK_CUR)
 
-    dispatch[pickle.BUILD[0]] = load_build
+    def load_frame(self) -> None:
+        """Skip the length of a frame: of one that is read at once, no operation would be counted."""
+        self.read(8)
+
+    dispatch |= {pickle.BUILD[0]: load_build, pickle.FRAME[0]: load_frame}
 
 
 def describe_pickle(file: BinaryIO) -> str:

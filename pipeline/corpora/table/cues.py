@@ -49,7 +49,7 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
     Which format it is, is decided by the first line. `name` is the path below the raw folder. InputError if there is no
     cue, or if times are malformed.
     """
-    lines = re.split(r"\r*\n|\r", INVISIBLE.sub("", read_text(path)))
+    lines = re.split(r"(?<!\r)\r*\n|\r", INVISIBLE.sub("", read_text(path)))
     top = next((number for number, line in enumerate(lines) if line.strip()), 0)
     vtt = re.match(r"WEBVTT(?!\S)", lines[top]) is not None
     problems = []

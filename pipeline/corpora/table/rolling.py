@@ -15,7 +15,6 @@ _MOST_LINES, _MOST_WORDS = 10, 100  # of a cue that are compared with the next
 _GAP_S = 1.0  # longest pause between cues of which one may roll into the other
 
 _TAG = re.compile(r"<[^<>]*>|\{[^{}]*\}")
-_AROUND = re.compile(rf"^(?:{_TAG.pattern}|\s)+|(?:{_TAG.pattern}|\s)+$")
 _WORD_TIME = re.compile(r"<(?:\d+:)?\d+:\d+")  # in YouTube's rolling captions, which `show_once` merges
 
 
@@ -72,9 +71,9 @@ def merge_highlights(
 
 def _moves(before: Cue, mark: Cue) -> bool:
     """Return whether the mark-up of one text differs, and is within it in one of the cues; times of words are none."""
-    inner = [_AROUND.sub("", " ".join(map(str.strip, cue.lines))) for cue in (before, mark)]
+    parts = [[part for part in _TAG.split(" ".join(cue.lines)) if part.strip()] for cue in (before, mark)]
     texts = ["".join(cue.lines) for cue in (before, mark)]
-    return texts[0] != texts[1] and any(map(_TAG.search, inner)) and not any(map(_WORD_TIME.search, texts))
+    return texts[0] != texts[1] and max(map(len, parts)) > 1 and not any(map(_WORD_TIME.search, texts))
 
 
 def _merged(name: str, line: int, first: int) -> Problem:

@@ -71,7 +71,7 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> Su
 def read_lines(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> Subtitles:
     """Read a file of plain text: each line that is not blank is an utterance without times, named by its place."""
     dialogue = _dialogue_of(path, name)
-    lines = re.split(r"\r*\n|\r", INVISIBLE.sub("", read_text(path)))
+    lines = re.split(r"(?<!\r)\r*\n|\r", INVISIBLE.sub("", read_text(path)))
     timed = next((number for number, line in enumerate(lines, start=1) if has_times(line)), None)
     if timed is not None:
         raise InputError(

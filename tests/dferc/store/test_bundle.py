@@ -345,6 +345,10 @@ def test_newer_schema_asks_for_a_newer_version(folder):
         ({"settings": MANIFEST["settings"] | {"extract_audio": {"feature_set": "../x.conf"}}}, "feature_set"),
         ({"settings": MANIFEST["settings"] | {"extract_audio": {"feature_set": ["files"]}}}, "feature_set"),
         ({"settings": MANIFEST["settings"] | {"extract_audio": {}}}, "feature_set"),
+        (
+            {"settings": MANIFEST["settings"] | {"extract_text": {"trust_remote_code": True}}},
+            "extract_text.trust_remote_code is set, and no code",
+        ),
     ],
 )
 def test_manifest_that_does_not_hold_together_is_refused_with_the_field(folder, changes, said):

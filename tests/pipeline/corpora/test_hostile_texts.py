@@ -16,6 +16,7 @@ ALL = [("subtitles", name) for name in hostile_texts.SUBTITLES]
 ALL += [("tables", name) for name in hostile_texts.TABLES]
 ALL += [("labels", name) for name in hostile_texts.LABELS]
 ONCE_SLOW = {
+    "blanks beside a highlighted word",
     "attributes without an end",
     "classes without an end",
     "a voice without an end",
@@ -26,10 +27,12 @@ ONCE_SLOW = {
     "speakers, each twice",
     "turns",
     "dashes",
+    "carriage returns",
     "columns.csv",
     "different columns.csv",
     "keys of each row.jsonl",
     "emotion of combining marks.csv",
+    "votes of letters.csv",
     "alike.csv",
 }
 

@@ -144,6 +144,17 @@ def test_processor_is_loaded_and_a_folder_without_one_is_refused(folders):
     assert "whisper has no preprocessor_config.json" in message and "Copy the file" in message
 
 
+def test_processor_of_another_repository_never_runs_even_where_code_is_trusted(copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    elsewhere = tmp_path / "other"  # a folder stands for a repository of the hub
+    elsewhere.mkdir()
+    (elsewhere / "own.py").write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')\nclass Own:\n    pass\n")
+    path = copy / "preprocessor_config.json"
+    path.write_text(json.dumps({"auto_map": {"AutoFeatureExtractor": f"{elsewhere}--own.Own"}}))
+    assert "code of another repository" in refusal(open_processor, copy, AUDIO._replace(trust=True))
+    assert not (tmp_path / "it ran").exists()
+
+
 def test_weights_that_are_missing_are_refused_and_unused_ones_are_not(copy):
     model = open_model(copy, AUDIO)
     model.config.mask_time_prob, model.config.mask_feature_prob = 0.5, 0.0

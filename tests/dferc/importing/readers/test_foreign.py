@@ -6,6 +6,7 @@ import io
 import lzma
 import pickle
 import tarfile
+import time
 import zipfile
 import zlib
 
@@ -141,6 +142,23 @@ def test_a_damaged_file_of_any_kind_is_a_message_too(tmp_path, kind):
             read_source(tmp_path / "x", "mean")
         except InputError as error:
             assert len(str(error)) < 4000
+
+
+def test_blank_lines_above_a_text_take_no_time(tmp_path):
+    (tmp_path / "x.csv").write_text("\n" * 26 + "time,f0\n0,1\n")  # each two more took three times as long
+    before = time.process_time()
+    with pytest.raises(InputError, match="a text with the columns time, f0"):
+        read_source(tmp_path / "x.csv", "mean")
+    assert time.process_time() - before < 1
+    (tmp_path / "x.arff").write_text("\n% by openSMILE\n\n%\n\n@relation x\n@attribute f0 numeric\n")
+    with pytest.raises(InputError, match="an ARFF file .* with the attributes f0"):
+        read_source(tmp_path / "x.arff", "mean")
+
+
+def test_json_of_many_levels_is_refused_as_json(tmp_path):
+    (tmp_path / "x.json").write_text("[" * 3000 + "]" * 3000)
+    with pytest.raises(InputError, match="x.json is JSON; expected"):
+        read_source(tmp_path / "x.json", "mean")
 
 
 def test_nothing_of_a_described_pickle_is_imported_or_run(tmp_path):
