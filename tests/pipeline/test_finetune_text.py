@@ -209,6 +209,7 @@ def test_output_replaces_the_old_and_what_a_kill_left(tmp_path):
     for stale in ("model", ".model.part"):
         (tmp_path / stale).mkdir()
         (tmp_path / stale / "stale").touch()
+        (tmp_path / stale / "tokenizer.json").touch()
     assert run(tmp_path, epochs=1).exit_code == 0
     assert not (tmp_path / "model" / "stale").exists()
     assert not (tmp_path / ".model.part").exists()
