@@ -1,5 +1,6 @@
 """The parts of a recognised pickle, each a mapping from dialogues to utterances, as a `Source`."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -82,9 +83,9 @@ def read_one_modality(content: dict, about: About) -> Source:
     _check_numbers(content, about)
     matrices = to_matrices(_by_dialogue(content, about), about, "features")
     width = next(iter(matrices.values())).shape[1]
-    stem = about.path.stem  # ContextFeatures are of no text
-    ends = {name: stem.endswith(f"{name.title()}Features") or stem.lower() == f"{name}features" for name in MODALITIES}
-    named = next((name for name in MODALITIES if ends[name]), "?")
+    # ContextFeatures are of no text.
+    ends = {name: rf"({name.title()}Features|(?<![^\W\d_])(?i:{name}features))$" for name in MODALITIES}
+    named = next((name for name in MODALITIES if re.search(ends[name], about.path.stem)), "?")
     names = {corpus_of(key) for key in content} - {M3ED.name}
     corpus = names.pop() if len(names) == 1 else ""
     modality = named if named == MULTIEMO.get(width, named) else "?"  # 768 values are of HuBERT and ViT, too

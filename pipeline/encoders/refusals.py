@@ -130,7 +130,7 @@ def _refuse_code(name: str, config: Mapping[str, object], tokenizer: Mapping[str
 def refuse_code_from_elsewhere(name: str, *described: Mapping[str, object]) -> None:
     """Raise InputError if a JSON of an encoder's folder names code of another repository."""
     for key, code in itertools.chain.from_iterable(map(_entries, described)):
-        if key.startswith("Auto") and "--" in str(code):
+        if key == "auto_map" and "--" in str(code):
             raise InputError(
                 f"{name}: auto_map names code of another repository ({code}), which no commit pins. Copy its .py files "
                 "into the folder of the model, and remove the part up to `--` from auto_map."
@@ -146,8 +146,9 @@ def _own_code(name: str, where: str, wanted: Wanted) -> InputError:
 
 
 def _entries(value: object) -> Iterator[tuple[str, object]]:
-    """Yield all keys and values of nested JSON."""
+    """Yield all keys and values of nested JSON; of values that are objects, each `auto_map` alone."""
     if isinstance(value, Mapping):
-        yield from ((str(key), part) for key, part in value.items() if not isinstance(part, Mapping))
+        inner = (key for key, part in value.items() if key == "auto_map" or not isinstance(part, Mapping))
+        yield from ((str(key), value[key]) for key in inner)
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     yield from itertools.chain.from_iterable(map(_entries, parts))

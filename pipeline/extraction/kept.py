@@ -68,7 +68,7 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
     if there and not there & new - {"config.json", "metrics.json", "model.safetensors", "history.csv"}:  # a run's, too
         raise InputError(f"{out} holds no model but {listed(sorted(there), 5)}: it is not replaced. Name another.")
     out = out.resolve()  # a link stays one
-    whole = out.with_name(f".{out.name}.part")
+    whole, gone = (out.with_name(f".{out.name}.{end}") for end in ("part", "old"))
     out.mkdir(parents=True, exist_ok=True)
     for entry in whole.glob(".*"):  # of others, such as git: a kill left them there
         entry.rename(out / entry.name)
@@ -76,8 +76,10 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
     shutil.copytree(kept, whole, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
     for entry in out.glob(".*"):
         entry.rename(whole / entry.name)
-    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(gone, ignore_errors=True)
+    out.rename(gone)  # at once: half a model would be taken for other files
     whole.replace(out)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _make(kept: Path, states: Path, make: Callable[[Path], None]) -> None:

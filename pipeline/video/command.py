@@ -136,7 +136,8 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
         if not isinstance(result, str):
             try:
                 if folders:
-                    result.write(folders[path], path, _formats(folders[path], formats), embed)
+                    embedded = bool(formats) and "html" not in formats and b"media-src blob:" in _head(folders[path])
+                    result.write(folders[path], path, _formats(folders[path], formats), embed or embedded)
                 summary.append((path, result))
             except InputError as error:
                 result = str(error)
@@ -188,6 +189,17 @@ def _verify_own(folder: Path, media: Path) -> None:
     if there and of != plain_name(media):
         found = f"the results of {of}" if of else f"{', '.join(there)}, and no {FILES['json']} that is of {media.name}"
         raise InputError(f"{folder} has {found}. Name another folder for {media.name} with --out.")
+    if FILES["html"] in there and b": emotions</title>" not in _head(folder):
+        raise InputError(f"{folder} has an {FILES['html']} that is no page of dferc-video. Name another with --out.")
+
+
+def _head(folder: Path) -> bytes:
+    """Return the beginning of a folder's page, with its title; empty where there is none."""
+    try:
+        with open(folder / "index.html", "rb") as file:
+            return file.read(1 << 14)
+    except OSError:
+        return b""
 
 
 def _verify_writable(folder: Path, option: str) -> None:

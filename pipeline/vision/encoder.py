@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from dferc.core.device import Device, choose_device
 from dferc.core.errors import InputError
@@ -21,7 +21,7 @@ from pipeline.encoders import opening
 from pipeline.encoders.kinds import Wanted, kinds_of, tower
 from pipeline.encoders.layers import LAST, count_layers, layer_states, read_layer
 from pipeline.encoders.pooling import pool
-from pipeline.encoders.refusals import first_line
+from pipeline.encoders.refusals import first_line, refuse_code_from_elsewhere
 from pipeline.extraction.records import Clock, Measured
 from pipeline.vision.by_name import by_name, open_by_name
 
@@ -154,6 +154,8 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
     image = IMAGE._replace(trust=trust)
     folder = opening.model_folder(name, image)
     with opening.explained(name, image):
+        if trust:
+            refuse_code_from_elsewhere(name, PreTrainedConfig.get_config_dict(folder)[0])
         kinds = kinds_of(AutoConfig.from_pretrained(folder, trust_remote_code=trust))
     wanted = VIDEO._replace(trust=trust) if "video" in kinds and "image" not in kinds else image
     model = tower(opening.open_model(folder, wanted, pooled), wanted.kind)

@@ -99,7 +99,7 @@ def _columns(path: Path, parquet, pyarrow) -> dict[str, np.ndarray]:
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     """Return the names of a column's numbers, by column, where `datasets` of Hugging Face wrote them into the file."""
-    with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
+    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError, RecursionError):
         features = json.loads(metadata[b"huggingface"])["info"]["features"].items()
         parts = {name: part for name, part in features if isinstance(part, dict)}
         named = {name: part.get("names") for name, part in parts.items() if part.get("_type") == "ClassLabel"}

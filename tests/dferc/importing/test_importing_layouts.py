@@ -132,10 +132,12 @@ def test_another_word_that_ends_as_a_modality_names_none(tmp_path):
     assert "does not say which" in " ".join(CliRunner().invoke(main, arguments).stderr.split())
 
 
-@pytest.mark.parametrize("corpus", ["meld", "iemocap"])
+@pytest.mark.parametrize("corpus", ["meld", "iemocap", "MELD"])
 def test_multiemo_four_files_are_one_corpus(tmp_path, corpus):
-    """Both corpora have files of these names, so that people put another word before them."""
-    files = [path.rename(path.with_name(f"{corpus}_{path.name}")) for path in made.write_multiemo(tmp_path, corpus)]
+    """Both corpora have files of these names, so that people put another word before them, in any case."""
+    case, corpus = str.upper if corpus.isupper() else str.lower if corpus == "meld" else str, corpus.lower()
+    files = made.write_multiemo(tmp_path, corpus)
+    files = [path.rename(path.with_name(f"{case(f'{corpus}_{path.stem}')}.pkl")) for path in files]
     found = imported(tmp_path, *files, corpus=corpus)
     assert {m: f.width for m, f in found.modalities.items()} == {"text": 768, "audio": 512, "visual": 1000}
     train_one_epoch(found, tmp_path)

@@ -167,7 +167,8 @@ def test_names_that_hugging_face_keeps_beside_the_numbers_are_the_labels(tmp_pat
     table = {name: list(column) if column.ndim == 2 else column for name, column in made.table().items()}
     names = {"names": ["anger", "joy"], "_type": "ClassLabel"}
     features = {"emotion": names, "text": {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}}
-    for given in ({"info": {"features": features}}, {"info": {"features": {"emotion": [names]}}}, "{"):
+    other = ({"info": {"features": {"emotion": [names]}}}, {"info": {"features": None}}, "{")
+    for given in ({"info": {"features": features}}, *other):
         metadata = {"huggingface": given if isinstance(given, str) else json.dumps(given)}
         labels = table | {"emotion": [1, -1, 0, 1, None, 1, 0, 1, 1]}
         parquet.write_table(pyarrow.table(labels).replace_schema_metadata(metadata), tmp_path / "t.parquet")

@@ -35,6 +35,8 @@ from transformers import (
 from dferc.core.errors import InputError
 from pipeline.encoders.kinds import Wanted, kinds_of, tower
 from pipeline.encoders.opening import model_folder, model_hash, open_model, open_processor
+from pipeline.text.encoder import load_encoder
+from pipeline.vision.encoder import load_picture_encoder
 
 SMALL = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 AUDIO, IMAGE = Wanted("audio", "extract_audio.encoder"), Wanted("image", "extract_visual.encoder")
@@ -153,6 +155,26 @@ def test_processor_of_another_repository_never_runs_even_where_code_is_trusted(c
     path.write_text(json.dumps({"auto_map": {"AutoFeatureExtractor": f"{elsewhere}--own.Own"}}))
     assert "code of another repository" in refusal(open_processor, copy, AUDIO._replace(trust=True))
     assert not (tmp_path / "it ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "auto_map"),
+    [
+        ("bert", "tokenizer_config.json", ["{}--own.Own", None]),  # as old tokenizers have it
+        ("vit", "preprocessor_config.json", {"AutoImageProcessor": {"torchvision": "{}--own.Own"}}),
+        ("vit", "config.json", {"AutoConfig": "{}--own.Own"}),
+    ],
+)
+def test_code_of_another_repository_is_refused_in_any_form(folders, tmp_path, monkeypatch, name, file, auto_map):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    path = shutil.copytree(folders / name, tmp_path / "mine") / file
+    (tmp_path / "other").mkdir()  # a folder stands for a repository of the hub
+    (tmp_path / "other/own.py").write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')\nclass Own:\n    pass\n")
+    given = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(given | {"auto_map": auto_map}).replace("{}", str(tmp_path / "other")))
+    load = load_encoder if name == "bert" else load_picture_encoder
+    message = refusal(load, str(path.parent), *[48] if name == "bert" else ["last", "mean"], True)
+    assert "code of another repository" in message and not (tmp_path / "it ran").exists()
 
 
 def test_weights_that_are_missing_are_refused_and_unused_ones_are_not(copy):

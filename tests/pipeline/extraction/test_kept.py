@@ -73,7 +73,7 @@ def test_a_kill_while_a_model_is_replaced_deletes_no_git(tmp_path, monkeypatch, 
     rmtree = shutil.rmtree
 
     def killed(path, **options):
-        if path == folder:
+        if path.name == f".{folder.name}.old":
             raise KeyboardInterrupt
         rmtree(path, **options)
 
@@ -83,6 +83,27 @@ def test_a_kill_while_a_model_is_replaced_deletes_no_git(tmp_path, monkeypatch, 
     make_or_reuse(tmp_path / "out", "a", tmp_path / "scratch", maker([]))
     assert (tmp_path / "out/.git/HEAD").read_text() == "years"
     assert (tmp_path / "out/inner/model.txt").read_text() == "weights"
+
+
+def test_a_kill_while_the_old_model_goes_leaves_no_folder_that_is_refused(tmp_path, monkeypatch):
+    def make(folder):
+        for name in ("config.json", "model.safetensors", "tokenizer_config.json"):
+            (folder / name).write_text("encoder")
+
+    out, rmtree = tmp_path / "out", shutil.rmtree
+    make_or_reuse(out, "a", tmp_path / "scratch", make)
+
+    def killed(path, **options):
+        if (path / "tokenizer_config.json").exists():
+            (path / "tokenizer_config.json").unlink()
+            raise KeyboardInterrupt
+        rmtree(path, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", killed)
+        make_or_reuse(out, "a", tmp_path / "scratch", make)
+    make_or_reuse(out, "a", tmp_path / "scratch", make)
+    assert len([*out.iterdir()]) == 3 and [path.name for path in tmp_path.glob(".*")] == []
 
 
 def test_a_seed_of_a_run_is_not_replaced_by_a_text_encoder(tmp_path):

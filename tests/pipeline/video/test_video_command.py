@@ -406,6 +406,16 @@ def test_files_of_an_earlier_result_never_contradict_the_new_one(video, talk, tm
         assert ('"abstain":1.0' if name.endswith(("html", "json")) else "undecided") in shown.replace(" ", ""), name
 
 
+def test_a_page_of_others_and_the_embedded_medium_outlive_other_formats(video, talk, tmp_path):
+    assert video(talk, "--out", tmp_path / "site", "--format", "csv").exit_code == 0
+    (tmp_path / "site/index.html").write_text("my own page")
+    refused(video(talk, "--out", tmp_path / "site", "--format", "csv"), "index.html", "--out")
+    assert (tmp_path / "site/index.html").read_text() == "my own page"
+    for formats, inside in ((["--embed"], True), (["--format", "csv"], True), (["--format", "html"], False)):
+        assert video(talk, *formats).exit_code == 0
+        assert ("../talk.mp4" not in (tmp_path / "talk.emotions/index.html").read_text("utf-8")) == inside
+
+
 def test_note_that_all_media_have_is_printed_once(capsys, tmp_path):
     def result(*notes: str) -> Emotions:
         return emotional_talk(1, notes=list(notes))
