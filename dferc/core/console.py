@@ -97,7 +97,7 @@ class CorpusName(click.ParamType):
                 f"{value!r} is no name of a corpus; expected a letter of a to z, then such letters, digits, - and _: "
                 "it names folders"
             )
-        if value in SECTIONS.split():
+        if value in SECTIONS:
             self.fail(f"{value!r} is a section of params.yaml; choose another name for the corpus")
         return value
 

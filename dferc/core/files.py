@@ -17,8 +17,9 @@ from dferc.core.errors import InputError
 CORPUS_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 """Pattern of corpus names, which also name a block of params.yaml and many folders."""
 
-SECTIONS = (
-    "corpora ablate video tune sets prepare finetune_text extract_text train_face extract_audio extract_visual train"
+SECTIONS = frozenset(
+    "corpora ablate video tune sets prepare finetune_text extract_text train_face extract_audio extract_visual "
+    "train".split()
 )
 """Keys of params.yaml that name no corpus."""
 

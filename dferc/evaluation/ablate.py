@@ -13,7 +13,7 @@ from dferc.evaluation.score_table import show_scores
 from dferc.model.variants import settings_of
 from dferc.store.card import simulations
 from dferc.store.hdf5 import read_corpus
-from dferc.training.display import SweepTable, show_settings, show_sweep, show_unvarying
+from dferc.training.display import SweepTable, show_ignored, show_settings, show_sweep
 from dferc.training.resume import remove_abandoned
 from dferc.training.run import refuse_other_settings
 from dferc.training.seeds import finish_run, mark_absent, run_name
@@ -48,7 +48,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     if not brief:
         show_sweep(sweep, workers)
         show_settings(sweep.settings, device)
-        show_unvarying(corpus, tuple(corpus.modalities), sweep.settings)
+        show_ignored(corpus, tuple(corpus.modalities), sweep.settings)
     missing = {variant: set(sweep.seeds) for variant in sweep.variants}
     failures, left_out, zeros = {}, [], []
     with status_folder(sweep) as status, SweepTable(sweep, Path(status)) as table:

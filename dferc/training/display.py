@@ -59,7 +59,7 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
         console.print(f"not used: {', '.join(absent)} (not in the variant, or in no training utterance)")
     for split in SPLITS:
         console.print(f"{split}: {_describe_split(task, split)}")
-    show_unvarying(task.corpus, task.variant.modalities, task.settings)
+    show_ignored(task.corpus, task.variant.modalities, task.settings)
     unknown = ["attention takes them for unknown ones"] if task.settings.attention_layers else []
     unknown += ["they are normalised over the corpus"] if task.settings.normalisation == "speaker" else []
     if unknown and (unnamed := int((task.train.speaker_N < 0).sum())):
@@ -69,7 +69,7 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
         )
 
 
-def show_unvarying(corpus: CachedCorpus, modalities: Sequence[str], settings: Train) -> None:
+def show_ignored(corpus: CachedCorpus, modalities: Sequence[str], settings: Train) -> None:
     """Print what training ignores: modalities and features that are absent or do not vary, the peak learning rate."""
     training_N = corpus.utterances.split == "train"
     for name in modalities:

@@ -13,11 +13,12 @@ from pipeline.corpora.table.markup import TAG_CLOSE, TAG_OPEN
 _MOST_WORDS = 6  # of a name before a colon; more is a sentence
 _LONGEST = 90  # characters of a name, with what is in brackets beside it
 
+CLOCK = r"(?:\d+:)?\d{1,2}:\d\d(?:[.,]\d+)?"  # a time in a text, such as 0:05 or 1:02:03.5
 _COLONS = ":：﹕︓∶"
 _OPEN, _CLOSE = f"[(【（{TAG_OPEN}", rf"\])】）{TAG_CLOSE}"
 _LETTERS = rf"[^{re.escape(_OPEN)}{_CLOSE}?!;。？！；\n]"
 _HEAD = re.compile(
-    rf"(?:[\[(]\s*(?:\d+:)?\d{{1,2}}:\d\d(?:[.,]\d+)?\s*[\])]\s*)?(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
+    rf"(?:[\[(]\s*{CLOCK}\s*[\])]\s*)?(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
     rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
 )
 _SIGNS = re.compile(rf"[{_COLONS}|{re.escape(_OPEN)}]")

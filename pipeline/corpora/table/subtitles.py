@@ -14,23 +14,31 @@ from pipeline.corpora._own_tables import TableRow, read_text
 from pipeline.corpora.table.cues import INVISIBLE, SHORT_LINE, Cue, counted, has_times, parse_cues, verify_density
 from pipeline.corpora.table.markup import remove_markup, remove_tags
 from pipeline.corpora.table.rolling import merge_highlights, show_once
-from pipeline.corpora.table.speakers import DASH, CueTurn, Speakers, find_speakers, names_above, pieces_in, turns_in
+from pipeline.corpora.table.speakers import (
+    CLOCK,
+    DASH,
+    CueTurn,
+    Speakers,
+    find_speakers,
+    names_above,
+    pieces_in,
+    turns_in,
+)
 
 EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of problems
 _MANY_WORDS, _OF_WORDS = 10, 0.8  # cues, and share of single words, from which on sentences were cut into words
 _WITHOUT_SPACES = "\u2e80"  # from here on, scripts write no spaces
 _MOST_PIECES = 2000  # lines and turns of a cue: a page of text has a hundred
-_CLOCK = r"(?:\d+:)?\d{1,2}:\d\d(?:[.,]\d+)?"
 _STAMP = re.compile(
-    rf"\s*(?:[\[(]\s*{_CLOCK}[^\])]{{0,30}}[\])]|{_CLOCK}(?=[\s:=]|$)|[^\[(:]{{1,60}}[\[(]{_CLOCK}[\])]\s*:"
+    rf"\s*(?:[\[(]\s*{CLOCK}[^\])]{{0,30}}[\])]|{CLOCK}(?=[\s:=]|$)|[^\[(:]{{1,60}}[\[(]{CLOCK}[\])]\s*:"
     r"|\{\d+\}\{\d*\}|\[\d+\]\s?\[\d*\]|\[\d+\.\d+\s*(?:-|–|→)\W*\d|Dialogue:\s*\d+,\d)"
 )
 """At the begin: `[0:05] Hi.`, `Bo (0:07): Hi.`, TMPlayer, MicroDVD, MPL2, `[1.50 - 3.20] Hi.`, and ASS."""
 # In brackets, near 0, with seconds: not "10:30"
 _OF_RECORDING = re.compile(r"[\[(]\s*\d+:\d\d|\b0?0:\d\d|\d:\d\d:\d\d|^\s*[\[{]\d")
-_STAMP_END = re.compile(rf"\s[\[(]?{_CLOCK}[\])]?:?\s*$|#{_CLOCK}(?:-\d+)?#\s*$")
+_STAMP_END = re.compile(rf"\s[\[(]?{CLOCK}[\])]?:?\s*$|#{CLOCK}(?:-\d+)?#\s*$")
 """At the end of a line: `Anna Smith  0:05` (Otter), `Bo (0:07):` (Rev), `What a day. #00:05-2#` (F4)."""
-_TIME = re.compile(rf"-?\d+(?:[.,]\d+)?|{_CLOCK}")  # a field of Audacity's labels, of ELAN's and Praat's tables
+_TIME = re.compile(rf"-?\d+(?:[.,]\d+)?|{CLOCK}")  # a field of Audacity's labels, of ELAN's and Praat's tables
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 

@@ -19,6 +19,7 @@ import dferc.cli.main
 import dferc.core.console
 import dferc.training.display
 from dferc.cli.main import main
+from dferc.core.files import SECTIONS
 from dferc.core.sources import imported_distributions
 from dferc.core.tables import read_numbers
 from dferc.settings.sections import DEFAULT_ABLATION, DEFAULTS, Ablate, Train, recorded_settings
@@ -591,6 +592,12 @@ def test_scores_end_with_the_report(root, tmp_path):
     said = " ".join(shown.stderr.split())
     assert "note: these runs follow 2 protocols, so their scores cannot be compared." in said
     assert f"half: demo, 6 classes ({'b' * 16})" in said
+
+
+def test_every_section_of_the_params_file_is_known_as_none_of_a_corpus():
+    document = read_yaml((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    blocks = {name for name, block in document.items() if isinstance(block, dict) and "prepare" in block}
+    assert document.keys() - blocks == SECTIONS
 
 
 @pytest.mark.parametrize("name", ["video", "train", "sets", "extract_text"])
