@@ -93,7 +93,7 @@ def tune(
     at_once = at_once or trials_at_once(workers, wanted.seeds, block.threads, default_workers)
     several = replace(sweep, seeds=tuple(range(at_once * len(wanted.seeds))))
     console.print(
-        f"study {name!r}: {len(study.trials)} of {trials} trial(s) are there; {len(wanted.space)} setting(s), "
+        f"study {name!r}: {len(study.trials)} trial(s) are there, {trials} wanted; {len(wanted.space)} setting(s), "
         f"{len(wanted.seeds)} seed(s) each, {at_once} trial(s) at once"
     )
     run_trials(search, trials, place(workers, several, found.device.type == "cuda", 1.0), at_once)
