@@ -29,6 +29,7 @@ _MANY = 20_000  # cues, or lines, above which a file has at least so many bytes 
 SHORT_CUE, SHORT_LINE = 20, 12
 _SETTING = re.compile(r"(?:region|vertical|line|position|size|align|[XY][12]):\S*", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*(\d{1,9})\s*")
+_HEADER = re.compile(r"WEBVTT(?!\S)")  # also in the midst of segments that were joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
     """
     lines = re.split(r"(?<!\r)\r*\n|\r", INVISIBLE.sub("", read_text(path)))
     top = next((number for number, line in enumerate(lines) if line.strip()), 0)
-    vtt = re.match(r"WEBVTT(?!\S)", lines[top]) is not None
+    vtt = _HEADER.match(lines[top]) is not None
     problems = []
     if path.suffix.lower() == ".vtt" and not vtt:
         raise InputError(f"{path}, line {top + 1}: expected WEBVTT, found {lines[top][:40]!r}. Is it an .srt file?")
@@ -83,7 +84,7 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
     for timing, head, end in zip(timings, heads, [*heads[1:], len(lines)], strict=True):
         body = range(timing + 1, end)
         if vtt:  # ends at the first empty line (YouTube's captions hold lines of a blank); then come notes and others
-            stop = next((number for number in body if not lines[number]), end)
+            stop = next((number for number in body if not lines[number] or _HEADER.match(lines[number])), end)
             loose.append(range(stop, end))
             body = range(timing + 1, stop)
         filled = [number for number in body if lines[number].strip()]

@@ -20,7 +20,7 @@ _STYLE = re.compile(
 _COLOUR = re.compile(
     r"<font[^<>]*?color\s*=\s*[\"']?([#\w]+)|<c\.(white|yellow|cyan|lime|green|red|blue|magenta)\b", re.IGNORECASE
 )
-_BREAK = re.compile(r"<[bB][rR]\s*/?>|\\N")
+_BREAK = re.compile(r"<[bB][rR]\s*/?>|\\N|[\x0b\x0c\x85\u2028\u2029]")  # the last are Word's, and Unicode's
 _UNSPOKEN = re.compile(
     r"<rt>.{0,99}?</rt>"
     r"|\{(?:(?!\\p[1-9]\d*+[\\}])\\[^{}\\]*+)*+\\p[1-9]\d*+(?:\\[^{}]*+)?\}.*?(?:\{\\(?:(?!p0)[^{}])*+p0[^{}]*+\}|\Z)",
@@ -33,7 +33,7 @@ TAG_OPEN, TAG_CLOSE = "\ufdd0\ufdd1"
 _MARKED_TAG = re.compile(f"{TAG_OPEN}([^{TAG_CLOSE}]*){TAG_CLOSE}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
-_ANY = re.compile(r"[<{&\\\ufffd\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+_ANY = re.compile(r"[<{&\\\ufffd\u2028\u2029\x00-\x08\x0b\x0c\x0e-\x1b\x7f-\x9f]")
 """First characters of all that is removed or reported."""
 
 
@@ -57,6 +57,8 @@ def remove_markup(cue: Cue, name: str) -> tuple[Cue, list[Problem]]:
     pieces = _VOICE.split(_BREAK.sub("\n", _UNSPOKEN.sub("", raw)).replace(r"\h", " "))
     lines, voices = [], []
     for voice, piece in zip(["", *pieces[1::2]], pieces[::2], strict=True):
+        if voice and not any(map(str.isalnum, _unescape(voice))):  # Rev's `<v ->`: a dash, no name
+            voice, piece = "", f"- {piece}"
         marked = _UNKNOWN_TAG.sub(rf"{TAG_OPEN}\1{TAG_CLOSE}", _STYLE.sub("", piece))
         for line in _unescape(marked).split("\n"):
             if text := _tidy(line):

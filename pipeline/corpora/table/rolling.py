@@ -108,12 +108,14 @@ def show_once(cues: Sequence[Cue], name: str) -> tuple[list[Cue], list[Problem],
     repeated, texts = [], 0
     for before, cue in zip([None, *spoken], spoken):
         adjacent = before is not None and cue.start_s <= before.end_s + _GAP_S
-        overlap = _overlap(before, cue, words=rolling and not by_lines) if adjacent or before and by_lines else None
-        if overlap and not adjacent and overlap.lines == len(cue.lines):
-            overlap = None  # said again after a pause: a line that only stayed has a new one below it
+        overlap = _overlap(before, cue, words=rolling and not by_lines) if adjacent or before and rolling else None
+        shared = " ".join(cue.lines[: overlap.lines]).split() if overlap else []
+        again = overlap and not overlap.rest and overlap.lines == len(cue.lines)
+        if overlap and not adjacent and (again or not by_lines and len(shared) - len(overlap.rest.split()) == 1):
+            overlap = None  # said again after a pause: what only stayed has more below it
         if overlap and (rolling or overlap.lines == len(cue.lines) and cue.end_s - cue.start_s <= _FLASH_S):
             lines = cue.lines[overlap.lines :]
-            if overlap.rest and overlap.grows:
+            if overlap.rest and overlap.grows and adjacent:
                 last = kept[-1]
                 grown = (*last.lines[:-1], f"{last.lines[-1]} {overlap.rest}")
                 kept[-1] = replace(last, lines=grown, end_s=max(last.end_s, cue.end_s))

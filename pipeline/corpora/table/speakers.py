@@ -1,5 +1,6 @@
 """Who speaks in a cue, decided over all cues of a file (docs/own-data.md has the table of what is recognised)."""
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,12 +12,14 @@ from pipeline.corpora.table.cues import Cue
 from pipeline.corpora.table.markup import TAG_CLOSE, TAG_OPEN
 
 _MOST_WORDS = 6  # of a name before a colon; more is a sentence
+_LOOKED_AT = 20  # colons within a text
 _LONGEST = 90  # characters of a name, with what is in brackets beside it
 
 CLOCK = r"(?:\d+:)?\d{1,2}:\d\d(?:[.,]\d+)?"  # a time in a text, such as 0:05 or 1:02:03.5
-_COLONS = ":：﹕︓∶"
+_COLONS = ":：﹕︓∶፥፦៖᠄"  # the last are Ethiopic, Khmer, Mongolian
+_ENDS = r".?!…。？！؟۔।॥።፧។՞։｡\"”»」』"  # of a sentence, in any script
 _OPEN, _CLOSE = f"[(【（{TAG_OPEN}", rf"\])】）{TAG_CLOSE}"
-_LETTERS = rf"[^{re.escape(_OPEN)}{_CLOSE}?!;。？！；\n]"
+_LETTERS = rf"[^{re.escape(_OPEN)}{_CLOSE}?!;。？！；؟؛۔।።\n]"
 _HEAD = re.compile(
     rf"(?:[\[(]\s*{CLOCK}\s*[\])]\s*)?(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
     rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
@@ -36,8 +39,8 @@ _MACHINE = re.compile(
 _PRONOUNS = re.compile(r"\W\s*\w{1,6}\s*/\s*\w{1,6}(?:\s*/\s*\w{1,6})?\s*\W")
 _SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s|\d:\d")  # no abbreviation, such as "Capt. Ross"
 DASH = re.compile(r"[-‐‑–—―−－]{1,3}(?!\d)\s*")
-_SENTENCES = re.compile(r"(?<=[.?!…。？！\"”)\]♪])\s*(?=\S)|(?<=[-–—,;])\s+(?=\S)")  # cuts before a known speaker alone
-_DASHED = re.compile(r"(?<=[.?!…。？！\"”])\s+(?=[-‐‑–—―−－]{1,3}\s*[^\s\d])")
+_SENTENCES = re.compile(rf"(?<=[{_ENDS})\]♪])\s*(?=\S)|(?<=[-–—,;،؛፣])\s+(?=\S)")  # cuts before a known speaker alone
+_DASHED = re.compile(rf"(?<=[{_ENDS}])\s+(?=[-‐‑–—―−－]{{1,3}}\s*[^\s\d])")
 _TURN = re.compile(r"\s*(?:[>＞]{2,}|≫|\[SPEAKER[_ ]TURN\])\s*", re.IGNORECASE)
 _TURN_SIGN = re.compile(r"[>＞≫]|\[S", re.IGNORECASE)  # without one there is no turn: found much faster
 
@@ -160,6 +163,16 @@ def turns_in(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]:
     if silent and not spoken:  # a name alone is no one's speech, but it is all there is
         return [CueTurn("", " ".join(cue.lines))], []
     return spoken, asides + silent
+
+
+def names_within(text: str, speakers: Speakers) -> str:
+    """Return a known speaker's name before a colon within a text, "" if there is none: "hi there BO: hello"."""
+    for colon in itertools.islice(_COLON.finditer(text) if speakers.openings else (), _LOOKED_AT):
+        words = text[max(0, colon.start() - _LONGEST) : colon.start()].split()[-_MOST_WORDS:]
+        for name in (" ".join(words[first:]) for first in range(len(words))):
+            if _key(name) in speakers.names:
+                return name
+    return ""
 
 
 def _lines(cue: Cue) -> Iterator[tuple[str, bool]]:

@@ -21,6 +21,7 @@ from pipeline.corpora.table.speakers import (
     Speakers,
     find_speakers,
     names_above,
+    names_within,
     pieces_in,
     turns_in,
 )
@@ -30,16 +31,23 @@ _MANY_WORDS, _OF_WORDS = 10, 0.8  # cues, and share of single words, from which 
 _WITHOUT_SPACES = "\u2e80"  # from here on, scripts write no spaces
 _MOST_PIECES = 2000  # lines and turns of a cue: a page of text has a hundred
 _STAMP = re.compile(
-    rf"\s*(?:[\[(]\s*{CLOCK}[^\])]{{0,30}}[\])]|{CLOCK}(?=[\s:=]|$)|[^\[(:]{{1,60}}[\[(]{CLOCK}[\])]\s*:"
-    r"|\{\d+\}\{\d*\}|\[\d+\]\s?\[\d*\]|\[\d+\.\d+\s*(?:-|–|→)\W*\d|Dialogue:\s*\d+,\d)"
+    rf"\s*(?:[\[(]\s*{CLOCK}[^\])]{{0,30}}[\])]|{CLOCK}(?=[\s:=]|$|[-–]+>?\d)|#{CLOCK}(?:-\d+)?#"
+    rf"|[^\[(:]{{1,60}}(?:[\[(]{CLOCK}[\])]\s*:|:\s*[\[(]{CLOCK}[\])])"
+    r"|\{\d+\}\{\d*\}|\[\d+\]\s?\[\d*\]|\[\d+\.\d+\s*s?\s*(?:-|–|→)\W*\d|Dialogue:\s*\d+,\d)"
 )
-"""At the begin: `[0:05] Hi.`, `Bo (0:07): Hi.`, TMPlayer, MicroDVD, MPL2, `[1.50 - 3.20] Hi.`, and ASS."""
+"""At the begin: `[0:05] Hi.`, `Bo (0:07): Hi.`, TMPlayer, MicroDVD, MPL2, `[1.50s -> 3.20s] Hi.`, and ASS."""
 # In brackets, near 0, with seconds: not "10:30"
 _OF_RECORDING = re.compile(r"[\[(]\s*\d+:\d\d|\b0?0:\d\d|\d:\d\d:\d\d|^\s*[\[{]\d")
 _STAMP_END = re.compile(rf"\s[\[(]?{CLOCK}[\])]?:?\s*$|#{CLOCK}(?:-\d+)?#\s*$")
 """At the end of a line: `Anna Smith  0:05` (Otter), `Bo (0:07):` (Rev), `What a day. #00:05-2#` (F4)."""
-_TIME = re.compile(rf"-?\d+(?:[.,]\d+)?|{CLOCK}")  # a field of Audacity's labels, of ELAN's and Praat's tables
+_TIME = re.compile(rf"-?\d+(?:[.,]\d+)?|{CLOCK}(?:\s*[-–]\s*{CLOCK})?")  # a field of Audacity, ELAN, Praat, NVivo
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_FORMS = re.compile(
+    r"\s*(?:(?P<RTF>\{\\rtf)|(?P<JSON>\{\s*(?:\"|$)|\[\s*(?:\{|$))|(?P<XML><\?xml|<!DOCTYPE|<html|<tt\b)"
+    r"|(?P<CHAT>@(?:UTF8|Begin)\b)|(?P<WebVTT>WEBVTT(?!\S))|(?P<ASS>\[Script Info\]))",
+    re.IGNORECASE,
+)
+"""What other formats begin with."""
 
 
 Prefixes = bool | Sequence[str]  # whether `NAME:` before a text is its speaker, or the names that are speakers
@@ -79,7 +87,7 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> Su
 def read_lines(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> Subtitles:
     """Read a file of plain text: each line that is not blank is an utterance without times, named by its place."""
     dialogue = _dialogue_of(path, name)
-    lines = re.split(r"(?<!\r)\r*\n|\r", INVISIBLE.sub("", read_text(path)))
+    lines = re.split(r"(?<!\r)\r*\n|[\r\x0b\x0c\x85\u2028\u2029]", INVISIBLE.sub("", read_text(path)))
     timed = next((number for number, line in enumerate(lines, start=1) if has_times(line)), None)
     if timed is not None:
         raise InputError(
@@ -89,6 +97,8 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> S
     spoken = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if spoken and spoken[0][1].startswith(('File type = "ooTextFile', '"ooTextFile')):
         raise InputError(f"{path}: a file of Praat. Export its tier as a table with the columns start, end, text.")
+    if spoken and (form := _FORMS.match(spoken[0][1])):
+        raise InputError(f"{path}: {form.lastgroup}, no plain text. Write a table: the columns start, speaker, text.")
     tabular = [(number, line) for number, line in spoken if _is_row(line)]
     tabular = tabular if 3 * len(tabular) >= len(spoken) else []
     stamped = tabular or [(number, line) for number, line in spoken if _STAMP.match(line) or _STAMP_END.search(line)]
@@ -176,6 +186,8 @@ def _turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[tuple[str,
         text, tags = remove_tags(turn.text)
         problems += [(f"unknown tag: {tag[:60]!r}", "left out") for tag in tags]
         turns += [turn._replace(text=text)] * bool(text)
+        if within := names_within(text, speakers):
+            problems.append((f"speaker's name within a text: {within!r}: another speaker?", "kept as one utterance"))
     if len(turns) > 1:
         several = ", ".join(turn.speaker or "?" for turn in turns)
         problems.append((f"{SPLIT_CUE}: {several}", "split; times divided by the lengths of the texts"))

@@ -122,6 +122,34 @@ def test_several_speakers_in_a_cue_are_split_and_reported(tmp_path, cue, turns):
     assert problem.startswith("a.srt, line 2: ") and "split; times divided by the lengths of the texts" in problem
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x0b", "\x0c", "\x85"])
+def test_every_line_end_of_unicode_ends_a_line_within_a_cue(tmp_path, end):
+    """Word's and Premiere's line breaks (pysrt#87); a cue may begin with one."""
+    write(tmp_path, "a.srt", cues(f"{end}ANNA: hi there{end}BO: hello", f"- Yes{end}- No", "ANNA: So.", "BO: So."))
+    assert spoken(read_subtitles(tmp_path))[:4] == [("ANNA", "hi there"), ("BO", "hello"), ("", "Yes"), ("", "No")]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "colon", "first", "second"),
+    [
+        ("أحمد", "سارة", ":", "كيف حالك؟", "بخير۔"),
+        ("अनिता", "राम", ":", "नमस्ते।", "नमस्ते।"),
+        ("አበበ", "ሰላም", "፦", "ጤና ይስጥልኝ።", "እሺ።"),
+        ("សុខា", "បូរ", "៖", "សួស្តី។", "បាទ។"),
+        ("Աննա", "Արամ", ":", "Բարեւ։", "Այո։"),
+        ("アンナ", "ボー", "：", "「こんにちは」", "「はい」"),
+        ("ANNA", "BO", ":", "Il dit « oui »", "Oui."),
+    ],
+)
+def test_several_speakers_in_a_cue_are_split_in_any_script(tmp_path, one, two, colon, first, second):
+    by = [f"{name}{colon} {text}" for name, text in ((one, first), (two, second)) * 2]
+    write(tmp_path, "a.srt", cues(" ".join(by[:2]), f"- {first} - {second}", *by))
+    corpus = read_subtitles(tmp_path)
+    turns = [(one, first), (two, second)]
+    assert spoken(corpus) == [*turns, ("", first), ("", second), *turns, *turns]
+    assert len(problems_of(corpus, "several speakers in one cue")) == 2
+
+
 @pytest.mark.parametrize(
     "cue",
     [
@@ -139,6 +167,16 @@ def test_one_speaker_is_not_split(tmp_path, cue):
     write(tmp_path, "a.srt", cues(cue, "ANNA: Hi.", "ANNA: Why?"))
     corpus = read_subtitles(tmp_path)
     assert len(corpus.utterances) == 3 and "several speakers in one cue" not in kinds(corpus)
+
+
+def test_a_name_within_a_text_is_reported_and_not_split(tmp_path):
+    """Speech recognition without punctuation; "I told Bo: no" looks alike."""
+    write(tmp_path, "a.srt", cues("ANNA: hi there BO: hello", "BO: at 10:30 on bo", "ANNA: He said: no", "BO: So."))
+    corpus = read_subtitles(tmp_path)
+    assert len(corpus.utterances) == 4 and corpus.utterances[0].text == "hi there BO: hello"
+    assert problems_of(corpus, "speaker's name within a text") == [
+        "a.srt, line 2: speaker's name within a text: 'BO': another speaker?; kept as one utterance"
+    ]
 
 
 def test_a_single_dash_within_a_cue_is_reported_and_not_split(tmp_path):
@@ -218,6 +256,13 @@ def test_names_of_cues_that_come_again_are_speakers_and_others_are_told(tmp_path
     assert spoken(corpus) == [(name, "Well, yes.") for name in speakers]
     (problem,) = problems_of(corpus, "names of cues")
     assert problem.startswith(f"a.vtt, line 3: names of cues: {len(names)}, first {names[0]!r}; ") and told in problem
+
+
+def test_a_voice_without_a_name_is_a_dash(tmp_path):
+    """Rev's captions (ableplayer#135)."""
+    texts = ["<v ->Why?</v>", "<v Anna>Hi.</v>", "<v ->Yes.</v>\n<v &#45;>No.</v>"]
+    write(tmp_path, "a.vtt", "WEBVTT\n\n" + cues(*texts).replace(",", "."))
+    assert spoken(read_subtitles(tmp_path)) == [("", "Why?"), ("Anna", "Hi."), ("", "Yes."), ("", "No.")]
 
 
 @pytest.mark.parametrize("dash", "―−－")

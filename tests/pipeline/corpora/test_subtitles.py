@@ -250,6 +250,22 @@ def test_a_line_that_stays_over_a_pause_of_rolling_captions_is_there_once(tmp_pa
 @pytest.mark.parametrize(
     ("shown", "texts"),
     [
+        ("A b c d|c d e f|e f g h|g h i j|i j k l|k l m n", ["A b c d", "e f", "g h", "i j", "k l", "m n"]),
+        ("A b|A b c|A b c d|A b c d e|F|F g", ["A b c d", "e", "F g"]),  # a word is added
+        ("A b|A b c|Yes|Yes it|F|F g|F g h", ["A b c", "Yes", "Yes it", "F g h"]),  # one word: said again
+    ],
+)
+def test_words_that_stay_over_a_pause_of_rolling_captions_are_there_once(tmp_path, shown, texts):
+    starts = [at + 5 * (at > 2) for at in range(1 + shown.count("|"))]  # a pause before the fourth cue
+    both = zip(starts, shown.split("|"), strict=True)
+    blocks = [f"{at}\n00:00:{at:02d},000 --> 00:00:{at + 1:02d},000\n{text}\n" for at, text in both]
+    write(tmp_path, "a.srt", "\n".join(blocks))
+    assert [row.text for row in read_subtitles(tmp_path).utterances] == texts
+
+
+@pytest.mark.parametrize(
+    ("shown", "texts"),
+    [
         (["A b.\nC d.", "C d.\nE f.", "E f.\nG h."], ["A b. C d.", "E f.", "G h."]),  # two lines roll up
         (["A", "A b", "A b c", "D", "D e"], ["A b c", "D e"]),  # a word is added
         (["A b.\nC", "A b.\nC d", "A b.\nC d e", "C d e\nF", "C d e\nF g"], ["A b. C d e", "F g"]),
@@ -453,6 +469,16 @@ third
         ("a.vtt, line 21", "no empty line before a cue: 1 time(s)"),
         ("a.vtt, line 10", "cue numbers unusable: a cue without a number"),
     ]
+
+
+def test_header_of_the_next_segment_of_a_stream_is_no_text(tmp_path):
+    """Segments of HLS that were joined: the first need not end with an empty line."""
+    segment = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n\n00:0{0}.000 --> 00:0{0}.900\n{0}!\n"
+    write(tmp_path, "a.vtt", segment.format(1) + segment.format(3))
+    corpus = read_subtitles(tmp_path)
+    assert spoken(corpus) == [("", "1!"), ("", "3!")]
+    [problem] = problems_of(corpus, "text outside of a cue")
+    assert problem.startswith("a.vtt, line 6: ") and "WEBVTT X-TIMESTAMP-MAP" in problem
 
 
 @pytest.mark.parametrize(

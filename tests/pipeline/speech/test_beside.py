@@ -126,6 +126,13 @@ def test_plain_lines_name_speakers_as_subtitles_do(tmp_path):
     assert all(each.start_s is None for each in read.utterances)
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\x0b"])
+def test_lines_of_plain_text_end_in_any_way(tmp_path, end):
+    path = write(tmp_path, "talk.txt", end.join(["Anna: Hello.", "Bo: Hi.", "Anna: Bye.", "Bo: Bye."]))
+    said = [(each.speaker, each.text) for each in read_transcript(path, VIDEO, 60.0).utterances]
+    assert said == [("Anna", "Hello."), ("Bo", "Hi."), ("Anna", "Bye."), ("Bo", "Bye.")]
+
+
 def test_names_on_lines_of_their_own_are_the_speakers_of_the_lines_below(tmp_path):
     lines = (
         "Anna:",
@@ -205,6 +212,11 @@ TABLE = "start,end,speaker,text,emotion,p_joy,p_anger\n0.5,1.5,Ann,Hello,joy,0.1
         ["00:01:54:Hello.", "00:01:57:Hi, at 09:00."],  # TMPlayer
         ["Anna (00:01): Hello.", "Bo (00:04): Hi."],
         ["[0.00 - 3.20] Hello.", "[3.20 - 5.00] Hi."],
+        ["[0.00s -> 3.20s] Hello.", "[3.20s -> 5.00s] Hi."],  # faster-whisper's own example
+        ["Anna: [00:00:01] Hello.", "Bo: [00:00:04] Hi."],  # Sonix
+        ["#00:00:02-0# Anna: Hello.", "#00:00:04-3# Bo: Hi."],  # F4, MAXQDA
+        ["00:01-00:03 Hello.", "00:03–00:05 Hi."],
+        ["1\t0:00.0 - 0:05.0\tHello.\tAnna", "2\t0:05.0 - 0:09.0\tHi.\tBo"],  # NVivo
         ["[0:01] Hello.", "[0:04] Hi.", "[0:06] Oh.", "1.5\t2.5\tnoise"],
     ],
 )
@@ -223,6 +235,24 @@ def test_text_of_praat_is_named(tmp_path):
     grid = write(tmp_path, "talk.txt", 'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\n')
     with pytest.raises(InputError, match="a file of Praat"):
         read_transcript(grid, VIDEO, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("{\\rtf1\\ansi {\\fonttbl {\\f0 Courier;}}\nAnna: Hello.\\par\n}", "RTF"),
+        ('{\n  "text": " Hello.",\n  "language": "en"\n}', "JSON"),
+        ('{"text": " Hello."}', "JSON"),
+        ('[\n{"speaker": "Anna"}]', "JSON"),
+        ('<?xml version="1.0"?>\n<tt><body><p begin="1s">Hello.</p></body></tt>', "XML"),
+        ("@UTF8\n@Begin\n*MOT:\twhat is that ?\n%mor:\tpro|what ?\n@End", "CHAT"),
+    ],
+)
+def test_other_formats_under_the_name_of_plain_text_are_refused(tmp_path, text, form):
+    with pytest.raises(InputError, match=f"{form}, no plain text"):
+        read_transcript(write(tmp_path, "talk.txt", text), VIDEO, 60.0)
+    for said in ("[laughs]", "[music] {sic} Hello.", "<i>Hello.</i>", "@beginner, she says"):
+        assert read_transcript(write(tmp_path, "talk.txt", f"{said}\nBye."), VIDEO, 60.0).utterances
 
 
 @pytest.mark.parametrize(
