@@ -109,12 +109,15 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> S
             f"{path}, line {number}: a time, {line.strip()[:60]!r}, in a file of plain text, and in {len(stamped)} of "
             f"{len(spoken)} lines. Write a table with the columns start, speaker, text, or remove the times."
         )
+    alone = {number for number, line in spoken if re.fullmatch(r"\s*\d{1,2}:\d\d:\d\d\s*", line)}  # Google Meet
+    spoken = [(number, line) for number, line in spoken if number not in alone]
     plain = [remove_markup(Cue(number, None, 0.0, 0.0, (line,)), name) for number, line in spoken]
     written = [cue for cue, _ in plain]
     _verify_size(path, written)
     cues = names_above(written) if speaker_prefix else written
     names = sorted({cue.line for cue in written} - {cue.line for cue in cues})
-    problems = counted(name, names, "line that only names a speaker", "the speaker of the lines below it")
+    problems = counted(name, sorted(alone), "line that is only a time", "left out")
+    problems += counted(name, names, "line that only names a speaker", "the speaker of the lines below it")
     ids = {cue.line: f"{dialogue}_{place}" for place, cue in enumerate(cues, start=1)}
     said = _rows(cues, ids, dialogue, name, media, speaker_prefix)
     rows = [replace(row, start_s=None, end_s=None) for row in said.rows]

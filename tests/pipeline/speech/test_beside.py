@@ -126,6 +126,14 @@ def test_plain_lines_name_speakers_as_subtitles_do(tmp_path):
     assert all(each.start_s is None for each in read.utterances)
 
 
+def test_lines_of_a_time_alone_are_left_out(tmp_path):
+    """Google Meet's, one in five minutes."""
+    lines = "00:00:00\nAnna: Hello.\nBo: Hi.\nAnna: At 10:30?\n00:05:12\nBo: Yes.\nAnna: Good.\nBo: Bye.\nAnna: Bye."
+    read = read_transcript(write(tmp_path, "talk.txt", lines), VIDEO, 60.0)
+    assert [each.text for each in read.utterances] == ["Hello.", "Hi.", "At 10:30?", "Yes.", "Good.", "Bye.", "Bye."]
+    assert "line that is only a time" in [problem.kind for problem in read.problems]
+
+
 @pytest.mark.parametrize("end", ["\u2028", "\x0b"])
 def test_lines_of_plain_text_end_in_any_way(tmp_path, end):
     path = write(tmp_path, "talk.txt", end.join(["Anna: Hello.", "Bo: Hi.", "Anna: Bye.", "Bo: Bye."]))
