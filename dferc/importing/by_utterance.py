@@ -31,7 +31,7 @@ import numpy as np
 from dferc.core.errors import InputError, listed
 from dferc.importing.corpora import IEMOCAP, MELD, MELD_NAMES, is_iemocap_dialogue, natural
 from dferc.importing.source import About, Source, clean_text, kind, rows_of, text_of, to_matrices, vector_of
-from dferc.store.cells import MISSING_LABELS, fold, plain
+from dferc.store.cells import fold, is_no_label, plain
 from dferc.store.closed import ClosedHdf5
 from dferc.store.labels import Labels
 from dferc.store.rows import UNLABELLED, Note
@@ -274,7 +274,7 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
     missing = Counter()
     for part in columns.values():
         for row, word in enumerate(part["labels"]):
-            if word in MISSING_LABELS and word not in known and not (word == "-1" and part["in words"]):
+            if is_no_label(word) and word not in known and not (word == "-1" and part["in words"]):
                 missing[word] += 1
                 part["labels"][row] = ""
     words = [label for part in columns.values() for label in part["labels"]]

@@ -136,7 +136,7 @@ def _sort_columns(
     table: Mapping[str, np.ndarray], about: About
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[str]]:
     """Return columns of one value per row and of one vector per row, by our names, and the names of all others."""
-    table = {name: given for name, given in table.items() if cells.column_name(name) not in VOTES or np.ndim(given) < 2}
+    table = {n: given for n, given in table.items() if cells.column_name(n) not in VOTES or np.ndim(given) != 2}
     lower = {cells.column_name(name): name for name in table}
     if len(lower) < len(table):
         raise InputError(f"{about}: columns whose names differ in case only: {', '.join(sorted(table))}.")
@@ -150,6 +150,11 @@ def _sort_columns(
                 if array.ndim == dimensions and column not in columns:
                     columns[column] = array
                     used.add(name)
+    words = lower.get("utterance")  # of MELD's columns: `Utterance` beside `Utterance_ID`
+    if words and words not in used and "sentence" not in flat and np.ndim(table[words]) == 1:
+        if any(" " in str(cell) for cell in table[words].tolist()):
+            flat["sentence"] = np.asarray(table[words])
+            used.add(words)
     for name in (name for name in table if name not in used):
         array, written = np.asarray(table[name]), cells.column_name(name)
         near = did_you_mean(written, [each for names in roles.values() for each in names], cutoff=0.8)
@@ -242,7 +247,7 @@ def _ids(name: str, values: list, column: np.ndarray, about: About, problems: li
             if abs(cell) >= cells.whole_below(column.dtype):
                 raise fault(row, f"{cell}, a float that may have lost digits")
             values[row] = int(cell)
-        elif cell is None or cell in ("", *cells.NULLS):
+        elif cell is None or isinstance(cell, str) and cell in ("", *cells.NULLS):
             raise fault(row, "missing" if cell is None else f"{cell!r}, a missing value")
         elif isinstance(cell, bool) or not isinstance(cell, int | str):
             raise fault(row, f"{cell!r:.60}")
@@ -343,7 +348,8 @@ def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict
             if key in first:
                 faults.append(f"row {row}: the utterance {utterances[row]!r:.60} of row {first[key]} again")
             first.setdefault(key, row)
-        refuse(about, faults, "An utterance's name is unique in the table, its number in the dialogue.")
+        hint = " Are they transcripts? Name that column `sentence`." if any(" " in str(name) for name in first) else ""
+        refuse(about, faults, f"An utterance's name is unique in the table, its number in the dialogue.{hint}")
         if numbered:
             groups = {name: sorted(rows, key=utterances.__getitem__) for name, rows in groups.items()}
         elif positions := columns.get("position"):

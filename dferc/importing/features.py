@@ -9,7 +9,16 @@ import numpy as np
 from dferc.core import VERSION
 from dferc.core.errors import InputError, listed
 from dferc.core.problems import Problem
-from dferc.importing.source import Source, are_numbers, by_our_dialogues, counted_alike, labels_by, places_in, renamed
+from dferc.importing.source import (
+    Source,
+    are_numbers,
+    by_our_dialogues,
+    counted_alike,
+    labels_by,
+    places_in,
+    renamed,
+    stepped,
+)
 from dferc.store.rows import UNLABELLED, Features, Utterances
 
 MAX_LABELS_DIFFERENT = 0.1
@@ -170,6 +179,11 @@ def _place_by_id(
 ) -> np.ndarray:
     """Fill `values` utterance by utterance; return which rows are present."""
     given, path, numbered = source.vectors[key], source.path, source.about.layout.startswith("MELD's own features")
+    ids = set(utterances.utterance_id)
+    if added := max((0, 1, -1), key=lambda by: len(ids & {stepped(name, by) for name in given})):
+        given = {stepped(name, added): vector for name, vector in given.items()}
+        problem = f"utterances counted from another number than in {base.path.name}"
+        problems.append(Problem(path.name, str(path), problem, f"{added:+} to each"))
     present = np.array([name in given for name in utterances.utterance_id])
     if not present.any():
         raise InputError(

@@ -18,6 +18,7 @@ from dferc.importing.readers import foreign, tables
 from dferc.importing.readers.parquet import read_parquet
 from dferc.importing.readers.pickles import read_pickle
 from dferc.importing.source import About, Source, about_file, clean_text, vector_of
+from dferc.store.cells import plain
 from dferc.store.closed import open_hdf5
 
 START_BYTES = 4096
@@ -101,7 +102,7 @@ def _decoded(column: np.ndarray) -> np.ndarray:
     """Return a column of byte strings as text: an id must not become `b'…'`."""
     if column.ndim != 1 or column.dtype.kind not in "SO":
         return column
-    values = [clean_text(value) if isinstance(value, bytes) else value for value in column.tolist()]
+    values = [clean_text(plain(value)) if isinstance(value, bytes) else value for value in column.tolist()]
     decoded = np.empty(len(values), dtype=object)
     decoded[:] = values
     return decoded

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,9 +76,17 @@ class Source:
 
 
 def renamed(given: Mapping, ours: Mapping[str, str]) -> dict:
-    """Return a mapping by our spelling of its names, where theirs is another Unicode form of it, as a Mac writes."""
-    forms = {tidy(name): name for name in ours}
-    names = {name: name if name in ours else forms.get(tidy(name), name) for name in given}
+    """Return a mapping by our spelling of its names, where theirs is another Unicode form of it, as a Mac writes.
+
+    Zeros before a number do not count, unless they alone tell two names apart.
+    """
+
+    def unpadded(name: str) -> str:
+        return re.sub("(?<![0-9])0+(?=[0-9])", "", tidy(name))
+
+    form = unpadded if all(len(set(map(unpadded, names))) == len(names) for names in (given, ours)) else tidy
+    forms = {form(name): name for name in ours}
+    names = {name: name if name in ours else forms.get(form(name), name) for name in given}
     return {ours.get(names[name], name): value for name, value in given.items()}
 
 
@@ -112,6 +121,14 @@ def are_numbers(names: Iterable) -> bool:
     return all(isinstance(name, int) for name in names)
 
 
+def stepped(name: int | str, by: int) -> int | str:
+    """Return a number, or a name with the number at its end, with this added: `talk_09` becomes `talk_10`."""
+    if isinstance(name, int):
+        return name + by
+    match = re.fullmatch(r"(.*?)([0-9]{1,18})", name, re.DOTALL)
+    return f"{match[1]}{int(match[2]) + by:0{len(match[2])}}" if match else name
+
+
 def _do_count(source: Source) -> bool:
     """Return whether numbers of utterances run without a gap in each dialogue."""
     dialogues = source.utterances.values()
@@ -130,18 +147,15 @@ def counted_alike(source: Source, base: Source) -> tuple[Source, int]:
             known[dialogue].append(position)
     alike = all(len(theirs) == len(base.labels.get(name, theirs)) for name, theirs in source.utterances.items())
     source = replace(source, counted=alike and (_do_count(source) or _do_count(base)))
-    numbered = {dialogue: theirs for dialogue, theirs in source.utterances.items() if are_numbers(theirs)}
 
     def equal(by: int, ours: Mapping[str, list]) -> int:
-        return sum(len({str(n + by) for n in of} & {*map(str, ours.get(each, ()))}) for each, of in numbered.items())
+        given = source.utterances.items()
+        return sum(len({str(stepped(n, by)) for n in of} & {*map(str, ours.get(each, ()))}) for each, of in given)
 
     # Numbers that run on are names.
     if not (added := max((0, 1, -1), key=lambda by: max(equal(by, known), equal(by, base.utterances)))):
         return source, 0
-    renumbered = {
-        dialogue: [name + added if isinstance(name, int) else name for name in theirs]
-        for dialogue, theirs in source.utterances.items()
-    }
+    renumbered = {dialogue: [stepped(name, added) for name in theirs] for dialogue, theirs in source.utterances.items()}
     return replace(source, utterances=renumbered), added
 
 

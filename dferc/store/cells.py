@@ -22,14 +22,18 @@ NULLS = frozenset(
 MISSING_LABELS = frozenset(
     {"", "n.a.", "na_character_", ".", "-", "--", "–", "—", "??", "missing", "undefined", "unlabelled", "unlabeled"}
     | {"no label", "no annotation", "not available", "not applicable", "not labelled", "not labeled", "-1", "...", "[]"}
-    | {"n.a", "n\\a", "(null)", "<null>", "[null]", "<none>", "(blank)"}
+    | {"n.a", "n\\a", "(blank)", "(empty)", "undef", "no agreement", "未标注", "無"}
     | {"#value!", "#ref!", "#name?", "#div/0!", "#num!", "#n/a n/a", "1.#ind", "-1.#qnan", "na_integer_", "na_real_"}
-    | {"n / a", "not_available", "not_applicable", "no_label", "not annotated", "unannotated", "(none)", "[none]"}
-    | {"(missing)", "<missing>", "(empty)", "keine angabe", "sin dato", "нет данных", "无", "缺失", "なし", "없음"}
+    | {"n / a", "not_available", "not_applicable", "no_label", "not annotated", "unannotated"}
+    | {"keine angabe", "sin dato", "нет данных", "无", "缺失", "なし", "없음"}
     | set("#nv #n/d #n/d! #i/t #н/д #yok #saknas! #wert! #bezug! #valeur! #error! #calc! #spill! k.a. n.v. n/d".split())
     | {spelling.casefold() for spelling in NULLS}
 )
 """Folded spellings of a label that is missing, unless the setting of the classes names one of them."""
+
+_CALLED_SO = {"-1", "na", "nan", "nat", "nil", "null"}  # where it is no number, a person's name
+
+_NO_LABEL = re.compile(r"([-–—?.*_/~])\1*|\[]|\(\)|<>|{}|\"\"|''|x{2,}|#\S+[!?]")  # ???, xxx, a spreadsheet's #ЗНАЧ!
 
 # The CSVs of MELD's tar carry cp1252's punctuation as C1 control characters (0x92 for an apostrophe).
 CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
@@ -44,6 +48,7 @@ _INVISIBLE = dict.fromkeys(
     (0x00AD, 0x034F, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
 )  # soft hyphen, zero width, marks, embeddings and isolates of writing direction
 _UNSEEN = _INVISIBLE | dict.fromkeys((0x200C, 0x200D, *range(0xFE00, 0xFE10)))  # joiners, variants of an emoji: kept
+_SAME_LETTERS = str.maketrans("\N{MINUS SIGN}ıىيك", "-iییک", "ـ")  # Turkish case; Arabic and Persian keyboards; tatweel
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
 _FLOAT_ID = re.compile(r"(-?\d+)[.,]0+")
 _THOUSANDS = re.compile(r"-?[1-9]\d{0,2}[.,]\d{3}")
@@ -64,7 +69,8 @@ def tidy(text: str) -> str:
 
 def fold(text: str) -> str:
     """Return the form in which names are compared: case, spaces, width and composition of letters do not count."""
-    text = normalise("NFKC", text.translate(_UNSEEN)).casefold().replace("\N{MINUS SIGN}", "-")
+    text = normalise("NFKC", text.translate(_UNSEEN)).casefold().replace("i\N{COMBINING DOT ABOVE}", "i")
+    text = text.translate(_SAME_LETTERS)
     return " ".join(normalise("NFKC", text).split())
 
 
@@ -104,6 +110,13 @@ def plain(value: object) -> object:
     return None if is_missing else value
 
 
+def is_no_label(key: str) -> bool:
+    """Return whether a folded label is missing in some spelling: `NA`, `(n/a)`, `no_label`, `???`, IEMOCAP's `xxx`."""
+    words = key.strip("\"'<>()[]{}.*_-").replace("_", " ").replace("-", " ")
+    listed = key in MISSING_LABELS or bool(words) and words in MISSING_LABELS
+    return listed or _NO_LABEL.fullmatch(key) is not None
+
+
 def storage_fault(text: str) -> str:
     """Describe the character of a text that no file of ours can hold; empty where there is none."""
     found = _UNSTORABLE.search(text)
@@ -139,9 +152,10 @@ def speaker_names(values: Sequence[object]) -> tuple[list[str], Counter]:
     In a column of numbers, 1, 1.0 and "1.0" are one speaker, and -1 is none.
     """
     texts = ["" if value is None else str(value) for value in values]
-    numbers = {text: number_of(text) for text in set(texts) - NULLS - {""}}
+    nobody = NULLS | {text for text in set(texts) - {""} if is_no_label(fold(text)) and fold(text) not in _CALLED_SO}
+    numbers = {text: number_of(text) for text in set(texts) - nobody - {""}}
     as_numbers = None not in numbers.values()
-    missing = NULLS | {text for text, number in numbers.items() if as_numbers and number == -1}
+    missing = nobody | {text for text, number in numbers.items() if as_numbers and number == -1}
     names = {
         text: str(number) if as_numbers and isinstance(number, int) and not text.isdigit() else text  # 007 stays 007
         for text, number in numbers.items()

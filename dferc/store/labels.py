@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dferc.core.errors import LISTED, InputError, did_you_mean, listed, refuse
-from dferc.store.cells import MISSING_LABELS, NULLS, fold, number_of, plain, storage_fault, tidy
+from dferc.store.cells import NULLS, fold, is_no_label, number_of, plain, storage_fault, tidy
 from dferc.store.rows import UNLABELLED, Note
 
 MANY = 100  # classes, from which on labels are taken for texts or ids unless each has several rows
@@ -89,7 +89,7 @@ def read_labels(
         rows.setdefault(_spelling(value), []).append(row)
     index = {_key(name): number for number, name in enumerate(known)}
     keys = {spelling: _key(spelling) for spelling in rows}
-    missing = {text for text, key in keys.items() if key in MISSING_LABELS and key not in index}
+    missing = {text for text, key in keys.items() if is_no_label(key) and key not in index}
     given = {text: key for text, key in keys.items() if text not in missing}
     names = set(given.values())
     refuse(file, [f"{_place(rows[text], where)}: {fault}" for text in given if (fault := _no_class(text, names))])

@@ -41,6 +41,12 @@ BY_START: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a pointer of git LFS, not the file itself", "`git lfs pull` gets that"),
     (b"ARROW1", "an Arrow (Feather) file", "Save it as Parquet: `pandas.read_feather(…).to_parquet(…)`"),
     (b"FEA1", "an Arrow (Feather) file", "Save it as Parquet: `pandas.read_feather(…).to_parquet(…)`"),
+    (b"\xff\xff\xff\xff", "an Arrow stream (Hugging Face's `save_to_disk`)", "Save it by `Dataset.to_parquet(…)`"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document, such as .xls", _TO_NPZ),
+    (b"$FL", "an SPSS file (.sav)", "Save it as Parquet: `pandas.read_spss(…).to_parquet(…)`"),
+    (b"<stata_dta>", "a Stata file (.dta)", "Save it as Parquet: `pandas.read_stata(…).to_parquet(…)`"),
+    (b"Obj\x01", "an Avro file", _TO_NPZ),
+    (b"\xff\xd8\xff", "a picture (JPEG)", _NOT_THE_FILE),
     (b"SQLite format 3\0", "an SQLite database", _TO_NPZ),
     (b"RIFF", "a recording (RIFF)", "Features are made of it by `dvc repro`: docs/own-data.md"),
     (b"\x1aE\xdf\xa3", "a video (Matroska)", "Features are made of it by `dvc repro`: docs/own-data.md"),
@@ -72,7 +78,9 @@ def refuse_foreign(path: Path, start: bytes) -> None:
     for magic, opener in ((b"\x1f\x8b", None), (b"BZh", bz2.BZ2Decompressor), (b"\xfd7zXZ\x00", lzma.LZMADecompressor)):
         if start.startswith(magic):
             name = {b"\x1f": "gzip", b"B": "bzip2", b"\xfd": "xz"}[magic[:1]]
-            raise refusal(path, f"compressed with {name}{_inside(path, opener)}", _UNPACK)
+            inside = _inside(path, opener)
+            remedy = "`arrow::write_parquet` saves a data frame as Parquet" if " R " in inside else _UNPACK
+            raise refusal(path, f"compressed with {name}{inside}", remedy)
     if start[:1] == b"\x78" and (inside := _inside(path, None)):
         raise refusal(path, f"compressed with zlib{inside}", f"`joblib.load` reads it, where you trust it. {_TO_NPZ}")
     if start.startswith(TORCH_MAGIC):
@@ -194,6 +202,8 @@ def _inside(path: Path, opener: type | None) -> str:
             content = opener().decompress(data, INFLATED_BYTES)
     if content[257:262] == b"ustar":
         return ", a tar archive inside"
+    if content.startswith((b"RDX", b"X\n\0\0\0")):
+        return ", an R file inside (.RData, .rds)"
     if content[:1] != b"\x80":
         return ""
     words = describe_pickle(io.BytesIO(content))

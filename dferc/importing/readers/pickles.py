@@ -93,10 +93,12 @@ def from_nodes(answer: dict, buffers: dict[str, bytes | mmap.mmap]) -> object:
             dtype, shape, order, stream, offset = np.dtype(parts[0]), *parts[1:]
             if dtype.hasobject:
                 raise ValueError("raw bytes cannot be objects")
+            axes = order if type(order) is list else range(len(shape))
             if math.prod(shape):
-                nodes.append(np.ndarray(shape, dtype, buffers[stream], offset, order=order))
+                order = "C" if type(order) is list else order
+                nodes.append(np.ndarray(shape, dtype, buffers[stream], offset, order=order).transpose(axes))
             else:
-                nodes.append(np.empty(shape, dtype))
+                nodes.append(np.empty(shape, dtype).transpose(axes))
         elif kind == "objects":
             shape, order, *parts = parts
             items = np.empty(math.prod(shape), dtype=object)

@@ -14,7 +14,7 @@ The answer is `{"refused": reason}` or `{"content": value, "nodes": [...]}`. A v
 text; `[text]` for bytes (as latin-1); `[n]` for node n; in a list or tuple also `[offset, count]` for a run of float32.
 Offsets are into the values. A node comes before those that hold it: `["list" | "tuple" | "set" | "frozenset", value,
 ...]`, `["dict", key, value, ...]`, `["objects", shape, order, value, ...]`, `["array", dtype, shape, order, "file" |
-"output", offset]`: most arrays are left where they lie in the pickle.
+"output", offset]`: most arrays are left where they lie in the pickle. The order is C, F, or the axes' after C.
 """
 
 import codecs
@@ -139,7 +139,7 @@ class Dtype:
             self.order = str(code)[0]
         if self.code in NUMBERS:
             self.size = struct.calcsize("=" + NUMBERS[self.code])
-        elif re.fullmatch("[SU][1-9][0-9]{0,5}", self.code):
+        elif re.fullmatch("[SU](0|[1-9][0-9]{0,5})", self.code):
             self.size = int(self.code[1:]) * (4 if self.code[0] == "U" else 1)
         elif self.code not in ("O", "O4", "O8"):
             raise Refused(f"{self.name}; expected plain numbers or text")
@@ -167,13 +167,18 @@ class Array:
         shape, dtype, fortran, data = state[-4:]
         self.fill(data, dtype, shape, fortran)
 
-    def fill(self, data: object, dtype: object, shape: object, order: object) -> "Array":
-        """Take the content, which must have exactly the size that type and shape announce."""
-        if type(dtype) is not Dtype or type(shape) is not tuple or len(shape) > 8:
+    def fill(self, data: object, dtype: object, shape: object, order: object, axes: object = None) -> "Array":
+        """Take the content, which must have exactly the size that type and shape announce; `K`: its axes follow."""
+        if type(dtype) is not Dtype or dtype.code[1:] == "0" or type(shape) is not tuple or len(shape) > 8:
             raise Refused("an array whose type or shape is none")
         if any(type(length) is not int or length < 0 for length in shape):
             raise Refused("an array whose shape is not of whole numbers")
         order = "F" if order in ("F", True) else "C"
+        if axes is not None:  # numpy from 2.3 on: an array that was transposed
+            places = list(map(repr, range(len(shape))))
+            if dtype.code[0] == "O" or type(axes) is not tuple or sorted(map(repr, axes)) != places:
+                raise Refused("an array whose axes are none")
+            order = axes
         unit, needed, found = "bytes", math.prod(shape), f"a {type(data).__name__}"
         if dtype.code[0] == "O":
             unit, self.node, self.objects = "objects in a list", ["objects", shape, order], data

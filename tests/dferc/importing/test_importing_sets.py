@@ -164,3 +164,31 @@ def test_names_in_another_form_of_unicode_are_the_same_names(tmp_path, form):
     found = read_corpus(tmp_path / "mine").modalities["physiology"]
     assert found.present.all()
     assert found.features[:, 0].tolist() == [PHYSIOLOGY[int(name[1:])][0] for name in rows.utterance_id]
+
+
+@pytest.mark.parametrize("how", ["vectors", "table"])
+def test_names_that_count_from_one_are_those_from_zero(tmp_path, how):
+    names = np.array([f"talk{each}_{place}" for each in range(3) for place in range(3)])
+    dialogue, split = np.repeat(["a", "b", "c"], 3), np.repeat(["train", "dev", "test"], 3)
+    np.savez(tmp_path / "table.npz", **made.table() | {"dialogue": dialogue, "utterance": names, "split": split})
+    run(tmp_path, tmp_path / "table.npz", "--corpus=mine")
+    from_one = [f"talk{each}_{place}" for each in range(3) for place in (1, 2, 3)]
+    content = dict(zip(from_one, PHYSIOLOGY, strict=True))
+    if how == "table":
+        content = {"physiology": PHYSIOLOGY, "dialogue": dialogue, "utterance": from_one}
+    np.savez(tmp_path / "set.npz", **content)
+    shown = run(tmp_path, "--corpus=mine", f"--set=physiology={tmp_path / 'set.npz'}")
+    np.testing.assert_array_equal(read_corpus(tmp_path / "mine").modalities["physiology"].features, PHYSIOLOGY)
+    assert "utterances counted from another number" in shown
+
+
+def test_names_with_other_zeros_before_their_numbers_are_the_same_names(tmp_path):
+    names = np.array([f"talk_{place}" for place in range(12)])
+    columns = {"text": np.ones((12, 2)), "emotion": ["joy", "anger"] * 6, "utterance": names, "position": range(12)}
+    split = np.repeat(["train", "dev", "test"], 4)
+    np.savez(tmp_path / "table.npz", **columns, dialogue=split, split=split)
+    run(tmp_path, tmp_path / "table.npz", "--corpus=mine")
+    values = np.arange(24.0).reshape(12, 2) + 1
+    np.savez(tmp_path / "set.npz", **{f"talk_{place:03}": values[place] for place in range(12)})
+    run(tmp_path, "--corpus=mine", f"--set=physiology={tmp_path / 'set.npz'}")
+    np.testing.assert_array_equal(read_corpus(tmp_path / "mine").modalities["physiology"].features, values)

@@ -207,6 +207,15 @@ def test_numbers_of_speakers_are_names(tmp_path):
     assert "missing values of speaker" in message
 
 
+def test_a_dash_and_other_spellings_of_nobody_are_no_speakers(tmp_path):
+    speakers = ["Ann", "-", "none", "undefined", "N.A.", "(null)", "Nan", "Nil", "Bo"]
+    write_npz(tmp_path / "table.npz", made.table() | {"speaker": np.array(speakers)})
+    run = ["import", str(tmp_path / "table.npz"), "--corpus=mine", f"--features={tmp_path}"]
+    assert "missing values of speaker" in CliRunner().invoke(main, run).stderr
+    found = read_corpus(tmp_path / "mine").utterances.speaker.tolist()
+    assert found == ["Ann", "", "", "", "", "", "Nan", "Nil", "Bo"]
+
+
 @pytest.mark.parametrize("write", [write_npz, write_hdf5])
 def test_column_of_one_value_wide_arrays_is_a_column(tmp_path, write):
     message, rows = imported(tmp_path, write, {"emotion": np.array([[0, 1, 0, 1, 0, 1, 0, 1, 0]]).T})
@@ -283,6 +292,15 @@ def test_texts_that_hdf5_holds_in_another_encoding_are_refused_with_their_row(tm
     assert result.exit_code == 1 and "row 8" in message and "sentence" in message and "UTF-8" in message
 
 
+@pytest.mark.parametrize("write", [write_npz, write_parquet])
+def test_labels_of_bytes_in_another_encoding_are_refused_with_their_row(tmp_path, write):
+    labels = np.array([b"joy", "生气".encode("gbk")] * 4 + [b"joy"])
+    write(tmp_path / "table.npz", made.table() | {"emotion": labels})
+    result = CliRunner().invoke(main, ["import", str(tmp_path / "table.npz"), "--corpus=m", f"--features={tmp_path}"])
+    assert result.exit_code == 1 and "row 1: emotion holds half of a character" in result.stderr
+    assert not (tmp_path / "m").exists()
+
+
 def test_unknown_columns_and_unused_files_are_listed(tmp_path):
     write_npz(tmp_path / "table", made.table() | {"valence": np.arange(9)})
     write_npz(tmp_path / "further", {name: made.table()[name] for name in ("dialogue", "text")})
@@ -316,6 +334,19 @@ def test_parquet_that_names_its_values_over_and_over_is_refused_while_it_is_read
     with pytest.raises(InputError, match="would fill [0-9]+ MiB, at most [0-9]+ are expected of a file of"):
         read_parquet(tmp_path / "bomb.parquet")
     assert time.process_time() - began < 2
+
+
+def test_columns_of_meld_hold_numbers_and_transcripts(tmp_path):
+    table = made.table() | {"Utterance": np.array([f"Yes, {row // 2}." for row in range(9)])}
+    table["Utterance_ID"] = table.pop("utterance")
+    del table["sentence"]
+    run = ["import", str(tmp_path / "table.npz"), f"--features={tmp_path}", "--corpus"]
+    write_npz(tmp_path / "table.npz", table)
+    assert CliRunner().invoke(main, [*run, "mine"]).exit_code == 0
+    rows = read_corpus(tmp_path / "mine").utterances
+    assert rows.utterance_id[1] == "train_0_2" and rows.text[:2].tolist() == ["Yes, 0.", "Yes, 0."]
+    write_npz(tmp_path / "table.npz", {name: table[name] for name in table if name != "Utterance_ID"})
+    assert "transcripts? Name that column `sentence`" in " ".join(CliRunner().invoke(main, [*run, "m"]).stderr.split())
 
 
 def test_equal_texts_of_parquet_are_one_object(tmp_path):
@@ -373,6 +404,18 @@ def test_lists_where_a_name_or_a_text_is_due_are_refused(tmp_path, column):
     cells[:] = [["a"], ["b", "c"], "d", *"efghij"]
     message, rows = imported(tmp_path, write_npz, {column: cells})
     assert rows is None and f"row 0: {column} is a list" in message, message
+
+
+@pytest.mark.parametrize("column", ["votes", "utterance", "dialogue"])
+def test_lists_of_lists_where_a_name_or_votes_are_due_are_refused(tmp_path, column):
+    nested = [np.ones((2 + row % 2, 2)).tolist() for row in range(9)]
+    if column == "votes":  # of each annotator
+        write_npz(tmp_path / "table.npz", made.table() | {column: np.ones((9, 3, 2))})
+    else:
+        table = {name: list(values) for name, values in made.table().items()} | {column: [[row] for row in nested]}
+        parquet.write_table(pyarrow.table(table), tmp_path / "table.npz")
+    result = CliRunner().invoke(main, ["import", str(tmp_path / "table.npz"), "--corpus=m", f"--features={tmp_path}"])
+    assert result.exit_code == 1 and column in result.stderr and "expected" in result.stderr
 
 
 def test_a_missing_list_of_parquet_is_absent(tmp_path):

@@ -63,6 +63,8 @@ MISSING = (
     + [b"NA", np.str_("nan"), np.datetime64("NaT")]
     + ["#N/A N/A", "1.#IND", "-1.#QNAN", "NA_integer_", "N / A", "not_available"]  # pandas, R
     + ["#NV", "#N/D", "#Н/Д", "#I/T", "#WERT!", "#ERROR!", "k.A.", "keine Angabe", "缺失", "なし", "(none)"]
+    + ["xxx", "???", "---", "(NA)", "<NaN>", "'NA'", "--NA--", "N/A.", "null.", "no-label", "undef"]
+    + ["#ЗНАЧ!", "#¡VALOR!", "#ИМЯ?", "no agreement", "no_agreement", "未标注", "無"]
 )
 
 
@@ -75,6 +77,11 @@ def test_missing_value_in_any_spelling_is_unlabelled_and_counted(value):
     problem = labels.missing_label("b")
     assert problem.startswith("no emotion label: 1 of 4") and problem.endswith("first b")
     assert ("spelled" in problem) == bool(spelled) or isinstance(value, np.datetime64)
+
+
+@pytest.mark.parametrize("name", [":)", ":-(", "-_-", "^_^", "no emotion", "no_emotion", "other", "#joy", "x", "😐"])
+def test_names_that_resemble_a_missing_value_are_classes(name):
+    assert not read(["joy", name, "anger", "joy"]).missing
 
 
 def test_value_of_pandas_that_is_missing_is_unlabelled():
@@ -167,6 +174,15 @@ def test_gap_in_the_numbers_makes_no_phantom_class():
     labels = read([0, 3, 10, 3])
     assert labels.classes == ("0", "3", "10") and labels.ids == [0, 1, 2, 1]
     assert kinds(labels) == ["labels with gaps in their numbers"]
+
+
+@pytest.mark.parametrize(
+    "names", ["SEVİNÇ Sevinç", "KIZGIN kızgın", "شادی شادي", "خشمگین خشمگين", "فرح فـرح", "کند كند"]
+)
+def test_names_of_turkish_persian_and_arabic_are_one_class_in_capitals_and_from_any_keyboard(names):
+    labels = read([*names.split(), "x", "y"])
+    assert len(labels.classes) == 3 and labels.ids[0] == labels.ids[1]
+    assert kinds(labels) == ["one class in several spellings"]
 
 
 def test_declared_class_without_a_row_is_refused_and_a_published_one_is_reported():

@@ -13,6 +13,7 @@ import zlib
 import h5py
 import joblib
 import numpy as np
+import pyarrow
 import pytest
 import scipy.io
 import torch
@@ -57,6 +58,16 @@ def _zip(name: str) -> bytes:
     def save(file):
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr(name, "x")
+
+    return _saved(save)
+
+
+def _arrow() -> bytes:
+    table = pyarrow.table({"emotion": ["joy"]})
+
+    def save(file):
+        with pyarrow.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
 
     return _saved(save)
 
@@ -108,6 +119,12 @@ FILES = {
     "CSV": (b"\xef\xbb\xbfid,f1,f2\na,1,2\n", ("a text with the columns id, f1, f2",)),
     "web page": (b"<!DOCTYPE html><title>Sign in", ("a web page",)),
     "Feather": (b"ARROW1\0\0" + bytes(50), ("an Arrow (Feather) file", "to_parquet")),
+    "Arrow stream": (_arrow(), ("an Arrow stream", "to_parquet")),
+    "R": (gzip.compress(b"RDX3\nX\n\0\0\0\3" + bytes(60)), ("gzip, an R file inside", "write_parquet")),
+    "xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), ("an old Office document",)),
+    "SPSS": (b"$FL2@(#) SPSS DATA FILE" + bytes(60), ("an SPSS file", "read_spss")),
+    "Stata": (b"<stata_dta><header><release>118</release>" + bytes(60), ("a Stata file", "read_stata")),
+    "JPEG": (b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(60), ("a picture (JPEG)",)),
     "MP4": (b"\0\0\0\x20ftypisom" + bytes(50), ("a video (MP4)",)),
     "LFS": (b"version https://git-lfs.github.com/spec/v1\n", ("a pointer of git LFS", "git lfs pull")),
 }  # fmt: skip

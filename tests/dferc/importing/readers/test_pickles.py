@@ -68,6 +68,23 @@ def test_arrays_scalars_and_sets_are_read_as_python_reads_them():
         assert found[3][:6] == ({"a", 1}, {2}, 0.5, -3, "é", 2.0)
 
 
+def test_transposed_arrays_and_empty_texts_of_numpy_are_read():
+    value = np.arange(24, dtype="f4").reshape(2, 3, 4)
+    arrays = [
+        value.transpose(1, 0, 2),
+        value.transpose(2, 0, 1),
+        value[:0].transpose(1, 0, 2),
+        value.transpose(0, 2, 1),
+    ]
+    texts = [*np.array(["", "hi"]), *np.array([b"", b"hi"])]
+    for protocol in range(6):
+        found = parse_pickle(pickle.dumps([arrays, texts], protocol), "x")
+        for array, expected in zip(found[0], arrays, strict=True):
+            np.testing.assert_array_equal(array, expected, strict=True)
+        assert found[1] == ["", "hi", b"", b"hi"]
+    refused(pickle.dumps(np.zeros((0, 3)), 4).replace(b"f8", b"U0"), "an array whose type or shape is none")
+
+
 def test_what_real_python_2_wrote_is_read():
     # Python 2.7.18 with numpy 1.16.6, cPickle protocol 2: ({0: [array([1.5, -2], 'f4')], 'd': ['I\x92m', u'\xe9']},
     # set(['d']), OrderedDict([('k', [0.25])]), np.float64(3.0), 2**40L)
