@@ -431,8 +431,8 @@ def write_bundle(out: Path, manifest: Mapping[str, object], parts: Mapping[str, 
     _verify_names(parts, out)
     with _disk(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        _tidy(out.parent, f".{out.name}.")
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        _tidy(out.parent, unfinished := f".{out.name}.writing-")
+        with tempfile.TemporaryDirectory(prefix=unfinished, dir=out.parent) as temporary:
             folder = Path(temporary) / "bundle"
             for name, content in parts.items():
                 path = folder / name

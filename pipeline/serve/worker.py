@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dferc.core.console import shorten
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, explained
 from dferc.core.interrupts import begin_work
 from dferc.results.emotions import Emotions
 
@@ -58,14 +58,12 @@ def run_jobs(load: Load) -> None:
             if wanted != language:
                 recognise, language = load(**{**options, "language": wanted}), wanted
             answer(done=run_job(recognise, request, _seldom(answer)))
-        except InputError as error:
-            answer(failed=renamed(shorten(str(error)), request))
-        except MemoryError:
-            answer(failed="the memory of this computer is too small for this file")
         except Exception as error:
-            traceback.print_exc()
-            cause = f"{type(error).__name__}: {renamed(str(error), request)}"
-            answer(failed=f"a fault of the program ({shorten(cause)}); its terminal shows where. Please report it")
+            if (message := explained(error)) is None:
+                traceback.print_exc()
+                cause = shorten(f"{type(error).__name__}: {error}")
+                message = f"a fault of the program ({cause}); its terminal shows where. Please report it"
+            answer(failed=renamed(shorten(message), request))
         finally:
             _empty(options.get("cache"))
 
@@ -97,7 +95,7 @@ def renamed(text: str, request: dict, escape: Callable[[str], str] = str) -> str
             path, name = Path(request[key]), request[f"{key}_name"]
             for ours, theirs in ((str(path), name), (path.name, name), (path.stem, Path(name).stem)):
                 text = text.replace(ours, escape(theirs))
-    return text
+    return text.replace(f"{Path(request['folder']).parent}/", "")  # as of results that could not be written
 
 
 def _seldom(answer: Callable[..., None]) -> Callable[[str, float], None]:

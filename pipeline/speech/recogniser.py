@@ -205,8 +205,8 @@ def _load(model: str, device: str, threads: int) -> tuple[Any, str, str]:
         import faster_whisper
     except ImportError as error:
         raise InputError(
-            f"Speech recognition needs faster-whisper, which is not installed ({error}): {_INSTALL}. Or put a "
-            "transcript beside the video: talk.mp4, talk.srt."
+            f"Speech recognition needs faster-whisper, which is not installed ({error}): {_INSTALL}. Or give "
+            "the video a transcript, such as talk.srt."
         ) from None
     available = ctranslate2.get_cuda_device_count() > 0
     if device == "cuda" and not available:
@@ -319,7 +319,7 @@ def _notes(
     elif not asked and probability < _SURE:
         yield (
             f"The language is uncertain: {language!r}, with a probability of {probability:.2f}. "
-            "Name it with --language."
+            "Name it (--language, or on the page of dferc-serve)."
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from pipeline.media.files import MediaError
 from pipeline.media.sound import SAMPLE_RATE_HZ, SoundFile
+from pipeline.speech.transcript import GIVE_ONE
 
 READ_S = 60.0  # sound that is decoded at once: at its own rate and with all channels it takes far more memory
 
@@ -27,8 +28,8 @@ def read_pieces(media: Path, length_s: float) -> Iterator[np.ndarray]:
         if not error.problem.startswith("no sound"):
             raise
         raise InputError(
-            f"{media}: no sound track, so there is no speech to recognise. Put a transcript beside it, "
-            f"{media.stem}.srt, or name one with --transcript."
+            f"{media}: no sound track, so there is no speech to recognise. Give a transcript: "
+            f"{media.stem}.srt {GIVE_ONE}"
         ) from None
     with sound:
         start_s = 0.0

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from dferc.core.problems import Problem
 
+GIVE_ONE = "beside it or by --transcript; on the page of dferc-serve, choose it with the video."
+"""Where a transcript is put, for messages that a terminal or a browser shows."""
 ONE_SPEAKER = "No speakers are known: all utterances count as one speaker's."  # note of a transcript without speakers
 
 

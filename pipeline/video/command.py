@@ -1,7 +1,11 @@
 """`dferc-video`: videos, sound files or transcripts in; emotions, subtitles and a page out."""
 
+import contextlib
+import filecmp
 import functools
+import itertools
 import json
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,8 +29,8 @@ from dferc.core.console import (
     warn_of_simulation,
 )
 from dferc.core.device import DEVICES
-from dferc.core.errors import InputError, counted
-from dferc.core.files import regular_file, user_cache, verify_writable
+from dferc.core.errors import InputError, counted, explained
+from dferc.core.files import regular_file, user_cache, verify_writable, write_atomically
 from dferc.engine.options import engine_options
 from pipeline.settings import default_model
 
@@ -136,6 +140,8 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
         if not isinstance(result, str):
             try:
                 if folders:
+                    _verify_same_length(folders[path], result)
+                    _keep_corrected(folders[path], path)
                     embedded = bool(formats) and "html" not in formats and b"media-src blob:" in _head(folders[path])
                     result.write(folders[path], path, _formats(folders[path], formats), embed or embedded)
                 summary.append((path, result))
@@ -191,6 +197,42 @@ def _verify_own(folder: Path, media: Path) -> None:
         raise InputError(f"{folder} has {found}. Name another folder for {media.name} with --out.")
     if FILES["html"] in there and b": emotions</title>" not in _head(folder):
         raise InputError(f"{folder} has an {FILES['html']} that is no page of dferc-video. Name another with --out.")
+
+
+def _keep_corrected(folder: Path, media: Path) -> None:
+    """Copy files that are not as the document there gives them, and it: a person has corrected them, or it."""
+    from dferc.results.emotions.document import FILES, Emotions
+
+    document, again, changed = None, folder / ".again.part", []
+    with contextlib.suppress(InputError):  # there is none, or of another version: nothing is known to be unchanged
+        document = Emotions.read(folder / FILES["json"])
+    for name in (name for name in FILES if name not in ("json", "html") and (folder / FILES[name]).exists()):
+        if document is not None:
+            getattr(document, f"to_{name}")(again, *([media] if name == "eaf" else []))
+        if document is None or not filecmp.cmp(again, folder / FILES[name], shallow=False):
+            changed.append(name)
+    again.unlink(missing_ok=True)
+    if changed:
+        names = [FILES[name] for name in ("json", *changed)]
+        end = next(f".bak{number}" for number in itertools.count(1) if not any(folder.glob(f"*.bak{number}")))
+        for name in names:
+            write_atomically(folder / f"{name}{end}", functools.partial(shutil.copyfile, folder / name))
+        kept = ", ".join(name + end for name in names)
+        print_note(f"{_shown(str(folder))}: changed by others: {', '.join(names[1:])}; kept as {kept}")
+
+
+def _verify_same_length(folder: Path, result: "Emotions") -> None:
+    """Check that the results that are there are not those of another medium of the same name (`day2/00001.mts`)."""
+    try:
+        there_s = json.loads((folder / "emotions.json").read_bytes())["media"]["length_s"]
+        same = abs(there_s - (found_s := result.media.length_s)) < 0.1
+    except (OSError, ValueError, LookupError, TypeError):  # there are none, or a length is unknown
+        return
+    if not same:
+        raise InputError(
+            f"{folder} has the results of another {result.media.name}, of {there_s:.1f} s, and this one has "
+            f"{found_s:.1f} s. Name another folder with --out, or remove these; finished work is kept."
+        )
 
 
 def _head(folder: Path) -> bytes:
@@ -251,9 +293,10 @@ def _one_by_one(
             of_all = f"{number} of {len(media)}, " if len(media) > 1 else ""
             try:
                 with progress_bar() as bar:
-                    result = recogniser(path, transcript, _Steps(bar, f"{of_all}{path.name}"))
-            except (InputError, OSError) as error:
-                result = str(error)
+                    result = recogniser(path, transcript, _Steps(bar, f"{of_all}{_shown(path.name)}", bool(of_all)))
+            except Exception as error:
+                if (result := explained(error)) is None:
+                    raise
             yield path, result
 
 
@@ -295,21 +338,27 @@ class MediumWorker:
         """Return the document, or the error."""
         try:
             return json.loads(self._recogniser(path, self._transcript).model_dump_json(by_alias=True))
-        except (InputError, OSError) as error:
-            return str(error)
+        except Exception as error:
+            if (message := explained(error)) is None:
+                raise
+            return message
 
 
 class _Steps:
-    """Progress of one medium: a bar with the time left for each step."""
+    """Progress of one medium: a bar with the time left for each step; in a log a line, of several media one each."""
 
-    def __init__(self, bar: Bar, name: str):
+    def __init__(self, bar: Bar, name: str, of_several: bool):
         self._bar, self._name, self._step, self._task, self._done = bar, name, "", None, 0.0
+        self._of_several = of_several
 
     def __call__(self, step: str, share: float) -> None:
         if step != self._step:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(f"{self._name}: {_STEPS.get(step, step)}", total=100)
+            shown = f"{self._name}: {_STEPS.get(step, step)}"
+            self._task = self._bar.add_task(shown, total=100)
+            if not console.is_terminal and not (self._of_several and self._step):
+                console.print(shown)
             self._step, self._done = step, 0.0
         if share * 100 > self._done:
             self._bar.advance(self._task, share * 100 - self._done)
@@ -366,7 +415,8 @@ def _show_problems(emotions: "Emotions", folder: Path | None) -> None:
 def _show_utterances(emotions: "Emotions") -> None:
     rows = []
     for each in emotions.utterances[:ROWS]:
-        begin = "" if each.start_s is None else f"{int(each.start_s // 60)}:{each.start_s % 60:04.1f}"
+        minutes, seconds = divmod(round(each.start_s or 0, 1), 60)
+        begin = "" if each.start_s is None else f"{minutes:.0f}:{seconds:04.1f}"
         rows.append([begin, each.speaker[:20], each.label, f"{each.confidence:.2f}", each.text])
     if rows:
         used = sum(max(len(name), *(len(row[column]) for row in rows)) + 2 for column, name in enumerate(_COLUMNS[:-1]))

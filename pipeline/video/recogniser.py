@@ -10,6 +10,7 @@ they have the same bytes as those of the stages over the same utterances. The wh
 import contextlib
 import functools
 import itertools
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -41,6 +42,7 @@ from pipeline.settings import restored
 from pipeline.speech import Diarizer, SpeechRecogniser, Transcript, find_transcript, language_note, read_transcript
 from pipeline.speech.beside import unread_beside
 from pipeline.speech.cutting import LONGEST_S, PAUSE_S
+from pipeline.speech.transcript import GIVE_ONE
 from pipeline.text.encoder import load_encoder
 from pipeline.video.kept import FEATURES, kept_transcript
 from pipeline.video.medium import MediumRows, file_remarks, measure_medium, plain_name, rows_of, with_extracted
@@ -198,8 +200,8 @@ class Recogniser(contextlib.AbstractContextManager):
             words = replace(words, language=words.language or self._language or "")
         elif not info.has_audio:
             raise InputError(
-                f"{media} has no sound track, and there is no transcript beside it, so it has no utterances. Put "
-                f"{media.stem}.srt beside it, or name one with --transcript. {unread_beside(media)}".rstrip()
+                f"{media} has no sound track and no transcript, so it has no utterances. Give one: {media.stem}.srt "
+                f"{GIVE_ONE} {unread_beside(media)}".rstrip()
             )
         else:
             content = scratch.media_hash(media)
@@ -405,8 +407,10 @@ def _bundle_of_run(run: Path, cache: Path) -> bundles.Bundle:
     parts[bundles.CARD] = model_card(manifest).encode("utf-8")
     content = {name: file_hash(part) if isinstance(part, Path) else part.decode() for name, part in parts.items()}
     packed = cache / "runs" / key_of(str(run.absolute()), manifest, content)[:32]
-    if not (packed / bundles.MANIFEST).exists():
-        bundles.write_bundle(packed, manifest, parts)
+    with contextlib.suppress(InputError):  # it is not there, or is damaged: it is packed again
+        return bundles.open_bundle(packed)
+    shutil.rmtree(packed, ignore_errors=True)
+    bundles.write_bundle(packed, manifest, parts)
     return bundles.open_bundle(packed)
 
 

@@ -22,7 +22,7 @@ MANY = 3
 
 
 class StandIn:
-    """Recogniser of media that are commands: `wait`, `refuse`, `fail`, `die`, `language`; anything else is a video."""
+    """Recogniser of media that are commands: `wait`, `refuse`, `fail`, `full`, `large`, `die`; all else is a video."""
 
     name = "stand-in"
     speech_problem = "there is no speech recognition."
@@ -60,6 +60,10 @@ class StandIn:
             raise InputError(f"{media}: this is text, no video. Choose a video; {transcript} does not matter.")
         if command == "fail":
             raise RuntimeError(f"odd: {media}")
+        if command == "full":
+            raise OSError(28, "No space left on device", str(media.parents[1] / "results/results.zip"))
+        if command == "large":
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
         if command == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if command == "wait":

@@ -226,12 +226,13 @@ def test_a_part_that_would_be_refused_is_refused_when_the_bundle_is_made(tmp_pat
 
 
 def test_what_a_kill_left_is_removed_by_the_next_write(folder, tmp_path):
-    for name in (".a.dferc.old", ".a.dferc.new", ".other.x"):
+    of_others = {".a.dferc.notes", ".other.x"}
+    for name in (".a.dferc.writing-old", ".a.dferc.writing-new", *of_others):
         (tmp_path / name / "bundle").mkdir(parents=True)
-    for name in (".a.dferc.old", ".other.x"):
+    for name in (".a.dferc.writing-old", *of_others):
         os.utime(tmp_path / name, (1, 1))
     write_bundle(folder, MANIFEST, PARTS)
-    assert {path.name for path in tmp_path.iterdir()} == {"a.dferc", ".a.dferc.new", ".other.x"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dferc", ".a.dferc.writing-new", *of_others}
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals

@@ -113,6 +113,8 @@ def test_jobs_wait_in_order_and_a_running_one_is_cancelled(served):
     [
         (b"refuse", "a.mp4", ("a.mp4: this is text", "Choose a video", "None")),
         (b"fail", "a.mp4", ("RuntimeError", "odd: a.mp4", "report")),
+        (b"full", "a.mp4", ("[Errno 28] No space left on device: '",)),
+        (b"large", "a.mp4", ("the memory is too small (",)),
         (b"die", "a.mp4", ("died", "signal 9", "memory")),
     ],
 )
@@ -121,6 +123,7 @@ def test_a_faulty_file_fails_its_own_job_with_a_message_that_names_no_path_of_th
     before = left(queue)
     status = wait_for(one, upload(one, content, name)["id"], "failed")
     assert all(fact in status["message"] for fact in facts) and str(queue.root) not in status["message"]
+    assert ("report" in status["message"]) == (content == b"fail")
     assert left(queue) == before and status["files"] == {}  # the upload of a failed job is deleted at once
     assert status["message"] in one.get(f"/api/jobs/{status['id']}/emotions.json").json()["error"]
     after = upload(one, b"\0video")

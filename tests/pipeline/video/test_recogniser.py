@@ -138,6 +138,14 @@ def test_the_folder_of_one_seed_is_a_model_wherever_the_command_runs(project, ta
     assert Recogniser.load(run, device="cpu", cache=project / "cache").seeds == [1]
 
 
+@pytest.mark.parametrize("name", ["bundle.json", "heads/seed-0/model.safetensors"])
+def test_a_run_whose_copy_in_the_cache_is_damaged_is_packed_again(project, tmp_path, name):
+    for _ in range(2):
+        Recogniser.load(project / "runs/demo/full", device="cpu", cache=tmp_path)
+        (packed,) = (tmp_path / "runs").iterdir()
+        (packed / name).write_bytes(b"")  # as a power cut leaves it
+
+
 @pytest.mark.parametrize(
     "change, found", [({"min_s": "short"}, "min_s is 'short'"), ({"other": 1}, "other"), ({"encoder": None}, "encoder")]
 )

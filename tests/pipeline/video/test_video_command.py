@@ -22,11 +22,13 @@ from dferc.results.emotions import Emotions
 from pipeline.extraction.scratch import Scratch
 from pipeline.speech.cutting import LONGEST_S, PAUSE_S
 from pipeline.video import command
+from pipeline.video import recogniser as recogniser_module
 from pipeline.video.command import main
 from tests.helpers.clips import SHARED, needs_media, read_frames, tone, truncate, write_clip
 from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import Person, Pose, draw_scene
 from tests.helpers.emotional_talks import talk as emotional_talk
+from tests.helpers.emotional_talks import utterance
 from tests.helpers.own_files import cues
 from tests.helpers.small_models import write_model
 from tests.helpers.talks import SPOKEN, write_talk
@@ -94,6 +96,14 @@ def test_results_lie_beside_the_medium(video, talk):
     )
 
 
+def test_a_log_has_a_line_for_each_step_and_of_several_media_for_each(video, talk, tmp_path):
+    lines = [line for line in video(talk).stderr.splitlines() if line.startswith("talk.mp4: ")]
+    assert [line[10:] for line in lines] == ["reading", "transcript", "words", "voice", "faces", "emotions"]
+    write_talk(tmp_path / "two.wav", picture=False)
+    lines = [line for line in video(tmp_path).stderr.splitlines() if " of 2, " in line]
+    assert lines == ["1 of 2, talk.mp4: reading", "2 of 2, two.wav: reading"]
+
+
 def test_out_formats_and_embedding(video, talk, tmp_path):
     result = video(talk, "--out", tmp_path / "here", "--format", "html", "--format", "json", "--embed")
 
@@ -147,6 +157,22 @@ def test_several_media_of_which_one_fails(video, talk, tmp_path):
     shown = " ".join(result.stderr.split())
     assert "1 of 3 media failed: none.mp4" in shown
     assert read(tmp_path / "talk.emotions") and read(tmp_path / "more/other.emotions")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_medium_that_is_too_large_for_the_memory_fails_alone(video, talk, tmp_path, monkeypatch, error):
+    real = recogniser_module.measure_medium
+    write_talk(tmp_path / "a.wav", picture=False)
+
+    def measured(path: Path):
+        if path.name == "a.wav":
+            raise error
+        return real(path)
+
+    monkeypatch.setattr(recogniser_module, "measure_medium", measured)
+    refusal = video(tmp_path / "a.wav", talk)
+    assert refusal.exit_code == 1 and "1 of 2 media failed: a.wav" in " ".join(refusal.stderr.split())
+    assert len(read(tmp_path / "talk.emotions").utterances) == 4
 
 
 def test_folder_of_media_and_names_that_differ_in_the_suffix_alone(video, tmp_path):
@@ -276,7 +302,7 @@ def test_text_named_as_a_video(video, tmp_path):
 
 def test_neither_sound_nor_transcript(video, tmp_path):
     path = write_talk(tmp_path / "talk.mp4", sound=False, subtitles=False)
-    refused(video(path), "talk.mp4 has no sound track", "no transcript beside it", "talk.srt", "--transcript")
+    refused(video(path), "talk.mp4 has no sound track", "talk.srt beside it or by --transcript", "on the page")
 
 
 def test_transcript_of_another_video(video, talk):
@@ -388,6 +414,17 @@ def test_results_never_replace_those_of_another_medium(video, talk, tmp_path):
     assert video(talk, "--format", "csv").exit_code == 0
 
 
+def test_results_never_replace_those_of_another_medium_of_the_same_name(video, tmp_path):
+    for day, count in (("day1", 2), ("day2", 1)):
+        write_talk(tmp_path / day / "00001.wav", spoken=SPOKEN[:count], picture=False)
+    for _ in range(2):
+        assert video(tmp_path / "day1/00001.wav", "--out", tmp_path / "out").exit_code == 0
+    before = (tmp_path / "out/emotions.json").read_bytes()
+    result = video(tmp_path / "day2/00001.wav", "--out", tmp_path / "out")
+    refused(result, "out has the results of another 00001.wav, of 5.0 s, and this one has 3.0 s", "--out")
+    assert (tmp_path / "out/emotions.json").read_bytes() == before
+
+
 def test_files_of_others_are_never_replaced(video, talk, tmp_path):
     page = tmp_path / "site/index.html"
     page.parent.mkdir()
@@ -404,6 +441,19 @@ def test_files_of_an_earlier_result_never_contradict_the_new_one(video, talk, tm
     for name in ("emotions.csv", "emotions.json", "emotions.srt", "index.html"):
         shown = (tmp_path / "talk.emotions" / name).read_text("utf-8")
         assert ('"abstain":1.0' if name.endswith(("html", "json")) else "undecided") in shown.replace(" ", ""), name
+
+
+@pytest.mark.parametrize("name", ["emotions.csv", "emotions.srt", "emotions.eaf", "emotions.TextGrid"])
+def test_what_a_person_corrected_is_kept_beside_the_new_result(video, talk, tmp_path, name):
+    folder = tmp_path / "talk.emotions"
+    assert "bak" not in video(talk).stderr + video(talk, "--abstain", 1).stderr and not list(folder.glob("*.bak*"))
+    document, path = (folder / "emotions.json").read_bytes(), folder / name
+    for number in (1, 2):
+        path.write_bytes(path.read_bytes() + b" corrected")
+        corrected = path.read_bytes()
+        assert f"changed by others: {name}; kept as" in " ".join(video(talk, "--format", "csv").stderr.split())
+        assert (folder / f"{name}.bak{number}").read_bytes() == corrected != path.read_bytes()
+    assert (folder / "emotions.json.bak1").read_bytes() == document and len(list(folder.glob("*.bak*"))) == 4
 
 
 def test_a_page_of_others_and_the_embedded_medium_outlive_other_formats(video, talk, tmp_path):
@@ -425,6 +475,14 @@ def test_note_that_all_media_have_is_printed_once(capsys, tmp_path):
     assert shown.count("of all") == 1 and "all 2 media: of all" in shown and "a.mp4: of a" in shown
     command.show([(tmp_path / "a.mp4", result("first", "second"), None)])
     assert re.search("note: first.*note: second", " ".join(capsys.readouterr().err.split()))
+
+
+def test_begins_are_rounded_to_whole_minutes(capsys):
+    times = {59.94: "0:59.9", 59.97: "1:00.0", 3599.96: "60:00.0"}
+    spoken = [utterance(number, start_s=time, end_s=4000.0) for number, time in enumerate(times)]
+    command.show([(Path("a.mp4"), emotional_talk(utterances=spoken), None)])
+    shown = capsys.readouterr().err
+    assert all(re.search(rf"^ +{begin} ", shown, re.MULTILINE) for begin in times.values()), shown
 
 
 def test_cache_that_cannot_be_written_is_found_before_the_work(model, talk, tmp_path):
