@@ -39,6 +39,7 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
     votes = [raw_corpus.votes.get(row.utterance_id, [np.nan] * len(raw_corpus.classes)) for row in utterances]
     usable = np.array([row.has_audio or row.has_video for row in utterances])
     spans = [row.seen[1:3] if row.has_video else row.heard[1:] for row in utterances]
+    heard = [" ".join(map(str, row.heard)) if row.sound else "" for row in utterances]
     return Utterances(
         corpus=corpus,
         classes=raw_corpus.classes,
@@ -51,6 +52,7 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
         end_s=np.where(usable, [end_s for _, end_s in spans], np.nan),
         votes=np.array(votes) if raw_corpus.votes else None,
         media=np.array([row.media for row in utterances], dtype=object),
+        heard=np.array(heard, dtype=object) if any(heard) else None,
         **{name: np.array([getattr(row, name) for row in utterances], dtype=object) for name in TEXT_COLUMNS},
     )
 

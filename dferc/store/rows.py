@@ -65,6 +65,7 @@ class Utterances:
     media_group: np.ndarray | None = None
     """Utterances whose media files have the same bytes share a number; -1 = no other; None = never compared."""
     media: np.ndarray | None = None  # media file of each row, relative to the raw corpus; "" = none; None = not known
+    heard: np.ndarray | None = None  # file and span of a sound that has a file of its own, else ""; None = no such
     speaker_independent: bool = False  # the protocol claims that no speaker of the test split occurs in another split
     votes: np.ndarray | None = None
     """Shares of the annotators' votes, [N, C] float64: rows sum to 1, or are NaN where there are none; None = no row
@@ -81,8 +82,9 @@ class Utterances:
         group = self.media_group
         if group is not None and (group.shape != self.utterance_id.shape or group.dtype != np.int64):
             raise InputError(f"media_group is {group.dtype} of shape {group.shape}; expected int64 of ({len(self)},)")
-        if self.media is not None and self.media.shape != self.utterance_id.shape:
-            raise InputError(f"media has shape {self.media.shape}; expected ({len(self)},)")
+        for name in ("media", "heard"):
+            if (column := getattr(self, name)) is not None and column.shape != self.utterance_id.shape:
+                raise InputError(f"{name} has shape {column.shape}; expected ({len(self)},)")
         if self.votes is not None:
             _verify_votes(self.votes, self.utterance_id, self.classes)
         kinds = {name: columns[name].dtype for name, dtype in NUMBER_COLUMNS.items() if columns[name].dtype != dtype}
@@ -145,6 +147,7 @@ class Utterances:
     def content_hash(self, modality: str) -> str:
         """Hash of what a modality is made of: the texts, or the places in the media."""
         places = (self.text,) if modality == "text" else (self.media, self.start_s, self.end_s)
+        places += () if modality == "text" or self.heard is None else (self.heard,)
         parts = (part if part is not None else [""] * len(self) for part in places)
         text = "\n".join(json.dumps([str(value) for value in row]) for row in zip(*parts, strict=True))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -11,6 +11,7 @@ from pipeline.media.sound import SAMPLE_RATE_HZ, SoundFile, is_silent
 
 _COVERED = 0.9
 """Share of the utterance below which missing sound is listed as a problem (containers round by a frame or two)."""
+_OFFSET, _OFFSET_SHARE = 0.005, 0.1  # mean of a sound, and share of its deviation, above those of any voice
 
 
 class Heard(NamedTuple):
@@ -57,9 +58,12 @@ def hear(
         return _unusable(f"samples not finite: {np.sum(~np.isfinite(samples_T))} of {len(samples_T)}")
     if is_silent(own_T, rate_hz):
         return _unusable(f"silent: {length_s:.3f} s of digital silence or of a constant level")
+    offset, level = own_T.mean(dtype=np.float64), ""
+    if abs(offset) > max(_OFFSET, _OFFSET_SHARE * own_T.std()):  # a sound card's: openSMILE would take it for energy
+        samples_T, level = samples_T - np.float32(offset), f"constant offset of {offset:.3f} of full scale: taken out"
     partly = length_s < _COVERED * (end_s - start_s)
     problem = f"sound incomplete: {length_s:.2f} s of {end_s - start_s:.2f} s" if partly else ""
-    return Heard(samples_T, begin, end, "; ".join(filter(None, (problem, file.remark))))
+    return Heard(samples_T, begin, end, "; ".join(filter(None, (problem, level, file.remark))))
 
 
 def _unusable(problem: str) -> Heard:

@@ -232,7 +232,7 @@ def _compute(
             key = unfinished[index]
             if isinstance(record, engine.WorkerDied):
                 record = Record(problem=str(record))  # not kept: the next run may have more memory
-            else:
+            elif "unreadable" not in record.problem:  # `prepare` has read it: a drive or a limit may be to blame
                 with extractor.clock.step("write"):
                     scratch.put(key, record)
             for copy in copies[key]:

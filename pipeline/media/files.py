@@ -61,6 +61,7 @@ MEDIA_SUFFIXES = SOUND_SUFFIXES.union(
 """Suffixes of files that are media even where nothing decodes: damage is a problem of theirs. Any other file is opened
 to find out."""
 
+_NO_TIMES = 0x80  # FFmpeg's AVFMT_NOTIMESTAMPS: raw Motion JPEG and others
 _MAX_PIXELS = 36_000_000  # of a picture: 8K has 33 million; FFmpeg itself would take 4 GB for one
 _RATES_HZ = range(1000, 768_001)  # sampling rates that are read: the resampler's memory grows with them
 _MAX_CHANNELS = 64
@@ -405,19 +406,24 @@ def _tracks(container: av.container.InputContainer, kind: str) -> list[av.stream
 
 _BESIDE = Disposition.visual_impaired | Disposition.hearing_impaired | Disposition.comment
 """Tracks beside the programme's own: a description for the blind, a mix for the deaf, a commentary."""
+_COVERS = {"mjpeg", "png", "bmp", "webp"}  # codecs of cover art, which FFmpeg copies to Matroska as a track like others
 
 
 def _used(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
     """Return the track of a kind that is the programme's own and the default, else the first; None without one."""
 
-    def rank(track: av.stream.Stream) -> tuple[bool, bool]:
-        return not track.disposition & _BESIDE, bool(track.disposition & Disposition.default)
+    def rank(track: av.stream.Stream) -> tuple[bool, bool, bool]:
+        is_default = bool(track.disposition & Disposition.default)
+        return not track.disposition & _BESIDE, track.codec_context.name not in _COVERS, is_default
 
     return max(_tracks(container, kind), key=rank, default=None)
 
 
 def _track_remarks(container: av.container.InputContainer) -> Iterator[tuple[str, str]]:
-    """Yield which track is used of each kind that has several."""
+    """Yield which track is used of each kind that has several, and where the file has no times."""
+    if (pictures := _used(container, "video")) is not None and container.format.flags & _NO_TIMES:
+        assumed = f"no times in the file: {float(pictures.average_rate or 0):g} frames/s are assumed"
+        yield assumed, "if they are not, `ffmpeg -r RATE -i FILE -c copy new.mkv`"
     for kind, name in (("audio", "sound"), ("video", "picture")):
         tracks = _tracks(container, kind)
         if len(tracks) > 1:
@@ -425,6 +431,8 @@ def _track_remarks(container: av.container.InputContainer) -> Iterator[tuple[str
             why = "marked as default" if used.disposition & Disposition.default else "the first"
             if any(track.disposition & _BESIDE for track in tracks) and not used.disposition & _BESIDE:
                 why += ", no description or commentary"
+            if kind == "video" and len({track.codec_context.name in _COVERS for track in tracks}) > 1:
+                why += ", no cover"
             number = tracks.index(used) + 1
             yield f"several {name} tracks: number {number} of {len(tracks)} ({why})", "the other tracks are not used"
 
@@ -442,6 +450,10 @@ def _size_remarks(path: str | Path, read_bytes: int) -> Iterator[tuple[str, str]
     mark, size = struct.unpack("<4sI", head[:8])
     if more_sound:
         yield "its header claims less sound than there is", "all of it is used"
+    further = re.match(rb"\0{0,7}(?:ID3|[\w ]{4})", behind)  # has a name
+    if behind and head[:4] in (b"FORM", b"riff", b"caff") and not further:  # AIFF, Wave64, CAF
+        claim = f"its header claims less sound than there is: {read_bytes} of {length} bytes"
+        yield claim, "the rest is not used; write it anew as .wav"
     # A recorder that was stopped writes none or the largest size; others count the header in or out.
     if mark == b"RIFF" and length + 64 < size < 0xFFFFFFFF:
         yield f"cut off: its header claims {size + 8} bytes, it has {length}", "what is left is used"
@@ -454,10 +466,14 @@ def _size_remarks(path: str | Path, read_bytes: int) -> Iterator[tuple[str, str]
 def _has_more_sound(descriptor: int) -> bool:
     """Return whether sound goes on behind the length that a .wav claims: its recorder stopped, or counts to 4 GB."""
     length, place, head = os.fstat(descriptor).st_size, 12, os.pread(descriptor, 12, 0)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
         return False
+    long_bytes = 0
     for _ in range(_CHUNKS):
         name, size = struct.unpack("<4sI", os.pread(descriptor, 8, place).ljust(8, b"\0"))
+        if name == b"ds64":
+            [long_bytes] = struct.unpack("<Q", os.pread(descriptor, 8, place + 16).ljust(8, b"\0"))
+        size = long_bytes if name == b"data" and size == 0xFFFFFFFF and long_bytes else size
         place += 8 + size
         if name == b"data":  # a further chunk has a name, samples have none
             behind = os.pread(descriptor, 5, place)

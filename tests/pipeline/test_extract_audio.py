@@ -1,5 +1,7 @@
 """openSMILE functionals of generated and of real clips, against openSMILE itself."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -227,3 +229,34 @@ def test_a_further_set_is_written_beside_by_its_own_settings(tmp_path, monkeypat
     assert (tmp_path / "data/demo/extract_audio_egemaps.json").exists()
     assert not (tmp_path / "features/demo/audio.h5").exists()
     assert "expected audio/NAME" in CliRunner().invoke(main, [*there, "--set=text/egemaps"]).stderr
+
+
+def test_constant_offset_of_a_sound_is_taken_out_and_told(tmp_path):
+    """A sound card's: at 0.1, openSMILE's loudness would be six times that of the voice."""
+    voice, offsets = 0.3 * tone(1), {"none.wav": 0.0, "less.wav": -0.3, "more.wav": 0.1}
+    for name, offset in offsets.items():
+        write_clip(tmp_path / name, sound=voice + np.float32(offset))
+    made, problems = extract(tmp_path, [make_row(name, name, 1.0) for name in offsets])
+    loudness = made.features[:, made.names.index("pcm_loudness_sma_amean")]
+    np.testing.assert_allclose(loudness, loudness[0], rtol=0.01)
+    told = [(name, f"constant offset of {offset:.3f} of full scale: taken out") for name, offset in offsets.items()]
+    assert [(where, problem) for where, _, problem, _ in problems] == told[1:]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ENOMEM])
+def test_fault_of_the_machine_is_not_kept(tmp_path, monkeypatch, code):
+    """A network drive that hangs up, too many open files: the next run may read the file."""
+    write_clip(tmp_path / "a.wav", sound=tone(0.5))
+    opened = os.open
+
+    def fail(path, *how, **options):
+        if str(path).endswith(".wav"):
+            raise OSError(code, os.strerror(code))
+        return opened(path, *how, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        made, [(*_, problem, _)] = extract(tmp_path, [make_row("a", "a.wav", 0.5)])
+    assert not made.present.any() and os.strerror(code) in problem
+    made, problems = extract(tmp_path, [make_row("a", "a.wav", 0.5)])
+    assert made.present.all() and problems == []

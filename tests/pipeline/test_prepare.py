@@ -404,3 +404,32 @@ def test_settings_that_ask_for_what_is_not_there_stop_it_before_anything_is_read
 
 def test_miniature_is_what_the_expectations_above_count():
     assert [f"{split}_dia{row[0]}_utt{row[1]}" for split, rows in ROWS.items() for row in rows] == list(CLIPS_MEASURED)
+
+
+def test_features_of_another_sound_of_its_own_are_refused(tmp_path):
+    """Its file and span are in no other column, so an audio.h5 of before would pass."""
+    row = Utterance(utterance_id="a", dialogue_id="a", position=0, speaker="", emotion="", split="test", text="Hello")
+    row = replace(row, media="a.mp4", end_s=1.0, sound="a.wav", sound_end_s=0.9, has_audio=True, has_video=True)
+    moved = replace(row, sound="b.wav", sound_start_s=1.0, sound_end_s=1.9)
+    before, now = (
+        prepare.to_store("demo", corpora.RawCorpus(classes=("joy",), protocol="one", utterances=[each]), [each])
+        for each in (row, moved)
+    )
+    made = {
+        modality: corpus.Features(
+            modality=modality,
+            corpus="demo",
+            features=np.ones((1, 2), np.float32),
+            present=np.ones(1, bool),
+            utterance_id=before.utterance_id,
+            identity={"rows_hash": before.rows_hash, "content_hash": before.content_hash(modality)},
+        )
+        for modality in ("text", "audio")
+    }
+    for modality, features in made.items():
+        store.write_features(tmp_path / f"{modality}.h5", features)
+    store.write_utterances(tmp_path / "utterances.h5", before)
+    assert set(store.read_corpus(tmp_path).modalities) == {"text", "audio"}
+    store.write_utterances(tmp_path / "utterances.h5", now)
+    with pytest.raises(InputError, match=r"audio\.h5 was made of other media files, starts or ends"):
+        store.read_corpus(tmp_path)

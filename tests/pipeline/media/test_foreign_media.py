@@ -12,7 +12,7 @@ from pipeline.faces.speaker_face import FaceWorker, UtteranceMedia
 from pipeline.media.files import probe
 from pipeline.media.sound import SoundFile
 from pipeline.rows.measure import Faulty, file_problems, measure
-from tests.helpers.clips import read_audio, read_frames, tone, truncate, write_clip
+from tests.helpers.clips import read_audio, read_frames, tone, truncate, video_frames, write_clip
 from tests.helpers.drawn_faces import draw_scene
 from tests.helpers.face_models import visual_settings
 from tests.helpers.odd_media import join, shift_matroska, write_tracks
@@ -302,3 +302,49 @@ def test_length_of_slides_that_broke_off_is_what_decodes(tmp_path):
     assert not probe(slides).remarks
     info = probe(truncate(slides, 0.6))
     assert info.duration_s < 32 and "length claimed wrongly: 44" in info.remarks[0][0]
+
+
+def test_cover_art_that_is_a_track_like_others_is_not_the_picture(tmp_path):
+    """FFmpeg copies an MP4's cover so to Matroska (`-map 0 -c copy`)."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        packets = []
+        for codec, form, pictures in (("mjpeg", "yuvj420p", GREYS[:1]), ("libx264", "yuv420p", GREYS)):
+            stream = container.add_stream(codec, rate=10)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, form
+            for frame in [*video_frames(pictures, range(40), 10, form), None]:
+                packets += stream.encode(frame)
+        for packet in packets:
+            container.mux(packet)
+    info = measure(tmp_path / "a.mkv")
+    assert [problem for problem, _ in info.remarks] == ["several picture tracks: number 2 of 2 (the first, no cover)"]
+    [(_, picture)] = read_frames(tmp_path / "a.mkv", 3, 4, 1, 1)
+    assert picture.mean() == pytest.approx(5 * 35, abs=6)
+
+
+def test_rate_that_is_assumed_is_told(tmp_path):
+    """Motion JPEG of a network camera has no clock: 10 frames/s would pass in two fifths of their time."""
+    for name, told in (("a.mjpeg", ["no times in the file"]), ("a.avi", [])):
+        clip = write_clip(tmp_path / name, pictures=GREYS, picture_codec="mjpeg", pix_fmt="yuvj420p")
+        assert kinds(measure(clip)) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "skip", "how", "used_s"),
+    [("a.wav", b"ds64", 16, "<Q", 2), ("a.w64", b"data", 16, "<Q", 0.5), ("a.aiff", b"SSND", 4, ">I", 0.5)],
+)
+def test_sound_behind_the_length_that_a_header_claims_is_used_or_told(tmp_path, name, mark, skip, how, used_s):
+    """A recorder that stopped: RF64, Wave64 and AIFF."""
+    options = {"rf64": "always"} if name == "a.wav" else {}
+    codec = "pcm_s16be" if name == "a.aiff" else "pcm_s16le"
+    content = bytearray(write_clip(tmp_path / name, sound=tone(2), sound_codec=codec, options=options).read_bytes())
+    struct.pack_into(how, content, content.index(mark) + skip, 16_000)
+    (tmp_path / name).write_bytes(content)
+    info = measure(tmp_path / name)
+    assert info.duration_s == pytest.approx(used_s, abs=0.01)
+    assert any("claims less sound than there is" in problem for problem, _ in info.remarks)
+
+
+def test_further_part_behind_the_sound_of_an_aiff_is_no_sound(tmp_path):
+    clip = write_clip(tmp_path / "a.aiff", sound=tone(2), sound_codec="pcm_s16be")
+    clip.write_bytes(clip.read_bytes() + b"ID3 \0\0\xa0\0" + bytes(40_960))
+    assert kinds(measure(clip)) == []
