@@ -41,24 +41,13 @@ def check_rows(rows: Sequence[MeldRow], files: Mapping[str, str]) -> tuple[list[
     problems = [Problem(row.utterance_id, file_of[row.split], *fault) for row, *fault in faults]
 
     conflicting = sum(len({row.emotion for row in part}) > 1 for part in within)
-    notes = [
-        Note(
-            action="kept",
-            what="rows that repeat an utterance of another dialogue",
-            count=len(rows) - len({(row.utterance.split, row.clip) for row in rows}),
-            why="the two-speaker dialogues are cut out of longer ones and overlap",
-        ),
-        Note(
-            action="kept",
-            what="rows that share their time span with another of their split",
-            count=sum(map(len, within)),
-            why=f"as published; {conflicting} of {len(within)} such spans carry different labels",
-        ),
-        Note(
-            action="kept",
-            what="time spans that stand in two splits",
-            count=len(across),
-            why=f"as published; {'; '.join(' = '.join(row.utterance_id for row in group) for group in across[:5])}",
-        ),
-    ]
-    return problems, notes
+    overlap = "the two-speaker dialogues are cut out of longer ones and overlap"
+    repeated = len(rows) - len({(row.utterance.split, row.clip) for row in rows})
+    differing = f"as published; {conflicting} of {len(within)} such spans carry different labels"
+    scenes = "; ".join(" = ".join(row.utterance_id for row in group) for group in across[:5])
+    kept = (
+        ("rows that repeat an utterance of another dialogue", repeated, overlap),
+        ("rows that share their time span with another of their split", sum(map(len, within)), differing),
+        ("time spans that stand in two splits", len(across), f"as published; {scenes}"),
+    )
+    return problems, [Note(action="kept", what=what, count=count, why=why) for what, count, why in kept]
