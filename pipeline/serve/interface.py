@@ -90,47 +90,27 @@ def openapi() -> dict:
             "application/octet-stream": {"schema": file},
         },
     }
+    upload = _operation(
+        "Upload a medium and start a job", _json("JobStatus"), "201", ("400", "403", "408", "413", "503", "507")
+    )
+    status = _operation("State of a job", _json("JobStatus"), failures=("404",), parameters=[job])
+    deleted = {"description": "deleted"}
+    delete = _operation("End a job and delete all of it", deleted, "204", ("403", "404"), parameters=[job])
+    result = _operation("The result", _json("Emotions"), failures=("404", "409"), parameters=[job])
+    name = {"name": "file", "in": "path", "required": True, "schema": text}
+    last = {"name": "delete", "in": "query", "schema": {"type": "boolean"}}
+    then = "`delete=true` deletes the job once the whole file was sent"
+    summary = f"A file of the result, by its name in `files` of the job; {then}"
+    download = _operation(summary, binary, failures=("404", "409"), parameters=[job, name, last])
     return {
         "openapi": "3.1.0",
         "info": {"title": "dferc-serve", "version": VERSION, "description": __doc__},
         "paths": {
             "/health": {"get": _operation("State of the server", _json("Health"))},
-            "/api/jobs": {
-                "post": _operation(
-                    "Upload a medium and start a job",
-                    _json("JobStatus"),
-                    success="201",
-                    failures=("400", "403", "408", "413", "503", "507"),
-                    requestBody=body,
-                    parameters=query,
-                )
-            },
-            "/api/jobs/{id}": {
-                "get": _operation("State of a job", _json("JobStatus"), failures=("404",), parameters=[job]),
-                "delete": _operation(
-                    "End a job and delete all of it",
-                    {"description": "deleted"},
-                    success="204",
-                    failures=("403", "404"),
-                    parameters=[job],
-                ),
-            },
-            "/api/jobs/{id}/emotions.json": {
-                "get": _operation("The result", _json("Emotions"), failures=("404", "409"), parameters=[job])
-            },
-            "/api/jobs/{id}/{file}": {
-                "get": _operation(
-                    "A file of the result, by its name in `files` of the job; `delete=true` deletes the job once the "
-                    "whole file was sent",
-                    binary,
-                    failures=("404", "409"),
-                    parameters=[
-                        job,
-                        {"name": "file", "in": "path", "required": True, "schema": text},
-                        {"name": "delete", "in": "query", "schema": {"type": "boolean"}},
-                    ],
-                )
-            },
+            "/api/jobs": {"post": upload | {"requestBody": body, "parameters": query}},
+            "/api/jobs/{id}": {"get": status, "delete": delete},
+            "/api/jobs/{id}/emotions.json": {"get": result},
+            "/api/jobs/{id}/{file}": {"get": download},
         },
         "components": {"schemas": schemas["$defs"]},
     }
