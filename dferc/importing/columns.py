@@ -348,7 +348,8 @@ def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict
             if key in first:
                 faults.append(f"row {row}: the utterance {utterances[row]!r:.60} of row {first[key]} again")
             first.setdefault(key, row)
-        hint = " Are they transcripts? Name that column `sentence`." if any(" " in str(name) for name in first) else ""
+        spoken = any(" " in str(name) for name in utterances)
+        hint = " Are they transcripts? Name that column `sentence`." if spoken else ""
         refuse(about, faults, f"An utterance's name is unique in the table, its number in the dialogue.{hint}")
         if numbered:
             groups = {name: sorted(rows, key=utterances.__getitem__) for name, rows in groups.items()}

@@ -179,9 +179,12 @@ def _place_by_id(
 ) -> np.ndarray:
     """Fill `values` utterance by utterance; return which rows are present."""
     given, path, numbered = source.vectors[key], source.path, source.about.layout.startswith("MELD's own features")
-    ids = set(utterances.utterance_id)
-    if added := max((0, 1, -1), key=lambda by: len(ids & {stepped(name, by) for name in given})):
-        given = {stepped(name, added): vector for name, vector in given.items()}
+    ids = {name: name for name in utterances.utterance_id}
+    moved = {by: renamed({stepped(name, by): of for name, of in given.items()}, ids) for by in (0, 1, -1)}
+    found = {by: len(ids.keys() & names.keys()) for by, names in moved.items()}
+    added = max(found, key=found.__getitem__)
+    if added and 2 * found[added] > min(len(given), len(ids)):  # fewer: a running number of other utterances
+        given = moved[added]
         problem = f"utterances counted from another number than in {base.path.name}"
         problems.append(Problem(path.name, str(path), problem, f"{added:+} to each"))
     present = np.array([name in given for name in utterances.utterance_id])

@@ -1,5 +1,6 @@
 """Any feature file -> `Source`; the file type is detected from the first bytes, and from the content."""
 
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -102,7 +103,12 @@ def _decoded(column: np.ndarray) -> np.ndarray:
     """Return a column of byte strings as text: an id must not become `b'…'`."""
     if column.ndim != 1 or column.dtype.kind not in "SO":
         return column
-    values = [clean_text(plain(value)) if isinstance(value, bytes) else value for value in column.tolist()]
+
+    def text(value: bytes) -> str:
+        marked = b" " in value and re.sub(rb"[\x80-\xa0]", b"", value).isascii()  # a sentence with cp1252's marks
+        return clean_text(value if marked else plain(value))
+
+    values = [text(value) if isinstance(value, bytes) else value for value in column.tolist()]
     decoded = np.empty(len(values), dtype=object)
     decoded[:] = values
     return decoded

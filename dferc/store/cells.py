@@ -31,7 +31,7 @@ MISSING_LABELS = frozenset(
 )
 """Folded spellings of a label that is missing, unless the setting of the classes names one of them."""
 
-_CALLED_SO = {"-1", "na", "nan", "nat", "nil", "null"}  # where it is no number, a person's name
+_CALLED_SO = {"-1", "na", "nan", "nat", "nil", "null", "k.a.", "n.v.", "xx"}  # else a person's name, or initials
 
 _NO_LABEL = re.compile(r"([-–—?.*_/~])\1*|\[]|\(\)|<>|{}|\"\"|''|x{2,}|#\S+[!?]")  # ???, xxx, a spreadsheet's #ЗНАЧ!
 

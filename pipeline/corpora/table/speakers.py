@@ -17,7 +17,8 @@ _LONGEST = 90  # characters of a name, with what is in brackets beside it
 
 CLOCK = r"(?:\d+:)?\d{1,2}:\d\d(?:[.,]\d+)?"  # a time in a text, such as 0:05 or 1:02:03.5
 _COLONS = ":：﹕︓∶፥፦៖᠄"  # the last are Ethiopic, Khmer, Mongolian
-_ENDS = r".?!…。？！؟۔।॥።፧។՞։｡\"”»」』"  # of a sentence, in any script
+_QUOTES = r"\"”»」』"
+_ENDS = rf".?!…。？！؟۔।॥።፧។՞։｡{_QUOTES}"  # of a sentence, in any script
 _OPEN, _CLOSE = f"[(【（{TAG_OPEN}", rf"\])】）{TAG_CLOSE}"
 _LETTERS = rf"[^{re.escape(_OPEN)}{_CLOSE}?!;。？！；؟؛۔।።\n]"
 _HEAD = re.compile(
@@ -40,7 +41,8 @@ _PRONOUNS = re.compile(r"\W\s*\w{1,6}\s*/\s*\w{1,6}(?:\s*/\s*\w{1,6})?\s*\W")
 _SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s|\d:\d")  # no abbreviation, such as "Capt. Ross"
 DASH = re.compile(r"[-‐‑–—―−－]{1,3}(?!\d)\s*")
 _SENTENCES = re.compile(rf"(?<=[{_ENDS})\]♪])\s*(?=\S)|(?<=[-–—,;،؛፣])\s+(?=\S)")  # cuts before a known speaker alone
-_DASHED = re.compile(rf"(?<=[{_ENDS}])\s+(?=[-‐‑–—―−－]{{1,3}}\s*[^\s\d])")
+_GOES_ON = rf"(?<=[{_QUOTES}])\s+[-‐‑–—―−－]{{1,3}}\s*[a-zß-ÿά-ώа-џա-և]"  # `«Титаник» — это фильм`
+_DASHED = re.compile(rf"(?<=[{_ENDS}])(?!{_GOES_ON})\s+(?=[-‐‑–—―−－]{{1,3}}\s*[^\s\d])")
 _TURN = re.compile(r"\s*(?:[>＞]{2,}|≫|\[SPEAKER[_ ]TURN\])\s*", re.IGNORECASE)
 _TURN_SIGN = re.compile(r"[>＞≫]|\[S", re.IGNORECASE)  # without one there is no turn: found much faster
 
@@ -167,7 +169,7 @@ def turns_in(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]:
 
 def names_within(text: str, speakers: Speakers) -> str:
     """Return a known speaker's name before a colon within a text, "" if there is none: "hi there BO: hello"."""
-    for colon in itertools.islice(_COLON.finditer(text) if speakers.openings else (), _LOOKED_AT):
+    for colon in itertools.islice(_COLON.finditer(text) if speakers.names else (), _LOOKED_AT):
         words = text[max(0, colon.start() - _LONGEST) : colon.start()].split()[-_MOST_WORDS:]
         for name in (" ".join(words[first:]) for first in range(len(words))):
             if _key(name) in speakers.names:

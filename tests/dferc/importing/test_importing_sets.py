@@ -182,6 +182,27 @@ def test_names_that_count_from_one_are_those_from_zero(tmp_path, how):
     assert "utterances counted from another number" in shown
 
 
+@pytest.mark.parametrize("width", [2, 3])
+def test_names_that_count_from_one_with_zeros_before_their_numbers_are_not_shifted(tmp_path, width):
+    names = np.array([f"talk{each}_{place}" for each in range(3) for place in range(3)])
+    dialogue, split = np.repeat(["a", "b", "c"], 3), np.repeat(["train", "dev", "test"], 3)
+    np.savez(tmp_path / "table.npz", **made.table() | {"dialogue": dialogue, "utterance": names, "split": split})
+    run(tmp_path, tmp_path / "table.npz", "--corpus=mine")
+    from_one = [f"talk{each}_{place:0{width}}" for each in range(3) for place in (1, 2, 3)]
+    np.savez(tmp_path / "set.npz", **dict(zip(from_one, PHYSIOLOGY, strict=True)))
+    run(tmp_path, "--corpus=mine", f"--set=physiology={tmp_path / 'set.npz'}")
+    np.testing.assert_array_equal(read_corpus(tmp_path / "mine").modalities["physiology"].features, PHYSIOLOGY)
+
+
+def test_running_numbers_that_go_on_in_another_file_are_refused(tmp_path):
+    names, split = np.array([f"clip_{row}" for row in range(9)]), np.repeat(["train", "dev", "test"], 3)
+    np.savez(tmp_path / "table.npz", **made.table() | {"dialogue": split, "utterance": names, "split": split})
+    run(tmp_path, tmp_path / "table.npz", "--corpus=mine")
+    np.savez(tmp_path / "set.npz", **dict(zip([f"clip_{row}" for row in range(9, 18)], PHYSIOLOGY, strict=True)))
+    shown = run(tmp_path, "--corpus=mine", f"--set=physiology={tmp_path / 'set.npz'}", status=1)
+    assert "names none of the utterances" in shown
+
+
 def test_names_with_other_zeros_before_their_numbers_are_the_same_names(tmp_path):
     names = np.array([f"talk_{place}" for place in range(12)])
     columns = {"text": np.ones((12, 2)), "emotion": ["joy", "anger"] * 6, "utterance": names, "position": range(12)}

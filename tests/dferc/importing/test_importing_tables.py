@@ -216,6 +216,13 @@ def test_a_dash_and_other_spellings_of_nobody_are_no_speakers(tmp_path):
     assert found == ["Ann", "", "", "", "", "", "Nan", "Nil", "Bo"]
 
 
+def test_initials_are_speakers(tmp_path):
+    write_npz(tmp_path / "table.npz", made.table() | {"speaker": np.array(["K.A.", "N.V.", "XX"] * 3)})
+    run = ["import", str(tmp_path / "table.npz"), "--corpus=mine", f"--features={tmp_path}"]
+    assert CliRunner().invoke(main, run).exit_code == 0
+    assert read_corpus(tmp_path / "mine").utterances.speaker.tolist() == ["K.A.", "N.V.", "XX"] * 3
+
+
 @pytest.mark.parametrize("write", [write_npz, write_hdf5])
 def test_column_of_one_value_wide_arrays_is_a_column(tmp_path, write):
     message, rows = imported(tmp_path, write, {"emotion": np.array([[0, 1, 0, 1, 0, 1, 0, 1, 0]]).T})
@@ -301,6 +308,14 @@ def test_labels_of_bytes_in_another_encoding_are_refused_with_their_row(tmp_path
     assert not (tmp_path / "m").exists()
 
 
+def test_sentences_of_bytes_with_marks_of_cp1252_are_repaired(tmp_path):
+    sentences = np.array([b"I\x92m fine\x85", "caf\u00e9 it is".encode()] * 4 + [b"Yes."])
+    write_npz(tmp_path / "table.npz", made.table() | {"sentence": sentences})
+    run = ["import", str(tmp_path / "table.npz"), "--corpus=mine", f"--features={tmp_path}"]
+    assert CliRunner().invoke(main, run).exit_code == 0
+    assert read_corpus(tmp_path / "mine").utterances.text[:2].tolist() == ["I\u2019m fine\u2026", "caf\u00e9 it is"]
+
+
 def test_unknown_columns_and_unused_files_are_listed(tmp_path):
     write_npz(tmp_path / "table", made.table() | {"valence": np.arange(9)})
     write_npz(tmp_path / "further", {name: made.table()[name] for name in ("dialogue", "text")})
@@ -347,6 +362,13 @@ def test_columns_of_meld_hold_numbers_and_transcripts(tmp_path):
     assert rows.utterance_id[1] == "train_0_2" and rows.text[:2].tolist() == ["Yes, 0.", "Yes, 0."]
     write_npz(tmp_path / "table.npz", {name: table[name] for name in table if name != "Utterance_ID"})
     assert "transcripts? Name that column `sentence`" in " ".join(CliRunner().invoke(main, [*run, "m"]).stderr.split())
+
+
+def test_numbers_of_utterances_that_come_again_are_not_taken_for_transcripts(tmp_path):
+    write_npz(tmp_path / "table.npz", made.table() | {"utterance": np.zeros(9, int)})
+    run = ["import", str(tmp_path / "table.npz"), "--corpus=mine", f"--features={tmp_path}"]
+    message = " ".join(CliRunner().invoke(main, run).stderr.split())
+    assert "the utterance 0 of row 0 again" in message and "transcripts" not in message
 
 
 def test_equal_texts_of_parquet_are_one_object(tmp_path):

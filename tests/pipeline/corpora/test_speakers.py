@@ -169,6 +169,12 @@ def test_one_speaker_is_not_split(tmp_path, cue):
     assert len(corpus.utterances) == 3 and "several speakers in one cue" not in kinds(corpus)
 
 
+@pytest.mark.parametrize("text", ["«Титаник» — это классика.", "Он сказал «да» - и ушёл.", "It’s a “no” – she said."])
+def test_a_dash_behind_a_quotation_within_a_sentence_is_no_turn(tmp_path, text):
+    write(tmp_path, "a.srt", cues(f"- {text}", f"- Что?\n- {text}"))
+    assert spoken(read_subtitles(tmp_path)) == [("", text), ("", "Что?"), ("", text)]
+
+
 def test_a_name_within_a_text_is_reported_and_not_split(tmp_path):
     """Speech recognition without punctuation; "I told Bo: no" looks alike."""
     write(tmp_path, "a.srt", cues("ANNA: hi there BO: hello", "BO: at 10:30 on bo", "ANNA: He said: no", "BO: So."))
@@ -263,6 +269,12 @@ def test_a_voice_without_a_name_is_a_dash(tmp_path):
     texts = ["<v ->Why?</v>", "<v Anna>Hi.</v>", "<v ->Yes.</v>\n<v &#45;>No.</v>"]
     write(tmp_path, "a.vtt", "WEBVTT\n\n" + cues(*texts).replace(",", "."))
     assert spoken(read_subtitles(tmp_path)) == [("", "Why?"), ("Anna", "Hi."), ("", "Yes."), ("", "No.")]
+
+
+def test_a_voice_of_signs_is_a_name(tmp_path):
+    texts = ["<v \N{FOX FACE}>Hi.</v>", "<v \u2605\u2605>Hello.</v>"]
+    write(tmp_path, "a.vtt", "WEBVTT\n\n" + cues(*texts).replace(",", "."))
+    assert spoken(read_subtitles(tmp_path)) == [("\N{FOX FACE}", "Hi."), ("\u2605\u2605", "Hello.")]
 
 
 @pytest.mark.parametrize("dash", "―−－")

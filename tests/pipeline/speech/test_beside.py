@@ -141,6 +141,13 @@ def test_lines_of_plain_text_end_in_any_way(tmp_path, end):
     assert said == [("Anna", "Hello."), ("Bo", "Hi."), ("Anna", "Bye."), ("Bo", "Bye.")]
 
 
+def test_an_ellipsis_of_cp1252_ends_no_line(tmp_path):
+    """U+0085, where another program took cp1252 for latin-1."""
+    path = write(tmp_path, "talk.txt", "Anna: Well\x85 I know.\nBo: Hm\x85 So?\nAnna: Yes.\nBo: No.")
+    said = [(each.speaker, each.text) for each in read_transcript(path, VIDEO, 60.0).utterances]
+    assert said == [("Anna", "Well I know."), ("Bo", "Hm So?"), ("Anna", "Yes."), ("Bo", "No.")]
+
+
 def test_names_on_lines_of_their_own_are_the_speakers_of_the_lines_below(tmp_path):
     lines = (
         "Anna:",
