@@ -24,7 +24,11 @@ RARE = 5  # rows of a class, at most, whose name may be a slip
 _VOTE = re.compile(r"([^:;]++):\s*+([^\s:;]++)\s*+;?")  # of a cell such as `anger:2 joy:1`
 _ROUNDED = 0.005 + 1e-9  # largest error of a share: tables round to two digits
 
-_SCORES = re.compile(r"[\[({](?=.*[\d,:]).*[\])}]|[\d.eE+-]+(?:[\s,;|]+[\d.eE+-]+)+", re.DOTALL)
+_SCORES = re.compile(
+    r"[\[({](?=.*[\d,:]).*[\])}]|[\d.eE+-]+(?:[\s,;|]+[\d.eE+-]+)+"
+    r"|(?:[^:;]++:\s*+[\d.,]++[\s;]*+){2,}|[^\W\d].*?[\s:=(](?:[01]?[.,]\d+|\d+ ?%)\W*",  # votes; `joy (0.8)`
+    re.DOTALL,
+)
 _OTHER, _SCORE_TYPES = re.compile(r"\[[A-Za-z]\w*: "), re.compile(r"\[(list|dict|ndarray): ")  # see `_spelling`
 _SEVERAL = re.compile(r"\s*[;|,/+&]\s*")
 _WRAPPED = frozenset((1 << bits) - 1 for bits in (8, 16, 32, 64))  # -1 as an unsigned number
@@ -234,7 +238,8 @@ def _no_class(text: str, names: set[str]) -> str:
         kind = "a score" if number is not None else "one-hot or soft scores"
         return f"the label is {text!r:.60}: {kind}, expected one class. Write the class of the highest score"
     parts = [part for part in _SEVERAL.split(text) if part]
-    if number is None and len(parts) > 1 and {_key(part) for part in parts} <= names:
+    keys = {_key(part) for part in parts}
+    if number is None and len(parts) > 1 and (keys <= names or keys & names and re.search("[;|]", text)):
         return f"the label {text!r:.60} names {len(parts)} classes, expected one"
     return ""
 

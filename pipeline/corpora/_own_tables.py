@@ -221,13 +221,15 @@ def _read_csv(path: Path, text: str, suffix: str) -> Iterator[tuple[int, TextRow
     separator = _EXCEL.fullmatch(header)
     likely = "\t,;|" if suffix == ".tsv" else ",;\t|"
     delimiter = separator[1] if separator else max(likely, key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     columns, following = [], 1
     try:
         for fields in reader:
             line, following = following, reader.line_num + 1  # a text with line breaks ends on a later line
             if not any(field.strip() for field in fields) or (not columns and separator and fields == ["sep=", ""]):
                 continue
+            if columns and {field.strip(" \t\ufeff") for field in fields} == set(columns):
+                raise InputError(f"{path}, line {line}: the header again: two tables in one? Remove this line.")
             if columns:
                 _verify_fields(path, line, fields, columns, delimiter)
                 yield line, {name: field for name, field in zip(columns, fields) if name}

@@ -37,12 +37,16 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     if not raw.is_dir():
         raise InputError(f"{raw}: no such folder. Put the table and the media there, or name it with --raw.")
     from_subtitles = options.table == "subtitles"
+    if options.labels != "none" and not from_subtitles:
+        wanted = f"Write the emotions into {options.table}, column emotion"
+        raise InputError(f"{raw}: prepare.options.labels is read with table: subtitles only. {wanted}; set it to none.")
     rows, problems = read_videos(raw, options) if from_subtitles else read_table(raw / options.table)
     rows, mended = _mend(raw, rows)
     problems += mended
     refuse(raw, list(_media_faults(raw, rows)))
     if not from_subtitles:
         problems += unused_files(raw, [raw / options.table, *(raw / row.media for row in rows)], "in no row")
+        problems += _doubtful_places(rows)
     labels = read_labels(
         [row.emotion for row in rows],
         lambda number: rows[number].where,
@@ -56,6 +60,10 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     dialogues = defaultdict(list)  # in order of first appearance: a table may be sorted by anything else
     for row in rows:
         dialogues[row.dialogue_id].append(row)
+    parts = Counter(name for name, _ in itertools.groupby(row.dialogue_id for row in rows))
+    if again := [name for name, count in parts.items() if count > 1]:
+        problem = f"dialogue that goes on after another: {len(again)}, first {again[0]}"
+        problems.append(Problem(options.table, options.table, problem, "one dialogue, in the order of the table"))
     names = {
         name: [row.utterance_id or Path(row.media).stem for row in of]
         for name, of in dialogues.items()
@@ -110,6 +118,20 @@ def _mend(raw: Path, rows: Sequence[TableRow]) -> tuple[list[TableRow], list[Pro
         problem = f"no end: {len(without)} row(s), first {without[0].where}"
         problems.append(Problem(without[0].where, without[0].media, problem, "they last until the next of their file"))
     return ended, problems
+
+
+def _doubtful_places(rows: Sequence[TableRow]) -> Iterator[Problem]:
+    """Yield rows that have no start in a file of several rows, and rows with a start in no file."""
+    counts = Counter(row.media for row in rows if row.media)
+    whole = [row for row in rows if row.start_s is None and counts[row.media] > 1]
+    nowhere = [row for row in rows if row.start_s is not None and not row.media and counts]
+    for found, kind, then in (
+        (whole, "no start in a file of several rows", "from the beginning of the file, which the rows share"),
+        (nowhere, "a start and no file", "no audio and no visual; the text is kept"),
+    ):
+        if found:
+            problem = f"{kind}: {len(found)} row(s), first {found[0].where}"
+            yield Problem(found[0].where, found[0].media, problem, then)
 
 
 def _votes(raw: Path, rows: Sequence[TableRow], classes: Sequence[str]) -> tuple[dict[str, list[float]], list[Problem]]:

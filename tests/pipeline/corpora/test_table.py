@@ -43,7 +43,8 @@ def test_rows_of_a_table_become_utterances(tmp_path):
     first, second = corpus.utterances[:2]
     assert (first.text, first.media, first.start_s, first.end_s) == ("Well, hello there.", "clips/a.mp4", 1.5, 4.25)
     assert (second.start_s, second.end_s) == (4.5, 0.0)  # no end: that of the file
-    assert [problem.problem for problem in corpus.problems] == ["no emotion label: 1 of 4, first a_1"]
+    again = "dialogue that goes on after another: 2, first a"  # numbers that begin anew, or a table that was shuffled
+    assert [problem.problem for problem in corpus.problems] == [again, "no emotion label: 1 of 4, first a_1"]
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -64,11 +65,25 @@ def test_empty_lines_and_unnamed_empty_columns_of_a_spreadsheet_are_passed_over(
     assert found.utterances == read_own(tmp_path).utterances
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_header_within_the_table_is_no_row(tmp_path, mark):
+    for again in ("dialogue_id,speaker,text,emotion", "dialogue_id,text,speaker,emotion"):  # joined by `cat`
+        write(tmp_path, "utterances.csv", f"dialogue_id,speaker,text,emotion\n{SIX}{mark}{again}\n{SIX}")
+        expect_refusal(tmp_path, "utterances.csv, line 8: the header again")
+
+
 def test_text_with_line_breaks_counts_from_the_line_on_which_its_row_begins(tmp_path):
     write(tmp_path, "utterances.csv", 'dialogue_id,text,start\na,"one\ntwo",1\na,"three\n\nfour",soon\n')
     expect_refusal(tmp_path, "line 4: start is 'soon'")
     write(tmp_path, "utterances.csv", 'dialogue_id,text,start\na,"one\n two",1\n')
     assert [row.text for row in read_own(tmp_path).utterances] == ["one two"]
+
+
+def test_blanks_before_a_quote_are_no_text(tmp_path):
+    blanks = 'dialogue_id, speaker, text, emotion\na, "Ann", "Well, hello.", "joy"\nb, Bo, "No.", anger\n'
+    write(tmp_path, "utterances.csv", blanks)
+    corpus = read_own(tmp_path, validation_share=0.0, test_share=0.0)
+    assert (corpus.classes, corpus.utterances[0].speaker, corpus.utterances[1].text) == (("anger", "joy"), "Ann", "No.")
 
 
 def test_clips_in_the_order_of_the_alphabet_are_listed(tmp_path):
@@ -87,6 +102,12 @@ def test_names_beside_times_of_one_file_need_no_guess(tmp_path):
         write(tmp_path, "utterances.csv", "dialogue_id,utterance_id,text,emotion,media,start\n" + "".join(lines))
         order = [kind for kind in kinds(read_own(tmp_path)) if "order" in kind]
         assert set(order) == ({expected} if expected else set())
+
+
+def test_labels_in_another_file_are_those_of_subtitles(tmp_path):
+    write(tmp_path, "utterances.csv", "utterance_id,dialogue_id,text\nu1,a,hi\nu2,a,ho\n")
+    write(tmp_path, "labels.csv", "utterance_id,emotion\nu1,joy\nu2,anger\n")
+    expect_refusal(tmp_path, "prepare.options.labels", "column emotion; set it to none", labels="labels.csv")
 
 
 def test_files_of_no_row_are_listed(tmp_path):
@@ -476,6 +497,17 @@ def test_a_row_without_an_end_lasts_until_the_next_of_its_file(tmp_path):
     spans = [(row.start_s, row.end_s) for row in corpus.utterances]
     assert spans == [(1, 2), (3, 5), (2, 3), (1, 0), (2, 3), (0, 0), (5, 0)]
     assert "no end: 4 row(s), first utterances.csv, line 2" in [problem.problem for problem in corpus.problems]
+
+
+def test_rows_whose_place_in_a_file_is_doubtful_are_listed(tmp_path):
+    places = ["a,v.mp4,0,2", "a,v.mp4,,4", "a,,4,6", "a,v.mp4,,", "b,w.mp4,,2", "b,,,"]  # a cell merged, or forgotten
+    lines = [f"{dialogue},,x,,{place},\n" for dialogue, _, place in (one.partition(",") for one in places)]
+    write(tmp_path, "utterances.csv", HEADER + "".join(lines))
+    problems = [problem.problem for problem in read_own(tmp_path).problems]
+    assert "no start in a file of several rows: 2 row(s), first utterances.csv, line 3" in problems
+    assert "a start and no file: 1 row(s), first utterances.csv, line 4" in problems
+    write(tmp_path, "utterances.csv", HEADER + EIGHT + "d4,,text alone,,,,,\n")
+    assert not {"no start in a file of several rows", "a start and no file"} & set(kinds(read_own(tmp_path)))
 
 
 @pytest.mark.parametrize(
