@@ -30,6 +30,9 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     """
     corpus = read_corpus(sweep.features, sweep.corpus, sweep.settings.features)
     metrics, wanted = {}, sweep.variants
+    for variant in wanted:  # before anything is written: an absent one would replace the scores of other settings
+        refuse_other_settings(sweep.train_folder(variant), settings_of(variant, sweep.settings, sweep.corpus))
+        verify_writable(sweep.train_folder(variant))
     for variant in wanted:
         if reason := why_absent(corpus, variant):
             print_note(f"{reason}: skipped, and shown as absent in tables.")
@@ -42,9 +45,6 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     # The machines of a cluster choose their device themselves; this one only scores.
     device = choose_device("cpu" if workers.cluster else sweep.device, sweep.settings.precision)
     workers = place(workers, sweep, device.device.type == "cuda", gpu_share)
-    for variant in sweep.variants:
-        refuse_other_settings(sweep.train_folder(variant), settings_of(variant, sweep.settings, sweep.corpus))
-        verify_writable(sweep.train_folder(variant))
     if not brief:
         show_sweep(sweep, workers)
         show_settings(sweep.settings, device)

@@ -139,6 +139,8 @@ class Predictor(NamedTuple):
         corpus = features if isinstance(features, CachedCorpus) else _read_for(record, Path(features))
         for checkpoint in self.checkpoints:
             fitted, notes = fit_to(checkpoint, corpus)
+        interrupted = (one.record["seed"] for one in self.checkpoints if not one.record["finished"])
+        notes += (f"seed {seed} is of an interrupted training" for seed in interrupted)
         notes += self.describe_calibration()
         notes += filter(None, [describe_transduction(record["settings"])])
         utterances, synthetic = corpus.utterances, tuple(simulations(record))

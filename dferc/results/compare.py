@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from dferc.core.metrics import SCORES, Scores
+from dferc.model.variants import get_variant
 from dferc.results import statistics
 from dferc.results.published import Published, published_scores
 from dferc.results.runs import FinishedRun, absent_runs, align, read_runs, reference_of, simulated, simulated_features
 from dferc.results.statistics import Interval, MeanScores, draw_dialogues, score_resamples
+from dferc.settings.sections import complete_settings
 from dferc.store.vocabulary import in_order
 
 
@@ -181,6 +183,11 @@ def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[s
     if differ:
         yield f"{name} reads other feature sets than {other}: {'; '.join(differ)}"
     one, two = run.trained_features, reference.trained_features
+    chosen = (get_variant(each.record.get("variant", "full")) for each in (run, reference))  # a baseline reads all
+    all_read = not any(each.modalities or each.without for each in chosen)
+    if all_read and one and two and (set(one) ^ set(two)) - sets.keys():
+        each = f"{name} was trained on {', '.join(in_order(one))}, {other} on {', '.join(in_order(two))}"
+        yield f"{each}: the features had other modalities then"
     alike = (modality for modality in in_order(set(one) & set(two)) if ours.get(modality) == theirs.get(modality))
     if otherwise := [modality for modality in alike if one[modality] != two[modality]]:
         yield (
@@ -195,6 +202,9 @@ _NOTED = {"features", "select_by", "selection", "validation_split", "labels"}  #
 def setting_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[str]:
     """Yield with which other settings than the reference a run was trained, but for its variant's own."""
     ours, theirs, other = run.trained_settings, reference.trained_settings, reference.folder.name
+    one, two = run.record, reference.record
+    if "settings" in one and "settings" in two and one["variant"] == two["variant"]:  # its own values may be changed
+        ours, theirs = (complete_settings(each["settings"]) for each in (one, two))
     names = sorted((ours.keys() & theirs.keys()) - _NOTED)
     if differ := [f"{key} {ours[key]} ({other}: {theirs[key]})" for key in names if ours[key] != theirs[key]]:
         yield f"{name} was trained with other settings than {other}: {', '.join(differ)}"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,7 +118,8 @@ def show_summary(summary: Mapping) -> None:
         rows = [[name, f"{share:.1%}"] for name, share in summary["importance"].items()]
         print_table(["setting", "importance"], rows, "share of the variation that each setting explains (fANOVA)")
     console.print("best settings, as options:")
-    console.print("  " + " ".join(f"--set train.{name}={json.dumps(value)}" for name, value in settings.items()))
+    values = (shlex.quote(f"train.{name}={json.dumps(value)}") for name, value in settings.items())
+    console.print("  " + " ".join(f"--set {value}" for value in values))
     console.print("and as a block of params.yaml:")
     console.print(f"{summary['corpus']}:\n  train:\n    <<: *train")
     for name, value in settings.items():

@@ -155,3 +155,15 @@ def test_a_corpus_without_any_signal_in_training_is_an_error(tmp_path):
 def test_ablate_names_the_modalities_that_no_model_uses(root):
     shown = " ".join(ablate(root, "--variant=full", "--seed=0", "--no-evaluate").stderr.split())
     assert "note: audio is in no training utterance: no model uses it" in shown
+
+
+def test_refused_settings_leave_the_scores_of_a_variant_that_they_make_absent(tmp_path):
+    write_features_folder(tmp_path / "features/demo")
+    chosen = ("--variant=full", "--variant=v", "--seed=0")
+    assert ablate(tmp_path, *chosen).exit_code == 0
+    scored = (tmp_path / "runs/demo/v/metrics.json").read_bytes()
+    for variants in (chosen, chosen[1:]):
+        done = ablate(tmp_path, *variants, "--set=train.features={visual: []}")
+        assert done.exit_code == 1 and "was trained with other settings (features)" in " ".join(done.stderr.split())
+        assert (tmp_path / "runs/demo/v/metrics.json").read_bytes() == scored
+    assert not (tmp_path / "runs/demo/v/train/absent.json").exists()

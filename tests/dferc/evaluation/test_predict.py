@@ -246,6 +246,32 @@ def test_seeds_that_learnt_other_labels_are_not_averaged(root, tmp_path):
     assert len(load(tmp_path / "run", (0, 1), "cpu").checkpoints) == 2
 
 
+def test_seeds_that_learnt_other_values_of_the_same_name_are_not_averaged(root, tmp_path):
+    """An identity may not tell them: another file under the same name, or features written by hand."""
+    shutil.copytree(root / "run", tmp_path / "run")
+    corpus = read_corpus(root / "demo")
+    audio = dataclasses.replace(corpus.modalities["audio"], features=-corpus.modalities["audio"].features)
+    changed = dataclasses.replace(corpus, modalities={**corpus.modalities, "audio": audio})
+    task = make_task(changed, "full", small_settings(), choose_device("cpu", "float32"))
+    train(task, (2,), folder=tmp_path / "run/train", scratch=tmp_path / "scratch")
+    for mixed in (lambda: load(tmp_path / "run"), lambda: evaluate(changed, find_run(tmp_path / "run"), CPU)):
+        with pytest.raises(InputError, match=r"seed-0 and .*seed-2 differ in more than the seed: values\.audio"):
+            mixed()
+    assert len(load(tmp_path / "run", (0, 1), "cpu").checkpoints) == 2
+
+
+def test_seeds_of_an_interrupted_training_are_named(root, mine, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    shutil.copytree(root / "run", tmp_path / "run")
+    task = make_task(read_corpus(root / "demo"), "full", small_settings(), choose_device("cpu", "float32"))
+    with pytest.raises(KeyboardInterrupt):
+        train(task, (2,), folder=tmp_path / "run/train", scratch=tmp_path / "scratch", report=interrupt)
+    notes = load(tmp_path / "run", device="cpu").predict(mine).notes
+    assert [note for note in notes if "interrupted" in note] == ["seed 2 is of an interrupted training"]
+
+
 def test_splits_that_alternate_come_in_the_order_of_the_corpus(root, tmp_path):
     """The demo has its splits one after the other; here the test dialogues come first."""
     folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 3, "train": 3, "validation": 2})

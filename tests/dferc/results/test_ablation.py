@@ -294,6 +294,18 @@ def test_simulated_features_are_named_beside_runs_on_others_of_the_modality(tmp_
     assert caption(collect(folder)).endswith("; text features are simulated: made of labels (simulated)")
 
 
+def test_runs_on_modalities_that_came_later_are_named(tmp_path):
+    """`no_ddm` was trained when the features had pictures too; `t` selects its modality by its name."""
+    folder = write_variants(tmp_path, seeds=(0, 1), full=0.7, no_ddm=0.6, t=0.6)
+    for variant in ("full", "no_ddm", "t"):
+        write_settings(folder, variant, variant)
+    path = folder / "no_ddm/train/seed-0/settings.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"features": record["features"] | {"visual": {"extractor": "a"}}}))
+    found = [note for note in collect(folder).notes if "trained on" in note]
+    assert found == ["no_ddm was trained on text, visual, full on text: the features had other modalities then"]
+
+
 def write_settings(folder: Path, name: str, variant: str = "full", identity: str = "a", **settings: object) -> None:
     path = folder / name / "train/seed-0/settings.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -381,3 +393,13 @@ def test_compare_command_refuses_another_protocol(runs, tmp_path):
     result = CliRunner().invoke(main, ["compare", str(runs / "full"), str(other / "t")])
     assert result.exit_code == 1
     assert "follow different protocols" in result.stderr and result.stderr.count("card ") == 2
+
+
+def test_changed_settings_of_a_variants_own_are_named_beside_the_variant(tmp_path):
+    folder = write_variants(tmp_path, seeds=(0, 1), **{"plus": 0.7, "plus@single": 0.6})
+    own = {"hidden": 16, "align": 8} | get_variant("plus").own_settings("demo")
+    write_settings(folder, "plus", "plus", **own)
+    write_settings(folder, "plus@single", "plus", **own | {"members": 3, "recurrent_members": 0})
+    found = [note for note in collect(folder, against="plus").notes if "other settings" in note]
+    different = "members 3 (plus: 1), recurrent_members 0 (plus: 2)"
+    assert found == [f"plus@single was trained with other settings than plus: {different}"]

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,6 +130,17 @@ def test_settings_that_a_block_cannot_give_to_a_variant_are_named(capsys):
     block = DEFAULTS.changed(settings)
     assert settings_of("plus", block, "iemocap").hidden == 100
     assert settings_of("plus", block.giving(settings), "iemocap").hidden == 300
+
+
+def test_options_as_shown_are_one_word_each_to_a_shell(capsys):
+    settings = {"betas": [0.9, 0.84], "class_weights": {"neutral": 1.0, "other": 1.3}, "hidden": 300}
+    summary = {"variant": "full", "select_by": "uar", "corpus": "demo", "importance": {}}
+    summary |= {"trials": {"finished": 1, "failed": 0, "running": 0}, "validation": {"mean": 0.5, "std": None}}
+    show_summary(summary | {"best": {"trial": 0, "settings": settings}})
+    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("  --set"))
+    shown = shlex.split(line)
+    assert shown[::2] == ["--set"] * 3
+    assert shown[1::2] == [f"train.{name}={json.dumps(value)}" for name, value in settings.items()]
 
 
 def test_a_finished_study_trains_nothing_and_another_one_is_refused(done, features, params, monkeypatch):
