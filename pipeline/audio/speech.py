@@ -96,7 +96,8 @@ class SpeechEncoder:
                 output = self.model(**inputs.to(where.device), output_hidden_states=hidden)
         frames_B, count = inputs["attention_mask"].sum(dim=1).cpu(), output.last_hidden_state.shape[1]
         if hasattr(self.model, "_get_feat_extract_output_lengths"):
-            frames_B = self.model._get_feat_extract_output_lengths(frames_B)
+            lengths = map(self.model._get_feat_extract_output_lengths, frames_B)  # Moonshine's takes one at a time
+            frames_B = torch.tensor([int(length) for length in lengths])
         elif inputs["attention_mask"].shape[1] != count:
             raise TypeError(f"{count} states of {inputs['attention_mask'].shape[1]} frames have no known times")
         return output, frames_B.clamp(1, count).tolist()
@@ -171,7 +172,7 @@ def load_speech_encoder(name: str, layer: str, trust: bool = False) -> SpeechEnc
         except Exception as error:  # code of some hundred architectures; most often the sound is too short
             reason = error
             continue
-        layers = read_layer(layer, count_layers(output), name)
+        layers = read_layer(layer, count_layers(output, model), name)
         return replace(encoder, layers=layers, width=layer_states(output, layers).shape[2])
     raise InputError(
         f"{name}: the {type(model).__name__} with its {type(extractor).__name__} does not turn sound into states in "

@@ -6,15 +6,24 @@ Legend: B inputs, T time steps, D width.
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dferc.core.errors import InputError
 
 LAST, ALL = "last", "all"
 
 
-def count_layers(output: Any) -> int:
-    """Return the number of layers from a model's output with `output_hidden_states`; 0 if it does not give them."""
+_WITHOUT_EMBEDDINGS = (
+    "mamba mamba2 falcon_mamba rwkv cvt glpn mobilenet_v1 mobilenet_v2 mobilevit mobilevitv2 poolformer pvt pvt_v2 "
+    "segformer"
+).split()
+"""Models whose first hidden states are those of the first layer: the numbers of `read_layer` would be off by one."""
+
+
+def count_layers(output: Any, model: nn.Module) -> int:
+    """Return the number of layers from a model's output with `output_hidden_states`; 0 if it numbers none as others."""
+    if getattr(getattr(model, "config", None), "model_type", "") in _WITHOUT_EMBEDDINGS:
+        return 0
     return max(0, len(getattr(output, "hidden_states", None) or ()) - 1)
 
 
@@ -41,7 +50,7 @@ def read_layer(setting: str, count: int, name: object) -> tuple[int, ...]:
     else:
         first = last = int(setting) if int(setting) >= 0 else count + 1 + int(setting)
     if not 0 <= first <= last <= count or count == 0:
-        has = f"{count} layers, 0 (the embeddings) to {count}" if count else "no hidden states to choose from"
+        has = f"{count} layers, 0 (the embeddings) to {count}" if count else "no hidden states from the embeddings on"
         raise InputError(f"layer is {setting!r}, and {name} has {has}. Set it to one of these, or to last.")
     return tuple(range(first, last + 1))
 

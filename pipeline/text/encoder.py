@@ -199,7 +199,7 @@ def _try_out(name: str, encoder: Encoder, longest: int) -> Encoder:
 
     (one,), (two,) = run([short]), run([other])
     output = _call(model, collate([Window(short, (0,), (1,), (1,))], encoder.pad), hidden=True)
-    layers = count_layers(output)
+    layers = count_layers(output, model)
     states = enumerate(getattr(output, "hidden_states", None) or ())
     shortened = frozenset(layer for layer, of_layer in states if of_layer.shape[1] < len(short))
     batching = check_batching(run, short, other, long)

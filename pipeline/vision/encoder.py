@@ -69,7 +69,15 @@ class PictureEncoder:
         """Return the vectors [B, D] float32 of RGB pictures [H, W, 3] or clips [T, H, W, 3], uint8."""
         prepared = self.prepare(list(inputs))
         output = self.forward(prepared, where, bool(self.layers))
-        return self._read(output, prepared.get("pixel_attention_mask")).float().cpu().numpy()
+        vectors = self._read(output, prepared.get("pixel_attention_mask")).float().cpu().numpy()
+        if len(vectors) == len(inputs):
+            return vectors
+        if len(inputs) > 1:  # Pixtral's states of a batch are one sequence
+            return np.concatenate([self.vectors([each], where) for each in inputs])
+        raise InputError(
+            f"{self.name}: {len(vectors)} vectors of one picture, which its processor cuts up. Set crop_to_patches to "
+            "false in its preprocessor_config.json, or choose another encoder."
+        )
 
     def _read(self, output: Any, mask_BT: Tensor | None = None) -> Tensor:
         if isinstance(output, Tensor):
@@ -87,8 +95,10 @@ class PictureEncoder:
                 raise InputError(
                     f"extract_visual.tokens: first, and {self.name} gives maps, no tokens. Set it to mean."
                 )
-            width = getattr(getattr(self.model, "config", None), "hidden_size", None)
-            if states.shape[-1] == width != states.shape[1]:  # SAM's layers are [B, H, W, D]
+            config = getattr(self.model, "config", None)
+            widths = [getattr(config, name, None) for name in ("hidden_size", "num_features")]
+            widths += getattr(config, "backbone_channel_list", [])
+            if states.shape[-1] in widths and states.shape[1] not in widths:  # SAM, SAM 2, timm's Swin: [B, H, W, D]
                 states = states.permute(0, 3, 1, 2)
             states = states.flatten(2).transpose(1, 2)
         if self.tokens == "first":
@@ -133,7 +143,7 @@ def load_picture_encoder(name: str, layer: str, tokens: str, trust: bool = False
     try:
         if layer != LAST:
             output = encoder.forward(encoder.prepare(trial), _CPU, True)
-            encoder = replace(encoder, layers=read_layer(layer, count_layers(output), name))
+            encoder = replace(encoder, layers=read_layer(layer, count_layers(output, encoder.model), name))
         one, two = encoder.vectors(trial, _CPU), encoder.vectors(trial, _CPU)
         if not np.allclose(one, two, rtol=0, atol=1e-5 * max(1.0, float(np.abs(one).max())), equal_nan=True):
             raise InputError(
@@ -165,6 +175,8 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
     sides = sides or [size["longest_edge"] for size in sizes if size.get("longest_edge")]  # SAM's
     if not sides and hasattr(processor, "max_num_patches"):  # SigLIP 2's
         sides = [round(processor.max_num_patches**0.5 * processor.patch_size)]
+    if getattr(processor, "crop_pct", None):  # ConvNeXt, PoolFormer: a picture is enlarged before it is cut
+        sides = [round(side / processor.crop_pct) for side in sides]
     of_timm = getattr(processor, "data_config", None)
     if of_timm:  # it resizes to this side before it cuts out the input
         sides = [round(max(of_timm["input_size"][1:]) / of_timm["crop_pct"])]

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from transformers import MoonshineConfig, MoonshineModel, Wav2Vec2FeatureExtractor
 
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
@@ -108,6 +109,23 @@ def test_padded_batches_are_what_is_compared(folders):
         for b in (Batching.PADDED, Batching.SINGLE)
     )
     assert np.abs(one - two).max() > 1e-4
+
+
+def test_encoder_that_counts_the_frames_of_one_sound_at_a_time_is_used(tmp_path):
+    """Moonshine."""
+    sizes = {"hidden_size": WIDTH, "intermediate_size": 64, "vocab_size": 50}
+    parts = ("encoder_num_hidden_layers", "decoder_num_hidden_layers")
+    heads = dict.fromkeys(("encoder_num_attention_heads", "decoder_num_attention_heads"), 2)
+    MoonshineModel(MoonshineConfig(**sizes, **dict.fromkeys(parts, 1), **heads)).save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
+    encoder, heard = load_speech_encoder(str(tmp_path), "last"), sound(1.0)
+    [(frames, vector)] = encoder.vectors([whole(heard)], CPU, "mean")
+    with torch.inference_mode():
+        [states_TD] = encoder.model(torch.from_numpy(heard)[None]).last_hidden_state
+    assert frames == len(states_TD)
+    np.testing.assert_allclose(vector, states_TD.mean(dim=0), rtol=0, atol=1e-5)
+    together = encoder.vectors([whole(heard), whole(sound(1.0, 300.0))], CPU, "mean")
+    np.testing.assert_allclose(together[0][1], vector, rtol=0, atol=1e-5)
 
 
 def test_only_frames_of_the_utterance_are_pooled(folders):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, MambaConfig, MambaModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from dferc.core.errors import InputError
@@ -45,7 +45,7 @@ def test_states_are_those_of_the_model():
     model = BertModel(BertConfig(**sizes), add_pooling_layer=False).eval()
     with torch.no_grad():
         output = model(input_ids=torch.tensor([[1, 2, 3]]), output_hidden_states=True)
-    assert count_layers(output) == 3
+    assert count_layers(output, model) == 3
     for setting, states in (
         ("last", output.last_hidden_state),
         ("-1", output.last_hidden_state),
@@ -55,6 +55,16 @@ def test_states_are_those_of_the_model():
         ("all", torch.stack(output.hidden_states[1:]).mean(dim=0)),
     ):
         torch.testing.assert_close(layer_states(output, read_layer(setting, 3, "")), states)
+
+
+def test_layers_are_not_numbered_where_the_embeddings_are_missing():
+    """The first of Mamba's hidden states is that of the first layer, not the embeddings."""
+    model = MambaModel(MambaConfig(hidden_size=8, num_hidden_layers=2, state_size=4, vocab_size=9)).eval()
+    with torch.no_grad():
+        output = model(input_ids=torch.tensor([[1, 2, 3]]), output_hidden_states=True)
+        assert not torch.equal(output.hidden_states[0], model.get_input_embeddings()(torch.tensor([[1, 2, 3]])))
+    with pytest.raises(InputError, match="layer is '1', and my/model has no hidden states from the embeddings on"):
+        read_layer("1", count_layers(output, model), "my/model")
 
 
 def test_half_precision_layers_are_averaged_in_float32():

@@ -188,6 +188,21 @@ def test_tokens_of_timm_are_those_of_its_last_layer_and_no_other_has_a_number(ev
         load_picture_encoder(str(folder), "-2", "mean")
 
 
+def test_maps_of_timms_swin_are_averaged_over_their_places(tmp_path):
+    timm = pytest.importorskip("timm", reason="timm is not installed (extra `timm`)")
+    name = "swin_tiny_patch4_window7_224"
+    small = {"img_size": 56, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [1, 2, 2]}
+    model = timm.create_model(name, pretrained=False, **small).eval()
+    save_file(model.state_dict(), tmp_path / "model.safetensors", {"format": "pt"})
+    shape = {key: model.pretrained_cfg[key] for key in ("crop_pct", "interpolation", "mean", "std")}
+    about = {"architecture": name, "num_classes": 1000, "num_features": model.num_features, "model_args": small}
+    (tmp_path / "config.json").write_text(json.dumps(about | {"pretrained_cfg": shape | {"input_size": [3, 56, 56]}}))
+    encoder = load_picture_encoder(str(tmp_path), "last", "mean")
+    with torch.inference_mode():
+        maps_BHWD = model.forward_features(encoder.prepare([picture()])["pixel_values"])
+    np.testing.assert_allclose(encoder.vectors([picture()], CPU), maps_BHWD.mean(dim=(1, 2)), rtol=0, atol=1e-5)
+
+
 def test_timm_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(InputError, match="needs the package timm: `pip install timm`"):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 from transformers import (
     AutoImageProcessor,
@@ -24,6 +25,10 @@ from transformers import (
     Dinov2Model,
     DINOv3ViTConfig,
     DINOv3ViTModel,
+    Sam2HieraDetConfig,
+    Sam2ImageProcessor,
+    Sam2VisionConfig,
+    Sam2VisionModel,
     SamImageProcessor,
     SamVisionConfig,
     SamVisionModel,
@@ -194,6 +199,23 @@ def test_maps_of_a_layer_are_averaged_over_their_places_wherever_the_channels_ar
     np.testing.assert_allclose(encoder.vectors(shown, CPU), states_BHWD.mean(dim=(1, 2)), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("layer", ["last", "2"])
+def test_maps_of_sam_2_are_averaged_over_their_places(tmp_path, layer):
+    stages = dict.fromkeys(("blocks_per_stage", "num_attention_heads_per_stage"), [1] * 4)
+    stages |= {"embed_dim_per_stage": [12, 24, 48, 96], "window_size_per_stage": [2] * 4}
+    stages |= {"global_attention_blocks": [], "window_positional_embedding_background_size": [2, 2]}
+    backbone = Sam2HieraDetConfig(hidden_size=12, num_attention_heads=1, image_size=[64, 64], **stages)
+    channels = {"backbone_channel_list": [96, 48, 24, 12], "fpn_hidden_size": 8}
+    config = Sam2VisionConfig(backbone_config=backbone, **channels)
+    Sam2VisionModel(config).save_pretrained(tmp_path)
+    Sam2ImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
+    encoder, shown = load_picture_encoder(str(tmp_path), layer, "mean"), pictures(2, 64, 64)
+    with torch.inference_mode():
+        output = encoder.model(**encoder.prepare(shown), output_hidden_states=True)
+    maps_BHWD = output.last_hidden_state if layer == "last" else output.hidden_states[2]
+    np.testing.assert_allclose(encoder.vectors(shown, CPU), maps_BHWD.mean(dim=(1, 2)), rtol=0, atol=1e-6)
+
+
 def test_patches_that_only_fill_up_are_not_averaged(folders):
     """SigLIP 2 keeps a picture's shape and fills it up to a number of patches."""
     encoder = load_picture_encoder(str(folders / "siglip2"), "last", "mean")
@@ -204,6 +226,30 @@ def test_patches_that_only_fill_up_are_not_averaged(folders):
     with torch.inference_mode():
         states = encoder.model(**prepared).last_hidden_state[0]
     np.testing.assert_allclose(encoder.vectors([shown], CPU)[0], states[own].mean(dim=0), rtol=0, atol=1e-6)
+
+
+def test_a_picture_has_a_vector_of_its_own_where_the_class_joins_a_batch(tmp_path):
+    """Pixtral's states of a batch are one sequence."""
+    sizes = SMALL | PICTURE | {"head_dim": 4}
+    transformers.PixtralVisionModel(transformers.PixtralVisionConfig(**sizes)).save_pretrained(tmp_path)
+    patch = {"height": 8, "width": 8}
+    transformers.PixtralImageProcessor(size={"longest_edge": SIDE}, patch_size=patch).save_pretrained(tmp_path)
+    encoder, shown = load_picture_encoder(str(tmp_path), "last", "mean"), pictures(3)
+    model, processor = (kind.from_pretrained(tmp_path) for kind in (AutoModel, AutoImageProcessor))
+    found = PictureEncoderWorker(encoder, "cpu", "float32")(shown).result
+    for each, vector in zip(shown, found, strict=True):
+        with torch.inference_mode():
+            states = model(**processor(each, return_tensors="pt")).last_hidden_state[0]
+        np.testing.assert_allclose(vector, states.mean(dim=0), rtol=0, atol=1e-5)
+
+
+def test_processor_that_cuts_pictures_up_is_refused(folders, tmp_path):
+    shutil.copytree(folders / "vit", tmp_path / "tiles")
+    (tmp_path / "tiles/preprocessor_config.json").unlink()
+    cutting = transformers.GotOcr2ImageProcessor(size=SIZE, crop_to_patches=True, min_patches=2)
+    cutting.save_pretrained(tmp_path / "tiles")
+    with pytest.raises(InputError, match="vectors of one picture, which its processor cuts up. Set crop_to_patches"):
+        load_picture_encoder(str(tmp_path / "tiles"), "last", "mean")
 
 
 def test_a_video_encoder_sees_clips(folders):
@@ -295,6 +341,13 @@ def test_faces_are_cut_to_the_longest_side_or_the_patches_where_the_processor_na
     SamImageProcessor(size={"longest_edge": SIDE}, pad_size=SIZE).save_pretrained(tmp_path / "sam")
     paths = tmp_path / "sam", folders / "siglip2"
     assert [load_picture_encoder(str(path), "last", "mean").side for path in paths] == [SIDE, 32]
+
+
+def test_faces_are_cut_to_the_side_that_the_processor_enlarges_them_to(folders, tmp_path):
+    """ConvNeXt's cuts 14 of 16 pixels out, and names the 14."""
+    shutil.copytree(folders / "convnext", tmp_path / "crop")
+    ConvNextImageProcessor(size={"shortest_edge": 14}, crop_pct=0.875).save_pretrained(tmp_path / "crop")
+    assert load_picture_encoder(str(tmp_path / "crop"), "last", "mean").side == SIDE
 
 
 def test_an_edited_folder_has_another_hash(folders, tmp_path):
