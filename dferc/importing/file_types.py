@@ -99,13 +99,17 @@ def _stacked(column: np.ndarray) -> np.ndarray:
     return stacked
 
 
+# cp1252's ellipsis, apostrophe, dashes, blank, and quotes: within a word they are letters of Mac Roman and DOS.
+_MARKS = re.compile(rb"[\x85\x92\x96\x97\xa0]|(?<![A-Za-z])[\x91\x93]|\x94(?![A-Za-z])")
+
+
 def _decoded(column: np.ndarray) -> np.ndarray:
     """Return a column of byte strings as text: an id must not become `b'…'`."""
     if column.ndim != 1 or column.dtype.kind not in "SO":
         return column
 
     def text(value: bytes) -> str:
-        marked = b" " in value and re.sub(rb"[\x80-\xa0]", b"", value).isascii()  # a sentence with cp1252's marks
+        marked = b" " in value and _MARKS.sub(b"", value).isascii()  # a sentence
         return clean_text(value if marked else plain(value))
 
     values = [text(value) if isinstance(value, bytes) else value for value in column.tolist()]

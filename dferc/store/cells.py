@@ -152,7 +152,8 @@ def speaker_names(values: Sequence[object]) -> tuple[list[str], Counter]:
     In a column of numbers, 1, 1.0 and "1.0" are one speaker, and -1 is none.
     """
     texts = ["" if value is None else str(value) for value in values]
-    nobody = NULLS | {text for text in set(texts) - {""} if is_no_label(fold(text)) and fold(text) not in _CALLED_SO}
+    nobody = NULLS | {"k.A.", "k.a.", "n.v."}  # in these letters no initials
+    nobody |= {text for text in set(texts) - {""} if is_no_label(fold(text)) and fold(text) not in _CALLED_SO}
     numbers = {text: number_of(text) for text in set(texts) - nobody - {""}}
     as_numbers = None not in numbers.values()
     missing = nobody | {text for text, number in numbers.items() if as_numbers and number == -1}

@@ -96,7 +96,9 @@ def read_labels(
     missing = {text for text, key in keys.items() if is_no_label(key) and key not in index}
     given = {text: key for text, key in keys.items() if text not in missing}
     names = set(given.values())
-    refuse(file, [f"{_place(rows[text], where)}: {fault}" for text in given if (fault := _no_class(text, names))])
+    faults = ((text, _no_class(text, names)) for text, key in given.items() if key not in index)
+    remedy = f"A class of this name? Name it in {option}."
+    refuse(file, [f"{_place(rows[text], where)}: {fault}" for text, fault in faults if fault], remedy)
     counts = Counter()
     for text, key in given.items():
         counts[key] += len(rows[text])

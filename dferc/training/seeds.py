@@ -128,7 +128,8 @@ def verify_seeds(checkpoints: Sequence[Checkpoint]) -> None:
                 "train this seed again."
             )
         keys = ("variant", "settings", "classes", "widths", "rows_hash", "card", "features", "votes", "speakers")
-        keys += ("values",)  # an identity may not tell features that were made again
+        if "values" in first.record and "values" in checkpoint.record:  # older ones have none
+            keys += ("values",)  # an identity may not tell features that were made again
         pair = ({key: each.record.get(key) for key in keys} for each in (first, checkpoint))
         differ = [f"{key} = {one!r} and {two!r}" for key, one, two in differences(*pair)]
         if differ:

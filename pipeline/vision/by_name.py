@@ -117,7 +117,7 @@ def _timm(setting: str, name: str, file: str) -> tuple[nn.Module, Callable, int,
         _load(model, _tensors(file), setting)
     config = timm.data.resolve_model_data_config(model)
     preset = timm.data.create_transform(**config)
-    side = round(max(config["input_size"][1:]) / config["crop_pct"])
+    side = int(max(config["input_size"][1:]) / config["crop_pct"])
     return model, lambda picture: preset(Image.fromarray(picture)), side, timm.__version__
 
 

@@ -175,11 +175,11 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
     sides = sides or [size["longest_edge"] for size in sizes if size.get("longest_edge")]  # SAM's
     if not sides and hasattr(processor, "max_num_patches"):  # SigLIP 2's
         sides = [round(processor.max_num_patches**0.5 * processor.patch_size)]
-    if getattr(processor, "crop_pct", None):  # ConvNeXt, PoolFormer: a picture is enlarged before it is cut
-        sides = [round(side / processor.crop_pct) for side in sides]
+    if getattr(processor, "crop_pct", None) and max(sides, default=0) < 384:  # ConvNeXt cuts nothing off from there on
+        sides = [int(side / processor.crop_pct) for side in sides]
     of_timm = getattr(processor, "data_config", None)
     if of_timm:  # it resizes to this side before it cuts out the input
-        sides = [round(max(of_timm["input_size"][1:]) / of_timm["crop_pct"])]
+        sides = [int(max(of_timm["input_size"][1:]) / of_timm["crop_pct"])]
 
     def prepare(inputs: list[np.ndarray]) -> Mapping[str, Tensor]:
         options = {"return_tensors": "pt"} | ({} if of_timm else {"input_data_format": "channels_last"})

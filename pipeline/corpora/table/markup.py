@@ -57,7 +57,7 @@ def remove_markup(cue: Cue, name: str) -> tuple[Cue, list[Problem]]:
     pieces = _VOICE.split(_BREAK.sub("\n", _UNSPOKEN.sub("", raw)).replace(r"\h", " "))
     lines, voices = [], []
     for voice, piece in zip(["", *pieces[1::2]], pieces[::2], strict=True):
-        if voice and not _unescape(voice).strip(" -‐‑–—―−－"):  # Rev's `<v ->`: a dash, no name
+        if voice and not _unescape(voice).strip(" \xa0?.…*_~-‐‑–—―−－"):  # Rev's `<v ->`, `<v ???>`: no name
             voice, piece = "", f"- {piece}"
         marked = _UNKNOWN_TAG.sub(rf"{TAG_OPEN}\1{TAG_CLOSE}", _STYLE.sub("", piece))
         for line in _unescape(marked).split("\n"):

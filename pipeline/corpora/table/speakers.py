@@ -41,7 +41,8 @@ _PRONOUNS = re.compile(r"\W\s*\w{1,6}\s*/\s*\w{1,6}(?:\s*/\s*\w{1,6})?\s*\W")
 _SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s|\d:\d")  # no abbreviation, such as "Capt. Ross"
 DASH = re.compile(r"[-‐‑–—―−－]{1,3}(?!\d)\s*")
 _SENTENCES = re.compile(rf"(?<=[{_ENDS})\]♪])\s*(?=\S)|(?<=[-–—,;،؛፣])\s+(?=\S)")  # cuts before a known speaker alone
-_GOES_ON = rf"(?<=[{_QUOTES}])\s+[-‐‑–—―−－]{{1,3}}\s*[a-zß-ÿά-ώа-џա-և]"  # `«Титаник» — это фильм`
+_SMALL = "a-zß-ÿąćęłńśźżčďěňřšťůžőűășțāēģīķļņūėįųğışά-ώа-џա-և"  # of most scripts with capitals
+_GOES_ON = rf"(?<=[{_QUOTES}])\s+[-‐‑–—―−－]{{1,3}}\s*[{_SMALL}]"  # `«Титаник» — это фильм`
 _DASHED = re.compile(rf"(?<=[{_ENDS}])(?!{_GOES_ON})\s+(?=[-‐‑–—―−－]{{1,3}}\s*[^\s\d])")
 _TURN = re.compile(r"\s*(?:[>＞]{2,}|≫|\[SPEAKER[_ ]TURN\])\s*", re.IGNORECASE)
 _TURN_SIGN = re.compile(r"[>＞≫]|\[S", re.IGNORECASE)  # without one there is no turn: found much faster

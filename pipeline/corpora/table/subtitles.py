@@ -87,7 +87,8 @@ def read_cues(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> Su
 def read_lines(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> Subtitles:
     """Read a file of plain text: each line that is not blank is an utterance without times, named by its place."""
     dialogue = _dialogue_of(path, name)
-    text = INVISIBLE.sub("", read_text(path)).replace("\x85", " ")  # cp1252's ellipsis, and seldom a line end
+    text = INVISIBLE.sub("", read_text(path))  # beside other line ends, U+0085 is cp1252's ellipsis
+    text = text.replace("\x85", "…" if re.search(r"[\r\n]", text.strip()) else "\n")
     lines = re.split(r"(?<!\r)\r*\n|[\r\x0b\x0c\u2028\u2029]", text)
     timed = next((number for number, line in enumerate(lines, start=1) if has_times(line)), None)
     if timed is not None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 
 from dferc.cli.main import main
 from dferc.core.device import choose_device
@@ -258,6 +259,15 @@ def test_seeds_that_learnt_other_values_of_the_same_name_are_not_averaged(root, 
         with pytest.raises(InputError, match=r"seed-0 and .*seed-2 differ in more than the seed: values\.audio"):
             mixed()
     assert len(load(tmp_path / "run", (0, 1), "cpu").checkpoints) == 2
+
+
+def test_a_seed_from_before_the_hashes_of_values_is_averaged_with_a_newer_one(root, tmp_path):
+    shutil.copytree(root / "run", tmp_path / "run")
+    older, record = tmp_path / "run/train/seed-0", dict(load_checkpoint(root / "run/train/seed-0", CPU).record)
+    del record["values"]
+    save_file(load_file(older / "model.safetensors"), older / "model.safetensors", {"dferc": json.dumps(record)})
+    (older / "settings.json").unlink()
+    assert len(load(tmp_path / "run", device="cpu").checkpoints) == 2
 
 
 def test_seeds_of_an_interrupted_training_are_named(root, mine, tmp_path):

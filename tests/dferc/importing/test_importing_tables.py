@@ -208,7 +208,7 @@ def test_numbers_of_speakers_are_names(tmp_path):
 
 
 def test_a_dash_and_other_spellings_of_nobody_are_no_speakers(tmp_path):
-    speakers = ["Ann", "-", "none", "undefined", "N.A.", "(null)", "Nan", "Nil", "Bo"]
+    speakers = ["Ann", "-", "none", "undefined", "N.A.", "k.A.", "Nan", "Nil", "Bo"]
     write_npz(tmp_path / "table.npz", made.table() | {"speaker": np.array(speakers)})
     run = ["import", str(tmp_path / "table.npz"), "--corpus=mine", f"--features={tmp_path}"]
     assert "missing values of speaker" in CliRunner().invoke(main, run).stderr
@@ -314,6 +314,14 @@ def test_sentences_of_bytes_with_marks_of_cp1252_are_repaired(tmp_path):
     run = ["import", str(tmp_path / "table.npz"), "--corpus=mine", f"--features={tmp_path}"]
     assert CliRunner().invoke(main, run).exit_code == 0
     assert read_corpus(tmp_path / "mine").utterances.text[:2].tolist() == ["I\u2019m fine\u2026", "caf\u00e9 it is"]
+
+
+@pytest.mark.parametrize("encoding", ["mac_roman", "cp850"])
+def test_sentences_of_bytes_in_another_encoding_are_refused_with_their_row(tmp_path, encoding):
+    sentences = np.array([b"Yes.", "Das ist schön".encode(encoding)] * 4 + [b"No."])
+    write_npz(tmp_path / "table.npz", made.table() | {"sentence": sentences})
+    result = CliRunner().invoke(main, ["import", str(tmp_path / "table.npz"), "--corpus=m", f"--features={tmp_path}"])
+    assert result.exit_code == 1 and "row 1: sentence holds half of a character" in result.stderr
 
 
 def test_unknown_columns_and_unused_files_are_listed(tmp_path):

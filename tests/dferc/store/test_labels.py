@@ -237,6 +237,14 @@ def test_labels_that_are_no_classes_are_refused(fault):
     str(refused.value).encode()  # can be printed
 
 
+@pytest.mark.parametrize("name", ["pain 50%", "level 0.5", "joy;guilt", "joy|anger"])
+def test_a_declared_class_is_one_however_it_is_written(name):
+    labels = read(["joy", name, "anger"], declared=["joy", "anger", name])
+    assert labels.ids == [0, 2, 1]
+    with pytest.raises(InputError, match="A class of this name. Name it in --classes"):
+        read(["joy", name, "anger"])
+
+
 def test_rare_class_that_resembles_another_is_listed():
     labels = read(["joy"] * 12 + ["jyo", "anger", "anger"])
     assert kinds(labels) == ["rare class that resembles another"] and "'jyo' 1, 'joy' 12" in labels.problems[0][0]

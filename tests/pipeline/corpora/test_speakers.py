@@ -169,7 +169,10 @@ def test_one_speaker_is_not_split(tmp_path, cue):
     assert len(corpus.utterances) == 3 and "several speakers in one cue" not in kinds(corpus)
 
 
-@pytest.mark.parametrize("text", ["«Титаник» — это классика.", "Он сказал «да» - и ушёл.", "It’s a “no” – she said."])
+@pytest.mark.parametrize(
+    "text",
+    ["«Титаник» — это классика.", "Он сказал «да» - и ушёл.", "It’s a “no” – she said.", "„Titanic” – świetny film."],
+)
 def test_a_dash_behind_a_quotation_within_a_sentence_is_no_turn(tmp_path, text):
     write(tmp_path, "a.srt", cues(f"- {text}", f"- Что?\n- {text}"))
     assert spoken(read_subtitles(tmp_path)) == [("", text), ("", "Что?"), ("", text)]
@@ -266,7 +269,7 @@ def test_names_of_cues_that_come_again_are_speakers_and_others_are_told(tmp_path
 
 def test_a_voice_without_a_name_is_a_dash(tmp_path):
     """Rev's captions (ableplayer#135)."""
-    texts = ["<v ->Why?</v>", "<v Anna>Hi.</v>", "<v ->Yes.</v>\n<v &#45;>No.</v>"]
+    texts = ["<v ->Why?</v>", "<v Anna>Hi.</v>", "<v ???>Yes.</v>\n<v &nbsp;>No.</v>"]
     write(tmp_path, "a.vtt", "WEBVTT\n\n" + cues(*texts).replace(",", "."))
     assert spoken(read_subtitles(tmp_path)) == [("", "Why?"), ("Anna", "Hi."), ("", "Yes."), ("", "No.")]
 

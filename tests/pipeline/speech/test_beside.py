@@ -134,7 +134,7 @@ def test_lines_of_a_time_alone_are_left_out(tmp_path):
     assert "line that is only a time" in [problem.kind for problem in read.problems]
 
 
-@pytest.mark.parametrize("end", ["\u2028", "\x0b"])
+@pytest.mark.parametrize("end", ["\u2028", "\x0b", "\x85"])
 def test_lines_of_plain_text_end_in_any_way(tmp_path, end):
     path = write(tmp_path, "talk.txt", end.join(["Anna: Hello.", "Bo: Hi.", "Anna: Bye.", "Bo: Bye."]))
     said = [(each.speaker, each.text) for each in read_transcript(path, VIDEO, 60.0).utterances]
@@ -145,7 +145,7 @@ def test_an_ellipsis_of_cp1252_ends_no_line(tmp_path):
     """U+0085, where another program took cp1252 for latin-1."""
     path = write(tmp_path, "talk.txt", "Anna: Well\x85 I know.\nBo: Hm\x85 So?\nAnna: Yes.\nBo: No.")
     said = [(each.speaker, each.text) for each in read_transcript(path, VIDEO, 60.0).utterances]
-    assert said == [("Anna", "Well I know."), ("Bo", "Hm So?"), ("Anna", "Yes."), ("Bo", "No.")]
+    assert said == [("Anna", "Well… I know."), ("Bo", "Hm… So?"), ("Anna", "Yes."), ("Bo", "No.")]
 
 
 def test_names_on_lines_of_their_own_are_the_speakers_of_the_lines_below(tmp_path):

@@ -344,10 +344,11 @@ def test_faces_are_cut_to_the_longest_side_or_the_patches_where_the_processor_na
 
 
 def test_faces_are_cut_to_the_side_that_the_processor_enlarges_them_to(folders, tmp_path):
-    """ConvNeXt's cuts 14 of 16 pixels out, and names the 14."""
+    """ConvNeXt's cuts 14 of 16 pixels out, and names the 14; from 384 on it cuts nothing off."""
     shutil.copytree(folders / "convnext", tmp_path / "crop")
-    ConvNextImageProcessor(size={"shortest_edge": 14}, crop_pct=0.875).save_pretrained(tmp_path / "crop")
-    assert load_picture_encoder(str(tmp_path / "crop"), "last", "mean").side == SIDE
+    for size, share, side in ((14, 0.875, SIDE), (224, 0.9, 248), (384, 0.875, 384)):
+        ConvNextImageProcessor(size={"shortest_edge": size}, crop_pct=share).save_pretrained(tmp_path / "crop")
+        assert load_picture_encoder(str(tmp_path / "crop"), "last", "mean").side == side
 
 
 def test_an_edited_folder_has_another_hash(folders, tmp_path):
