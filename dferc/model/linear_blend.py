@@ -4,7 +4,7 @@
 
 The floor is a logistic regression, fitted on the training rows before the first epoch, with the strength of
 regularisation that validation selects, as in `dferc.evaluation.floor`. The head is trained as without it. Then a and b,
-two numbers, are those of the least negative log-likelihood on validation.
+two numbers, are those of the least negative log-likelihood on validation; a is 0 where that gain may be chance.
 
 Shapes: N utterances, M modalities, D width of a modality, S sum of the widths, C classes.
 """
@@ -22,6 +22,8 @@ from dferc.core.errors import InputError
 from dferc.core.metrics import score_labels
 
 LARGEST_WEIGHT = 10.0  # as the inverse of the smallest temperature, roughly: without an error they would grow for ever
+
+SURE = 2.0  # standard errors by which a head must be better than the floor alone to be heard
 
 GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C, the inverse of the regularisation's strength
 
@@ -131,6 +133,8 @@ def _labelled(x_NS: Tensor, labels_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def fit_blend(head_NC: np.ndarray, floor_NC: np.ndarray, labels_N: np.ndarray) -> Tensor:
     """Return (a, b) of the least negative log-likelihood of the labelled rows, a convex problem.
 
+    a is 0 unless the head lowers it by more than `SURE` standard errors, as those of the rows' own gains.
+
     Args:
         head_NC: logits of the trained head.
         floor_NC: logits of the linear floor.
@@ -142,15 +146,22 @@ def fit_blend(head_NC: np.ndarray, floor_NC: np.ndarray, labels_N: np.ndarray) -
     z_2NC = np.stack([head_NC[labelled_N], floor_NC[labelled_N]]).astype(np.float64)
     truth_NC = np.eye(z_2NC.shape[2])[labels_N[labelled_N]]
 
-    def loss(weights_2: np.ndarray) -> tuple[float, np.ndarray]:
+    def log_p(weights_2: np.ndarray) -> np.ndarray:
         logits_NC = np.tensordot(weights_2, z_2NC, axes=1)
         logits_NC -= logits_NC.max(axis=1, keepdims=True)
-        log_p_NC = logits_NC - np.log(np.exp(logits_NC).sum(axis=1, keepdims=True))
+        return logits_NC - np.log(np.exp(logits_NC).sum(axis=1, keepdims=True))
+
+    def loss(weights_2: np.ndarray) -> tuple[float, np.ndarray]:
+        log_p_NC = log_p(weights_2)
         slope_2 = ((np.exp(log_p_NC) - truth_NC) * z_2NC).sum(axis=2).mean(axis=1)
         return float(-(log_p_NC * truth_NC).sum(axis=1).mean()), slope_2
 
-    # Where neither knows anything both would be 0, and all classes alike: the floor then decides.
-    found = minimize(
-        loss, (0.5, 0.5), jac=True, method="L-BFGS-B", bounds=[(0, LARGEST_WEIGHT), (1e-3, LARGEST_WEIGHT)]
-    )
-    return torch.from_numpy(found.x).float()
+    def fit(start: float, largest: float) -> np.ndarray:
+        # Where neither knows anything both would be 0, and all classes alike: the floor then decides.
+        bounds = [(0, largest), (1e-3, LARGEST_WEIGHT)]
+        return minimize(loss, (start, 0.5), jac=True, method="L-BFGS-B", bounds=bounds).x
+
+    both_2, alone_2 = fit(0.5, LARGEST_WEIGHT), fit(0.0, 0.0)
+    gain_N = ((log_p(both_2) - log_p(alone_2)) * truth_NC).sum(axis=1)
+    is_sure = gain_N.mean() > SURE * gain_N.std() / math.sqrt(len(gain_N))
+    return torch.from_numpy(both_2 if is_sure else alone_2).float()
