@@ -43,7 +43,7 @@ BY_START: tuple[tuple[bytes, str, str], ...] = (
     (b"FEA1", "an Arrow (Feather) file", "Save it as Parquet: `pandas.read_feather(…).to_parquet(…)`"),
     (b"\xff\xff\xff\xff", "an Arrow stream (Hugging Face's `save_to_disk`)", "Save it by `Dataset.to_parquet(…)`"),
     (b"\xd0\xcf\x11\xe0", "an old Office document, such as .xls", _TO_NPZ),
-    (b"$FL", "an SPSS file (.sav)", "Save it as Parquet: `pandas.read_spss(…).to_parquet(…)`"),
+    (b"$FL", "an SPSS file", "Save it as Parquet: `pandas.read_spss(…).to_parquet(…)`"),
     (b"<stata_dta>", "a Stata file (.dta)", "Save it as Parquet: `pandas.read_stata(…).to_parquet(…)`"),
     (b"Obj\x01", "an Avro file", _TO_NPZ),
     (b"\xff\xd8\xff", "a picture (JPEG)", _NOT_THE_FILE),
