@@ -19,6 +19,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,8 +88,13 @@ class Folds:
         """Import a fold for each session that is held out, unless it is there."""
         self.out, self.params = out, params
         out.mkdir(parents=True, exist_ok=True)
-        with np.load(table, allow_pickle=False) as file:
-            columns = dict(file)
+        try:
+            with np.load(table, allow_pickle=False) as file:
+                columns = dict(file)
+        except (ValueError, TypeError, OSError, zipfile.BadZipFile):
+            columns = {}
+        if missing := {"dialogue", "split", "emotion"} - columns.keys():
+            raise InputError(f"{table}: no .npz table with a column {min(missing)}; docs/import.md describes them.")
         for session in SESSIONS:
             if not (out / session / "iemocap/utterances.h5").exists():
                 hold_out(columns, session, out / f"{session}.npz")

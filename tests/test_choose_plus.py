@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import choose_plus
+from dferc.core.errors import InputError
 
 
 def test_fold_has_the_held_out_session_as_test_and_no_row_of_session_4(tmp_path):
@@ -32,6 +33,15 @@ def test_fold_has_the_held_out_session_as_test_and_no_row_of_session_4(tmp_path)
 def test_changes_above_the_base_go_together(means, kept):
     changes = {"a-1": {"a": 1}, "a-2": {"a": 2, "e": 1}, "b": {"b": 1}, "c": {"c": 1}, "d": {"d": 1}}
     assert choose_plus.together(0.6, means, changes) == kept
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path):
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "bare.npz", split=np.array(["train"]))
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for name in ("text.npz", "bare.npz", "array.npy"):
+        with pytest.raises(InputError, match=f"{name}: no .npz table with a column dialogue"):
+            choose_plus.Folds(tmp_path / name, tmp_path / "out", tmp_path / "params.yaml")
 
 
 class Scored:
