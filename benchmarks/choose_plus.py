@@ -51,7 +51,7 @@ COMMON: Recipe = {
     "epochs": 40,
     "patience": 20,
 }
-"""What validation had chosen before any member was added."""
+"""What validation had chosen before any member was added. Written out: `plus` itself changes with what is chosen."""
 
 MEMBERS = [(1, 0), (2, 0), (4, 0), (1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (2, 4), (3, 3)]
 """`members`, `recurrent_members`."""
