@@ -1,10 +1,11 @@
-"""Linear floor (`dferc.evaluation.floor`) as a baseline. N utterances, C classes, D width."""
+"""Linear floor (`dferc.evaluation.floor`) as a baseline. N utterances, C classes."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import softmax
 
-from dferc.evaluation.floor import fit_floor
+from dferc.evaluation.floor import floor_logits
 from dferc.store.rows import CachedCorpus
 from dferc.training.task import merge_validation
 
@@ -16,9 +17,7 @@ def logistic(
 
     With `refit`, it is fitted anew on training and validation, with the C that validation selected.
     """
-    model, features_ND = fit_floor(corpus, tuple(modalities), select_by=select_by)
+    logits_NC, c = floor_logits(corpus, tuple(modalities), select_by=select_by)
     if refit:
-        model, features_ND = fit_floor(merge_validation(corpus), tuple(modalities), model.C)
-    probabilities_NC = np.zeros((len(features_ND), len(corpus.utterances.classes)))
-    probabilities_NC[:, model.classes_] = model.predict_proba(features_ND)
-    return probabilities_NC
+        logits_NC, _ = floor_logits(merge_validation(corpus), tuple(modalities), c)
+    return softmax(logits_NC.astype(np.float64), axis=1)

@@ -4,7 +4,8 @@
 
 The floor is a logistic regression, fitted on the training rows before the first epoch, with the strength of
 regularisation that validation selects, as in `dferc.evaluation.floor`. The head is trained as without it. Then a and b,
-two numbers, are those of the least negative log-likelihood on validation; a is 0 where that gain may be chance.
+two numbers, are those of the least negative log-likelihood on validation; a is 0 where a split of that size might not
+show the head above the floor.
 
 Shapes: N utterances, M modalities, D width of a modality, S sum of the widths, C classes.
 """
@@ -23,7 +24,7 @@ from dferc.core.metrics import score_labels
 
 LARGEST_WEIGHT = 10.0  # as the inverse of the smallest temperature, roughly: without an error they would grow for ever
 
-SURE = 2.0  # standard errors by which a head must be better than the floor alone to be heard
+SURE = 1.645  # standard errors by which a head must be better than the floor alone to be heard: 19 splits of 20 show it
 
 GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C, the inverse of the regularisation's strength
 
@@ -33,12 +34,17 @@ BLEND = "extras.blend"
 
 
 class LinearFit(NamedTuple):
-    """A fitted logistic regression."""
+    """A fitted logistic regression: its logits are x W' + c.
+
+    Attributes:
+        weight_CS: W, 0 for a class without a training row.
+        bias_C: c.
+        strength: C, the inverse of the regularisation's strength; not the number of classes.
+    """
 
     weight_CS: Tensor
     bias_C: Tensor
     strength: float
-    """C, the inverse of the regularisation's strength; not the number of classes."""
 
 
 class LinearFloor(nn.Module):
@@ -99,6 +105,7 @@ def fit_floor(
     from sklearn.linear_model import LogisticRegression
 
     x_NS, y_N = _labelled(*train)
+    held_NS, held_N = (None, None) if strength else _labelled(*validation)
     if len(set(y_N)) < 2:
         raise InputError(
             "train.linear_blend fits a linear classifier first, and the training split has a single class. Label rows "
@@ -110,7 +117,7 @@ def fit_floor(
         warnings.simplefilter("ignore", ConvergenceWarning)
         for c in (strength,) if strength else GRID:
             model.set_params(C=c).fit(x_NS, y_N)
-            reached = 0.0 if strength else _score(model, *_labelled(*validation), classes, select_by)
+            reached = 0.0 if strength else _score(model, held_NS, held_N, classes, select_by)
             if reached > highest:
                 best, highest = (model.coef_.copy(), model.intercept_.copy(), c), reached
     coefficients, intercepts, chosen = best
@@ -133,7 +140,9 @@ def _labelled(x_NS: Tensor, labels_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def fit_blend(head_NC: np.ndarray, floor_NC: np.ndarray, labels_N: np.ndarray) -> Tensor:
     """Return (a, b) of the least negative log-likelihood of the labelled rows, a convex problem.
 
-    a is 0 unless the head lowers it by more than `SURE` standard errors, as those of the rows' own gains.
+    a is 0 unless the head raises the mean probability of the true class, which is the rate of right decisions as the
+    model expects it, by more than `SURE` standard errors of the change in right decisions. A gain that is sure and
+    small would be lost in the scatter of the scores: on many a test split the floor alone would be better.
 
     Args:
         head_NC: logits of the trained head.
@@ -143,8 +152,9 @@ def fit_blend(head_NC: np.ndarray, floor_NC: np.ndarray, labels_N: np.ndarray) -
     from scipy.optimize import minimize
 
     labelled_N = labels_N >= 0
+    labels_N = labels_N[labelled_N]
     z_2NC = np.stack([head_NC[labelled_N], floor_NC[labelled_N]]).astype(np.float64)
-    truth_NC = np.eye(z_2NC.shape[2])[labels_N[labelled_N]]
+    truth_NC = np.eye(z_2NC.shape[2])[labels_N]
 
     def log_p(weights_2: np.ndarray) -> np.ndarray:
         logits_NC = np.tensordot(weights_2, z_2NC, axes=1)
@@ -162,6 +172,8 @@ def fit_blend(head_NC: np.ndarray, floor_NC: np.ndarray, labels_N: np.ndarray) -
         return minimize(loss, (start, 0.5), jac=True, method="L-BFGS-B", bounds=bounds).x
 
     both_2, alone_2 = fit(0.5, LARGEST_WEIGHT), fit(0.0, 0.0)
-    gain_N = ((log_p(both_2) - log_p(alone_2)) * truth_NC).sum(axis=1)
-    is_sure = gain_N.mean() > SURE * gain_N.std() / math.sqrt(len(gain_N))
+    both_NC, alone_NC = log_p(both_2), log_p(alone_2)
+    gain = ((np.exp(both_NC) - np.exp(alone_NC)) * truth_NC).sum(axis=1).mean()
+    change_N = (both_NC.argmax(axis=1) == labels_N).astype(float) - (alone_NC.argmax(axis=1) == labels_N)
+    is_sure = change_N.any() and gain > SURE * change_N.std() / math.sqrt(len(change_N))
     return torch.from_numpy(both_2 if is_sure else alone_2).float()

@@ -1,6 +1,7 @@
 """What is beyond the paper: attention over a dialogue, the linear start, past only, label smoothing."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -186,8 +187,28 @@ def test_a_head_of_noise_leaves_the_decision_to_the_floor():
         heard.append(a)
         assert a < 0.15 and b > 0.5
     assert np.count_nonzero(heard) <= 2
-    assert fit_blend(floor[:, [1, 2, 0]] + np.eye(3)[labels], floor, labels)[0] > 0.2  # one that knows more is heard
+    knows = floor[:, [1, 2, 0]] + np.eye(3)[labels]
+    assert fit_blend(knows, floor, labels)[0] > 0.2  # one that knows more is heard
     assert fit_blend(-floor, -floor, labels).tolist() == pytest.approx([0, 1e-3])
+
+
+def test_a_head_by_which_no_decision_changes_is_not_heard():
+    margin = np.linspace(-3, 3, 400)  # by far more is right than a weight of the margin can say
+    labels = (np.random.default_rng(3).random(400) > 1 / (1 + np.exp(-(margin**3)))).astype(int)
+    head, floor = (np.stack([z, -z], axis=1) for z in (margin**3, margin))
+    assert fit_blend(head, floor, labels).tolist() == fit_blend(0 * head, floor, labels).tolist()
+
+
+@pytest.mark.parametrize("rows, is_heard", [(1000, False), (30_000, True)])
+def test_a_head_that_knows_little_more_is_heard_where_a_split_of_that_size_shows_it(rows, is_heard):
+    """Its gain in likelihood is sure in both cases, and in the first the change in right decisions may be below 0."""
+    random = np.random.default_rng(2)
+    labels = random.integers(0, 2, rows)
+    head, floor = (scale * np.eye(2)[labels] + random.normal(size=(rows, 2)) for scale in (0.2, 0.4))
+    p = lambda z: torch.from_numpy(z).log_softmax(dim=1)[np.arange(rows), labels]  # noqa: E731
+    gain = p(0.2 * head + 0.4 * floor) - p(0.4 * floor)  # weights of the logarithm of the odds
+    assert gain.mean() > 2 * gain.std() / math.sqrt(rows)
+    assert (fit_blend(head, floor, labels)[0] > 0) == is_heard
 
 
 def test_a_regression_of_two_classes_has_their_probabilities():
