@@ -5,6 +5,9 @@ of the picture (5 frames/s as grey, a group of utterances at a time, as `extract
 sound (each utterance by a decoder of its own, as in `extract_audio`). Once: every frame of the picture decoded from
 begin to end and thrown away; all of the sound read as one utterance. In CPU time of one thread, the least of several
 runs; the ratios are printed (target: at most 1.3). Some five minutes, two of them for making the file.
+
+At last, a clip of one utterance, like MELD's: its sound and its picture by a pass over the file each, as in
+`extract_audio` and `extract_visual`, against both in one pass, as `most_lip_motion` reads them.
 """
 
 import tempfile
@@ -22,6 +25,7 @@ from pipeline.media.sound import SoundFile
 from tests.helpers.clips import read_audio, tone, write_clip
 
 TARGET = 1.3
+CLIP_S = 4
 FRAMES_PER_S, RATE_HZ = 25, 48000
 
 
@@ -101,6 +105,25 @@ def main(length_s: int, count: int, size: tuple[int, int]) -> None:
                 f"decode  {name} of {count} utterances in {length_s} s of {size[1]}x{size[0]}: {ours_s:.2f} s, "
                 f"the whole at once {once_s:.2f} s; ratio {ours_s / once_s:.2f} (target {TARGET}: {met})"
             )
+        clip, span = make_file(Path(folder) / "clip.mp4", CLIP_S, size), Span(0.0, float(CLIP_S))
+
+        def in_two() -> None:
+            with SoundFile(clip) as file:
+                file.read(*span)
+            with PictureFile(clip) as file:
+                list(file.sample([span], 5.0, 50))
+
+        def in_one() -> None:
+            with PictureFile(clip) as file:
+                frames, sound = file.sample_with_sound(span, 5.0, 50)
+                assert len(list(frames)) == 5 * CLIP_S and sound is not None
+
+        times = [(seconds(in_two), seconds(in_one)) for _ in range(20)]
+        two_s, one_s = (min(column) for column in zip(*times, strict=True))
+        print(
+            f"decode  sound and picture of a clip of {CLIP_S} s: in two passes {two_s * 1000:.1f} ms, in one "
+            f"{one_s * 1000:.1f} ms; ratio {two_s / one_s:.2f}"
+        )
 
 
 if __name__ == "__main__":

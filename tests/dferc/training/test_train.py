@@ -128,8 +128,7 @@ def test_train_selects_by_the_score_asked_for(tmp_path, select_by):
     found = float(getattr(evaluation.scores["validation"], select_by))
     assert found == pytest.approx(max(scores[select_by]), abs=1e-5)
     curves = read_numbers(tmp_path / "train/curves.csv")
-    if select_by != "accuracy":
-        assert curves[0][f"train_{select_by}"] == pytest.approx(history[0][f"train_{select_by}"])
+    assert curves[0][f"train_{select_by}"] == pytest.approx(history[0][f"train_{select_by}"])
 
 
 def test_records_and_histories_of_the_default_criterion_are_as_before(features, tmp_path):
