@@ -164,6 +164,8 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
     content = (path for path in all_files(raw) if path.is_file() and path.name != "README.md")
     if not made and not any(content) and not raw.with_name(f"{raw.name}.dvc").exists():
         yield f"{corpus}: {raw} is missing or empty. Put the raw corpus there, or `dvc pull` it."
+    if not made and not faces.exists() and not faces.with_name(f"{faces.name}.dvc").exists():
+        yield f"{corpus}: {faces} is missing, without which DVC stops at train_face, FER+ or not: `mkdir -p {faces}`."
     source, missing = settings.train_face.source, missing_files(faces)
     trains = source == FERPLUS == settings.extract_visual.encoder
     if not made and trains and missing and any(info.has_video for info in _sample(raw)):

@@ -26,7 +26,7 @@ from dferc.store.summary import show_summary
 from pipeline import corpora
 from pipeline.rows.duplicates import identical_clips, identical_files, identical_note, media_groups
 from pipeline.rows.measure import Faulty, check_share, check_spans, complete, file_problems, measure_clips
-from pipeline.rows.utterances import Utterance
+from pipeline.rows.utterances import Region, Utterance
 from pipeline.settings import load_settings
 
 
@@ -40,6 +40,7 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
     usable = np.array([row.has_audio or row.has_video for row in utterances])
     spans = [row.seen[1:3] if row.has_video else row.heard[1:] for row in utterances]
     heard = [" ".join(map(str, row.heard)) if row.sound else "" for row in utterances]
+    regions = [str(row.region) if row.has_video and row.region != Region() else "" for row in utterances]
     return Utterances(
         corpus=corpus,
         classes=raw_corpus.classes,
@@ -53,6 +54,7 @@ def to_store(corpus: str, raw_corpus: corpora.RawCorpus, utterances: list[Uttera
         votes=np.array(votes) if raw_corpus.votes else None,
         media=np.array([row.media for row in utterances], dtype=object),
         heard=np.array(heard, dtype=object) if any(heard) else None,
+        region=np.array(regions, dtype=object) if any(regions) else None,
         **{name: np.array([getattr(row, name) for row in utterances], dtype=object) for name in TEXT_COLUMNS},
     )
 

@@ -152,7 +152,9 @@ def _check_sets(_context: click.Context, _parameter: click.Parameter, value: str
 def main(corpus, modality, sample, seed, params, raw, table, features, models, device, workers) -> None:
     """Compute a random sample of a features file again; exit status 1 where it differs."""
     folder = features or Path("features", corpus)
-    path = (folder / corpus if (folder / corpus).is_dir() else folder) / f"{modality}.h5"
+    path = folder / f"{modality}.h5"
+    if not path.exists() and (folder / corpus).is_dir():  # not so where the corpus is called audio, as a folder of sets
+        path = folder / corpus / path.relative_to(folder)
     name, (modality, _, further) = modality, modality.partition("/")
     stored = read_features(path, modality)
     if stored.identity.get("extractor") == "dferc import":

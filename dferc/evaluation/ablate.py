@@ -48,7 +48,8 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     if not brief:
         show_sweep(sweep, workers)
         show_settings(sweep.settings, device)
-        show_ignored(corpus, tuple(corpus.modalities), sweep.settings)
+        of_runs = (settings_of(variant, sweep.settings, sweep.corpus) for variant in sweep.variants)
+        show_ignored(corpus, tuple(corpus.modalities), *of_runs)
     missing = {variant: set(sweep.seeds) for variant in sweep.variants}
     failures, left_out, zeros = {}, [], []
     with status_folder(sweep) as status, SweepTable(sweep, Path(status)) as table:

@@ -23,6 +23,7 @@ from dferc.store.cells import plain
 from dferc.store.closed import open_hdf5
 
 START_BYTES = 4096
+_KNOWN = {name for names in (*NAMES.values(), *MODALITY_NAMES.values()) for name in names}  # of a table's columns
 
 
 def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ...] = ()) -> Source:
@@ -44,7 +45,7 @@ def read_source(path: Path, layer: str, corpus: str = "", classes: tuple[str, ..
     if start.startswith(b"PK\x03\x04"):
         return _from_table("npz", tables.read_npz(path), about_file(path), corpus, classes)
     if start.startswith(b"PAR1"):
-        return _from_table("Parquet", read_parquet(path), about_file(path), corpus, classes)
+        return _from_table("Parquet", read_parquet(path, _KNOWN), about_file(path), corpus, classes)
     if start.startswith(b"\x89HDF") or h5py.is_hdf5(path):  # which may have a user block before it
         with tables.refuse_damage(path, "readable HDF5"), open_hdf5(path) as opened:
             if has_frames(opened):
@@ -73,9 +74,8 @@ def _from_table(
     kind: str, table: Mapping[str, np.ndarray], about: About, corpus: str, classes: tuple[str, ...]
 ) -> Source:
     """Return a table's rows, or vectors by utterance id where its names are ids and not those of columns."""
-    known = {name for names in (*NAMES.values(), *MODALITY_NAMES.values()) for name in names}
     rows = {name: column for name, column in table.items() if np.ndim(column)}
-    if not known & {name.lower() for name in table} and (vectors := vectors_by_id(rows, about)):
+    if not _KNOWN & {name.lower() for name in table} and (vectors := vectors_by_id(rows, about)):
         return read_vectors(vectors, replace(about, layout=f"{kind}, a vector by utterance id"))
     table = {name: _stacked(_decoded(column)) for name, column in table.items()}
     return read_columns(table, replace(about, layout=f"{kind} table, one row per utterance"), corpus, classes)

@@ -85,7 +85,7 @@ def fit_floor(
     strength: float | None = None,
     select_by: str = "weighted_f1",
 ) -> LinearFit:
-    """Fit the regression, with the strength that validation selects of `GRID`, or the one given.
+    """Fit the regression, with the strength that validation selects of `GRID` (of equals the likeliest), or the given.
 
     Args:
         train: normalised features [N, S] and class ids [N], -1 = unlabelled.
@@ -112,12 +112,12 @@ def fit_floor(
             "of another class, or train a variant without it (--variant full)."
         )
     # Each starts from the one before, which saves two thirds of the iterations.
-    model, best, highest = LogisticRegression(max_iter=300, warm_start=True), None, -1.0
+    model, best, highest = LogisticRegression(max_iter=300, warm_start=True), None, (-1.0, 0.0)
     with warnings.catch_warnings():  # a fit stopped at max_iter is a floor too, and usually the better one
         warnings.simplefilter("ignore", ConvergenceWarning)
         for c in (strength,) if strength else GRID:
             model.set_params(C=c).fit(x_NS, y_N)
-            reached = 0.0 if strength else _score(model, held_NS, held_N, classes, select_by)
+            reached = (0.0, 0.0) if strength else _score(model, held_NS, held_N, classes, select_by)
             if reached > highest:
                 best, highest = (model.coef_.copy(), model.intercept_.copy(), c), reached
     coefficients, intercepts, chosen = best
@@ -128,8 +128,12 @@ def fit_floor(
     return LinearFit(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), chosen)
 
 
-def _score(model: Any, x_NS: np.ndarray, labels_N: np.ndarray, classes: int, select_by: str) -> float:
-    return float(getattr(score_labels(labels_N, model.predict(x_NS), classes), select_by))
+def _score(model: Any, x_NS: np.ndarray, labels_N: np.ndarray, classes: int, select_by: str) -> tuple[float, float]:
+    """Return the score, and the log-likelihood of the classes that training has: few rows give many equal scores."""
+    log_p_NC = np.zeros((len(x_NS), classes))
+    log_p_NC[:, model.classes_] = model.predict_log_proba(x_NS)
+    score = float(getattr(score_labels(labels_N, model.predict(x_NS), classes), select_by))
+    return score, float(np.take_along_axis(log_p_NC, labels_N[:, None], axis=1).sum())
 
 
 def _labelled(x_NS: Tensor, labels_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -175,5 +179,6 @@ def fit_blend(head_NC: np.ndarray, floor_NC: np.ndarray, labels_N: np.ndarray) -
     both_NC, alone_NC = log_p(both_2), log_p(alone_2)
     gain = ((np.exp(both_NC) - np.exp(alone_NC)) * truth_NC).sum(axis=1).mean()
     change_N = (both_NC.argmax(axis=1) == labels_N).astype(float) - (alone_NC.argmax(axis=1) == labels_N)
-    is_sure = change_N.any() and gain > SURE * change_N.std() / math.sqrt(len(change_N))
+    deviation = change_N.std() or 1.0  # about 0 where all rows change alike: one row has no scatter, and shows nothing
+    is_sure = change_N.any() and gain > SURE * deviation / math.sqrt(len(change_N))
     return torch.from_numpy(both_2 if is_sure else alone_2).float()

@@ -189,7 +189,9 @@ def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[s
         each = f"{name} was trained on {', '.join(in_order(one))}, {other} on {', '.join(in_order(two))}"
         yield f"{each}: the features had other modalities then"
     alike = (modality for modality in in_order(set(one) & set(two)) if ours.get(modality) == theirs.get(modality))
-    if otherwise := [modality for modality in alike if one[modality] != two[modality]]:
+    values = [each.record.get("values", {}) for each in (run, reference)]  # an identity may not tell them
+    values = {modality: {of[modality] for of in values if modality in of} for modality in one}
+    if otherwise := [name for name in alike if one[name] != two[name] or len(values[name]) > 1]:
         yield (
             f"{name} was trained on {', '.join(otherwise)} features that were made otherwise than those of {other}, "
             "under the same name: train the older of them again"
@@ -203,7 +205,7 @@ def setting_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterat
     """Yield with which other settings than the reference a run was trained, but for its variant's own."""
     ours, theirs, other = run.trained_settings, reference.trained_settings, reference.folder.name
     one, two = run.record, reference.record
-    if "settings" in one and "settings" in two and one["variant"] == two["variant"]:  # its own values may be changed
+    if one and two and one["variant"] == two["variant"]:  # its own values may be changed
         ours, theirs = (complete_settings(each["settings"]) for each in (one, two))
     names = sorted((ours.keys() & theirs.keys()) - _NOTED)
     if differ := [f"{key} {ours[key]} ({other}: {theirs[key]})" for key in names if ours[key] != theirs[key]]:

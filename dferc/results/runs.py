@@ -20,7 +20,7 @@ from dferc.model.variants import VARIANTS, get_variant
 from dferc.results.statistics import Counts, count, score_seeds
 from dferc.settings.sections import complete_settings
 from dferc.store.card import simulated_modalities, simulations
-from dferc.store.records import BundleScores, ProtocolRecord, RunCalibration, TrainedFeatures
+from dferc.store.records import BundleScores, ProtocolRecord, RunCalibration, TrainedRun
 from dferc.store.vocabulary import in_order
 
 _CONTRIBUTION = re.compile(f"^contribution_({MODALITY_NAME.strip('^$')})$")
@@ -78,7 +78,7 @@ class FinishedRun:
         """Record of the first scored seed that is still there: others may lie beside it; {} for a baseline."""
         paths = (self.folder / f"train/seed-{seed}/settings.json" for seed in self.seeds)
         path = next(filter(Path.exists, paths), None)
-        return read_record(path, TrainedFeatures, f"Train {self.folder.name} again.") if path else {}
+        return read_record(path, TrainedRun, f"Train {self.folder.name} again.") if path else {}
 
     @property
     def trained_features(self) -> dict[str, dict]:
@@ -88,7 +88,7 @@ class FinishedRun:
     @property
     def trained_settings(self) -> dict[str, object]:
         """The `train` settings but for those that the variant has of its own; {} without a record."""
-        if "settings" not in self.record:  # a trained baseline has those that it read on its card
+        if not self.record:  # a trained baseline has those that it read on its card
             return dict(self.card.get("settings", {}))
         own = get_variant(self.record["variant"]).own_settings(self.record["corpus"])
         settings = complete_settings(self.record["settings"])
@@ -167,8 +167,8 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     """Read a run that `dferc train`, `evaluate` or `baselines` finished.
 
     Raises:
-        InputError: a file is missing, damaged, changed or from another evaluation than the others, or the split has no
-            label.
+        InputError: a file is missing, damaged, changed or from another evaluation than the others, a seed was trained
+            again since, or the split has no label.
     """
     metrics = _read_json(folder / "metrics.json", folder, RunMetrics)
     if absent := metrics.get("absent"):
@@ -213,6 +213,11 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     # Older files have no digest. What only it notices: swapped rows, rounded probabilities, an edited card.
     if metrics.get("files", found := digest(folder / "evaluate")) != found:
         raise _fault(folder, f"{path} or protocol.json beside it is not as it was written with metrics.json")
+    for seed, temperature in (metrics.get("temperatures") or {}).items():
+        path = folder / f"train/seed-{seed}/settings.json"
+        found = read_record(path, TrainedRun, _again(folder)).get("calibration") if path.exists() else None
+        if found and found["temperature"] != temperature:
+            raise _fault(folder, f"{path}: seed {seed} was trained again after it was scored")
     return run
 
 

@@ -167,7 +167,8 @@ class Tune(Section):
                     raise ValueError(f"space.{name}: expected low < high, and low > 0 where it is drawn by logarithm")
             whole = isinstance(search, Range) and kind is int  # not every one between two that fit is a width of heads
             for value in search if isinstance(search, list) else (search.low, search.low + whole, search.high):
-                given = float(value) if type(value) is int and type(getattr(DEFAULTS, name)) is float else value
+                is_whole = type(value) is int and abs(value) < 2**63  # a larger one may be no float at all
+                given = float(value) if is_whole and type(getattr(DEFAULTS, name)) is float else value
                 try:
                     Train.model_validate(DEFAULTS.model_dump() | {name: given})
                 except ValidationError as error:

@@ -41,7 +41,7 @@ def write_utterances(path: str | Path, utterances: Utterances) -> None:
         for name in ("media_group", "votes"):
             if (values := getattr(utterances, name)) is not None:
                 file.create_dataset(name, data=values)
-        for name in ("media", "heard"):
+        for name in ("media", "heard", "region"):
             if (values := getattr(utterances, name)) is not None:
                 _write_strings(file, name, values)
         # Not an attribute: HDF5 caps those at 64 kB.
@@ -99,6 +99,7 @@ def read_utterances(path: str | Path) -> Utterances:
             # Older files lack these.
             media=opened.texts("media") if "media" in file else None,
             heard=opened.texts("heard") if "heard" in file else None,
+            region=opened.texts("region") if "region" in file else None,
             votes=opened.read("votes") if "votes" in file else None,
             media_group=opened.read("media_group") if "media_group" in file else None,
             speaker_independent="speaker_independent" in file.attrs and bool(opened.attribute("speaker_independent")),

@@ -16,12 +16,6 @@ ModalityKey = Annotated[str, Field(pattern=MODALITY_NAME)]
 Ends = Annotated[list[Score], Field(min_length=2, max_length=2)]
 
 
-class TrainedFeatures(StoredRecord):
-    """Part of a training's record: identities of its features."""
-
-    features: dict[ModalityKey, dict[str, Any]]
-
-
 class SplitCounts(StoredRecord):
     """Counts of a split in protocol.json."""
 
@@ -66,6 +60,16 @@ class Calibration(StoredRecord):
     temperature: Temperature  # fitted on the validation split
     utterances: Count  # labelled ones of the validation split
     note: str = ""  # a sentence where the fit is degenerate
+
+
+class TrainedRun(StoredRecord):
+    """Part of a training's record: what notes on its run read."""
+
+    corpus: Text
+    variant: Text
+    settings: dict[str, Any]
+    features: dict[ModalityKey, dict[str, Any]]  # identities
+    calibration: Calibration | None = None  # in settings.json; older ones have none
 
 
 class RunCalibration(StoredRecord):

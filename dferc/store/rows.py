@@ -66,6 +66,7 @@ class Utterances:
     """Utterances whose media files have the same bytes share a number; -1 = no other; None = never compared."""
     media: np.ndarray | None = None  # media file of each row, relative to the raw corpus; "" = none; None = not known
     heard: np.ndarray | None = None  # file and span of a sound that has a file of its own, else ""; None = no such
+    region: np.ndarray | None = None  # part of the picture that shows the speaker, else ""; None = no such
     speaker_independent: bool = False  # the protocol claims that no speaker of the test split occurs in another split
     votes: np.ndarray | None = None
     """Shares of the annotators' votes, [N, C] float64: rows sum to 1, or are NaN where there are none; None = no row
@@ -82,7 +83,7 @@ class Utterances:
         group = self.media_group
         if group is not None and (group.shape != self.utterance_id.shape or group.dtype != np.int64):
             raise InputError(f"media_group is {group.dtype} of shape {group.shape}; expected int64 of ({len(self)},)")
-        for name in ("media", "heard"):
+        for name in ("media", "heard", "region"):
             if (column := getattr(self, name)) is not None and column.shape != self.utterance_id.shape:
                 raise InputError(f"{name} has shape {column.shape}; expected ({len(self)},)")
         if self.votes is not None:
@@ -148,6 +149,7 @@ class Utterances:
         """Hash of what a modality is made of: the texts, or the places in the media."""
         places = (self.text,) if modality == "text" else (self.media, self.start_s, self.end_s)
         places += () if modality == "text" or self.heard is None else (self.heard,)
+        places += () if modality != "visual" or self.region is None else (self.region,)
         parts = (part if part is not None else [""] * len(self) for part in places)
         text = "\n".join(json.dumps([str(value) for value in row]) for row in zip(*parts, strict=True))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -227,10 +229,10 @@ class Features:
                 "letter on, at most 32 in all, and not `utterances`"
             )
         rows, ids = len(self.utterance_id), self.utterance_id
-        if self.features.ndim != 2 or len(self.features) != rows or self.present.shape != (rows,):
+        if self.features.ndim != 2 or not self.width or len(self.features) != rows or self.present.shape != (rows,):
             raise InputError(
                 f"{self.modality}: {rows} utterance ids, features of shape {self.features.shape}, present of "
-                f"{self.present.shape}; expected [N, D] and [N]"
+                f"{self.present.shape}; expected [N, D] and [N], D from 1 on"
             )
         if self.features.dtype != np.float32 or self.present.dtype != np.bool_:
             raise InputError(

@@ -27,7 +27,7 @@ from dferc.model.variants import get_variant
 from dferc.settings.sections import Train, VariantName, complete_settings
 from dferc.settings.types import LARGEST
 from dferc.store.card import card_hash
-from dferc.store.records import Calibration, ModalityKey, TrainedFeatures
+from dferc.store.records import ModalityKey, TrainedRun
 from dferc.store.rows import CachedCorpus
 from dferc.store.vocabulary import in_order
 from dferc.training.data import Normalisation
@@ -46,11 +46,10 @@ def _complete(settings: Any) -> Any:
     return complete_settings(settings) if isinstance(settings, Mapping) else settings
 
 
-class TrainingRecord(TrainedFeatures):
+class TrainingRecord(TrainedRun):
     """Schema of the record of a training: in the metadata of the weights, and in settings.json."""
 
     schema_: Literal[SCHEMA] = Field(alias="schema")
-    corpus: Text
     protocol: str
     classes: Names
     rows_hash: Text
@@ -63,7 +62,6 @@ class TrainingRecord(TrainedFeatures):
     epochs: Count
     finished: bool
     scores: dict[str, Finite]
-    calibration: Calibration | None = None  # in settings.json; older ones have none
 
     @model_validator(mode="after")
     def _describe_each_modality(self) -> Self:

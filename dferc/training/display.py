@@ -69,7 +69,7 @@ def show_task(task: Task, seeds: tuple[int, ...]) -> None:
         )
 
 
-def show_ignored(corpus: CachedCorpus, modalities: Sequence[str], settings: Train) -> None:
+def show_ignored(corpus: CachedCorpus, modalities: Sequence[str], *of_runs: Train) -> None:
     """Print what training ignores: modalities and features that are absent or do not vary, the peak learning rate."""
     training_N = corpus.utterances.split == "train"
     for name in modalities:
@@ -77,9 +77,10 @@ def show_ignored(corpus: CachedCorpus, modalities: Sequence[str], settings: Trai
             print_note(f"{name} is in no training utterance: no model uses it")
     for sentence in describe_unvarying(corpus, modalities):
         console.print(sentence)
-    steps = math.ceil(len(set(corpus.utterances.dialogue_id[training_N])) / settings.batch_dialogues) * settings.epochs
-    if steps <= settings.warmup_steps:
-        print_note(f"{settings.warmup_steps} warmup_steps in {steps} steps of training: the rate stays below its peak")
+    dialogues, warmup = len(set(corpus.utterances.dialogue_id[training_N])), of_runs[0].warmup_steps
+    for steps in sorted({math.ceil(dialogues / each.batch_dialogues) * each.epochs for each in of_runs}):
+        if steps <= warmup:
+            print_note(f"{warmup} warmup_steps in {steps} steps of training: the rate stays below its peak")
 
 
 def show_settings(settings: Train, device: Device) -> None:

@@ -57,13 +57,22 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
             if ours and time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
                 shutil.rmtree(folder, ignore_errors=True)
                 console.print(f"removed {folder}: not used for {KEPT_DAYS} days")
-        waiting = f"{out}: another process is training this model; waiting for it to finish"
-        with claim(states / "state.pt", lambda: console.print(waiting)):
-            if not kept.is_dir():
-                _make(kept, states, make)
-    else:
-        console.print(f"{out}: the same model was finished earlier; taken from {kept}")
-        os.utime(kept)
+    waiting = f"{out}: another process is training this model; waiting for it to finish"
+    with claim(states / "state.pt", lambda: console.print(waiting)):  # also to place it: two at once would mix halves
+        try:
+            if kept.is_dir():
+                console.print(f"{out}: the same model was finished earlier; taken from {kept}")
+                os.utime(kept)
+            else:
+                _make(kept, make)
+            _place(kept, out)
+        finally:
+            if kept.is_dir() or not any(states.glob("*.pt")):
+                shutil.rmtree(states, ignore_errors=True)
+
+
+def _place(kept: Path, out: Path) -> None:
+    """Replace the folder `out` by a kept model."""
     there, new = ({path.name for path in folder.glob("[!.]*")} for folder in (out, kept))
     if there and not there & new - {"config.json", "metrics.json", "model.safetensors", "history.csv"}:  # a run's, too
         raise InputError(f"{out} holds no model but {listed(sorted(there), 5)}: it is not replaced. Name another.")
@@ -82,8 +91,8 @@ def make_or_reuse(out: Path, key: str, scratch: Path, make: Callable[[Path], Non
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _make(kept: Path, states: Path, make: Callable[[Path], None]) -> None:
-    """Let `make` fill a temporary folder, and rename it to `kept`; only a state to resume from outlives a failure."""
+def _make(kept: Path, make: Callable[[Path], None]) -> None:
+    """Let `make` fill a temporary folder, and rename it to `kept`."""
     for killed in kept.parent.glob(f".{kept.name}.*.part"):  # the caller holds this model, so nobody fills it
         shutil.rmtree(killed, ignore_errors=True)
     part = kept.with_name(f".{kept.name}.{os.getpid()}.part")
@@ -97,8 +106,6 @@ def _make(kept: Path, states: Path, make: Callable[[Path], None]) -> None:
         part.replace(kept)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        if kept.is_dir() or not any(states.glob("*.pt")):
-            shutil.rmtree(states, ignore_errors=True)
 
 
 def _hashes(folder: Path) -> str:

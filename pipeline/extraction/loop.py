@@ -36,6 +36,7 @@ from pipeline.rows.utterances import Utterance
 
 Progress = Callable[[float], None] | None  # receives the share of the work that is done; None = a bar is shown
 _PACKAGES = ("dferc", "av", "h5py", "numpy", "opencv-python-headless", "opensmile", "torch", "transformers")
+_MOST_LOST = 0.1  # share of the media that may have gone since `prepare`: above it a drive is not there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +133,11 @@ class Extraction(NamedTuple):
 def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch: Scratch) -> ExtractionTally:
     """Make features/<corpus>/<modality>.h5 and the problems table."""
     utterances = read_utterances(places.utterances)
-    if [row.utterance_id for row in rows] != list(utterances.utterance_id):
+    of_store = utterances.utterance_id, utterances.dialogue_id, utterances.split, utterances.text
+    spans = np.nan_to_num([utterances.start_s, utterances.end_s]).tolist()  # none is NaN there, and 0 in the table
+    if list(map(_common, rows)) != list(zip(*of_store, *spans)):
         raise InputError(
-            f"{places.table} and {places.utterances} are not of the same utterances. "
+            f"{places.table} and {places.utterances} are not of the same utterances, texts, splits and times. "
             f"Make both again: `python -m pipeline.prepare --corpus {places.corpus}`."
         )
     if utterances.corpus != places.corpus:
@@ -142,6 +145,13 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
     features, problems, tally, computed = extract_features(rows, extractor, utterances, scratch)
     with extractor.clock.step("write"):
         write_table(places.problems, problems, Problem)
+        lost = [problem for problem in problems if problem.file and not os.path.exists(places.raw / problem.file)]
+        if len(lost) > max(1, _MOST_LOST * (len(rows) - tally.absent)):  # DVC would not run a stage again that succeeds
+            raise InputError(
+                f"{len(lost)} utterances have media that `prepare` could read and that are not there now, first "
+                f"{lost[0].file}; all are in {places.problems}. Is the disk of {places.raw} there? "
+                f"{places.out} is as it was; finished work is kept."
+            )
         write_features(places.out, features)
     if computed or not places.log.exists():
         write_log(places.log, extractor.identity, computed, asdict(tally), extractor.clock)
@@ -153,6 +163,11 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
         f"{tally.failed} failed, {tally.absent} absent{rate}{hint}"
     )
     return tally
+
+
+def _common(row: Utterance) -> tuple:
+    """Return what both files of `prepare` hold of a row: a full disk, a kill or an editor may have left one of them."""
+    return row.utterance_id, row.dialogue_id, row.split, row.text, *(row.seen[1:3] if row.has_video else row.heard[1:])
 
 
 def extract_features(

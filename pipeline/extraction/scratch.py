@@ -69,7 +69,8 @@ class Scratch(contextlib.AbstractContextManager):
         path = Path(path).resolve()
         status = path.stat()
         name = str(path).encode("utf-8", "backslashreplace").decode()  # SQLite holds no name that is not UTF-8
-        file = (name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        file = (name, *(number & (1 << 63) - 1 for number in numbers))  # SQLite's: inodes have 64 bits without a sign
         same = "path = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ? AND inode = ?"
         if rows := self._execute(f"SELECT hash FROM media_files WHERE {same}", file):
             return rows[0][0]

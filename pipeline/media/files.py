@@ -404,8 +404,8 @@ def _tracks(container: av.container.InputContainer, kind: str) -> list[av.stream
     return [stream for stream in streams if stream.codec_context is not None and not stream.disposition & stills]
 
 
-_BESIDE = Disposition.visual_impaired | Disposition.hearing_impaired | Disposition.comment
-"""Tracks beside the programme's own: a description for the blind, a mix for the deaf, a commentary."""
+_BESIDE = Disposition.visual_impaired | Disposition.hearing_impaired | Disposition.comment | Disposition.clean_effects
+"""Tracks beside the programme's own: a description for the blind, a mix for the deaf, a commentary, no voices."""
 _COVERS = {"mjpeg", "png", "bmp", "webp"}  # codecs of cover art, which FFmpeg copies to Matroska as a track like others
 
 

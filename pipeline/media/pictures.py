@@ -137,9 +137,11 @@ class PictureFile(MediaFile):
             times = max(1.0, min(self._stream.width, self._stream.height) / self._least_px)
             halvings = min(_HALVING[self._decoder.name], math.floor(math.log2(times)))
             self._decoder.options |= {"lowres": str(halvings)}
+        # AVI has no times: FFmpeg stamps H.264's packets in their own order, which is not that of its pictures.
+        self._unstamped = container.format.name == "avi" and self._decoder.name == "h264" and self._decoder.has_b_frames
         if not self._restarts:
             complete_index(container, self._stream)
-        self._index, self._sound_unused = len(self._stream.index_entries), True
+        self._index, self._sound_unused, self._shown = len(self._stream.index_entries), True, 0
 
     def _sample_run(
         self, wanted: dict[int, tuple[Span, np.ndarray]], read: list[av.Packet] | None = None, decode_all: bool = False
@@ -151,6 +153,7 @@ class PictureFile(MediaFile):
         """
         if read is None:
             read, _ = self._read([span for span, _ in wanted.values()])
+        decode_all = decode_all or self._unstamped
         if decode_all:
             stamps = [frame.pts for frame in self._decode(read)]
         else:
@@ -206,6 +209,7 @@ class PictureFile(MediaFile):
                 if packet.size and packet.stream_index != self._stream.index:
                     heard.append(packet)
                     continue
+                packet.pts = None if self._unstamped else packet.pts
                 stamp = packet.dts if packet.pts is None else packet.pts
                 if packet.size:  # the last is empty
                     if self._restarts and packet.is_keyframe and stamp is not None and self._time_s(stamp) <= start_s:
@@ -248,7 +252,11 @@ class PictureFile(MediaFile):
             self._decoder.flush_buffers()
 
     def _decode_packet(self, packet: av.Packet | None) -> list[av.VideoFrame]:
-        return decode(self._decoder, packet)
+        frames = decode(self._decoder, packet)
+        for frame in frames if self._unstamped else ():
+            # The packet that is decoded as it is shown; none is where the decoder is drained.
+            frame.pts = self._shown = self._shown + 1 if frame.dts is None else frame.dts
+        return frames
 
 
 def _middles(span: Span, frames_per_s: float, max_frames: int) -> np.ndarray:

@@ -5,6 +5,7 @@ utterance has a new decoder: an AAC decoder that has decoded before fills in oth
 earlier reads. For the same reason a file is opened again where a seek would depend on earlier reads.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -244,8 +245,11 @@ def _new_decoder(decoder: av.AudioCodecContext) -> av.AudioCodecContext | None:
 
 
 def _seeks_astray(container: av.container.InputContainer, stream: av.audio.AudioStream) -> bool:
-    """Return whether sound is not where a seek leads: in ADPCM's .wav, of a guessed rate, and in FLAC in Ogg."""
+    """Return whether sound is not where a seek leads: in a .wav of a guessed or wrong bit rate, and in FLAC in Ogg."""
     name, codec = container.format.name, stream.codec_context.name
+    if name in ("wav", "w64") and _is_plain(stream.codec_context):  # a browser's recorder claims that of stereo
+        exact = stream.rate * stream.channels * int(re.sub(r"\D", "", codec) or 8)
+        return stream.codec_context.bit_rate not in (None, 0, exact)
     return name in ("wav", "w64") and codec.startswith("adpcm_") or name == "ogg" and codec == "flac"
 
 

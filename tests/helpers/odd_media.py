@@ -29,10 +29,12 @@ def write_tracks(
     `beside` is what the first track is marked as, such as a commentary; all are then marked as default as well.
     """
     with av.open(str(path), "w", options={"default_mode": "passthrough"}) as container:
-        streams = [container.add_stream("flac", rate=16000, layout="mono") for _ in sounds]
+        codec = "mp2" if path.suffix == ".ts" else "flac"
+        streams = [container.add_stream(codec, rate=16000, layout="mono") for _ in sounds]
         for number, stream in enumerate(streams):
             stream.disposition = Disposition.default if beside or number == default else Disposition(0)
             stream.disposition |= beside if beside and number == 0 else Disposition(0)
+            stream.metadata["language"] = "eng"  # beside which alone MPEG-TS keeps a mark
         for stream, sound in zip(streams, sounds, strict=True):
             frame = av.AudioFrame.from_ndarray(
                 np.round(sound * 32767).astype(np.int16), format="s16", layout=stream.layout.name

@@ -127,6 +127,7 @@ def project(tmp_path, monkeypatch):
         path = tmp_path / "data/raw/mine" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_clip(path, pictures=[np.zeros((32, 32), np.uint8)] * 10, sound=tone(1))
+    (tmp_path / "data/faces/mine").mkdir(parents=True)
     monkeypatch.setattr("socket.create_connection", no_network)
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -143,6 +144,12 @@ def needs(project, *arguments):
 
 def test_nothing_is_missing_of_a_run_that_can_be_done(project):
     assert needs(project) == []
+
+
+def test_folder_of_faces_on_which_dvc_depends_is_named_also_where_no_face_is_learnt(project):
+    (project / "data/faces/mine").rmdir()
+    (fault,) = needs(project)
+    assert "data/faces/mine is missing" in fault and "mkdir -p" in fault
 
 
 def test_missing_faces_media_and_encoder_are_named_with_the_remedy(project):

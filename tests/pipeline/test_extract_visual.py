@@ -65,7 +65,8 @@ def corpus(tmp_path: Path, clips: list[str]) -> tuple[list[Utterance], Places]:
     columns = {
         name: value[keep] if isinstance(value, np.ndarray) else value for name, value in vars(utterances).items()
     }
-    utterances = type(utterances)(**columns)
+    columns |= {"start_s": np.zeros(len(clips)), "end_s": np.array([float(bool(clip)) for clip in clips])}
+    utterances = type(utterances)(**columns | {"text": np.full(len(clips), "hello", dtype=object)})
     rows = [
         Utterance(
             utterance_id=utterances.utterance_id[index],

@@ -15,7 +15,7 @@ from dferc.store import hdf5 as store
 from dferc.store import rows as corpus
 from pipeline import corpora, prepare
 from pipeline.rows import measure
-from pipeline.rows.utterances import Utterance, read_utterances_csv
+from pipeline.rows.utterances import Region, Utterance, read_utterances_csv
 from tests.helpers.clips import SHARED, tone, truncate, write_clip
 from tests.helpers.common import REPOSITORY
 from tests.helpers.meld_files import ROWS, read_csv, write_csvs
@@ -406,11 +406,18 @@ def test_miniature_is_what_the_expectations_above_count():
     assert [f"{split}_dia{row[0]}_utt{row[1]}" for split, rows in ROWS.items() for row in rows] == list(CLIPS_MEASURED)
 
 
-def test_features_of_another_sound_of_its_own_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "file"),
+    [
+        ({"sound": "b.wav", "sound_start_s": 1.0, "sound_end_s": 1.9}, "audio"),
+        ({"region": Region(right=0.5)}, "visual"),  # another crop of IEMOCAP
+    ],
+)
+def test_features_of_another_sound_of_its_own_are_refused(tmp_path, change, file):
     """Its file and span are in no other column, so an audio.h5 of before would pass."""
     row = Utterance(utterance_id="a", dialogue_id="a", position=0, speaker="", emotion="", split="test", text="Hello")
     row = replace(row, media="a.mp4", end_s=1.0, sound="a.wav", sound_end_s=0.9, has_audio=True, has_video=True)
-    moved = replace(row, sound="b.wav", sound_start_s=1.0, sound_end_s=1.9)
+    moved = replace(row, **change)
     before, now = (
         prepare.to_store("demo", corpora.RawCorpus(classes=("joy",), protocol="one", utterances=[each]), [each])
         for each in (row, moved)
@@ -424,12 +431,12 @@ def test_features_of_another_sound_of_its_own_are_refused(tmp_path):
             utterance_id=before.utterance_id,
             identity={"rows_hash": before.rows_hash, "content_hash": before.content_hash(modality)},
         )
-        for modality in ("text", "audio")
+        for modality in ("text", "audio", "visual")
     }
     for modality, features in made.items():
         store.write_features(tmp_path / f"{modality}.h5", features)
     store.write_utterances(tmp_path / "utterances.h5", before)
-    assert set(store.read_corpus(tmp_path).modalities) == {"text", "audio"}
+    assert set(store.read_corpus(tmp_path).modalities) == {"text", "audio", "visual"}
     store.write_utterances(tmp_path / "utterances.h5", now)
-    with pytest.raises(InputError, match=r"audio\.h5 was made of other media files, starts or ends"):
+    with pytest.raises(InputError, match=rf"{file}\.h5 was made of other media files, starts or ends"):
         store.read_corpus(tmp_path)

@@ -179,6 +179,8 @@ def test_file_as_made_here_is_the_same(extracted, copied):
     assert outcome.exit_code == 0, outcome.stderr
     assert "3 of 4 utterances computed again; all within 0.001 standard deviations" in outcome.stderr
     assert "note:" not in outcome.stderr
+    (copied.parent / "demo").mkdir()  # where a corpus is called audio, its further sets lie there
+    assert run(extracted, copied, sample=1).exit_code == 0
     (copied.parent / "features/demo").mkdir(parents=True)
     moved = copied.rename(copied.parent / "features/demo/audio.h5")
     assert run(extracted, moved, features=moved.parents[1], sample=1).exit_code == 0  # as other commands name it

@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from dferc.core.errors import InputError, listed
 from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
+from dferc.store.cells import column_name
 
 MAX_INFLATION = 4 * MAX_GROWTH
 """Compression may shrink a table so many times: float features hardly compress, labels and zeros do."""
@@ -20,9 +22,10 @@ VALUE_BYTES = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "D
 """By physical type; texts are counted as they are read, here by their 4 bytes of index."""
 
 
-def read_parquet(path: Path) -> dict[str, np.ndarray]:
+def read_parquet(path: Path, needed: Collection[str] = ()) -> dict[str, np.ndarray]:
     """Return the columns of a Parquet file; a column of lists of numbers, all of one length, becomes [N, D].
 
+    Lists of several lengths, such as a tokenizer's, are refused under a name that is needed, and else of no use.
     Others are arrays [N] of objects, None where there is no value; equal texts are one object. Numbers that the file
     itself names (ClassLabel of Hugging Face) are these names.
 
@@ -37,7 +40,7 @@ def read_parquet(path: Path) -> dict[str, np.ndarray]:
             f"{path} is a Parquet file, which needs pyarrow: pip install '.[parquet]', or save it as .npz."
         ) from None
     try:
-        return _columns(path, parquet, pyarrow)
+        return _columns(path, parquet, pyarrow, needed)
     except InputError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -62,7 +65,7 @@ class _Budget:
             )
 
 
-def _columns(path: Path, parquet, pyarrow) -> dict[str, np.ndarray]:
+def _columns(path: Path, parquet, pyarrow, needed: Collection[str]) -> dict[str, np.ndarray]:
     types = pyarrow.types
     schema = parquet.read_schema(path)
     names = schema.names
@@ -91,7 +94,10 @@ def _columns(path: Path, parquet, pyarrow) -> dict[str, np.ndarray]:
         known = named[name]
         chunks[name] = [known[cell] if type(cell) is int and 0 <= cell < len(known) else cell for cell in chunks[name]]
     short = {field.name: field.type for field in schema if types.is_float16(field.type) or types.is_float32(field.type)}
-    columns = {name: _matrix(path, name, cells) if name in lists else _objects(cells) for name, cells in chunks.items()}
+    columns = {
+        name: _matrix(path, name, cells, column_name(name) in needed) if name in lists else _objects(cells)
+        for name, cells in chunks.items()
+    }
     for name in short.keys() & columns.keys():  # of numpy's type: ids of few digits must be told from whole ones
         columns[name] = columns[name].astype(short[name].to_pandas_dtype())  # None becomes NaN
     return columns
@@ -137,12 +143,14 @@ def _objects(cells: list) -> np.ndarray:
     return array
 
 
-def _matrix(path: Path, name: str, chunks: list) -> np.ndarray:
+def _matrix(path: Path, name: str, chunks: list, needed: bool) -> np.ndarray:
     """Return lists of one length as [N, D]."""
     lengths = {length for chunk in chunks for length in chunk.value_lengths().unique().to_pylist()}
     lengths -= {None}  # a list that is missing
     if not lengths:  # no row, or none that has a list
         return np.full((sum(map(len, chunks)), 1), np.nan)
+    if len(lengths) != 1 and not needed:
+        return np.empty((sum(map(len, chunks)), 0, 0))  # listed as not used
     if len(lengths) != 1:
         shown = listed(sorted(lengths, key=str), 5)
         raise InputError(f"{path}: the lists in its column {name} have the lengths {shown}; expected one width.")

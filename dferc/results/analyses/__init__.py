@@ -13,7 +13,8 @@ the number of utterances behind one seed's value (a mean where the model itself 
     simulated     [sentence]: simulated parts of corpus and features; empty = nothing is declared as simulated
     classes       [name], modalities [name of those that any run uses]
     utterances, labelled, dialogue_count: of the split; support {class: labelled utterances}
-    runs          {name: {"folder", "seeds": [int]}}, in the paper's order, then baselines and trials
+    runs          {name: {"folder", "seeds": [int], "files": digest of its evaluate/}}, in the paper's order, then
+                  baselines and trials
     run           the name of the run whose models are analysed (geometry, missing, votes)
     notes         [sentence]: runs and analyses that are left out and why, single seeds, absent classes
 

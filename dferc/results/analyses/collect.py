@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dferc.core.files import digest
 from dferc.results.analyses.calibration import analyse_calibration
 from dferc.results.analyses.context import analyse_context, count_votes
 from dferc.results.analyses.contributions import analyse_contributions
@@ -78,6 +79,7 @@ def _embed(seed: int, levels: Mapping, rows: Mapping, run: FinishedRun) -> dict 
 def _describe(corpus: str, runs: Mapping[str, FinishedRun], run: FinishedRun, notes: list[str]) -> dict:
     """Return the head of the document: corpus, split, protocol, classes, runs and notes."""
     single = [name for name, each in runs.items() if len(each.seeds) == 1]
+    files = {name: digest(each.folder / "evaluate") for name, each in runs.items()}
     one_seed = [f"{', '.join(single)}: one seed only, so no standard deviation over seeds"] if single else []
     return {
         "schema": SCHEMA,
@@ -92,7 +94,10 @@ def _describe(corpus: str, runs: Mapping[str, FinishedRun], run: FinishedRun, no
         "labelled": int(run.is_labelled.sum()),
         "dialogue_count": int(run.dialogue.max()) + 1,
         "support": dict(zip(run.classes, run.support.tolist(), strict=True)),
-        "runs": {name: {"folder": str(each.folder), "seeds": list(each.seeds)} for name, each in runs.items()},
+        "runs": {
+            name: {"folder": str(each.folder), "seeds": list(each.seeds), "files": files[name]}
+            for name, each in runs.items()
+        },
         "run": run.folder.name,
         "notes": [*notes, *class_notes(run), *one_seed],
     }

@@ -41,11 +41,12 @@ def write_analyses(folder: Path, analyses: Mapping) -> Path:
     return path
 
 
-def read_analyses(path: Path, split: str, card: str) -> dict | None:
+def read_analyses(path: Path, split: str, card: str, files: Mapping[str, str] | None = None) -> dict | None:
     """Read analyses.json; None where there is none of this split.
 
     Raises:
-        InputError: it is damaged, of another version, or of another protocol than the runs.
+        InputError: it is damaged, of another version, of another protocol than the runs, or of other predictions (of
+            which `files` has the digests, by run).
     """
     if not path.exists():
         return None
@@ -55,7 +56,12 @@ def read_analyses(path: Path, split: str, card: str) -> dict | None:
         raise InputError(f"{path} is not as it was written (its digest differs). {again}")
     if analyses["card"] != card:
         raise InputError(f"{path} is of protocol card {analyses['card']}, the runs are of {card}. {again}")
-    return analyses if analyses["split"] == split else None
+    if analyses["split"] != split:
+        return None
+    for name, now in (files or {}).items():
+        if analyses["runs"].get(name, {}).get("files", now) != now:  # older analyses have no digest
+            raise InputError(f"{path} is of other predictions of {name} than those that are there now. {again}")
+    return analyses
 
 
 def limits(analyses: Mapping) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dferc.core import VERSION
 from dferc.core.errors import InputError, counted
-from dferc.core.files import write_text
+from dferc.core.files import digest, write_text
 from dferc.core.metrics import MAIN_FIRST, SCORES
 from dferc.evaluation.seen_labels import check_honesty, honesty_table
 from dferc.results.analyses.document import limits, read_analyses
@@ -51,7 +51,8 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     card, table = about["card"], main_table(ablation)
     # Name and scores are all that published rows have.
     published = [[row[0], *row[2 : 2 + len(SCORES)]] for row in table.rows[table.published :]]
-    analyses = read_analyses(path, sample.split, card["card"])
+    files = {row.name: digest(row.run.folder / "evaluate") for row in ablation.rows}
+    analyses = read_analyses(path, sample.split, card["card"], files)
     honesty = check_honesty(corpus.utterances, corpus.modalities)
     encoders = read_encoders(runs / FILE, card["card"])
     figures = {

@@ -22,7 +22,8 @@ _ENDS = rf".?!…。？！؟۔।॥።፧។՞։｡{_QUOTES}"  # of a sentence,
 _OPEN, _CLOSE = f"[(【（{TAG_OPEN}", rf"\])】）{TAG_CLOSE}"
 _LETTERS = rf"[^{re.escape(_OPEN)}{_CLOSE}?!;。？！；؟؛۔।።\n]"
 _HEAD = re.compile(
-    rf"(?:[\[(]\s*{CLOCK}\s*[\])]\s*)?(?P<open>[{re.escape(_OPEN)}])?\s*(?P<name>{_LETTERS}{{1,40}}?)\s*"
+    rf"(?:[\[(]\s*{CLOCK}\s*[\])]\s*)?(?P<open>[{re.escape(_OPEN)}])?\s*"
+    rf"(?P<name>{_LETTERS}(?:{_LETTERS}|\([^()]{{1,20}}\)){{0,39}}?)\s*"  # `+1 (415) 555-0100`
     rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
 )
 _SIGNS = re.compile(rf"[{_COLONS}|{re.escape(_OPEN)}]")
@@ -33,10 +34,11 @@ _BRACKETS = re.compile(
     rf"|{TAG_OPEN}([^/{TAG_OPEN}{TAG_CLOSE}]{{1,40}}){TAG_CLOSE})\s*(.*)"
 )
 _MACHINE = re.compile(
-    rf"[{re.escape(_OPEN)}]?\s*((?:speaker|spk)[\s_-]*\d{{1,3}})\s*(?:[{_CLOSE}]\s*[{_COLONS}|]?|[{_COLONS}|])\s*(.*)",
+    rf"[{re.escape(_OPEN)}]?\s*((?:speaker|spk)[\s_-]*\d{{1,3}})\s*(?:[{_CLOSE}]\s*[{_COLONS}|]?|[{_COLONS}|]|\Z)"
+    r"\s*(.*)",
     re.IGNORECASE,
 )
-"""What diarization writes: `SPEAKER_00: text`, `SPEAKER_00|text`, `[SPEAKER_00] text`, `(speaker 0) text`."""
+"""What diarization writes: `SPEAKER_00: text`, `SPEAKER_00|text`, `[SPEAKER_00] text`, a line that is `Speaker 1`."""
 _PRONOUNS = re.compile(r"\W\s*\w{1,6}\s*/\s*\w{1,6}(?:\s*/\s*\w{1,6})?\s*\W")
 _SENTENCE_END = re.compile(r"[^\W\d_]{5,}\.\s|\d:\d")  # no abbreviation, such as "Capt. Ross"
 DASH = re.compile(r"[-‐‑–—―−－]{1,3}(?!\d)\s*")
@@ -218,10 +220,10 @@ def _opening(line: str) -> Opening | None:
     """Return the begin of a line that may name a speaker."""
     if bold := _BOLD.match(line):
         line = bold[2] + (bold[3] or bold[4]) + line[bold.end() :]
-    if not _SIGNS.search(line, 0, _LONGEST):
-        return None
     if match := _MACHINE.fullmatch(line):
         return Opening(match[1], _key(match[1]), match[2], sure=True)
+    if not _SIGNS.search(line, 0, _LONGEST):
+        return None
     colon = _COLON.search(line, 1, _LONGEST)
     if colon:
         text, after = line[colon.end() :].strip(), line[colon.end() : colon.end() + 1]

@@ -15,7 +15,10 @@ from pipeline.corpora.table.subtitles import read_cues
 from pipeline.settings import TableOptions
 
 SUBTITLES = (".srt", ".vtt")
-OTHER_TRANSCRIPTS = (".ass", ".ssa", ".sbv", ".sub", ".ttml", ".dfxp", ".lrc", ".textgrid", ".eaf", ".docx")
+OTHER_TRANSCRIPTS = (
+    *(".ass", ".ssa", ".sbv", ".sub", ".ttml", ".dfxp", ".itt", ".lrc", ".smi", ".scc", ".stl", ".textgrid", ".eaf"),
+    *(".cha", ".trs", ".docx", ".doc", ".odt", ".rtf"),
+)
 
 _MARK = re.compile(r"\.(?!\d)[^.]+\Z")
 """What a name may have behind that of the video, such as `.pt-BR`: no number, which is another recording."""

@@ -29,13 +29,13 @@ from dferc.evaluation.predict import (
     predict_seeds,
     score_labelled,
 )
-from dferc.store.card import simulations
+from dferc.store.card import card_hash, simulations
 from dferc.store.hdf5 import read_corpus, read_features, read_utterances, write_features, write_utterances
-from dferc.store.rows import Features
+from dferc.store.rows import CachedCorpus, Features
 from dferc.training.checkpoint import load_checkpoint
 from dferc.training.run import train
 from dferc.training.task import make_task
-from tests.helpers.common import CLASSES, REPOSITORY, small_settings, write_features_folder
+from tests.helpers.common import CLASSES, REPOSITORY, make_utterances, small_settings, write_features_folder
 
 CPU = torch.device("cpu")
 UNSEEN = {"corpus": "mine", "dialogues": {"test": 4}, "unlabelled": ("test",), "classes": ()}
@@ -389,6 +389,18 @@ def test_training_corpus_and_unknown_classes_are_not_scored(root, tmp_path):
     folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 6}, classes=("joy", "glee"))
     corpus, _ = fit_to(checkpoint, read_corpus(folder))
     assert score_labelled(checkpoint.record, corpus, predict_corpus([checkpoint], corpus)) is None
+
+
+def test_training_corpus_with_its_dialogues_in_another_order_is_not_scored():
+    rows = make_utterances()
+    order = np.concatenate([np.flatnonzero(rows.dialogue_id == name) for name in sorted(set(rows.dialogue_id))])
+    columns = ("utterance_id", "dialogue_id", "position", "speaker", "emotion", "split", "text", "start_s", "end_s")
+    turned = dataclasses.replace(rows, **{name: getattr(rows, name)[order] for name in columns})
+    record = {"classes": list(rows.classes), "rows_hash": rows.rows_hash, "card": card_hash(rows)}
+    nothing = np.zeros(len(rows))
+    made = Predictions(np.arange(len(rows)), np.eye(len(rows.classes))[turned.emotion], nothing, nothing, nothing)
+    assert turned.rows_hash != rows.rows_hash
+    assert score_labelled(record, CachedCorpus(utterances=turned, modalities={}), made) is None
 
 
 def test_refusal_is_one_message_without_a_table(root, mine, tmp_path):

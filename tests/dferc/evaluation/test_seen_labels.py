@@ -41,6 +41,14 @@ def leak(*splits: str, strength: float = 2.0) -> Change:
     return change
 
 
+@pytest.mark.parametrize(("few", "seed"), [("test", 0), ("validation", 1)])
+def test_a_split_of_few_dialogues_is_not_said_to_be_seen(few, seed):
+    dialogues = {"train": 300, "validation": 120, "test": 120} | {few: 10}
+    found = honesty_of(corpus_of(leak("train"), seed, dialogues))
+    assert found.splits[few] < found.held_out - 0.4
+    assert (found.verdict, found.seen) == ("seen", ("train",)) and "mean nothing" not in found.detail
+
+
 def other_microphone(rows: Utterances, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Mix and move the columns of test: a model of training rows fails there, and nobody saw a label."""
     turned = np.linalg.qr(random.normal(size=(WIDTH, WIDTH)))[0]

@@ -462,6 +462,17 @@ def test_a_missing_list_of_parquet_is_absent(tmp_path):
         )
 
 
+def test_lists_of_several_lengths_are_listed_where_nothing_needs_them(tmp_path):
+    """A tokenizer's input_ids beside the features of what it has cut."""
+    table = {name: list(column) if column.ndim == 2 else column for name, column in made.table().items()}
+    for name, fault in (("input_ids", ""), ("audio", "the lists in its column audio have the lengths 1, 2, 3")):
+        ragged = pyarrow.array([[1] * (row + 1) for row in range(9)])
+        parquet.write_table(pyarrow.table(table | {name: ragged}), tmp_path / "x.parquet")
+        arguments = ["import", str(tmp_path / "x.parquet"), "--corpus=mine", f"--features={tmp_path}", "--replace"]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == bool(fault) and (fault or "'input_ids'") in " ".join(result.stderr.split())
+
+
 @pytest.mark.parametrize("cell", [[], None])
 def test_a_column_of_parquet_without_a_value_is_listed(tmp_path, cell):
     table = {name: list(column) if column.ndim == 2 else column for name, column in made.table().items()}

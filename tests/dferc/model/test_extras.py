@@ -149,6 +149,16 @@ def test_the_floor_is_the_regression_that_validation_selects():
     assert (logits.argmax(dim=1) < 3).all() and logits.isfinite().all()  # the fourth class has no training row
 
 
+def test_of_strengths_that_validation_does_not_tell_apart_the_likeliest_is_taken():
+    """One row of the most frequent class is right at each strength, also where no other class is ever said."""
+    torch.manual_seed(5)
+    labels = torch.tensor([0, 0, 0, 1, 2]).repeat(60)
+    x = F.one_hot(labels).float() + 0.3 * torch.randn(300, 3)
+    fitted = fit_floor((x[:200], labels[:200]), (x[200:201], labels[200:201]), classes=4)
+    found = (x[201:] @ fitted.weight_CS.T + fitted.bias_C).argmax(dim=1)
+    assert (found == labels[201:]).float().mean() > 0.9  # 0.6 are of that class
+
+
 def test_the_floor_is_blended_in_after_training_alone():
     model, (features, present, layout) = make(), make_input()
     floor = model.extras.floor(features, present)
@@ -197,6 +207,14 @@ def test_a_head_by_which_no_decision_changes_is_not_heard():
     labels = (np.random.default_rng(3).random(400) > 1 / (1 + np.exp(-(margin**3)))).astype(int)
     head, floor = (np.stack([z, -z], axis=1) for z in (margin**3, margin))
     assert fit_blend(head, floor, labels).tolist() == fit_blend(0 * head, floor, labels).tolist()
+
+
+@pytest.mark.parametrize("rows, is_heard", [(1, False), (2, False), (8, True)])
+def test_a_split_of_one_row_shows_no_head_above_the_floor(rows, is_heard):
+    """All rows change alike, so that their scatter is 0, and so would be the error of any gain."""
+    head, floor = (np.tile(logits, (rows, 1)) for logits in ([3.0, 0.0, 0.0], [0.0, 0.5, 0.0]))
+    a, b = fit_blend(head, floor, np.zeros(rows, dtype=np.int64)).tolist()
+    assert (a > 0) == is_heard and b > 0
 
 
 @pytest.mark.parametrize("rows, is_heard", [(1000, False), (30_000, True)])

@@ -278,7 +278,9 @@ def test_simulated_features_are_named_in_the_caption_and_stand_beside_no_publish
     folder = write_variants(tmp_path, rows, seeds=(0, 1), full=0.6)
     settings = folder / "full/train/seed-0/settings.json"
     settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"features": {"text": {}, "audio": {"extractor": "made of labels (simulated)"}}}))
+    features = {"text": {}, "audio": {"extractor": "made of labels (simulated)"}}
+    record = {"variant": "full", "corpus": "meld", "settings": {}, "features": features}
+    settings.write_text(json.dumps(record))
 
     found = collect(folder)
     assert caption(found).endswith("; audio features are simulated: made of labels (simulated)")
@@ -313,6 +315,16 @@ def write_settings(folder: Path, name: str, variant: str = "full", identity: str
     path.write_text(json.dumps(record))
 
 
+def test_runs_on_other_values_of_the_same_identity_are_named(tmp_path):
+    folder = write_variants(tmp_path, seeds=(0, 1), full=0.7, no_crm=0.6, no_ddm=0.6, bc_lstm=0.5)
+    for variant, values in {"full": "new", "no_crm": "old", "no_ddm": "new"}.items():
+        write_settings(folder, variant, variant)
+        path = folder / variant / "train/seed-0/settings.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"values": {"text": values}}))
+    [note] = [note for note in collect(folder).notes if "made otherwise" in note]
+    assert note.startswith("no_crm was trained on text features")
+
+
 def test_rows_of_other_settings_are_named(tmp_path):
     folder = write_variants(tmp_path, seeds=(0, 1), full=0.7, no_crm=0.6, no_ddm=0.6, plus=0.6, majority=0.5)
     write_settings(folder, "full", hidden=16, epochs=3)
@@ -323,6 +335,18 @@ def test_rows_of_other_settings_are_named(tmp_path):
     assert found == ["no_crm was trained with other settings than full: hidden 64 (full: 16)"]
     shown = CliRunner().invoke(main, ["compare", str(folder / "no_crm"), str(folder / "full")]).stderr
     assert "other settings than full: hidden 64" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(("key", "value"), [("variant", None), ("corpus", 7), ("settings", [1])])
+def test_a_damaged_record_of_settings_is_refused_by_name(tmp_path, key, value):
+    folder = write_variants(tmp_path, seeds=(0, 1), full=0.7, no_crm=0.6)
+    for variant in ("full", "no_crm"):
+        write_settings(folder, variant, variant)
+    path = folder / "no_crm/train/seed-0/settings.json"
+    record = json.loads(path.read_text()) | {key: value}
+    path.write_text(json.dumps({name: kept for name, kept in record.items() if kept is not None}))
+    with pytest.raises(InputError, match=re.escape(f"{path}: {key}") + r".*Train no_crm again\."):
+        collect(folder)
 
 
 def test_a_seed_that_is_left_out_of_the_scores_decides_no_note(tmp_path):

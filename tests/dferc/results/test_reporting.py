@@ -280,6 +280,16 @@ def test_analyses_of_another_protocol_version_or_split_are_not_shown(root, tmp_p
         read_analyses(path, "test", found["card"])
 
 
+def test_analyses_of_other_predictions_than_the_runs_have_now_are_refused(tmp_path):
+    write_inputs(tmp_path)
+    write_report(tmp_path)
+    write_run(tmp_path / "runs/demo/t", ROWS, {seed: guess(ROWS, 0.2, seed).clip(0) for seed in range(3)})
+    with pytest.raises(
+        InputError, match=r"other predictions of t than .* Make it again: `dferc analyse --corpus demo`"
+    ):
+        write_page(tmp_path / "reports/demo/index.html", tmp_path / "features/demo", tmp_path / "runs/demo")
+
+
 # ---------------------------------------------------------------------------------------------------- the file
 
 

@@ -141,6 +141,18 @@ def test_predictions_of_another_evaluation_are_refused(folder, rows, tmp_path):
         read_run(other)
 
 
+def test_a_seed_that_was_trained_again_since_it_was_scored_is_refused(folder):
+    metrics, record = folder / "metrics.json", folder / "train/seed-1/settings.json"
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"temperatures": {"0": 1.2, "1": 1.5}}))
+    record.parent.mkdir(parents=True)
+    trained = {"corpus": "demo", "variant": "full", "settings": {}, "features": {}}
+    record.write_text(json.dumps(trained | {"calibration": {"temperature": 1.5, "utterances": 9}}))
+    assert read_run(folder).seeds == (0, 1)
+    record.write_text(json.dumps(trained | {"calibration": {"temperature": 1.25, "utterances": 9}}))
+    with pytest.raises(InputError, match=r"seed 1 was trained again after it was scored\. Score it again"):
+        read_run(folder)
+
+
 def test_split_without_labels_is_refused(rows, tmp_path):
     silent = make_utterances(unlabelled=("test",))
     folder = write_run(tmp_path / "full", silent, {0: guess(rows, 0.7, 5)})

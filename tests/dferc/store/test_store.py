@@ -219,6 +219,7 @@ def _features(**changes):
         ({"modality": "Touch!"}, "'Touch!' is no name of a modality: expected lower-case letters"),
         ({"features": np.zeros((5, 2), np.float32)}, "text: 6 utterance ids, features of shape (5, 2)"),
         ({"features": np.zeros(6, np.float32)}, "expected [N, D] and [N]"),
+        ({"features": np.zeros((6, 0), np.float32)}, "features of shape (6, 0), present of (6,); expected [N, D]"),
         ({"present": np.ones(7, bool)}, "present of (7,)"),
         ({"features": np.zeros((6, 2))}, "features are float64, present bool; expected float32, bool"),
         ({"present": np.ones(6, np.int8)}, "present int8"),

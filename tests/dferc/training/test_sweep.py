@@ -18,6 +18,7 @@ import torch
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+import dferc.evaluation.ablate
 import dferc.training.display
 import dferc.training.sweep
 from dferc.cli.main import main
@@ -67,6 +68,15 @@ def trained(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(DialogueLearner, "score", counted)
     return epochs
+
+
+def test_a_warm_up_is_compared_with_the_steps_of_each_variant(features, tmp_path, monkeypatch):
+    """`plus` has batches of 4 dialogues where `full` has 2: half as many steps."""
+    monkeypatch.setattr(dferc.evaluation.ablate, "perform", lambda *_: iter(()))
+    for variant, is_noted in (("full", False), ("plus", True)):
+        done = ablate(features, tmp_path, f"--variant={variant}", "--seed=0", "--set=train.warmup_steps=12")
+        assert done.exit_code == 0, done.output
+        assert ("12 warmup_steps in 9 steps of training" in " ".join(done.stderr.split())) == is_noted
 
 
 def test_another_criterion_is_named_in_lines_cards_and_tables(features, tmp_path):

@@ -267,6 +267,7 @@ def test_parameters_become_settings_of_their_type():
         ({"learning_rate": {"low": 0.0, "high": 0.5, "log": True}}, "low > 0"),
         ({"dropout": {"low": 0.0, "high": 1.5}}, "space.dropout: 1.5 is refused"),
         ({"hidden": {"low": 1.5, "high": 9}}, "whole numbers"),
+        ({"learning_rate": {"low": 0.1, "high": 10**400}}, "is refused"),
         ({"betas": {"low": 0.1, "high": 0.9}}, "a list of choices"),
         ({"attention_width": {"low": 32, "high": 128}}, "space.attention_width: 33 is refused"),
         ({"hidden": [8, 8]}, "a choice is there twice"),

@@ -41,6 +41,16 @@ def test_names_in_brackets_are_speakers_where_half_of_the_cues_have_one(tmp_path
     assert problems_of(corpus, ONCE)[0].startswith(f"a.srt: {ONCE}: 'Bo' (line 6); kept as text")
 
 
+def test_names_with_brackets_in_them_are_speakers(tmp_path):
+    """Zoom calls who dials in by the number."""
+    names = ["+1 (415) 555-0100", "Bo (he/him) Li", "Anna"]
+    write(tmp_path, "a.srt", cues(*(f"{name}: Yes." for name in names * 2), "Well (you know) so: no."))
+    assert spoken(read_subtitles(tmp_path)) == [
+        *[(name, "Yes.") for name in names * 2],
+        ("", "Well (you know) so: no."),
+    ]
+
+
 def test_a_name_may_be_declared(tmp_path):
     write(tmp_path, "a.srt", cues("Bo: yes", "Listen: no", "[Cem] well", "李雷：好"))
     declared = read_subtitles(tmp_path, speaker_prefix=["bo", "Cem", "李雷", "Nobody"])
@@ -60,7 +70,7 @@ def test_capitals_that_occur_once_are_a_speaker_where_those_that_repeat_are_in_c
 
 
 @pytest.mark.parametrize(
-    "form", ["[Anna]: no", "SPEAKER_07: no", "SPEAKER_07|no", "(speaker 7) no", "Anna (she/her): no"]
+    "form", ["[Anna]: no", "SPEAKER_07: no", "SPEAKER_07|no", "(speaker 7) no", "speaker 7\nno", "Anna (she/her): no"]
 )
 def test_forms_of_no_text_are_a_speaker_even_once(tmp_path, form):
     write(tmp_path, "a.srt", cues("Why?", form))

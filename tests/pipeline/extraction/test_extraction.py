@@ -1,6 +1,7 @@
 """The loop that the extractors share, with an extractor that counts."""
 
 import json
+from dataclasses import replace
 
 import click
 import numpy as np
@@ -163,6 +164,22 @@ def test_extract_lists_unreadable_media_without_computing(tmp_path):
     ]
 
 
+def test_extract_of_media_that_are_gone_fails_and_leaves_the_features(tmp_path):
+    """A drive that was unmounted since `prepare`; DVC would take absent features for the result."""
+    rows = [make_row(name, name, 1.0) for name in ("a.mp4", "b.mp4", "c.mp4")]
+    for number, row in enumerate(rows):
+        (tmp_path / row.media).write_bytes(b"content %d" % number)
+    with Scratch(tmp_path / "other.sqlite") as scratch:
+        content = media_content(tmp_path, scratch, seen)
+        run(tmp_path, rows, content=content)
+        before = (tmp_path / "out.h5").read_bytes()
+        for row in rows[:2]:
+            (tmp_path / row.media).unlink()
+        with pytest.raises(InputError, match=r"2 utterances have media .* first a\.mp4; .* Is the disk of"):
+            run(tmp_path, rows, content=content)
+    assert (tmp_path / "out.h5").read_bytes() == before and len(read_problems(tmp_path / "problems.csv")) == 2
+
+
 def test_media_content_is_the_bytes_and_the_span_not_the_name(tmp_path):
     for name in ("one.mp4", "two.mp4"):
         (tmp_path / name).write_bytes(b"content")
@@ -207,6 +224,19 @@ def test_extract_refuses_other_utterances(tmp_path, rows):
             extract(rows[1:], extractor, places(tmp_path), scratch)
         with pytest.raises(InputError, match="of the corpus 'demo', expected 'meld'"):
             extract(rows, extractor, places(tmp_path, corpus="meld"), scratch)
+
+
+@pytest.mark.parametrize("change", [{"text": "other"}, {"split": "test"}, {"end_s": 2.0}])
+def test_extract_refuses_rows_of_which_one_file_alone_was_made_again(tmp_path, rows, change):
+    """As a full disk or a kill between the two files leaves them; the features would claim what they are not of."""
+    rows[1] = replace(rows[1], media="a.wav", has_audio=True, end_s=1.0)
+    write_rows(tmp_path, rows)
+    rows[1] = replace(rows[1], **change)
+    with (
+        Scratch(tmp_path / "scratch.sqlite") as scratch,
+        pytest.raises(InputError, match="not of the same utterances"),
+    ):
+        extract(rows, Counting(rows).extractor(), places(tmp_path), scratch)
 
 
 def test_extract_closes_with_one_line(tmp_path, rows, capfd):

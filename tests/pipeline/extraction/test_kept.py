@@ -4,11 +4,13 @@ import os
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from dferc.core.errors import InputError
 from dferc.training.resume import claim
+from pipeline.extraction import kept
 from pipeline.extraction.kept import KEPT_DAYS, make_or_reuse, state_folder
 
 
@@ -204,3 +206,27 @@ def test_a_model_that_was_edited_in_place_is_made_again(tmp_path, capsys):
     assert (tmp_path / "out/inner/model.txt").read_text() == "weights" and len(calls) == 2
     assert "was changed since it was made" in " ".join(capsys.readouterr().err.split())
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["model.txt"]
+
+
+def test_two_that_finish_at_once_leave_a_whole_model(tmp_path, monkeypatch):
+    """Who waited for the training begins to copy as the other does; a copy takes long where there are no hard links."""
+    started = threading.Event()
+
+    def link(source, target):
+        started.set()
+        time.sleep(0.02)
+        shutil.copy2(source, target)
+
+    def make(part):
+        for number in range(8):
+            (part / f"{number}.json").write_text("{}", encoding="utf-8")
+
+    monkeypatch.setattr(kept, "_link", link)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(make_or_reuse, tmp_path / "out", "a" * 64, tmp_path / "scratch", make)
+        started.wait()
+        time.sleep(0.1)
+        second = pool.submit(make_or_reuse, tmp_path / "out", "a" * 64, tmp_path / "scratch", make)
+        first.result()
+        second.result()
+    assert len(list((tmp_path / "out").glob("*.json"))) == 8

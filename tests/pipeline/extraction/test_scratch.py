@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -188,3 +189,17 @@ def test_media_hash_notices_another_content_of_equal_size_and_date(tmp_path):
         clip.write_bytes(b"two")
         os.utime(clip, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert scratch.media_hash(clip) != first
+
+
+@pytest.mark.parametrize("stated", [{"st_ino": (1 << 64) - 5}, {"st_mtime_ns": 13_569_465_600 * 10**9}])
+def test_media_hash_takes_every_inode_and_date(tmp_path, monkeypatch, stated):
+    """As mergerfs and other file systems in user space number files, and wrong clocks date them."""
+    clip = tmp_path / "clip"
+    clip.write_bytes(b"abc")
+    status = {name: getattr(clip.stat(), name) for name in ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")}
+    with Scratch(tmp_path / "scratch.sqlite") as scratch:
+        first = scratch.media_hash(clip)
+        monkeypatch.setattr(type(clip), "stat", lambda path: SimpleNamespace(**status | stated))
+        clip.write_bytes(b"abd")
+        assert scratch.media_hash(clip) != first
+        assert scratch.media_hash(clip) == scratch.media_hash(clip)

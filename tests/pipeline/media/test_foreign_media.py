@@ -235,6 +235,12 @@ def test_description_and_commentary_are_not_taken_for_the_sound(tmp_path, name, 
     assert "number 2 of 2 (marked as default, no description or commentary)" in problem
 
 
+def test_effects_without_voices_are_not_taken_for_the_sound(tmp_path):
+    clip = write_tracks(tmp_path / "a.ts", [tone(2, hz=300), tone(2, hz=700)], beside=Disposition.clean_effects)
+    assert loudest_hz(read_audio(clip, 0.5, 1.5)) == pytest.approx(700, abs=3)
+    assert measure(clip).remarks[0][0].startswith("several sound tracks: number 2 of 2 (the first, no description")
+
+
 def test_track_without_a_decoder_is_no_track(tmp_path):
     clip = write_tracks(tmp_path / "a.mkv", [tone(2, hz=300), tone(2, hz=700)], 0)
     clip.write_bytes(clip.read_bytes().replace(b"A_FLAC", b"A_ZZZZ", 1))

@@ -1,6 +1,7 @@
 """The sound of utterances, on files of known content and known faults."""
 
 import re
+import struct
 
 import av
 import numpy as np
@@ -189,6 +190,20 @@ def test_adpcm_whose_header_has_no_exact_bit_rate_is_heard_in_its_place(tmp_path
             spectrum = np.abs(np.fft.rfft(samples_T * np.hanning(len(samples_T)))).argmax()
             heard_hz = spectrum * SAMPLE_RATE_HZ / len(samples_T)
             assert heard_hz == pytest.approx(300 + 2 * (start_s + 0.25), abs=3)
+
+
+@pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_f32le", "pcm_alaw"])
+@pytest.mark.parametrize("times", [0.5, 2])
+def test_wav_whose_byte_rate_is_wrong_is_heard_in_its_place(tmp_path, codec, times):
+    """Recorder.js writes that of stereo into a mono .wav. FFmpeg seeks by it: what is heard at 3 s is that of 6 s."""
+    hz_T = 300 + 100 * np.arange(8 * 16000) / 16000  # the pitch tells the time
+    wave = (0.4 * np.sin(2 * np.pi * np.cumsum(hz_T) / 16000)).astype(np.float32)[None]
+    clip = write_clip(tmp_path / "a.wav", sound=wave, sound_codec=codec)
+    expected = read_audio(clip, 3.0, 3.5)
+    content = bytearray(clip.read_bytes())
+    content[28:32] = struct.pack("<I", int(times * struct.unpack("<I", content[28:32])[0]))
+    clip.write_bytes(content)
+    np.testing.assert_allclose(read_audio(clip, 3.0, 3.5), expected, atol=1e-6)
 
 
 def test_flac_in_ogg_is_heard_in_its_place(tmp_path):

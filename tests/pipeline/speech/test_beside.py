@@ -148,6 +148,17 @@ def test_an_ellipsis_of_cp1252_ends_no_line(tmp_path):
     assert said == [("Anna", "Well… I know."), ("Bo", "Hm… So?"), ("Anna", "Yes."), ("Bo", "No.")]
 
 
+def test_lines_that_are_what_diarization_calls_a_speaker_are_no_speech(tmp_path):
+    """Premiere, Otter and others without times write `Speaker 1` above what it says."""
+    path = write(tmp_path, "talk.txt", "Speaker 1\nGood morning.\n\nSpeaker 2\nHi.\n\nSpeaker 1\nOh.\n")
+    read = read_transcript(path, VIDEO, 60.0)
+    assert [(each.speaker, each.text) for each in read.utterances] == [
+        ("Speaker 1", "Good morning."),
+        ("Speaker 2", "Hi."),
+        ("Speaker 1", "Oh."),
+    ]
+
+
 def test_names_on_lines_of_their_own_are_the_speakers_of_the_lines_below(tmp_path):
     lines = (
         "Anna:",
@@ -524,3 +535,6 @@ def test_transcripts_that_no_reader_is_for_are_named(tmp_path):
     assert found(tmp_path, "talk.ass", "talk.en.ttml", "other.ass", "talk.json") is None
     assert unread_beside(tmp_path / "talk.mp4").startswith("Not read: talk.ass, talk.en.ttml. ")
     assert unread_beside(tmp_path / "other.mp4").startswith("Not read: other.ass. ")
+    for suffix in (".cha", ".smi", ".scc", ".stl", ".trs", ".rtf"):  # CHILDES, SAMI, broadcasters, Transcriber
+        write(tmp_path, f"day{suffix}", "text")
+        assert f"day{suffix}" in unread_beside(tmp_path / "day.mp4")
