@@ -51,7 +51,8 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     # A part of the release may lack sound or pictures.
     folders = [raw / folder for folder in release.sessions.values()]
     media = {pattern: _find_media(raw, folders, pattern) for pattern in (_SOUND, _VIDEO)}
-    _print_counts(release, protocol)
+    counts = [[name, found_and_published(*pair)] for name, *pair in _counts(release, protocol)]
+    print_table(["", "turns"], counts, "IEMOCAP (where they differ: found / published)")
     if not any(media.values()):
         console.print("No wavs and no videos: a text-only corpus.")
     problems = list(_find_problems(release, protocol, splits, options))
@@ -174,12 +175,6 @@ def _notes(release: Release, protocol: protocols.Protocol, options: IemocapOptio
     if release.overlaps:
         why = "transcript lines of both at once have no label"
         yield Note(action="dropped", what="overlap lines (_MXX, _FXX)", count=release.overlaps, why=why)
-
-
-def _print_counts(release: Release, protocol: protocols.Protocol) -> None:
-    """Print the labelled turns of each session and class beside the published ones."""
-    rows = [[name, found_and_published(*counts)] for name, *counts in _counts(release, protocol)]
-    print_table(["", "turns"], rows, "IEMOCAP (where they differ: found / published)")
 
 
 def _counts(release: Release, protocol: protocols.Protocol) -> Iterator[tuple[str, int, int]]:
