@@ -174,7 +174,10 @@ def check_needs(corpus: str, settings: StageSettings, root: Path) -> Iterator[st
             "(data/faces/meld/README.md), or set train_face.source to none, or to the path of a trained network."
         )
     yield from check_encoders(corpus, settings)
-    needed, free = _needed_bytes(settings, root, corpus), shutil.disk_usage(root).free
+    # About what the stages write: fine-tuned encoders (kept, and in DVC's cache) and features.
+    written = 2 * (1 + settings.finetune_text.folds) * _encoder_bytes(settings.finetune_text.encoder)
+    written += 3 * sum(1 for _ in _files(raw)) * _BYTES_OF_UTTERANCE
+    needed, free = written + (100 << 20), shutil.disk_usage(root).free
     if free < needed:
         amounts = f"about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
         yield f"{corpus}: the disk of {root.absolute()} is too small: {amounts}. Remove files, or move the project."
@@ -312,13 +315,6 @@ def _encoder_bytes(name: str) -> int:
         return 0
     folder = Path(name)
     return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else _HUB_ENCODER_BYTES
-
-
-def _needed_bytes(settings: StageSettings, root: Path, corpus: str) -> int:
-    """Return about how much the stages write: fine-tuned encoders (kept, and in DVC's cache) and features."""
-    encoders = 2 * (1 + settings.finetune_text.folds) * _encoder_bytes(settings.finetune_text.encoder)
-    utterances = sum(1 for _ in _files(root / "data/raw" / corpus))
-    return encoders + 3 * utterances * _BYTES_OF_UTTERANCE + (100 << 20)
 
 
 def _core_flops() -> float:

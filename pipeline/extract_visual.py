@@ -26,9 +26,8 @@ from dferc.core.device import DEVICES, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
-from pipeline.extraction.loop import ExtractionTally, Extractor, extract, media_content
+from pipeline.extraction.loop import ExtractionTally, Extractor, extract, media_content, prefetched
 from pipeline.extraction.places import Places, stage_options
-from pipeline.extraction.prefetch import prefetched
 from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.faces import finder as faces

@@ -1,8 +1,8 @@
 """bc-LSTM, the field's recurrent baseline: a bidirectional LSTM over a dialogue's features, without DF-ERC's parts.
 
 Poria et al., *Context-Dependent Sentiment Analysis in User-Generated Videos*, ACL 2017. One branch reads all modalities
-side by side (early fusion); `late_fusion.py` has a branch per modality. Data, class weights, optimiser, schedule, loop
-and selection are those of DF-ERC's training.
+side by side (early fusion). Late fusion has a branch per modality, each with its own loss; the mean of their
+probabilities decides. Data, class weights, optimiser, schedule, loop and selection are those of DF-ERC's training.
 
 M modalities, N utterances, C classes, K branches.
 """
@@ -64,6 +64,11 @@ def build_bc_lstm(task: Task) -> RecurrentBaseline:
     return build_branches(task, [task.variant.modalities])
 
 
+def build_late_fusion(task: Task) -> RecurrentBaseline:
+    """Build a freshly initialised branch per modality; draws from the global generator."""
+    return build_branches(task, [(name,) for name in task.variant.modalities])
+
+
 def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> tuple[BaselineLosses, Tensor]:
     """Compute the sum of the branches' cross-entropies, and the probabilities that decide."""
     logits_KNC, sees_KN = model(batch)
@@ -75,3 +80,4 @@ def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> t
 
 
 BC_LSTM = TrainedBaseline(build_bc_lstm, recurrent_objective, {})
+LATE_FUSION = TrainedBaseline(build_late_fusion, recurrent_objective, {})

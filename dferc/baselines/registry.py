@@ -1,10 +1,8 @@
 """Every baseline by name: the one list that the command, `dvc.yaml`, the documentation and the tests read."""
 
-from dferc.baselines.bc_lstm import BC_LSTM
+from dferc.baselines.bc_lstm import BC_LSTM, LATE_FUSION
+from dferc.baselines.deterministic import logistic, majority
 from dferc.baselines.dialogue_rnn import DIALOGUE_RNN
-from dferc.baselines.late_fusion import LATE_FUSION
-from dferc.baselines.logistic import logistic
-from dferc.baselines.majority import majority
 from dferc.baselines.mmgcn import MMGCN_BASELINE
 from dferc.baselines.sdt import SDT_BASELINE
 from dferc.baselines.shared import TrainedBaseline

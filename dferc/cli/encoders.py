@@ -54,7 +54,7 @@ def encoders(
             f"train.features of {corpus} is {block.features}; `dferc encoders` chooses the sets itself. Name sets with "
             "--use or --combination, and reset it: --set train.features={}."
         )
-    from dferc.evaluation.encoders import floor_of, train_runs
+    from dferc.evaluation.ablate import floor_of, train_runs
     from dferc.evaluation.seen_labels import check_honesty
     from dferc.results.encoders import compare_encoders, show_encoders, write_encoders
     from dferc.settings.combinations import plan_runs

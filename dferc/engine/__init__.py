@@ -12,7 +12,7 @@ from typing import Any
 from dferc.core.errors import InputError
 from dferc.core.threads import usable_cpus as default_workers
 from dferc.engine.common import HERE, Standby, WorkerDied, Workers, absolute, stateless
-from dferc.engine.dealing import Dealer
+from dferc.engine.crew import Dealer
 from dferc.engine.local import ProcessCrew, run_here
 
 __all__ = ["HERE", "Standby", "WorkerDied", "Workers", "absolute", "default_workers", "run", "stateless"]

@@ -8,8 +8,7 @@ import ray
 
 from dferc.core.errors import InputError
 from dferc.engine.common import Workers, call
-from dferc.engine.crew import Crew, CrewMember
-from dferc.engine.dealing import Dealer
+from dferc.engine.crew import Crew, CrewMember, Dealer
 from dferc.engine.job import Job
 
 _LOOK_S = 5.0  # seconds between two looks at the size of the cluster

@@ -21,7 +21,7 @@ from dferc.core.errors import InputError
 from dferc.core.sources import find_source, imported_modules
 from dferc.core.threads import usable_cpus
 from dferc.engine.common import Workers
-from dferc.engine.dealing import Dealer
+from dferc.engine.crew import Dealer
 from dferc.engine.job import Job, defining_modules
 from dferc.engine.local import MakeWorker, run_here
 

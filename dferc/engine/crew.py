@@ -1,15 +1,20 @@
-"""The loop of both engines: workers are fed so that none waits for an item, and replaced when they die."""
+"""The loop of both engines: workers are fed so that none waits for an item, and replaced when they die.
+
+The items of one file stay with one worker while the others have work of their own.
+"""
 
 import abc
+import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dferc.core.errors import InputError
 from dferc.engine.common import WorkerDied
-from dferc.engine.dealing import Dealer, PendingItem
 
+RUN = 256  # most items of one file that wait for one worker: memory stays flat, and a long file is shared out earlier
 MAX_DEATHS = 3  # workers that one item may kill before it is given up
 AHEAD = 2  # items that a worker has at a time: it works on one while the next is on its way
 
@@ -17,6 +22,44 @@ _QUICK_S = 5.0
 """A worker that needs longer for an item gets the next one when it is done: another worker may be free earlier."""
 
 _MAX_STILLBORN = 10  # workers that may die one after the other as they start
+
+
+@dataclass(slots=True)
+class PendingItem:
+    """An item under way, and how many workers have died of it."""
+
+    index: int
+    item: Any
+    deaths: int = 0
+
+
+class Dealer:
+    """Deals out items in their order; items that belong together go to one worker.
+
+    Only where nothing else is left does a worker help another: it takes half of the longest queue. A dead worker's
+    queue is redistributed the same way. Arguments as of `engine.run`; items are consumed lazily.
+    """
+
+    def __init__(self, items: Iterable[Any], together: Callable[[Any], Hashable] | None = None):
+        pending = itertools.starmap(PendingItem, enumerate(items))
+        self._runs = ([item] for item in pending) if together is None else _runs(pending, together)
+        self._queues: dict[Hashable, deque[PendingItem]] = {}
+
+    def deal(self, worker: Hashable) -> PendingItem | None:
+        """Return the next item of a worker; None if nothing is left for anybody."""
+        if not self._queues.get(worker):
+            run = next(self._runs, None)
+            if run is None:
+                longest = max(self._queues.values(), key=len, default=deque())
+                run = reversed([longest.pop() for _ in range((len(longest) + 1) // 2)])
+            self._queues[worker] = deque(run)
+        return self._queues[worker].popleft() if self._queues[worker] else None
+
+
+def _runs(pending: Iterator[PendingItem], together: Callable[[Any], Hashable]) -> Iterator[list[PendingItem]]:
+    for _, same in itertools.groupby(pending, key=lambda item: together(item.item)):
+        while run := list(itertools.islice(same, RUN)):
+            yield run
 
 
 @dataclass(eq=False, slots=True)

@@ -12,8 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from dferc.engine.common import Standby, call, use_threads
-from dferc.engine.crew import Crew, CrewMember
-from dferc.engine.dealing import Dealer
+from dferc.engine.crew import Crew, CrewMember, Dealer
 
 MakeWorker = Callable[[], Callable[[Any], Any]]  # see `engine.run`
 

@@ -9,16 +9,7 @@ import numpy as np
 from dferc.core import VERSION
 from dferc.core.errors import InputError, listed
 from dferc.core.problems import Problem
-from dferc.importing.source import (
-    Source,
-    are_numbers,
-    by_our_dialogues,
-    counted_alike,
-    labels_by,
-    places_in,
-    renamed,
-    stepped,
-)
+from dferc.importing.source import Source, are_numbers, by_our_dialogues, counted_alike, places_in, renamed, stepped
 from dferc.store.rows import UNLABELLED, Features, Utterances
 
 MAX_LABELS_DIFFERENT = 0.1
@@ -153,7 +144,7 @@ def _compare_labels(base: Source, source: Source, modality: str, problems: list[
         return
     compared, different = 0, {}
     for dialogue, ours in base.labels.items():
-        theirs = labels_by(base.classes, source, dialogue)
+        theirs = source.labels_by(base.classes, dialogue)
         if len(theirs) == len(ours):
             both = [place for place, pair in enumerate(zip(ours, theirs)) if UNLABELLED not in pair]
             compared += len(both)

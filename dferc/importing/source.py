@@ -74,6 +74,13 @@ class Source:
         """Return D of a modality."""
         return next(iter((self.features.get(modality) or self.vectors[modality]).values())).shape[-1]
 
+    def labels_by(self, classes: tuple[str, ...], dialogue: str) -> list[int]:
+        """Return a dialogue's labels as ids of these classes: another file may have them in another order."""
+        index, labels = {fold(name): number for number, name in enumerate(classes)}, self.labels.get(dialogue, [])
+        if self.classes == classes or not index.keys() & set(map(fold, self.classes)):  # numbers beside names
+            return list(labels)
+        return [label if label < 0 else index.get(fold(self.classes[label]), len(classes)) for label in labels]
+
 
 def renamed(given: Mapping, ours: Mapping[str, str]) -> dict:
     """Return a mapping by our spelling of its names, where theirs is another Unicode form of it, as a Mac writes.
@@ -106,14 +113,6 @@ def by_our_dialogues(source: Source, base: Source) -> Source:
     parts = {name: renamed(getattr(source, name), dialogues) for name in ("labels", "utterances", "speakers", "texts")}
     parts["features"] = {name: renamed(given, dialogues) for name, given in source.features.items()}
     return replace(source, **parts)
-
-
-def labels_by(classes: tuple[str, ...], source: Source, dialogue: str) -> list[int]:
-    """Return a dialogue's labels as ids of these classes: another file may have them in another order."""
-    index, labels = {fold(name): number for number, name in enumerate(classes)}, source.labels.get(dialogue, [])
-    if source.classes == classes or not index.keys() & set(map(fold, source.classes)):  # numbers beside names
-        return list(labels)
-    return [label if label < 0 else index.get(fold(source.classes[label]), len(classes)) for label in labels]
 
 
 def are_numbers(names: Iterable) -> bool:
@@ -185,7 +184,7 @@ def places_in(
             return found
     if known is None or source.counted or numbered != are_numbers(known) or set(found) == {None}:
         return None
-    labels = labels_by(base.classes, source, dialogue)
+    labels = source.labels_by(base.classes, dialogue)
     by_id = [label if where is None else labels[where] for label, where in zip(labels, found)]
     in_place = len(theirs) == len(found) and labels == base.labels[dialogue] != by_id
     return None if in_place else found  # the same labels in the same order, and in no other

@@ -7,7 +7,7 @@ import numpy as np
 from dferc.core.errors import InputError
 from dferc.core.problems import Problem
 from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, MELD_SPLITS, compare_counts
-from dferc.importing.source import Source, are_numbers, by_our_dialogues, counted_alike, labels_by, places_in
+from dferc.importing.source import Source, are_numbers, by_our_dialogues, counted_alike, places_in
 from dferc.store.cells import storage_fault
 from dferc.store.rows import UNLABELLED, Utterances
 from dferc.store.vocabulary import SPLITS
@@ -79,7 +79,7 @@ def _ids(dialogue: str, base: Source, namers: Sequence[Source], problems: list[P
         given = source.utterances.get(dialogue)
         if given is None:
             continue
-        difference = _difference(given, labels, labels_by(base.classes, source, dialogue) or labels)
+        difference = _difference(given, labels, source.labels_by(base.classes, dialogue) or labels)
         speakers = base.speakers.get(dialogue, ())
         if source is not base and base.corpus == IEMOCAP.name and not difference and _other_speakers(given, speakers):
             raise InputError(

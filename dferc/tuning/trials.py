@@ -58,11 +58,6 @@ class Search:
         changes = decode(params, self.tune.space)
         return self.sweep.settings.changed(changes).giving(changes)
 
-    def sweep_of(self, number: int, params: Mapping[str, object]) -> Sweep:
-        """Return the runs of a trial."""
-        folder = self.folder / f"trial-{number}"
-        return replace(self.sweep, folder=folder, scratch=folder / "states", settings=self.settings(params))
-
 
 def run_trials(search: Search, wanted: int, workers: Workers, at_once: int) -> None:
     """Train trials until the study has as many as wanted, failed ones among them; each is told to the study.
@@ -131,7 +126,8 @@ def _train(
     with tempfile.TemporaryDirectory(prefix="status-", dir=search.folder) as status:
         items: list[tuple[int, SweepItem]] = []
         for number, trial in batch.items():
-            sweep = search.sweep_of(number, trial.params)
+            folder, settings = search.folder / f"trial-{number}", search.settings(trial.params)
+            sweep = replace(search.sweep, folder=folder, scratch=folder / "states", settings=settings)
             for seed in search.tune.seeds:
                 run = SeedRun(search.tune.variant, seed)
                 items.append((number, SweepItem(sweep, run, Path(status) / f"{number}-{seed}.json", wait=True)))

@@ -22,8 +22,7 @@ from pipeline.audio.speech import MARGIN_S, SpeechEncoder, SpeechWorker, load_sp
 from pipeline.encoders.batches import Batching
 from pipeline.encoders.opening import code_identity, model_hash
 from pipeline.encoders.pooling import pooled_width
-from pipeline.extraction.loop import Extractor, media_content
-from pipeline.extraction.prefetch import prefetched
+from pipeline.extraction.loop import Extractor, media_content, prefetched
 from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch, key_of
 from pipeline.media import files as media

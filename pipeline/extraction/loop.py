@@ -11,8 +11,9 @@ import itertools
 import os
 import platform
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,7 @@ from pipeline.media.files import MediaError
 from pipeline.rows.utterances import Utterance
 
 Progress = Callable[[float], None] | None  # receives the share of the work that is done; None = a bar is shown
+PREFETCHED = 8  # most results that wait for their consumer: a kill loses them
 _PACKAGES = ("dferc", "av", "h5py", "numpy", "opencv-python-headless", "opensmile", "torch", "transformers")
 _MOST_LOST = 0.1  # share of the media that may have gone since `prepare`: above it a drive is not there
 
@@ -119,6 +121,22 @@ def media_content(raw: Path, scratch: Scratch, part: Callable[[Utterance], tuple
             raise MediaError(raw / file, f"unreadable: {error.strerror}") from None
 
     return content
+
+
+def prefetched(items: Generator, ahead: int = PREFETCHED) -> Iterator:
+    """Yield items while a thread fetches the next `ahead`, so that workers decode while a network computes.
+
+    If closed early, end the thread and close the generator.
+    """
+    end = object()
+    with contextlib.closing(items), ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, items, end) for _ in range(ahead))
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(thread.submit(next, items, end))
+                yield item
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 class Extraction(NamedTuple):

@@ -58,15 +58,10 @@ def main(model, host, port, allow_host, limit_mb, jobs, keep_minutes, **options)
         from pipeline.serve.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise InputError(f"dferc-serve needs {error.name}, which is not installed: pip install '.[serve]'") from None
-    slots = jobs or default_slots()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    slots = jobs or max(1, min(os.cpu_count() or 1, memory // SLOT_BYTES))  # one per core, as far as the memory goes
     make_queue = partial(JobQueue, options={"source": model, **options}, slots=slots, keep_s=60 * keep_minutes)
     serve(make_queue, host, port, int(1e6 * limit_mb), allow_host)
-
-
-def default_slots() -> int:
-    """Return the number of jobs at a time: one per core, as far as the memory goes."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(os.cpu_count() or 1, memory // SLOT_BYTES))
 
 
 def serve(make_queue: Callable, host: str, port: int, limit_bytes: int, names: Sequence[str] = ()) -> None:

@@ -254,7 +254,7 @@ def _verify_writable(folder: Path, option: str) -> None:
 
 def _expanded(media: Sequence[Path]) -> list[Path]:
     """Return the media, with those in folders, each once and in order."""
-    from pipeline.corpora.table.files import is_media
+    from pipeline.corpora._files import is_media
 
     found = []
     for path in media:

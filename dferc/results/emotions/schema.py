@@ -1,13 +1,10 @@
 """Schema of the document (docs/emotions.md), and what every result says about itself: meaning, law, licences."""
 
-import json
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from dferc.core import VERSION
-from dferc.core.files import write_text
 from dferc.core.records import Finite, Names, Score, StoredRecord, Text
 
 SCHEMA = 1  # of the document; a change that older readers would misread raises it
@@ -159,8 +156,3 @@ class EmotionsRecord(StoredRecord):
     def timed(self) -> list[EmotionalUtterance]:
         """The utterances whose times are known, in the order of their begin."""
         return sorted((each for each in self.utterances if each.start_s is not None), key=lambda each: each.start_s)
-
-
-def write_schema(path: str | Path) -> None:
-    """Write the JSON Schema of the document (docs/emotions.schema.json)."""
-    write_text(path, json.dumps(EmotionsRecord.model_json_schema(), indent=2) + "\n")

@@ -18,8 +18,8 @@ from dferc.store.labels import Labels, describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED, Note
 from dferc.store.vocabulary import SPLIT_NAMES, SPLITS, split_dialogues
 from pipeline.corpora import RawCorpus, refuse
+from pipeline.corpora._files import files_below, unused_files
 from pipeline.corpora._own_tables import TableRow, read_table
-from pipeline.corpora.table.files import files_below, unused_files
 from pipeline.corpora.table.rolling import DUPLICATE_CUE, MERGED_CUE
 from pipeline.corpora.table.subtitles import EMPTY_CUE, SPLIT_CUE
 from pipeline.corpora.table.videos import read_videos

@@ -76,6 +76,64 @@ class Speakers:
     undecided: dict[str, int]  # openings that were kept as text: the line of the first cue with each
     openings: dict[str, Opening | None]  # of each line, empty where prefixes name no speakers
 
+    def turns_in(self, cue: Cue) -> tuple[list[CueTurn], list[str]]:
+        """Return what each speaker says in a cue, and what was left out beside the names.
+
+        A new turn begins at another speaker's name or voice, at `>>`, and at a dash where two lines or sentences have
+        one.
+        """
+        dashes = sum(DASH.match(piece) is not None for line in cue.lines for piece in _split_at_turns(line))
+        turns: list[tuple[str, list[str]]] = []
+        asides = []
+        for voice, line in zip(cue.voices, cue.lines, strict=True):
+            for change, piece in self._pieces(line):
+                dash = DASH.match(piece)
+                text = piece[dash.end() :] if dash else piece
+                name = self.names[_key(voice)][0] if voice else ""
+                opening = self._known(text) if not voice else None
+                if opening:
+                    name, text = self.names[opening.key][0], opening.text
+                    asides += [opening.aside] * bool(opening.aside)
+                if not turns or change or dash and dashes > 1 or name and name != turns[-1][0]:
+                    turns.append((name, []))
+                if text:
+                    turns[-1][1].append(text)
+        spoken = [CueTurn(name, " ".join(texts)) for name, texts in turns if texts]
+        silent = [name for name, texts in turns if not texts and name]
+        if silent and not spoken:  # a name alone is no one's speech, but it is all there is
+            return [CueTurn("", " ".join(cue.lines))], []
+        return spoken, asides + silent
+
+    def name_within(self, text: str) -> str:
+        """Return a known speaker's name before a colon within a text, "" if there is none: "hi there BO: hello"."""
+        for colon in itertools.islice(_COLON.finditer(text) if self.names else (), _LOOKED_AT):
+            words = text[max(0, colon.start() - _LONGEST) : colon.start()].split()[-_MOST_WORDS:]
+            for name in (" ".join(words[first:]) for first in range(len(words))):
+                if _key(name) in self.names:
+                    return name
+        return ""
+
+    def _pieces(self, line: str) -> Iterator[tuple[bool, str]]:
+        """Yield the pieces of a line between marks of a new turn, with whether such a mark is before it.
+
+        A known speaker after the end of a sentence is such a mark: "Hi. BO: Hello."
+        """
+        for number, piece in enumerate(_split_at_turns(line)):
+            begin, dash = 0, DASH.match(piece)
+            opening = self._known(piece[dash.end() :] if dash else piece)
+            name = len(piece) - len(opening.text) if opening else 0  # it may have a comma: "Smith, Ann: hi"
+            for end in (match.end() for match in _SENTENCES.finditer(piece)):
+                if end > name and self._known(piece[end : end + 2 * _LONGEST]):
+                    yield number > 0 and not begin, piece[begin:end].strip()
+                    begin = end
+            if piece[begin:]:
+                yield number > 0 and not begin, piece[begin:]
+
+    def _known(self, text: str) -> Opening | None:
+        """Return the opening of a text if it is a known speaker."""
+        opening = self.openings[text] if text in self.openings else _opening(text) if self.openings else None
+        return opening if opening and opening.key in self.names else None
+
 
 def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) -> Speakers:
     """Return the speakers of a file's cues.
@@ -142,44 +200,6 @@ def pieces_in(cue: Cue) -> int:
     return sum(len(_split_at_turns(line)) for line in cue.lines)
 
 
-def turns_in(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[str]]:
-    """Return what each speaker says in a cue, and what was left out beside the names.
-
-    A new turn begins at another speaker's name or voice, at `>>`, and at a dash where two lines or sentences have one.
-    """
-    dashes = sum(DASH.match(piece) is not None for line in cue.lines for piece in _split_at_turns(line))
-    turns: list[tuple[str, list[str]]] = []
-    asides = []
-    for voice, line in zip(cue.voices, cue.lines, strict=True):
-        for change, piece in _pieces(line, speakers):
-            dash = DASH.match(piece)
-            text = piece[dash.end() :] if dash else piece
-            name = speakers.names[_key(voice)][0] if voice else ""
-            opening = _known(text, speakers) if not voice else None
-            if opening:
-                name, text = speakers.names[opening.key][0], opening.text
-                asides += [opening.aside] * bool(opening.aside)
-            if not turns or change or dash and dashes > 1 or name and name != turns[-1][0]:
-                turns.append((name, []))
-            if text:
-                turns[-1][1].append(text)
-    spoken = [CueTurn(name, " ".join(texts)) for name, texts in turns if texts]
-    silent = [name for name, texts in turns if not texts and name]
-    if silent and not spoken:  # a name alone is no one's speech, but it is all there is
-        return [CueTurn("", " ".join(cue.lines))], []
-    return spoken, asides + silent
-
-
-def names_within(text: str, speakers: Speakers) -> str:
-    """Return a known speaker's name before a colon within a text, "" if there is none: "hi there BO: hello"."""
-    for colon in itertools.islice(_COLON.finditer(text) if speakers.names else (), _LOOKED_AT):
-        words = text[max(0, colon.start() - _LONGEST) : colon.start()].split()[-_MOST_WORDS:]
-        for name in (" ".join(words[first:]) for first in range(len(words))):
-            if _key(name) in speakers.names:
-                return name
-    return ""
-
-
 def _lines(cue: Cue) -> Iterator[tuple[str, bool]]:
     """Yield what may open with a speaker in a cue, without marks before it, and whether more lines follow."""
     for number, (voice, line) in enumerate(zip(cue.voices, cue.lines, strict=True), start=1):
@@ -191,29 +211,6 @@ def _lines(cue: Cue) -> Iterator[tuple[str, bool]]:
 def _split_at_turns(line: str) -> list[str]:
     parts = _TURN.split(line) if _TURN_SIGN.search(line) else [line]
     return [piece for part in parts for piece in (_DASHED.split(part) if DASH.match(part) else [part])]
-
-
-def _pieces(line: str, speakers: Speakers) -> Iterator[tuple[bool, str]]:
-    """Yield the pieces of a line between marks of a new turn, with whether such a mark is before it.
-
-    A known speaker after the end of a sentence is such a mark: "Hi. BO: Hello."
-    """
-    for number, piece in enumerate(_split_at_turns(line)):
-        begin, dash = 0, DASH.match(piece)
-        opening = _known(piece[dash.end() :] if dash else piece, speakers)
-        name = len(piece) - len(opening.text) if opening else 0  # it may have a comma: "Smith, Ann: hi"
-        for end in (match.end() for match in _SENTENCES.finditer(piece)):
-            if end > name and _known(piece[end : end + 2 * _LONGEST], speakers):
-                yield number > 0 and not begin, piece[begin:end].strip()
-                begin = end
-        if piece[begin:]:
-            yield number > 0 and not begin, piece[begin:]
-
-
-def _known(text: str, speakers: Speakers) -> Opening | None:
-    """Return the opening of a text if it is a known speaker."""
-    opening = speakers.openings[text] if text in speakers.openings else _opening(text) if speakers.openings else None
-    return opening if opening and opening.key in speakers.names else None
 
 
 def _opening(line: str) -> Opening | None:

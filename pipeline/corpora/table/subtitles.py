@@ -14,17 +14,7 @@ from pipeline.corpora._own_tables import TableRow, read_text
 from pipeline.corpora.table.cues import INVISIBLE, SHORT_LINE, Cue, counted, has_times, parse_cues, verify_density
 from pipeline.corpora.table.markup import remove_markup, remove_tags
 from pipeline.corpora.table.rolling import merge_highlights, show_once
-from pipeline.corpora.table.speakers import (
-    CLOCK,
-    DASH,
-    CueTurn,
-    Speakers,
-    find_speakers,
-    names_above,
-    names_within,
-    pieces_in,
-    turns_in,
-)
+from pipeline.corpora.table.speakers import CLOCK, DASH, CueTurn, Speakers, find_speakers, names_above, pieces_in
 
 EMPTY_CUE, SPLIT_CUE = "empty cue", "several speakers in one cue"  # kinds of problems
 _MANY_WORDS, _OF_WORDS = 10, 0.8  # cues, and share of single words, from which on sentences were cut into words
@@ -184,14 +174,14 @@ def _verify_size(path: Path, cues: Sequence[Cue]) -> None:
 
 def _turns(cue: Cue, speakers: Speakers) -> tuple[list[CueTurn], list[tuple[str, str]]]:
     """Return what is said in a cue, and problems with their consequences."""
-    named, left_out = turns_in(cue, speakers)
+    named, left_out = speakers.turns_in(cue)
     problems = [(f"text beside a speaker's name: {piece!r}", "left out") for piece in left_out]
     turns = []
     for turn in named:
         text, tags = remove_tags(turn.text)
         problems += [(f"unknown tag: {tag[:60]!r}", "left out") for tag in tags]
         turns += [turn._replace(text=text)] * bool(text)
-        if within := names_within(text, speakers):
+        if within := speakers.name_within(text):
             problems.append((f"speaker's name within a text: {within!r}: another speaker?", "kept as one utterance"))
     if len(turns) > 1:
         several = ", ".join(turn.speaker or "?" for turn in turns)

@@ -9,8 +9,8 @@ from dferc.core.errors import LISTED, InputError, did_you_mean, listed
 from dferc.core.problems import Problem
 from dferc.store.cells import normalise
 from pipeline.corpora import refuse
+from pipeline.corpora._files import files_below, is_media, media_among, unused_files
 from pipeline.corpora._own_tables import TableRow, read_text_rows
-from pipeline.corpora.table.files import files_below, is_media, media_among, unused_files
 from pipeline.corpora.table.subtitles import read_cues
 from pipeline.settings import TableOptions
 

@@ -12,8 +12,7 @@ from click.testing import CliRunner
 
 from dferc.baselines import registry, run
 from dferc.baselines.bc_lstm import RecurrentBaseline, average_probabilities
-from dferc.baselines.logistic import logistic
-from dferc.baselines.majority import majority
+from dferc.baselines.deterministic import logistic, majority
 from dferc.baselines.registry import BASELINES, DETERMINISTIC, TRAINED, verify_baseline
 from dferc.baselines.run import adapt, predict_baseline, run_baseline
 from dferc.cli.main import main

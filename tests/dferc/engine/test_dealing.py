@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from dferc import engine
-from dferc.engine import dealing
-from dferc.engine.dealing import Dealer
+from dferc.engine import crew
+from dferc.engine.crew import Dealer
 
 FILES = "aaaa bb cccccc d"
 
@@ -64,7 +64,7 @@ def test_queue_of_a_worker_that_asks_no_more_goes_to_another():
 
 @pytest.mark.parametrize("workers", ["x", "xy", "abcdefghijklmnop"])
 def test_everything_is_dealt_once(workers, monkeypatch):
-    monkeypatch.setattr(dealing, "RUN", 4)
+    monkeypatch.setattr(crew, "RUN", 4)
     items = items_of(FILES * 3)
     dealer = Dealer(items, first)
     tasks = list(iter(lambda: dealer.deal("alone"), None))
@@ -76,7 +76,7 @@ def test_a_long_file_is_not_read_ahead_as_a_whole():
     taken = []
     items = (taken.append(number) or ("a", number) for number in range(10**6))
     Dealer(items, first).deal("x")
-    assert len(taken) <= dealing.RUN + 1
+    assert len(taken) <= crew.RUN + 1
 
 
 def file_and_worker(item):

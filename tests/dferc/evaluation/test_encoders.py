@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from dferc.cli.main import main
 from dferc.core.errors import InputError
-from dferc.evaluation.encoders import floor_of
+from dferc.evaluation.ablate import floor_of
 from dferc.results.compare import compare
 from dferc.results.encoders import FILE, read_encoders
 from dferc.results.report.page import write_page

@@ -19,7 +19,7 @@ import torch
 from click.testing import CliRunner
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dferc.baselines.logistic import logistic
+from dferc.baselines.deterministic import logistic
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError

@@ -13,7 +13,7 @@ import pytest
 
 from dferc.engine.crew import AHEAD
 from pipeline.extract_visual import GROUP, main
-from pipeline.extraction.prefetch import PREFETCHED
+from pipeline.extraction.loop import PREFETCHED
 from pipeline.faces.pooling import BATCH
 from tests.helpers import counting
 from tests.helpers.clips import write_clip

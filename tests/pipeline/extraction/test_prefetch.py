@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pipeline.extraction.prefetch import PREFETCHED, prefetched
+from pipeline.extraction.loop import PREFETCHED, prefetched
 
 
 def test_prefetched_hands_everything_on_in_order():
