@@ -21,7 +21,7 @@ def scores(corpora, params, runs, reports) -> None:
 
     corpora = corpora or load_params(params).corpora
     from dferc.evaluation.score_table import show_scores
-    from dferc.results.runs import read_metrics
+    from dferc.results.runs import features_of, read_metrics
     from dferc.store.card import simulations
 
     for corpus in corpora:
@@ -32,12 +32,14 @@ def scores(corpora, params, runs, reports) -> None:
             notes.append(
                 f"{corpus} has no finished run in {runs / corpus}. Make some: `dferc ablate --corpus {corpus}`"
             )
-        warn_of_simulation(dict.fromkeys(each for of_run in metrics.values() for each in simulations(of_run)))
+        about = [of_run | {"features": features_of(runs / corpus / name, of_run)} for name, of_run in metrics.items()]
+        warn_of_simulation(dict.fromkeys(each for of_run in about for each in simulations(of_run)))
         by_card = defaultdict(list)
         for name, of_run in metrics.items():
-            by_card[f"{of_run['protocol']} ({of_run['card']})"].append(name)
+            by_card[of_run["card"]].append(name)
         if len(by_card) > 1:
-            each = "; ".join(f"{', '.join(names)}: {card}" for card, names in by_card.items())
+            named = {card: f"{metrics[names[0]]['protocol']} ({card})" for card, names in by_card.items()}
+            each = "; ".join(f"{', '.join(names)}: {named[card]}" for card, names in by_card.items())
             notes.append(f"these runs follow {len(by_card)} protocols, so their scores cannot be compared. {each}")
         notes += [f"{name} is absent: {of_run['absent']}" for name, of_run in metrics.items() if "absent" in of_run]
         for note in notes:

@@ -338,6 +338,13 @@ def read_metrics(folder: Path) -> tuple[dict[str, dict], list[str]]:
     return metrics, notes
 
 
+def features_of(folder: Path, metrics: Mapping) -> dict:
+    """Return the identities of the features that a run was trained on, by its metrics.json; {} where none are kept."""
+    scored = (folder / f"train/seed-{seed}/settings.json" for seed in metrics.get("temperatures") or ())
+    path = next(filter(Path.exists, (*scored, folder / "evaluate/protocol.json")), None)  # a baseline's card has them
+    return read_record(path, StoredRecord, _again(folder)).get("features", {}) if path else {}
+
+
 def absent_runs(folder: Path) -> dict[str, str]:
     """Return the runs in runs/<corpus> that cannot exist on its features, in the paper's order, with the reason."""
     return {name: str(of_run["absent"]) for name, of_run in read_metrics(folder)[0].items() if "absent" in of_run}

@@ -1,6 +1,7 @@
 """One HTML file from plain data: template, style, scripts and plotly.js itself, nothing loaded from anywhere."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
         "intervals": drawn_intervals(ablation, 2 + len(SCORES)),
         "caption": caption(ablation),
         "how": method_notes(ablation),
-        "mind": list(map(as_note, ablation.notes)),
+        "mind": list(map(as_note, [*ablation.notes, *feature_notes(ablation.reference, corpus)])),
         "basis": sample.basis(counted(len(ablation.reference.seeds), "seed")),
         "limits": limits(analyses) if analyses else [],
         "figures": figures,
@@ -131,6 +132,14 @@ def zero_f1(name: str, run: FinishedRun) -> str:
 def render(data: dict) -> str:
     """Return the whole page."""
     return render_page(PAGE, data, {"plotly.js": get_plotlyjs()})
+
+
+def feature_notes(run: FinishedRun, corpus: CachedCorpus) -> Iterator[str]:
+    """Yield on which features a run was trained that are not those of the folder, which the page describes."""
+    there = {name: dict(features.identity) for name, features in corpus.modalities.items()}
+    if differ := [name for name, identity in run.trained_features.items() if there.get(name) != identity]:
+        found = f"{run.folder.name} was trained on {', '.join(differ)} features that were made otherwise"
+        yield f"{found} than those in the features folder, which are the ones that this page describes"
 
 
 def splits_table(card: dict) -> TextTable:

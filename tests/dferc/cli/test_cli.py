@@ -27,7 +27,8 @@ from dferc.settings.yaml import read_yaml
 from dferc.store.card import card_hash
 from dferc.store.hdf5 import read_utterances, write_utterances
 from dferc.store.rows import Note
-from tests.helpers.common import REPOSITORY, WIDTHS, write_features_folder
+from tests.helpers.common import REPOSITORY, WIDTHS, make_utterances, write_features_folder
+from tests.helpers.finished_runs import write_run
 
 SMALL = [f"--set=train.{setting}" for setting in ("hidden=8", "align=8", "epochs=2", "warmup_steps=2")]
 
@@ -592,6 +593,21 @@ def test_scores_end_with_the_report(root, tmp_path):
     said = " ".join(shown.stderr.split())
     assert "note: these runs follow 2 protocols, so their scores cannot be compared." in said
     assert f"half: demo, 6 classes ({'b' * 16})" in said
+
+
+def test_scores_name_simulated_features_and_only_protocols_of_other_cards(tmp_path):
+    rows = make_utterances()
+    for name, protocol in {"full": "the film, published splits", "t": "published splits of the film"}.items():
+        folder = write_run(tmp_path / "demo" / name, dataclasses.replace(rows, protocol=protocol), {0: rows.emotion})
+    common = ["scores", "--corpus=demo", f"--runs={tmp_path}", f"--reports={tmp_path}"]
+    shown = dferc_command(*common)
+    assert shown.exit_code == 0 and "protocols" not in shown.stderr and "SYNTHETIC" not in shown.stderr
+    (folder / "train/seed-0").mkdir(parents=True)
+    features = {"audio": {"extractor": "made of labels (simulated)"}}
+    (folder / "train/seed-0/settings.json").write_text(json.dumps({"features": features}))
+    metrics = json.loads((folder / "metrics.json").read_text()) | {"temperatures": {"0": 1.0}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert "SYNTHETIC DATA audio features are simulated: made of labels" in flat(dferc_command(*common).stderr)
 
 
 def test_every_section_of_the_params_file_is_known_as_none_of_a_corpus():

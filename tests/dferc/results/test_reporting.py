@@ -117,6 +117,17 @@ def test_features_of_another_protocol_are_refused_with_both_cards(root, ablation
         summary(ablation, corpus, sample_of(ablation))
 
 
+def test_features_that_were_made_anew_since_the_training_are_named(root, corpus, tmp_path):
+    record = write_run(tmp_path / "runs/full", ROWS, {0: ROWS.emotion.clip(0)}) / "train/seed-0/settings.json"
+    record.parent.mkdir(parents=True)
+    same = {name: dict(features.identity) for name, features in corpus.modalities.items()}
+    for features, named in ((same, False), (same | {"audio": {"extractor": "openSMILE"}}, True)):
+        record.write_text(json.dumps({"corpus": "demo", "variant": "full", "settings": {}, "features": features}))
+        write_page(tmp_path / "index.html", root / "features/demo", tmp_path / "runs")
+        page = (tmp_path / "index.html").read_text(encoding="utf-8")
+        assert ("full was trained on audio features that were made otherwise than those in the" in page) == named
+
+
 # ---------------------------------------------------------------------------------------------------- figures
 
 
