@@ -84,7 +84,7 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> S
     if timed is not None:
         raise InputError(
             f"{path}, line {timed}: times of subtitles, {lines[timed - 1].strip()[:60]!r}, in a file of plain text. "
-            "Name the file .srt or .vtt."
+            "Name the file .srt or .vtt if it is one, or export it as one."
         )
     spoken = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if spoken and spoken[0][1].startswith(('File type = "ooTextFile', '"ooTextFile')):
