@@ -40,6 +40,7 @@ from dferc.store.vocabulary import SPLIT_NAMES
 MMIN = {130: "audio", 342: "visual", 1024: "text"}  # by width: comparE, denseface, bert_large
 MELD_WIDTHS = {1611: "audio", 1422: "audio"}  # of openSMILE, selected for emotion and for sentiment
 MMSA_MODALITIES = {"text": "text", "audio": "audio", "visual": "vision"}
+_DIGITS = re.compile("[0-9]{1,18}")
 MMSA_ORDER = ("negative", "weakly negative", "neutral", "weakly positive", "positive")
 
 
@@ -258,6 +259,11 @@ def _number(value: object) -> str:
 # ------------------------------------------------------------------------------------------------ MMSA's pickles
 
 
+_MMSA_KEYS = re.compile(
+    r"id|raw_text|text|text_bert|audio|vision|\w+_lengths|annotations|labels|(regression|classification)_labels\w*"
+)
+
+
 def is_mmsa(parts: Mapping[str, dict] | None) -> bool:
     """Return whether these parts, by split, are MMSA's: an id list and features in each."""
     keys = [_plain(part).keys() for part in parts.values()] if parts else []
@@ -278,6 +284,8 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
                 missing[word] += 1
                 part["labels"][row] = ""
     words = [label for part in columns.values() for label in part["labels"]]
+    if not classes and len({word.isdecimal() for word in words if word}) > 1:
+        raise InputError(f"{about}: labels are words in some rows, numbers in others. Name all with --classes.")
     classes = classes or tuple(sorted(set(words) - {""}, key=lambda w: (*_mmsa_place(w), w)))
     wrong = sorted(set(words) - {""} - {name.lower() for name in classes} - set(map(str, range(len(classes)))))
     if wrong:
@@ -286,6 +294,9 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
         )
     index = {str(number): number for number in range(len(classes))}
     index |= {name.lower(): number for number, name in enumerate(classes)} | {"": UNLABELLED}
+    ids = {index[word] for word in words if word}
+    if ids and (lacking := [name for number, name in enumerate(classes) if number not in ids]):
+        raise InputError(f"{about}: no row has the class {listed(lacking)}, which --classes names. Numbers are from 0.")
     where: dict[str, list[str]] = {}
     for split, part in columns.items():
         for video in dict.fromkeys(part["video"]):
@@ -293,11 +304,13 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
     shared = {video for video, of in where.items() if len(of) > 1}
     groups: dict[str, tuple[str, list[int]]] = {}
     for split, part in columns.items():
-        order = sorted(range(len(part["video"])), key=lambda row: _clip_order(part["clip"][row]))
-        for row in order:
-            video = part["video"][row]
+        for row, video in enumerate(part["video"]):
             name = f"{split}_{video}" if video in shared else video
             groups.setdefault(name, (split, []))[1].append(row)
+    for split, rows in groups.values():
+        clips = columns[split]["clip"]
+        if len({_DIGITS.sub("", clips[row]) for row in rows}) == 1:  # else, as IEMOCAP has them, no order
+            rows.sort(key=lambda row: [int(number) for number in _DIGITS.findall(clips[row])])
     groups = dict(sorted(groups.items(), key=lambda item: (list(MELD_NAMES).index(item[1][0]), item[0])))
 
     def collect(column: str, read=lambda value: value) -> dict[str, list]:
@@ -311,6 +324,8 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
     first = next((i for part in columns.values() for i, word in zip(part["id"], part["labels"]) if not word), "")
     found = Labels([0] * len(words), classes, missing, [], [])
     unlabelled = [("labels", found.missing_label(first), found.missing_then)] if missing else []
+    if unused := sorted({key for part in parts.values() for key in _plain(part) if not _MMSA_KEYS.fullmatch(key)}):
+        unlabelled.append(("columns", f"unknown column: {listed(map(repr, unused))}", "column not used"))
     reason, consequence = "a video in several splits: {}", "its clips in each split are a dialogue of their own"
     return Source(
         about=replace(about, layout="MMSA: train, valid, test; frames by clip, averaged"),
@@ -357,8 +372,12 @@ def _mmsa_part(part: dict, where: str) -> dict[str, list | np.ndarray | int]:
 
 
 def _mmsa_labels(part: dict, count: int, where: str) -> list[str]:
-    """Return the labels as words: annotations, else class numbers, else the sign of the regression label."""
+    """Return the labels as words: annotations, else class numbers (also under `labels`), else the score's sign."""
     numbers = part.get("classification_labels")
+    if "labels" in part and not {"annotations", "classification_labels", "regression_labels"} & part.keys():
+        given = _numbers(part["labels"], where)
+        if given.size == len(given) and (given >= 0).all() and (given == np.round(given)).all():
+            numbers = given  # sentiment has negative scores, and fractions
     if "annotations" in part:
         cells = [plain(cell) for cell in rows_of(part["annotations"], where)]
         strange = next((cell for cell in cells if not (cell is None or isinstance(cell, str))), None)
@@ -374,14 +393,14 @@ def _mmsa_labels(part: dict, count: int, where: str) -> list[str]:
             )
         return words
     if numbers is not None:
-        values = np.ravel(np.asarray(numbers, dtype=np.float64))
+        values = np.ravel(_numbers(numbers, where))
         if not all(value == UNLABELLED or value in range(1000) for value in values.tolist()):
             raise InputError(f"{where}: classification_labels that are no whole numbers from 0.")
         return [str(int(value)) for value in values.tolist()]
     scores = part.get("regression_labels", part.get("labels"))
     if scores is None:
         return [""] * count
-    values = np.asarray(scores, dtype=np.float64)
+    values = _numbers(scores, where)
     if values.size > len(values):
         raise InputError(
             f"{where}: the labels are {kind(values)}: several scores of each clip; expected one, of sentiment. Write "
@@ -391,15 +410,19 @@ def _mmsa_labels(part: dict, count: int, where: str) -> list[str]:
     return [{-1.0: "negative", 0.0: "neutral", 1.0: "positive"}.get(sign, "") for sign in signs]
 
 
+def _numbers(values: object, where: str) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = kind(values)
+        raise InputError(f"{where}: labels or lengths are {found}; expected numbers (words: `annotations`).") from None
+
+
 def _mmsa_place(label: str) -> tuple[int, int]:
     """Return a sorting key: numbers in order, then from negative to positive, then other words."""
     if label.isdecimal():
         return (0, int(label))
     return (1, MMSA_ORDER.index(label) if label in MMSA_ORDER else len(MMSA_ORDER))
-
-
-def _clip_order(clip: str) -> tuple[int, str]:
-    return (int(clip), "") if clip.isdecimal() and len(clip) < 19 else (1 << 62, clip)
 
 
 def _mmsa_means(part: dict, key: str, count: int, where: str) -> tuple[np.ndarray, int]:
@@ -416,9 +439,9 @@ def _mmsa_means(part: dict, key: str, count: int, where: str) -> tuple[np.ndarra
     lengths = part.get(f"{key}_lengths")
     tokens = part.get("text_bert")
     if lengths is not None:
-        lengths = np.asarray([int(length) for length in rows_of(lengths, where)])
-        if len(lengths) != count or (lengths < 0).any() or (lengths > values.shape[1]).any():
-            raise InputError(f"{where}: {len(lengths)} lengths up to {lengths.max(initial=0)} for {kind(values)}.")
+        lengths = _numbers(lengths, where).ravel()
+        if len(lengths) != count or not (lengths >= 0).all() or (lengths > values.shape[1]).any():
+            raise InputError(f"{where}: {len(lengths)} lengths up to {lengths.max(initial=0):g} for {kind(values)}.")
         shown_NT = np.arange(values.shape[1]) < lengths[:, None]
     elif key == "text" and isinstance(tokens, np.ndarray) and tokens.shape == (count, 3, values.shape[1]):
         is_token_NT = tokens[:, 1] > 0  # BERT's attention mask; its vectors of padding are not zeros

@@ -20,7 +20,7 @@ VOTES = ("votes", "soft_labels")
 """Columns of the annotators' votes: cells such as `anger:2 joy:1`, or a number per class [N, C]."""
 
 NAMES = {
-    "dialogue": ("dialogue", "dialogue_id", "conversation", "conversation_id"),
+    "dialogue": ("dialogue_id", "dialogue", "conversation_id", "conversation"),
     "utterance": ("utterance_id", "utterance"),
     "position": ("position",),
     "split": ("split",),

@@ -129,6 +129,8 @@ def _place_by_dialogue(
         hint = ""
         if not source.splits and all(name.isdigit() for name in given):
             hint = " Where numbers of dialogues begin anew in each split, this file needs the column `split`, too."
+        elif {str(name) for names in base.utterances.values() for name in names} & given.keys():
+            hint = " Its names are those of utterances: frames [T, D]? Save the mean of each, [D] (`mean(axis=0)`)."
         raise InputError(
             f"{path}: its {modality} fits no dialogue of {base.path} ({theirs} there, {ours} here): files of different "
             f"corpora, or of another selection of utterances.{hint}"

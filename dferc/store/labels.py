@@ -26,7 +26,7 @@ _ROUNDED = 0.005 + 1e-9  # largest error of a share: tables round to two digits
 
 _SCORES = re.compile(
     r"[\[({](?=.*[\d,:]).*[\])}]|[\d.eE+-]+(?:[\s,;|]+[\d.eE+-]+)+"
-    r"|(?:[^:;]++:\s*+[\d.,]++[\s;]*+){2,}|[^\W\d].*?[\s:=(](?:[01]?[.,]\d+|\d+ ?%)\W*",  # votes; `joy (0.8)`
+    r"|(?:[^:;]++:\s*+[\d.,]++[\s;]*+){2,}|[^\W\d].*?[\s:=(](?:[01]?[.,]\d+|\d+ ?%|\d+ ?/ ?\d+)\W*",  # `joy (0.8)`
     re.DOTALL,
 )
 _OTHER, _SCORE_TYPES = re.compile(r"\[[A-Za-z]\w*: "), re.compile(r"\[(list|dict|ndarray): ")  # see `_spelling`
@@ -241,7 +241,7 @@ def _no_class(text: str, names: set[str]) -> str:
         return f"the label is {text!r:.60}: {kind}, expected one class. Write the class of the highest score"
     parts = [part for part in _SEVERAL.split(text) if part]
     keys = {_key(part) for part in parts}
-    if number is None and len(parts) > 1 and (keys <= names or keys & names and re.search("[;|]", text)):
+    if number is None and len(parts) > 1 and (keys <= names or keys & names and re.search("[;|,]", text)):
         return f"the label {text!r:.60} names {len(parts)} classes, expected one"
     return ""
 

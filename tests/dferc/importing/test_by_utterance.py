@@ -434,3 +434,65 @@ def test_summary_of_an_import_is_data_too(tmp_path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(mmsa()))
     identity = imported(tmp_path / "mosi", tmp_path / "x.pkl", "--corpus=mosi").modalities["text"].identity
     assert json.dumps(identity) and "MMSA" in identity["layout"]
+
+
+SCORES = ("annotations", "classification_labels", "regression_labels")
+
+
+@pytest.mark.parametrize("write", [np.int64, np.float32])
+def test_mmsa_whole_numbers_under_labels_are_classes_and_no_sentiment(tmp_path, write):
+    content = without(mmsa(labels=lambda n: (np.arange(n) % 3).astype(write)), *SCORES)
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    rows = imported(tmp_path / "x", tmp_path / "x.pkl", "--corpus=x", "--classes=negative,neutral,positive").utterances
+    assert rows.emotion[:3].tolist() == [2, 0, 1]
+    content = without(mmsa(labels=lambda n: np.linspace(-3, 3, n)[:, None, None]), *SCORES)  # MulT's scores
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    rows = imported(tmp_path / "x", tmp_path / "x.pkl", "--corpus=x", "--replace").utterances
+    assert rows.classes == ("negative", "positive")
+
+
+NO_NUMBERS = {"labels": lambda n: ["joy", "anger"] * (n // 2)}, {"vision_lengths": lambda n: [(1, 2)] * n}
+
+
+@pytest.mark.parametrize("fault", NO_NUMBERS)
+def test_mmsa_labels_or_lengths_that_are_no_numbers_are_refused(tmp_path, fault):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(without(mmsa(**fault), *SCORES)))
+    assert "x.pkl, train" in refused(tmp_path, tmp_path / "x.pkl", "--corpus=mosi")
+
+
+@pytest.mark.parametrize(
+    ("clips", "order"),
+    [(["utt10", "utt2", "utt1"], ["utt1", "utt2", "utt10"]), (["M000", "F000", "M001"], ["M000", "F000", "M001"])],
+)
+def test_mmsa_clips_with_letters_are_in_the_order_of_their_numbers_else_of_the_file(tmp_path, clips, order):
+    parts = mmsa()
+    for split, part in parts.items():
+        part["id"] = [f"{split}{video}$_${clip}" for video in range(2) for clip in clips]
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(parts))
+    rows = imported(tmp_path / "x", tmp_path / "x.pkl", "--corpus=x").utterances
+    assert rows.utterance_id[:3].tolist() == [f"train0$_${clip}" for clip in order]
+
+
+def test_mmsa_words_beside_numbers_and_declared_classes_without_a_row_are_refused(tmp_path):
+    parts = mmsa()
+    del parts["test"]["annotations"]
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(parts))
+    assert "words in some rows, numbers in others" in refused(tmp_path, tmp_path / "x.pkl", "--corpus=mosi")
+    parts = without(mmsa(classification_labels=lambda n: np.arange(n) % 2 + 1), "annotations")
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(parts))
+    assert "no row has the class a" in refused(tmp_path, tmp_path / "x.pkl", "--corpus=mosi", "--classes=a,b,c")
+
+
+def test_frames_by_utterance_in_place_of_dialogues_are_named(tmp_path):
+    rows = make_utterances(corpus="mine")
+    write_utterances(tmp_path / "mine/utterances.h5", rows)
+    frames = {name: np.ones((3 + place % 4, 5), "f4") for place, name in enumerate(rows.utterance_id)}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(frames))
+    result = run(f"--audio={tmp_path / 'x.pkl'}", "--corpus=mine", f"--features={tmp_path}")
+    assert result.exit_code == 1 and "Its names are those of utterances: frames" in " ".join(result.stderr.split())
+
+
+def test_mmsa_keys_that_are_not_used_are_listed(tmp_path):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(mmsa(emotion=lambda n: np.arange(n) % 6)))
+    imported(tmp_path / "x", tmp_path / "x.pkl", "--corpus=x")
+    assert "unknown column: 'emotion'" in (tmp_path / "x/problems.csv").read_text()

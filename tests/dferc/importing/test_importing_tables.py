@@ -553,3 +553,11 @@ def test_missing_labels_as_spreadsheets_and_databases_write_them(tmp_path):
     spellings = ["(null)", "<null>", "n.a", "#VALUE!", "#REF!", "N\\A", "not applicable", "joy", "anger"]
     message, rows = imported(tmp_path, write_npz, {"emotion": np.array(spellings)})
     assert rows.classes == ("anger", "joy") and (rows.emotion == -1).sum() == 7, message
+
+
+def test_ids_of_dialogues_come_before_a_column_called_dialogue(tmp_path):
+    ids = [f"d{row // 2}" for row in range(6)]
+    columns = {"dialogue": [f"words {row}" for row in range(6)], "dialogue_id": ids, "emotion": ["joy", "anger"] * 3}
+    np.savez(tmp_path / "x.npz", text=np.eye(6), split=["train"] * 2 + ["dev"] * 2 + ["test"] * 2, **columns)
+    result = CliRunner().invoke(main, ["import", str(tmp_path / "x.npz"), "--corpus=x", f"--features={tmp_path}"])
+    assert result.exit_code == 0 and sorted(read_corpus(tmp_path / "x").utterances.dialogue_id) == ids

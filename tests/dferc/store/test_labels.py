@@ -263,3 +263,10 @@ def test_many_labels_that_are_no_class_make_a_short_message():
     with pytest.raises(InputError) as refused:
         read([f"x{row}" * 1000 for row in range(500)], declared=["joy", "anger"])
     assert len(str(refused.value)) < 4000 and "490 more" in str(refused.value)
+
+
+@pytest.mark.parametrize("label", ["joy,guilt", "joy (2/3)", "joy 3/3"])
+def test_several_classes_with_a_comma_and_shares_of_annotators_are_refused(label):
+    with pytest.raises(InputError, match="names 2 classes|one-hot or soft scores"):
+        read([label, "joy", "anger"] * 3)
+    assert read([label, "joy", "anger"], declared=["joy", "anger", label]).ids == [2, 0, 1]

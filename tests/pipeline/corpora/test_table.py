@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dferc.core.errors import InputError
 from pipeline import prepare
+from pipeline.corpora._own_tables import read_table
 from tests.helpers.own_files import HEADER, expect_refusal, kinds, read_own, write
 
 EIGHT = "".join(
@@ -534,3 +535,10 @@ def test_a_name_that_several_files_may_mean_is_none_of_them(tmp_path):
         write(tmp_path, name, b"")
     write(tmp_path, "utterances.csv", HEADER + "a,,x,,a.mp4,,,\n")
     assert read_own(tmp_path).utterances[0].media == "a.mp4"  # not there: `prepare` lists it
+
+
+def test_an_offset_beside_a_duration_is_a_begin(tmp_path):
+    for other, meant in (("duration", "start"), ("onset", "end")):
+        (tmp_path / "x.csv").write_text(f"dialogue_id,text,offset,{other}\nd,hi,2,1.5\n")
+        with pytest.raises(InputError, match=f"'offset'. Did you mean '{meant}'"):
+            read_table(tmp_path / "x.csv")
