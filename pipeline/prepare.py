@@ -15,8 +15,7 @@ import click
 import numpy as np
 
 from dferc.core.console import PATH, CorpusName, print_note, readable_errors, shown_option
-from dferc.core.errors import InputError, counted
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem, counted
 from dferc.core.tables import write_table
 from dferc.engine.options import engine_options
 from dferc.store.cells import storage_fault

@@ -1,16 +1,33 @@
-"""Errors for people: the input or the run is at fault."""
+"""Faults that people are told of: errors of the input or the run, and the problems that a problems.csv lists."""
 
 import difflib
 import itertools
 import reprlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 _COMPARED, _LONGEST = 2000, 100  # names, and characters of a name, that are compared for a suggestion
 LISTED = 10  # faults of a file that its error message lists; the others are counted
+NOT_USED = "not used"  # consequence of a problem that lists files which nothing was taken from
 
 
 class InputError(ValueError):
     """A fault of the input or the run: what was found, what was expected, where, and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A fault of an input file and its consequence, a row of problems.csv; nothing is dropped silently."""
+
+    where: str  # utterance id, dialogue, file, or another place
+    file: str  # the file at fault, or empty; a corpus' files relative to its raw folder
+    problem: str  # the fault, as `kind` or `kind: detail`
+    consequence: str  # what was done about it
+
+    @property
+    def kind(self) -> str:
+        """The problem without its detail; problems are counted by kind."""
+        return self.problem.partition(": ")[0]
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:

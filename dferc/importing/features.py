@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from dferc.core import VERSION
-from dferc.core.errors import InputError, listed
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem, listed
 from dferc.importing.source import Source, are_numbers, by_our_dialogues, counted_alike, places_in, renamed, stepped
 from dferc.store.rows import UNLABELLED, Features, Utterances
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dferc.core.errors import InputError, listed
-from dferc.core.problems import NOT_USED, Problem
+from dferc.core.errors import NOT_USED, InputError, Problem, listed
 from dferc.core.tables import write_table
 from dferc.importing.features import place_features
 from dferc.importing.source import Source, by_our_dialogues

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dferc.core.errors import InputError
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem
 from dferc.importing.corpora import CORPORA, COSMIC_VALIDATION, IEMOCAP, MELD, MELD_NAMES, MELD_SPLITS, compare_counts
 from dferc.importing.source import Source, are_numbers, by_our_dialogues, counted_alike, places_in
 from dferc.store.cells import storage_fault

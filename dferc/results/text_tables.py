@@ -42,15 +42,16 @@ _LATEX = str.maketrans(
 
 
 def latex(title: str, tables: Sequence[TextTable], notes: Sequence[str]) -> str:
-    r"""Return a table environment with a tabular per table; needs \usepackage{booktabs}."""
-    lines = [r"% needs \usepackage{booktabs}", r"\begin{table*}", r"\centering\small"]
+    r"""Return a table environment with a tabular per table, none wider than the text."""
+    lines = [r"% needs \usepackage{adjustbox,booktabs}", r"\begin{table*}", r"\centering\small"]
     for table in tables:
         cells = ([_one_line(cell).translate(_LATEX) for cell in line] for line in (table.header, *table.rows))
         header, *rows = (" & ".join(line) + r" \\" for line in cells)
         if table.published < len(rows):
             rows.insert(table.published, r"\midrule")
+        lines += [r"\begin{adjustbox}{max width=\textwidth}"]
         lines += [rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", header, r"\midrule", *rows]
-        lines += [r"\bottomrule", r"\end{tabular}", "", r"\medskip"]
+        lines += [r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}", "", r"\medskip"]
     caption = " ".join([f"{title}.", *notes]).translate(_LATEX)
     return "\n".join([*lines, rf"\caption{{{caption}}}", r"\end{table*}"]) + "\n"
 

@@ -7,8 +7,7 @@ import numpy as np
 from rich.text import Text
 
 from dferc.core.console import console, print_table
-from dferc.core.errors import listed
-from dferc.core.problems import NOT_USED, Problem
+from dferc.core.errors import NOT_USED, Problem, listed
 from dferc.store.rows import UNLABELLED, Utterances
 from dferc.store.vocabulary import SPLITS
 

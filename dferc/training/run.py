@@ -102,6 +102,11 @@ def train_run(
     state, task = scratch / key / "state.pt", task.of_seed(seed)
     second = state.with_name("refit.pt")
     waiting = f"seed {seed}: another process is training this run; waiting for it to finish"
+
+    def once(task: Task, progress: Progress, state: Path, **more: Callable) -> None:
+        more |= {"track": lambda steps: track(seed, progress.epoch + 1, steps), "save": partial(save_progress, state)}
+        train_model(task, task.new_model, seed, progress, **more)
+
     (folder.parent / ABSENT).unlink(missing_ok=True)
     with claim(state, waiting=(lambda: notify(waiting)) if wait else None):
         if fresh:
@@ -117,29 +122,14 @@ def train_run(
             notify(f"seed {seed}: finished earlier, taken from {state} (--fresh trains it again)")
         merged, refit = None, Progress()
         try:
-            train_model(
-                task,
-                task.new_model,
-                seed,
-                progress,
-                track=lambda steps: track(seed, progress.epoch + 1, steps),
-                save=partial(save_progress, state),
-                report=partial(report, seed),
-            )
+            once(task, progress, state, report=partial(report, seed))
             if task.settings.selection == "refit":
                 merged, refit = task.merged(progress.best_epoch), load_progress(second, notify)
                 notify(
                     f"seed {seed}: epoch {progress.best_epoch} is selected; trains anew on training and validation for "
                     f"{merged.refit.epochs} epoch(s)"
                 )
-                train_model(
-                    merged,
-                    merged.new_model,
-                    seed,
-                    refit,
-                    track=lambda steps: track(seed, refit.epoch + 1, steps),
-                    save=partial(save_progress, second),
-                )
+                once(merged, refit, second)
         except KeyboardInterrupt:
             kept = "nothing is saved yet"
             if progress.best:

@@ -13,9 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dferc.core.errors import InputError, did_you_mean
+from dferc.core.errors import InputError, Problem, did_you_mean
 from dferc.core.errors import refuse as refuse  # offered to the adapters
-from dferc.core.problems import Problem
 from dferc.store.rows import Note
 from pipeline.corpora._files import remaining_files
 from pipeline.rows.utterances import Utterance

@@ -5,8 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from dferc.core.errors import listed
-from dferc.core.problems import NOT_USED, Problem
+from dferc.core.errors import NOT_USED, Problem, listed
 from pipeline.media.files import MEDIA_SUFFIXES, SOUND_SUFFIXES, holds_media
 
 _SUFFIXES = 8  # kinds that the problem of a published corpus names; the others are counted

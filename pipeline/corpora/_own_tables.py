@@ -18,8 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dferc.core.errors import InputError, did_you_mean, listed
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem, did_you_mean, listed
 from dferc.core.tables import swallowed_rows
 from dferc.store import cells
 from pipeline.corpora import refuse

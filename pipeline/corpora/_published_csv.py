@@ -12,9 +12,8 @@ from typing import NamedTuple
 from rich.text import Text
 
 from dferc.core.console import print_note, print_table
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, Problem
 from dferc.core.files import file_hash
-from dferc.core.problems import Problem
 from dferc.core.tables import swallowed_rows
 from dferc.store.cells import CP1252
 from dferc.store.rows import Note

@@ -3,8 +3,7 @@
 import csv
 from pathlib import Path
 
-from dferc.core.errors import InputError
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem
 from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import RawCorpus
 from pipeline.demo.plan import CLASSES, PROTOCOL, TRANSCRIPT_COLUMNS

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from dferc.core.console import console
-from dferc.core.problems import Problem
+from dferc.core.errors import Problem
 from dferc.store.rows import Note
 from pipeline.corpora import RawCorpus
 from pipeline.corpora import _published_csv as csvs

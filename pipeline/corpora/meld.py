@@ -12,9 +12,8 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from dferc.core.console import console
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, Problem
 from dferc.core.files import file_hash
-from dferc.core.problems import Problem
 from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import RawCorpus

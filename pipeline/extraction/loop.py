@@ -22,9 +22,8 @@ import numpy as np
 
 from dferc import engine
 from dferc.core.console import console, progress_bar
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, Problem
 from dferc.core.files import write_json
-from dferc.core.problems import Problem
 from dferc.core.sources import code_hash
 from dferc.core.tables import write_table
 from dferc.store.hdf5 import read_utterances, write_features

@@ -56,7 +56,13 @@ FACES = Sight()
 
 
 def clips(pictures: Sequence[np.ndarray], length: int) -> list[np.ndarray]:
-    """Cut a sequence into as few clips as cover it, each of `length` pictures [T, H, W, 3]; short ones repeat some."""
+    """Cut a sequence into as few clips as cover it, each of `length` pictures [T, H, W, 3]; short ones repeat some.
+
+    A clip has pictures of one size: a call or a stream may change it within an utterance.
+    """
+    runs = [list(run) for _, run in itertools.groupby(pictures, np.shape)]
+    if len(runs) > 1:
+        return [clip for run in runs for clip in clips(run, length)]
     count = -(-len(pictures) // length)
     parts = np.array_split(np.arange(len(pictures)), count) if count else []
     chosen = [part[np.linspace(0, len(part) - 1, length).round().astype(int)] for part in parts]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # another stage's setting must not change the hash of this co
 
 LARGEST, LONGEST_TRACK, MOST_LIP_MOTION = range(3)  # rules that can decide the choice, as `quality/choice` stores them
 _ROUNDING = 32  # grey levels by which codecs may change a still picture (measured: 19); a moving face changes it more
-VERSION = 3  # version of the choice among tracks; to be raised whenever it may choose another face
+VERSION = 4  # version of the choice among tracks; to be raised whenever it may choose another face
 
 
 class UtteranceMedia(NamedTuple):

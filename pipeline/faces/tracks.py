@@ -64,6 +64,7 @@ def link(boxes: Sequence[Sequence[Sequence[float]]], cuts: Sequence[bool]) -> li
     for frame, (faces, cut) in enumerate(zip(boxes, cuts, strict=True)):
         live = [] if cut else [track for track in live if frame - track.frames[-1] <= MAX_MISSED + 1]
         overlap = np.array([[_overlap(track.expected(frame), box) for box in faces] for track in live])
+        overlap[overlap < MIN_OVERLAP] = 0  # no track: it must not decide where the others go
         pairs = zip(*linear_sum_assignment(overlap, maximize=True), strict=True) if overlap.size else ()
         owner = {face: live[row] for row, face in pairs if overlap[row, face] >= MIN_OVERLAP}
         for face, box in enumerate(faces):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dferc.core.errors import Problem
 from dferc.core.files import file_hash
-from dferc.core.problems import Problem
 from dferc.store.rows import Note
 from pipeline.rows.utterances import Utterance
 

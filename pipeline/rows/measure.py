@@ -10,8 +10,7 @@ from pathlib import Path
 
 from dferc import engine
 from dferc.core.console import progress_bar
-from dferc.core.errors import InputError
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem
 from pipeline.media.files import MediaError, MediaInfo, probe
 from pipeline.rows.utterances import Utterance
 

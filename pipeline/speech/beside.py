@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dferc.core.errors import InputError, listed, refuse
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem, listed, refuse
 from dferc.store.cells import fold, normalise
 from pipeline.corpora._own_tables import TableRow, read_table
 from pipeline.corpora.table import row_problems

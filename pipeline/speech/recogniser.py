@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dferc.core.console import console
-from dferc.core.errors import InputError, did_you_mean
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem, did_you_mean
 from pipeline.media.files import probe
 from pipeline.media.sound import SAMPLE_RATE_HZ, is_silent
 from pipeline.speech.cutting import LONGEST_S, PAUSE_S, SHORT_SILENCE_S, Span, Words, cut_utterances

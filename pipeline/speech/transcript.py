@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dferc.core.problems import Problem
+from dferc.core.errors import Problem
 
 GIVE_ONE = "beside it or by --transcript; on the page of dferc-serve, choose it with the video."
 """Where a transcript is put, for messages that a terminal or a browser shows."""

@@ -36,10 +36,15 @@ class Window:
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the ids of the tokens that open and close a window, one or none each.
+    """Return the ids of the tokens that open and close a window, as the tokenizer puts them around a text.
 
-    They are `<s>` `</s>`, or BERT's `[CLS]` `[SEP]`; T5 has none that opens.
+    They are `<s>` `</s>`, or BERT's `[CLS]` `[SEP]`; T5 has none that opens, XLNet closes with both. Where it puts
+    none (GPT-2), they are those that it has, one or none each.
     """
+    alone, whole = (tokenizer("a", add_special_tokens=add, verbose=False)["input_ids"] for add in (False, True))
+    for at in range(len(whole) - len(alone) + 1 if len(whole) > len(alone) else 0):
+        if whole[at : at + len(alone)] == alone:
+            return tuple(whole[:at]), tuple(whole[at + len(alone) :])
     opens = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     closes = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
     return () if opens is None else (opens,), () if closes is None else (closes,)

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dferc.core.errors import InputError
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem
 from dferc.store.rows import Features, Utterances
 from pipeline.corpora import RawCorpus
 from pipeline.media.files import MediaInfo

@@ -20,9 +20,8 @@ from typing import NamedTuple, Self
 
 from dferc import engine
 from dferc.core.device import choose_device
-from dferc.core.errors import InputError
+from dferc.core.errors import InputError, Problem
 from dferc.core.files import file_hash, regular_file, user_cache
-from dferc.core.problems import Problem
 from dferc.core.records import check_values
 from dferc.evaluation.predict import PredictionTable, load_predictor, verify_share
 from dferc.results.emotions import EmotionalUtterance, EmotionProblem, Emotions, MediumFacts, ModelFacts

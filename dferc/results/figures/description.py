@@ -101,7 +101,8 @@ class Sample:
         text = "; ".join(self.simulations)
         return f"{text[0].upper()}{text[1:]}." if text else "Nothing is declared as simulated."
 
-    def basis(self, seeds: str, run: str = "") -> str:
-        """Return run, n, seeds and what is simulated."""
+    def basis(self, seeds: str, *runs: str) -> str:
+        """Return runs, n, seeds and what is simulated."""
         size = f"n = {counted(self.utterances, 'labelled utterance')} in {counted(self.dialogues, 'dialogue')}"
-        return f"{f'Run {run}; ' if run else ''}{size} ({self.split}); {seeds}. {self.simulated}"
+        named = f"{'Run' if len(runs) == 1 else 'Runs'} {', '.join(runs)}; " if runs else ""
+        return f"{named}{size} ({self.split}); {seeds}. {self.simulated}"

@@ -59,7 +59,7 @@ def _stacked(modalities: Sequence[str], lines: Mapping[str, Mapping], everywhere
             notes.append(("" if std is None else f"± {std:.1%}, ") + f"n = {n:g}")
         look = look_of(modality, everywhere) | {"labels": labels, "notes": notes}
         all_series.append(Series(name=modality, x=_column(numbers.values()), y=list(numbers), **look))
-    x = Axis(title="contribution, mean over utterances and seeds", percent=True, limits=(0, 1.02))
+    x = Axis(title="contribution, mean of utterances and seeds", percent=True, limits=(0, 1.02))
     return Panel(kind="bars", series=all_series, x=x, y=Axis(names=True), height=160 + 32 * len(lines))
 
 
@@ -75,12 +75,13 @@ def context(analyses: Mapping) -> Iterator[Figure]:
     x, y = Axis(title="context weight, mean of a fifth of the utterances"), Axis(title="agreement of the modalities")
     scores, agreement = [], []
     for name, run in analyses["context"]["runs"].items():
-        weights, correlation = [cell["weight"] for cell in run["bins"]], run["correlation"]["mean"]
-        finding = "" if correlation is None else f"Pearson's correlation of agreement and weight: {correlation:.2f}."
+        weights, correlation = [cell["weight"] for cell in run["bins"]], run["correlation"]
+        finding = f"Pearson's correlation of agreement and weight: {with_spread(correlation)}."
         for views, keys, axis in ((scores, SCORES, SCORE_AXIS), (agreement, ("agreement",), y)):
             spread = _column(weights, "std") if keys is SCORES else None
             series = [_series(_column(weights), run["bins"], key, line="solid", x_spread=spread) for key in keys]
-            views.append(_run_view(analyses, "context", Panel(series=series, x=x, y=axis), name, finding=finding))
+            told = "" if keys is SCORES or correlation["mean"] is None else finding
+            views.append(_run_view(analyses, "context", Panel(series=series, x=x, y=axis), name, finding=told))
     yield Figure("context-scores", "Scores by context weight", scores)
     yield Figure("context-agreement", "Agreement of the modalities by context weight", agreement)
 
@@ -185,7 +186,7 @@ def missing(analyses: Mapping) -> Iterator[Figure]:
     reached = [0, *(cell["reached"] for cell in random)]
     series = [_series(reached, [*subsets[:1], *random], key, line="solid") for key in SCORES]
     panel = Panel(series=series, x=Axis(title="absent at random, of what is present", percent=True), y=SCORE_AXIS)
-    finding = f"{counted(draws, 'draw')} per seed and rate; each utterance keeps one modality."
+    finding = f"{counted(draws, 'draw')} per seed and rate; each utterance keeps at least one modality."
     views = [_view(analyses, "missing", panel, finding=finding)] if random else []
     yield Figure("random", "Modalities absent at random", views)
 
@@ -199,7 +200,7 @@ def _view(analyses: Mapping, analysis: str, panel: Panel, *runs: str, **more) ->
     """Return a view with its caption; without a run, of the run whose models are analysed."""
     runs = runs or (analyses["run"],)
     sample = Sample(*(analyses[key] for key in ("split", "labelled", "dialogue_count", "simulated")))
-    basis = sample.basis(over_seeds(analyses, *runs), " and ".join(runs))
+    basis = sample.basis(over_seeds(analyses, *runs), *runs)
     return View(panel=panel, how=analyses[analysis]["how"], basis=basis, **more)
 
 

@@ -22,8 +22,9 @@ HOW_CONFUSION = (
 )
 HOW_CURVES = (
     "Mean over the seeds that reached the epoch (thick), each seed's validation (thin), and the epochs that validation "
-    "chose, which are what is scored (circles). Train is measured while training, with dropout."
+    "chose (circles){scored}. Train is measured while training, with dropout."
 )
+REFIT = "; what is scored was trained anew, for as long, on training and validation together (refit)"
 SPLITS = ("train", "validation")
 CURVES = {"weighted_f1": "Weighted F1 by epoch", "loss": "Loss by epoch"}
 
@@ -82,14 +83,16 @@ def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figu
     histories = {row.name: _read_histories(folder / row.name, row.run.seeds) for row in ablation.rows}
     histories = {name: by_seed for name, by_seed in histories.items() if by_seed}
     splits, figures = ablation.reference.card["splits"], []
-    selected_by = {row.name: row.run.card.get("selected_by") or "weighted_f1" for row in ablation.rows}
+    cards = {row.name: row.run.card for row in ablation.rows}
     sizes = ", ".join(f"{name} n = {counted(splits[name]['labelled'], 'labelled utterance')}" for name in SPLITS)
     for quantity, title in CURVES.items() if histories else ():
         x, y, views = Axis(title="epoch"), Axis(title=quantity.replace("_f1", " F1")), []
         for name, by_seed in histories.items():
-            panel = Panel(series=list(_curves(by_seed, quantity, selected_by[name])), x=x, y=y)
+            card = cards[name]
+            panel = Panel(series=list(_curves(by_seed, quantity, card.get("selected_by") or "weighted_f1")), x=x, y=y)
+            how = HOW_CURVES.format(scored=REFIT if card.get("selection") else ", which are what is scored")
             basis = f"Run {name}; {sizes}; {counted(len(by_seed), 'seed')}. {sample.simulated}"
-            views.append(View(name=name, panel=panel, how=HOW_CURVES, basis=basis))
+            views.append(View(name=name, panel=panel, how=how, basis=basis))
         figures.append(Figure(f"curve-{quantity}", title, views))
     return figures
 

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
 from dferc.core.console import console, print_table
-from dferc.core.errors import InputError
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem
 from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import RawCorpus

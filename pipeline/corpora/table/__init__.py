@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dferc.core.errors import InputError
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem
 from dferc.store.cells import alphabetical, fold
 from dferc.store.labels import Labels, describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED, Note

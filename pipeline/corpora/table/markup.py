@@ -4,7 +4,7 @@ import html
 import re
 from dataclasses import replace
 
-from dferc.core.problems import Problem
+from dferc.core.errors import Problem
 from pipeline.corpora.table.cues import INVISIBLE, Cue
 
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*+)?(?:\s++([^<>]*+))?>", re.IGNORECASE)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from dferc.core.problems import Problem
+from dferc.core.errors import Problem
 from pipeline.corpora.table.cues import Cue, counted
 
 DUPLICATE_CUE, MERGED_CUE = "duplicate cue", "merged cue"  # kinds of problems of cues that are left out

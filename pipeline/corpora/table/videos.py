@@ -5,8 +5,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from dferc.core.errors import LISTED, InputError, did_you_mean, listed
-from dferc.core.problems import Problem
+from dferc.core.errors import LISTED, InputError, Problem, did_you_mean, listed
 from dferc.store.cells import normalise
 from pipeline.corpora import refuse
 from pipeline.corpora._files import files_below, is_media, media_among, unused_files

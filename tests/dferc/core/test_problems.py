@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from dferc.core.problems import Problem
+from dferc.core.errors import Problem
 from dferc.core.tables import write_table
 
 

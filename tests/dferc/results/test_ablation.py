@@ -240,6 +240,7 @@ def test_markdown_and_latex_keep_odd_names():
     found = latex("title", [table], ["~100 #1"])
     assert "x\\_1 \\& \\{y\\}\\textbackslash{} & $-$1 $\\pm$ 2 \\\\\n\\midrule\np $<$ 0.05 & -- \\\\" in found
     assert r"\caption{title. \textasciitilde{}100 \#1}" in found
+    assert "\\begin{adjustbox}{max width=\\textwidth}\n\\begin{tabular}{lr}" in found
 
 
 # ---------------------------------------------------------------------------------------------------- published

@@ -150,6 +150,12 @@ def test_what_stands_beneath_says_n_seeds_and_what_is_simulated():
     assert text.endswith("Audio features are simulated: noise.")
 
 
+def test_the_correlation_stands_at_the_figure_of_the_agreement_alone():
+    figures = {figure.key: figure for figure in analysis_figures(make_found({"full": random_run()}))}
+    assert "agreement and weight: −1.00 ± 0.00." in figures["context-agreement"].views[0].finding
+    assert "orrelation" not in caption("demo", figures["context-scores"].views, PAGE_IN)
+
+
 def test_static_and_interactive_figures_are_of_the_same_numbers():
     found = make_found({"full": random_run(), "no_crm": random_run()})
     view = next(figure for figure in analysis_figures(found) if figure.key == "random").views[0]
@@ -157,6 +163,13 @@ def test_static_and_interactive_figures_are_of_the_same_numbers():
     lines = {line.get_label(): line for line in axes.get_lines()}
     drawn = [container.lines[0].get_ydata().tolist() for container in axes.containers]
     assert drawn == [pytest.approx(list(series.y)) for series in view.panel.series] and lines
+
+
+def test_several_runs_are_listed_in_the_plural_and_what_stays_is_one_modality_at_least():
+    found = make_found({name: random_run() for name in ("full", "no_crm", "plus")})
+    figures = {figure.key: figure for figure in analysis_figures(found)}
+    assert figures["contributions-runs"].views[0].basis.startswith("Runs full, no_crm, plus; n = 11")
+    assert figures["random"].views[0].finding.endswith("each utterance keeps at least one modality.")
 
 
 def test_single_seeds_and_unlike_numbers_of_seeds_are_told():

@@ -157,6 +157,13 @@ def test_curves_of_seeds_that_stopped_early_count_up_to_their_last_epoch(root, a
     assert series["chosen epoch"].x == [3, 4, 5]
 
 
+def test_curves_of_a_refit_run_do_not_claim_to_be_what_is_scored(root):
+    ablation = collect(root / "runs/demo")
+    ablation.reference.card["selection"] = "refit"
+    for figure in curve_figures(root / "runs/demo", ablation, sample_of(ablation)):
+        assert "circles); what is scored was trained anew" in figure.views[0].caption
+
+
 def test_damaged_history_is_refused_by_name(root, ablation, tmp_path):
     path = tmp_path / "full/train/seed-0/history.csv"
     path.parent.mkdir(parents=True)

@@ -201,6 +201,8 @@ def test_phone_needs_no_sideways_scrolling(browser, path, width):
             figure.locator("svg.main-svg").first.wait_for()
         page.check("[name=details]")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for title in page.locator(".xtitle").all():
+            assert title.evaluate("(each) => each.getBoundingClientRect().right") <= width
 
 
 def contrast(one: str, two: str) -> float:

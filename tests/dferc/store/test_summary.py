@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dferc.core import console as terminal
-from dferc.core.problems import NOT_USED, Problem
+from dferc.core.errors import NOT_USED, Problem
 from dferc.store import summary
 from dferc.store.rows import Utterances
 

@@ -43,6 +43,12 @@ def test_faces_are_assigned_together_not_one_after_the_other():
     assert followed(boxes) == [[(0, 0), (1, 1)], [(0, 1), (1, 0)]]
 
 
+def test_overlaps_that_are_too_small_for_a_track_do_not_keep_a_face_from_its_own():
+    """Beside the second face's 0.30, two overlaps of 0.19 and together of 0.38, of which neither makes a track."""
+    boxes = [[at(0, side=100), at(122, side=100)], [at(54, side=100), at(-68, side=100)]]
+    assert followed(boxes) == [[(0, 0), (1, 0)], [(0, 1)], [(1, 1)]]
+
+
 @pytest.mark.parametrize(("missed", "tracks"), [(1, 1), (MAX_MISSED, 1), (MAX_MISSED + 1, 2)])
 def test_a_face_may_be_missed_for_a_few_frames(missed, tracks):
     assert len(followed([[at(0)], *[[]] * missed, [at(1)]])) == tracks

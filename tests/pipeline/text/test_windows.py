@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import Tokenizer, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from dferc.core.errors import InputError
@@ -218,6 +218,18 @@ def test_special_tokens_of_bert_and_roberta():
     assert special_tokens(word_tokenizer("a")) == ((1,), (2,))
     by_other_names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     assert special_tokens(word_tokenizer("a", **by_other_names)) == ((0,), (1,))
+
+
+@pytest.mark.parametrize(
+    ("single", "expected"),
+    [("[CLS] $A [SEP]", ((1,), (2,))), ("$A [SEP] [CLS]", ((), (2, 1))), ("[UNK] $A [SEP]", ((3,), (2,)))],
+)
+def test_special_tokens_are_where_the_tokenizer_puts_them(single, expected):
+    """XLNet's stand at the end; XLM's and FlauBERT's first one is not what they call cls_token."""
+    tokenizer = word_tokenizer("a")
+    names = [("[CLS]", 1), ("[SEP]", 2), ("[UNK]", 3)]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=names)
+    assert special_tokens(tokenizer) == expected
 
 
 def test_windows_do_without_special_tokens_that_are_missing():

@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import dferc
-from dferc.core.errors import InputError
-from dferc.core.problems import Problem
+from dferc.core.errors import InputError, Problem
 from dferc.evaluation.predict import Predictor
 from dferc.store.hdf5 import read_features
 from dferc.store.rows import OF_ROWS

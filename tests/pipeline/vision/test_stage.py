@@ -206,3 +206,10 @@ def test_a_finder_that_is_not_used_is_none_of_the_features(models, records):
     """A path among the settings could not be bundled, nor found on another machine."""
     known = [records(models / "vit", view="frame", finder=finder)[0].identity for finder in ("haar", str(YUNET))]
     assert known[0] == known[1]
+
+
+def test_a_picture_that_changes_its_size_is_cut_into_clips_of_one_size():
+    """A call or a stream changes its resolution, here within an utterance."""
+    wide, high = ([np.full((*size, 3), number, np.uint8) for number in range(3)] for size in ((4, 6), (6, 4)))
+    assert [clip.shape for clip in clips([*wide, *high], 2)] == [(2, 4, 6, 3)] * 2 + [(2, 6, 4, 3)] * 2
+    assert [clip[:, 0, 0, 0].tolist() for clip in clips([*wide, *high], 2)] == [[0, 1], [2, 2]] * 2

@@ -25,14 +25,14 @@ function laneOf(speaker) {
   return make("div", { class: "lane" }, make("span", { class: "lane-name" }, make("bdi", {}, nameOf(speaker))), make("div", { class: "blocks" }, ...pieces));
 }
 
-/** One class' probability over time: level during an utterance, joined over short pauses. */
+/** One class' probability over time: level during an utterance, joined over short pauses, not where two overlap. */
 function curveOf(name) {
   let path = "";
   let last = -Infinity;
   for (const row of TIMED) {
     const { start_s, end_s, probabilities } = UTTERANCES[row];
     const height = (1 - probabilities[name]).toFixed(3);
-    path += `${start_s - last > 5 ? "M" : "L"}${start_s} ${height}H${end_s}`;
+    path += `${start_s < last || start_s - last > 5 ? "M" : "L"}${start_s} ${height}H${end_s}`;
     last = end_s;
   }
   const curve = document.createElementNS("http://www.w3.org/2000/svg", "path");

@@ -30,7 +30,7 @@ function axisOf(axis) {
     zerolinecolor: "--line",
     linecolor: "--line",
     automargin: true,
-    title: { text: escaped(axis.title), font: { size: 13 }, standoff: 8 },
+    title: { text: escaped(axis.title.replace(/([,:]) /, "$1\n")), font: { size: 13 }, standoff: 8 },
     ...(axis.names && { type: "category" }),
     ...(axis.percent && { tickformat: ".0%" }),
     ...(axis.limits && { range: axis.limits }),
@@ -90,7 +90,7 @@ function barsOf(series, panel) {
     textfont: { color: "--on" },
     customdata: series.notes.map(escaped),
     hovertemplate: "%{y}<br>%{x:.1%} %{customdata}",
-    marker: { color: colourOf(series), pattern: { shape: series.hatch, fillmode: "overlay", solidity: 0.1 } },
+    marker: { color: colourOf(series), pattern: { shape: series.hatch, fillmode: "overlay", solidity: 0.1, fgopacity: 0.4 } },
   };
 }
 

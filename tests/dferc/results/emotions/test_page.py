@@ -127,6 +127,18 @@ def test_the_keyboard_reads_seeks_plays_and_zooms(page):
     assert page.input_value("[name=words]") == "jkd"
 
 
+def test_curves_of_utterances_that_overlap_never_run_back_in_time(browser, tmp_path):
+    rows = [utterance(0, end_s=6.0), utterance(1, start_s=2.0, end_s=3.0), utterance(2, start_s=5.0, end_s=7.0)]
+    talk(utterances=rows, media=MediumFacts(name="t", length_s=8.0, has_sound=True, has_picture=True)).write(
+        tmp_path, formats=("html",)
+    )
+    with opened(browser, tmp_path / "index.html", viewport=DESK) as page:
+        for path in page.locator("#curves path").evaluate_all("(all) => all.map((each) => each.getAttribute('d'))"):
+            for piece in path.split("M")[1:]:
+                times = [float(each) for each in re.findall(r"(?:^|[LH])([\d.]+)", piece)]
+                assert times == sorted(times)
+
+
 def test_filters_by_emotion_speaker_probability_and_words(page):
     emotions = page.evaluate("UTTERANCES")
     assert matches(page) == 12
