@@ -93,6 +93,8 @@ def import_features(
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     named = {modality: path for modality, path in (("text", text), ("audio", audio), ("visual", visual)) if path}
     if corpus and sets and not (files or named):
+        if unread := ("--classes" if classes else "--transcripts" if transcripts else ids and "--ids"):
+            raise click.UsageError(f"{unread}: labels and ids are those of the features that are there.")
         _add_sets(features / corpus, sets, layer, corpus, replace)
         return
     if any("/" in name for name in sets):

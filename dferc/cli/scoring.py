@@ -11,11 +11,13 @@ from dferc.core.errors import counted
 @options(CORPUS, VARIANT, LABEL, SEEDS, FEATURES, OUT, DEVICE, JSON)
 @readable_errors
 def evaluate(corpus, variant, label, seeds, features, out, device, as_json) -> None:
-    """Score the trained seeds of OUT/CORPUS/VARIANT on validation and test (default: every seed that is there)."""
+    """Score the trained seeds of OUT/CORPUS/VARIANT on validation and test (default: every finished seed)."""
     from dferc.core.device import choose_device
+    from dferc.core.errors import InputError
     from dferc.evaluation.files import write_absence
     from dferc.model.variants import get_variant
     from dferc.store.hdf5 import read_corpus
+    from dferc.training.checkpoint import record_of_weights
     from dferc.training.seeds import find_checkpoints, is_marked_absent, run_name, sets_of_run
     from dferc.training.task import why_absent
 
@@ -27,6 +29,13 @@ def evaluate(corpus, variant, label, seeds, features, out, device, as_json) -> N
         print_note(f"{reason}: no scores, and shown as absent in tables.")
     else:
         checkpoints = find_checkpoints(folder / "train", seeds)
+        if not seeds:  # as after `dferc train`: tables do not tell a seed of an interrupted training
+            unfinished = [path for path in checkpoints if not record_of_weights(path)["finished"]]
+            checkpoints = [path for path in checkpoints if path not in unfinished]
+            if not checkpoints:
+                raise InputError(f"{folder} has no seed whose training is finished. Name others to score them: --seed.")
+            for path in unfinished:
+                print_note(f"{path.name} is left out: its training was interrupted. The same `dferc train` goes on.")
         metrics = score_and_show(cached, folder, checkpoints, choose_device(device, "float32").device)
     if as_json:
         print_json(metrics, indent=2)

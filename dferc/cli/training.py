@@ -175,7 +175,7 @@ def baselines(corpus, names, label, seeds, splits, features, out, params, overri
     bc_lstm and late_fusion use the corpus' train settings. The last three have their papers' sizes, rates, losses and
     epochs; of the settings they use features, labels, normalisation, select_by, selection, validation_split, threads
     and precision. Sources of each constant, and times: docs/baselines.md. Interrupted, they resume after their last
-    epoch; finished seeds are kept in --scratch.
+    epoch; finished seeds are kept in --scratch. OUT/CORPUS/NAME/ has the seeds of the last call alone.
     """  # noqa: D301 (click reads a real backspace as "leave these lines as they are")
     seeds, overrides = by_splits(splits, seeds, overrides)
     settings, block = load_block(params, overrides, corpus, features)
@@ -183,6 +183,7 @@ def baselines(corpus, names, label, seeds, splits, features, out, params, overri
     from dferc.baselines.run import run_baseline
     from dferc.core.device import choose_device
     from dferc.evaluation.files import show_evaluation
+    from dferc.results.runs import read_metrics
     from dferc.store.hdf5 import read_corpus
     from dferc.training.seeds import run_name
     from dferc.training.task import make_task
@@ -193,6 +194,9 @@ def baselines(corpus, names, label, seeds, splits, features, out, params, overri
     seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
     cached = read_corpus(features / corpus, corpus, block.features)
     task = make_task(cached, "full", block, choose_device(device, block.precision))
+    there, _ = read_metrics(out / corpus)
     for name in names:
         folder = out / corpus / run_name(name, label)
+        if (before := there.get(folder.name, {}).get("seeds", 0)) > len(seeds):
+            print_note(f"{folder} had {before} seeds and is made anew with {len(seeds)}: name all, or give a --label.")
         show_evaluation(folder, *run_baseline(name, task, seeds, folder, scratch, fresh))

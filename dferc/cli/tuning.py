@@ -62,6 +62,7 @@ def tune(
         get_variant(variant)
     settings, block = load_block(params, overrides, corpus, features)
     from dferc.core.device import choose_device
+    from dferc.core.errors import InputError
     from dferc.core.files import verify_writable
     from dferc.engine import default_workers
     from dferc.evaluation.ablate import run_ablation
@@ -87,6 +88,9 @@ def tune(
     (out / corpus).mkdir(parents=True, exist_ok=True)
     storage = storage or f"sqlite:///{(out / corpus / 'tune.db').absolute()}"
     study = open_study(storage, name, about, wanted.sampler_seed)
+    of_best = out / corpus / run_name(wanted.variant, name) / "train"
+    if test and of_best.exists() and TESTED not in study.user_attrs:  # else it is found after hours of trials
+        raise InputError(f"{of_best} is there, and not of this study. Choose another --name, or move it away.")
     runs = {"variants": (wanted.variant,), "seeds": wanted.seeds, "scratch": scratch / corpus / name / "best"}
     sweep = make_sweep(settings, block, corpus, features, out, device=device, fresh=False, label=name, **runs)
     search = Search(study, wanted, sweep, (scratch / corpus / name).absolute())

@@ -146,6 +146,9 @@ class Predictor(NamedTuple):
         utterances, synthetic = corpus.utterances, tuple(simulations(record))
         of_seeds = predict_seeds(self.checkpoints, fitted, self.device)
         predictions, disagreement_N = average(of_seeds), disagreement(of_seeds)
+        scores = score_labelled(record, fitted, predictions)
+        if scores and utterances.corpus == record["corpus"]:  # a part of it, or other splits: no record has its ids
+            notes.append(f"the model learnt from {utterances.corpus}: scores are too high if it saw these utterances")
         of_mean = self.temperature_of_mean or 1.0
         predictions = predictions._replace(probabilities_NC=temper(predictions.probabilities_NC, of_mean))
         rows = []
@@ -167,7 +170,7 @@ class Predictor(NamedTuple):
             synthetic=synthetic,
             card=card_hash(utterances),
             trained_on=record["card"],
-            scores=score_labelled(record, fitted, predictions),
+            scores=scores,
         )
 
     def describe_calibration(self) -> Iterator[str]:

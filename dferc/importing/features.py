@@ -184,7 +184,7 @@ def _place_by_id(
         raise InputError(
             f"{path}: names none of the utterances of {base.path} ({utterances.utterance_id[0]} there, "
             f"{next(iter(given))} here). Labels must come from a file with the corpus's own utterance ids (MMGCN's "
-            "IEMOCAP_features.pkl has them), or give them with --ids."
+            "IEMOCAP_features.pkl has them; for IEMOCAP's labels without them, --ids); a set must name these ids."
         )
     for row in np.flatnonzero(present):
         values[row] = given[utterances.utterance_id[row]]

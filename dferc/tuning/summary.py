@@ -51,7 +51,9 @@ def summarise(search: Search, test: Mapping[str, float] | None) -> dict:
     """
     done, best, select_by = completed(search), search.study.best_trial, search.sweep.settings.select_by
     states = [trial.state.name for trial in search.study.get_trials(deepcopy=False)]
-    scores = best.user_attrs["scores"]
+    scores, fixed = best.user_attrs["scores"], search.sweep.settings
+    values, usual = (settings.model_dump(mode="json") for settings in (fixed, DEFAULTS))
+    other = {name for name in values if values[name] != usual[name] or name in fixed.given} - search.tune.space.keys()
     summary: dict = {
         "study": search.study.study_name,
         "corpus": search.sweep.corpus,
@@ -60,6 +62,7 @@ def summarise(search: Search, test: Mapping[str, float] | None) -> dict:
         "select_by": select_by,
         "trials": {"finished": len(done), "failed": states.count("FAIL"), "running": states.count("RUNNING")},
         "best": {"trial": best.number, "settings": decode(best.params, search.tune.space)},
+        "other_settings": {name: values[name] for name in values if name in other},
         "validation": {"mean": best.value, "std": statistics.stdev(scores) if len(scores) > 1 else None},
         "importance": importance(search),
         "tested_trials": search.study.user_attrs.get(TESTED, []),
@@ -117,6 +120,7 @@ def show_summary(summary: Mapping) -> None:
     if summary["importance"]:
         rows = [[name, f"{share:.1%}"] for name, share in summary["importance"].items()]
         print_table(["setting", "importance"], rows, "share of the variation that each setting explains (fANOVA)")
+    settings = summary.get("other_settings", {}) | settings  # a new block has nothing of the corpus' old one
     console.print("best settings, as options:")
     values = (shlex.quote(f"train.{name}={json.dumps(value)}") for name, value in settings.items())
     console.print("  " + " ".join(f"--set {value}" for value in values))

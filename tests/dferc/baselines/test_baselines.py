@@ -484,3 +484,10 @@ def test_baselines_command_takes_the_settings_of_a_trial(features, tmp_path):
     assert four != five
     refused = run_command(features, tmp_path, "--name", "bc_lstm", "--set", "train.hiden=4")
     assert refused.exit_code == 1 and "hidden" in refused.stderr
+
+
+def test_baselines_command_tells_that_fewer_seeds_replace_more(features, tmp_path):
+    command = ["baselines", "--corpus=demo", "--name=majority", f"--features={features.parent}", f"--out={tmp_path}"]
+    shown = [CliRunner().invoke(main, [*command, *seeds]).stderr for seeds in (["--seed=0", "--seed=1"], ["--seed=5"])]
+    found = ["demo/majority had 2 seeds and is made anew with 1" in " ".join(each.split()) for each in shown]
+    assert found == [False, True]

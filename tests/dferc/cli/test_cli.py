@@ -623,3 +623,20 @@ def test_a_section_of_the_params_file_is_no_corpus(tmp_path, monkeypatch, name):
     write_features_folder(tmp_path / f"features/{name}", corpus=name)
     result = dferc_command("train", f"--corpus={name}")
     assert result.exit_code == 2 and f"{name!r} is a section of params.yaml" in flat(result.stderr)
+
+
+def test_a_seed_of_an_interrupted_training_is_scored_on_request_alone(copy):
+    """Tables and the report do not tell it from a finished one."""
+    assert run_train(copy, "--seed=1").exit_code == 0
+    folder = copy / "runs/demo/full/train/seed-1"
+    record = json.loads((folder / "settings.json").read_text()) | {"finished": False}
+    del record["weights"]
+    (folder / "settings.json").write_text(json.dumps(record))
+    record = {key: value for key, value in record.items() if key not in ("run", "versions", "calibration")}
+    save_file(load_file(folder / "model.safetensors"), folder / "model.safetensors", {"dferc": json.dumps(record)})
+    done = run_evaluate(copy)
+    assert done.exit_code == 0 and metrics_of(copy)["seeds"] == 1
+    assert "note: seed-1 is left out: its training was interrupted" in flat(done.stderr)
+    assert run_evaluate(copy, "--seed=0", "--seed=1").exit_code == 0 and metrics_of(copy)["seeds"] == 2
+    shutil.rmtree(copy / "runs/demo/full/train/seed-0")
+    expect_error(run_evaluate(copy), "no seed whose training is finished", "--seed")

@@ -403,6 +403,15 @@ def test_training_corpus_with_its_dialogues_in_another_order_is_not_scored():
     assert score_labelled(record, CachedCorpus(utterances=turned, modalities={}), made) is None
 
 
+def test_scores_on_a_part_of_the_training_corpus_come_with_a_note(root, tmp_path):
+    """Its rows and its card are others, and most of its utterances the model has learnt."""
+    for name, noted in {"demo": True, "mine": False}.items():
+        folder = write_features_folder(tmp_path / name, corpus=name, dialogues={"train": 2, "test": 1})
+        table = load(root / "run", (0,), "cpu").predict(folder)
+        assert table.scores is not None
+        assert any("scores are too high" in note for note in table.notes) == noted
+
+
 def test_refusal_is_one_message_without_a_table(root, mine, tmp_path):
     change(mine, "text", {"model": "another"})
     result = predict_command(root, mine, tmp_path / "p.csv")

@@ -124,6 +124,7 @@ def test_a_set_that_is_there_is_replaced_only_on_request(folder):
         (["--corpus=other", "--set=audio/x={}"], 1, "has no utterances.h5 to add a set to. Prepare the corpus"),
         (["--set=audio/x={}"], 2, "give --set alone, with --corpus"),
         (["--corpus=mine", "--text={}", "--set=audio/x={}"], 2, "give --set alone, with --corpus"),
+        (["--corpus=mine", "--set=audio/x={}", "--ids={}"], 2, "--ids: labels and ids are those of the features"),
     ],
 )
 def test_wrong_sets_are_refused(folder, options, status, message):

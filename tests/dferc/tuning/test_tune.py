@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.model.variants import settings_of
 from dferc.settings.document import load_params
-from dferc.settings.sections import DEFAULT_TUNING, DEFAULTS, Range, Train, Tune
+from dferc.settings.sections import DEFAULT_TUNING, DEFAULTS, Range, Train, Tune, recorded_settings
 from dferc.store.hdf5 import read_utterances, write_utterances
 from dferc.tuning.study import decode, distributions, open_study
 from dferc.tuning.summary import show_summary
@@ -118,6 +119,15 @@ def test_settings_as_shown_give_the_same_settings_again(done, params):
     }
 
 
+def test_block_as_shown_has_all_settings_of_the_best_trial(done):
+    """Those of the corpus' block and of `--set`, too: with the paper's in their place it is another training."""
+    root, result = done
+    _, shown = result.stderr.split("and as a block of params.yaml:")
+    block = {name: json.loads(value) for name, value in re.findall(r"^    (\w+): (.*)$", shown, re.MULTILINE)}
+    record = json.loads((root / "out/demo/t@tune/train/seed-0/settings.json").read_text())
+    assert recorded_settings(DEFAULTS.changed(block)) == record["settings"]
+
+
 def test_settings_that_a_block_cannot_give_to_a_variant_are_named(capsys):
     """In params.yaml the paper's values are no choice, so that `plus` keeps its own: docs/plus.md."""
     settings = {"hidden": 300, "batch_dialogues": 2, "learning_rate": 1.0e-3, "cfm_weight": 1.0}
@@ -141,6 +151,13 @@ def test_options_as_shown_are_one_word_each_to_a_shell(capsys):
     shown = shlex.split(line)
     assert shown[::2] == ["--set"] * 3
     assert shown[1::2] == [f"train.{name}={json.dumps(value)}" for name, value in settings.items()]
+
+
+def test_runs_of_another_study_in_the_place_of_the_best_are_refused_before_the_first_trial(features, params, tmp_path):
+    (tmp_path / "out/demo/t@tune/train").mkdir(parents=True)
+    result = tune(features, params, tmp_path, "--trials=1")
+    assert result.exit_code == 1 and "trial 0" not in result.stderr
+    assert "t@tune/train is there, and not of this study. Choose another --name" in " ".join(result.stderr.split())
 
 
 def test_a_finished_study_trains_nothing_and_another_one_is_refused(done, features, params, monkeypatch):
