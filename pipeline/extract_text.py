@@ -162,7 +162,7 @@ def _plan(
         The width, how vectors are taken from states, batches with the folders of their encoders, and problems of texts
         by row. The models are loaded again one by one: six large ones need not fit into memory.
     """
-    fold_of = read_folds(folder)
+    fold_of = read_folds(folder, rows)
     batches, problems = [], {}
     for fold in (None, *sorted(set(fold_of.values()))):
         encoder_folder = folder if fold is None else fold_folder(folder, fold)

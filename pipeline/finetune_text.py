@@ -78,7 +78,7 @@ def main(corpus: str, params: Path, table: Path | None, out: Path | None, device
             state = states / f"fold-{fold}.pt"
             finetuning.fine_tune(hold_out(rows, fold_of, fold), settings, where, fold_folder(part, fold), state)
         if fold_of:
-            write_folds(part, fold_of)
+            write_folds(part, fold_of, rows)
         if commit:
             write_json(part / "revision.json", {"encoder": model, "commit": commit})
 

@@ -8,6 +8,7 @@ models/<corpus>/text holds that encoder, and beside it fold-0, fold-1, … and f
 """
 
 import csv
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,20 +50,35 @@ def hold_out(rows: Sequence[Utterance], fold_of: Mapping[str, int], fold: int) -
     return [replace(row, split="test") if fold_of.get(row.dialogue_id) == fold else row for row in rows]
 
 
-def write_folds(encoder: Path, fold_of: Mapping[str, int]) -> None:
-    """Write folds.csv into an encoder's folder."""
-    rows = ({"dialogue_id": dialogue, "fold": fold} for dialogue, fold in fold_of.items())
-    write_csv(encoder / TABLE, ("dialogue_id", "fold"), rows)
+def _texts(rows: Sequence[Utterance]) -> dict[str, str]:
+    """Return a hash of each dialogue's texts."""
+    hashes = {}
+    for row in rows:
+        hashes.setdefault(row.dialogue_id, hashlib.sha256()).update(f"{row.text}\n".encode())
+    return {dialogue: digest.hexdigest()[:16] for dialogue, digest in hashes.items()}
 
 
-def read_folds(encoder: Path) -> dict[str, int]:
-    """Return the fold of every training dialogue, by dialogue id; empty for an encoder without folds."""
+def write_folds(encoder: Path, fold_of: Mapping[str, int], rows: Sequence[Utterance] = ()) -> None:
+    """Write folds.csv into an encoder's folder; the texts of the corpus' `rows` tell it from others."""
+    texts = _texts(rows)
+    table = ({"dialogue_id": name, "fold": fold, "texts": texts.get(name, "")} for name, fold in fold_of.items())
+    write_csv(encoder / TABLE, ("dialogue_id", "fold", "texts"), table)
+
+
+def read_folds(encoder: Path, rows: Sequence[Utterance] = ()) -> dict[str, int]:
+    """Return the fold of every training dialogue, by dialogue id; empty for an encoder without folds.
+
+    It is empty also where `rows` are another corpus, which has no dialogue of the same id and texts.
+    """
     path = encoder / TABLE
     if not path.exists():
         return {}
     try:
         with open(regular_file(path), encoding="utf-8", newline="") as file:
-            return {row["dialogue_id"]: int(row["fold"]) for row in csv.DictReader(file)}
+            table, texts = list(csv.DictReader(file)), _texts(rows)
+            if rows and not any(row.get("texts") in (None, "", texts.get(row["dialogue_id"])) for row in table):
+                return {}
+            return {row["dialogue_id"]: int(row["fold"]) for row in table}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: expected a dialogue_id and a fold in every row: {error}. Make the encoder again with "

@@ -68,7 +68,17 @@ class PictureEncoder:
     def vectors(self, inputs: Sequence[np.ndarray], where: Device) -> np.ndarray:
         """Return the vectors [B, D] float32 of RGB pictures [H, W, 3] or clips [T, H, W, 3], uint8."""
         prepared = self.prepare(list(inputs))
-        output = self.forward(prepared, where, bool(self.layers))
+        height, width = inputs[0].shape[-3:-1]
+        try:
+            output = self.forward(prepared, where, bool(self.layers))
+        except ValueError as error:
+            if height == width:
+                raise
+            raise InputError(
+                f"{self.name} sees square pictures alone, and its processor leaves one of {width}x{height} pixels as "
+                f"it is ({first_line(error)}). Set do_center_crop to true in its preprocessor_config.json, or "
+                "extract_visual.view to face."
+            ) from error
         vectors = self._read(output, prepared.get("pixel_attention_mask")).float().cpu().numpy()
         if len(vectors) == len(inputs):
             return vectors

@@ -94,6 +94,15 @@ def test_features_of_a_dialogue_come_from_the_encoder_that_did_not_see_it(tmp_pa
             np.testing.assert_allclose(made[row], expected[row].numpy(), rtol=0, atol=1e-5)
 
 
+def test_dialogues_of_another_corpus_come_from_the_main_encoder_whatever_their_ids(tmp_path):
+    """Two corpora count their dialogues from 1; a typo that is mended in one makes no other corpus."""
+    write_folds(tmp_path, fold_of := deal_folds(ROWS, 2, seed=0), ROWS)
+    assert read_folds(tmp_path, [replace(row, text=f"{row.text}, or not") for row in ROWS]) == {}
+    assert read_folds(tmp_path, [replace(ROWS[0], text="mended"), *ROWS[1:]]) == read_folds(tmp_path) == fold_of
+    (tmp_path / "folds.csv").write_text("dialogue_id,fold\ntrain-0,1\n")  # of before the texts were in it
+    assert read_folds(tmp_path, ROWS) == {"train-0": 1}
+
+
 @pytest.mark.parametrize("changed", ["fold-1/model.safetensors", "folds.csv"])
 def test_identity_of_features_names_the_folds(tmp_path, changed):
     for fold in (0, 1):

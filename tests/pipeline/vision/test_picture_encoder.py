@@ -216,6 +216,15 @@ def test_maps_of_sam_2_are_averaged_over_their_places(tmp_path, layer):
     np.testing.assert_allclose(encoder.vectors(shown, CPU), maps_BHWD.mean(dim=(1, 2)), rtol=0, atol=1e-6)
 
 
+def test_processor_that_leaves_a_picture_wide_for_an_encoder_of_squares_is_named(folders, tmp_path):
+    shutil.copytree(folders / "vit", tmp_path / "wide")
+    ViTImageProcessor(size={"shortest_edge": SIDE}).save_pretrained(tmp_path / "wide")
+    worker = PictureEncoderWorker((str(tmp_path / "wide"), "last", "first", False), "cpu", "float32")
+    assert worker(pictures(1)).result.shape == (1, 8)
+    with pytest.raises(InputError, match="leaves one of 28x16 pixels.*Set do_center_crop to true"):
+        worker(pictures(1, 16, 28))
+
+
 def test_patches_that_only_fill_up_are_not_averaged(folders):
     """SigLIP 2 keeps a picture's shape and fills it up to a number of patches."""
     encoder = load_picture_encoder(str(folders / "siglip2"), "last", "mean")
