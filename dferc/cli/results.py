@@ -6,6 +6,7 @@ import click
 
 from dferc.cli.options import AGAINST, CORPUS, DEVICE, FEATURES, FOLDER, JSON, PARAMS, RUNS, SPLIT, dir_option, options
 from dferc.core.console import CorpusName, console, print_json, print_note, readable_errors, warn_of_simulation
+from dferc.core.errors import InputError
 
 
 @click.command()
@@ -32,7 +33,13 @@ def scores(corpora, params, runs, reports) -> None:
             notes.append(
                 f"{corpus} has no finished run in {runs / corpus}. Make some: `dferc ablate --corpus {corpus}`"
             )
-        about = [of_run | {"features": features_of(runs / corpus / name, of_run)} for name, of_run in metrics.items()]
+        about = []
+        for name, of_run in metrics.items():
+            try:
+                about.append(of_run | {"features": features_of(runs / corpus / name, of_run)})
+            except InputError as error:
+                about.append(of_run)
+                notes.append(f"what {name} was trained on is not known: {error}")
         warn_of_simulation(dict.fromkeys(each for of_run in about for each in simulations(of_run)))
         by_card = defaultdict(list)
         for name, of_run in metrics.items():

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import pickle
 import shutil
 import time
@@ -97,6 +98,10 @@ def claim(state: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:  # NFS and Lustre may be mounted without locks
             raise InputError(f"{file.name} cannot be locked ({error}): name another disk with --scratch.") from None
+        if os.fstat(file.fileno()).st_nlink:
+            yield
+            return
+    with claim(state, waiting):  # who held it removed its folder: what was waited for keeps nobody else out
         yield
 
 

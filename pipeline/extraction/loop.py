@@ -162,7 +162,8 @@ def extract(rows: list[Utterance], extractor: Extractor, places: Places, scratch
     features, problems, tally, computed = extract_features(rows, extractor, utterances, scratch)
     with extractor.clock.step("write"):
         write_table(places.problems, problems, Problem)
-        lost = [problem for problem in problems if problem.file and not os.path.exists(places.raw / problem.file)]
+        unread = [each for each in problems if each.problem.startswith("unreadable")]  # text has problems without media
+        lost = [problem for problem in unread if not os.path.exists(places.raw / problem.file)]
         if len(lost) > max(1, _MOST_LOST * (len(rows) - tally.absent)):  # DVC would not run a stage again that succeeds
             raise InputError(
                 f"{len(lost)} utterances have media that `prepare` could read and that are not there now, first "

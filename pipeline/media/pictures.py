@@ -138,7 +138,8 @@ class PictureFile(MediaFile):
             halvings = min(_HALVING[self._decoder.name], math.floor(math.log2(times)))
             self._decoder.options |= {"lowres": str(halvings)}
         # AVI has no times: FFmpeg stamps H.264's packets in their own order, which is not that of its pictures.
-        self._unstamped = container.format.name == "avi" and self._decoder.name == "h264" and self._decoder.has_b_frames
+        self._counted = container.format.name == "avi" and self._decoder.name == "h264"
+        self._unstamped = self._counted and self._decoder.has_b_frames
         if not self._restarts:
             complete_index(container, self._stream)
         self._index, self._sound_unused, self._shown = len(self._stream.index_entries), True, 0
@@ -209,7 +210,8 @@ class PictureFile(MediaFile):
                 if packet.size and packet.stream_index != self._stream.index:
                     heard.append(packet)
                     continue
-                packet.pts = None if self._unstamped else packet.pts
+                if self._counted:
+                    packet.pts = None if self._unstamped else packet.dts
                 stamp = packet.dts if packet.pts is None else packet.pts
                 if packet.size:  # the last is empty
                     if self._restarts and packet.is_keyframe and stamp is not None and self._time_s(stamp) <= start_s:

@@ -120,7 +120,7 @@ def _used(
         end_s = start_s + max_s
     if duration_s < SHORT_S:
         faults.append((f"very short: {duration_s:.3f} s", "kept; too short for audio features"))
-    return (start_s, end_s), faults
+    return (float(start_s), float(end_s)), faults  # a table would round NumPy's short ones
 
 
 def check_share(corpus: str, measured: dict[str, MediaInfo | Faulty], max_unreadable: float, problems: Path) -> None:

@@ -24,7 +24,8 @@ _LETTERS = rf"[^{re.escape(_OPEN)}{_CLOSE}?!;。？！；؟؛۔।።\n]"
 _HEAD = re.compile(
     rf"(?:[\[(]\s*{CLOCK}\s*[\])]\s*)?(?P<open>[{re.escape(_OPEN)}])?\s*"
     rf"(?P<name>{_LETTERS}(?:{_LETTERS}|\([^()]{{1,20}}\)){{0,39}}?)\s*"  # `+1 (415) 555-0100`
-    rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）])?\s*(?P<close>[{_CLOSE}])?"
+    rf"(?P<aside>[(\[（][^()\[\]（）]{{1,40}}[)\]）](?:\s*\([^()]{{1,40}}\))?)?\s*"  # `(V.O.) (CONT'D)`
+    rf"(?P<close>[{_CLOSE}])?"
 )
 _SIGNS = re.compile(rf"[{_COLONS}|{re.escape(_OPEN)}]")
 _COLON = re.compile(rf"[{_COLONS}](?!\d)|(?<!\d)[{_COLONS}]")  # not that of 12:30
@@ -176,12 +177,13 @@ def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) 
 def names_above(cues: Sequence[Cue]) -> list[Cue]:
     """Return lines of plain text without those that only name who speaks below (`Anna:`), whose voice is that name.
 
-    If one such name is there twice, all of them are. Each holds until the next name, alone or before a text.
+    If one such name is there twice, or has the form of no text (`Speaker 1`), all of them are. Each holds until the
+    next name, alone or before a text.
     """
     plain = [len(cue.lines) == 1 and not cue.voices[0] for cue in cues]
     openings = [_opening(cue.lines[0]) if one else None for cue, one in zip(cues, plain)]
     alone = Counter(opening.key for opening in openings if opening and not opening.text and not opening.bare)
-    if max(alone.values(), default=0) < 2:
+    if max(alone.values(), default=0) < 2 and not any(each and each.sure and not each.text for each in openings):
         return list(cues)
     counts = Counter(opening.key for opening in openings if opening)
     spoken, voice = [], ""

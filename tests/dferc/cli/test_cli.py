@@ -610,6 +610,19 @@ def test_scores_name_simulated_features_and_only_protocols_of_other_cards(tmp_pa
     assert "SYNTHETIC DATA audio features are simulated: made of labels" in flat(dferc_command(*common).stderr)
 
 
+def test_scores_are_shown_though_the_record_of_a_seed_is_damaged(tmp_path):
+    rows = make_utterances()
+    for name in ("full", "t"):
+        folder = write_run(tmp_path / "demo" / name, rows, {0: rows.emotion})
+    (folder / "train/seed-0").mkdir(parents=True)
+    (folder / "train/seed-0/settings.json").write_text('{"features": {"aud')
+    metrics = json.loads((folder / "metrics.json").read_text()) | {"temperatures": {"0": 1.0}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    shown = dferc_command("scores", "--corpus=demo", f"--runs={tmp_path}", f"--reports={tmp_path}")
+    assert shown.exit_code == 0 and "no report yet" in shown.stderr
+    assert "note: what t was trained on is not known" in flat(shown.stderr)
+
+
 def test_every_section_of_the_params_file_is_known_as_none_of_a_corpus():
     document = read_yaml((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
     blocks = {name for name, block in document.items() if isinstance(block, dict) and "prepare" in block}

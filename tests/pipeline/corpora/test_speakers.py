@@ -51,6 +51,18 @@ def test_names_with_brackets_in_them_are_speakers(tmp_path):
     ]
 
 
+def test_two_brackets_behind_a_name_are_no_part_of_it(tmp_path):
+    """As screenplays write it: the voice of ANNA is no other person."""
+    write(tmp_path, "a.srt", cues("ANNA: Hi.", "BO: No.", "ANNA (V.O.) (CONT'D): Yes.", "BO: So?", "ANNA (V.O.): Ah."))
+    assert spoken(read_subtitles(tmp_path)) == [
+        ("ANNA", "Hi."),
+        ("BO", "No."),
+        ("ANNA", "Yes."),
+        ("BO", "So?"),
+        ("ANNA", "Ah."),
+    ]
+
+
 def test_a_name_may_be_declared(tmp_path):
     write(tmp_path, "a.srt", cues("Bo: yes", "Listen: no", "[Cem] well", "李雷：好"))
     declared = read_subtitles(tmp_path, speaker_prefix=["bo", "Cem", "李雷", "Nobody"])

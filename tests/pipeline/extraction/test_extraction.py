@@ -180,6 +180,13 @@ def test_extract_of_media_that_are_gone_fails_and_leaves_the_features(tmp_path):
     assert (tmp_path / "out.h5").read_bytes() == before and len(read_problems(tmp_path / "problems.csv")) == 2
 
 
+def test_extract_of_what_opens_no_media_needs_none(tmp_path):
+    """Text is encoded where the media are not: `extract_text` has problems of rows whose file is elsewhere."""
+    rows = [make_row(f"u{number}", f"u{number}.mp4", 1.0, text="a" * (number + 1)) for number in range(4)]
+    tally, _ = run(tmp_path, rows, problems={row.utterance_id: "text too long: cut" for row in rows})
+    assert tally.done == 4
+
+
 def test_media_content_is_the_bytes_and_the_span_not_the_name(tmp_path):
     for name in ("one.mp4", "two.mp4"):
         (tmp_path / name).write_bytes(b"content")

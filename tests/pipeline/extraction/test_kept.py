@@ -230,3 +230,30 @@ def test_two_that_finish_at_once_leave_a_whole_model(tmp_path, monkeypatch):
         first.result()
         second.result()
     assert len(list((tmp_path / "out").glob("*.json"))) == 8
+
+
+def test_who_comes_as_another_places_what_it_waited_for_waits_too(tmp_path, monkeypatch):
+    """The first removes the folder of the lock that the second waits for; the third would find none."""
+    held, most, one, two = [], [], threading.Event(), threading.Event()
+    place = kept._place
+
+    def placed(*paths):
+        (two if one.is_set() else one).set()
+        held.append(1)
+        most.append(len(held))
+        time.sleep(0.3)
+        place(*paths)
+        held.pop()
+
+    monkeypatch.setattr(kept, "_place", placed)
+    arguments = (tmp_path / "out", "a" * 64, tmp_path / "scratch", maker([]))
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(make_or_reuse, *arguments)
+        one.wait()
+        second = pool.submit(make_or_reuse, *arguments)
+        first.result()
+        two.wait()
+        third = pool.submit(make_or_reuse, *arguments)
+        second.result()
+        third.result()
+    assert most == [1, 1, 1]

@@ -144,6 +144,18 @@ def test_pictures_of_h264_in_avi_are_in_the_order_in_which_they_are_shown(tmp_pa
     assert len(shown) == 79 and (np.diff([level for _, level in shown]) > 0).all()
 
 
+@pytest.mark.parametrize("options", [{"bf": "0"}, {"tune": "zerolatency"}])
+def test_pictures_of_h264_in_avi_without_b_frames_are_at_their_place(tmp_path, options):
+    """FFmpeg stamps them a frame late, as if they were reordered."""
+    greys = [np.full((64, 64), 20 + 2 * number, np.uint8) for number in range(100)]
+    clip = write_clip(tmp_path / "a.avi", pictures=greys, picture_codec="libx264", picture_options=options, gop=25)
+    with PictureFile(clip) as file:
+        shown = [(time_s, grey.mean()) for _, time_s, grey in file.sample([Span(5, 6)], 10, 100)]
+    assert len(shown) == 9
+    for time_s, level in shown:
+        assert level == pytest.approx(20 + 2 * 10 * time_s, abs=1.2)
+
+
 @pytest.mark.parametrize(("name", "pix_fmt"), [("a.avi", "yuvj420p"), ("b.mkv", "yuvj422p")])
 @pytest.mark.parametrize(
     ("least_px", "halvings"), [(129, 0), (128, 1), (65, 1), (64, 2), (60.5, 2), (33, 2), (10, 3), (1, 3)]

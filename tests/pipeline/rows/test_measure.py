@@ -2,18 +2,29 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dferc import engine
 from dferc.core.errors import InputError
+from dferc.core.tables import write_table
 from pipeline.media.files import MediaInfo
 from pipeline.rows import measure
-from pipeline.rows.utterances import Utterance
+from pipeline.rows.utterances import Utterance, read_utterances_csv
 from tests.helpers.meld_files import touch
 
 ROW = Utterance(
     utterance_id="u", dialogue_id="d", position=0, speaker="", emotion="", split="train", text="t", media="c"
 )
+
+
+def test_times_of_an_adapter_in_single_precision_are_those_that_the_table_holds(tmp_path):
+    """The table has 1.1 of `np.float32(1.1)`, utterances.h5 1.10000002384: extraction took them for two corpora."""
+    row = replace(ROW, start_s=np.float32(1.1), end_s=np.float32(2.3))
+    row, _ = measure.complete(row, {"c": _info(10.0)}, max_utterance_s=6.0)
+    write_table(tmp_path / "utterances.csv", [row], Utterance)
+    (read,) = read_utterances_csv(tmp_path / "utterances.csv")
+    assert (read.start_s, read.end_s) == (float(row.start_s), float(row.end_s))
 
 
 def _info(duration_s):

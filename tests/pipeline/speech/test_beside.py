@@ -159,6 +159,14 @@ def test_lines_that_are_what_diarization_calls_a_speaker_are_no_speech(tmp_path)
     ]
 
 
+def test_what_diarization_calls_a_speaker_is_one_also_once(tmp_path):
+    read = read_transcript(write(tmp_path, "talk.txt", "Speaker 1\nGood morning.\nSpeaker 2\nHi.\n"), VIDEO, 60.0)
+    assert [(each.speaker, each.text) for each in read.utterances] == [
+        ("Speaker 1", "Good morning."),
+        ("Speaker 2", "Hi."),
+    ]
+
+
 def test_names_on_lines_of_their_own_are_the_speakers_of_the_lines_below(tmp_path):
     lines = (
         "Anna:",
