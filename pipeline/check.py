@@ -35,7 +35,7 @@ from pipeline.media.files import MediaError, probe
 from pipeline.settings import StageSettings, load_settings, sets_of, with_set
 
 SCRATCH_ENCODER = "scratch"
-BY_NAME = ("torchvision:", "timm:")  # beginnings of `extract_visual.encoder`: pipeline/vision/by_name.py
+BY_NAME = ("torchvision:", "timm:")  # beginnings of `extract_visual.encoder`: pipeline/vision/encoder.py
 
 LINKED = {
     "prepare": "prepare.options",

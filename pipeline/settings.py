@@ -162,36 +162,6 @@ UNSTATED = {
 those of speech encoders, which openSMILE does without."""
 
 
-class FinetuneText(Section):
-    """Fine-tuning of the text encoder on the training split's emotions."""
-
-    encoder: Name
-    epochs: Count
-    patience: Positive
-    learning_rate: PositiveFloat
-    weight_decay: NonNegative
-    warmup: Share
-    batch_windows: Positive
-    window: Window
-    context_share: Share
-    max_tokens: Annotated[int, Field(ge=8, le=LARGEST)]
-    layer: Layer
-    pooling: TextPooling
-    dropout: Rate
-    trust_remote_code: bool
-    lora_rank: Count
-    lora_alpha: PositiveFloat
-    precision: Precision
-    seed: Count
-    threads: Positive
-    folds: Annotated[Count, AfterValidator(_no_single_fold)]
-    scratch_layers: Positive
-    scratch_width: Annotated[int, Field(ge=32, le=LARGEST, multiple_of=32)]
-    scratch_vocabulary: Annotated[int, Field(ge=300, le=LARGEST)]
-
-    usual = UNSTATED["text"] | {"lora_rank": 0, "lora_alpha": 32.0}  # the values of later settings
-
-
 class ExtractText(Section):
     """One vector per utterance from the text encoder (docs/method.md, §0)."""
 
@@ -204,6 +174,29 @@ class ExtractText(Section):
     trust_remote_code: bool
 
     usual = UNSTATED["text"]  # the values of later settings
+
+
+class FinetuneText(ExtractText):
+    """Fine-tuning of the text encoder on the training split's emotions; its windows and vectors as in `ExtractText`."""
+
+    encoder: Name
+    epochs: Count
+    patience: Positive
+    learning_rate: PositiveFloat
+    weight_decay: NonNegative
+    warmup: Share
+    batch_windows: Positive
+    dropout: Rate
+    lora_rank: Count
+    lora_alpha: PositiveFloat
+    seed: Count
+    threads: Positive
+    folds: Annotated[Count, AfterValidator(_no_single_fold)]
+    scratch_layers: Positive
+    scratch_width: Annotated[int, Field(ge=32, le=LARGEST, multiple_of=32)]
+    scratch_vocabulary: Annotated[int, Field(ge=300, le=LARGEST)]
+
+    usual = UNSTATED["text"] | {"lora_rank": 0, "lora_alpha": 32.0}  # the values of later settings
 
 
 def restored(modality: str, stated: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ the file, the field, the value found, what is expected and the remedy.
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -98,7 +97,7 @@ def parse_json(content: bytes) -> Any:
         raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
     try:
         values = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refuse_number, parse_float=_finite
+            content.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=_refuse_number, parse_float=_finite
         )
     except RecursionError:
         raise ValueError(f"it is nested more than {MOST_DEPTH} levels deep") from None
@@ -114,11 +113,13 @@ def parse_json(content: bytes) -> Any:
     return values
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        (key, times), *_ = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {brief(key)} is there {times} times")
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; a key that is there twice is an error, where Python would take the last."""
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"the key {brief(key)} is there twice")
+        values[key] = value
     return values
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dferc.core.errors import InputError, Problem, did_you_mean, listed
+from dferc.core.records import unique_keys
 from dferc.core.tables import swallowed_rows
 from dferc.store import cells
 from pipeline.corpora import refuse
@@ -268,7 +269,9 @@ def _read_jsonl(path: Path, text: str, known: Sequence[str]) -> Iterator[tuple[i
         if not content.strip():
             continue
         try:
-            row = json.loads(content, object_pairs_hook=_unique_keys)
+            row = json.loads(
+                content, object_pairs_hook=lambda pairs: unique_keys([(name.strip(), value) for name, value in pairs])
+            )
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {line}: not readable as JSON: {error}.") from None
         if not isinstance(row, dict):
@@ -281,15 +284,7 @@ def _read_jsonl(path: Path, text: str, known: Sequence[str]) -> Iterator[tuple[i
                 continue  # whatever it is: listed as not used
             if isinstance(value, list | dict) or type(value) is bool and cells.fold(name) not in ("emotion", "label"):
                 raise InputError(f"{path}, line {line}: {name} is {value!r:.60}; expected a text, a number or null.")
-        yield line, {name.strip(): "" if value is None or value != value else str(value) for name, value in row.items()}
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return an object of JSON; a key that is there twice is an error, where Python would take the last."""
-    names = [name.strip() for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.60} is there twice")
-    return dict(pairs)
+        yield line, {name: "" if value is None or value != value else str(value) for name, value in row.items()}
 
 
 def _match_columns(

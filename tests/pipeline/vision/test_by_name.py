@@ -15,8 +15,7 @@ from torchvision.transforms.functional import center_crop, normalize, resize
 
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from pipeline.vision.by_name import by_name
-from pipeline.vision.encoder import load_picture_encoder
+from pipeline.vision.encoder import is_by_name, load_picture_encoder
 from tests.helpers.picture_batches import assert_alike_in_batches
 
 NAME = "shufflenet_v2_x0_5"
@@ -53,8 +52,8 @@ def picture() -> np.ndarray:
 
 
 def test_names():
-    assert by_name("torchvision:resnet50") and by_name("timm:resnet50")
-    assert not by_name("facebook/dinov2-base") and not by_name("models/timm")
+    assert is_by_name("torchvision:resnet50") and is_by_name("timm:resnet50")
+    assert not is_by_name("facebook/dinov2-base") and not is_by_name("models/timm")
 
 
 def test_torchvision_gives_the_input_of_the_classifier(network, weights):
