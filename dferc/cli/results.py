@@ -6,7 +6,6 @@ import click
 
 from dferc.cli.options import AGAINST, CORPUS, DEVICE, FEATURES, FOLDER, JSON, PARAMS, RUNS, SPLIT, dir_option, options
 from dferc.core.console import CorpusName, console, print_json, print_note, readable_errors, warn_of_simulation
-from dferc.core.errors import InputError
 
 
 @click.command()
@@ -22,7 +21,7 @@ def scores(corpora, params, runs, reports) -> None:
 
     corpora = corpora or load_params(params).corpora
     from dferc.evaluation.score_table import show_scores
-    from dferc.results.runs import features_of, read_metrics
+    from dferc.results.runs import read_metrics
     from dferc.store.card import simulations
 
     for corpus in corpora:
@@ -33,14 +32,7 @@ def scores(corpora, params, runs, reports) -> None:
             notes.append(
                 f"{corpus} has no finished run in {runs / corpus}. Make some: `dferc ablate --corpus {corpus}`"
             )
-        about = []
-        for name, of_run in metrics.items():
-            try:
-                about.append(of_run | {"features": features_of(runs / corpus / name, of_run)})
-            except InputError as error:
-                about.append(of_run)
-                notes.append(f"what {name} was trained on is not known: {error}")
-        warn_of_simulation(dict.fromkeys(each for of_run in about for each in simulations(of_run)))
+        warn_of_simulation(dict.fromkeys(each for of_run in metrics.values() for each in simulations(of_run)))
         by_card = defaultdict(list)
         for name, of_run in metrics.items():
             by_card[of_run["card"]].append(name)

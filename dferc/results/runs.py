@@ -328,17 +328,22 @@ def read_runs(
 
 
 def read_metrics(folder: Path) -> tuple[dict[str, dict], list[str]]:
-    """Return the metrics.json of every run in runs/<corpus>, in the paper's order, and a sentence for each unusable."""
+    """Return the metrics.json of every run in runs/<corpus>, in the paper's order, and a sentence for each unusable.
+
+    Beside them is `features`, the identities of those that the run was trained on, where they are known.
+    """
     metrics, notes = {}, []
     for name in _run_names(folder):
         try:
             metrics[name] = _read_json(folder / name / "metrics.json", folder / name, RunMetrics)
+            metrics[name]["features"] = _features_of(folder / name, metrics[name])
         except InputError as error:
-            notes.append(f"{name} is left out: {error}")
+            fault = "what it was trained on is not known" if name in metrics else "left out"
+            notes.append(f"{name}: {fault}: {error}")
     return metrics, notes
 
 
-def features_of(folder: Path, metrics: Mapping) -> dict:
+def _features_of(folder: Path, metrics: Mapping) -> dict:
     """Return the identities of the features that a run was trained on, by its metrics.json; {} where none are kept."""
     scored = (folder / f"train/seed-{seed}/settings.json" for seed in metrics.get("temperatures") or ())
     path = next(filter(Path.exists, (*scored, folder / "evaluate/protocol.json")), None)  # a baseline's card has them
