@@ -23,7 +23,7 @@ from dferc.core.device import Device, choose_device
 from dferc.core.errors import InputError
 from dferc.engine.common import WorkerDied
 from pipeline.audio.hearing import Heard
-from pipeline.encoders.batches import Batching, batches_by_length, check_batching
+from pipeline.encoders.batches import Batching, check_batching, run_in_batches
 from pipeline.encoders.kinds import Wanted, tower
 from pipeline.encoders.layers import count_layers, layer_states, read_layer
 from pipeline.encoders.opening import autocast, model_folder, open_model, open_processor
@@ -242,14 +242,15 @@ class SpeechWorker:
                 if isinstance(heard, Heard) and heard.usable
                 for piece in pieces_of(heard, self._most, self._margin)
             ]
-            lengths = [self._encoder.most or len(piece.samples_S) for _, piece in pieces]
-            vectors = [None] * len(pieces)
-            for batch in batches_by_length(lengths, self._budget, self._batching):
-                found = self._encoder.vectors([pieces[index][1] for index in batch], self._where, self._pooling)
-                for index, vector in zip(batch, found, strict=True):
-                    vectors[index] = vector
+            vectors = run_in_batches(
+                [piece for _, piece in pieces],
+                [self._encoder.most or len(piece.samples_S) for _, piece in pieces],
+                self._budget,
+                self._batching,
+                lambda batch: self._encoder.vectors(batch, self._where, self._pooling),
+            )
             parts: dict[int, list[tuple[int, np.ndarray]]] = {}
-            for (number, _), vector in zip(pieces, vectors, strict=True):  # in the order of the sound, not of batches
+            for (number, _), vector in zip(pieces, vectors, strict=True):
                 parts.setdefault(number, []).append(vector)
             records = [self._record(heard, parts.get(number, [])) for number, heard in enumerate(group)]
         return Measured(records, clock.seconds)

@@ -6,9 +6,9 @@
     encoder = tower(model, "audio")                         # the part that encodes this kind (Whisper's encoder)
     layers = read_layer(settings.layer, count, folder)      # count = count_layers(a trial's output); () = last
     batching = check_batching(run, short, other, long)      # run: inputs -> their valid states, [T, D] each
-    batches = batches_by_length(lengths, budget, batching)  # of indices; budget: longest length x inputs of a batch
+    vectors = run_in_batches(inputs, lengths, budget, batching, encode)  # budget: longest length x inputs of a batch
 
-For each batch call the encoder (`output_hidden_states=bool(layers)`, within `autocast(where)`), take
-`layer_states(output, layers)` [B, T, D], and from them `pool(states, mask, settings.pooling)`. The identity of features
+`encode` calls the encoder on a batch (`output_hidden_states=bool(layers)`, within `autocast(where)`), takes
+`layer_states(output, layers)` [B, T, D], and returns `pool(states, mask, settings.pooling)`. The identity of features
 holds `model_hash(folder)`, which an edit of the folder changes, and the settings.
 """

@@ -45,6 +45,21 @@ def batches_by_length(lengths: Sequence[int], budget: int, batching: Batching = 
     return full + [filling[kind] for kind in sorted(filling)]
 
 
+def run_in_batches(
+    inputs: Sequence[Any],
+    lengths: Sequence[int],
+    budget: int,
+    batching: Batching,
+    encode: Callable[[list[Any]], Sequence[Any]],
+) -> list[Any]:
+    """Return the results of `encode`, one per input of a batch, in the order of the inputs; see `batches_by_length`."""
+    results: list[Any] = [None] * len(inputs)
+    for batch in batches_by_length(lengths, budget, batching):
+        for index, result in zip(batch, encode([inputs[index] for index in batch]), strict=True):
+            results[index] = result
+    return results
+
+
 @torch.inference_mode()
 def check_batching(run: Callable[[list[Any]], Sequence[Tensor]], short: Any, other: Any, long: Any) -> Batching:
     """Try which batches leave the states of an encoder as they are.

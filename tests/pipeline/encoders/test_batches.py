@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.encoders.batches import Batching, batches_by_length, check_batching
+from pipeline.encoders.batches import Batching, batches_by_length, check_batching, run_in_batches
 
 lengths = st.lists(st.integers(0, 500), max_size=60)
 budgets = st.integers(1, 2000)
@@ -23,6 +23,24 @@ def test_batches_cover_every_input_once_within_the_budget(lengths, budget, batch
             assert len(batch) == 1
         if batching is Batching.EQUAL:
             assert len(set(chosen)) == 1
+
+
+@given(lengths, budgets, st.sampled_from(Batching))
+def test_results_come_back_in_the_order_of_the_inputs(lengths, budget, batching):
+    calls = []
+
+    def encode(batch):
+        calls.append(batch)
+        return [f"vector of {name}" for name in batch]
+
+    names = [f"{number}" for number in range(len(lengths))]
+    assert run_in_batches(names, lengths, budget, batching, encode) == [f"vector of {name}" for name in names]
+    assert len(calls) == len(batches_by_length(lengths, budget, batching))
+
+
+def test_a_batch_that_answers_with_too_few_results_is_an_error():
+    with pytest.raises(ValueError):
+        run_in_batches([1, 2], [1, 1], 9, Batching.PADDED, lambda batch: batch[:1])
 
 
 class Mixing(nn.Module):
@@ -52,10 +70,8 @@ def test_encoders_that_depend_on_the_batch_are_found(leak, expected):
     inputs = [torch.randn(3 + number % 5) for number in range(20)]
     with torch.no_grad():
         alone = [encoder.run([one])[0] for one in inputs]
-        batches = batches_by_length([len(one) for one in inputs], 40, expected)
-        together = [state for batch in batches for state in encoder.run([inputs[index] for index in batch])]
-    in_batches = [alone[index] for batch in batches for index in batch]
-    assert all((one - two).abs().max() <= 1e-5 for one, two in zip(in_batches, together, strict=True))
+        together = run_in_batches(inputs, [len(one) for one in inputs], 40, expected, encoder.run)
+    assert all((one - two).abs().max() <= 1e-5 for one, two in zip(alone, together, strict=True))
 
 
 def test_states_that_are_not_finite_are_no_reason_to_go_without_batches():
