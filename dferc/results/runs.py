@@ -338,8 +338,8 @@ def read_metrics(folder: Path) -> tuple[dict[str, dict], list[str]]:
             metrics[name] = _read_json(folder / name / "metrics.json", folder / name, RunMetrics)
             metrics[name]["features"] = _features_of(folder / name, metrics[name])
         except InputError as error:
-            fault = "what it was trained on is not known" if name in metrics else "left out"
-            notes.append(f"{name}: {fault}: {error}")
+            fault = "was trained on features that are not known" if name in metrics else "is left out"
+            notes.append(f"{name} {fault}: {error}")
     return metrics, notes
 
 

@@ -620,7 +620,7 @@ def test_scores_are_shown_though_the_record_of_a_seed_is_damaged(tmp_path):
     (folder / "metrics.json").write_text(json.dumps(metrics))
     shown = dferc_command("scores", "--corpus=demo", f"--runs={tmp_path}", f"--reports={tmp_path}")
     assert shown.exit_code == 0 and "no report yet" in shown.stderr
-    assert "note: t: what it was trained on is not known" in flat(shown.stderr)
+    assert "note: t was trained on features that are not known" in flat(shown.stderr)
 
 
 def test_every_section_of_the_params_file_is_known_as_none_of_a_corpus():
