@@ -163,6 +163,8 @@ def _plan(
         by row. The models are loaded again one by one: six large ones need not fit into memory.
     """
     fold_of = read_folds(folder, rows)
+    if not fold_of and read_folds(folder).keys() & {row.dialogue_id for row in rows}:
+        print_note(f"{folder}: none of its folds' dialogues has the same texts here; its main encoder reads them all.")
     batches, problems = [], {}
     for fold in (None, *sorted(set(fold_of.values()))):
         encoder_folder = folder if fold is None else fold_folder(folder, fold)

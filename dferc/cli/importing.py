@@ -1,5 +1,6 @@
 """`dferc import`: features made elsewhere -> features/<corpus>/. Every heavy import stands in the command."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def import_features(
 
     if corpus:
         refuse_overwriting(features / corpus, replace)
-    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    names = tuple(name.strip() for name in next(csv.reader([classes], skipinitialspace=True)) if name.strip())
     sources = {path: read_source(path, layer, corpus, names) for path in paths}
     for source in sources.values():
         if names and source.corpus in CORPORA and source.classes not in ((), names):

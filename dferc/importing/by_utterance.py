@@ -213,7 +213,7 @@ _MELD_KEYS = {"split", "y", "dialog", "utterance"}
 
 
 def _plain(row: Mapping) -> dict:
-    return {str(clean_text(key)): value for key, value in row.items()}
+    return {str(clean_text(key)): value for key, value in row.items() if value is not None}
 
 
 def read_meld_data(content: Sequence, about: About) -> Source:
@@ -275,7 +275,13 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
 
     The label is the annotation; without annotations the class number, else the sign of the regression label.
     """
-    columns = {split: _mmsa_part(_plain(part), f"{about}, {split}") for split, part in parts.items()}
+    parts, whole = {split: _plain(part) for split, part in parts.items()}, {}
+    for split, part in parts.items():
+        if "labels" in part and not {"annotations", "classification_labels", "regression_labels"} & part.keys():
+            whole[split] = _numbers(part["labels"], f"{about}, {split}")
+    if all(of.size == len(of) and (of >= 0).all() and (of == np.round(of)).all() for of in whole.values()):
+        parts |= {name: parts[name] | {"classification_labels": of} for name, of in whole.items()}  # no scores
+    columns = {split: _mmsa_part(part, f"{about}, {split}") for split, part in parts.items()}
     known = {fold(name) for name in classes}
     missing = Counter()
     for part in columns.values():
@@ -324,7 +330,7 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
     first = next((i for part in columns.values() for i, word in zip(part["id"], part["labels"]) if not word), "")
     found = Labels([0] * len(words), classes, missing, [], [])
     unlabelled = [("labels", found.missing_label(first), found.missing_then)] if missing else []
-    if unused := sorted({key for part in parts.values() for key in _plain(part) if not _MMSA_KEYS.fullmatch(key)}):
+    if unused := sorted({key for part in parts.values() for key in part if not _MMSA_KEYS.fullmatch(key)}):
         unlabelled.append(("columns", f"unknown column: {listed(map(repr, unused))}", "column not used"))
     reason, consequence = "a video in several splits: {}", "its clips in each split are a dialogue of their own"
     return Source(
@@ -372,12 +378,8 @@ def _mmsa_part(part: dict, where: str) -> dict[str, list | np.ndarray | int]:
 
 
 def _mmsa_labels(part: dict, count: int, where: str) -> list[str]:
-    """Return the labels as words: annotations, else class numbers (also under `labels`), else the score's sign."""
+    """Return the labels as words: annotations, else class numbers, else the score's sign."""
     numbers = part.get("classification_labels")
-    if "labels" in part and not {"annotations", "classification_labels", "regression_labels"} & part.keys():
-        given = _numbers(part["labels"], where)
-        if given.size == len(given) and (given >= 0).all() and (given == np.round(given)).all():
-            numbers = given  # sentiment has negative scores, and fractions
     if "annotations" in part:
         cells = [plain(cell) for cell in rows_of(part["annotations"], where)]
         strange = next((cell for cell in cells if not (cell is None or isinstance(cell, str))), None)
@@ -412,7 +414,7 @@ def _mmsa_labels(part: dict, count: int, where: str) -> list[str]:
 
 def _numbers(values: object, where: str) -> np.ndarray:
     try:
-        return np.asarray(values, dtype=np.float64)
+        return np.atleast_1d(np.asarray(values, dtype=np.float64))
     except (TypeError, ValueError):
         found = kind(values)
         raise InputError(f"{where}: labels or lengths are {found}; expected numbers (words: `annotations`).") from None

@@ -34,17 +34,11 @@ BLEND = "extras.blend"
 
 
 class LinearFit(NamedTuple):
-    """A fitted logistic regression: its logits are x W' + c.
+    """A fitted logistic regression: its logits are x W' + c."""
 
-    Attributes:
-        weight_CS: W, 0 for a class without a training row.
-        bias_C: c.
-        strength: C, the inverse of the regularisation's strength; not the number of classes.
-    """
-
-    weight_CS: Tensor
-    bias_C: Tensor
-    strength: float
+    weight_CS: Tensor  # W, 0 for a class without a training row
+    bias_C: Tensor  # c
+    strength: float  # C, the inverse of the regularisation's strength; not the number of classes
 
 
 class LinearFloor(nn.Module):

@@ -293,7 +293,7 @@ def _match_columns(
     """Return our name of each known column of the file (in any case), and a problem that lists the other columns."""
     names = {name: cells.column_name(name) for name in columns}
     meant = {name: _MEANT.get(written, "") for name, written in names.items()}
-    if not {"onset", "start", "start_s"} & set(names.values()):  # beside a duration (NeMo, Azure) it is a begin
+    if not {"start", "start_s"} & set(names.values()) and "start" not in meant.values():  # NeMo's, Azure's begin
         meant |= {name: "start" for name, written in names.items() if written == "offset"}
     names = {name: ours for name, written in names.items() if (ours := _ALIASES.get(written, written)) in known}
     absent = [name for name in known if name not in names.values()]

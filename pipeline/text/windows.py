@@ -42,7 +42,7 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...],
     none (GPT-2), they are those that it has, one or none each.
     """
     alone, whole = (tokenizer("a", add_special_tokens=add, verbose=False)["input_ids"] for add in (False, True))
-    for at in range(len(whole) - len(alone) + 1 if len(whole) > len(alone) else 0):
+    for at in range(len(whole) - len(alone) + 1 if len(whole) > len(alone) > 0 else 0):
         if whole[at : at + len(alone)] == alone:
             return tuple(whole[:at]), tuple(whole[at + len(alone) :])
     opens = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id

@@ -177,13 +177,15 @@ def find_speakers(cues: Sequence[Cue], prefixes: bool, declared: Iterable[str]) 
 def names_above(cues: Sequence[Cue]) -> list[Cue]:
     """Return lines of plain text without those that only name who speaks below (`Anna:`), whose voice is that name.
 
-    If one such name is there twice, or has the form of no text (`Speaker 1`), all of them are. Each holds until the
-    next name, alone or before a text.
+    If one such name is there twice, all of them are, else those of the form of no text (`Speaker 1`). Each holds until
+    the next name, alone or before a text.
     """
     plain = [len(cue.lines) == 1 and not cue.voices[0] for cue in cues]
     openings = [_opening(cue.lines[0]) if one else None for cue, one in zip(cues, plain)]
     alone = Counter(opening.key for opening in openings if opening and not opening.text and not opening.bare)
-    if max(alone.values(), default=0) < 2 and not any(each and each.sure and not each.text for each in openings):
+    if max(alone.values(), default=0) < 2:
+        alone = Counter(each.key for each in openings if each and each.sure and not each.text)
+    if not alone:
         return list(cues)
     counts = Counter(opening.key for opening in openings if opening)
     spoken, voice = [], ""

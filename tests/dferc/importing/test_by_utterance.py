@@ -451,6 +451,17 @@ def test_mmsa_whole_numbers_under_labels_are_classes_and_no_sentiment(tmp_path, 
     assert rows.classes == ("negative", "positive")
 
 
+@pytest.mark.parametrize("of_test", [[0.0, 0.0, 1.0, 2.0], None])
+def test_mmsa_scores_are_scores_though_a_split_has_whole_numbers_alone(tmp_path, of_test):
+    content = without(mmsa(labels=lambda n: np.linspace(-3, 3, n)[:, None, None]), *SCORES)
+    for name, column in content["test"].items():
+        content["test"][name] = column[:4]
+    content["test"]["labels"] = of_test and np.array(of_test)[:, None, None]
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    rows = imported(tmp_path / "x", tmp_path / "x.pkl", "--corpus=x").utterances
+    assert set(rows.emotion[rows.split == "test"]) == ({1, 2} if of_test else {-1})
+
+
 NO_NUMBERS = {"labels": lambda n: ["joy", "anger"] * (n // 2)}, {"vision_lengths": lambda n: [(1, 2)] * n}
 
 

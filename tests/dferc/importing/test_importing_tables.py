@@ -229,6 +229,14 @@ def test_column_of_one_value_wide_arrays_is_a_column(tmp_path, write):
     assert rows.classes == ("0", "1"), message
 
 
+def test_a_class_with_a_comma_is_declared_in_quotes(tmp_path):
+    labels = np.array(["joy", "joy, guilt", "guilt"] * 3)
+    message, _ = imported(tmp_path, write_npz, {"emotion": labels})
+    assert "names 2 classes" in message
+    message, rows = imported(tmp_path, write_npz, {"emotion": labels}, '--classes=guilt, "joy, guilt", joy')
+    assert rows.classes == ("guilt", "joy, guilt", "joy")
+
+
 def test_declared_classes_that_are_numbers_are_names_where_any_label_is_one_of_them(tmp_path):
     labels = np.array([0, 1, 2, 1, 0, 2, 1, 0, 2])
     message, rows = imported(tmp_path, write_npz, {"emotion": labels}, "--classes=1,2,3")

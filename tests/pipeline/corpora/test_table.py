@@ -538,7 +538,7 @@ def test_a_name_that_several_files_may_mean_is_none_of_them(tmp_path):
 
 
 def test_an_offset_beside_a_duration_is_a_begin(tmp_path):
-    for other, meant in (("duration", "start"), ("onset", "end")):
+    for other, meant in (("duration", "start"), ("onset", "end"), ("begin", "end"), ("start_time", "end")):
         (tmp_path / "x.csv").write_text(f"dialogue_id,text,offset,{other}\nd,hi,2,1.5\n")
         with pytest.raises(InputError, match=f"'offset'. Did you mean '{meant}'"):
             read_table(tmp_path / "x.csv")

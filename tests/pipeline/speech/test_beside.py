@@ -167,6 +167,12 @@ def test_what_diarization_calls_a_speaker_is_one_also_once(tmp_path):
     ]
 
 
+def test_one_speaker_1_makes_no_speakers_of_lines_that_end_in_a_colon(tmp_path):
+    lines = ("Hello and welcome.", "What do you need:", "Eggs and milk.")
+    read = read_transcript(write(tmp_path, "talk.txt", "\n".join(("Speaker 1", *lines))), VIDEO, 60.0)
+    assert [(each.speaker, each.text) for each in read.utterances] == [("Speaker 1", line) for line in lines]
+
+
 def test_names_on_lines_of_their_own_are_the_speakers_of_the_lines_below(tmp_path):
     lines = (
         "Anna:",

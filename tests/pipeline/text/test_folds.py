@@ -103,6 +103,14 @@ def test_dialogues_of_another_corpus_come_from_the_main_encoder_whatever_their_i
     assert read_folds(tmp_path, ROWS) == {"train-0": 1}
 
 
+def test_folds_that_other_texts_of_the_same_dialogues_do_without_are_named(tmp_path, capsys):
+    """Such as those of another recogniser: the main encoder has seen the labels of these dialogues."""
+    small_encoder(ROWS, seed=0).save(tmp_path)
+    write_folds(tmp_path, deal_folds(ROWS, 2, seed=0), [replace(row, text=f"{row.text}, or not") for row in ROWS])
+    make_extractor(ROWS, extract_settings(), tmp_path, choose_device("cpu", "float32"))
+    assert "none of its folds' dialogues has the same texts here" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("changed", ["fold-1/model.safetensors", "folds.csv"])
 def test_identity_of_features_names_the_folds(tmp_path, changed):
     for fold in (0, 1):

@@ -232,6 +232,14 @@ def test_special_tokens_are_where_the_tokenizer_puts_them(single, expected):
     assert special_tokens(tokenizer) == expected
 
 
+def test_special_tokens_of_a_tokenizer_without_latin_letters():
+    """One without a token for what it does not know makes none of them, and all stand at the end of nothing."""
+    backend = Tokenizer(models.BPE({"<s>": 0, "</s>": 1, "안": 2}, []))
+    backend.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    assert special_tokens(tokenizer) == ((0,), (1,))
+
+
 def test_windows_do_without_special_tokens_that_are_missing():
     """T5 has none that opens, many decoders none at all."""
     assert special_tokens(word_tokenizer("a", unk_token="[UNK]", eos_token="[END]")) == ((), (1,))
