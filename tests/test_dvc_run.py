@@ -235,7 +235,8 @@ def test_face_model_finder_and_table_of_labels_are_seen_by_dvc(project, monkeypa
     changed = {"train_face": Path("face/face.json"), "prepare": Path("labels.csv")}
     changed |= {"extract_visual": Path(finder.name)} if finder.is_file() else {}
     shutil.copytree(project / "models/demo/face", project / "face")
-    (project / "data/raw/mine").mkdir(parents=True)
+    for folder in ("data/raw/mine", "data/faces/mine"):
+        (project / folder).mkdir(parents=True)
     (project / "data/raw/mine/utterances.csv").write_text("dialogue_id,text\na,Hello\n", encoding="utf-8")
     (project / "labels.csv").write_text("utterance_id,emotion\na_1,joy\n", encoding="utf-8")
 

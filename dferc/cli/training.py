@@ -182,8 +182,8 @@ def baselines(corpus, names, label, seeds, splits, features, out, params, overri
     from dferc.baselines.registry import QUICK, verify_baseline
     from dferc.baselines.run import run_baseline
     from dferc.core.device import choose_device
+    from dferc.core.records import StoredRecord, read_record
     from dferc.evaluation.files import show_evaluation
-    from dferc.results.runs import read_metrics
     from dferc.store.hdf5 import read_corpus
     from dferc.training.seeds import run_name
     from dferc.training.task import make_task
@@ -194,9 +194,10 @@ def baselines(corpus, names, label, seeds, splits, features, out, params, overri
     seeds = tuple(dict.fromkeys(seeds)) or tuple(settings.ablate.seeds)
     cached = read_corpus(features / corpus, corpus, block.features)
     task = make_task(cached, "full", block, choose_device(device, block.precision))
-    there, _ = read_metrics(out / corpus)
     for name in names:
         folder = out / corpus / run_name(name, label)
-        if (before := there.get(folder.name, {}).get("seeds", 0)) > len(seeds):
+        there = folder / "metrics.json"
+        before = read_record(there, StoredRecord, f"Remove {folder}.").get("seeds") if there.exists() else None
+        if isinstance(before, int) and before > len(seeds):
             print_note(f"{folder} had {before} seeds and is made anew with {len(seeds)}: name all, or give a --label.")
         show_evaluation(folder, *run_baseline(name, task, seeds, folder, scratch, fresh))

@@ -185,7 +185,7 @@ def test_extraction_of_one_face_is_the_same_by_any_choice_of_it(tmp_path, raw, m
         assert np.array_equal(made[face].features, made["largest"].features)
     assert made["longest_track"].quality["choice"].tolist() == [1, 1, 1]
     assert "face" not in made["largest"].identity and "face" not in made["largest"].identity["params"]
-    assert made["longest_track"].identity["face"] == {"choice": "longest_track", "version": 3}
+    assert made["longest_track"].identity["face"] == {"choice": "longest_track", "version": 4}
 
 
 def test_extraction_by_lips_depends_on_the_sound(tmp_path, raw, model):
