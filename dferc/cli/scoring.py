@@ -4,7 +4,7 @@ import click
 
 from dferc.cli.options import CORPUS, DEVICE, FEATURES, FILE, FOLDER, JSON, LABEL, OUT, SEEDS, VARIANT, options
 from dferc.core.console import PATH, console, print_json, print_note, readable_errors, shown_option, warn_of_simulation
-from dferc.core.errors import counted
+from dferc.core.errors import InputError, counted
 
 
 @click.command()
@@ -13,7 +13,6 @@ from dferc.core.errors import counted
 def evaluate(corpus, variant, label, seeds, features, out, device, as_json) -> None:
     """Score the trained seeds of OUT/CORPUS/VARIANT on validation and test (default: every finished seed)."""
     from dferc.core.device import choose_device
-    from dferc.core.errors import InputError
     from dferc.evaluation.files import write_absence
     from dferc.model.variants import get_variant
     from dferc.store.hdf5 import read_corpus

@@ -1,5 +1,6 @@
 """Commands that train: `train`, `ablate`, `baselines`. Heavy imports are inside, so that --help answers at once."""
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -196,8 +197,8 @@ def baselines(corpus, names, label, seeds, splits, features, out, params, overri
     task = make_task(cached, "full", block, choose_device(device, block.precision))
     for name in names:
         folder = out / corpus / run_name(name, label)
-        there = folder / "metrics.json"
-        before = read_record(there, StoredRecord, f"Remove {folder}.").get("seeds") if there.exists() else None
-        if isinstance(before, int) and before > len(seeds):
-            print_note(f"{folder} had {before} seeds and is made anew with {len(seeds)}: name all, or give a --label.")
+        with contextlib.suppress(InputError):  # not there, or damaged
+            had = read_record(folder / "metrics.json", StoredRecord, "").get("seeds")
+            if isinstance(had, int) and had > len(seeds):
+                print_note(f"{folder} had {had} seeds and is made anew with {len(seeds)}: name all, or give a --label.")
         show_evaluation(folder, *run_baseline(name, task, seeds, folder, scratch, fresh))

@@ -191,7 +191,7 @@ def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[s
     alike = (modality for modality in in_order(set(one) & set(two)) if ours.get(modality) == theirs.get(modality))
     values = [each.record.get("values", {}) for each in (run, reference)]  # an identity may not tell them
     values = {modality: {of[modality] for of in values if modality in of} for modality in one}
-    if otherwise := [name for name in alike if one[name] != two[name] or len(values[name]) > 1]:
+    if otherwise := [each for each in alike if one[each] != two[each] or len(values[each]) > 1]:
         yield (
             f"{name} was trained on {', '.join(otherwise)} features that were made otherwise than those of {other}, "
             "under the same name: train the older of them again"

@@ -79,7 +79,6 @@ def _embed(seed: int, levels: Mapping, rows: Mapping, run: FinishedRun) -> dict 
 def _describe(corpus: str, runs: Mapping[str, FinishedRun], run: FinishedRun, notes: list[str]) -> dict:
     """Return the head of the document: corpus, split, protocol, classes, runs and notes."""
     single = [name for name, each in runs.items() if len(each.seeds) == 1]
-    files = {name: digest(each.folder / "evaluate") for name, each in runs.items()}
     one_seed = [f"{', '.join(single)}: one seed only, so no standard deviation over seeds"] if single else []
     return {
         "schema": SCHEMA,
@@ -95,7 +94,7 @@ def _describe(corpus: str, runs: Mapping[str, FinishedRun], run: FinishedRun, no
         "dialogue_count": int(run.dialogue.max()) + 1,
         "support": dict(zip(run.classes, run.support.tolist(), strict=True)),
         "runs": {
-            name: {"folder": str(each.folder), "seeds": list(each.seeds), "files": files[name]}
+            name: {"folder": str(each.folder), "seeds": list(each.seeds), "files": digest(each.folder / "evaluate")}
             for name, each in runs.items()
         },
         "run": run.folder.name,

@@ -491,3 +491,12 @@ def test_baselines_command_tells_that_fewer_seeds_replace_more(features, tmp_pat
     shown = [CliRunner().invoke(main, [*command, *seeds]).stderr for seeds in (["--seed=0", "--seed=1"], ["--seed=5"])]
     found = ["demo/majority had 2 seeds and is made anew with 1" in " ".join(each.split()) for each in shown]
     assert found == [False, True]
+
+
+def test_a_damaged_run_of_a_baseline_is_made_anew(features, tmp_path):
+    command = ["baselines", "--corpus=demo", "--name=majority", f"--features={features.parent}", f"--out={tmp_path}"]
+    (tmp_path / "demo/majority").mkdir(parents=True)
+    (tmp_path / "demo/majority/metrics.json").write_text('{"seeds": 9')
+    done = CliRunner().invoke(main, [*command, "--seed=0"])
+    assert done.exit_code == 0, done.stderr
+    assert read_run(tmp_path / "demo/majority").seeds == (0,)
