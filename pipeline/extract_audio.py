@@ -5,7 +5,7 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from dferc.core.console import print_note, readable_errors, shown_option
 from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
 from pipeline.audio import functionals
-from pipeline.extraction.loop import ExtractionTally, Extractor, extract, media_content
+from pipeline.extraction.loop import ExtractionTally, Extractor, Listener, extract, listener_of, media_content
 from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
@@ -106,6 +106,16 @@ def make_extractor(
         length_s=lambda row: row.heard[2] - row.heard[1],
         clock=clock,
     )
+
+
+def make_listener(
+    rows: Sequence[Utterance], extractor: Extractor, settings: ExtractAudio, scratch: Scratch
+) -> Listener | None:
+    """Return what makes openSMILE's unfinished records while the picture is read; None for a speech encoder."""
+    if functionals.is_speech_encoder(settings.encoder):
+        return None  # it hears a group of utterances at a time
+    make_ear = functools.partial(functionals.make_ear, engine.absolute(settings.encoder), settings.min_s)
+    return listener_of(rows, extractor, scratch, make_ear)
 
 
 def configuration_hash(feature_set: str) -> str | None:

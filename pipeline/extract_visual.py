@@ -26,7 +26,7 @@ from dferc.core.device import DEVICES, choose_device
 from dferc.core.errors import InputError
 from dferc.core.files import file_hash
 from dferc.engine.options import engine_options
-from pipeline.extraction.loop import ExtractionTally, Extractor, extract, media_content, prefetched
+from pipeline.extraction.loop import ExtractionTally, Extractor, Listener, extract, media_content, prefetched
 from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
@@ -46,26 +46,45 @@ keyframe to the first utterance are decoded for each group. Fewer lose less when
 QUALITY = ("frames", "face_share", "face_size", "tracks", "choice")
 
 
+def visual_options(command: Callable) -> Callable:
+    """Decorate a click command with the options that `run` takes."""
+    hwaccel = "Kind of device that decodes, such as cuda. Values may differ from the CPU's; the file names the device."
+    declared = [
+        stage_options("visual"),
+        click.option("--face", type=PATH, help="Face model.  [default: models/{corpus}/face]"),
+        shown_option("--device", type=click.Choice(DEVICES), default="auto", help="Of the network."),
+        click.option("--hwaccel", help=hwaccel),
+        engine_options,
+    ]
+    return functools.reduce(lambda function, option: option(function), reversed(declared), command)
+
+
 @click.command()
-@stage_options("visual")
-@click.option("--face", type=PATH, help="Face model.  [default: models/{corpus}/face]")
-@shown_option("--device", type=click.Choice(DEVICES), default="auto", help="Of the network.")
-@click.option(
-    "--hwaccel",
-    help="Kind of device that decodes, such as cuda. Values may differ from the CPU's; the file names the device.",
-)
-@engine_options
+@visual_options
 @readable_errors
-def main(
-    places: Places, face: Path | None, device: str, hwaccel: str | None, workers: engine.Workers
-) -> ExtractionTally:
+def main(**options) -> ExtractionTally:
     """Extract the features of the face or the frames of every utterance with a picture."""
+    return run(**options)
+
+
+def run(
+    places: Places,
+    face: Path | None,
+    device: str,
+    hwaccel: str | None,
+    workers: engine.Workers,
+    listen: Callable[[list[Utterance], Scratch], Listener | None] | None = None,
+) -> ExtractionTally:
+    """Run the stage; `listen` returns what makes the records of the sound on the way."""
     settings = with_set(load_settings(places.params), places.corpus, places.set).extract_visual
     rows = read_utterances_csv(places.table)
     where = choose_device(device, "float32", elsewhere=workers.cluster is not None).device
     folder = face or Path("models", places.corpus, "face")
     with Scratch(places.scratch) as scratch:
-        extractor = make_extractor(rows, settings, folder, places.raw, scratch, where, workers, hwaccel)
+        listener = listen and listen(rows, scratch)
+        extractor = make_extractor(
+            rows, settings, folder, places.raw, scratch, where, workers, hwaccel, listener=listener
+        )
         return extract(rows, extractor, places, scratch)
 
 
@@ -79,13 +98,15 @@ def make_extractor(
     workers: engine.Workers,
     hwaccel: str | None = None,
     load: Callable[[str, str, str, bool], Any] | None = None,
+    listener: Listener | None = None,
 ) -> Extractor:
     """Make the visual extractor of a corpus.
 
     `folder` is train_face's. `device` is the network's, which has its own workers (`Workers.for_network`); `workers`
     decode and find faces. `hwaccel` is the kind of device that decodes for them; None = they do. `load` returns a
-    published encoder, perhaps one that is in memory already. InputError is raised if there is no usable face model
-    although some utterance has a picture, no such encoder, or no such face finder.
+    published encoder, perhaps one that is in memory already. `listener` makes the records of the sound on the way.
+    InputError is raised if there is no usable face model although some utterance has a picture, no such encoder, or no
+    such face finder.
     """
     if settings.encoder == FERPLUS:
         weights = folder / "face.safetensors"
@@ -109,17 +130,20 @@ def make_extractor(
 
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         portable = settings.model_copy(update={"finder": engine.absolute(finder)})
-        make_worker = functools.partial(speaker_face.FaceWorker, portable, seeing.side, hwaccel, seeing.colour)
+        how = (portable, seeing.side, hwaccel, seeing.colour)
         paths = (raw, *(raw / rows[i].media for i in indices[:1]), Path(finder))
 
-        def cut(groups: list[list[int]]) -> Iterator[tuple[int, list[SpeakerFaces] | engine.WorkerDied]]:
-            items = ([_media(rows[i], raw.absolute(), needs_sound) for i in group] for group in groups)
+        def cut(groups: list[list[int]], hears: bool) -> Iterator[tuple[int, list[SpeakerFaces] | engine.WorkerDied]]:
+            make_worker = functools.partial(speaker_face.FaceWorker, *how, listener.make_ear if hears else None)
+            heard = listener.keys if hears else ()
+            items = ([_media(rows[i], raw.absolute(), needs_sound or i in heard) for i in group] for group in groups)
             results = engine.run(make_worker, items, workers, paths, together=lambda parts: parts[0].path)
             return clock.unpacked(results)
 
-        cuts = _one_by_one(cut, list(_groups(rows, indices)))
+        cuts = _one_by_one(cut, list(_groups(rows, indices)), bool(listener))
         # On a cluster nothing waits for this process, and two threads must not start and end Ray.
-        yield from pooling.pooled(cuts if workers.cluster else prefetched(cuts), network, seeing.sight)
+        cuts = cuts if workers.cluster else prefetched(cuts)
+        yield from pooling.pooled(listener.kept(cuts) if listener else cuts, network, seeing.sight)
 
     def network(batches: Iterator[list[np.ndarray]]) -> Iterator[tuple[int, np.ndarray | engine.WorkerDied]]:
         return clock.unpacked(engine.run(seeing.make_worker, batches, workers.for_network(), seeing.files))
@@ -212,20 +236,21 @@ def _groups(rows: Sequence[Utterance], indices: Sequence[int]) -> Iterator[list[
 
 
 def _one_by_one(
-    cut: Callable[[list[list[int]]], Iterable[tuple[int, list[SpeakerFaces] | engine.WorkerDied]]],
+    cut: Callable[[list[list[int]], bool], Iterable[tuple[int, list[SpeakerFaces] | engine.WorkerDied]]],
     groups: list[list[int]],
+    hears: bool,
 ) -> Generator[tuple[int, SpeakerFaces | engine.WorkerDied], None, None]:
-    """Yield row and faces of all groups; the rows of a group that killed its worker are tried alone."""
+    """Yield row and faces of all groups; the rows of a group that killed its worker are tried alone, and unheard."""
     while groups:
         alone = []
-        for number, faces_of_group in cut(groups):
+        for number, faces_of_group in cut(groups, hears):
             if not isinstance(faces_of_group, engine.WorkerDied):
                 yield from zip(groups[number], faces_of_group, strict=True)
-            elif len(groups[number]) == 1:
+            elif len(groups[number]) == 1 and not hears:
                 yield groups[number][0], faces_of_group
             else:
                 alone += groups[number]
-        groups = [[row] for row in alone]
+        groups, hears = [[row] for row in alone], False
 
 
 def _media(row: Utterance, raw: Path, needs_sound: bool) -> UtteranceMedia:

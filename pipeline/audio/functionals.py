@@ -1,6 +1,8 @@
 """openSMILE functionals, [D], of an utterance's sound, computed in a worker process."""
 
+import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,10 @@ from opensmile.core.lib import OpenSmileException
 
 from dferc.core.errors import InputError
 from pipeline.audio.configuration import configuration_files
-from pipeline.audio.hearing import hear
+from pipeline.audio.hearing import Heard, hear, verified
 from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.media.files import LastOpened
-from pipeline.media.sound import SAMPLE_RATE_HZ, SoundFile
+from pipeline.media.sound import SAMPLE_RATE_HZ, Sound, SoundFile
 
 _TRIAL_S = 30  # seconds of sound that a .conf is tried with: as long as any usual utterance
 
@@ -61,6 +63,11 @@ def named_files(encoder: str) -> list[Path]:
     return [] if encoder in opensmile.FeatureSet.__members__ else configuration_files(encoder)
 
 
+def make_ear(feature_set: str, min_s: float) -> Callable[[Sound, float], Record]:
+    """Return the function that gives the record of an utterance's sound and length in seconds."""
+    return functools.partial(AudioWorker(feature_set).listen, min_s=min_s)
+
+
 class AudioWorker:
     """Computes the functionals of one utterance after another, and keeps the last file open."""
 
@@ -77,10 +84,18 @@ class AudioWorker:
         with clock.step("decode"):
             heard = hear(self._open, *item)
         with clock.step("openSMILE"):
-            record = self._describe(heard.samples_T, heard.problem) if heard.usable else Record(problem=heard.problem)
+            record = self._describe(heard)
         return Measured(record, clock.seconds)
 
-    def _describe(self, samples_T: np.ndarray, problem: str) -> Record:
+    def listen(self, sound: Sound, length_s: float, min_s: float) -> Record:
+        """Return the same record of an utterance of `length_s`, whose sound was read together with its picture."""
+        heard = Heard(sound.samples_T, 0, len(sound.samples_T), sound.remark)
+        return self._describe(verified(heard, length_s, min_s))
+
+    def _describe(self, heard: Heard) -> Record:
+        samples_T, problem = heard.samples_T, heard.problem
+        if not heard.usable:
+            return Record(problem=problem)
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # "Segment too short": listed below
             try:
                 values = self._smile(samples_T, SAMPLE_RATE_HZ).reshape(-1).astype(np.float32)

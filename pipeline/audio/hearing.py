@@ -39,7 +39,7 @@ def hear(
 ) -> Heard:
     """Decode the sound of an utterance with `context_s` seconds before and after it, as far as the file has them.
 
-    Not usable is what does not decode, is shorter than `min_s`, silent, or not finite.
+    Not usable is what does not decode, and what `verified` refuses.
     """
     first_s = max(0.0, start_s - context_s) if context_s else start_s
     try:
@@ -50,6 +50,16 @@ def hear(
     begin, end = 0, len(samples_T)
     if context_s:
         begin, end = (min(end, max(0, round((edge_s - file.begin_s) * rate_hz))) for edge_s in (start_s, end_s))
+    return verified(Heard(samples_T, begin, end, file.remark), end_s - start_s, min_s, rate_hz)
+
+
+def verified(heard: Heard, expected_s: float, min_s: float, rate_hz: int = SAMPLE_RATE_HZ) -> Heard:
+    """Return the sound of an utterance, without a constant offset, and with what is odd about it.
+
+    Not usable is what is shorter than `min_s`, silent, or not finite. `expected_s` is the length of the utterance;
+    `heard.problem` says what is odd about the file.
+    """
+    samples_T, begin, end, remark = heard
     own_T = samples_T[begin:end]
     length_s = len(own_T) / rate_hz
     if length_s < min_s or not len(own_T):
@@ -61,9 +71,9 @@ def hear(
     offset, level = own_T.mean(dtype=np.float64), ""
     if abs(offset) > max(_OFFSET, _OFFSET_SHARE * own_T.std()):  # a sound card's: openSMILE would take it for energy
         samples_T, level = samples_T - np.float32(offset), f"constant offset of {offset:.3f} of full scale: taken out"
-    partly = length_s < _COVERED * (end_s - start_s)
-    problem = f"sound incomplete: {length_s:.2f} s of {end_s - start_s:.2f} s" if partly else ""
-    return Heard(samples_T, begin, end, "; ".join(filter(None, (problem, level, file.remark))))
+    partly = length_s < _COVERED * expected_s
+    problem = f"sound incomplete: {length_s:.2f} s of {expected_s:.2f} s" if partly else ""
+    return Heard(samples_T, begin, end, "; ".join(filter(None, (problem, level, remark))))
 
 
 def _unusable(problem: str) -> Heard:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -136,6 +136,31 @@ def prefetched(items: Generator, ahead: int = PREFETCHED) -> Iterator:
                 yield item
         finally:
             thread.shutdown(cancel_futures=True)
+
+
+class Listener(NamedTuple):
+    """What makes the records of an audio extractor for the visual one, whose workers read sound and picture at once."""
+
+    make_ear: Callable[[], Callable]  # see `pipeline.faces.speaker_face.FaceWorker`
+    keys: dict[int, str]  # of the rows whose sound is not finished
+    scratch: Scratch  # keeps the records
+
+    def kept(self, cuts: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Pass on rows and their faces, once the record of what was heard with them is kept."""
+        for row, faces in cuts:
+            record = getattr(faces, "heard", None)
+            if record is not None and row in self.keys:
+                self.scratch.put(self.keys[row], record)
+            yield row, faces
+
+
+def listener_of(
+    rows: Sequence[Utterance], extractor: Extractor, scratch: Scratch, make_ear: Callable[[], Callable]
+) -> Listener | None:
+    """Return what makes the unfinished records of an audio extractor; None if there are none."""
+    wanted = [index for index, row in enumerate(rows) if extractor.wants(row)]
+    keys = _look_up(wanted, scratch, _Assembly(rows, extractor), lambda share: None)
+    return Listener(make_ear, keys, scratch) if keys else None
 
 
 class Extraction(NamedTuple):

@@ -7,22 +7,23 @@ only one track, no sound, or nobody whose lips move with it.
 """
 
 import functools
+import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
-from pipeline.extraction.records import Clock, Measured
+from pipeline.extraction.records import Clock, Measured, Record
 from pipeline.faces import lips
 from pipeline.faces.finder import WHOLE_FRAME, Box, Follower, cut, largest, least_side, make_finder, within
 from pipeline.faces.scaling import shrink_picture
 from pipeline.faces.tracks import Track, is_cut, link, longest, thumbnail
 from pipeline.media.files import LastOpened, MediaError, verify_hwaccel
 from pipeline.media.pictures import PictureFile, Span
-from pipeline.media.sound import SAMPLE_RATE_HZ, SoundFile
+from pipeline.media.sound import SAMPLE_RATE_HZ, Sound, SoundFile
 from pipeline.rows.utterances import Region
 
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
@@ -55,6 +56,7 @@ class SpeakerFaces:
     tracks: int = 0  # faces followed over the frames, whichever was chosen
     choice: int = LARGEST  # `LARGEST`, `LONGEST_TRACK` or `MOST_LIP_MOTION`
     pictures: tuple[np.ndarray, ...] = ()  # the sampled frames [H, W, 3], reduced, where the network sees them
+    heard: Record | None = None  # what the worker's ear made of the sound that was read with the picture
 
 
 class _Frame(NamedTuple):
@@ -90,14 +92,24 @@ def choice_identity(face: str) -> dict[str, object]:
 class FaceWorker:
     """Cuts the speaker's face [S, S] out of the sampled frames of utterances; `hwaccel` as of `open_media`.
 
-    In `colour`, faces are [S, S, 3], and the frames are kept where the setting `view` asks for them.
+    In `colour`, faces are [S, S, 3], and the frames are kept where the setting `view` asks for them. `make_ear` returns
+    the function that makes the record of an utterance's sound and length; it receives the sound that lies in the file
+    of the picture, from the same pass over it.
     """
 
-    def __init__(self, settings: "ExtractVisual", size: int, hwaccel: str | None = None, colour: bool = False):
+    def __init__(
+        self,
+        settings: "ExtractVisual",
+        size: int,
+        hwaccel: str | None = None,
+        colour: bool = False,
+        make_ear: Callable[[], Callable[[Sound, float], Record]] | None = None,
+    ):
         if hwaccel is not None:
             verify_hwaccel(hwaccel)
         cv2.setNumThreads(1)  # a second thread mostly spins: the finder's pictures are small
         self._settings, self._size, self._colour = settings, size, colour
+        self._ear = make_ear and make_ear()
         self._finder = make_finder(settings.finder, settings.min_face) if settings.view != "frame" else None
         open_picture = functools.partial(PictureFile, hwaccel=hwaccel, colour=colour)
         self._open_region = LastOpened(open_picture)
@@ -111,12 +123,24 @@ class FaceWorker:
         They are all seen in the whole picture, or each in a region of it.
         """
         clock = Clock()
-        frames, problem = self._sample(parts, clock)
+        together = self._ear and all(part.sound == (part.path, part.start_s, part.end_s) for part in parts)
+        sounds = {} if together else None
+        frames, problem = self._sample(parts, sounds, clock)
         faces = [self._choose(part, seen, problem, clock) for part, seen in zip(parts, frames, strict=True)]
+        with clock.step("sound"):
+            for number, sound in (sounds or {}).items():
+                if sound.exact:
+                    length_s = parts[number].end_s - parts[number].start_s
+                    faces[number] = replace(faces[number], heard=self._ear(sound, length_s))
         return Measured(faces, clock.seconds)
 
-    def _sample(self, parts: Sequence[UtteranceMedia], clock: Clock) -> tuple[list[list[_Frame]], str]:
-        """Return the sampled frames of each utterance with their faces, and the problem of the file."""
+    def _sample(
+        self, parts: Sequence[UtteranceMedia], sounds: dict[int, Sound] | None, clock: Clock
+    ) -> tuple[list[list[_Frame]], str]:
+        """Return the sampled frames of each utterance with their faces, and the problem of the file.
+
+        `sounds` is for `PictureFile.sample`.
+        """
         settings = self._settings
         margin = 0.0 if settings.finder == WHOLE_FRAME else settings.margin
         frames, first = [[] for _ in parts], [None] * len(parts)
@@ -125,7 +149,7 @@ class FaceWorker:
         spans = [Span(part.start_s, part.end_s) for part in parts]
         try:
             with clock.step("decode"):
-                sampled = self._picture(parts[0]).sample(spans, settings.frames_per_s, settings.max_frames)
+                sampled = self._picture(parts[0]).sample(spans, settings.frames_per_s, settings.max_frames, sounds)
             for number, time_s, image in clock.each("decode", sampled):
                 with clock.step("faces"):
                     colours, last = within(image, parts[number].region), frames[number][-1:]
@@ -193,14 +217,15 @@ class FaceWorker:
         """Return time and frame of an utterance's pictures, as many as lips need, and the samples of its sound."""
         picture, span = self._picture(part), Span(part.start_s, part.end_s)
         rates = lips.FRAMES_PER_S, math.ceil((part.end_s - part.start_s) * lips.FRAMES_PER_S)
-        if part.sound == (part.path, *span):
-            sampled, sound = picture.sample_with_sound(span, *rates)
+        sounds = {} if part.sound == (part.path, *span) else None
+        sampled = picture.sample([span], *rates, sounds)
+        first = [*itertools.islice(sampled, 1)]  # with it comes the sound
+        if sounds:
+            sound = sounds[0].samples_T
         else:
-            sampled, sound = ((time_s, image) for _, time_s, image in picture.sample([span], *rates)), None
-        if sound is None:
             recording, *heard = part.sound
             file = self._open_sound(recording)
             sound = file.read(*heard)
             late = round((file.begin_s - heard[0]) * SAMPLE_RATE_HZ) if len(sound) else 0
             sound = np.pad(sound, (late, 0))  # the track may begin after the utterance
-        return sampled, sound
+        return ((time_s, image) for _, time_s, image in itertools.chain(first, sampled)), sound

@@ -347,17 +347,19 @@ class MediaFile(contextlib.AbstractContextManager):
         old.close()
 
 
-def complete_index(container: av.container.InputContainer, stream: av.stream.Stream) -> None:
-    """Make seeks deterministic, whatever is read in between.
+def complete_index(container: av.container.InputContainer, stream: av.stream.Stream) -> bool:
+    """Make seeks deterministic, whatever is read in between; return whether the file was read for it.
 
     MP4 and AVI have an index in the file. For some other formats FFmpeg builds its index while reading, and a later
     seek leads elsewhere: there the file is read once, without decoding. (For yet others, such as MPEG-TS and WMV, the
     index is never complete.)
     """
-    if _INDEXED_WHILE_READING & set(container.format.name.split(",")):
+    reads = bool(_INDEXED_WHILE_READING & set(container.format.name.split(",")))
+    if reads:
         seek(container, stream, 0.0)
         for _ in packets(container, stream):
             pass
+    return reads
 
 
 class LastOpened:

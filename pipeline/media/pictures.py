@@ -6,6 +6,7 @@ decoded only if they are samples. The samples are bit-identical to those of deco
 features do not depend on the other utterances of a call.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from pipeline.media.files import (
+    MediaError,
     MediaFile,
     complete_index,
     decode,
@@ -29,7 +31,7 @@ from pipeline.media.files import (
     stream_of,
     timely,
 )
-from pipeline.media.sound import SoundPackets, decode_sound
+from pipeline.media.sound import Sound, SoundPackets, decode_sound
 
 _EPSILON_S = 1e-6
 """Tolerance: less than any frame distance, more than the rounding of a time that was written to a table."""
@@ -75,7 +77,11 @@ class PictureFile(MediaFile):
             self._restarts = restarts(self._container, path, "video")
 
     def sample(
-        self, spans: Sequence[Span], frames_per_s: float, max_frames: int
+        self,
+        spans: Sequence[Span],
+        frames_per_s: float,
+        max_frames: int,
+        sounds: dict[int, Sound] | None = None,
     ) -> Iterator[tuple[int, float, np.ndarray]]:
         """Sample the picture of spans evenly, as frames the right way up, grey or in colour.
 
@@ -83,7 +89,9 @@ class PictureFile(MediaFile):
         part. A frame is yielded once, even if it is the first for several samples. Where all frames of the span are
         before the first sample time, the last of them is yielded, so a span with a frame that decodes is never empty.
         The samples do not depend on earlier calls. Spans may have any order; nearby ones are cheapest in one call.
-        `max_frames` is the most samples of a span, spread over the whole of it.
+        `max_frames` is the most samples of a span, spread over the whole of it. `sounds` receives the sound of each
+        span by its number, from the same pass over the file, before its first frame is yielded; those are left out
+        that need a pass of their own (`decode_sound`).
 
         Yields:
             Number of the span, time in the file in seconds, and the frame as [height, width] uint8, in colour as RGB
@@ -94,31 +102,8 @@ class PictureFile(MediaFile):
             middles = [_middles(span, frames_per_s, max_frames) for span in spans]
             for run in _runs(spans):
                 wanted = {number: (spans[number], middles[number]) for number in run}
-                yield from self._sample_run(wanted)
-
-    def sample_with_sound(
-        self, span: Span, frames_per_s: float, max_frames: int
-    ) -> tuple[Iterator[tuple[float, np.ndarray]], np.ndarray | None]:
-        """Sample a span's picture as `sample` does, and decode its sound, in one pass over the file.
-
-        Returns:
-            Time and frame of each sample, and the samples of `SoundFile.read`; None for those where they need a pass
-            of their own (`decode_sound`).
-        """
-        with decoding(self.path):
-            self._prepare()
-            heard: list[av.Packet] = []
-            read, passing = self._read([span], heard)
-            of_span = SoundPackets(heard, self._read_on(passing, heard, span.end_s), self._sound_unused)
-            sound = None if self._restarts else decode_sound(of_span, self.path, *span, self._origin_s)
-            self._sound_unused = False
-
-        def frames() -> Iterator[tuple[float, np.ndarray]]:
-            with decoding(self.path):
-                sampled = self._sample_run({0: (span, _middles(span, frames_per_s, max_frames))}, read)
-                yield from ((time_s, image) for _, time_s, image in sampled)
-
-        return frames(), sound
+                read = None if sounds is None else self._listen({number: spans[number] for number in run}, sounds)
+                yield from self._sample_run(wanted, read)
 
     def _prepare(self) -> None:
         """Make the file as just opened: an earlier call may have been left in the middle."""
@@ -140,8 +125,7 @@ class PictureFile(MediaFile):
         # AVI has no times: FFmpeg stamps H.264's packets in their own order, which is not that of its pictures.
         self._counted = container.format.name == "avi" and self._decoder.name == "h264"
         self._unstamped = self._counted and self._decoder.has_b_frames
-        if not self._restarts:
-            complete_index(container, self._stream)
+        self._untouched = self._restarts or not complete_index(container, self._stream)
         self._index, self._sound_unused, self._shown = len(self._stream.index_entries), True, 0
 
     def _sample_run(
@@ -202,8 +186,11 @@ class PictureFile(MediaFile):
         start_s, end_s = min(span.start_s for span in spans), max(span.end_s for span in spans)
         back_s = _MARGIN_S
         while True:
-            if self._restarts or not seek(self._container, self._stream, start_s - back_s):
+            # A seek to the begin of a file leaves out the first packet of the sound, of which decoders drop samples.
+            at_begin = self._untouched and heard is not None and start_s < back_s
+            if not at_begin and (self._restarts or not seek(self._container, self._stream, start_s - back_s)):
                 self._reopen()  # a seek that failed has lost the packets that were read to recognise the format
+            self._untouched = False
             sound = [] if heard is None else [stream_of(self._container, self.path, "audio")]
             read, first, passing = [], None, packets(self._container, self._stream, *sound)
             for packet in passing:
@@ -226,6 +213,19 @@ class PictureFile(MediaFile):
             back_s *= 4
             if heard is not None:
                 heard.clear()
+
+    def _listen(self, spans: dict[int, Span], sounds: dict[int, Sound]) -> list[av.Packet]:
+        """Decode the sound of spans, by their numbers, into `sounds`; return the packets of their picture."""
+        heard: list[av.Packet] = []
+        read, passing = self._read(list(spans.values()), heard)
+        to_end = self._read_on(passing, heard, max(span.end_s for span in spans.values()))
+        for number, span in spans.items() if not self._restarts else ():
+            with contextlib.suppress(MediaError), decoding(self.path):  # a pass of its own shall tell what is wrong
+                sound = decode_sound(SoundPackets(heard, to_end, self._sound_unused), self.path, *span, self._origin_s)
+                if sound is not None:
+                    sounds[number] = sound
+            self._sound_unused = False
+        return read
 
     def _read_on(self, passing: Iterator[av.Packet], heard: list[av.Packet], end_s: float) -> bool:
         """Read the sound until a span's end, which may be some way behind its picture's; return whether all is read."""

@@ -43,6 +43,9 @@ _PREROLL_S = 0.5  # time that is decoded before a span and dropped: AAC and MP3 
 _CONFIGURED_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float"}
 """Decoders that need nothing of a stream but its extradata: a new one decodes the same."""
 
+_SETTLING = {"alac", "flac", "mp3", "mp3float"}
+"""Decoders that give the same bits after `_PREROLL_S`, wherever they began."""
+
 _FAINT = 3 / 32768  # deviation that is no signal: three steps of 16 bits, which dither and codecs leave
 _CLICK_S = 0.02  # longest sound that is none: the edges of a constant level, a click
 _AUDIBLE_HZ = 100  # codecs make a constant level waver below this
@@ -125,6 +128,14 @@ class SoundFile(MediaFile):
         return self._index == len(self._stream.index_entries)
 
 
+class Sound(NamedTuple):
+    """Sound of a span, read together with its picture: what `SoundFile.read` and its `remark` would be."""
+
+    samples_T: np.ndarray  # at `SAMPLE_RATE_HZ`
+    remark: str
+    exact: bool  # False where samples may round otherwise, and begin up to a millisecond apart (`_begins_alike`)
+
+
 class SoundPackets(NamedTuple):
     """Packets of a sound track that were read together with pictures, in the order of the file."""
 
@@ -133,17 +144,11 @@ class SoundPackets(NamedTuple):
     own_decoder: bool  # whether the stream's own decoder has decoded nothing yet
 
 
-def decode_sound(
-    heard: SoundPackets, path: str | Path, start_s: float, end_s: float, origin_s: float
-) -> np.ndarray | None:
+def decode_sound(heard: SoundPackets, path: str | Path, start_s: float, end_s: float, origin_s: float) -> Sound | None:
     """Decode the sound of a span of a file, of the file's `origin_s`, as `SoundFile.read` does; MediaError as there.
 
-    At the begin of a file the samples are the same to the bit. Elsewhere they may begin up to a millisecond apart in a
-    container that rounds its time stamps, such as Matroska, and they depend on nothing but the span.
-
-    Returns:
-        The samples, at `SAMPLE_RATE_HZ`; None where they need a pass of their own: the packets do not cover the span
-        and what is decoded before it, or no decoder would give the same.
+    It depends on nothing but the span. None where it needs a pass of its own: the packets do not cover the span and
+    what is decoded before it, or no decoder would give the same.
     """
     timed = [(float(each.dts * each.time_base) - origin_s, each) for each in heard.packets if each.dts is not None]
     if not timed or not heard.to_end and timed[-1][0] < end_s:
@@ -151,7 +156,7 @@ def decode_sound(
     stream = timed[0][1].stream
     if _seeks_astray(stream.container, stream):
         return None
-    begin_s, first, decoder = _begin_s(stream, origin_s), 0, None
+    begin_s, first, decoder, exact = _begin_s(stream, origin_s), 0, None, True
     if start_s <= _PREROLL_S:
         # A packet from before the begin is the first of the file: encoders write it, and decoders drop its samples.
         begins = timed[0][0] < begin_s or _is_plain(stream.codec_context) and timed[0][0] <= begin_s
@@ -159,12 +164,13 @@ def decode_sound(
     elif start_s >= begin_s + 2 * _PREROLL_S and timed[0][0] <= start_s - _PREROLL_S:
         first = sum(time_s <= start_s - _PREROLL_S for time_s, _ in timed) - 1
         decoder = _new_decoder(stream.codec_context)
+        exact = _begins_alike(stream)
     if decoder is None:
         return None
     frames = (frame for _, packet in timed[first:] for frame in decode(decoder, packet))
     decoded = _join(frames, path, start_s, end_s, origin_s)
     late = decoded is None or decoded.first_s > start_s + _HOLE_S  # the samples alone do not say when they begin
-    return None if late else _cut(decoded, start_s, end_s, SAMPLE_RATE_HZ)[0]
+    return None if late else Sound(*_cut(decoded, start_s, end_s, SAMPLE_RATE_HZ), exact)
 
 
 class _Decoded(NamedTuple):
@@ -251,6 +257,18 @@ def _seeks_astray(container: av.container.InputContainer, stream: av.audio.Audio
         exact = stream.rate * stream.channels * int(re.sub(r"\D", "", codec) or 8)
         return stream.codec_context.bit_rate not in (None, 0, exact)
     return name in ("wav", "w64") and codec.startswith("adpcm_") or name == "ogg" and codec == "flac"
+
+
+def _begins_alike(stream: av.audio.AudioStream) -> bool:
+    """Return whether sound decodes to the same bits, though a read by its own seek may begin a packet earlier.
+
+    MPEG-PS and Matroska round times or seek by their pictures. Decoders of AC-3 and MP2 remember more than the preroll.
+    """
+    decoder, container = stream.codec_context, stream.container.format.name.split(",")
+    settles = decoder.name in _SETTLING or _is_plain(decoder)
+    if not ("mp4" in container and (settles or decoder.name == "aac") or "avi" in container and settles):
+        return False
+    return ((decoder.frame_size or 1) / (stream.rate * stream.time_base)).denominator == 1  # packets begin at a sample
 
 
 def _is_plain(decoder: av.AudioCodecContext) -> bool:

@@ -47,8 +47,8 @@ from pipeline.video.kept import FEATURES, kept_transcript
 from pipeline.video.medium import MediumRows, file_remarks, measure_medium, plain_name, rows_of, with_extracted
 from pipeline.vision.encoder import load_picture_encoder
 
-STEPS = ("open", "transcript", "text", "audio", "visual", "emotions")
-"""Steps of one medium, in order, as `progress` receives them."""
+STEPS = ("open", "transcript", "text", "visual", "audio", "emotions")
+"""Steps of one medium, in order, as `progress` receives them. With the picture openSMILE hears the sound."""
 
 Progress = Callable[[str, float], None]
 """Receives the name of a step of `STEPS`, and the share of it that is done, 0 to 1. It may raise to stop the work."""
@@ -230,10 +230,12 @@ class Recogniser(contextlib.AbstractContextManager):
         if not medium.words.utterances:
             return self._document(medium, file_remarks(medium.path, medium.info), [], [])
         rows = rows_of(*medium, self.bundle.manifest.classes, self._scene_s)
-        absent, problems, modalities = rows.absent, rows.problems, {}
-        for modality in self.bundle.manifest.modalities:
+        absent, problems, modalities, made = rows.absent, rows.problems, {}, {}
+        for modality in sorted(self.bundle.manifest.modalities, key=STEPS.index):
             with _step(progress, modality) as report:
-                features, found = self._extract(modality, rows, medium, scratch, report)
+                made[modality] = self._extract(modality, rows, medium, scratch, report)
+        for modality in self.bundle.manifest.modalities:
+            features, found = made[modality]
             modalities[modality] = features
             absent = with_extracted(absent, features, found)
             odd = {row.utterance_id for row, there in zip(rows.rows, features.present, strict=True) if there}
@@ -275,10 +277,21 @@ class Recogniser(contextlib.AbstractContextManager):
             return extract_audio.make_extractor(
                 rows.rows, settings, raw, scratch, workers, self._device, load=self._load_speech_encoder
             )
-        device = choose_device(self._device, "float32").device
+        device, listener = choose_device(self._device, "float32").device, None
+        for name in self.bundle.sets("audio") if "audio" in self.bundle.manifest.modalities else ():
+            audio = self._extractor("audio", name, rows, medium, scratch)
+            listener = listener or extract_audio.make_listener(rows.rows, audio, self._settings[name], scratch)
         settings = settings.model_copy(update={"runtime": nearest_runtime(settings.runtime, device.type)})
         return extract_visual.make_extractor(
-            rows.rows, settings, self.bundle.face, raw, scratch, device, workers, load=self._load_picture_encoder
+            rows.rows,
+            settings,
+            self.bundle.face,
+            raw,
+            scratch,
+            device,
+            workers,
+            load=self._load_picture_encoder,
+            listener=listener,
         )
 
     def _utterances(

@@ -389,13 +389,26 @@ def test_a_group_that_kills_its_worker_is_tried_one_by_one():
     """5 kills its worker, alone and in company."""
     asked = []
 
-    def cut(groups):
+    def cut(groups, hears):
+        assert not hears
         asked.append(groups)
         for number, group in enumerate(groups):
             yield number, WorkerDied(3) if 5 in group else [f"faces of {row}" for row in group]
 
-    found = dict(extract_visual._one_by_one(cut, [[1, 2], [4, 5, 6], [7]]))
+    found = dict(extract_visual._one_by_one(cut, [[1, 2], [4, 5, 6], [7]], False))
     assert found == {1: "faces of 1", 2: "faces of 2", 4: "faces of 4", 5: WorkerDied(3)} | {
         row: f"faces of {row}" for row in (6, 7)
     }
     assert asked == [[[1, 2], [4, 5, 6], [7]], [[4], [5], [6]]]
+
+
+def test_a_sound_that_kills_its_worker_does_not_cost_the_picture():
+    """5 kills whoever hears it, 6 whoever sees it."""
+
+    def cut(groups, hears):
+        for number, group in enumerate(groups):
+            died = (hears and 5 in group) or 6 in group
+            yield number, WorkerDied(3) if died else [f"faces of {row}" for row in group]
+
+    found = dict(extract_visual._one_by_one(cut, [[4], [5], [6]], True))
+    assert found == {4: "faces of 4", 5: "faces of 5", 6: WorkerDied(3)}

@@ -3,7 +3,7 @@
 // ever set as text.
 
 const STEPS = {
-  open: "Reading the file", transcript: "Transcript", text: "Words", audio: "Voice", visual: "Faces", emotions: "Emotions",
+  open: "Reading the file", transcript: "Transcript", text: "Words", visual: "Faces", audio: "Voice", emotions: "Emotions",
 };
 const FILES = {
   "emotions.json": "JSON", "emotions.csv": "CSV", "emotions.srt": "SRT", "emotions.vtt": "WebVTT", "emotions.eaf": "ELAN",

@@ -98,7 +98,7 @@ def test_results_lie_beside_the_medium(video, talk):
 
 def test_a_log_has_a_line_for_each_step_and_of_several_media_for_each(video, talk, tmp_path):
     lines = [line for line in video(talk).stderr.splitlines() if line.startswith("talk.mp4: ")]
-    assert [line[10:] for line in lines] == ["reading", "transcript", "words", "voice", "faces", "emotions"]
+    assert [line[10:] for line in lines] == ["reading", "transcript", "words", "faces", "voice", "emotions"]
     write_talk(tmp_path / "two.wav", picture=False)
     lines = [line for line in video(tmp_path).stderr.splitlines() if " of 2, " in line]
     assert lines == ["1 of 2, talk.mp4: reading", "2 of 2, two.wav: reading"]
