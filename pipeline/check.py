@@ -85,6 +85,14 @@ def main(params: str, out: Path | None) -> None:
     ]
     faults += [*check_repository(root), *(fault for name in blocks for fault in check_needs(name, blocks[name], root))]
     faults += [fault for name, block in further.items() for fault in check_encoders(name, block)]
+    faults += [
+        f"{corpus}: {one.encoder}, the encoder of the set {name} (sets), is no folder. `hf download NAME --local-dir "
+        "FOLDER` makes one of a published encoder, `python -m pipeline.finetune_text --out FOLDER` a tuned one."
+        for corpus in blocks
+        for name, one in sets_of(settings, corpus).items()
+        if name.startswith("text/") and one.encoder not in (f"models/{each}/text" for each in blocks)
+        if not Path(one.encoder).is_dir()
+    ]
     if faults:
         raise InputError(f"{len(faults)} thing(s) that the run needs are missing:\n  - " + "\n  - ".join(faults))
     for corpus, block in blocks.items():

@@ -203,6 +203,9 @@ def weights_hash(folder: Path) -> str:
 def tokenizer_hash(tokenizer) -> str:
     """Hash what turns text into tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:  # a file may state both, which no text here is given, and which the first text takes out
+        backend.no_truncation()
+        backend.no_padding()
     text = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -266,16 +266,17 @@ def load_run(folders: Sequence[Path], device: torch.device) -> list[Checkpoint]:
 def _read_for(record: Mapping, folder: Path) -> CachedCorpus:
     """Read the feature sets of a training from the folder of any corpus, and nothing else.
 
-    One that is not there is taken from the modality's first set: whether that was made alike, `fit_to` decides.
+    One that is not there is taken from the modality's first or only set: whether that was made alike, `fit_to` decides.
     """
     there, chosen = find_sets(folder), record["settings"]["features"]
-    sets = dict.fromkeys({name.partition("/")[0] for name in there} - set(record["widths"]), [])
+    known = {name.partition("/")[0] for name in there}
+    sets = dict.fromkeys(known - set(record["widths"]), [])
     for modality in record["widths"]:
         names = chosen.get(modality, [modality])
         first = names[0].partition("/")[0]
         sets[modality] = [first] if len(names) == 1 and names[0] not in there and first in there else names
         if not set(sets[modality]) & set(there):
-            sets[modality] = []  # absent throughout
+            sets[modality] = [modality] if modality in known else []  # its only set; absent throughout
     if not any(sets.values()):
         return read_corpus(folder)  # `fit_to` reports it
     return read_corpus(folder, sets={name: names for name, names in sets.items() if names != [name]})

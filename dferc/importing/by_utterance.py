@@ -37,7 +37,7 @@ from dferc.store.labels import Labels
 from dferc.store.rows import UNLABELLED, Note
 from dferc.store.vocabulary import SPLIT_NAMES
 
-MMIN = {130: "audio", 342: "visual", 1024: "text"}  # by width: comparE, denseface, bert_large
+MMIN = {130: "audio", 342: "visual", 1024: "text"}  # by width: comparE, denseface, bert_large (by its name, too)
 MELD_WIDTHS = {1611: "audio", 1422: "audio"}  # of openSMILE, selected for emotion and for sentiment
 MMSA_MODALITIES = {"text": "text", "audio": "audio", "visual": "vision"}
 _DIGITS = re.compile("[0-9]{1,18}")
@@ -80,11 +80,14 @@ def read_frames(opened: ClosedHdf5, about: About) -> Source:
         vectors[name], count = mean_of_frames(opened.read(dataset.name))
         left_out += count
     known = all(is_iemocap_dialogue(name.rpartition("_")[0]) for name in vectors)
+    modality = MMIN.get(width, "?")
+    if modality == "text" and not re.search("(?<!hu)bert", path.stem.lower()):
+        modality = "?"  # 1024 values are of large encoders of sound, too
     return Source(
         about=replace(about, layout="HDF5 of MMIN, IF-MMIN, CIF-MMIN: frames by utterance, averaged"),
         corpus=IEMOCAP.name if known else "",
-        vectors={MMIN.get(width, "?"): vectors},
-        notes=_note_frames({MMIN.get(width, "features"): left_out}),
+        vectors={modality: vectors},
+        notes=_note_frames({modality.replace("?", "features"): left_out}),
     )
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from dferc.core.errors import InputError, did_you_mean, listed, refuse
 from dferc.core.files import MODALITY_NAME
-from dferc.importing.corpora import CORPORA, MELD, MELD_NAMES, compare_counts, natural
+from dferc.importing.corpora import CORPORA, MELD, MELD_NAMES, compare_counts, is_iemocap_dialogue, natural
 from dferc.importing.readers.parquet import ROW_BYTES
-from dferc.importing.source import About, Source, clean_text, kind, verify_growth
+from dferc.importing.source import FILE_ORDER, About, Source, clean_text, kind, verify_growth
 from dferc.store import cells, vocabulary
 from dferc.store.labels import describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED
@@ -72,18 +72,23 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         problems += [("labels", *problem) for problem in found.problems]
         if found.missing:
             problems.append(("labels", found.missing_label(f"row {labels.index(UNLABELLED)}"), found.missing_then))
+    if codes := [name for name in own if _is_code(matrices[name], labels)]:
+        raise InputError(
+            f"{about}: {listed(codes)}: one vector for each class, such as one-hot labels: a model would read them "
+            "there. Remove the column."
+        )
     again = _verify_numbers(columns, splits, about)
     if again and corpus != MELD.name:
         problems.append(("dialogue", f"numbers in several splits: {again}", "different dialogues: train_0, test_0"))
     groups, votes_NC = _group(columns, splits, about), None
-    odd = "names of utterances are numbers that do not rise"
-    moved = _falling(groups, names := columns.get("utterance", []))
-    if not moved and names and "position" not in columns and isinstance(names[0], str):
-        odd = "utterances in the order of the alphabet"
-        moved = cells.alphabetical({name: [names[row] for row in rows] for name, rows in groups.items()})
+    names, moved, odd = columns.get("utterance", []), [], "utterances in the order of the alphabet"
+    if names and "position" not in columns and isinstance(names[0], str):
+        named = {name: [names[row] for row in rows] for name, rows in groups.items()}
+        if not (moved := cells.alphabetical(named)):
+            moved, odd = _falling(named), "names of utterances are numbers that do not rise"
     if moved:
         problem = f"{odd}: in {len(moved)} dialogue(s), first {moved[0]}"
-        problems.append(("utterance", problem, "rows in the order of the file; a column `position` orders them"))
+        problems.append(("utterance", problem, FILE_ORDER))
     of_votes = [name for name in table if cells.column_name(name) in VOTES]
     if len(of_votes) > 1:
         raise InputError(f"{about}: two columns of votes, {' and '.join(of_votes)}; expected one. Remove the other.")
@@ -96,12 +101,23 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
             raise InputError(f"{about}: {len(given)} rows of votes for {len(names)} utterances; expected as many.")
         values = np.asarray(given) if np.ndim(given) == 2 else columns["votes"]
         votes_NC = read_votes(values, classes, names.__getitem__, about)
+        if labels and values is not columns.get("votes"):
+            if order := _other_order(votes_NC, np.array(labels)):
+                found = ", ".join(classes[number] for number in order)
+                raise InputError(
+                    f"{about}: the labels fit {of_votes[0]} as if its columns were {found}, not {', '.join(classes)}. "
+                    "Name the classes in its order: --classes."
+                )
         if labels:
             problems += [("votes", *problem) for problem in describe_votes(votes_NC, labels, names.__getitem__)]
     speakers, missing = cells.speaker_names(columns.get("speaker", []))
     if missing:
         spelled = listed((f"{name!r} {count}" for name, count in missing.most_common()), 6)
         problems.append(("speaker", f"missing values of speaker: {spelled}", "taken for empty"))
+    speakers = [  # IEMOCAP's letters with their session, since each session has two other actors
+        f"{dialogue[:5]}{name}" if name in ("F", "M") and is_iemocap_dialogue(dialogue) else name
+        for name, dialogue in zip(speakers, columns["dialogue"])
+    ]
     utterances = map(str, columns.get("utterance", []))
     for column, names in (("dialogue", groups), ("utterance", utterances), ("speaker", speakers)):
         for several in cells.near_duplicates(names):
@@ -265,6 +281,22 @@ def _ids(name: str, values: list, column: np.ndarray, about: About, problems: li
     return list(map(int, values)) if places and all(re.fullmatch(_DIGITS, cell) for cell in values) else values
 
 
+def _is_code(matrix: np.ndarray, labels: Sequence[int]) -> bool:
+    """Return whether vectors are but another way of writing the labels: several rows share them, and no two classes."""
+    seen, rows = {}, [(row.tobytes(), label) for row, label in zip(matrix, labels) if label != UNLABELLED]
+    most = len(set(labels) - {UNLABELLED})
+    same = all(seen.setdefault(row, label) == label and len(seen) <= most for row, label in rows)
+    return same and len(seen) < len(rows)
+
+
+def _other_order(votes_NC: np.ndarray, labels_N: np.ndarray) -> list[int]:
+    """Return the class that each column of votes is of by the labels, where that is another order; else nothing."""
+    means = [np.nansum(votes_NC[labels_N == number], axis=0) for number in range(votes_NC.shape[1])]
+    column_of = np.argmax(means, axis=1).tolist()
+    everyone = [*range(len(means))]
+    return [column_of.index(place) for place in everyone] if column_of != everyone == sorted(column_of) else []
+
+
 def _use_positions(columns: dict[str, list]) -> list[tuple[str, str, str]]:
     """Keep `position`, beside utterances that have names, if it can order them; return a problem if it cannot."""
     places, utterances = list(map(cells.number_of, columns.pop("position"))), columns["utterance"]
@@ -278,7 +310,10 @@ def _use_positions(columns: dict[str, list]) -> list[tuple[str, str, str]]:
 
 def _splits(values: Sequence[object], about: About) -> list[str]:
     """Return our split of each row."""
-    splits = [SPLIT_NAMES.get(cells.fold(str(cell))) for cell in values]
+    written = [cells.fold(str(cell)) for cell in values]
+    splits = list(map(SPLIT_NAMES.get, written))
+    if fault := vocabulary.eval_beside_test(written):
+        raise InputError(f"{about}: {fault}.")
     if None in splits:
         row = splits.index(None)
         raise InputError(f"{about}, row {row}: the split is {values[row]!r:.40}; expected {', '.join(SPLIT_NAMES)}.")
@@ -319,12 +354,16 @@ def _verify_numbers(columns: Mapping[str, list], splits: list[str], about: About
     return len(shared)
 
 
-def _falling(groups: Mapping[str, list[int]], utterances: list) -> list[str]:
-    """Return dialogues in which names of utterances that are whole numbers do not rise: perhaps they are places."""
-    if not utterances or not all(isinstance(name, str) and re.fullmatch(_DIGITS, name) for name in utterances):
-        return []
-    numbers = {name: [int(utterances[row]) for row in rows] for name, rows in groups.items()}
-    return [name for name, of in numbers.items() if of != sorted(of)]
+def _falling(dialogues: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return dialogues whose utterances' names are alike but for numbers that do not rise: perhaps they are places."""
+
+    def falls(names: Sequence[str]) -> bool:
+        numbers: dict[str, list[list[int]]] = {}  # by what is beside them: two speakers may be counted each
+        for name in names:
+            numbers.setdefault(re.sub(_DIGITS, "0", name), []).append(list(map(int, re.findall(_DIGITS, name))))
+        return any(of != sorted(of) for of in numbers.values())
+
+    return [name for name, names in dialogues.items() if falls(names)]
 
 
 def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict[str, list[int]]:

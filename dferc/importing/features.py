@@ -9,6 +9,7 @@ import numpy as np
 from dferc.core import VERSION
 from dferc.core.errors import InputError, Problem, listed
 from dferc.importing.source import Source, are_numbers, by_our_dialogues, counted_alike, places_in, renamed, stepped
+from dferc.store.cells import fold
 from dferc.store.rows import UNLABELLED, Features, Utterances
 
 MAX_LABELS_DIFFERENT = 0.1
@@ -153,10 +154,12 @@ def _compare_labels(base: Source, source: Source, modality: str, problems: list[
             different |= {dialogue: places} if places else {}
     count = sum(map(len, different.values()))
     if count > MAX_LABELS_DIFFERENT * compared:
+        hint = " Where one file has numbers for the other's names, --classes names them in order."
+        hint = "" if set(map(fold, base.classes)) & set(map(fold, source.classes)) else hint
         raise InputError(
             f"{source.path}: {count} of {compared} labels are not those of {base.path}, in {len(different)} "
             f"dialogue(s), first {next(iter(different))}: another order of utterances, or another corpus. Give files "
-            "that were made from the same list."
+            f"that were made from the same list.{hint}"
         )
     for dialogue, places in different.items():
         listed = ", ".join(map(str, places[:10])) + (", …" if places[10:] else "")

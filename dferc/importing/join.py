@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dferc.core.errors import NOT_USED, InputError, Problem, listed
 from dferc.core.tables import write_table
 from dferc.importing.features import place_features
-from dferc.importing.source import Source, by_our_dialogues
+from dferc.importing.source import FILE_ORDER, Source, by_our_dialogues
 from dferc.importing.utterances import name_utterances
 from dferc.store.hdf5 import IMPORT_PROBLEMS, find_sets, write_features, write_utterances
 from dferc.store.rows import CachedCorpus, Features
@@ -49,7 +49,9 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
                 f"({listed(base.splits, 1)}). Name them as there (a number beside its split is such a name, too)."
             )
     others = [source for source in (*sources, *guides) if source is not base]
-    problems = [Problem(where, str(each.path), *what) for each in (base, *others) for where, *what in each.problems]
+    problems = _problems(base)
+    for other in others:
+        problems += _problems(other, joined_by_names=bool(base.utterances and other.utterances))
     try:
         utterances = base.rows or name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
     except InputError as error:  # rows that contradict each other know no file
@@ -76,6 +78,12 @@ def _contents(source: Source) -> str:
         what = "features" if modality == "?" else modality
         parts.append(f"{what} {source.width(modality)} wide of {len(mapping)}, such as {next(iter(mapping)):.40}")
     return ", ".join(parts) or "no features"
+
+
+def _problems(source: Source, joined_by_names: bool = False) -> list[Problem]:
+    """Return the problems of a source; its order is none where the names of utterances join it."""
+    told = (problem for problem in source.problems if not (joined_by_names and problem[2] == FILE_ORDER))
+    return [Problem(where, str(source.path), *what) for where, *what in told]
 
 
 def _choose(sources: Sequence[Source], chosen: dict[str, Source]) -> dict[str, Source]:
@@ -137,7 +145,7 @@ def add_set(folder: Path, name: str, source: Source, rows: Source, replace_it: b
     if path.exists() and not replace_it:
         raise InputError(f"{path} is there already. `--replace` replaces it; another name keeps both.")
     _choose([], {modality: source})
-    problems = [Problem(where, str(source.path), *what) for where, *what in source.problems]
+    problems = _problems(source, joined_by_names=bool(source.utterances))
     features = place_features(rows, source, modality, rows.rows, problems)
     write_table(folder / f"problems_{name.replace('/', '_')}.csv", problems, Problem)
     write_features(path, features)

@@ -12,7 +12,7 @@ import numpy as np
 
 from dferc.core.errors import InputError
 from dferc.core.files import regular_file
-from dferc.importing.corpora import KNOWN_FILES, MELD_NAMES, MELD_SPLITS
+from dferc.importing.corpora import KNOWN_FILES, MELD, MELD_NAMES, MELD_SPLITS, meld_dialogue
 from dferc.importing.readers.pickles import MAX_GROWTH, SPARE_BYTES
 from dferc.store.cells import CP1252, fold, tidy
 from dferc.store.rows import Note, Utterances
@@ -82,6 +82,9 @@ class Source:
         return [label if label < 0 else index.get(fold(self.classes[label]), len(classes)) for label in labels]
 
 
+FILE_ORDER = "rows in the order of the file; a column `position` orders them"  # consequence of a problem of names
+
+
 def renamed(given: Mapping, ours: Mapping[str, str]) -> dict:
     """Return a mapping by our spelling of its names, where theirs is another Unicode form of it, as a Mac writes.
 
@@ -104,6 +107,11 @@ def by_our_dialogues(source: Source, base: Source) -> Source:
         numbers = [name.rpartition("_") for name in base.splits if name.rpartition("_")[0] in MELD_SPLITS]
         counts = Counter(number for *_, number in numbers)
         dialogues |= {number: f"{split}_{number}" for split, _, number in numbers if counts[number] == 1}
+    ours = {name.removeprefix(f"{MELD_NAMES[split]}_"): name for name, split in base.splits.items()}
+    if source.corpus == MELD.name != base.corpus and not source.splits and len(ours) == len(base.splits):
+        theirs = {name[0]: str(key) for key in range(1433) if (name := meld_dialogue(key))}  # keys taken for MELD's
+        if {theirs.get(name) for given in source.features.values() for name in given} <= ours.keys():
+            dialogues |= {name: ours[number] for name, number in theirs.items() if number in ours}
     for name, split in base.splits.items():
         number = name.removeprefix(f"{MELD_NAMES[split]}_")
         if number.isdecimal():  # kept as a number it has its split before it, kept as text it has none

@@ -153,6 +153,7 @@ def write_encoders(folder: Path, runs: Path, encoders: Encoders) -> list[Path]:
         "card": run.card["card"],
         "split": run.split,
         "caption": title,
+        "features": {row.name: next(iter(row.alone.trained_features.values())) for row in encoders.sets},
         "tables": {name: {"header": table.header, "rows": table.rows} for name, table in shown.items()},
         "notes": about,
     }
@@ -198,6 +199,7 @@ class EncodersRecord(StoredRecord):
     card: Text
     split: Text
     caption: Text
+    features: dict[str, dict] = Field(default_factory=dict)  # identity of each set; older ones have none
     tables: dict[str, StoredTable]
     notes: list[str]
 

@@ -213,12 +213,17 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
     # Older files have no digest. What only it notices: swapped rows, rounded probabilities, an edited card.
     if metrics.get("files", found := digest(folder / "evaluate")) != found:
         raise _fault(folder, f"{path} or protocol.json beside it is not as it was written with metrics.json")
+    _verify_trained(folder, metrics)
+    return run
+
+
+def _verify_trained(folder: Path, metrics: Mapping) -> None:
+    """Refuse the scores of a seed that was trained again since."""
     for seed, temperature in (metrics.get("temperatures") or {}).items():
         path = folder / f"train/seed-{seed}/settings.json"
         found = read_record(path, TrainedRun, _again(folder)).get("calibration") if path.exists() else None
         if found and found["temperature"] != temperature:
             raise _fault(folder, f"{path}: seed {seed} was trained again after it was scored")
-    return run
 
 
 def _fault(folder: Path, fault: str) -> InputError:
@@ -337,8 +342,10 @@ def read_metrics(folder: Path) -> tuple[dict[str, dict], list[str]]:
         try:
             metrics[name] = _read_json(folder / name / "metrics.json", folder / name, RunMetrics)
             metrics[name]["features"] = _features_of(folder / name, metrics[name])
+            _verify_trained(folder / name, metrics[name])
         except InputError as error:
             fault = "was trained on features that are not known" if name in metrics else "is left out"
+            fault = "has the scores of an earlier training" if "features" in metrics.get(name, {}) else fault
             notes.append(f"{name} {fault}: {error}")
     return metrics, notes
 

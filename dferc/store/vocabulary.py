@@ -18,10 +18,19 @@ SPLIT_NAMES = (
 """Splits as people write them, in lower case, and ours."""
 
 
+def eval_beside_test(names: Iterable[str]) -> str:
+    """Return a fault where `eval`, alone the test split, stands beside another: it may be validation; else empty."""
+    both = "eval" in (names := set(names)) and names & {"test", "testing"}
+    return "splits eval and test: which is validation? Write validation and test" if both else ""
+
+
 def in_order(modalities: Iterable[str]) -> tuple[str, ...]:
     """Return modalities in the order of tensors, files and tables: the paper's three, then others by name."""
     return tuple(sorted(modalities, key=lambda name: ([*MODALITIES, name].index(name), name)))
 
+
+DRAWN = 2
+"""Version of `split_dialogues`: a run on drawn splits is scored on those that it was trained on."""
 
 EmotionCounts = Mapping[str, int]
 """Utterances per emotion; "" = unlabelled."""
@@ -31,9 +40,10 @@ def split_dialogues(dialogues: Mapping[str, EmotionCounts], shares: Mapping[str,
     """Assign whole dialogues so that each split gets its share of every emotion, as nearly as dialogues allow.
 
     Scikit-learn's StratifiedGroupKFold makes folds of equal size only, and leaves some empty where dialogues are few.
-    The largest dialogues are assigned first, each to the split that lacks its emotions most; the seed orders dialogues
-    of equal size. A split without a label takes the labelled dialogue of the fullest split that is missed least. The
-    shares add up to 1; a split with share 0 stays empty.
+    Dialogues are assigned in an order that the seed draws, each to the split that lacks its emotions most. (With the
+    largest first, small splits had the shortest dialogues alone, the same for every seed.) A split without a label
+    takes the labelled dialogue of the fullest split that is missed least. The shares add up to 1; a split with share 0
+    stays empty.
     """
     shares = {split: share for split, share in shares.items() if share > 0}
     labels = {name: sum(counts.values()) - counts.get("", 0) for name, counts in dialogues.items()}
@@ -45,7 +55,6 @@ def split_dialogues(dialogues: Mapping[str, EmotionCounts], shares: Mapping[str,
         )
     order = sorted(dialogues)
     random.Random(seed).shuffle(order)
-    order.sort(key=lambda name: -sum(dialogues[name].values()))
     total = Counter()
     for counts in dialogues.values():
         total.update(counts)

@@ -29,7 +29,7 @@ from dferc.settings.types import LARGEST
 from dferc.store.card import card_hash
 from dferc.store.records import ModalityKey, TrainedRun
 from dferc.store.rows import CachedCorpus
-from dferc.store.vocabulary import in_order
+from dferc.store.vocabulary import DRAWN, in_order
 from dferc.training.data import Normalisation
 
 SCHEMA = 3
@@ -247,7 +247,7 @@ def verify_corpus(checkpoint: Checkpoint, corpus: CachedCorpus) -> None:
     if "speakers" in record:  # the model reads them
         here["speakers"] = corpus.utterances.speakers_hash
     if record["settings"].get("validation_split") == "by_seed":  # else other rows are drawn than those of its training
-        here["together"] = corpus.utterances.together_hash
+        here |= {"together": corpus.utterances.together_hash, "drawn": DRAWN}
     found = [
         f"  - {key}: trained on {one!r}, found {two!r}"
         for key, one, two in differences({key: record.get(key) for key in here}, here)

@@ -137,7 +137,7 @@ def train_run(
                 kept = f"the best model so far (epoch {progress.best_epoch}) is in {folder}"
             raise Interrupted(
                 f"interrupted after {progress.epoch + refit.epoch} epoch(s) of seed {seed}; {kept}. The same command "
-                "goes on from there."
+                f"{'without --fresh ' if fresh else ''}goes on from there."
             ) from None
         _save(task, seed, progress, folder, key, merged and (merged, refit))
 

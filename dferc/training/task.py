@@ -18,7 +18,7 @@ from dferc.model.variants import Variant, get_variant, settings_of
 from dferc.settings.class_weights import class_weights
 from dferc.settings.sections import Train, recorded_settings
 from dferc.store.rows import CachedCorpus, by_set
-from dferc.store.vocabulary import split_dialogues
+from dferc.store.vocabulary import DRAWN, split_dialogues
 from dferc.training.checkpoint import describe_corpus
 from dferc.training.data import Dialogues, Normalisation, training_targets
 
@@ -109,7 +109,7 @@ def describe_run(corpus: CachedCorpus, variant: str, settings: Train) -> dict:
     if settings.attention_layers or settings.normalisation == "speaker":
         about["speakers"] = corpus.utterances.speakers_hash
     if settings.validation_split == "by_seed":
-        about["together"] = corpus.utterances.together_hash
+        about |= {"together": corpus.utterances.together_hash, "drawn": DRAWN}
     return about | describe_corpus(corpus, usable_modalities(corpus, variant))
 
 

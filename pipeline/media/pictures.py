@@ -125,6 +125,8 @@ class PictureFile(MediaFile):
         # AVI has no times: FFmpeg stamps H.264's packets in their own order, which is not that of its pictures.
         self._counted = container.format.name == "avi" and self._decoder.name == "h264"
         self._unstamped = self._counted and self._decoder.has_b_frames
+        # Not known as progressive: a packet may be a field (AVCHD, broadcasts), and two make a frame.
+        self._fields = self._decoder.name == "h264" and self._decoder.field_order != 1
         self._untouched = self._restarts or not complete_index(container, self._stream)
         self._index, self._sound_unused, self._shown = len(self._stream.index_entries), True, 0
 
@@ -138,7 +140,7 @@ class PictureFile(MediaFile):
         """
         if read is None:
             read, _ = self._read([span for span, _ in wanted.values()])
-        decode_all = decode_all or self._unstamped
+        decode_all = decode_all or self._unstamped or self._fields
         if decode_all:
             stamps = [frame.pts for frame in self._decode(read)]
         else:
@@ -184,6 +186,7 @@ class PictureFile(MediaFile):
         the packets of the sound on the way.
         """
         start_s, end_s = min(span.start_s for span in spans), max(span.end_s for span in spans)
+        start_s -= 0.1 * self._fields  # a key field may be the second of its frame
         back_s = _MARGIN_S
         while True:
             # A seek to the begin of a file leaves out the first packet of the sound, of which decoders drop samples.
@@ -241,8 +244,8 @@ class PictureFile(MediaFile):
 
     def _decode(self, read: list[av.Packet], wanted: set[int] | None = None) -> Iterator[av.VideoFrame]:
         """Yield the wanted frames of packets, in order of presentation; None = all that decode."""
-        for group in _closed_groups(read):
-            needed = [wanted is None or packet.pts is None or packet.pts in wanted for packet in group]
+        for group in [read] if self._fields else _closed_groups(read):
+            needed = [wanted is None or self._fields or packet.pts is None or packet.pts in wanted for packet in group]
             if not any(needed):
                 continue
             last = len(needed) - needed[::-1].index(True)

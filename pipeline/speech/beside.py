@@ -61,7 +61,13 @@ def unread_beside(media: Path) -> str:
     """Return a sentence on the transcripts beside a medium that no reader is for; empty where there are none."""
     files = sorted(media.parent.iterdir())
     names = [path.name for path in files if path.suffix.lower() in OTHER_TRANSCRIPTS and _named_after(path, media.stem)]
-    return f"Not read: {listed(names, 5)}. Convert it to .srt or .vtt, if it is the transcript." if names else ""
+    stem, others = fold(media.stem), [fold(path.stem) for path in files if path.suffix.lower() in MEDIA_SUFFIXES]
+    for path in (path for path in files if path.suffix.lower() in TRANSCRIPTS):  # `talk.English.srt`, `Talk.srt`
+        own = fold(path.stem)
+        longer = any(own.startswith(other) for other in others if len(other) > len(stem))  # is another medium's
+        names += [path.name] * (own.startswith(stem) and not own[len(stem) :][:1].isalnum() and not longer)
+    how = "If one is the transcript, convert it to .srt or .vtt, or name one of these by --transcript."
+    return f"Not read: {listed(names, 5)}. {how}" if names else ""
 
 
 def _language_of(path: Path, stem: str) -> str:

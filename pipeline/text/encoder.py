@@ -175,11 +175,16 @@ def _try_out(name: str, encoder: Encoder, longest: int) -> Encoder:
             f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {embeddings} embeddings; "
             "they are not of one model."
         )
+    usual = [token for token in range(len(tokenizer)) if token not in tokenizer.all_special_ids]
+    if len(usual) < 3:  # transformers makes an empty tokenizer where its files are missing (DeBERTa-v3's has two left)
+        raise InputError(
+            f"{name}: its {type(tokenizer).__name__} knows no words, since its files (tokenizer.json, vocab.txt, "
+            "spiece.model, …) are missing or empty. Copy them from the model that this one was made from."
+        )
     opens, closes = special_tokens(tokenizer)
     ids = tokenize_texts(tokenizer, ["Good morning!", "", " and <b>you</b>?"])
     if [len(text) for text in ids][1] or not all(isinstance(token, int) for text in ids for token in text):
         raise InputError(f"{name}: the tokenizer {type(tokenizer).__name__} does not turn plain text into tokens.")
-    usual = [token for token in range(len(tokenizer)) if token not in tokenizer.all_special_ids] or [encoder.pad]
     tokens = [usual[number % len(usual)] for number in range(min(longest, _LONGEST_TRIAL) - len(opens) - len(closes))]
     long = (*opens, *tokens, *closes)
     short = (*long[: _TRIAL - len(closes)], *closes)
@@ -235,7 +240,7 @@ def position_limit(model: PreTrainedModel) -> int | None:
     """Return the most tokens of an input, None = any number."""
     # RoBERTa and its relatives count positions from their padding id + 1: its 514 positions are for 512 tokens.
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    embeddings = getattr(model, "embeddings", None)  # XLM's are those of the words alone
+    embeddings = getattr(tower(model, "text"), "embeddings", None)  # XLM's are those of the words alone
     offset = None if isinstance(embeddings, torch.nn.Embedding) else getattr(embeddings, "padding_idx", None)
     if positions is None or positions < 1:  # XLNet gives -1
         return None

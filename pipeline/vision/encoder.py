@@ -9,6 +9,7 @@ B inputs of a batch, H, W height and width of a picture, T pictures of a clip, P
 import hashlib
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -338,6 +339,15 @@ def _load(model: nn.Module, tensors: Mapping[str, Tensor], setting: str) -> None
         raise InputError(
             f"extract_visual.encoder: {setting}: {len(faults.missing_keys)} weights are missing, first "
             f"{faults.missing_keys[0]!r}. Is the file of another network?"
+        )
+    known = {name for name, part in model.named_modules() if not isinstance(part, nn.Identity)}
+    of_body = [key for key in faults.unexpected_keys if not key.startswith(("head", "classifier", "fc"))]
+    numbers = [number for key in of_body for number in re.finditer(r"\.\d+(?=\.)", key)]
+    further = [at.string for at in numbers if at.string[: at.start()] in known and at.string[: at.end()] not in known]
+    if further:
+        raise InputError(
+            f"extract_visual.encoder: {setting}: the file has {len(further)} weights of further layers, first "
+            f"{further[0]!r}. It is of a deeper network: name that one."
         )
 
 

@@ -79,6 +79,16 @@ def test_check_knows_the_encoders_of_further_sets(tmp_path, monkeypatch):
     assert result.exit_code == 1 and "someone/no-such-voice" in message and "someone/no-such-eye" in message, message
 
 
+def test_check_knows_the_folders_of_further_text_sets(tmp_path, monkeypatch):
+    """One that finetune_text will make is no fault."""
+    monkeypatch.chdir(tmp_path)
+    for encoder, code in {"models/no-such-folder": 1, "models/demo/text": 0}.items():
+        one = f"  text: [{{<<: *extract_text, corpus: demo, name: other, encoder: {encoder}}}]"
+        (tmp_path / "params.yaml").write_text(PARAMS.replace("  text: []", one), encoding="utf-8")
+        result = CliRunner().invoke(main, [f"--params={tmp_path / 'params.yaml'}"])
+        assert result.exit_code == code and (encoder in result.stderr) == bool(code), result.stderr
+
+
 def test_check_knows_the_adapters_by_their_files(tmp_path):
     block = load_settings(REPOSITORY / "params.yaml").corpus("demo")
     mine = block.model_copy(update={"prepare": block.prepare.model_copy(update={"adapter": "mned"})})

@@ -16,7 +16,7 @@ from transformers import FNetConfig, FNetModel
 
 from dferc.core.device import choose_device
 from dferc.store.hdf5 import read_features
-from pipeline.extract_text import main, make_extractor
+from pipeline.extract_text import main, make_extractor, tokenizer_hash
 from pipeline.extraction.records import Record
 from pipeline.text import encoding
 from pipeline.text.encoder import Encoder, collate, load_encoder, utterance_vectors
@@ -366,3 +366,11 @@ def test_another_tokenizer_is_another_identity(tmp_path):
     second, _, _ = extract(tmp_path)
     assert first.identity["model"] == second.identity["model"]
     assert first.identity["tokenizer"] != second.identity["tokenizer"]
+
+
+def test_tokenizer_is_known_by_what_makes_tokens_alone():
+    """MiniLM's file states a truncation and a padding; the first text that is tokenised takes both out."""
+    tokenizer, other = (word_tokenizer("a b c") for _ in range(2))
+    other.backend_tokenizer.enable_truncation(128)
+    other.backend_tokenizer.enable_padding(length=128)
+    assert tokenizer_hash(tokenizer) == tokenizer_hash(other)

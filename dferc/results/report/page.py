@@ -26,7 +26,7 @@ from dferc.results.tables import as_note, caption, class_tables, main_table, met
 from dferc.results.text_tables import NONE, TextTable, mean_cell
 from dferc.store.hdf5 import read_corpus
 from dferc.store.inspection import inspect_corpus
-from dferc.store.rows import OF_ROWS, CachedCorpus
+from dferc.store.rows import OF_ROWS, CachedCorpus, by_set
 from dferc.store.vocabulary import SPLITS
 
 try:
@@ -55,7 +55,8 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     files = {row.name: digest(row.run.folder / "evaluate") for row in ablation.rows}
     analyses = read_analyses(path, sample.split, card["card"], files)
     honesty = check_honesty(corpus.utterances, corpus.modalities)
-    encoders = read_encoders(runs / FILE, card["card"])
+    if encoders := read_encoders(runs / FILE, card["card"]):
+        encoders["notes"] += map(as_note, encoder_notes(encoders, corpus))
     figures = {
         "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
         "analyses": analysis_figures(analyses) if analyses else [],
@@ -140,6 +141,16 @@ def feature_notes(run: FinishedRun, corpus: CachedCorpus) -> Iterator[str]:
     if differ := [name for name, identity in run.trained_features.items() if there.get(name) != identity]:
         found = f"{run.folder.name} was trained on {', '.join(differ)} features that were made otherwise"
         yield f"{found} than those in the features folder, which are the ones that this page describes"
+
+
+def encoder_notes(encoders: dict, corpus: CachedCorpus) -> Iterator[str]:
+    """Yield which sets were compared as others than those of the folder, which have their names now."""
+    for modality, features in corpus.modalities.items():
+        names, there = corpus.sets.get(modality, [modality]), by_set(modality, features.identity).values()
+        for name, identity in zip(names, there, strict=False):  # the only set of a modality may have another name
+            compared = encoders.get("features", {}).get(name, {})
+            if any(identity.get(key) != value for key, value in compared.items()):
+                yield f"{name} was compared before its features were made anew: run `dferc encoders` again"
 
 
 def splits_table(card: dict) -> TextTable:

@@ -15,7 +15,7 @@ from dferc.core.errors import InputError, Problem
 from dferc.store.cells import alphabetical, fold
 from dferc.store.labels import Labels, describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED, Note
-from dferc.store.vocabulary import SPLIT_NAMES, SPLITS, split_dialogues
+from dferc.store.vocabulary import SPLIT_NAMES, SPLITS, eval_beside_test, split_dialogues
 from pipeline.corpora import RawCorpus, refuse
 from pipeline.corpora._files import files_below, unused_files
 from pipeline.corpora._own_tables import TableRow, read_table
@@ -274,7 +274,8 @@ def _named_splits(raw: Path, dialogues: Dialogues) -> dict[str, str]:
                 faults.append(f"{row.where}: the dialogue {dialogue!r} is in two splits: {both}")
         if not with_split:
             without.append(f"{rows[0].where}: the dialogue {dialogue!r} has no split, others have")
-    refuse(raw, faults + (without if splits else []))
+    both = eval_beside_test(row.split.lower() for rows in dialogues.values() for row in rows)
+    refuse(raw, faults + (without if splits else []) + ([both] if both else []))
     return splits
 
 

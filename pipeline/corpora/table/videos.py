@@ -16,7 +16,7 @@ from pipeline.settings import TableOptions
 SUBTITLES = (".srt", ".vtt")
 OTHER_TRANSCRIPTS = (
     *(".ass", ".ssa", ".sbv", ".sub", ".ttml", ".dfxp", ".itt", ".lrc", ".smi", ".scc", ".stl", ".textgrid", ".eaf"),
-    *(".cha", ".trs", ".docx", ".doc", ".odt", ".rtf"),
+    *(".cha", ".trs", ".docx", ".doc", ".odt", ".rtf", ".json", ".xml", ".xlsx", ".srv1", ".srv2", ".srv3", ".json3"),
 )
 
 _MARK = re.compile(r"\.(?!\d)[^.]+\Z")

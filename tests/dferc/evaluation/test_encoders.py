@@ -187,6 +187,19 @@ def test_report_has_a_section_of_encoders_where_they_were_compared(root, tmp_pat
     assert '<th scope="row">text + audio/noise</th>' in text and "highest weighted F1 on validation" in text
 
 
+def test_report_names_sets_that_were_made_anew_since_they_were_compared(root, tmp_path):
+    page, runs, features = tmp_path / "index.html", tmp_path / "runs/demo", tmp_path / "features/demo"
+    shutil.copytree(root / "runs/demo", runs)
+    shutil.copytree(root / "features/demo", features)
+    shutil.copy(root / "main/demo" / FILE, runs)
+    write_page(page, features, runs, against="full@text--audio")
+    assert "was compared before" not in page.read_text(encoding="utf-8")
+    audio = read_features(features / "audio.h5", "audio")
+    write_features(features / "audio.h5", replace(audio, identity={**audio.identity, "extractor": "another"}))
+    write_page(page, features, runs, against="full@text--audio")
+    assert "audio was compared before its features were made anew" in page.read_text(encoding="utf-8")
+
+
 def test_dvc_notices_a_new_comparison():
     """It is written into a folder on which the report depends."""
     defaults = {option.name: option.default for option in main.commands["encoders"].params}

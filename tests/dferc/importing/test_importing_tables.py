@@ -501,6 +501,42 @@ def test_a_group_of_hdf5_is_listed(tmp_path):
     assert "unknown column: 'more'" in (tmp_path / "mine/problems.csv").read_text()
 
 
+def test_labels_that_are_written_as_vectors_too_are_no_features(tmp_path):
+    codes = np.array([[0, 1], [1, 0], [0, 0], [0, 1], [1, 0], [0, 1], [0, 1], [1, 0], [0, 1]])
+    message, rows = imported(tmp_path, write_npz, {"onehot": codes})
+    assert rows is None and "onehot: one vector for each class" in message
+    codes[0] = [1, 0]  # a feature of two values, such as who speaks
+    assert imported(tmp_path, write_npz, {"onehot": codes})[1] is not None
+
+
+def test_eval_beside_test_is_no_second_test_split(tmp_path):
+    split = made.table()["split"]
+    message, rows = imported(tmp_path, write_npz, {"split": np.where(split == "train", "train", "eval")})
+    assert rows is not None and set(rows.split) == {"train", "test"}, message
+    message, rows = imported(tmp_path, write_npz, {"split": np.array([*["train"] * 6, "Eval", "eval", "test"])})
+    assert rows is None and "splits eval and test: which is validation?" in message
+
+
+def test_votes_in_another_order_than_the_classes_are_refused(tmp_path):
+    emotion = np.array(["joy", "anger", "neutral"] * 3)
+    votes = np.array([[0, 3, 1], [1, 0, 4], [3, 1, 0]] * 3)  # of neutral, joy, anger
+    message, rows = imported(tmp_path, write_npz, {"emotion": emotion, "votes": votes})
+    assert rows is None and "as if its columns were neutral, joy, anger, not anger, joy, neutral" in message
+    np.savez(tmp_path / "named.npz", **made.table() | {"emotion": emotion, "votes": votes})
+    named = ["import", str(tmp_path / "named.npz"), "--corpus=named", f"--features={tmp_path}"]
+    assert CliRunner().invoke(main, [*named, "--classes=neutral,joy,anger"]).exit_code == 0
+    rows = read_corpus(tmp_path / "named", "named").utterances
+    assert rows.votes[0].tolist() == [0, 0.75, 0.25] and rows.classes[rows.emotion[0]] == "joy"
+
+
+def test_letters_of_iemocaps_actors_are_other_persons_in_each_session(tmp_path):
+    names = np.array([f"Ses0{session}F_impro01" for session in (1, 2, 5)]).repeat(3)
+    table = {"dialogue": names, "split": np.repeat(["train", "dev", "test"], 3), "utterance": None}
+    message, rows = imported(tmp_path, write_npz, table | {"speaker": np.array(list("FMFFMFFMM"))})
+    assert rows is not None, message
+    assert rows.speaker.tolist() == "Ses01F Ses01M Ses01F Ses02F Ses02M Ses02F Ses05F Ses05M Ses05M".split()
+
+
 def test_numbers_of_dialogues_whose_rows_were_split_are_refused(tmp_path):
     split = np.array(["train", "test", *["train"] * 7])
     dialogue, utterance = np.repeat([0, 1, 2], 3), np.tile([0, 1, 2], 3)
@@ -549,6 +585,16 @@ def test_names_in_the_order_of_the_alphabet_are_listed(tmp_path, names):
     for changes in ({"utterance": given.reshape(3, 3)[:, [0, 2, 1]].ravel()}, {"position": np.tile(np.arange(3), 3)}):
         message, rows = imported(tmp_path, write_npz, table | {"utterance": given} | changes)
         assert "alphabet" not in message and rows is not None
+
+
+@pytest.mark.parametrize("names", [["d_utt1", "d_utt0", "d_utt2"], ["s_M001", "s_F000", "s_M000"]])
+def test_names_whose_numbers_do_not_rise_are_listed(tmp_path, names):
+    given = np.array([f"{dialogue}{name}" for dialogue in "abc" for name in names])  # of a table that was shuffled
+    table = {"dialogue": np.repeat(["a", "b", "c"], 3), "split": np.repeat(["train", "dev", "test"], 3)}
+    for changes, listed in (({}, True), ({"position": np.tile([1, 0, 2], 3)}, False)):
+        message, rows = imported(tmp_path, write_npz, table | {"utterance": given} | changes)
+        assert ("that do not rise; first: utterance: in 3 dialogue(s), first a" in message) == listed
+        assert rows is not None
 
 
 def test_problems_of_names_are_listed_once(tmp_path):

@@ -1,5 +1,7 @@
 """Two files of one corpus: their ids join them, never their order; what one lacks is absent, and nothing is shifted."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -161,6 +163,28 @@ def test_numbers_of_dialogues_are_the_same_as_texts(tmp_path, kinds):
 )
 def test_a_mark_between_thousands_is_no_decimal_mark(ids, whole):
     assert whole_ids(ids)[0] == whole
+
+
+@pytest.mark.parametrize("kind", [int, str])
+def test_numbers_of_dialogues_in_a_pickle_are_those_of_the_table(tmp_path, kind):
+    numbers = np.repeat(np.arange(DIALOGUES), LENGTH).astype(kind)
+    text_file(tmp_path, dialogue=numbers)
+    audio = {number: np.full((LENGTH, 3), number + 1.0) for number in range(DIALOGUES)}
+    (tmp_path / "audio.pkl").write_bytes(pickle.dumps(audio))
+    files = ("--text", tmp_path / "text.npz", "--audio", tmp_path / "audio.pkl")
+    corpus = imported(tmp_path / "out/m", *files, "--corpus=m")
+    found = corpus.modalities["audio"]
+    expected = [int(name.rpartition("_")[2]) + 1 for name in corpus.utterances.dialogue_id]
+    assert found.present.all() and found.features[:, 0].tolist() == expected
+
+
+def test_numbers_beside_names_of_classes_are_named_as_the_reason(tmp_path):
+    table = text_file(tmp_path)
+    number = np.array([["joy", "anger", "sad"].index(name) for name in table["emotion"]])
+    audio_file(tmp_path, slice(None), **{name: table[name] for name in ("dialogue", "utterance")}, emotion=number)
+    files = ("--text", tmp_path / "text.npz", "--audio", tmp_path / "audio.npz", "--corpus=m")
+    assert "numbers for the other's names, --classes names them" in refused(tmp_path / "m", *files)
+    assert imported(tmp_path / "out/m", *files, "--classes=joy,anger,sad").modalities["audio"].present.all()
 
 
 def test_a_table_without_splits_takes_those_that_prepare_left(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dferc.core.errors import InputError
-from dferc.results.runs import align, choose_split, read_run
+from dferc.results.runs import align, choose_split, read_metrics, read_run
 from dferc.store.rows import Utterances
 from tests.helpers.common import make_utterances
 from tests.helpers.finished_runs import guess, write_run
@@ -151,6 +151,8 @@ def test_a_seed_that_was_trained_again_since_it_was_scored_is_refused(folder):
     record.write_text(json.dumps(trained | {"calibration": {"temperature": 1.25, "utterances": 9}}))
     with pytest.raises(InputError, match=r"seed 1 was trained again after it was scored\. Score it again"):
         read_run(folder)
+    metrics, notes = read_metrics(folder.parent)
+    assert list(metrics) == ["full"] and "full has the scores of an earlier training: " in notes[0]
 
 
 def test_split_without_labels_is_refused(rows, tmp_path):

@@ -21,7 +21,7 @@ from dferc.store.rows import CachedCorpus
 from dferc.training.checkpoint import load_checkpoint, verify_corpus
 from dferc.training.run import Interrupted, train
 from dferc.training.task import describe_run, draw_validation, make_task
-from tests.helpers.common import REPOSITORY, small_settings, write_features_folder
+from tests.helpers.common import REPOSITORY, make_utterances, small_settings, write_features_folder
 
 CPU = choose_device("cpu", "float32")
 DIALOGUES = {"train": 24, "validation": 8, "test": 6}
@@ -126,6 +126,22 @@ def test_drawn_splits_keep_dialogues_whole_the_share_and_the_test_split(corpus):
         counts = Counter(rows.emotion[each.split == "validation"])
         for emotion, count in Counter(rows.emotion[pool]).items():
             assert abs(counts[emotion] / count - own / pool.sum()) < 0.12
+
+
+def test_each_seed_draws_another_split_of_dialogues_as_long_as_those_of_training():
+    """No two dialogues have as many utterances: all seeds drew the same few, the shortest ones."""
+    lengths = np.arange(20, 60)
+    dialogue = np.repeat(lengths, lengths)
+    names = np.array([f"d{number}" for number in dialogue], dtype=object)
+    split = np.where(dialogue % 10 == 5, "validation", "train").astype(object)
+    rows, ids = make_utterances(dialogues={"train": 1000}), np.arange(len(names))
+    columns = {name: getattr(rows, name)[ids] for name in ("speaker", "text", "start_s", "end_s", "emotion")}
+    columns |= {"utterance_id": ids.astype(str).astype(object), "dialogue_id": names, "position": ids, "split": split}
+    corpus = CachedCorpus(utterances=replace(rows, **columns), modalities={})
+    drawn = [draw_validation(corpus, seed).utterances.split == "validation" for seed in range(8)]
+    assert len({each.tobytes() for each in drawn}) > 4
+    means = [np.unique(dialogue[each]).mean() for each in drawn]  # 26.7 each, where those of training have 42.2
+    assert abs(np.mean(means) - lengths.mean()) < 6
 
 
 def test_drawn_splits_keep_dialogues_together_that_share_an_utterance(corpus):

@@ -9,9 +9,10 @@ from click.testing import CliRunner
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
+from dferc.evaluation.predict import load
 from dferc.model.variants import get_variant
 from dferc.settings.sections import DEFAULTS, Train, complete_settings, recorded_settings
-from dferc.store.hdf5 import read_corpus, read_utterances, write_features
+from dferc.store.hdf5 import read_corpus, read_utterances, write_features, write_utterances
 from dferc.training.checkpoint import load_checkpoint, record_of_weights
 from dferc.training.task import describe_run, make_task, usable_modalities, why_absent
 from tests.helpers.common import make_features, small_settings, write_features_folder
@@ -72,6 +73,17 @@ def test_runs_of_other_sets_lie_beside_under_a_label_and_are_scored_on_their_set
     again = run(root, "evaluate", f"--label={label}")
     assert again.exit_code == 0, again.output
     assert json.loads((folder / "metrics.json").read_text()) == metrics
+
+
+def test_the_only_set_of_a_modality_is_read_for_predictions_as_it_was_for_training(root, tmp_path):
+    rows = read_utterances(root / "features/demo/utterances.h5")
+    write_utterances(tmp_path / "features/demo/utterances.h5", rows)
+    write_features(tmp_path / "features/demo/text.h5", make_features(rows, "text", 4))
+    write_features(tmp_path / "features/demo/audio/wavlm.h5", make_features(rows, "audio", 5))
+    assert train(tmp_path, "--no-evaluate").exit_code == 0
+    table = load(tmp_path / "runs/demo/full").predict(tmp_path / "features/demo")
+    assert not [note for note in table.notes if "absent" in note]
+    assert max(row["contribution_audio"] for row in table) > 0
 
 
 def test_other_sets_do_not_mix_with_a_run_that_is_there(root):

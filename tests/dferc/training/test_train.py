@@ -255,6 +255,11 @@ def test_train_resumed_repeats_no_finished_seed_even_if_its_outputs_are_gone(fea
     assert resumed == undisturbed
 
 
+def test_an_interrupted_fresh_training_goes_on_without_fresh(features, tmp_path):
+    with pytest.raises(Interrupted, match=r"The same command without --fresh goes on from there\."):
+        run(task_for(features), tmp_path, report=interrupt_after(0, 2), fresh=True)
+
+
 def test_train_fresh_or_with_another_setting_does_not_resume(features, tmp_path):
     with pytest.raises(Interrupted):
         run(task_for(features), tmp_path, report=interrupt_after(0, 2))

@@ -48,6 +48,13 @@ def test_rows_of_a_table_become_utterances(tmp_path):
     assert [problem.problem for problem in corpus.problems] == [again, "no emotion label: 1 of 4, first a_1"]
 
 
+def test_eval_beside_test_is_refused(tmp_path):
+    splits = ["train"] * 4 + ["Eval", "test"]
+    rows = [f"d{n},,hi,{'joy' if n % 2 else 'anger'},,,,{split}\n" for n, split in enumerate(splits)]
+    write(tmp_path, "utterances.csv", HEADER + "".join(rows))
+    expect_refusal(tmp_path, "splits eval and test: which is validation?")
+
+
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_spreadsheets_write_other_separators_and_a_byte_order_mark(tmp_path, separator):
     text = (HEADER + EIGHT).replace(",", separator)

@@ -1,7 +1,9 @@
 """The picture of utterances, sampled from files of known content and known faults."""
 
+import io
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -318,6 +320,52 @@ def test_frames_stand_upright(tmp_path):
     assert frame.shape == (96, 64) and frame.dtype == np.uint8 and frame.flags.c_contiguous
     corners = [[int(frame[0, 0]), int(frame[0, -1])], [int(frame[-1, 0]), int(frame[-1, -1])]]
     np.testing.assert_allclose(corners, [[80, 240], [0, 160]], atol=6)
+
+
+def field(number: int, bottom: int) -> bytes:
+    """Return a field of 32x16 pixels as H.264: plain samples (I_PCM), of the grey level 20 + 4 * number (+ 2 below)."""
+
+    def golomb(value: int) -> str:
+        bits = f"{value + 1:b}"
+        return "0" * (len(bits) - 1) + bits
+
+    def unit(head: int, bits: str) -> bytes:
+        bits += "1" + "0" * (-(len(bits) + 1) % 8)
+        content = int(bits, 2).to_bytes(len(bits) // 8, "big")
+        return b"\0\0\0\1" + bytes([head]) + content.replace(b"\0\0\1", b"\0\0\3\1")
+
+    key = number % 5 == 0 and not bottom
+    sps = f"{77:08b}{0:08b}{30:08b}" + "1" * 3 + golomb(4) + golomb(1) + "0" + golomb(1) + golomb(0) + "00100"
+    header = "1" + golomb(7 if key else 5) + "1" + f"{number % 5 > 0:04b}" + f"1{bottom}" + "1" * key
+    header += f"{2 * (number % 5) + bottom:08b}" + ("" if key else "00")
+    header += ("00" if key else "0" * (number % 5 == 0)) + "1"
+    for _ in range(2):
+        header += golomb(25) if key else "1" + golomb(30)
+        header += "0" * (-len(header) % 8) + f"{20 + 4 * number + 2 * bottom:08b}" * 256 + f"{128:08b}" * 128
+    parameters = unit(0x67, sps) + unit(0x68, "11" + "01" + "111" + "000" + "111" + "000") if key else b""
+    return parameters + unit(0x65 if key else 0x61 if number % 5 == 0 else 0x01, header)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4"])
+@pytest.mark.parametrize("apart", [True, False])
+def test_two_fields_in_packets_of_their_own_are_one_picture(tmp_path, suffix, apart):
+    """PAFF of AVCHD camcorders and broadcasts; not `apart`: in the file, the two have one time stamp."""
+    fields = [field(number, bottom) for number in range(25) for bottom in (0, 1)]
+    units = fields if apart else [one + two for one, two in zip(fields[::2], fields[1::2], strict=True)]
+    with av.open(io.BytesIO(b"".join(fields)), format="h264") as raw, av.open(tmp_path / f"a.{suffix}", "w") as file:
+        stream = file.add_stream_from_template(raw.streams.video[0])
+        for number, unit in enumerate(units):
+            packet = av.Packet(b"\0\0\0\1\x09\x10" + unit)
+            packet.stream, packet.time_base = stream, Fraction(len(fields) // len(units), 50)
+            packet.pts, packet.dts, packet.duration = number, number, 1
+            packet.is_keyframe = number % (len(units) // 5) == 0
+            file.mux(packet)
+    with PictureFile(tmp_path / f"a.{suffix}") as file:
+        for rate in (5, 25, 25):
+            seen = [(round(25 * time_s), *image[:2, 0]) for _, time_s, image in file.sample([Span(0.2, 0.8)], rate, 50)]
+            levels = [np.array([20 + 4 * number, 22 + 4 * number]) for number, *_ in seen]
+            np.testing.assert_allclose([rows for _, *rows in seen], 255 / 219 * (np.array(levels) - 16), atol=1)
+            assert [number for number, *_ in seen] == ([8, 13, 18] if rate == 5 else [*range(6, 20)])
 
 
 def test_frames_of_a_clip_without_picture_are_an_error(tmp_path):

@@ -538,6 +538,21 @@ def test_a_kind_in_a_name_is_no_language(tmp_path, name, language):
     assert read_transcript(path, VIDEO, 9.0).language == language
 
 
+def test_names_without_a_colon_on_lines_of_their_own_are_told(tmp_path):
+    path = write(tmp_path, "talk.txt", "Welcome.\n\nANNA\nHello there.\n\nBO\nHi.\n\nANNA\nSo.\n")
+    (problem,) = read_transcript(path, VIDEO, 60.0).problems
+    assert "'ANNA' 2" in problem.problem and "`NAME:`" in problem.consequence
+
+
+def test_times_in_words_in_plain_text_are_refused(tmp_path):
+    """What the transcript of Teams and Stream gives when it is copied."""
+    turns = [("Anna Smith", 3, "Hello."), ("Bo Lee", 9, "Hi Anna."), ("Anna Smith", 12, "Well.")]
+    form = "{0}\n0 minutes {1} seconds\n0:{1:02}\n{0} 0 minutes {1} seconds\n{2}"
+    path = write(tmp_path, "talk.txt", "\n".join(form.format(*turn) for turn in turns))
+    with pytest.raises(InputError, match="line 2: a time, '0 minutes 3 seconds', in a file of plain text"):
+        read_transcript(path, VIDEO, 60.0)
+
+
 def test_an_upload_has_the_language_of_its_own_name(tmp_path):
     path = table(tmp_path, ["1,2,hallo,talk.mp4"])
     found = read_transcript(path, Path("talk.mp4"), 9.0, named=Path("talk.de.csv"))
@@ -546,9 +561,21 @@ def test_an_upload_has_the_language_of_its_own_name(tmp_path):
 
 def test_transcripts_that_no_reader_is_for_are_named(tmp_path):
     """Else speech recognition would stand in for them without a word."""
-    assert found(tmp_path, "talk.ass", "talk.en.ttml", "other.ass", "talk.json") is None
-    assert unread_beside(tmp_path / "talk.mp4").startswith("Not read: talk.ass, talk.en.ttml. ")
+    assert found(tmp_path, "talk.ass", "talk.en.ttml", "other.ass", "talk.json", "talk.info.json") is None
+    assert unread_beside(tmp_path / "talk.mp4").startswith("Not read: talk.ass, talk.en.ttml, talk.json. ")
     assert unread_beside(tmp_path / "other.mp4").startswith("Not read: other.ass. ")
     for suffix in (".cha", ".smi", ".scc", ".stl", ".trs", ".rtf"):  # CHILDES, SAMI, broadcasters, Transcriber
         write(tmp_path, f"day{suffix}", "text")
         assert f"day{suffix}" in unread_beside(tmp_path / "day.mp4")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("talk.English.srt", "talk.EN.srt", "talk.eng.SDH.srt", "talk.en.hi.srt", "talk.en.default.vtt"),
+        *("talk_en.srt", "talk-en.vtt", "talk (1).srt", "Talk.srt", "talk.notes.txt", "talk.xlsx", "talk.srv3"),
+    ],
+)
+def test_transcripts_of_a_name_that_is_not_known_are_named(tmp_path, name):
+    assert found(tmp_path, name, "talking.srt", "talk2.srt", "talk.bob.mp4", "talk.bob.srt") is None
+    assert unread_beside(tmp_path / "talk.mp4").startswith(f"Not read: {name}. ")

@@ -170,6 +170,17 @@ def test_encoder_of_relative_positions_has_no_limit():
     assert position_limit(xlnet) is position_limit(t5()) is None
 
 
+def test_positions_of_a_tower_of_text_are_counted_as_it_counts_them():
+    """CLAP's text is read by a RoBERTa."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    text = {**sizes, "vocab_size": 9, "max_position_embeddings": 66}
+    audio = {"depths": [1], "num_attention_heads": [1], "patch_embeds_hidden_size": 8, "hidden_size": 8}
+    model = transformers.ClapModel(
+        transformers.ClapConfig(text_config=text, audio_config={**audio, "spec_size": 64, "num_mel_bins": 16})
+    )
+    assert position_limit(model) == 64
+
+
 def test_missing_encoder_says_what_was_tried_and_how_to_mend(tmp_path):
     for name in ("roberta-of-nobody", str(tmp_path / "nowhere" / "deep" / "model")):
         with pytest.raises(InputError) as caught:
@@ -343,3 +354,14 @@ def test_scratch_encoder_reads_any_text():
 def test_scratch_encoder_needs_text(texts):
     with pytest.raises(InputError, match="learns its vocabulary from the training split's text, and there is none"):
         build_encoder(texts, finetune_settings())
+
+
+@pytest.mark.parametrize("kind", [BertModel, T5Model, GPT2Model, transformers.DebertaV2Model])
+def test_folder_without_the_files_of_a_tokenizer_is_refused(tmp_path, kind):
+    """An empty tokenizer is made of them, by which all words are one unknown one."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = kind.config_class(vocab_size=200) if kind in (T5Model,) else kind.config_class(vocab_size=200, **sizes)
+    config.update({"d_model": 8, "d_ff": 8, "d_kv": 4} if kind is T5Model else {})
+    kind(config).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"Tokenizer knows no words, .* Copy them from the model"):
+        load_encoder(tmp_path, max_tokens=16)

@@ -206,3 +206,11 @@ def test_timm_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(InputError, match="needs the package timm: `pip install timm`"):
         load("timm:resnet18")
+
+
+def test_weights_of_a_deeper_network_are_refused(network, tmp_path):
+    """ResNet-34's fit into ResNet-18, whose vectors would mean nothing."""
+    further = {"stage3.8.branch2.0.weight": torch.zeros(1), "aux.0.weight": torch.zeros(1)}
+    torch.save(network.state_dict() | further, tmp_path / "deeper.pth")
+    with pytest.raises(InputError, match="has 1 weights of further layers, first 'stage3.8.branch2.0.weight'"):
+        load(f"torchvision:{NAME}@{tmp_path / 'deeper.pth'}")
