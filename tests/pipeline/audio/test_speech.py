@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import MoonshineConfig, MoonshineModel, Wav2Vec2FeatureExtractor
 
-from dferc.core.device import choose_device
+from dferc.core.device import Device, choose_device
 from dferc.core.errors import InputError
+from pipeline.audio import speech
 from pipeline.audio.hearing import Heard
 from pipeline.audio.speech import SoundPiece, SpeechWorker, join, load_speech_encoder, pieces_of
 from pipeline.encoders.batches import Batching
@@ -98,6 +99,23 @@ def test_batches_change_no_vector(encoder, count):
     alone = encode(encoder, heard)
     for one, two in zip(together, alone, strict=True):
         np.testing.assert_allclose(one.arrays["features"], two.arrays["features"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.02), (torch.float16, 0.002)])
+def test_half_precision_gives_the_vectors_within_its_rounding(encoder, monkeypatch, dtype, tolerance):
+    """As on a GPU, which this machine may lack: the same code with PyTorch's half precision of the CPU."""
+    heard = [Heard(s, 0, len(s)) for s in (sound(0.05), sound(0.4), sound(2.0, 300.0))]
+    expected, batching = encode(encoder, heard), encoder.batching
+    monkeypatch.setattr(speech, "choose_device", lambda *_: Device(torch.device("cpu"), dtype, "half precision"))
+    computed = []
+    hook = encoder.model.register_forward_hook(lambda *_: computed.append(torch.get_autocast_dtype("cpu")))
+    found = encode(encoder, heard, batch_s=60.0, batching=batching)
+    hook.remove()
+    assert set(computed) == {dtype}
+    for one, two in zip(found, expected, strict=True):
+        one, two = one.arrays["features"], two.arrays["features"]
+        assert one.dtype == np.float32 and not np.array_equal(one, two)
+        np.testing.assert_allclose(one, two, rtol=0, atol=tolerance * max(1.0, np.abs(two).max()))
 
 
 def test_padded_batches_are_what_is_compared(folders):

@@ -52,7 +52,7 @@ from transformers import (
     VJEPA2VideoProcessor,
 )
 
-from dferc.core.device import choose_device
+from dferc.core.device import Device, choose_device
 from dferc.core.errors import InputError
 from pipeline.vision import encoder as module
 from pipeline.vision.encoder import PictureEncoderWorker, load_picture_encoder
@@ -145,6 +145,19 @@ def test_the_size_of_a_batch_changes_no_vector(folders, name):
     else:
         shown = [pictures(1, *sizes[number % 3])[0] for number in range(32)]
     assert_alike_in_batches(encoder, [np.roll(each, number) for number, each in enumerate(shown)])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.04), (torch.float16, 0.005)])
+@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "dinov3", "vit", "convnext", "videomae"])
+def test_half_precision_gives_the_vectors_within_its_rounding(folders, monkeypatch, name, dtype, tolerance):
+    """As on a GPU, which this machine may lack: the same code with PyTorch's half precision of the CPU."""
+    encoder = load_picture_encoder(str(folders / name), "last", "mean")
+    shown = [np.stack(pictures(encoder.clip))] * 2 if encoder.clip else pictures(3)
+    expected = PictureEncoderWorker(encoder, "cpu", "float32")(shown).result
+    monkeypatch.setattr(module, "choose_device", lambda *_: Device(torch.device("cpu"), dtype, "half precision"))
+    found = PictureEncoderWorker(encoder, "cpu", str(dtype).removeprefix("torch."))(shown).result
+    assert found.dtype == np.float32 and not np.array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max()))
 
 
 def test_batches_are_filled_up_and_cut(folders, monkeypatch):
