@@ -32,24 +32,16 @@ from dferc.model.layers.padding import Padding
 from dferc.training.data import Batch
 from dferc.training.task import Task
 
+LARGE = {"state": 500, "emotion": 300, "hidden": 300, "dropout": 0.1, "state_dropout": 0.1}
+SMALL = {"state": 150, "emotion": 100, "hidden": 100, "dropout": 0.1, "state_dropout": 0.1}
 RECIPES = {
     # declare-lab/conv-emotion, DialogueRNN/train_IEMOCAP.py; the paper gives no sizes.
     "iemocap": Recipe(
-        learning_rate=1e-4,
-        weight_decay=1e-5,
-        batch_dialogues=30,
-        epochs=60,
-        class_weights="balanced",
-        sizes={"state": 500, "emotion": 300, "hidden": 300, "dropout": 0.1, "state_dropout": 0.1},
+        learning_rate=1e-4, weight_decay=1e-5, batch_dialogues=30, epochs=60, class_weights="balanced", sizes=LARGE
     ),
     # DialogueRNN/train_MELD.py
     "meld": Recipe(
-        learning_rate=5e-4,
-        weight_decay=1e-5,
-        batch_dialogues=30,
-        epochs=100,
-        class_weights="uniform",
-        sizes={"state": 150, "emotion": 100, "hidden": 100, "dropout": 0.1, "state_dropout": 0.1},
+        learning_rate=5e-4, weight_decay=1e-5, batch_dialogues=30, epochs=100, class_weights="uniform", sizes=SMALL
     ),
 }
 EMOTION_DROPOUT = 0.15  # added to `dropout`, on the emotion representations before the attention
