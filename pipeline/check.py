@@ -21,8 +21,8 @@ from dferc.core.console import PATH, console, print_note, print_table, readable_
 from dferc.core.errors import InputError
 from dferc.core.files import write_text
 from dferc.core.threads import usable_cpus
-from dferc.settings.class_weights import class_weights
 from dferc.settings.document import Params
+from dferc.settings.sections import class_weights
 from pipeline import corpora
 from pipeline.audio import functionals
 from pipeline.corpora._files import all_files
