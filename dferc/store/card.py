@@ -90,8 +90,7 @@ def is_simulated(declaration: str) -> bool:
 def check_leaks(rows: Utterances) -> list[Check]:
     """Search for what must not be in two splits: dialogues by id and by words, speakers, media."""
     same_id = shared(rows.dialogue_id, rows.split)
-    detail = f"{len(same_id)} of {len(set(rows.dialogue_id))} dialogues"
-    by_id = _check("a dialogue in two splits", same_id, detail)
+    by_id = _check("a dialogue in two splits", same_id, f"{len(same_id)} of {len(set(rows.dialogue_id))} dialogues")
     return [by_id, _dialogues_by_words(rows), _speakers(rows), _media(rows)]
 
 

@@ -152,8 +152,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
             for name, value in Normalisation(statistics, statistics).state().items():
                 expected[f"normalisation.{name}"] = value
         tensors = read_weights(file, expected, path, AGAIN)
-    beside = verify_digest(folder)
-    if calibration := beside.get("calibration"):
+    if calibration := verify_digest(folder).get("calibration"):
         record["calibration"] = calibration
     normalisation = Normalisation.from_state(_under("normalisation.", tensors), settings.normalisation == "speaker")
     flat = [modality for modality, scale_D in normalisation.scale.items() if not (scale_D > 0).all()]
