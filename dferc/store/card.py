@@ -128,8 +128,7 @@ def _speakers(rows: Utterances) -> Check:
     overlap = shared(rows.speaker[named], rows.split[named])
     overlap = {speaker: where for speaker, where in overlap.items() if "test" in where}
     claim = "the protocol claims there is none" if rows.speaker_independent else "the protocol claims nothing of it"
-    detail = f"{len(overlap)} of {len(speakers)} test speakers are in another split; {claim}"
-    check = _check(leak, overlap, detail)
+    check = _check(leak, overlap, f"{len(overlap)} of {len(speakers)} test speakers are in another split; {claim}")
     return check if rows.speaker_independent or not overlap else check._replace(verdict="not claimed")
 
 

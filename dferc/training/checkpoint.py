@@ -127,8 +127,7 @@ def holds_run(folder: Path, key: str) -> bool:
     except (OSError, InputError):  # damaged: the run is trained again
         return False
     # A kill between the two files leaves records that differ.
-    whole = record.items() <= settings.items()
-    return whole and settings.get("run") == key and record.get("finished", False)
+    return record.items() <= settings.items() and settings.get("run") == key and record.get("finished", False)
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:

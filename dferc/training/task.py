@@ -202,8 +202,7 @@ def draw_validation(corpus: CachedCorpus, seed: int) -> CachedCorpus:
 def merge_validation(corpus: CachedCorpus) -> CachedCorpus:
     """Return the corpus with its validation split as training (`train.selection: refit`)."""
     rows = corpus.utterances
-    splits = np.where(rows.split == "validation", "train", rows.split)
-    return replace(corpus, utterances=replace(rows, split=splits))
+    return replace(corpus, utterances=replace(rows, split=np.where(rows.split == "validation", "train", rows.split)))
 
 
 def usable_modalities(corpus: CachedCorpus, variant: str) -> tuple[str, ...]:

@@ -76,8 +76,7 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
             section = sections[name] = _section(modality, identity, run)
             place = place_of_set(modality, number, name)
             if modality == "text":
-                folders = texts or text_encoders(models) or [models / "text"]
-                found = _text_parts(folders, identity, run, name, place)
+                found = _text_parts(texts or text_encoders(models) or [models / "text"], identity, run, name, place)
             elif _tool(identity) == "transformers":
                 found = _encoder_parts(section, identity, run, modality, place)
             elif modality == "visual":

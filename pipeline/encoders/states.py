@@ -85,8 +85,7 @@ def pool(states_BTD: Tensor, mask_BT: Tensor, pooling: Pooling) -> Tensor:
     mask_BT = mask_BT.bool()
     if pooling in ("first", "last"):
         steps_BT = mask_BT.int() if pooling == "first" else mask_BT.int().cumsum(dim=1)
-        rows_B = torch.arange(len(states_BTD), device=states_BTD.device)
-        return states_BTD[rows_B, steps_BT.argmax(dim=1)].float()
+        return states_BTD[torch.arange(len(states_BTD), device=states_BTD.device), steps_BT.argmax(dim=1)].float()
     count_B1 = mask_BT.sum(dim=1, keepdim=True)
     valid_BT1 = mask_BT[:, :, None]
     # masked_fill, not a product: what stands in padding need not be finite

@@ -174,8 +174,7 @@ def _as_named(place: str, media: Path) -> str:
 
 def _may_be_one(one: str, two: str) -> bool:
     """Return whether two paths may name one file: one is the end of the other."""
-    pairs = zip(reversed(Path(one).parts), reversed(Path(two).parts))
-    return all(part == other for part, other in pairs)
+    return all(part == other for part, other in zip(reversed(Path(one).parts), reversed(Path(two).parts)))
 
 
 def _with_times(path: Path, rows: Sequence[TableRow], length_s: float | None) -> list[TableRow]:

@@ -36,8 +36,7 @@ def fine_tune(
         out: folder of the encoder.
         state: file of the training's state, from which it resumes; None = none is kept.
     """
-    forked = torch.random.fork_rng([where.device] if where.device.type == "cuda" else [])
-    with forked, cpu_threads(settings.threads):
+    with torch.random.fork_rng([where.device] if where.device.type == "cuda" else []), cpu_threads(settings.threads):
         torch.manual_seed(settings.seed)
         encoder = make_encoder(rows, settings)
         size = f"{encoder.model.num_parameters():,} parameters, width {encoder.width}"
