@@ -55,9 +55,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     if not any(media.values()):
         console.print("No wavs and no videos: a text-only corpus.")
     problems = list(_find_problems(release, protocol, splits, options))
-    seed = f" (seed {options.split_seed})" if options.validation == "random-10pct" else ""
-    split = f"split {options.split}, validation {options.validation}{seed}"
-    described = f"IEMOCAP {options.protocol}, {split}, context_turns {options.context_turns}"
+    described = _describe(options)
     if any(problem.kind == "count differs" for problem in problems):
         described += f", own selection ({len(labelled)} labelled turns)"
     utterances = []
@@ -75,6 +73,13 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         notes=list(_notes(release, protocol, options)),
         speaker_independent=True,  # a session's two actors are in no other session
     )
+
+
+def _describe(options: IemocapOptions) -> str:
+    """Return the protocol in words."""
+    seed = f" (seed {options.split_seed})" if options.validation == "random-10pct" else ""
+    split = f"split {options.split}, validation {options.validation}{seed}"
+    return f"IEMOCAP {options.protocol}, {split}, context_turns {options.context_turns}"
 
 
 def _find_media(raw: Path, folders: Iterable[Path], pattern: str) -> dict[str, PurePath]:
