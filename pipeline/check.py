@@ -18,11 +18,12 @@ import click
 import torch
 
 from dferc.core.console import PATH, console, print_note, print_table, readable_errors, shown_option
+from dferc.core.device import cpu_threads
 from dferc.core.errors import InputError
 from dferc.core.files import write_text
 from dferc.core.threads import usable_cpus
-from dferc.settings.class_weights import class_weights
 from dferc.settings.document import Params
+from dferc.settings.sections import class_weights
 from pipeline import corpora
 from pipeline.audio import functionals
 from pipeline.corpora._files import all_files
@@ -327,17 +328,14 @@ def _encoder_bytes(name: str) -> int:
 
 def _core_flops() -> float:
     """Return the float operations per second of one core, from a product of matrices."""
-    threads, side = torch.get_num_threads(), 1024
-    torch.set_num_threads(1)
-    try:
+    side = 1024
+    with cpu_threads(1):
         matrix = torch.ones(side, side)
         matrix @ matrix
         began = time.perf_counter()
         for _ in range(3):
             matrix @ matrix
         return 3 * 2 * side**3 / (time.perf_counter() - began)
-    finally:
-        torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":

@@ -127,8 +127,7 @@ def make_extractor(
         make_worker = functools.partial(
             encoding.TextWorker, settings.max_tokens, where.device.type, settings.precision, reading, load
         )
-        results = engine.run(make_worker, items, workers.for_network(), (folder,))
-        for number, records in clock.unpacked(results):
+        for number, records in clock.unpacked(engine.run(make_worker, items, workers.for_network(), (folder,))):
             if isinstance(records, engine.WorkerDied):
                 records = [(row, records) for row in _rows(items[number][1])]
             yield from ((row, record) for row, record in records if row in wanted)
@@ -196,8 +195,7 @@ def _params(settings: ExtractText) -> dict[str, object]:
 def weights_hash(folder: Path) -> str:
     """Hash the configuration and weights of an encoder and its folds; the tokenizer's effect is in the windows."""
     files = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
-    hashes = [*map(file_hash, files), *hashes_of_folds(folder)]
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return hashlib.sha256("".join([*map(file_hash, files), *hashes_of_folds(folder)]).encode()).hexdigest()
 
 
 def tokenizer_hash(tokenizer) -> str:

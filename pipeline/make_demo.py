@@ -53,8 +53,7 @@ A score on it says that the software works, and nothing about emotions.
 def main(out: Path, faces: Path, seed: int, workers: int | None) -> None:
     """Generate the synthetic demo corpus (no download)."""
     rows = plan_corpus(seed)
-    planned = {out / row.clip for row in rows if row.awkward != MISSING}
-    for clip in set((out / "clips").glob("d??_u??.mp4")) - planned:
+    for clip in set((out / "clips").glob("d??_u??.mp4")) - {out / row.clip for row in rows if row.awkward != MISSING}:
         clip.unlink()  # of an earlier run with another seed
     workers = workers or usable_cpus()
     spawn = partial(ProcessPoolExecutor, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))

@@ -23,7 +23,7 @@ from dferc.store.hdf5 import write_utterances
 from dferc.store.rows import TEXT_COLUMNS, UNLABELLED, Note, Utterances
 from dferc.store.summary import show_summary
 from pipeline import corpora
-from pipeline.rows.duplicates import identical_clips, identical_files, identical_note, media_groups
+from pipeline.rows.duplicates import identical_clips, identical_files, media_groups
 from pipeline.rows.measure import Faulty, check_share, check_spans, complete, file_problems, measure_clips
 from pipeline.rows.utterances import Region, Utterance
 from pipeline.settings import load_settings
@@ -120,11 +120,12 @@ def main(corpus, params, raw, utterances_csv, problems_csv, features, workers) -
     utterances = [row for row, _ in completed]
     copies = identical_files(raw, (clip for clip, result in measured.items() if not isinstance(result, Faulty)))
     media_problems = [problem for _, row_problems in completed for problem in row_problems]
-    problems = raw_corpus.problems + file_problems(measured) + media_problems + identical_clips(copies, utterances)
+    copy_problems, copy_notes = identical_clips(copies, utterances)
+    problems = raw_corpus.problems + file_problems(measured) + media_problems + copy_problems
     rows = replace(
         to_store(corpus, raw_corpus, utterances),
         media_group=media_groups(utterances, copies),
-        notes=(*raw_corpus.notes, *media_notes(media_problems), *identical_note(copies, utterances)),
+        notes=(*raw_corpus.notes, *media_notes(media_problems), *copy_notes),
     )
     problems_csv = problems_csv or Path("data", corpus, "problems.csv")
     write_table(problems_csv, problems, Problem)  # also where the stage then fails

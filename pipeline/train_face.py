@@ -75,8 +75,7 @@ def copy_checkpoint(source: Path, out: Path) -> None:
     """Copy a checkpoint made elsewhere to `out`; raise InputError if it is no checkpoint of this network."""
     weights = find_weights(source)
     net = load_face_net(weights)
-    content = weights.read_bytes()
-    write_atomically(out / WEIGHTS, lambda temporary: temporary.write_bytes(content))
+    write_atomically(out / WEIGHTS, lambda temporary: temporary.write_bytes(weights.read_bytes()))
     write_json(description_path(out / WEIGHTS), read_json(description_path(weights)))
     write_json(out / "metrics.json", {"trained": True, "source": "checkpoint"})
     console.print(f"train_face: {weights} checked and copied to {out} (faces of {net.image_size} px)")

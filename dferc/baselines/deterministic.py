@@ -19,8 +19,7 @@ def majority(
     """
     rows = (merge_validation(corpus) if refit else corpus).utterances
     labels = rows.emotion[(rows.split == "train") & (rows.emotion >= 0)]
-    share_C = np.bincount(labels, minlength=len(rows.classes)) / len(labels)
-    return np.tile(share_C, (len(rows), 1))
+    return np.tile(np.bincount(labels, minlength=len(rows.classes)) / len(labels), (len(rows), 1))
 
 
 def logistic(

@@ -32,24 +32,16 @@ from dferc.model.layers.padding import Padding
 from dferc.training.data import Batch
 from dferc.training.task import Task
 
+LARGE = {"state": 500, "emotion": 300, "hidden": 300, "dropout": 0.1, "state_dropout": 0.1}
+SMALL = {"state": 150, "emotion": 100, "hidden": 100, "dropout": 0.1, "state_dropout": 0.1}
 RECIPES = {
     # declare-lab/conv-emotion, DialogueRNN/train_IEMOCAP.py; the paper gives no sizes.
     "iemocap": Recipe(
-        learning_rate=1e-4,
-        weight_decay=1e-5,
-        batch_dialogues=30,
-        epochs=60,
-        class_weights="balanced",
-        sizes={"state": 500, "emotion": 300, "hidden": 300, "dropout": 0.1, "state_dropout": 0.1},
+        learning_rate=1e-4, weight_decay=1e-5, batch_dialogues=30, epochs=60, class_weights="balanced", sizes=LARGE
     ),
     # DialogueRNN/train_MELD.py
     "meld": Recipe(
-        learning_rate=5e-4,
-        weight_decay=1e-5,
-        batch_dialogues=30,
-        epochs=100,
-        class_weights="uniform",
-        sizes={"state": 150, "emotion": 100, "hidden": 100, "dropout": 0.1, "state_dropout": 0.1},
+        learning_rate=5e-4, weight_decay=1e-5, batch_dialogues=30, epochs=100, class_weights="uniform", sizes=SMALL
     ),
 }
 EMOTION_DROPOUT = 0.15  # added to `dropout`, on the emotion representations before the attention
@@ -78,8 +70,7 @@ class DirectedGRU(nn.Module):
 
     def share(self, x_ND: Tensor, layout: Layout) -> list[Tensor]:
         """Return the known input's share of the gates by step, each [2, S, 3 * units]."""
-        gates_N2G = F.linear(x_ND, self.weight_known)
-        return split_steps(gates_N2G.view(2 * len(x_ND), -1)[layout.both_order], layout)
+        return split_steps(F.linear(x_ND, self.weight_known).view(2 * len(x_ND), -1)[layout.both_order], layout)
 
     def forward(self, x_2SX: Tensor, h_2SH: Tensor, known_2SG: Tensor | None = None) -> Tensor:
         """Return the next state [2, S, units]."""
@@ -135,8 +126,7 @@ class DialogueRNN(nn.Module):
         # beta_tj = softmax_j(e_t W_b e_j), [B, T, T]
         scores_BTT = self.emotion_attention(e_BTE) @ e_BTE.transpose(1, 2)
         attended_BTE = masked_softmax(scores_BTT, padding.real_BT.unsqueeze(1)) @ e_BTE
-        dense_NF = F.relu(self.dense(padding.unpad(attended_BTE)))
-        return self.classify(dropout(dense_NF, self.dropout, self.training))
+        return self.classify(dropout(F.relu(self.dense(padding.unpad(attended_BTE))), self.dropout, self.training))
 
     def emotions(self, batch: Batch) -> Tensor:
         """Return [N, 2E]: e_t of the forward direction, which reads no later utterance, beside the backward one's."""

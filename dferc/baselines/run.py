@@ -81,8 +81,7 @@ def _fit_each(
                     model = fit(name, fitted, seed, again, save=save)
             probabilities_NC = np.zeros((len(rows), task.classes))  # zeros outside the scored splits
             for split in set(SCORED) & set(fitted.corpus.utterances.split):
-                corpus = fitted.corpus
-                dialogues = Dialogues(corpus, split, fitted.normalisation, modalities, task.device.device)
+                dialogues = Dialogues(fitted.corpus, split, fitted.normalisation, modalities, task.device.device)
                 rows_N, predicted_NC = predict_baseline(name, model, fitted, dialogues)
                 probabilities_NC[rows_N.numpy()] = predicted_NC.numpy()
             yield progress.best_epoch, probabilities_NC

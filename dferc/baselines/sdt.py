@@ -32,25 +32,16 @@ from dferc.model.losses import cross_entropy
 from dferc.training.data import Batch
 from dferc.training.task import Task
 
-SIZES = {"hidden": 1024, "heads": 8, "dropout": 0.5}
+LEARNT = {"hidden": 1024, "heads": 8, "dropout": 0.5, "temperature": 1.0, "learnt_gates": True}
+FIXED = LEARNT | {"temperature": 8.0, "learnt_gates": False}
 RECIPES = {
     # butterfliesss/SDT, train.py and exec_iemocap.sh
     "iemocap": Recipe(
-        learning_rate=1e-4,
-        weight_decay=1e-5,
-        batch_dialogues=16,
-        epochs=150,
-        class_weights="balanced",
-        sizes=SIZES | {"temperature": 1.0, "learnt_gates": True},
+        learning_rate=1e-4, weight_decay=1e-5, batch_dialogues=16, epochs=150, class_weights="balanced", sizes=LEARNT
     ),
     # exec_meld.sh; model.py fixes the unimodal gates' V to the identity
     "meld": Recipe(
-        learning_rate=5e-6,
-        weight_decay=1e-5,
-        batch_dialogues=8,
-        epochs=50,
-        class_weights="uniform",
-        sizes=SIZES | {"temperature": 8.0, "learnt_gates": False},
+        learning_rate=5e-6, weight_decay=1e-5, batch_dialogues=8, epochs=50, class_weights="uniform", sizes=FIXED
     ),
 }
 LONGEST_WAVE = 10_000.0  # of the positions' sinusoids, per radian

@@ -47,8 +47,7 @@ def imported_distributions(*entries: str) -> set[str]:
     sources = _follow(entries)
     names = {name.partition(".")[0] for source in sources.values() for name in source.imports}
     libraries = names - {module.partition(".")[0] for module in sources} - sys.stdlib_module_names
-    installed = _installed_distributions()
-    return {distribution for library in libraries for distribution in installed.get(library, ())}
+    return {distribution for library in libraries for distribution in _installed_distributions().get(library, ())}
 
 
 class ModuleCode(NamedTuple):

@@ -115,8 +115,7 @@ class Crew(abc.ABC):
         """Run everything; see `engine.run`."""
         while True:
             self._replenish()
-            more = self._give()
-            if not more and not any(item for member in self.members for item in member.held.values()):
+            if not self._give() and not any(item for member in self.members for item in member.held.values()):
                 return
             owner = {handle: member for member in self.members for handle in member.held}
             for handle in self._wait(list(owner)):

@@ -57,8 +57,7 @@ class Job:
                 versions[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
                 versions[name] = "missing"
-        code = code_hash(*self.modules) if all(map(find_source, self.modules)) else "missing"
-        return versions | {"our code": code}
+        return versions | {"our code": code_hash(*self.modules) if all(map(find_source, self.modules)) else "missing"}
 
     def _verify_machine(self) -> None:
         """Check that this machine can give the same results as the one where the command runs."""

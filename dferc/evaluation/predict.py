@@ -358,8 +358,7 @@ def predict_seeds(checkpoints: Sequence[Checkpoint], corpus: CachedCorpus, devic
         parts = [predict(checkpoint, corpus, split, device) for split in splits]
         order = np.argsort(np.concatenate([part.rows_N for part in parts]))
         whole = Predictions(*(np.concatenate(column)[order] for column in zip(*parts, strict=True)))
-        calibrated_NC = temper(whole.probabilities_NC, checkpoint.temperature)
-        of_seeds.append(whole._replace(probabilities_NC=calibrated_NC))
+        of_seeds.append(whole._replace(probabilities_NC=temper(whole.probabilities_NC, checkpoint.temperature)))
     return of_seeds
 
 

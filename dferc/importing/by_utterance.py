@@ -157,8 +157,7 @@ def by_split(content: object) -> dict[str, dict] | None:
 def read_meld_features(parts: Mapping[str, dict], about: About) -> Source | None:
     """Read MELD's pickles of features, or return None where the keys are not its numbers."""
     keys = [str(clean_text(key)) for part in parts.values() for key in part]
-    stem = about.path.stem.lower()
-    named = next((name for name in ("text", "audio", "visual") if stem.startswith(name)), "?")
+    named = next((name for name in ("text", "audio", "visual") if about.path.stem.lower().startswith(name)), "?")
     if keys and all(_meld_numbers(key) for key in keys):
         vectors: dict[str, np.ndarray] = {}
         for split, part in parts.items():
@@ -183,7 +182,7 @@ def read_meld_features(parts: Mapping[str, dict], about: About) -> Source | None
             return None
         matrices = to_matrices(padded, about, "features")
         layout = "MELD's own features: [train, dev, test], a matrix by dialogue, padded with zeros"
-        features = {name: matrix[: _last_shown(matrix)] for name, matrix in matrices.items()}
+        features = {name: matrix[: len(np.trim_zeros(matrix.any(axis=1), "b"))] for name, matrix in matrices.items()}
         return Source(about=replace(about, layout=layout), corpus=MELD.name, features={named: features})
     return None
 
@@ -198,12 +197,6 @@ def _first_no_vector(part: dict) -> str:
         if not isinstance(value, (list, tuple, np.ndarray)) or vector_of(value) is None:
             return f"{str(clean_text(key))!r:.40} is {kind(value)}"
     return "there is nothing"
-
-
-def _last_shown(matrix: np.ndarray) -> int:
-    """Return the number of rows before the zeros at the end."""
-    shown = np.flatnonzero(matrix.any(axis=1))
-    return int(shown[-1]) + 1 if len(shown) else 0
 
 
 def is_meld_data(content: object) -> bool:
@@ -242,8 +235,7 @@ def read_meld_data(content: Sequence, about: About) -> Source:
         rows[name][numbers[1]] = (MELD.classes.index(label), str(clean_text(row.get("text", "")) or ""))
         splits[name] = split
     ordered = {name: sorted(utterances.items()) for name, utterances in rows.items()}
-    order = list(MELD_NAMES)
-    splits = dict(sorted(splits.items(), key=lambda item: (order.index(item[1]), natural(item[0]))))
+    splits = dict(sorted(splits.items(), key=lambda item: (list(MELD_NAMES).index(item[1]), natural(item[0]))))
     return Source(
         about=replace(about, layout="MELD's own data_emotion.p: labels, splits, transcripts"),
         corpus=MELD.name,

@@ -103,5 +103,4 @@ def alignment_loss(
         total_MC = excess_MN @ member_NC  # sum of x_i, per modality and class
         positive_MC = (excess_MN > 0).float() @ member_NC  # #{x_i > 0}
         # Mean over the (class, modality) pairs of the batch: 3 x its classes, as the authors', where nothing is absent.
-        terms = (members_MNC.sum(dim=1) > 0).sum()
-        return (total_MC / (positive_MC + EPSILON)).sum() / terms.clamp(min=1)
+        return (total_MC / (positive_MC + EPSILON)).sum() / (members_MNC.sum(dim=1) > 0).sum().clamp(min=1)

@@ -63,15 +63,14 @@ def fit_temperature(logits_NC: np.ndarray, labels_N: np.ndarray) -> tuple[float,
         p_NC = np.exp(scaled_NC) / np.exp(scaled_NC).sum(axis=1, keepdims=True)
         return float(((p_NC * logits_NC).sum(axis=1) - of_label_N).mean())
 
-    low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    smallest, largest = TEMPERATURES
+    low, high = 1 / largest, 1 / smallest
     if slope(low) >= 0 >= slope(high):
         return 1.0, "all classes have the same score in every utterance of the validation split"
     if slope(low) >= 0:
-        return TEMPERATURES[
-            1
-        ], "the loss falls beyond the largest temperature: the scores do not tell the classes apart"
+        return largest, "the loss falls beyond the largest temperature: the scores do not tell the classes apart"
     if slope(high) <= 0:
-        return TEMPERATURES[0], "the loss falls beyond the smallest temperature: the split has hardly an error"
+        return smallest, "the loss falls beyond the smallest temperature: the split has hardly an error"
     for _ in range(60):  # bisection: no other minimum to fall into, and the same bits whatever the library
         middle = (low + high) / 2
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)

@@ -69,38 +69,20 @@ VARIANTS = {
     "plus": Variant(
         context="never",  # attention takes the place of the LSTM
         settings={
-            "attention_layers": 2,
-            "linear_blend": True,
-            "input_dropout": 0.4,
-            "weight_average": 0.99,
-            "members": 2,
-            "recurrent_members": 2,
-            "hidden": 100,
-            "align": 100,
-            "batch_dialogues": 8,
-            "learning_rate": 2.0e-3,
-            "epochs": 40,
-            "patience": 20,
+            "attention_layers": 2, "linear_blend": True, "input_dropout": 0.4, "weight_average": 0.99, "members": 2,
+            "recurrent_members": 2, "hidden": 100, "align": 100, "batch_dialogues": 8, "learning_rate": 2.0e-3,
+            "epochs": 40, "patience": 20,
         },
         of_corpus={
             "meld": {
-                "members": 1,
-                "recurrent_members": 0,
-                "input_dropout": 0.5,
-                "hidden": 300,
-                "batch_dialogues": 16,
-                "learning_rate": 1.0e-3,
-                "epochs": 20,
+                "members": 1, "recurrent_members": 0, "input_dropout": 0.5, "hidden": 300, "batch_dialogues": 16,
+                "learning_rate": 1.0e-3, "epochs": 20,
             },
-            "demo": {
-                "batch_dialogues": 4,
-                "members": 1,
-                "attention_layers": 1,
-                "attention_width": 64,
-            },  # 35 training dialogues
+            # 35 training dialogues
+            "demo": {"batch_dialogues": 4, "members": 1, "attention_layers": 1, "attention_width": 64},
         },
     ),
-}
+}  # fmt: skip
 
 
 def settings_of(name: str, settings: Train, corpus: str = "") -> Train:

@@ -199,8 +199,7 @@ def read_run(folder: Path, split: str = "test") -> FinishedRun:
         columns[name] = np.array([[rows[utterance][name] for utterance in first] for rows in by_seed.values()])
     errors = {name: value for name, value in (metrics.get(split) or {}).items() if name in CALIBRATION_ERRORS}
     about = {"folder": folder, "split": split, "card": card, "classes": tuple(card["classes"])}
-    about["calibration_errors"] = errors
-    run = FinishedRun(**about, modalities=modalities, seeds=tuple(by_seed), **columns)
+    run = FinishedRun(**about, modalities=modalities, seeds=tuple(by_seed), calibration_errors=errors, **columns)
     changes = (run.dialogue_id_T[1:] != run.dialogue_id_T[:-1]).sum()
     if changes + 1 != len(set(run.dialogue_id_T)):
         raise _fault(folder, f"{path}: the utterances of a dialogue are not contiguous")

@@ -87,7 +87,9 @@ def main_table(ablation: Ablation) -> TextTable:
     for name, run, comparison, corrected in ablation.rows:
         scores = scores_of(run)
         row = [name, str(len(run.seeds)), *(mean_cell(scores[score]) for score in SCORES)]
-        rows.append([*row, *comparison_cells(comparison, corrected, "reference"), error_cell(run)])
+        errors = (run.calibration_errors.get(key) for key in ("ece", "ece_calibrated"))  # between 0 and 1
+        shown = " → ".join(f"{error:.3f}" for error in errors if error is not None) or NONE
+        rows.append([*row, *comparison_cells(comparison, corrected, "reference"), shown])
     rows += [[name, "absent", *[NONE] * (len(SCORES) + 2 + len(COMPARED))] for name in ablation.absent]
     for published in ablation.published:
         values = [getattr(published, score) for score in SCORES]
@@ -120,12 +122,6 @@ def _class_scores(run: FinishedRun, score: str) -> dict[str, np.ndarray | None]:
     """Return class -> a score of `PER_CLASS` by seed, [S]; None for a class that the split lacks."""
     values_SC = getattr(run.scores, f"{score}_C")
     return {name: values_SC[:, index] if run.support[index] else None for index, name in enumerate(run.classes)}
-
-
-def error_cell(run: FinishedRun) -> str:
-    """Return the calibration error before and after the fitted temperature, between 0 and 1."""
-    errors = [run.calibration_errors.get(name) for name in ("ece", "ece_calibrated")]
-    return " → ".join(f"{error:.3f}" for error in errors if error is not None) or NONE
 
 
 def csv_rows(ablation: Ablation) -> Iterator[dict]:
@@ -171,8 +167,7 @@ def show_comparison(one: FinishedRun, two: FinishedRun, comparison: Comparison) 
         title = SCORES.get(name, f"F1 {name.removeprefix('f1_')}")
         difference = [difference_cell(mean), *map(interval_cell, intervals)]
         rows.append([title, mean_cell(scores[name]), mean_cell(others[name]), *difference])
-    table = TextTable(header, rows, len(rows))
-    text_tables.show(f"{one.split}: {one.folder} less {two.folder}", table)
+    text_tables.show(f"{one.split}: {one.folder} less {two.folder}", TextTable(header, rows, len(rows)))
     dialogues, seeds, mcnemar = map(p_cell, comparison.p_values)
     over = f"weighted F1 over dialogues {dialogues}, over seeds {seeds}"
     console.print(f"p of no difference: {over}; accuracy by McNemar {mcnemar}")

@@ -83,8 +83,7 @@ def load_params(
     if corpus not in raw and isinstance(shared, dict) and (section := default(shared)):
         raw = {**(raw or {**paper, "corpora": [corpus]}), corpus: {"train": section}}
     raw = raw or _read(path)
-    sections = tuple(block.model_fields)
-    faults = _apply_overrides(raw, overrides, corpus, sections)
+    faults = _apply_overrides(raw, overrides, corpus, tuple(block.model_fields))
     document, misspelt = _gather_blocks(raw, block)
     faults += misspelt
     model = create_model(  # what runs, the sections that blocks inherit, and the blocks themselves

@@ -141,7 +141,11 @@ def _open_folder(folder: Path, links_within: Path | None = None) -> Bundle:
         regular_file(entry)
         names.append(name)
     _verify_names(names, folder)
-    _verify_listing(names, manifest, folder)
+    there, in_manifest = set(names) - {MANIFEST}, set(manifest.files)
+    if unlisted := sorted(there - in_manifest):
+        raise InputError(f"{folder}: {listed(unlisted, 5)} is not listed in {MANIFEST}. Remove it. {AGAIN}")
+    if missing := sorted(in_manifest - there):
+        raise InputError(f"{folder}: {listed(missing, 5)} is missing, which {MANIFEST} lists. {AGAIN}")
     for name, expected in manifest.files.items():
         found = file_hash(folder / name)
         if found != expected:
@@ -244,15 +248,6 @@ def _verify_names(names: Iterable[str], where: Path) -> None:
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other is not name:
             raise InputError(f"{where}: {brief(other)} and {brief(name)} are one file on some systems. {AGAIN}")
-
-
-def _verify_listing(names: Iterable[str], manifest: BundleManifest, where: Path) -> None:
-    """Check that the files that are there are those of the manifest."""
-    found, expected = set(names) - {MANIFEST}, set(manifest.files)
-    if unlisted := sorted(found - expected):
-        raise InputError(f"{where}: {listed(unlisted, 5)} is not listed in {MANIFEST}. Remove it. {AGAIN}")
-    if missing := sorted(expected - found):
-        raise InputError(f"{where}: {listed(missing, 5)} is missing, which {MANIFEST} lists. {AGAIN}")
 
 
 def _verify_kind(path: Path, where: Path) -> None:

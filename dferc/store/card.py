@@ -90,8 +90,7 @@ def is_simulated(declaration: str) -> bool:
 def check_leaks(rows: Utterances) -> list[Check]:
     """Search for what must not be in two splits: dialogues by id and by words, speakers, media."""
     same_id = shared(rows.dialogue_id, rows.split)
-    detail = f"{len(same_id)} of {len(set(rows.dialogue_id))} dialogues"
-    by_id = _check("a dialogue in two splits", same_id, detail)
+    by_id = _check("a dialogue in two splits", same_id, f"{len(same_id)} of {len(set(rows.dialogue_id))} dialogues")
     return [by_id, _dialogues_by_words(rows), _speakers(rows), _media(rows)]
 
 
@@ -129,8 +128,7 @@ def _speakers(rows: Utterances) -> Check:
     overlap = shared(rows.speaker[named], rows.split[named])
     overlap = {speaker: where for speaker, where in overlap.items() if "test" in where}
     claim = "the protocol claims there is none" if rows.speaker_independent else "the protocol claims nothing of it"
-    detail = f"{len(overlap)} of {len(speakers)} test speakers are in another split; {claim}"
-    check = _check(leak, overlap, detail)
+    check = _check(leak, overlap, f"{len(overlap)} of {len(speakers)} test speakers are in another split; {claim}")
     return check if rows.speaker_independent or not overlap else check._replace(verdict="not claimed")
 
 

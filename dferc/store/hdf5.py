@@ -97,11 +97,8 @@ def read_utterances(path: str | Path) -> Utterances:
             classes=tuple(opened.texts("classes")),
             **columns,
             # Older files lack these.
-            media=opened.texts("media") if "media" in file else None,
-            heard=opened.texts("heard") if "heard" in file else None,
-            region=opened.texts("region") if "region" in file else None,
-            votes=opened.read("votes") if "votes" in file else None,
-            media_group=opened.read("media_group") if "media_group" in file else None,
+            **{name: opened.texts(name) for name in ("media", "heard", "region") if name in file},
+            **{name: opened.read(name) for name in ("votes", "media_group") if name in file},
             speaker_independent="speaker_independent" in file.attrs and bool(opened.attribute("speaker_independent")),
             notes=tuple(Note(**json.loads(note)) for note in opened.texts("notes")) if "notes" in file else (),
         )

@@ -266,8 +266,7 @@ def _number_classes(
         if first:
             problems.append((f"labels numbered from 1: 1 to {most}", f"1 is {known[0]}, {most} is {known[-1]}"))
         elif least > 0 and most < len(known):
-            text = f"labels from {least} to {most} for {len(known)} classes"
-            problems.append((text, ""))
+            problems.append((f"labels from {least} to {most} for {len(known)} classes", ""))
             return {}, known
         return {key: number - first for key, number in usable.items() if number - first < len(known)}, known
     ordered = sorted(usable, key=usable.__getitem__)

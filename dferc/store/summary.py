@@ -50,15 +50,13 @@ def _counts(rows: Utterances, signals: Mapping[str, np.ndarray]) -> list[list[Te
     gaps = {key: places != list(range(len(places))) for key, places in positions.items()}
 
     def dialogues(which) -> list[int]:
-        counts = [sum(which(key) for key in positions if key[0] == split) for split in SPLITS]
-        return [*counts, sum(counts)]
-
-    def add(name: str, counts: Sequence[int]) -> None:
-        table.append([_plain(name), *map(str, counts)])
+        return [sum(which(key) for key in positions if key[0] == split) for split in SPLITS]
 
     def of_rows(mask_N: np.ndarray) -> list[int]:
-        counts = [int((mask_N & (rows.split == split)).sum()) for split in SPLITS]
-        return [*counts, sum(counts)]
+        return [int((mask_N & (rows.split == split)).sum()) for split in SPLITS]
+
+    def add(name: str, counts: Sequence[int]) -> None:
+        table.append([_plain(name), *map(str, (*counts, sum(counts)))])
 
     add("dialogues", dialogues(lambda key: True))
     add("  of one utterance", dialogues(lambda key: len(positions[key]) == 1))
@@ -70,8 +68,7 @@ def _counts(rows: Utterances, signals: Mapping[str, np.ndarray]) -> list[list[Te
         if shown is None or number in shown:
             add(f"  {name}", of_rows(rows.emotion == number))
     if shown is not None:
-        others = ~np.isin(rows.emotion, [*shown, UNLABELLED])
-        add(f"  {len(by_class) - len(shown)} other classes", of_rows(others))
+        add(f"  {len(by_class) - len(shown)} other classes", of_rows(~np.isin(rows.emotion, [*shown, UNLABELLED])))
     add("  unlabelled", of_rows(rows.emotion == UNLABELLED))
     for name, present_N in signals.items():
         add(name, of_rows(present_N))

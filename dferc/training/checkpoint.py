@@ -127,8 +127,7 @@ def holds_run(folder: Path, key: str) -> bool:
     except (OSError, InputError):  # damaged: the run is trained again
         return False
     # A kill between the two files leaves records that differ.
-    whole = record.items() <= settings.items()
-    return whole and settings.get("run") == key and record.get("finished", False)
+    return record.items() <= settings.items() and settings.get("run") == key and record.get("finished", False)
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
@@ -152,8 +151,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
             for name, value in Normalisation(statistics, statistics).state().items():
                 expected[f"normalisation.{name}"] = value
         tensors = read_weights(file, expected, path, AGAIN)
-    beside = verify_digest(folder)
-    if calibration := beside.get("calibration"):
+    if calibration := verify_digest(folder).get("calibration"):
         record["calibration"] = calibration
     normalisation = Normalisation.from_state(_under("normalisation.", tensors), settings.normalisation == "speaker")
     flat = [modality for modality, scale_D in normalisation.scale.items() if not (scale_D > 0).all()]

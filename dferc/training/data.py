@@ -115,16 +115,12 @@ def _statistics(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = rows.astype(np.float64)
     if len(rows) == 0:
         rows = np.stack([-np.ones(rows.shape[1]), np.ones(rows.shape[1])])
-    mean_D, unit = rows.mean(axis=0), unit_of(rows)
+    mean_D = rows.mean(axis=0)
+    unit = min(1.0, float(np.sqrt(np.vdot(rows, rows) / max(1, rows.size))))  # root mean square; 1 for larger values
     rows -= mean_D  # in place, as all of the next: MELD's text alone has 80 MB in double precision
     deviation_D = np.sqrt(np.square(rows, out=rows).mean(axis=0))
     least_D = np.maximum(SMALLEST_SCALE, MIN_VARIATION * np.maximum(unit, np.abs(mean_D)))
     return mean_D, deviation_D, deviation_D > least_D
-
-
-def unit_of(rows_ND: np.ndarray) -> float:
-    """Return the size of the values, as their root mean square; 1 for larger ones."""
-    return min(1.0, float(np.sqrt(np.vdot(rows_ND, rows_ND) / max(1, rows_ND.size))))
 
 
 def describe_unvarying(corpus: CachedCorpus, modalities: Sequence[str]) -> list[str]:
@@ -198,18 +194,17 @@ class Dialogues:
         if len(rows) == 0:
             raise InputError(f"{corpus.utterances.corpus} has no utterance in the {split} split.")
         ids = corpus.utterances.dialogue_id[rows]
-        starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
-        self.starts = starts
-        self.lengths = np.diff(np.r_[starts, len(rows)])
+        self.starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
+        self.lengths = np.diff(np.r_[self.starts, len(rows)])
         self.device = torch.device(device)
-        rows_N, speaker_N = torch.from_numpy(rows), corpus.utterances.speaker[rows]
+        speaker_N = corpus.utterances.speaker[rows]
         self.features = {
             name: normalisation.apply(corpus.modalities[name], rows, speaker_N).to(device) for name in modalities
         }
         present = np.stack([corpus.modalities[name].present[rows] for name in modalities])
         self.present_MN = torch.from_numpy(present).to(device)
         self.labels_N = torch.from_numpy(corpus.utterances.emotion[rows].astype(np.int64)).to(device)
-        self.rows_N = rows_N.to(device)
+        self.rows_N = torch.from_numpy(rows).to(device)
         self.speaker_N = torch.from_numpy(corpus.utterances.speaker_order[rows]).to(device)
         self.targets_NC = torch.from_numpy(training_targets(corpus.utterances)[rows]).to(device) if votes else None
 

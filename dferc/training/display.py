@@ -48,8 +48,7 @@ ROWS = 25
 
 def show_task(task: Task, seeds: tuple[int, ...]) -> None:
     """Print settings, device, model size and the content of the splits."""
-    corpus = task.corpus.utterances.corpus
-    console.print(f"{corpus} / {task.name}, seeds {', '.join(map(str, seeds))}")
+    console.print(f"{task.corpus.utterances.corpus} / {task.name}, seeds {', '.join(map(str, seeds))}")
     show_settings(task.settings, task.device)
     with torch.device("meta"):  # shapes only
         count = sum(parameter.numel() for parameter in task.new_model().parameters())

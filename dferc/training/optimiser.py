@@ -36,8 +36,7 @@ class Machinery(NamedTuple):
 
     def state(self) -> dict:
         """Return all states, including those of the global generators (dropout); tensors are not copied."""
-        parts = ("model", "optimiser", "schedule", "scaler")
-        state = {name: getattr(self, name).state_dict() for name in parts}
+        state = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule", "scaler")}
         if self.average:
             state["average"] = {"model": self.average.model.state_dict(), "steps": self.average.steps}
         state |= {"order": self.order.get_state(), "cpu": torch.get_rng_state()}

@@ -15,8 +15,7 @@ from dferc.model.dferc import DFERC
 from dferc.model.ensemble import Ensemble, build_model
 from dferc.model.linear_blend import LinearFit, fit_floor, side_by_side
 from dferc.model.variants import Variant, get_variant, settings_of
-from dferc.settings.class_weights import class_weights
-from dferc.settings.sections import Train, recorded_settings
+from dferc.settings.sections import Train, class_weights, recorded_settings
 from dferc.store.rows import CachedCorpus, by_set
 from dferc.store.vocabulary import DRAWN, split_dialogues
 from dferc.training.checkpoint import describe_corpus
@@ -203,8 +202,7 @@ def draw_validation(corpus: CachedCorpus, seed: int) -> CachedCorpus:
 def merge_validation(corpus: CachedCorpus) -> CachedCorpus:
     """Return the corpus with its validation split as training (`train.selection: refit`)."""
     rows = corpus.utterances
-    splits = np.where(rows.split == "validation", "train", rows.split)
-    return replace(corpus, utterances=replace(rows, split=splits))
+    return replace(corpus, utterances=replace(rows, split=np.where(rows.split == "validation", "train", rows.split)))
 
 
 def usable_modalities(corpus: CachedCorpus, variant: str) -> tuple[str, ...]:

@@ -77,8 +77,7 @@ def importance(search: Search) -> dict[str, float]:
     """Return the share of the value's variation that each setting explains (fANOVA); {} with too few trials."""
     import optuna
 
-    values = {trial.value for trial in completed(search)}
-    if len(values) < 10 or len(search.tune.space) < 2:
+    if len({trial.value for trial in completed(search)}) < 10 or len(search.tune.space) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return optuna.importance.get_param_importances(search.study, evaluator=evaluator)

@@ -21,7 +21,7 @@ from pipeline.audio.hearing import Heard, SoundWorker
 from pipeline.audio.speech import MARGIN_S, SpeechEncoder, SpeechWorker, load_speech_encoder
 from pipeline.encoders.batches import Batching
 from pipeline.encoders.opening import code_identity, model_hash
-from pipeline.encoders.pooling import pooled_width
+from pipeline.encoders.states import pooled_width
 from pipeline.extraction.loop import Extractor, media_content, prefetched
 from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch, key_of

@@ -25,10 +25,9 @@ from dferc.engine.common import WorkerDied
 from pipeline.audio.hearing import Heard
 from pipeline.encoders.batches import Batching, check_batching, run_in_batches
 from pipeline.encoders.kinds import Wanted, tower
-from pipeline.encoders.layers import count_layers, layer_states, read_layer
 from pipeline.encoders.opening import autocast, model_folder, open_model, open_processor
-from pipeline.encoders.pooling import pool
 from pipeline.encoders.refusals import first_line
+from pipeline.encoders.states import count_layers, layer_states, pool, read_layer
 from pipeline.extraction.records import Clock, Measured, Record
 
 WANTED = Wanted("audio", "extract_audio.encoder")

@@ -76,8 +76,7 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
             section = sections[name] = _section(modality, identity, run)
             place = place_of_set(modality, number, name)
             if modality == "text":
-                folders = texts or text_encoders(models) or [models / "text"]
-                found = _text_parts(folders, identity, run, name, place)
+                found = _text_parts(texts or text_encoders(models) or [models / "text"], identity, run, name, place)
             elif _tool(identity) == "transformers":
                 found = _encoder_parts(section, identity, run, modality, place)
             elif modality == "visual":
@@ -91,15 +90,15 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
                     "one and extract its set again."
                 )
             parts |= found
-    audio = by_set("audio", record["features"].get("audio", {}))
-    opensmile = "opensmile" in map(_tool, audio.values())
+    opensmile = "opensmile" in map(_tool, by_set("audio", record["features"].get("audio", {})).values())
     scores, of_mean, notes = _scores(run, checkpoints)
     interrupted = [each.record["seed"] for each in checkpoints if not each.record["finished"]]
     notes += [f"seed {seed} is of an interrupted training" for seed in interrupted]
     calibration = {str(each.record["seed"]): each.record.get("calibration") for each in checkpoints}
     if missing := [seed for seed, fitted in calibration.items() if not fitted]:
         notes.append(f"seed {', '.join(missing)} has no temperature (an older version trained it): train it again")
-    paper = DEFAULTS.model_dump(mode="json")
+    paper, beside = DEFAULTS.model_dump(mode="json"), checkpoints[0].folder / RECORD
+    trained_with = json.loads(beside.read_text(encoding="utf-8")).get("versions", {}) if beside.exists() else {}
     manifest = {
         **{name: record[name] for name in ("corpus", "protocol", "card", "classes", "variant")},
         "seeds": [each.record["seed"] for each in checkpoints],
@@ -113,7 +112,7 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
         **scores,
         "opensmile": opensmile,
         "licences": _licences(record["corpus"], modalities, parts, opensmile),
-        "versions": {"dferc": VERSION, "trained_with": _versions(checkpoints[0].folder)},
+        "versions": {"dferc": VERSION, "trained_with": trained_with},
     }
     return Collection(manifest, parts, notes)
 
@@ -339,8 +338,3 @@ def _carries(parts: Mapping, modality: str) -> bool:
     """Return whether a published encoder of a modality is among the parts, at its own place or as a further set's."""
     places = (f"{modality}/", f"{FILES}/{modality}-")
     return any(part.startswith(places) and part.endswith(".safetensors") for part in parts)
-
-
-def _versions(head: Path) -> dict:
-    record = head / RECORD
-    return json.loads(record.read_text(encoding="utf-8")).get("versions", {}) if record.exists() else {}

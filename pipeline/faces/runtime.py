@@ -68,8 +68,7 @@ def runtime_identity(runtime: str) -> dict[str, str]:
     """Return the part of the features' identity that names the runtime and its version."""
     if runtime == PYTORCH:  # as before there were others
         return {"extractor": f"densenet-bc-100-12, normalisation folded in, torch {torch.__version__.split('+')[0]}"}
-    openvino = _openvino()
-    version = openvino.__version__.split("-")[0]
+    version = _openvino().__version__.split("-")[0]
     return {"extractor": f"densenet-bc-100-12, normalisation folded in, openvino {version}", "runtime": runtime}
 
 

@@ -190,7 +190,6 @@ def score(net: FaceNet, faces: LabelledFaces) -> FaceScore:
     images = torch.from_numpy(faces.images).split(_SCORED_AT_ONCE)
     logits_NC = torch.cat([net(part.to(device)).logits.cpu() for part in images])
     majority_N = torch.from_numpy(faces.majority)
-    counted_N = majority_N != NO_MAJORITY
-    correct = (logits_NC.argmax(dim=1) == majority_N)[counted_N]
+    correct = (logits_NC.argmax(dim=1) == majority_N)[majority_N != NO_MAJORITY]
     loss = F.cross_entropy(logits_NC, torch.from_numpy(faces.targets)).item()
     return FaceScore(accuracy=correct.double().mean().item() if len(correct) else 0.0, loss=loss)

@@ -80,13 +80,8 @@ _LISTED = 6  # places with an odd clock that are listed; the others are counted
 _TAIL_PACKETS = {"audio": 16, "video": 600}  # that are kept to decode a stream's end; of pictures, from a keyframe on
 _RESTARTS = "clock restarts"  # kind of problem
 
-_NO_FILE = {
-    stat.S_IFDIR: "a directory",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
+_NO_FILE = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+_NO_FILE |= dict.fromkeys((stat.S_IFCHR, stat.S_IFBLK), "a device")
 
 
 class MediaError(InputError):

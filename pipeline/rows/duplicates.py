@@ -22,14 +22,22 @@ def identical_files(raw: Path, names: Iterable[str]) -> list[list[str]]:
     return [group for group in by_content.values() if len(group) > 1]
 
 
-def identical_clips(groups: Iterable[Sequence[str]], utterances: Sequence[Utterance]) -> list[Problem]:
-    """List each copy as a problem, with the labels where they differ (MELD has such); the first file is no problem."""
+def identical_clips(
+    groups: Iterable[Sequence[str]], utterances: Sequence[Utterance]
+) -> tuple[list[Problem], list[Note]]:
+    """List each copy as a problem, with the labels where they differ (MELD has such); the first file is no problem.
+
+    The note counts copies and conflicting labels for the protocol card; there is none without copies.
+    """
     labels = labels_of(utterances)
-    problems = []
+    problems, conflicts = [], 0
     for first, copy in ((first, copy) for first, *copies in groups for copy in copies):
         differ = f", labelled {labels[copy]}; the earlier one: {labels[first]}" if labels[copy] != labels[first] else ""
         problems.append(Problem(copy, copy, f"identical clips: same bytes as {first}", f"kept{differ}"))
-    return problems
+        conflicts += bool(differ)
+    why = f"{conflicts} of them under another label than the earlier one"
+    note = Note(action="kept", what="clips with the bytes of an earlier one", count=len(problems), why=why)
+    return problems, [note] if problems else []
 
 
 def labels_of(utterances: Sequence[Utterance]) -> dict[str, str]:
@@ -39,15 +47,6 @@ def labels_of(utterances: Sequence[Utterance]) -> dict[str, str]:
         for file in {row.media, row.sound} - {""}:
             labels[file][row.emotion or "not at all"] = None
     return {file: ", ".join(names) for file, names in labels.items()}
-
-
-def identical_note(groups: Sequence[Sequence[str]], utterances: Sequence[Utterance]) -> list[Note]:
-    """Count copies and conflicting labels for the protocol card; return no note without copies."""
-    labels = labels_of(utterances)
-    conflicts = [labels[copy] != labels[first] for first, *copies in groups for copy in copies]
-    why = f"{sum(conflicts)} of them under another label than the earlier one"
-    note = Note(action="kept", what="clips with the bytes of an earlier one", count=len(conflicts), why=why)
-    return [note] if conflicts else []
 
 
 def media_groups(utterances: Sequence[Utterance], groups: Iterable[Sequence[str]]) -> np.ndarray | None:

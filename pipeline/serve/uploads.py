@@ -75,7 +75,11 @@ async def receive(request: Request, folder: Path, limit: int) -> Upload:
         raise HTTPException(507, "the disk of this server is full; nothing was kept") from None
     finally:
         form.end()
-    _verify_complete(form.upload)
+    if "media" not in form.upload.files:
+        raise HTTPException(400, "no file: expected a form with the field `media`, or a body that is the medium")
+    for name, path in form.upload.files.items():
+        if not path.stat().st_size:
+            raise HTTPException(400, f"{form.upload.names[name]} is empty: 0 bytes arrived. Choose the file again")
     return form.upload
 
 
@@ -122,14 +126,6 @@ def _refuse_size(found: str, limit: int) -> None:
     raise HTTPException(
         413, f"the upload has {found}; at most {limit / 1e6:,g} MB are accepted (`dferc-serve --limit-mb` sets it)"
     )
-
-
-def _verify_complete(upload: Upload) -> None:
-    if "media" not in upload.files:
-        raise HTTPException(400, "no file: expected a form with the field `media`, or a body that is the medium")
-    for name, path in upload.files.items():
-        if not path.stat().st_size:
-            raise HTTPException(400, f"{upload.names[name]} is empty: 0 bytes arrived. Choose the file again")
 
 
 class _Form:

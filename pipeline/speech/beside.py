@@ -70,12 +70,6 @@ def unread_beside(media: Path) -> str:
     return f"Not read: {listed(names, 5)}. {how}" if names else ""
 
 
-def _language_of(path: Path, stem: str) -> str:
-    """Return the language in the name of a transcript, such as `en` of `talk.en.srt`; "" if it has none."""
-    named = _named_after(path, stem)
-    return named[1] or "" if named else ""
-
-
 def _named_after(path: Path, stem: str) -> re.Match | None:
     own, stem = normalise("NFC", path.stem), normalise("NFC", stem)
     stem = stem if own.startswith(stem) else _VIEW.sub("", stem)
@@ -119,6 +113,7 @@ def read_transcript(
     problems += row_problems([replace(row, media=medium) for row in rows])
     speakers = any(row.speaker for row in rows)
     own_ids = suffix in _TABLES and all(row.utterance_id for row in rows)
+    in_name = _named_after(named or path, media.stem) if media else None  # such as `en` of `talk.en.srt`
     return Transcript(
         utterances=tuple(
             Spoken(
@@ -132,7 +127,7 @@ def read_transcript(
             for number, row in enumerate(rows, start=1)
         ),
         origin=name,
-        language=_language_of(named or path, media.stem) if media else "",
+        language=(in_name[1] or "") if in_name else "",
         speakers_from=name if speakers else "",
         notes=() if speakers else (ONE_SPEAKER,),
         problems=tuple(replace(problem, consequence=problem.consequence.removesuffix(_OPTION)) for problem in problems),
@@ -185,8 +180,7 @@ def _as_named(place: str, media: Path) -> str:
 
 def _may_be_one(one: str, two: str) -> bool:
     """Return whether two paths may name one file: one is the end of the other."""
-    pairs = zip(reversed(Path(one).parts), reversed(Path(two).parts))
-    return all(part == other for part, other in pairs)
+    return all(part == other for part, other in zip(reversed(Path(one).parts), reversed(Path(two).parts)))
 
 
 def _with_times(path: Path, rows: Sequence[TableRow], length_s: float | None) -> list[TableRow]:

@@ -19,10 +19,9 @@ from transformers.utils import ModelOutput
 from dferc.core.errors import InputError
 from pipeline.encoders.batches import Batching, check_batching
 from pipeline.encoders.kinds import Wanted, tower
-from pipeline.encoders.layers import count_layers, layer_states, read_layer
 from pipeline.encoders.opening import model_folder, open_model, open_processor, quiet_transformers
-from pipeline.encoders.pooling import pool, pooled_width
 from pipeline.encoders.refusals import first_line
+from pipeline.encoders.states import count_layers, layer_states, pool, pooled_width, read_layer
 from pipeline.text.windows import Window, special_tokens, tokenize_texts
 
 if TYPE_CHECKING:  # another stage's setting must not change the hash of this code
@@ -78,7 +77,7 @@ class Reading(NamedTuple):
     """Way from the states of tokens to the vector of an utterance (settings `layer` and `pooling`)."""
 
     layers: tuple[int, ...] = ()  # indices into hidden_states; none = the last states
-    pooling: str = "first_last"  # mean of first and last token, as published; or as in pipeline/encoders/pooling.py
+    pooling: str = "first_last"  # mean of first and last token, as published; or as in pipeline/encoders/states.py
 
     def width(self, width: int) -> int:
         """Return the width of a vector of states of `width`."""

@@ -2,19 +2,20 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from dferc.core.console import console, print_note
 from dferc.core.device import Device, cpu_threads
 from dferc.core.errors import InputError
 from dferc.store.rows import UNLABELLED
 from pipeline.rows.utterances import Utterance
-from pipeline.text.adapters import add_adapters
 from pipeline.text.encoder import SCRATCH, Encoder, build_encoder, load_encoder
 from pipeline.text.tagger import HISTORY, Tagger, TaggingData, train_tagger
 from pipeline.text.windows import dialogue_windows
@@ -35,8 +36,7 @@ def fine_tune(
         out: folder of the encoder.
         state: file of the training's state, from which it resumes; None = none is kept.
     """
-    forked = torch.random.fork_rng([where.device] if where.device.type == "cuda" else [])
-    with forked, cpu_threads(settings.threads):
+    with torch.random.fork_rng([where.device] if where.device.type == "cuda" else []), cpu_threads(settings.threads):
         torch.manual_seed(settings.seed)
         encoder = make_encoder(rows, settings)
         size = f"{encoder.model.num_parameters():,} parameters, width {encoder.width}"
@@ -81,6 +81,42 @@ def make_encoder(rows: Sequence[Utterance], settings: "FinetuneText") -> Encoder
             "finetune_text.epochs to 1 or more, and lora_rank to 0."
         )
     return build_encoder([row.text for row in rows if row.split == "train"], settings)
+
+
+def add_adapters(model: PreTrainedModel, rank: int, alpha: float) -> Callable[[], object]:
+    """Add LoRA's low-rank adapters to all linear layers of a model, in place, and freeze its own weights.
+
+    Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, https://arxiv.org/abs/2106.09685.
+    A layer's weight W becomes W + (alpha / rank) B A, with A and B of `rank`; B is 0 at first, so that the model is the
+    same. A comes from torch's global generator.
+
+    Args:
+        model: the encoder.
+        rank: rank of the adapters.
+        alpha: scale of their product.
+
+    Returns:
+        A function that merges the adapters into the weights, in place: afterwards the model is one of transformers.
+
+    Raises:
+        InputError: the package peft is not installed, or the model has no layer that it can adapt.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise InputError(
+            f"finetune_text.lora_rank is {rank}, which needs the package peft: `pip install peft`, or set it to 0 to "
+            "train all weights."
+        ) from None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # on GPT-2's transposed layers, which it adapts correctly
+            adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear"))
+    except ValueError as error:
+        raise InputError(
+            f"finetune_text.lora_rank is {rank}, and peft cannot adapt the {type(model).__name__} ({error}). Set it to "
+            "0 to train all weights, or choose another encoder."
+        ) from error
+    return adapted.merge_and_unload
 
 
 def make_tagging_data(rows: Sequence[Utterance], encoder: Encoder, settings: "FinetuneText") -> TaggingData:

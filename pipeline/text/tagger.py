@@ -117,8 +117,7 @@ class TaggerLearner:
         batches = batches_by_length([len(window) for window in windows], VALIDATION_TOKENS, self.data.batching)
         parts = [self._classify(tagger, [windows[index] for index in batch]) for batch in batches]
         logits_UC, labels_U = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
-        predicted_U = logits_UC.argmax(dim=1)
-        scores = score_labels(labels_U.numpy(), predicted_U.numpy(), len(self.data.classes))
+        scores = score_labels(labels_U.numpy(), logits_UC.argmax(dim=1).numpy(), len(self.data.classes))
         return {
             "loss": nn.functional.cross_entropy(logits_UC, labels_U).item(),
             "accuracy": float(scores.accuracy),

@@ -107,8 +107,7 @@ def pack(
         begin = len(opens) + len(context)
         ends = list(itertools.accumulate((len(ids) for _, ids in together), initial=begin))
         rows = tuple(row for row, _ in together)
-        last = tuple(end - 1 for end in ends[1:])
-        yield Window((*opens, *context, *new, *closes), rows, tuple(ends[:-1]), last)
+        yield Window((*opens, *context, *new, *closes), rows, tuple(ends[:-1]), tuple(end - 1 for end in ends[1:]))
         preceding += new
 
 

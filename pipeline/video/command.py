@@ -151,10 +151,8 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
             failed.append(path)
             print_note(shorten(result), "error:", "bold red")
         elif as_json:
-            document = result.model_dump(by_alias=True)
-            print_json(document, indent=None if several else 2)
-    shown = [(path, emotions, folders.get(path)) for path, emotions in summary]
-    show(shown, short=as_json)
+            print_json(result.model_dump(by_alias=True), indent=None if several else 2)
+    show([(path, emotions, folders.get(path)) for path, emotions in summary], short=as_json)
     if failed:
         if len(media) > 1:
             names = ", ".join(_shown(path.name) for path in failed[:20])

@@ -35,8 +35,7 @@ def kept_transcript(
     """
     files = sorted(path for path in Path(model).glob("*") if path.is_file()) if Path(model).is_dir() else []
     identity = [(path.name, file_hash(path)) for path in files] or model
-    key = key_of(identity, language, content, code_hash("pipeline.speech.recogniser"))
-    pieces = cache / "transcripts" / key
+    pieces = cache / "transcripts" / key_of(identity, language, content, code_hash("pipeline.speech.recogniser"))
 
     def keep(name: str, recognise_piece: Callable[[], HeardWords]) -> HeardWords:
         return _kept(pieces / f"{name}.json", _PIECE, recognise_piece)

@@ -86,9 +86,8 @@ def rows_of(
             **({"media": media.name, "start_s": spoken.start_s, "end_s": spoken.end_s} if info and timed else {}),
         )
         row, found = complete(row, measured, LONGEST_S)
-        reason = NO_MEDIUM if info is None else NO_TIMES
         rows.append(row)
-        absent.append(_absent(row, found, reason))
+        absent.append(_absent(row, found, NO_MEDIUM if info is None else NO_TIMES))
         problems += (problem for problem in found if not _is_of_the_medium(problem, info))
     stored = [replace(row, media=name if row.media else "") for row in rows]
     corpus = RawCorpus(classes=tuple(classes), protocol="one medium, unlabelled", utterances=stored)

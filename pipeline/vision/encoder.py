@@ -25,9 +25,8 @@ from dferc.core.device import Device, choose_device
 from dferc.core.errors import InputError, did_you_mean
 from pipeline.encoders import opening
 from pipeline.encoders.kinds import Wanted, kinds_of, tower
-from pipeline.encoders.layers import LAST, count_layers, layer_states, read_layer
-from pipeline.encoders.pooling import pool
 from pipeline.encoders.refusals import first_line, refuse_code_from_elsewhere
+from pipeline.encoders.states import LAST, count_layers, layer_states, pool, read_layer
 from pipeline.extraction.records import Clock, Measured
 
 SETTING = "extract_visual.encoder"
@@ -139,7 +138,7 @@ def load_picture_encoder(name: str, layer: str, tokens: str, trust: bool = False
 
     Args:
         name: folder, name on the hub (`owner/name@commit`), `torchvision:NAME` or `timm:NAME` (both with `@file`).
-        layer: as in `pipeline.encoders.layers`.
+        layer: as in `pipeline.encoders.states`.
         tokens: pooled, first or mean.
         trust: whether code that comes with a model of transformers may run.
 

@@ -157,8 +157,7 @@ class BiLSTMLayer(nn.Module):
         ]
         start = x_ND.new_zeros(2, layout.steps[0], weight_hh.shape[2])  # h_0 and c_0
         steps = torch.tensor(layout.steps)
-        packed_ND = x_ND[layout.order]
-        out, _, _ = torch.lstm(packed_ND, steps, (start, start), weights, True, 1, 0.0, self.training, True)
+        out, _, _ = torch.lstm(x_ND[layout.order], steps, (start, start), weights, True, 1, 0.0, self.training, True)
         return out[layout.place]
 
 

@@ -124,8 +124,7 @@ class Emotions(EmotionsRecord):
         """
         for name in formats:
             if name not in FILES:
-                known = ", ".join(FILES)
-                raise InputError(f"format {name!r}: expected one of {known}.{did_you_mean(name, FILES)}")
+                raise InputError(f"format {name!r}: expected one of {', '.join(FILES)}.{did_you_mean(name, FILES)}")
         timeless = [name for name in formats if name in TIMED and self.utterances and not self.timed]
         if timeless:
             print_note(f"{self.media.name}: no utterance has a time, so {', '.join(timeless)} are not written")

@@ -46,9 +46,8 @@ def as_page(emotions: EmotionsRecord, path: Path, media: Path | None, embed: boo
 
 def relative_url(file: Path, folder: Path) -> str:
     """Return the place of a file, seen from a folder, as a relative URL; any file name is possible."""
-    place = os.path.relpath(file, folder)
     # A colon is quoted as well: `a:b.mp4` would be an address of the scheme `a`.
-    return quote(os.fsencode(place.replace(os.sep, "/")), safe="/")
+    return quote(os.fsencode(os.path.relpath(file, folder).replace(os.sep, "/")), safe="/")
 
 
 def _content(media: Path) -> str:

@@ -24,12 +24,10 @@ OPENSMILE_LICENCE = (
 )
 
 
-def _encodable(text: str) -> str:
-    """Replace half characters, such as Python's of a file name that is not UTF-8: no file could hold them."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-AnyText = Annotated[str, AfterValidator(_encodable)]
+# Half characters, such as Python's of a file name that is not UTF-8, are replaced: no file could hold them.
+AnyText = Annotated[
+    str, AfterValidator(lambda text: text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+]
 Name = Annotated[AnyText, Field(min_length=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

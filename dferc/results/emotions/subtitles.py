@@ -56,6 +56,5 @@ def one_line(text: str) -> str:
 
 
 def _clock(seconds: float, point: str) -> str:
-    milliseconds = round(1000 * seconds)
-    minutes, rest = divmod(milliseconds, 60_000)
+    minutes, rest = divmod(round(1000 * seconds), 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"

@@ -80,8 +80,11 @@ def confusion(run: FinishedRun) -> np.ndarray:
 
 def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figure]:
     """Describe learning curves of every run in runs/<corpus> that has any (baselines have none)."""
-    histories = {row.name: _read_histories(folder / row.name, row.run.seeds) for row in ablation.rows}
-    histories = {name: by_seed for name, by_seed in histories.items() if by_seed}
+    needed, histories = [f"{split}_{quantity}" for split in SPLITS for quantity in CURVES], {}
+    for row in ablation.rows:
+        paths = {seed: folder / row.name / f"train/seed-{seed}/history.csv" for seed in row.run.seeds}
+        if by_seed := {seed: read_numbers(path, needed) for seed, path in paths.items() if path.exists()}:
+            histories[row.name] = by_seed
     splits, figures = ablation.reference.card["splits"], []
     cards = {row.name: row.run.card for row in ablation.rows}
     sizes = ", ".join(f"{name} n = {counted(splits[name]['labelled'], 'labelled utterance')}" for name in SPLITS)
@@ -95,13 +98,6 @@ def curve_figures(folder: Path, ablation: Ablation, sample: Sample) -> list[Figu
             views.append(View(name=name, panel=panel, how=how, basis=basis))
         figures.append(Figure(f"curve-{quantity}", title, views))
     return figures
-
-
-def _read_histories(folder: Path, seeds: Sequence[int]) -> dict[int, list[dict[str, float]]]:
-    """Read train/seed-<s>/history.csv of each seed that has one."""
-    needed = [f"{split}_{quantity}" for split in SPLITS for quantity in CURVES]
-    paths = {seed: folder / f"train/seed-{seed}/history.csv" for seed in seeds}
-    return {seed: read_numbers(path, needed) for seed, path in paths.items() if path.exists()}
 
 
 def _curves(by_seed: Mapping[int, list[dict]], quantity: str, selected_by: str) -> Iterator[Series]:

@@ -141,8 +141,7 @@ def _rows(
 ) -> Subtitles:
     """Return what is spoken in plain cues; `ids` has the utterance id of each line of a cue."""
     listed = () if isinstance(speaker_prefix, bool) else speaker_prefix
-    spoken = [cue for cue in cues if cue.lines]
-    speakers = find_speakers(spoken, bool(speaker_prefix), listed)
+    speakers = find_speakers([cue for cue in cues if cue.lines], bool(speaker_prefix), listed)
     rows: list[TableRow] = []
     problems: list[Problem] = []
     absent: dict[str, str] = {}

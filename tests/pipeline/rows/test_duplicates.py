@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.rows import duplicates
-from pipeline.rows.duplicates import identical_clips, identical_files, identical_note, labels_of, media_groups
+from pipeline.rows.duplicates import identical_clips, identical_files, labels_of, media_groups
 from tests.helpers.corpora import make_row
 
 
@@ -30,18 +30,20 @@ ROWS = [make_row(name, name, emotion=emotion) for name, emotion in {"a": "joy", 
 
 
 def test_every_copy_is_one_problem_that_names_the_first_and_a_conflict():
-    assert [(each.where, each.problem, each.consequence) for each in identical_clips([["a", "c", "d"]], ROWS)] == [
+    problems, _ = identical_clips([["a", "c", "d"]], ROWS)
+
+    assert [(each.where, each.problem, each.consequence) for each in problems] == [
         ("c", "identical clips: same bytes as a", "kept"),
         ("d", "identical clips: same bytes as a", "kept, labelled anger; the earlier one: joy"),
     ]
 
 
 def test_note_counts_copies_and_conflicts():
-    (note,) = identical_note([["a", "c", "d"]], ROWS)
+    _, (note,) = identical_clips([["a", "c", "d"]], ROWS)
 
     assert (note.action, note.count) == ("kept", 2)
     assert note.why == "1 of them under another label than the earlier one"
-    assert identical_note([], ROWS) == []
+    assert identical_clips([], ROWS) == ([], [])
 
 
 def test_file_of_several_utterances_has_all_their_labels():

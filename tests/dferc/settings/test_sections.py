@@ -1,7 +1,7 @@
 import pytest
 
 from dferc.core.errors import InputError
-from dferc.settings.class_weights import class_weights
+from dferc.settings.sections import class_weights
 
 
 def test_class_weights_by_name_and_by_preset():

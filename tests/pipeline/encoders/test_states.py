@@ -1,4 +1,4 @@
-"""The setting `layer`: what it names, what it refuses, and the states that are taken."""
+"""The settings `layer` and `pooling`: what they name, what is refused, the states taken, and their pooled vectors."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from transformers import BertConfig, BertModel, MambaConfig, MambaModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from dferc.core.errors import InputError
-from pipeline.encoders.layers import count_layers, layer_states, read_layer
+from pipeline.encoders.states import count_layers, layer_states, pool, pooled_width, read_layer
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,55 @@ def test_layers_of_several_shapes_have_no_mean():
     assert layer_states(output, (1,)).shape == (1, 2, 4)
     with pytest.raises(InputError, match="Choose one layer, or last"):
         layer_states(output, (0, 1))
+
+
+LENGTHS = (5, 1, 3)
+
+
+@pytest.fixture(scope="module")
+def states():
+    return torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
+
+
+@pytest.fixture(scope="module")
+def mask():
+    return (torch.arange(5) < torch.tensor(LENGTHS)[:, None]).long()
+
+
+PLAIN = {
+    "mean": lambda steps: steps.mean(dim=0),
+    "mean_std": lambda steps: torch.cat([steps.mean(dim=0), steps.std(dim=0, correction=0)]),
+    "first": lambda steps: steps[0],
+    "last": lambda steps: steps[-1],
+}
+
+
+@pytest.mark.parametrize("pooling", PLAIN)
+def test_pooling_is_over_the_valid_steps_whatever_stands_in_padding(states, mask, pooling):
+    expected = torch.stack([PLAIN[pooling](states[row, :length]) for row, length in enumerate(LENGTHS)])
+    for padding in (0.0, 1e30, torch.nan, torch.inf):
+        vectors = pool(states.masked_fill(mask[:, :, None] == 0, padding), mask, pooling)
+        assert vectors.shape == (3, pooled_width(4, pooling))
+        torch.testing.assert_close(vectors, expected)
+
+
+@pytest.mark.parametrize("pooling", PLAIN)
+def test_padding_on_the_left_is_left_out_as_well(states, mask, pooling):
+    right = pool(states, mask, pooling)
+    moved = torch.stack([row.roll(5 - length, dims=0) for row, length in zip(states, LENGTHS, strict=True)])
+    torch.testing.assert_close(pool(moved, mask.flip(1), pooling), right)
+
+
+def test_half_precision_is_summed_in_float32():
+    states = torch.full((1, 4096, 1), 1.001, dtype=torch.float16)
+    mean = pool(states, torch.ones(1, 4096), "mean")
+    assert mean.dtype == torch.float32
+    assert mean.item() == pytest.approx(states[0, 0].item(), abs=1e-5)
+
+
+def test_one_step_deviates_by_nothing_and_has_a_gradient():
+    states = torch.ones(1, 2, 3, requires_grad=True)
+    vector = pool(states, torch.tensor([[1, 0]]), "mean_std")
+    assert vector[0, 3:].tolist() == [0, 0, 0]
+    vector.sum().backward()
+    assert states.grad.isfinite().all()

@@ -10,9 +10,8 @@ from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, T5Config,
 
 from dferc.core.device import choose_device
 from dferc.core.files import file_hash
-from pipeline.text.adapters import add_adapters
 from pipeline.text.encoder import Encoder, collate, load_encoder, utterance_vectors
-from pipeline.text.finetuning import make_tagging_data
+from pipeline.text.finetuning import add_adapters, make_tagging_data
 from pipeline.text.tagger import Tagger, TaggerLearner, train_tagger
 from pipeline.text.windows import dialogue_windows
 from tests.helpers.encoders import finetune_settings, small_encoder, talk, word_tokenizer
