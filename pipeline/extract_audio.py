@@ -114,8 +114,9 @@ def make_listener(
     """Return what makes openSMILE's unfinished records while the picture is read; None for a speech encoder."""
     if functionals.is_speech_encoder(settings.encoder):
         return None  # it hears a group of utterances at a time
-    make_ear = functools.partial(functionals.make_ear, engine.absolute(settings.encoder), settings.min_s)
-    return listener_of(rows, extractor, scratch, make_ear)
+    encoder = engine.absolute(settings.encoder)
+    make_ear = functools.partial(functionals.make_ear, encoder, settings.min_s)
+    return listener_of(rows, extractor, scratch, make_ear, encoder)
 
 
 def configuration_hash(feature_set: str) -> str | None:

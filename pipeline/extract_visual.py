@@ -81,10 +81,8 @@ def run(
     where = choose_device(device, "float32", elsewhere=workers.cluster is not None).device
     folder = face or Path("models", places.corpus, "face")
     with Scratch(places.scratch) as scratch:
-        listener = listen and listen(rows, scratch)
-        extractor = make_extractor(
-            rows, settings, folder, places.raw, scratch, where, workers, hwaccel, listener=listener
-        )
+        heard = listen and listen(rows, scratch)
+        extractor = make_extractor(rows, settings, folder, places.raw, scratch, where, workers, hwaccel, None, heard)
         return extract(rows, extractor, places, scratch)
 
 
@@ -134,10 +132,10 @@ def make_extractor(
         paths = (raw, *(raw / rows[i].media for i in indices[:1]), Path(finder))
 
         def cut(groups: list[list[int]], hears: bool) -> Iterator[tuple[int, list[SpeakerFaces] | engine.WorkerDied]]:
-            make_worker = functools.partial(speaker_face.FaceWorker, *how, listener.make_ear if hears else None)
-            heard = listener.keys if hears else ()
-            items = ([_media(rows[i], raw.absolute(), needs_sound or i in heard) for i in group] for group in groups)
-            results = engine.run(make_worker, items, workers, paths, together=lambda parts: parts[0].path)
+            make_ear, file, wanted = listener[:3] if hears else (None, finder, ())
+            make_worker = functools.partial(speaker_face.FaceWorker, *how, make_ear)
+            items = ([_media(rows[i], raw.absolute(), needs_sound or i in wanted) for i in group] for group in groups)
+            results = engine.run(make_worker, items, workers, (*paths, Path(file)), lambda parts: parts[0].path)
             return clock.unpacked(results)
 
         cuts = _one_by_one(cut, list(_groups(rows, indices)), bool(listener))

@@ -142,6 +142,7 @@ class Listener(NamedTuple):
     """What makes the records of an audio extractor for the visual one, whose workers read sound and picture at once."""
 
     make_ear: Callable[[], Callable]  # see `pipeline.faces.speaker_face.FaceWorker`
+    file: str  # that it may read, on every machine
     keys: dict[int, str]  # of the rows whose sound is not finished
     scratch: Scratch  # keeps the records
 
@@ -155,12 +156,12 @@ class Listener(NamedTuple):
 
 
 def listener_of(
-    rows: Sequence[Utterance], extractor: Extractor, scratch: Scratch, make_ear: Callable[[], Callable]
+    rows: Sequence[Utterance], extractor: Extractor, scratch: Scratch, make_ear: Callable[[], Callable], file: str
 ) -> Listener | None:
     """Return what makes the unfinished records of an audio extractor; None if there are none."""
     wanted = [index for index, row in enumerate(rows) if extractor.wants(row)]
     keys = _look_up(wanted, scratch, _Assembly(rows, extractor), lambda share: None)
-    return Listener(make_ear, keys, scratch) if keys else None
+    return Listener(make_ear, file, keys, scratch) if keys else None
 
 
 class Extraction(NamedTuple):
