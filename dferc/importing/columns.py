@@ -81,11 +81,10 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
     if again and corpus != MELD.name:
         problems.append(("dialogue", f"numbers in several splits: {again}", "different dialogues: train_0, test_0"))
     groups, votes_NC = _group(columns, splits, about), None
-    names, moved, odd = columns.get("utterance", []), [], "utterances in the order of the alphabet"
+    names, moved, odd = columns.get("utterance", []), [], ""
     if names and "position" not in columns and isinstance(names[0], str):
         named = {name: [names[row] for row in rows] for name, rows in groups.items()}
-        if not (moved := cells.alphabetical(named)):
-            moved, odd = _falling(named), "names of utterances are numbers that do not rise"
+        moved, odd = cells.disordered(named)
     if moved:
         problem = f"{odd}: in {len(moved)} dialogue(s), first {moved[0]}"
         problems.append(("utterance", problem, FILE_ORDER))
@@ -352,18 +351,6 @@ def _verify_numbers(columns: Mapping[str, list], splits: list[str], about: About
                 "dialogues, name them so: train_0, test_0."
             )
     return len(shared)
-
-
-def _falling(dialogues: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return dialogues whose utterances' names are alike but for numbers that do not rise: perhaps they are places."""
-
-    def falls(names: Sequence[str]) -> bool:
-        numbers: dict[str, list[list[int]]] = {}  # by what is beside them: two speakers may be counted each
-        for name in names:
-            numbers.setdefault(re.sub(_DIGITS, "0", name), []).append(list(map(int, re.findall(_DIGITS, name))))
-        return any(of != sorted(of) for of in numbers.values())
-
-    return [name for name, names in dialogues.items() if falls(names)]
 
 
 def _group(columns: Mapping[str, list], splits: list[str], about: About) -> dict[str, list[int]]:

@@ -239,7 +239,7 @@ def _read_json(path: Path, folder: Path, schema: type[StoredRecord]) -> dict:
         fault = f"{path} is missing: {folder} is no finished run"
         if below := sorted(str(metrics.parent) for metrics in folder.glob("**/metrics.json")):
             raise InputError(f"{fault}. Runs below it: {', '.join(below)}.")
-        raise _fault(folder, fault)
+        raise InputError(f"{fault}. {_again(folder)} If its training was interrupted, the same command goes on.")
     return read_record(path, schema, _again(folder))
 
 

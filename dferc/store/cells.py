@@ -53,6 +53,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
 _FLOAT_ID = re.compile(r"(-?\d+)[.,]0+")
 _THOUSANDS = re.compile(r"-?[1-9]\d{0,2}[.,]\d{3}")
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+")
+_DIGITS = re.compile("[0-9]{1,18}")
 _TURN = re.compile(r".*_([FM])[0-9]+", re.DOTALL)
 _FORMULA = re.compile(r"\s*(?:=|[+@-]\s*[A-Za-z]\w*\()")
 
@@ -186,6 +187,23 @@ def alphabetical(dialogues: Mapping[str, Sequence[str]]) -> list[str]:
 
     turns = {name: {match[1] for match in map(_TURN.fullmatch, names) if match} for name, names in dialogues.items()}
     return [d for d, names in dialogues.items() if len(turns[d]) > 1 or list(names) != sorted(names, key=number)]
+
+
+def disordered(dialogues: Mapping[str, Sequence[str]]) -> tuple[list[str], str]:
+    """Return the dialogues whose utterances' names stand in another order than that of the talk, and which it is.
+
+    That of the alphabet; or names that are alike but for numbers that do not rise: perhaps they are places.
+    """
+
+    def falls(names: Sequence[str]) -> bool:
+        numbers: dict[str, list[list[int]]] = {}  # by what is beside them: two speakers may be counted each
+        for name in names:
+            numbers.setdefault(_DIGITS.sub("0", name), []).append(list(map(int, _DIGITS.findall(name))))
+        return any(of != sorted(of) for of in numbers.values())
+
+    if moved := alphabetical(dialogues):
+        return moved, "utterances in the order of the alphabet"
+    return [name for name, of in dialogues.items() if falls(of)], "names of utterances are numbers that do not rise"
 
 
 def is_formula(text: str) -> bool:

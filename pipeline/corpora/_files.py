@@ -41,6 +41,14 @@ def all_files(raw: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in names)
 
 
+def walk(raw: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk like `os.walk` through a folder and those that it links to, but into no link to a folder above."""
+    for place, folders, names in os.walk(raw, followlinks=True):
+        here = Path(os.path.realpath(place))
+        folders[:] = [name for name in folders if not here.is_relative_to(os.path.realpath(os.path.join(place, name)))]
+        yield place, folders, names
+
+
 def remaining_files(raw: Path, used: Iterable[Path]) -> Iterator[Problem]:
     """Yield one problem for all files below a folder that are not used, hidden ones too: README, .DS_Store and others.
 

@@ -47,6 +47,7 @@ _FASTEST = 100  # letters per second, of a whole table: speech has 10 to 20, in 
 _MANY, _SHORT = 20_000, 20  # rows above which a table has at least so many characters for each
 
 _EMPTIED = ("speaker", "text", "split", "media", "utterance_id")  # other columns have rules of their own
+_ERROR = re.compile(r"#[^\s#a-z]+[!?]")  # what a spreadsheet makes of a text such as `-Hi` or `=)`, in any language
 _CLOCK = re.compile(r"(?:(?P<h>\d+):)?(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d+)?)")
 _EXCEL = re.compile(r"sep=([,;\t|])\s*")  # Excel's line above the header, which names the separator
 
@@ -210,6 +211,9 @@ def _mend(path: Path, rows: Sequence[tuple[int, TextRow]], known: Sequence[str])
                 yield Problem(path.name, path.name, f"{column}: {problem}", "the fraction .0 left out")
                 for (_, row), name in zip(rows, ids, strict=True):
                     row[column] = name
+        if column == "text" and (lost := [line for line, row in rows if _ERROR.fullmatch(row[column])]):
+            problem = f"errors of a spreadsheet in place of a text: {len(lost)} rows, first line {lost[0]}"
+            yield Problem(path.name, path.name, problem, "kept as text; was it one that begins with = or -?")
         if formulas := [line for line, row in rows if cells.is_formula(row[column])]:
             problem = f"like a formula of a spreadsheet: {column} of {len(formulas)} rows, first line {formulas[0]}"
             yield Problem(path.name, path.name, problem, "kept as text; open our CSVs as text in a spreadsheet")
@@ -340,6 +344,11 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
     if repeated:
         problem = f"row repeated word by word: {len(repeated)}, first {repeated[0].where}"
         problems.append(Problem(path.name, path.name, problem, "kept; remove it, if it was spoken once"))
+    once = {replace(row, where="") for row in rows if row.text}
+    if several := len(once) - len({replace(row, emotion="", votes="") for row in once}):
+        problem = f"rows that differ in their emotion alone: {several}"
+        then = "kept as utterances; if they are of several annotators, write one row, with a column `votes`"
+        problems.append(Problem(path.name, path.name, problem, then))
     for column in ("dialogue_id", "utterance_id", "speaker"):
         for names in cells.near_duplicates(getattr(row, column) for row in rows):
             problem = f"{column} in several spellings: {', '.join(map(repr, names[:6]))}"

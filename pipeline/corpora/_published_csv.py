@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,6 +18,7 @@ from dferc.store.cells import CP1252
 from dferc.store.rows import Note
 from dferc.store.vocabulary import SPLITS
 from pipeline.corpora import refuse
+from pipeline.corpora._files import walk
 
 NAMES = dict(zip(("train", "dev", "test"), SPLITS, strict=True))  # the authors' name of each split, and ours
 Key = tuple[int, ...]  # the numbers that name a row, unique within a split
@@ -40,8 +40,7 @@ def list_files(raw: Path, corpus: str) -> list[Path]:
     if not raw.is_dir():
         readme = f"data/raw/{corpus.lower()}/README.md"
         raise InputError(f"{raw}: no such folder. Put {corpus} there ({readme} says what), or name it with --raw.")
-    walk = os.walk(raw, followlinks=True)
-    return sorted(Path(folder, name) for folder, _, names in walk for name in names if not name.startswith("._"))
+    return sorted(Path(folder, name) for folder, _, names in walk(raw) for name in names if not name.startswith("._"))
 
 
 def find_tables(

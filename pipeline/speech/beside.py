@@ -198,7 +198,7 @@ def _with_times(path: Path, rows: Sequence[TableRow], length_s: float | None) ->
         if row.start_s is not None and row.end_s is None:
             later = bisect.bisect_right(starts, row.start_s)  # of the table, whatever its order
             end_s = starts[later] if later < len(starts) else length_s
-            row = replace(row, end_s=max(end_s, row.start_s)) if end_s is not None else replace(row, start_s=None)
+            row = replace(row, end_s=max(row.start_s, end_s or 0.0))
         completed.append(row)
     return completed
 

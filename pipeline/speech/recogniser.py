@@ -261,7 +261,7 @@ def _folder_of(model: str, faster_whisper: Any) -> str:
 
     try:
         if constants.HF_HUB_OFFLINE:
-            raise ConnectionError("it is not in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it")
+            raise ConnectionError("it is not in the hub's cache; HF_HUB_OFFLINE or a running dferc-serve forbids it")
         console.print(f"fetching the speech recognition model {model} from the hub, once")
         return faster_whisper.download_model(model)
     except Exception as error:  # of the hub, of the network, of the disk

@@ -58,7 +58,7 @@ def run(command, folder: Path, name: str, scratch: str = "scratch.sqlite"):
 
 def test_one_pass_gives_the_bytes_and_the_problems_of_two_stages(corpus, opened):
     *together, told = run(main, corpus, "together")
-    assert "extract_audio demo: 10 utterances to be heard" in told
+    assert "extract_audio demo: 9 heard with their picture or before, 0 on their own, 1 failed, 0 absent" in told
     assert opened == [("picture", name) for name in CLIPS]
     opened.clear()
     *heard, told = run(extract_audio.main, corpus, "heard")
@@ -72,16 +72,24 @@ def test_sound_that_one_pass_cannot_give_to_the_bit_is_read_by_its_own_stage(cor
     """Matroska rounds its times to milliseconds, so what lies within such a file is read on its own."""
     write_clip(corpus / "c.mkv", sound=tone(4.0, 48000), rate_hz=48000, pictures=[np.zeros((32, 48), np.uint8)] * 40)
     write_rows(corpus, [make_row("within", "c.mkv", 3.0, start_s=1.6), make_row("a", "a.mp4", 4.0)])
-    run(main, corpus, "together")
+    told = run(main, corpus, "together")[2]
+    assert [name for kind, name in opened if kind == "sound"] == ["c.mkv"]  # and not a.mp4
+    assert "1 heard with their picture or before, 1 on their own" in told
     opened.clear()
     heard = run(extract_audio.main, corpus, "heard")
-    assert {name for _, name in opened} == {"c.mkv"}  # and not a.mp4
+    assert not opened
     assert heard[:2] == run(extract_audio.main, corpus, "alone", "other.sqlite")[:2]
 
 
-def test_what_was_heard_is_not_heard_again(corpus):
+@pytest.mark.parametrize(("stage", "kind"), [(extract_audio, "picture"), (extract_visual, "sound")])
+def test_what_is_finished_is_not_read_again(corpus, opened, stage, kind):
+    run(stage.main, corpus, "before")
+    opened.clear()
+    assert "0 absent; kept for the stage" in run(main, corpus, "together")[2]
+    assert {each for each, _ in opened} == {kind}
+    opened.clear()
     run(extract_audio.main, corpus, "heard")
-    assert "extract_audio demo: 0 utterances to be heard" in run(main, corpus, "together")[2]
+    assert not opened
 
 
 def test_a_speech_encoder_is_refused(corpus, tmp_path):

@@ -4,14 +4,15 @@ A dialogue is `Ses01F_impro01` (its letter: the actor who wears the markers), a 
 the speaker). Only the files at the top of EmoEvaluation count: its sub-folders repeat single raters.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dferc.core.errors import InputError, did_you_mean
+from dferc.store.cells import CP1252
 from pipeline.corpora import refuse
+from pipeline.corpora._files import walk
 
 SESSIONS = (1, 2, 3, 4, 5)
 UNDECIDED = "xxx"
@@ -102,7 +103,7 @@ def _find_sessions(raw: Path) -> dict[int, Path]:
             f"{raw}: no such folder. Put IEMOCAP there (data/raw/iemocap/README.md says what), or name it with --raw."
         )
     sessions = {}
-    for folder, inner, _ in os.walk(raw, followlinks=True):
+    for folder, inner, _ in walk(raw):
         match = re.fullmatch(r"Session([1-5])", Path(folder).name)
         if match and "dialog" in inner:
             sessions.setdefault(int(match[1]), []).append(Path(folder).relative_to(raw))
@@ -185,12 +186,12 @@ def _read_transcript(raw: Path, path: Path, release: Release, faults: list[str])
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank, with their numbers; a file that is not UTF-8 is read as Latin-1."""
+    """Yield the lines that are not blank, with their numbers; a file that is not UTF-8 is read as cp1252."""
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    for number, line in enumerate(text.split("\n"), start=1):
+        text = content.decode("latin-1").translate(CP1252)
+    for number, line in enumerate(re.split("\r?\n|\r", text), start=1):
         if line.strip():
             yield number, line.strip()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dferc.core.errors import InputError, Problem
-from dferc.store.cells import alphabetical, fold
+from dferc.store.cells import disordered, fold
 from dferc.store.labels import Labels, describe_votes, read_labels, read_votes
 from dferc.store.rows import UNLABELLED, Note
 from dferc.store.vocabulary import SPLIT_NAMES, SPLITS, eval_beside_test, split_dialogues
@@ -68,8 +68,9 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
         for name, of in dialogues.items()
         if any(row.start_s is None or row.media != of[0].media or not row.media for row in of)  # else `row_problems`
     }
-    if moved := () if from_subtitles else alphabetical(names):
-        problem = f"utterances in the order of the alphabet: in {len(moved)} dialogue(s), first {moved[0]}"
+    moved, odd = disordered({} if from_subtitles else names)
+    if moved:
+        problem = f"{odd}: in {len(moved)} dialogue(s), first {moved[0]}"
         problems.append(Problem(options.table, options.table, problem, "order of the table kept; sort it by the talk"))
     votes, of_votes = _votes(raw, rows, classes) if any(row.votes for row in rows) else ({}, [])
     splits, origin = _splits(raw, dialogues, options)
@@ -193,7 +194,7 @@ def _media_faults(raw: Path, rows: Sequence[TableRow]) -> Iterator[str]:
             if len(row.media) > _LONGEST_PATH:
                 yield f"{row.where}: media {row.media!r:.60}… has {len(row.media)} characters; expected a path"
                 continue
-            target, absolute = (raw / row.media).resolve(), Path(row.media).is_absolute()
+            target, absolute = Path(os.path.realpath(raw / row.media)), Path(row.media).is_absolute()
             if absolute or not target.is_relative_to(inside):
                 place = "is an absolute path" if absolute else f"leads to {target}"
                 yield f"{row.where}: media {row.media!r} {place}; expected a path within {raw}. Put the file there"
@@ -213,13 +214,13 @@ def row_problems(rows: Sequence[TableRow]) -> Iterator[Problem]:
         if row.media and _ends_at_zero(row):
             span = f"span empty: {row.start_s or 0:g} s to {row.end_s:g} s"
             yield Problem(row.where, row.media, span, "no audio and no visual; the text is kept")
-        if row.start_s is None or not row.media:
+        if row.start_s is None:
             continue
         last = previous.get(row.media)
         if last is not None and row.start_s < last.start_s:
             back = f"out of order: begins at {row.start_s:g} s, the row before ({last.where}) at {last.start_s:g} s"
             yield Problem(row.where, row.media, back, "order of the table kept")
-        elif last is not None and last.end_s is not None and row.start_s < last.end_s:
+        elif row.media and last is not None and last.end_s is not None and row.start_s < last.end_s:
             overlap = f"overlap: begins {last.end_s - row.start_s:.3f} s before the end of {last.where}"
             yield Problem(row.where, row.media, overlap, "kept; both have the shared stretch")
         previous[row.media] = row

@@ -160,9 +160,9 @@ def test_table_leaves_out_what_is_half_written_and_says_so(tmp_path):
     assert [row.name for row in found.rows] == ["full"]
     assert found.notes == [
         f"t is left out: {runs}/t/metrics.json is missing: {runs}/t is no finished run. Score it again: "
-        "`dferc evaluate` or `dferc baselines` for t."
+        "`dferc evaluate` or `dferc baselines` for t. If its training was interrupted, the same command goes on."
     ]
-    assert notes(found)[-1].startswith("Note: t is left out") and notes(found)[-1].endswith("for t.")
+    assert notes(found)[-1].startswith("Note: t is left out") and notes(found)[-1].endswith("goes on.")
 
 
 def test_table_refuses_runs_of_another_protocol(tmp_path):

@@ -342,6 +342,17 @@ def test_lines_and_files_that_are_not_understood_are_problems(tmp_path):
     assert "line not understood: line 16, 'checked by two', ignored" in lines
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_transcripts_of_windows_and_of_old_macs_are_read(tmp_path, end):
+    path = write_release(tmp_path) / "Session1" / "dialog" / "transcriptions" / "Ses01M_impro01.txt"
+    lines = path.read_text().splitlines()
+    before = [(row.utterance_id, row.text) for row in read(tmp_path).utterances]
+    path.write_bytes(end.join(line + " It\u2019s me\u2026" for line in lines).encode("cp1252"))
+    after = [(row.utterance_id, row.text) for row in read(tmp_path).utterances]
+    added = {True: " It\u2019s me\u2026", False: ""}
+    assert after == [(name, text + added[name.startswith("Ses01M_impro01")]) for name, text in before]
+
+
 def test_turn_without_a_transcript_is_kept_with_an_empty_text(tmp_path):
     dialog = write_release(tmp_path) / "Session4" / "dialog"
     (dialog / "transcriptions" / "Ses04M_script03_2.txt").write_text("")
@@ -438,6 +449,12 @@ def _refused(raw, *parts, **options):
         read(raw, **options)
     for part in parts:
         assert part in str(refused.value), str(refused.value)
+
+
+def test_links_to_a_folder_above_are_no_second_sessions(tmp_path):
+    (write_release(tmp_path) / "IEMOCAP_full_release").symlink_to(".")
+
+    assert set(read_release(tmp_path).sessions) == {1, 2, 3, 4, 5}
 
 
 def test_missing_folder_and_missing_sessions_are_refused(tmp_path):

@@ -307,6 +307,15 @@ def test_linked_folder_is_followed(tmp_path):
     assert _medias(read(tmp_path / "raw"))["train_dia0_utt0"] == "MELD.Raw/train/dia0_utt0.mp4"
 
 
+def test_links_to_a_folder_above_repeat_no_clip(tmp_path):
+    write_csvs(tmp_path)
+    touch(tmp_path / "train", "dia0_utt0.mp4")
+    for name in ("MELD.Raw", "train/MELD.Raw"):
+        (tmp_path / name).symlink_to(tmp_path)
+
+    assert "clip found twice" not in _kinds(read(tmp_path))
+
+
 def test_a_converted_clip_stands_for_one_that_is_not_there(tmp_path):
     """Sound alone, or another container. A file of the name that is no media, such as its features, is none."""
     train = write_csvs(tmp_path) / "train"

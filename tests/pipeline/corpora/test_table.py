@@ -549,3 +549,44 @@ def test_an_offset_beside_a_duration_is_a_begin(tmp_path):
         (tmp_path / "x.csv").write_text(f"dialogue_id,text,offset,{other}\nd,hi,2,1.5\n")
         with pytest.raises(InputError, match=f"'offset'. Did you mean '{meant}'"):
             read_table(tmp_path / "x.csv")
+
+
+def test_a_link_to_itself_is_a_clip_that_is_missing(tmp_path):
+    write(tmp_path, "utterances.csv", HEADER + EIGHT)
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "00.mp4").symlink_to("00.mp4")
+    found = read_own(tmp_path)
+    assert found.utterances[0].media == "clips/00.mp4"
+    assert "no regular file: 1 (clips/00.mp4)" in [problem.problem for problem in found.problems]
+
+
+def test_rows_of_several_annotators_are_listed(tmp_path):
+    given = {"Hello.": ("joy", "anger", "joy"), "How?": ("anger", "joy", "joy")}
+    rows = [f"{name},Ann,{text},{emotion},,,,{name}\n"
+            for name in ("train", "dev") for text, emotions in given.items() for emotion in emotions]  # fmt: skip
+    write(tmp_path, "utterances.csv", HEADER + "".join(rows))
+    problems = [problem.problem for problem in read_own(tmp_path).problems]
+    assert problems[-1] == "rows that differ in their emotion alone: 4"
+
+
+def test_errors_that_a_spreadsheet_made_of_texts_are_listed(tmp_path):
+    texts = ("#NAME?", "#ИМЯ?", "#ERROR!", "Hm?", "#MeToo!", "Really?!")
+    rows = [f"d{n % 3},Ann,{text},{'joy' if n % 2 else 'anger'},,,,\n" for n, text in enumerate(texts)]
+    write(tmp_path, "utterances.csv", HEADER + "".join(rows))
+    lost = "errors of a spreadsheet in place of a text: 3 rows, first line 2"
+    assert lost in [problem.problem for problem in read_own(tmp_path).problems]
+
+
+def test_names_whose_numbers_do_not_rise_are_listed(tmp_path):
+    rows = [f"a,,hi {n},{'joy' if n else 'anger'},clips/dia0_utt{n}.mp4,,,train\n" for n in (2, 0, 1)]
+    write(tmp_path, "utterances.csv", HEADER + "".join(rows) + "b,,no,joy,clips/dia1_utt0.mp4,,,dev\n")
+    kind = "names of utterances are numbers that do not rise: in 1 dialogue(s), first a"
+    assert [problem.problem for problem in read_own(tmp_path).problems] == [kind]
+
+
+def test_rows_without_media_that_run_back_in_time_are_listed(tmp_path):
+    spans = {"Ann": (0, 4), "Bo": (2, 6)}  # tier after tier, as ELAN exports them
+    rows = [f"a,{who},at {at},joy,,{at},{at + 3},train\n" for who, starts in spans.items() for at in starts]
+    write(tmp_path, "utterances.csv", HEADER + "".join(rows) + "b,Bo,No.,anger,,0,1,train\nc,Bo,Yes.,joy,,,,dev\n")
+    back = "out of order: begins at 2 s, the row before (utterances.csv, line 3) at 4 s"
+    assert [problem.problem for problem in read_own(tmp_path).problems] == [back]

@@ -500,6 +500,11 @@ def test_an_end_that_lacks_is_the_next_begin_of_the_table_whatever_its_order(tmp
     ]  # fmt: skip
 
 
+def test_the_last_begin_of_a_table_alone_is_kept(tmp_path):
+    spoken = read_transcript(table(tmp_path, ["0.5,a", "2.5,b"], "start,text"), None, None).utterances
+    assert [(each.start_s, each.end_s) for each in spoken] == [(0.5, 2.5), (2.5, 2.5)]
+
+
 def test_rows_of_another_recording_of_the_same_name_are_left_out(tmp_path):
     rows = ["1,2,hello,day1/cam.mp4", "3,4,there,cam.mp4", "1,2,HATE,day2/cam.mp4"]
     path = table(tmp_path, rows)
