@@ -91,7 +91,7 @@ def main(params: str, out: Path | None) -> None:
         "FOLDER` makes one of a published encoder, `python -m pipeline.finetune_text --out FOLDER` a tuned one."
         for corpus in blocks
         for name, one in sets_of(settings, corpus).items()
-        if name.startswith("text/") and one.encoder not in (f"models/{each}/text" for each in blocks)
+        if name.startswith("text/") and Path(one.encoder) not in (Path("models", each, "text") for each in blocks)
         if not Path(one.encoder).is_dir()
     ]
     if faults:

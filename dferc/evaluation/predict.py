@@ -15,6 +15,7 @@ which changes no choice. S seeds, N utterances, M modalities, C classes.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -269,14 +270,14 @@ def _read_for(record: Mapping, folder: Path) -> CachedCorpus:
     One that is not there is taken from the modality's first or only set: whether that was made alike, `fit_to` decides.
     """
     there, chosen = find_sets(folder), record["settings"]["features"]
-    known = {name.partition("/")[0] for name in there}
-    sets = dict.fromkeys(known - set(record["widths"]), [])
+    known = Counter(name.partition("/")[0] for name in there)
+    sets = dict.fromkeys(known.keys() - set(record["widths"]), [])
     for modality in record["widths"]:
         names = chosen.get(modality, [modality])
         first = names[0].partition("/")[0]
         sets[modality] = [first] if len(names) == 1 and names[0] not in there and first in there else names
         if not set(sets[modality]) & set(there):
-            sets[modality] = [modality] if modality in known else []  # its only set; absent throughout
+            sets[modality] = [modality] * (modality in there or known[modality] == 1)  # none: absent throughout
     if not any(sets.values()):
         return read_corpus(folder)  # `fit_to` reports it
     return read_corpus(folder, sets={name: names for name, names in sets.items() if names != [name]})

@@ -81,7 +81,7 @@ def read_frames(opened: ClosedHdf5, about: About) -> Source:
         left_out += count
     known = all(is_iemocap_dialogue(name.rpartition("_")[0]) for name in vectors)
     modality = MMIN.get(width, "?")
-    if modality == "text" and not re.search("(?<!hu)bert", path.stem.lower()):
+    if modality == "text" and not re.match("(?!.*(hubert|w2v|wav2)).*bert", path.stem.lower()):
         modality = "?"  # 1024 values are of large encoders of sound, too
     return Source(
         about=replace(about, layout="HDF5 of MMIN, IF-MMIN, CIF-MMIN: frames by utterance, averaged"),

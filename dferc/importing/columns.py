@@ -105,7 +105,7 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
                 found = ", ".join(classes[number] for number in order)
                 raise InputError(
                     f"{about}: the labels fit {of_votes[0]} as if its columns were {found}, not {', '.join(classes)}. "
-                    "Name the classes in its order: --classes."
+                    "Name the classes in its order, --classes; if the labels are numbers, put its columns in theirs."
                 )
         if labels:
             problems += [("votes", *problem) for problem in describe_votes(votes_NC, labels, names.__getitem__)]
@@ -282,18 +282,17 @@ def _ids(name: str, values: list, column: np.ndarray, about: About, problems: li
 
 def _is_code(matrix: np.ndarray, labels: Sequence[int]) -> bool:
     """Return whether vectors are but another way of writing the labels: several rows share them, and no two classes."""
-    seen, rows = {}, [(row.tobytes(), label) for row, label in zip(matrix, labels) if label != UNLABELLED]
+    seen, rows = {}, [row for row, label in enumerate(labels) if label != UNLABELLED]
     most = len(set(labels) - {UNLABELLED})
-    same = all(seen.setdefault(row, label) == label and len(seen) <= most for row, label in rows)
+    same = all(seen.setdefault(matrix[row].tobytes(), labels[row]) == labels[row] and len(seen) <= most for row in rows)
     return same and len(seen) < len(rows)
 
 
 def _other_order(votes_NC: np.ndarray, labels_N: np.ndarray) -> list[int]:
     """Return the class that each column of votes is of by the labels, where that is another order; else nothing."""
-    means = [np.nansum(votes_NC[labels_N == number], axis=0) for number in range(votes_NC.shape[1])]
-    column_of = np.argmax(means, axis=1).tolist()
-    everyone = [*range(len(means))]
-    return [column_of.index(place) for place in everyone] if column_of != everyone == sorted(column_of) else []
+    everyone = [*range(votes_NC.shape[1])]
+    column_of = [np.nansum(votes_NC[labels_N == number], axis=0).argmax() for number in everyone]
+    return np.argsort(column_of).tolist() if column_of != everyone == sorted(column_of) else []
 
 
 def _use_positions(columns: dict[str, list]) -> list[tuple[str, str, str]]:

@@ -49,9 +49,9 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
                 f"({listed(base.splits, 1)}). Name them as there (a number beside its split is such a name, too)."
             )
     others = [source for source in (*sources, *guides) if source is not base]
-    problems = _problems(base)
+    problems, ours = _problems(base), {name for names in base.utterances.values() for name in names}
     for other in others:
-        problems += _problems(other, joined_by_names=bool(base.utterances and other.utterances))
+        problems += _problems(other, joined_by_names=not all(map(ours.isdisjoint, other.utterances.values())))
     try:
         utterances = base.rows or name_utterances(base, [*guides, base, *sources], name or base.corpus, problems)
     except InputError as error:  # rows that contradict each other know no file

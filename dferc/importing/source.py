@@ -109,7 +109,7 @@ def by_our_dialogues(source: Source, base: Source) -> Source:
         dialogues |= {number: f"{split}_{number}" for split, _, number in numbers if counts[number] == 1}
     ours = {name.removeprefix(f"{MELD_NAMES[split]}_"): name for name, split in base.splits.items()}
     if source.corpus == MELD.name != base.corpus and not source.splits and len(ours) == len(base.splits):
-        theirs = {name[0]: str(key) for key in range(1433) if (name := meld_dialogue(key))}  # keys taken for MELD's
+        theirs = {meld_dialogue(key)[0]: str(key) for key in range(1433)}  # keys taken for MELD's
         if {theirs.get(name) for given in source.features.values() for name in given} <= ours.keys():
             dialogues |= {name: ours[number] for name, number in theirs.items() if number in ours}
     for name, split in base.splits.items():

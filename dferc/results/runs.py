@@ -338,13 +338,14 @@ def read_metrics(folder: Path) -> tuple[dict[str, dict], list[str]]:
     """
     metrics, notes = {}, []
     for name in _run_names(folder):
+        fault = "is left out"
         try:
             metrics[name] = _read_json(folder / name / "metrics.json", folder / name, RunMetrics)
+            fault = "was trained on features that are not known"
             metrics[name]["features"] = _features_of(folder / name, metrics[name])
+            fault = "may have the scores of an earlier training"  # or the record of a seed is damaged
             _verify_trained(folder / name, metrics[name])
         except InputError as error:
-            fault = "was trained on features that are not known" if name in metrics else "is left out"
-            fault = "has the scores of an earlier training" if "features" in metrics.get(name, {}) else fault
             notes.append(f"{name} {fault}: {error}")
     return metrics, notes
 

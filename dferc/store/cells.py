@@ -53,7 +53,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
 _FLOAT_ID = re.compile(r"(-?\d+)[.,]0+")
 _THOUSANDS = re.compile(r"-?[1-9]\d{0,2}[.,]\d{3}")
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+")
-_DIGITS = re.compile("[0-9]{1,18}")
+_LAST_NUMBER = re.compile(r"[0-9]{1,18}(?=\D*(\.mp[34])?$)")
 _TURN = re.compile(r".*_([FM])[0-9]+", re.DOTALL)
 _FORMULA = re.compile(r"\s*(?:=|[+@-]\s*[A-Za-z]\w*\()")
 
@@ -192,13 +192,13 @@ def alphabetical(dialogues: Mapping[str, Sequence[str]]) -> list[str]:
 def disordered(dialogues: Mapping[str, Sequence[str]]) -> tuple[list[str], str]:
     """Return the dialogues whose utterances' names stand in another order than that of the talk, and which it is.
 
-    That of the alphabet; or names that are alike but for numbers that do not rise: perhaps they are places.
+    That of the alphabet; or names that are alike but for a last number that does not rise: perhaps a place.
     """
 
     def falls(names: Sequence[str]) -> bool:
-        numbers: dict[str, list[list[int]]] = {}  # by what is beside them: two speakers may be counted each
-        for name in names:
-            numbers.setdefault(_DIGITS.sub("0", name), []).append(list(map(int, _DIGITS.findall(name))))
+        numbers: dict[str, list[int]] = {}  # by what is before them: two speakers may be counted each
+        for number in filter(None, map(_LAST_NUMBER.search, names)):
+            numbers.setdefault(number.string[: number.start()], []).append(int(number[0]))
         return any(of != sorted(of) for of in numbers.values())
 
     if moved := alphabetical(dialogues):

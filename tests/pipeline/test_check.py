@@ -82,7 +82,7 @@ def test_check_knows_the_encoders_of_further_sets(tmp_path, monkeypatch):
 def test_check_knows_the_folders_of_further_text_sets(tmp_path, monkeypatch):
     """One that finetune_text will make is no fault."""
     monkeypatch.chdir(tmp_path)
-    for encoder, code in {"models/no-such-folder": 1, "models/demo/text": 0}.items():
+    for encoder, code in {"models/no-such-folder": 1, "models/demo/text": 0, "./models/demo/text/": 0}.items():
         one = f"  text: [{{<<: *extract_text, corpus: demo, name: other, encoder: {encoder}}}]"
         (tmp_path / "params.yaml").write_text(PARAMS.replace("  text: []", one), encoding="utf-8")
         result = CliRunner().invoke(main, [f"--params={tmp_path / 'params.yaml'}"])

@@ -1,7 +1,7 @@
 """One HTML file from plain data: template, style, scripts and plotly.js itself, nothing loaded from anywhere."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,9 +24,9 @@ from dferc.results.report.intervals import drawn_intervals
 from dferc.results.runs import FinishedRun
 from dferc.results.tables import as_note, caption, class_tables, main_table, method_notes
 from dferc.results.text_tables import NONE, TextTable, mean_cell
-from dferc.store.hdf5 import read_corpus
+from dferc.store.hdf5 import find_sets, read_corpus, read_features
 from dferc.store.inspection import inspect_corpus
-from dferc.store.rows import OF_ROWS, CachedCorpus, by_set
+from dferc.store.rows import OF_ROWS, CachedCorpus
 from dferc.store.vocabulary import SPLITS
 
 try:
@@ -42,10 +42,10 @@ def write_page(path: Path, features: Path, runs: Path, *, split: str | None = No
     """Write reports/<corpus>/index.html from features/<corpus> and runs/<corpus>."""
     ablation = collect(runs, split, against)
     corpus = read_corpus(features, sets=ablation.reference.card.get("sets"))
-    write_text(path, render(page_data(corpus, runs, ablation, path.parent / "analyses.json")))
+    write_text(path, render(page_data(corpus, runs, ablation, path.parent / "analyses.json", find_sets(features))))
 
 
-def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) -> dict:
+def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path, sets: Mapping[str, Path]) -> dict:
     """Return everything that the template shows, as plain data; analyses.json at `path` need not exist."""
     sample = sample_of(ablation)
     about = summary(ablation, corpus, sample)
@@ -56,7 +56,7 @@ def page_data(corpus: CachedCorpus, runs: Path, ablation: Ablation, path: Path) 
     analyses = read_analyses(path, sample.split, card["card"], files)
     honesty = check_honesty(corpus.utterances, corpus.modalities)
     if encoders := read_encoders(runs / FILE, card["card"]):
-        encoders["notes"] += map(as_note, encoder_notes(encoders, corpus))
+        encoders["notes"] += map(as_note, encoder_notes(encoders, sets))
     figures = {
         "classes": [class_figure(ablation, sample), confusion_figure(ablation, sample)],
         "analyses": analysis_figures(analyses) if analyses else [],
@@ -143,14 +143,12 @@ def feature_notes(run: FinishedRun, corpus: CachedCorpus) -> Iterator[str]:
         yield f"{found} than those in the features folder, which are the ones that this page describes"
 
 
-def encoder_notes(encoders: dict, corpus: CachedCorpus) -> Iterator[str]:
+def encoder_notes(encoders: dict, sets: Mapping[str, Path]) -> Iterator[str]:
     """Yield which sets were compared as others than those of the folder, which have their names now."""
-    for modality, features in corpus.modalities.items():
-        names, there = corpus.sets.get(modality, [modality]), by_set(modality, features.identity).values()
-        for name, identity in zip(names, there, strict=False):  # the only set of a modality may have another name
-            compared = encoders.get("features", {}).get(name, {})
-            if any(identity.get(key) != value for key, value in compared.items()):
-                yield f"{name} was compared before its features were made anew: run `dferc encoders` again"
+    for name, compared in encoders.get("features", {}).items():
+        identity = read_features(sets[name], name.partition("/")[0]).identity if name in sets else compared
+        if any(identity.get(key) != value for key, value in compared.items()):
+            yield f"{name} was compared before its features were made anew: run `dferc encoders` again"
 
 
 def splits_table(card: dict) -> TextTable:

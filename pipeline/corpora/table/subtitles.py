@@ -26,8 +26,8 @@ _STAMP = re.compile(
 )
 """At the begin: `[0:05] Hi.`, `Bo (0:07): Hi.`, TMPlayer, MicroDVD, MPL2, `[1.50s -> 3.20s] Hi.`, and ASS."""
 # In brackets, near 0, with seconds: not "10:30"
-_OF_RECORDING = re.compile(r"[\[(]\s*\d+:\d\d|\b0?0:\d\d|\d:\d\d:\d\d|^\s*[\[{]\d|\d seconds?\s*$")
-_STAMP_END = re.compile(rf"\s[\[(]?{CLOCK}[\])]?:?\s*$|#{CLOCK}(?:-\d+)?#\s*$|\b\d+ seconds?\s*$")
+_OF_RECORDING = re.compile(r"[\[(]\s*\d+:\d\d|\b0?0:\d\d|\d:\d\d:\d\d|^\s*[\[{]\d|\d minutes? \d+ sec")
+_STAMP_END = re.compile(rf"\s[\[(]?{CLOCK}[\])]?:?\s*$|#{CLOCK}(?:-\d+)?#\s*$|\b\d+ minutes? \d+ seconds?\s*$")
 """At the end of a line: `Anna Smith  0:05` (Otter), `Bo (0:07):` (Rev), `What a day. #00:05-2#` (F4), and Teams' `Bo
 0 minutes 7 seconds`."""
 _TIME = re.compile(rf"-?\d+(?:[.,]\d+)?|{CLOCK}(?:\s*[-–]\s*{CLOCK})?")  # a field of Audacity, ELAN, Praat, NVivo
@@ -112,12 +112,12 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> S
     names = sorted({cue.line for cue in written} - {cue.line for cue in cues})
     problems = counted(name, sorted(alone), "line that is only a time", "left out")
     problems += counted(name, names, "line that only names a speaker", "the speaker of the lines below it")
-    if not names and 4 * sum(again.values()) >= len(spoken):  # `ANNA` above what she says
+    ids = {cue.line: f"{dialogue}_{place}" for place, cue in enumerate(cues, start=1)}
+    said = _rows(cues, ids, dialogue, name, media, speaker_prefix)
+    if 4 * sum(again.values()) >= len(spoken) and not any(row.speaker for row in said.rows):  # `ANNA` above her words
         counts = ", ".join(f"{line!r} {count}" for line, count in [*again.items()][:6])
         found = f"lines without a sentence that come again: {counts}"
         problems.append(Problem(name, name, found, "kept as utterances; write `NAME:` if they name who speaks"))
-    ids = {cue.line: f"{dialogue}_{place}" for place, cue in enumerate(cues, start=1)}
-    said = _rows(cues, ids, dialogue, name, media, speaker_prefix)
     rows = [replace(row, start_s=None, end_s=None) for row in said.rows]
     problems += [*itertools.chain.from_iterable(found for _, found in plain), *said.problems]
     return Subtitles(rows, problems, said.absent)

@@ -194,10 +194,11 @@ def test_report_names_sets_that_were_made_anew_since_they_were_compared(root, tm
     shutil.copy(root / "main/demo" / FILE, runs)
     write_page(page, features, runs, against="full@text--audio")
     assert "was compared before" not in page.read_text(encoding="utf-8")
-    audio = read_features(features / "audio.h5", "audio")
-    write_features(features / "audio.h5", replace(audio, identity={**audio.identity, "extractor": "another"}))
-    write_page(page, features, runs, against="full@text--audio")
-    assert "audio was compared before its features were made anew" in page.read_text(encoding="utf-8")
+    for name in ("audio", "audio/noise"):
+        made = read_features(features / f"{name}.h5", "audio")
+        write_features(features / f"{name}.h5", replace(made, identity={**made.identity, "extractor": "another"}))
+        write_page(page, features, runs, against="full@text--audio")
+        assert f"{name} was compared before its features were made anew" in page.read_text(encoding="utf-8")
 
 
 def test_dvc_notices_a_new_comparison():

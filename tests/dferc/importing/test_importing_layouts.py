@@ -335,9 +335,10 @@ def test_mmin_files_are_recognised_by_their_width_and_taken_before_the_pickles_o
     assert {m: f.width for m, f in found.modalities.items()} == {"text": 1024, "audio": 130, "visual": 342}
 
 
-def test_frames_as_wide_as_mmins_text_are_no_text_but_by_their_name(tmp_path):
+@pytest.mark.parametrize("name", ["hubert_large.h5", "w2v-bert-2.0.h5"])
+def test_frames_as_wide_as_mmins_text_are_no_text_but_by_their_name(tmp_path, name):
     labels = made.write_layout(tmp_path / "IEMOCAP_features.pkl", "iemocap-9")
-    path = made.write_mmin(tmp_path)["text"].rename(tmp_path / "hubert_large.h5")
+    path = made.write_mmin(tmp_path)["text"].rename(tmp_path / name)
     result = run_import(labels, path, f"--features={tmp_path / 'features'}")
     assert result.exit_code == 1 and "1024 wide, and does not say which" in " ".join(result.stderr.split())
     found = imported(tmp_path, labels, f"--audio={path}", corpus="iemocap")

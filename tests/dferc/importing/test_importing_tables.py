@@ -529,6 +529,15 @@ def test_votes_in_another_order_than_the_classes_are_refused(tmp_path):
     assert rows.votes[0].tolist() == [0, 0.75, 0.25] and rows.classes[rows.emotion[0]] == "joy"
 
 
+def test_votes_in_another_order_than_numbered_classes_cannot_be_mended_by_names(tmp_path):
+    votes = np.array([[3, 0, 1], [0, 1, 4], [1, 3, 0]] * 3)
+    table = {"emotion": np.array([1, 2, 0] * 3), "votes": votes}
+    message, rows = imported(tmp_path, write_npz, table)
+    assert rows is None and "were 1, 0, 2, not 0, 1, 2. " in message and "put its columns in theirs" in message
+    message, rows = imported(tmp_path, write_npz, table | {"votes": votes[:, [1, 0, 2]]})
+    assert rows is not None, message
+
+
 def test_letters_of_iemocaps_actors_are_other_persons_in_each_session(tmp_path):
     names = np.array([f"Ses0{session}F_impro01" for session in (1, 2, 5)]).repeat(3)
     table = {"dialogue": names, "split": np.repeat(["train", "dev", "test"], 3), "utterance": None}
@@ -587,7 +596,9 @@ def test_names_in_the_order_of_the_alphabet_are_listed(tmp_path, names):
         assert "alphabet" not in message and rows is not None
 
 
-@pytest.mark.parametrize("names", [["d_utt1", "d_utt0", "d_utt2"], ["s_M001", "s_F000", "s_M000"]])
+@pytest.mark.parametrize(
+    "names", [["d_utt1", "d_utt0", "d_utt2"], ["s_M001", "s_F000", "s_M000"], ["2.mp4", "1.mp4", "3.mp4"]]
+)
 def test_names_whose_numbers_do_not_rise_are_listed(tmp_path, names):
     given = np.array([f"{dialogue}{name}" for dialogue in "abc" for name in names])  # of a table that was shuffled
     table = {"dialogue": np.repeat(["a", "b", "c"], 3), "split": np.repeat(["train", "dev", "test"], 3)}
@@ -595,6 +606,20 @@ def test_names_whose_numbers_do_not_rise_are_listed(tmp_path, names):
         message, rows = imported(tmp_path, write_npz, table | {"utterance": given} | changes)
         assert ("that do not rise; first: utterance: in 3 dialogue(s), first a" in message) == listed
         assert rows is not None
+
+
+@pytest.mark.parametrize(
+    "names", [["_spk2_0", "_spk1_0", "_spk2_1"], ["[8.5-9.25]", "[9.5-9.75]", "[10.25-12.5]"], ["_u9.mp4", "_u10.mp4"]]
+)
+def test_names_with_numbers_of_speakers_or_times_are_in_order(tmp_path, names):
+    dialogue = np.repeat(["a", "b", "c"], len(names))
+    given = np.array([f"{dialogue}{name}" for dialogue in "abc" for name in names])
+    table = {name: column[: len(given)] for name, column in made.table().items()}
+    table |= {"split": np.repeat(["train", "dev", "test"], len(names)), "dialogue": dialogue, "utterance": given}
+    np.savez(tmp_path / "table.npz", **table)
+    options = ["--corpus=mine", f"--features={tmp_path}"]
+    assert CliRunner().invoke(main, ["import", str(tmp_path / "table.npz"), *options]).exit_code == 0
+    assert "do not rise" not in (tmp_path / "mine/problems.csv").read_text()
 
 
 def test_problems_of_names_are_listed_once(tmp_path):

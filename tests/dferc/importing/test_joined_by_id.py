@@ -187,6 +187,17 @@ def test_numbers_beside_names_of_classes_are_named_as_the_reason(tmp_path):
     assert imported(tmp_path / "out/m", *files, "--classes=joy,anger,sad").modalities["audio"].present.all()
 
 
+@pytest.mark.parametrize("joined_by_names", [True, False])
+def test_an_order_that_no_names_mend_is_listed(tmp_path, joined_by_names):
+    """Beside numbers, names in the order of the alphabet are joined by their place."""
+    names = [f"c{name}_u{place + 7}" for name in range(DIALOGUES) for place in range(LENGTH)]
+    table = text_file(tmp_path, **({"utterance": np.array(names)} if joined_by_names else {}))
+    theirs = np.array(sorted(names, key=lambda name: (int(name[1:].partition("_")[0]), name)))  # u10, u11, u7, u8, u9
+    audio_file(tmp_path, slice(None), dialogue=table["dialogue"], utterance=theirs)
+    imported(tmp_path / "out/m", "--text", tmp_path / "text.npz", "--audio", tmp_path / "audio.npz", "--corpus=m")
+    assert ("of the alphabet" in (tmp_path / "out/m/problems.csv").read_text()) != joined_by_names
+
+
 def test_a_table_without_splits_takes_those_that_prepare_left(tmp_path):
     table = text_file(tmp_path)
     imported(tmp_path / "out/m", tmp_path / "text.npz", "--corpus=m")

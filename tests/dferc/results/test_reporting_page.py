@@ -287,9 +287,8 @@ def test_a_report_of_melds_size_is_small_and_opens_at_once(browser, path, tmp_pa
     count, classes, modalities, seeds, runs = 2610, 7, 3, 5, 18
     random = np.random.default_rng(0)
     root = path.parents[2]
-    data = page_data(
-        read_corpus(root / "features/demo"), root / "runs/demo", collect(root / "runs/demo"), path.parent / "none.json"
-    )
+    corpus, ablation = read_corpus(root / "features/demo"), collect(root / "runs/demo")
+    data = page_data(corpus, root / "runs/demo", ablation, path.parent / "none.json", {})
 
     def percents(size: int) -> list[int]:
         return random.integers(0, 100, size).tolist()

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from dferc.cli.main import main
 from dferc.core.device import choose_device
 from dferc.core.errors import InputError
-from dferc.evaluation.predict import load
+from dferc.evaluation.predict import _read_for, load
 from dferc.model.variants import get_variant
 from dferc.settings.sections import DEFAULTS, Train, complete_settings, recorded_settings
 from dferc.store.hdf5 import read_corpus, read_utterances, write_features, write_utterances
@@ -84,6 +84,17 @@ def test_the_only_set_of_a_modality_is_read_for_predictions_as_it_was_for_traini
     table = load(tmp_path / "runs/demo/full").predict(tmp_path / "features/demo")
     assert not [note for note in table.notes if "absent" in note]
     assert max(row["contribution_audio"] for row in table) > 0
+
+
+@pytest.mark.parametrize(("there", "read"), [(("audio/x",), ["text", "audio"]), (("audio/x", "audio/y"), ["text"])])
+def test_of_several_other_sets_none_is_taken_for_predictions(tmp_path, there, read):
+    """No option of `dferc predict` could choose one: the modality is absent, as a note says."""
+    folder = write_features_folder(tmp_path / "demo", widths={"text": 4})
+    rows = read_utterances(folder / "utterances.h5")
+    for name in there:
+        write_features(folder / f"{name}.h5", make_features(rows, "audio", 3))
+    record = {"settings": {"features": {"audio": ["audio/wavlm"]}}, "widths": {"text": 4, "audio": 3}}
+    assert list(_read_for(record, folder).modalities) == read
 
 
 def test_other_sets_do_not_mix_with_a_run_that_is_there(root):

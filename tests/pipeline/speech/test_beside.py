@@ -549,6 +549,11 @@ def test_names_without_a_colon_on_lines_of_their_own_are_told(tmp_path):
     assert "'ANNA' 2" in problem.problem and "`NAME:`" in problem.consequence
 
 
+def test_plain_text_that_says_seconds_or_repeats_named_turns_is_as_it_should_be(tmp_path):
+    for text in ("how long\n30 seconds\nsure\n10 seconds\ngo\n", "Anna: yes\nBo: no\nAnna: yes\nBo: no\n"):
+        assert not read_transcript(write(tmp_path, "talk.txt", text), VIDEO, 60.0).problems
+
+
 def test_times_in_words_in_plain_text_are_refused(tmp_path):
     """What the transcript of Teams and Stream gives when it is copied."""
     turns = [("Anna Smith", 3, "Hello."), ("Bo Lee", 9, "Hi Anna."), ("Anna Smith", 12, "Well.")]
