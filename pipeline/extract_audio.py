@@ -22,6 +22,7 @@ from pipeline.extraction.places import Places, stage_options
 from pipeline.extraction.records import Clock, Record
 from pipeline.extraction.scratch import Scratch
 from pipeline.media import files as media
+from pipeline.media import pictures
 from pipeline.rows.utterances import Utterance, read_utterances_csv
 from pipeline.settings import UNSTATED, ExtractAudio, load_settings, with_set
 
@@ -97,7 +98,7 @@ def make_extractor(
             "params": {"feature_set": settings.encoder, "min_s": settings.min_s},  # the others do not apply
             "model": configuration_hash(settings.encoder),
         },
-        code=(functionals.__name__,),
+        code=(functionals.__name__, pictures.__name__),  # which may read the sound, too: `make_listener`
         wants=lambda row: row.has_audio,
         content=media_content(raw, scratch, lambda row: row.heard),
         compute=compute,

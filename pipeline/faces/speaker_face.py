@@ -129,9 +129,8 @@ class FaceWorker:
         faces = [self._choose(part, seen, problem, clock) for part, seen in zip(parts, frames, strict=True)]
         with clock.step("sound"):
             for number, sound in (sounds or {}).items():
-                if sound.exact:
-                    length_s = parts[number].end_s - parts[number].start_s
-                    faces[number] = replace(faces[number], heard=self._ear(sound, length_s))
+                length_s = parts[number].end_s - parts[number].start_s
+                faces[number] = replace(faces[number], heard=self._ear(sound, length_s))
         return Measured(faces, clock.seconds)
 
     def _sample(

@@ -102,7 +102,8 @@ class PictureFile(MediaFile):
             middles = [_middles(span, frames_per_s, max_frames) for span in spans]
             for run in _runs(spans):
                 wanted = {number: (spans[number], middles[number]) for number in run}
-                read = None if sounds is None else self._listen({number: spans[number] for number in run}, sounds)
+                hears = sounds is not None and self._container.streams.audio and not self._restarts  # may be long
+                read = self._listen({number: spans[number] for number in run}, sounds) if hears else None
                 yield from self._sample_run(wanted, read)
 
     def _prepare(self) -> None:
@@ -127,7 +128,8 @@ class PictureFile(MediaFile):
         self._unstamped = self._counted and self._decoder.has_b_frames
         # Not known as progressive: a packet may be a field (AVCHD, broadcasts), and two make a frame.
         self._fields = self._decoder.name == "h264" and self._decoder.field_order != 1
-        self._untouched = self._restarts or not complete_index(container, self._stream)
+        self._indexed = not self._restarts and complete_index(container, self._stream)
+        self._untouched = not self._indexed
         self._index, self._sound_unused, self._shown = len(self._stream.index_entries), True, 0
 
     def _sample_run(
@@ -189,16 +191,18 @@ class PictureFile(MediaFile):
         start_s -= 0.1 * self._fields  # a key field may be the second of its frame
         back_s = _MARGIN_S
         while True:
-            # A seek to the begin of a file leaves out the first packet of the sound, of which decoders drop samples.
-            at_begin = self._untouched and heard is not None and start_s < back_s
-            if not at_begin and (self._restarts or not seek(self._container, self._stream, start_s - back_s)):
+            # A seek to the begin leaves out the sound's first packet, of which decoders drop samples, and MPEG-TS' picture.
+            at_begin = start_s < back_s
+            unsought = at_begin and self._untouched
+            if not unsought and (self._restarts or not seek(self._container, self._stream, start_s - back_s)):
                 self._reopen()  # a seek that failed has lost the packets that were read to recognise the format
-            self._untouched = False
+            self._untouched, self._sound_unused = False, self._sound_unused and heard is not None
             sound = [] if heard is None else [stream_of(self._container, self.path, "audio")]
             read, first, passing = [], None, packets(self._container, self._stream, *sound)
             for packet in passing:
-                if packet.size and packet.stream_index != self._stream.index:
-                    heard.append(packet)
+                if packet.stream_index != self._stream.index:
+                    if heard is not None:
+                        heard.append(packet)
                     continue
                 if self._counted:
                     packet.pts = None if self._unstamped else packet.dts
@@ -211,8 +215,12 @@ class PictureFile(MediaFile):
                     read.append(packet)
                 if packet.dts is not None and self._time_s(packet.dts) >= end_s:
                     break  # nothing is shown before it is decoded
-            if first is not None or self._restarts or start_s < back_s:
+            if unsought and first is None:  # a seek would lead behind pictures that refer to none
+                first = next((number for number, packet in enumerate(read) if packet.is_keyframe), 0)
+            if first is not None or self._restarts or at_begin and self._indexed:
                 return read[first or 0 :], passing
+            if at_begin:
+                self._reopen()
             back_s *= 4
             if heard is not None:
                 heard.clear()
@@ -222,7 +230,7 @@ class PictureFile(MediaFile):
         heard: list[av.Packet] = []
         read, passing = self._read(list(spans.values()), heard)
         to_end = self._read_on(passing, heard, max(span.end_s for span in spans.values()))
-        for number, span in spans.items() if not self._restarts else ():
+        for number, span in spans.items():
             with contextlib.suppress(MediaError), decoding(self.path):  # a pass of its own shall tell what is wrong
                 sound = decode_sound(SoundPackets(heard, to_end, self._sound_unused), self.path, *span, self._origin_s)
                 if sound is not None:

@@ -43,9 +43,6 @@ _PREROLL_S = 0.5  # time that is decoded before a span and dropped: AAC and MP3 
 _CONFIGURED_BY_EXTRADATA = {"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "mp3float"}
 """Decoders that need nothing of a stream but its extradata: a new one decodes the same."""
 
-_SETTLING = {"alac", "flac", "mp3", "mp3float"}
-"""Decoders that give the same bits after `_PREROLL_S`, wherever they began."""
-
 _FAINT = 3 / 32768  # deviation that is no signal: three steps of 16 bits, which dither and codecs leave
 _CLICK_S = 0.02  # longest sound that is none: the edges of a constant level, a click
 _AUDIBLE_HZ = 100  # codecs make a constant level waver below this
@@ -90,8 +87,11 @@ class SoundFile(MediaFile):
 
     def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
         """Decode the track with a new decoder, from some time before a span on."""
-        decoder = self._go_before(start_s)
-        for packet in packets(self._container, self._stream):
+        decoder, target_s = self._go_before(start_s), start_s - _PREROLL_S
+        passing = packets(self._container, self._stream)
+        if not self._restarts and target_s >= self._begin_s + _PREROLL_S:
+            passing = _from_last_before(target_s, passing, self._stream, origin_s(self._container))
+        for packet in passing:
             yield from decode(decoder, packet)
 
     def _go_before(self, start_s: float) -> av.AudioCodecContext:
@@ -133,7 +133,6 @@ class Sound(NamedTuple):
 
     samples_T: np.ndarray  # at `SAMPLE_RATE_HZ`
     remark: str
-    exact: bool  # False where samples may round otherwise, and begin up to a millisecond apart (`_begins_alike`)
 
 
 class SoundPackets(NamedTuple):
@@ -154,23 +153,43 @@ def decode_sound(heard: SoundPackets, path: str | Path, start_s: float, end_s: f
     if not timed or not heard.to_end and timed[-1][0] < end_s:
         return None
     stream = timed[0][1].stream
-    if _seeks_astray(stream.container, stream):
+    if _seeks_astray(stream.container, stream) or stream.container.format.name == "mpeg":  # whose packets are cut anew
         return None
-    begin_s, first, decoder, exact = _begin_s(stream, origin_s), 0, None, True
+    begin_s, decoder, passing = _begin_s(stream, origin_s), None, [packet for _, packet in timed]
     if start_s <= _PREROLL_S:
         # A packet from before the begin is the first of the file: encoders write it, and decoders drop its samples.
         begins = timed[0][0] < begin_s or _is_plain(stream.codec_context) and timed[0][0] <= begin_s
         decoder = stream.codec_context if heard.own_decoder and begins else None
-    elif start_s >= begin_s + 2 * _PREROLL_S and timed[0][0] <= start_s - _PREROLL_S:
-        first = sum(time_s <= start_s - _PREROLL_S for time_s, _ in timed) - 1
+    elif (target_s := start_s - _PREROLL_S) >= begin_s + _PREROLL_S and timed[0][0] < target_s:
+        passing = _from_last_before(target_s, passing, stream, origin_s)
         decoder = _new_decoder(stream.codec_context)
-        exact = _begins_alike(stream)
     if decoder is None:
         return None
-    frames = (frame for _, packet in timed[first:] for frame in decode(decoder, packet))
+    frames = (frame for packet in passing for frame in decode(decoder, packet))
     decoded = _join(frames, path, start_s, end_s, origin_s)
     late = decoded is None or decoded.first_s > start_s + _HOLE_S  # the samples alone do not say when they begin
-    return None if late else Sound(*_cut(decoded, start_s, end_s, SAMPLE_RATE_HZ), exact)
+    return None if late else Sound(*_cut(decoded, start_s, end_s, SAMPLE_RATE_HZ))
+
+
+def _from_last_before(
+    time_s: float, passing: Iterable[av.Packet], stream: av.audio.AudioStream, origin_s: float
+) -> Iterator[av.Packet]:
+    """Yield packets from the last at or before a time on: a seek may lead some packets farther back, or nearly none.
+
+    A decoder that begins with another packet may fill in other noise, and times are rounded from packet to packet.
+    """
+    held, target = [], int((origin_s + time_s) / stream.time_base)  # as `seek` rounds
+    for packet in passing:
+        early = packet.dts is not None and packet.dts <= target
+        if held and (early or packet.dts is None):
+            held = [packet] if early else [*held, packet]
+        elif early:
+            held = [packet]
+        else:
+            yield from held
+            held = []
+            yield packet
+    yield from held
 
 
 class _Decoded(NamedTuple):
@@ -257,18 +276,6 @@ def _seeks_astray(container: av.container.InputContainer, stream: av.audio.Audio
         exact = stream.rate * stream.channels * int(re.sub(r"\D", "", codec) or 8)
         return stream.codec_context.bit_rate not in (None, 0, exact)
     return name in ("wav", "w64") and codec.startswith("adpcm_") or name == "ogg" and codec == "flac"
-
-
-def _begins_alike(stream: av.audio.AudioStream) -> bool:
-    """Return whether sound decodes to the same bits, though a read by its own seek may begin a packet earlier.
-
-    MPEG-PS and Matroska round times or seek by their pictures. Decoders of AC-3 and MP2 remember more than the preroll.
-    """
-    decoder, container = stream.codec_context, stream.container.format.name.split(",")
-    settles = decoder.name in _SETTLING or _is_plain(decoder)
-    if not ("mp4" in container and (settles or decoder.name == "aac") or "avi" in container and settles):
-        return False
-    return ((decoder.frame_size or 1) / (stream.rate * stream.time_base)).denominator == 1  # packets begin at a sample
 
 
 def _is_plain(decoder: av.AudioCodecContext) -> bool:

@@ -5,9 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dferc import engine
+from dferc.core.sources import imported_modules
 from pipeline import extract_audio, extract_visual
 from pipeline.extract_media.__main__ import main
+from pipeline.extraction.scratch import Scratch
 from pipeline.media import pictures, sound
+from pipeline.settings import load_settings
 from tests.helpers.clips import tone, write_clip
 from tests.helpers.corpora import REPOSITORY, make_row, run_stage, write_rows
 from tests.helpers.face_models import write_untrained
@@ -90,6 +94,13 @@ def test_what_is_finished_is_not_read_again(corpus, opened, stage, kind):
     opened.clear()
     run(extract_audio.main, corpus, "heard")
     assert not opened
+
+
+def test_an_edit_of_how_sound_is_read_with_its_picture_makes_its_records_anew(tmp_path):
+    settings = load_settings(REPOSITORY / "params.yaml").corpus("demo").extract_audio
+    with Scratch(tmp_path / "scratch.sqlite") as scratch:
+        extractor = extract_audio.make_extractor([], settings, tmp_path, scratch, engine.HERE)
+    assert pictures.__name__ in imported_modules(*extractor.code)
 
 
 def test_a_speech_encoder_is_refused(corpus, tmp_path):
