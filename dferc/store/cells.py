@@ -135,8 +135,7 @@ def whole_ids(values: Sequence[str]) -> tuple[list[str], str]:
     given = [value for value in values if value]
     if not given or not all(_NUMBER.fullmatch(value) for value in set(given)):
         return list(values), ""
-    lost = next((value for value in given if _SHORTENED.fullmatch(value)), "")
-    if lost:
+    if lost := next((value for value in given if _SHORTENED.fullmatch(value)), ""):
         raise InputError(f"{lost!r} is a number that lost digits (a spreadsheet's). Export the column as text")
     parted = [value for value in given if "." in value or "," in value]
     if not all(map(_FLOAT_ID.fullmatch, parted)) or len(parted) < len(given) and all(map(_THOUSANDS.fullmatch, parted)):

@@ -201,8 +201,7 @@ class ClosedHdf5:
 def _named(values_N: np.ndarray, names: dict[str, int], where: str) -> np.ndarray:
     """Return the names of an enumeration's numbers [N], which are the labels that its author gave them."""
     name_of = {number: name for name, number in names.items()}
-    unnamed = sorted(set(values_N.tolist()) - set(name_of))
-    if unnamed:
+    if unnamed := sorted(set(values_N.tolist()) - set(name_of)):
         raise InputError(
             f"{where}: the number {unnamed[0]} has no name in its enumeration; expected one of {listed(name_of, 10)}. "
             "Correct it, or save the names as text."

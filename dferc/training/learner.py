@@ -99,8 +99,7 @@ class DialogueLearner:
         Raises:
             InputError: a loss is not finite.
         """
-        bad = [f"{name} = {value}" for name, value in row.items() if not math.isfinite(value)]
-        if bad:
+        if bad := [f"{name} = {value}" for name, value in row.items() if not math.isfinite(value)]:
             rate = self.task.settings.learning_rate
             smaller = f"Try a smaller step (--set train.learning_rate={rate / 10:.1e}), "
             if self.task.fixed_rate:

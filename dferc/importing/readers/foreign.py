@@ -219,8 +219,7 @@ def _text_of(start: bytes) -> str | None:
 
 def _columns(text: str) -> str:
     """Return the columns that a table's first line names, or the attributes of an ARFF, in words."""
-    attributes = re.findall(r"(?im)^\s*@attribute\s+(\S+)", text)
-    if attributes:
+    if attributes := re.findall(r"(?im)^\s*@attribute\s+(\S+)", text):
         return f" with the attributes {listed(attributes)}"
     line = next((line for line in text.splitlines() if line.strip()), "")
     with contextlib.suppress(ValueError, RecursionError):

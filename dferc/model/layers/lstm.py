@@ -94,8 +94,7 @@ class DialogueLSTM(nn.Module):
 
     def __init__(self, *, width: int, layers: int, dropout: float, recurrent_dropout: float, causal: bool = False):
         super().__init__()
-        self.causal = causal
-        self.dropout = dropout
+        self.dropout, self.causal = dropout, causal
         self.layers = nn.ModuleList(BiLSTMLayer(width, width // 2, recurrent_dropout) for _ in range(layers))
 
     def forward(self, x_ND: Tensor, layout: Layout) -> Tensor:
