@@ -41,6 +41,7 @@ AGAIN = "Was it written by another version of dferc, or changed? Train again (`-
 # Settings that an older version did not have yet are added.
 Completed = BeforeValidator(lambda found: complete_settings(found) if isinstance(found, Mapping) else found)
 
+
 class TrainingRecord(TrainedRun):
     """Schema of the record of a training: in the metadata of the weights, and in settings.json."""
 

@@ -109,9 +109,7 @@ class DialogueLearner:
                 f"stopped. {smaller}--set train.precision=float32, or look for outlying values in the features (dferc "
                 "inspect)."
             )
-        if self.task.refit:
-            return row["epoch"]
-        return row[f"validation_{self.task.settings.select_by}"]
+        return row["epoch"] if self.task.refit else row[f"validation_{self.task.settings.select_by}"]
 
 
 class EpochTally:
