@@ -65,8 +65,7 @@ def read_frames(opened: ClosedHdf5, about: About) -> Source:
     path, file = opened.path, opened.file
     frames = {name: frames_of(file, name) for name in file}
     first = next(iter(frames))
-    strange = next((name for name, dataset in frames.items() if dataset is None), None)
-    if strange is not None:
+    if (strange := next((name for name, dataset in frames.items() if dataset is None), None)) is not None:
         raise InputError(f"{path}, {strange:.60}: no frames [T, D], as {first:.60} has them.")
     width = frames[first].shape[1]
     other = next((name for name, dataset in frames.items() if dataset.shape[1] != width), None)

@@ -192,8 +192,7 @@ def _each(column: dict[str, list], read: Callable, about: About, what: str) -> d
 
 def _speaker(value: object) -> str | None:
     """Return a name; or `speaker 1` for the first to speak, from a number or a one-hot vector by appearance."""
-    text = clean_text(value)
-    if text is not None:
+    if (text := clean_text(value)) is not None:
         return text
     if isinstance(value, (int, np.integer)):
         return f"speaker {int(value) + 1}" if value >= 0 else None

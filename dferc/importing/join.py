@@ -118,8 +118,7 @@ def refuse_overwriting(folder: Path, replace_it: bool) -> None:
 
     The list of utterances alone, as `prepare` leaves it, has no features.
     """
-    existing = [path.name for path in _first_sets(folder)]
-    if existing and not replace_it:
+    if (existing := [path.name for path in _first_sets(folder)]) and not replace_it:
         raise InputError(
             f"{folder} has {', '.join(existing)} already. `--replace` removes them for what is imported; `--corpus "
             "NAME` or `--features FOLDER` writes elsewhere."

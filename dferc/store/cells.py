@@ -70,8 +70,7 @@ def tidy(text: str) -> str:
 def fold(text: str) -> str:
     """Return the form in which names are compared: case, spaces, width and composition of letters do not count."""
     text = normalise("NFKC", text.translate(_UNSEEN)).casefold().replace("i\N{COMBINING DOT ABOVE}", "i")
-    text = text.translate(_SAME_LETTERS)
-    return " ".join(normalise("NFKC", text).split())
+    return " ".join(normalise("NFKC", text.translate(_SAME_LETTERS)).split())
 
 
 def column_name(name: str) -> str:

@@ -247,8 +247,7 @@ class Features:
             np.concatenate([np.zeros(0, bool), *(check(block) for block in blocks)])
             for check in (lambda block: np.isfinite(block).all(axis=1), lambda block: block.any(axis=1))
         )
-        bad = np.flatnonzero(self.present & ~finite)
-        if len(bad):
+        if len(bad := np.flatnonzero(self.present & ~finite)):
             raise InputError(
                 f"{self.modality}: {len(bad)} present utterance(s) have values that are not finite, "
                 f"first {ids[bad[0]]!r}; mark them not present"

@@ -223,8 +223,7 @@ def _columns(text: str) -> str:
         return f" with the attributes {listed(attributes)}"
     line = next((line for line in text.splitlines() if line.strip()), "")
     with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        if isinstance(found, dict):
+        if isinstance(found := json.loads(text), dict):
             return f" with the keys {listed(repr(key)[:40] for key in found)}"
     for separator in ("\t", ";", ","):
         names = [name.strip().strip("'\"")[:40] for name in line.split(separator)]
