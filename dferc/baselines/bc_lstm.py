@@ -59,16 +59,6 @@ def build_branches(task: Task, groups: Sequence[Sequence[str]]) -> RecurrentBase
     )
 
 
-def build_bc_lstm(task: Task) -> RecurrentBaseline:
-    """Build a freshly initialised branch that reads all modalities."""
-    return build_branches(task, [task.variant.modalities])
-
-
-def build_late_fusion(task: Task) -> RecurrentBaseline:
-    """Build a freshly initialised branch per modality; draws from the global generator."""
-    return build_branches(task, [(name,) for name in task.variant.modalities])
-
-
 def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> tuple[BaselineLosses, Tensor]:
     """Compute the sum of the branches' cross-entropies, and the probabilities that decide."""
     logits_KNC, sees_KN = model(batch)
@@ -79,5 +69,8 @@ def recurrent_objective(model: RecurrentBaseline, batch: Batch, task: Task) -> t
     return BaselineLosses(loss), average_probabilities(logits_KNC.detach().float(), sees_KN)
 
 
-BC_LSTM = TrainedBaseline(build_bc_lstm, recurrent_objective, {})
-LATE_FUSION = TrainedBaseline(build_late_fusion, recurrent_objective, {})
+# One branch that reads all modalities; and a branch for each.
+BC_LSTM = TrainedBaseline(lambda task: build_branches(task, [task.variant.modalities]), recurrent_objective, {})
+LATE_FUSION = TrainedBaseline(
+    lambda task: build_branches(task, [(name,) for name in task.variant.modalities]), recurrent_objective, {}
+)

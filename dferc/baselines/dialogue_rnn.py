@@ -70,7 +70,7 @@ class DirectedGRU(nn.Module):
 
     def share(self, x_ND: Tensor, layout: Layout) -> list[Tensor]:
         """Return the known input's share of the gates by step, each [2, S, 3 * units]."""
-        return split_steps(F.linear(x_ND, self.weight_known).view(2 * len(x_ND), -1)[layout.both_order], layout)
+        return layout.split(F.linear(x_ND, self.weight_known).view(2 * len(x_ND), -1)[layout.both_order])
 
     def forward(self, x_2SX: Tensor, h_2SH: Tensor, known_2SG: Tensor | None = None) -> Tensor:
         """Return the next state [2, S, units]."""
@@ -134,7 +134,7 @@ class DialogueRNN(nn.Module):
         u_ND = torch.cat([batch.features[name] for name in self.modalities], dim=1)
         to_global, to_party = self.global_cell.share(u_ND, layout), self.party_cell.share(u_ND, layout)
         query_R = self.attention(u_ND).view(2 * len(u_ND), -1)[layout.both_order]
-        queries, (slots, count) = split_steps(query_R, layout), party_slots(batch.speaker_N, layout)
+        queries, (slots, count) = layout.split(query_R), party_slots(batch.speaker_N, layout)
         B, G, E = layout.steps[0], query_R.shape[1], self.emotion_cell.weight_hh.shape[1]
         q = u_ND.new_zeros(count, G)
         g, e, emotions = u_ND.new_zeros(2, B, G), u_ND.new_zeros(2, B, E), []
@@ -166,12 +166,6 @@ def attend(query_2SG: Tensor, *states: Tensor) -> Tensor:
     return (weights_2S1t @ history_2StG).squeeze(2)
 
 
-def split_steps(x_R: Tensor, layout: Layout) -> list[Tensor]:
-    """Split packed rows of both directions [2N, ...] by step, each [2, S, ...]."""
-    parts = x_R.split([2 * size for size in layout.steps])
-    return [part.view(2, size, *x_R.shape[1:]) for part, size in zip(parts, layout.steps, strict=True)]
-
-
 def party_slots(speaker_N: Tensor, layout: Layout) -> tuple[list[Tensor], int]:
     """Return by step the row [2S] of each speaker in a table of party states, and the rows of that table.
 
@@ -180,7 +174,7 @@ def party_slots(speaker_N: Tensor, layout: Layout) -> tuple[list[Tensor], int]:
     parties, B = int(speaker_N.max()) + 2, layout.steps[0]
     slot_N = layout.dialogue * parties + speaker_N + 1
     slot_R = torch.stack([slot_N, slot_N + B * parties], dim=1).flatten()[layout.both_order]
-    return [slots.flatten() for slots in split_steps(slot_R, layout)], 2 * B * parties
+    return [slots.flatten() for slots in layout.split(slot_R)], 2 * B * parties
 
 
 def build_dialogue_rnn(task: Task, **sizes: float) -> DialogueRNN:

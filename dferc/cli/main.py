@@ -20,7 +20,6 @@ from dferc.core.errors import did_you_mean
 PLUGINS = "dferc.commands"  # entry-point group of commands from other packages
 STAGE_1 = "Commands of stage 1, such as `verify`, need it installed: pip install '.[pipeline]'."
 
-
 OF_MODELS = (train, ablate, tune, evaluate, predict, baselines, encoders)
 OF_FEATURES = (import_features, check, inspect, feature_sets, floor)
 OF_RUNS = (scores, table, compare, analyse, report)

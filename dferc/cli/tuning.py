@@ -27,24 +27,9 @@ from dferc.engine.options import engine_options
 @options(JSON, engine_options)
 @readable_errors
 def tune(
-    corpus,
-    trials,
-    variant,
-    name,
-    storage,
-    at_once,
-    test,
-    seeds,
-    features,
-    out,
-    reports,
-    params,
-    overrides,
-    device,
-    scratch,
-    as_json,
-    workers,
-) -> None:
+    corpus, trials, variant, name, storage, at_once, test, seeds, features, out, reports, params, overrides, device,
+    scratch, as_json, workers,
+) -> None:  # fmt: skip
     """Search `train` settings (the section `tune` of params.yaml) by their validation score, with Optuna.
 
     A trial is one choice of settings, trained once per seed; its value is the mean of the seeds' best validation scores

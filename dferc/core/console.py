@@ -15,7 +15,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -121,8 +121,12 @@ def fit_table(header: Sequence[Cell], rows: Sequence[Sequence[Cell]], width: int
     lines = [[cell if isinstance(cell, Text) else Text(cell) for cell in line] for line in (header, *rows)]
     widths = [max(cell.cell_len for cell in column) + 2 for column in zip(*lines, strict=True)]  # padding: 1 and 1
     if widths[0] + max(widths[1:], default=0) > width:
-        blocks = ([line[0], *(Text.assemble("  ", *cell) for cell in _named(lines[0], line))] for line in lines[1:])
-        return Group(*(text for block in blocks for text in block))
+        shown = []
+        for first, *cells in lines[1:]:
+            shown.append(first)
+            for heading, cell in zip(lines[0][1:], cells, strict=True):
+                shown.append(Text.assemble("  ", *((heading, ": ") if heading.plain else ()), cell))
+        return Group(*shown)
     parts, used = [[]], widths[0]
     for column, own in enumerate(widths[1:], start=1):
         if used + own > width:
@@ -132,12 +136,6 @@ def fit_table(header: Sequence[Cell], rows: Sequence[Sequence[Cell]], width: int
         used += own
     tables = (_table([[line[0], *(line[column] for column in part)] for line in lines]) for part in parts)
     return Group(*(shown for number, table in enumerate(tables) for shown in ([""] if number else []) + [table]))
-
-
-def _named(header: Sequence[Text], line: Sequence[Text]) -> Iterator[tuple[Cell, ...]]:
-    """Yield the parts of `heading: value` for all columns but the first."""
-    for heading, cell in zip(header[1:], line[1:], strict=True):
-        yield (heading, ": ", cell) if heading.plain else (cell,)
 
 
 def _table(lines: Sequence[Sequence[Text]]) -> Table:

@@ -38,7 +38,6 @@ SET_NAME = r"^[a-z][a-z0-9_]{0,31}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 STALE_S = 600.0  # age from which a temporary file is of a killed write: contents are written from memory, in seconds
 
-
 _SPECIAL = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
 _SPECIAL |= dict.fromkeys((stat.S_ISCHR, stat.S_ISBLK), "a device")
 

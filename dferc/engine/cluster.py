@@ -155,13 +155,9 @@ class RayCrew(Crew):
     """
 
     lost = (
-        ray.exceptions.RayActorError,
-        ray.exceptions.WorkerCrashedError,
-        ray.exceptions.OutOfMemoryError,
-        ray.exceptions.NodeDiedError,
-        ray.exceptions.LocalRayletDiedError,
-        ray.exceptions.ObjectLostError,
-    )
+        ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError,
+        ray.exceptions.NodeDiedError, ray.exceptions.LocalRayletDiedError, ray.exceptions.ObjectLostError,
+    )  # fmt: skip
 
     def __init__(self, job: Job, dealer: Dealer, workers: Workers):
         super().__init__(dealer)

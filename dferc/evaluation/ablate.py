@@ -82,8 +82,7 @@ def run_ablation(sweep: Sweep, workers: Workers, *, gpu_share: float, score: boo
     if metrics and not brief:
         show_scores({run_name(variant, sweep.label): metrics[variant] for variant in wanted if variant in metrics})
         warn_of_simulation(simulations(describe_run(corpus, sweep.variants[0], sweep.settings)))
-        more = f"differences, intervals and tests: dferc table --corpus {sweep.corpus}"
-        console.print(f"in {sweep.folder}; {more}")
+        console.print(f"in {sweep.folder}; differences, intervals and tests: dferc table --corpus {sweep.corpus}")
     for note in left_out:
         print_note(note)
     for sentence in () if brief else zeros:

@@ -217,8 +217,7 @@ class _Ridge:
                 held_NC[of_fold] = y_NC[of_fold] - np.linalg.solve(rest_FF, residual_FC)
             held_out_N = held_NC.argmax(axis=1)  # weights of rows change no order
             hits_C = np.bincount(sample.labels_N, held_out_N == sample.labels_N, minlength=sample.classes)
-            score = _recall(hits_C, count_C)
-            if score > best:
+            if (score := _recall(hits_C, count_C)) > best:
                 best, self.held_out_N, self.fitted_N = score, held_out_N, fitted_NC.argmax(axis=1)
                 self._weights_DC = a_ND.T @ (u_NK @ ((shrink_K / square_K)[:, None] * (u_NK.T @ y_NC)))
 

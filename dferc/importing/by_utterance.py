@@ -65,8 +65,7 @@ def read_frames(opened: ClosedHdf5, about: About) -> Source:
     path, file = opened.path, opened.file
     frames = {name: frames_of(file, name) for name in file}
     first = next(iter(frames))
-    strange = next((name for name, dataset in frames.items() if dataset is None), None)
-    if strange is not None:
+    if (strange := next((name for name, dataset in frames.items() if dataset is None), None)) is not None:
         raise InputError(f"{path}, {strange:.60}: no frames [T, D], as {first:.60} has them.")
     width = frames[first].shape[1]
     other = next((name for name, dataset in frames.items() if dataset.shape[1] != width), None)
@@ -218,8 +217,7 @@ def read_meld_data(content: Sequence, about: About) -> Source:
     splits = {}
     for place, row in enumerate(content[0]):
         row, where = _plain(row) if isinstance(row, dict) else {}, f"{about}, row {place}"
-        lacks = sorted(_MELD_KEYS - row.keys())
-        if lacks:
+        if lacks := sorted(_MELD_KEYS - row.keys()):
             raise InputError(f"{where}: without {', '.join(lacks)}; expected them in every row.")
         split, label = SPLIT_NAMES.get(str(clean_text(row["split"]))), str(clean_text(row["y"])).lower()
         numbers = _meld_numbers(f"{_number(row['dialog'])}_{_number(row['utterance'])}")
@@ -288,8 +286,7 @@ def read_mmsa(parts: Mapping[str, dict], about: About, classes: tuple[str, ...])
     if not classes and len({word.isdecimal() for word in words if word}) > 1:
         raise InputError(f"{about}: labels are words in some rows, numbers in others. Name all with --classes.")
     classes = classes or tuple(sorted(set(words) - {""}, key=lambda w: (*_mmsa_place(w), w)))
-    wrong = sorted(set(words) - {""} - {name.lower() for name in classes} - set(map(str, range(len(classes)))))
-    if wrong:
+    if wrong := sorted(set(words) - {""} - {name.lower() for name in classes} - set(map(str, range(len(classes))))):
         raise InputError(
             f"{about}: the labels {listed(wrong, 12)} are none of {', '.join(classes)}. Name all with --classes."
         )
@@ -364,8 +361,7 @@ def _mmsa_part(part: dict, where: str) -> dict[str, list | np.ndarray | int]:
         if key in part:
             columns[name], columns[f"{name} left out"] = _mmsa_means(part, key, count, f"{where}, {key}")
     sizes = {name: len(column) for name, column in columns.items() if not isinstance(column, int)}
-    wrong = {name: size for name, size in sizes.items() if size != count}
-    if wrong:
+    if wrong := {name: size for name, size in sizes.items() if size != count}:
         raise InputError(
             f"{where}: {count} ids, but {listed(f'{n} {c}' for n, c in wrong.items())}: cut off or damaged."
         )

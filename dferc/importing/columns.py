@@ -86,8 +86,7 @@ def read_columns(table: Mapping[str, np.ndarray], about: About, corpus: str, cla
         named = {name: [names[row] for row in rows] for name, rows in groups.items()}
         moved, odd = cells.disordered(named)
     if moved:
-        problem = f"{odd}: in {len(moved)} dialogue(s), first {moved[0]}"
-        problems.append(("utterance", problem, FILE_ORDER))
+        problems.append(("utterance", f"{odd}: in {len(moved)} dialogue(s), first {moved[0]}", FILE_ORDER))
     of_votes = [name for name in table if cells.column_name(name) in VOTES]
     if len(of_votes) > 1:
         raise InputError(f"{about}: two columns of votes, {' and '.join(of_votes)}; expected one. Remove the other.")

@@ -101,8 +101,7 @@ def corpus_of(key: object) -> str:
 
 def _check_numbers(keys: Mapping, about: About) -> None:
     """Check that dialogue keys which are numbers are MELD's."""
-    strange = [key for key in keys if isinstance(key, int) and meld_dialogue(key) is None]
-    if strange:
+    if strange := [key for key in keys if isinstance(key, int) and meld_dialogue(key) is None]:
         raise InputError(
             f"{about}: there is a dialogue {strange[0]}; expected MELD's numbers, 0 to 1432 (train, dev from "
             "1039, test from 1153). For another corpus write an .npz (see `dferc import --help`)."
@@ -130,8 +129,7 @@ def _check_same_length(columns: Mapping[str, Mapping[str, list]], about: About) 
     """Check that every column has the same dialogues as the labels, and as many utterances in each."""
     labels, remedy = columns["labels"], "The file contradicts itself: get it again, or make it anew."
     for name, column in sorted(columns.items()):
-        missing = sorted(set(labels) ^ set(column))
-        if missing:
+        if missing := sorted(set(labels) ^ set(column)):
             raise InputError(
                 f"{about}: labels has {len(labels)} dialogues, {name} {len(column)}; the first that only one has "
                 f"is {missing[0]}. {remedy}"
@@ -150,8 +148,7 @@ def _given_splits(lists: Mapping[str, Iterable], dialogues: Iterable[str], about
             name = _dialogue_id(key)
             if given.setdefault(name, split) != split:
                 raise InputError(f"{about}: the dialogue {name} is in two splits, {given[name]} and {split}.")
-    missing = sorted(set(given) - set(dialogues))
-    if missing:
+    if missing := sorted(set(given) - set(dialogues)):
         raise InputError(
             f"{about}: {len(missing)} dialogue(s) of its split lists are not in its data, first {missing[0]}. The "
             "file contradicts itself: get it again, or make it anew."
@@ -162,8 +159,7 @@ def _given_splits(lists: Mapping[str, Iterable], dialogues: Iterable[str], about
 def true_splits(corpus: str, given: Mapping[str, str], about: About) -> dict[str, str]:
     """Return the corpus's own splits: train, validation, test in this order, and dialogues sorted within."""
     if corpus == MELD.name:  # most files count dev to the training; the dialogues' numbers show which are dev
-        strayed = [name for name, split in given.items() if (split == "test") != name.startswith("test")]
-        if strayed:
+        if strayed := [name for name, split in given.items() if (split == "test") != name.startswith("test")]:
             raise InputError(
                 f"{about}: its lists put the dialogue {strayed[0]} into {given[strayed[0]]}, against MELD's "
                 "numbering (test begins at 1153). The file is of another corpus or numbering: write an .npz instead."
@@ -196,8 +192,7 @@ def _each(column: dict[str, list], read: Callable, about: About, what: str) -> d
 
 def _speaker(value: object) -> str | None:
     """Return a name; or `speaker 1` for the first to speak, from a number or a one-hot vector by appearance."""
-    text = clean_text(value)
-    if text is not None:
+    if (text := clean_text(value)) is not None:
         return text
     if isinstance(value, (int, np.integer)):
         return f"speaker {int(value) + 1}" if value >= 0 else None

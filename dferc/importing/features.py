@@ -152,8 +152,7 @@ def _compare_labels(base: Source, source: Source, modality: str, problems: list[
             compared += len(both)
             places = [place for place in both if ours[place] != theirs[place]]
             different |= {dialogue: places} if places else {}
-    count = sum(map(len, different.values()))
-    if count > MAX_LABELS_DIFFERENT * compared:
+    if (count := sum(map(len, different.values()))) > MAX_LABELS_DIFFERENT * compared:
         hint = " Where one file has numbers for the other's names, --classes names them in order."
         hint = "" if set(map(fold, base.classes)) & set(map(fold, source.classes)) else hint
         raise InputError(

@@ -92,11 +92,8 @@ def _stacked(column: np.ndarray) -> np.ndarray:
     widths = {len(vector) for vector in vectors if vector is not None}
     if len(widths) != 1 or any(vector is None is not cell for vector, cell in zip(vectors, cells)):
         return column
-    stacked = np.full((len(cells), widths.pop()), np.nan, dtype=np.float32)
-    for row, vector in enumerate(vectors):
-        if vector is not None:
-            stacked[row] = vector
-    return stacked
+    missing = np.full(widths.pop(), np.nan, dtype=np.float32)
+    return np.stack([missing if vector is None else vector for vector in vectors])
 
 
 # cp1252's ellipsis, apostrophe, dashes, blank, and quotes: within a word they are letters of Mac Roman and DOS.
@@ -112,7 +109,4 @@ def _decoded(column: np.ndarray) -> np.ndarray:
         marked = b" " in value and _MARKS.sub(b"", value).isascii()  # a sentence
         return clean_text(value if marked else plain(value))
 
-    values = [text(value) if isinstance(value, bytes) else value for value in column.tolist()]
-    decoded = np.empty(len(values), dtype=object)
-    decoded[:] = values
-    return decoded
+    return np.fromiter((text(value) if isinstance(value, bytes) else value for value in column.tolist()), object)

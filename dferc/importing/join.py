@@ -92,8 +92,7 @@ def _choose(sources: Sequence[Source], chosen: dict[str, Source]) -> dict[str, S
         if modality not in source.modalities and len(source.modalities) != 1:
             has = ", ".join(source.modalities) or "no features at all"
             raise InputError(f"{source.path}: given for {modality}, and has {has}. Give a file that has {modality}.")
-    unnamed = [source for source in sources if "?" in source.modalities and source not in chosen.values()]
-    if unnamed:
+    if unnamed := [source for source in sources if "?" in source.modalities and source not in chosen.values()]:
         raise InputError(
             f"{unnamed[0].path} holds one kind of features, {unnamed[0].width('?')} wide, and does not say which. "
             "Give it as --text, --audio or --visual FILE."
@@ -119,8 +118,7 @@ def refuse_overwriting(folder: Path, replace_it: bool) -> None:
 
     The list of utterances alone, as `prepare` leaves it, has no features.
     """
-    existing = [path.name for path in _first_sets(folder)]
-    if existing and not replace_it:
+    if (existing := [path.name for path in _first_sets(folder)]) and not replace_it:
         raise InputError(
             f"{folder} has {', '.join(existing)} already. `--replace` removes them for what is imported; `--corpus "
             "NAME` or `--features FOLDER` writes elsewhere."

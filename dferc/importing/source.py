@@ -243,8 +243,7 @@ def vector_of(value: object) -> np.ndarray | None:
 
 def verify_growth(about: About, needed: int, what: str) -> None:
     """Check that the values read from a file do not fill far more memory than the file's size explains."""
-    allowed = SPARE_BYTES + MAX_GROWTH * about.bytes
-    if needed > allowed:
+    if needed > (allowed := SPARE_BYTES + MAX_GROWTH * about.bytes):
         raise InputError(
             f"{about}: {what} would fill {needed >> 20} MiB, at most {allowed >> 20} are expected of a file of "
             f"{about.bytes} bytes: it repeats the same values by reference. Save each utterance's own."

@@ -59,8 +59,7 @@ def _rows(path: Path) -> list[tuple[int, int, dict[str, str]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
         names = reader.fieldnames or ()
-        lacking = [column for column in _COLUMNS if column not in names]
-        if lacking:
+        if lacking := [column for column in _COLUMNS if column not in names]:
             has = ", ".join(names) or "an empty file"
             raise InputError(f"{path}: no column {', '.join(lacking)}; found {has}. MELD's own names are expected.")
         if len(set(names)) < len(names):

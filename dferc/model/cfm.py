@@ -46,8 +46,7 @@ class ContributionFusion(nn.Module):
         self, *, modalities: int, width: int, classes: int, dropout: float, scale: float, contributions: bool = True
     ):
         super().__init__()
-        self.scale = scale
-        self.dropout = dropout
+        self.scale, self.dropout = scale, dropout
         self.unimodal = self.confidence = None
         if contributions:
             self.unimodal = ModalityMLP(modalities=modalities, width_in=width, width_out=classes, dropout=dropout)

@@ -42,9 +42,7 @@ class ContextRefusion(nn.Module):
         causal: bool = False,
     ):
         super().__init__()
-        self.causal = causal
-        self.scale = scale
-        self.context = context
+        self.scale, self.context, self.causal = scale, context, causal
         self.lstm = None
         if context != "never":
             self.lstm = DialogueLSTM(

@@ -82,15 +82,9 @@ class DFERC(nn.Module):
     ):
         super().__init__()
         self.projections = nn.ModuleDict(projections)
-        self.disentangle = disentangle
-        self.fuse = fuse
-        self.align = align
-        self.prototypes = prototypes
-        self.refuse = refuse
-        self.ddm_scale = ddm_scale
-        self.dropout = dropout
-        self.input_dropout = input_dropout
-        self.extras = extras
+        self.disentangle, self.fuse, self.align = disentangle, fuse, align
+        self.prototypes, self.refuse, self.extras = prototypes, refuse, extras
+        self.ddm_scale, self.dropout, self.input_dropout = ddm_scale, dropout, input_dropout
 
     @property
     def modalities(self) -> tuple[str, ...]:

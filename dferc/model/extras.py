@@ -36,10 +36,7 @@ class Extras(nn.Module):
         dropout: float,
     ):
         super().__init__()
-        self.floor = floor
-        self.attention = attention
-        self.classifier = classifier
-        self.dropout = dropout
+        self.floor, self.attention, self.classifier, self.dropout = floor, attention, classifier, dropout
         if floor is not None:
             self.register_buffer("blend", torch.tensor([1.0, 0.0]))  # a and b, fitted after training
 

@@ -28,7 +28,6 @@ SURE = 1.645  # standard errors by which a head must be better than the floor al
 
 GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C, the inverse of the regularisation's strength
 
-
 BLEND = "extras.blend"
 """Name of (a, b) in the state of a model."""
 

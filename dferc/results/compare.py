@@ -218,6 +218,5 @@ def _sets(chosen: Sequence[str] | None, modality: str) -> str:
 
 def class_notes(run: FinishedRun) -> Iterator[str]:
     """Yield a note on classes without an utterance in the split."""
-    absent = [emotion for emotion, count in zip(run.classes, run.support, strict=True) if count == 0]
-    if absent:
+    if absent := [emotion for emotion, count in zip(run.classes, run.support, strict=True) if count == 0]:
         yield f"{', '.join(absent)}: no utterance in the {run.split} split, so no F1, and no part in macro F1"

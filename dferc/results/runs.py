@@ -263,8 +263,7 @@ def _read_predictions(
                 "contribution_STM": [f"contribution_{name}" for name in modalities],
             }
             needed = {"seed", "split", "emotion", "predicted", *texts.values(), *floats.values()}
-            missing = needed.union(*vectors.values()) - set(header)
-            if missing:
+            if missing := needed.union(*vectors.values()) - set(header):
                 raise InputError(f"no column {', '.join(sorted(missing))}")
             if len(set(header)) < len(header):
                 raise InputError("two columns have the same name")

@@ -77,8 +77,7 @@ def plan_runs(there: Sequence[str], use: Sequence[str], wanted: Sequence[str], m
         used = _in_order([*use, *(name for combination in chosen for name in combination.sets)], there)
     else:
         by_modality = Combination(used).features(used)
-        count = math.prod(map(len, by_modality.values()))
-        if count > most:
+        if (count := math.prod(map(len, by_modality.values()))) > most:
             sizes = " x ".join(f"{len(names)} {modality}" for modality, names in by_modality.items())
             raise InputError(
                 f"{count} combinations ({sizes}), more than the limit of {most}. Name the sets to compare (--use), or "

@@ -109,8 +109,7 @@ def load_params(
                 faults.append(f"{key}: {name!r} has no block in this file{more}.{did_you_mean(name, checked.blocks)}")
     if faults:
         raise InputError(_list_faults(path, faults, [f"{corpus}.{text.partition('=')[0]}" for text in overrides]))
-    given = {text.partition("=")[0].removeprefix("train.") for text in overrides if text.startswith("train.")}
-    if given:
+    if given := {text.partition("=")[0].removeprefix("train.") for text in overrides if text.startswith("train.")}:
         of_corpus = checked.blocks[corpus]
         checked.blocks[corpus] = of_corpus.model_copy(update={"train": of_corpus.train.giving(given)})
     return Params(**{name: getattr(checked, name) for name in Params.model_fields})

@@ -211,7 +211,6 @@ DEFAULT_TUNING = Tune(
 DEFAULT_ABLATION = Ablate(variants=["full", "plus", "no_crm", "t", "a", "v"], seeds=[0, 1, 2, 3, 4])
 """The section `ablate` of params.yaml, where there is no such file."""
 
-
 _LATER = (
     "features", "normalisation", "labels", "select_by", "selection", "validation_split",
     "linear_blend", "attention_layers", "attention_width", "causal", "input_dropout",

@@ -10,8 +10,7 @@ from dferc.core.files import CORPUS_NAME, MODALITY_NAME, SET_NAME
 
 def _all_different(values: list) -> list:
     """Refuse duplicate values: a seed counted twice would narrow the spread."""
-    duplicates = sorted({value for value in values if values.count(value) > 1})
-    if duplicates:
+    if duplicates := sorted({value for value in values if values.count(value) > 1}):
         raise ValueError(f"duplicate values: {', '.join(map(str, duplicates))}")
     return values
 

@@ -24,11 +24,9 @@ class _BoundedScanner(Scanner):
     def fetch_more_tokens(self) -> Any:
         self.tokens_left -= 1
         if self.tokens_left < 0:
-            problem = f"more than {MOST_TOKENS:,} keys, values and marks"
-            raise ScannerError(None, None, problem, self.reader.get_mark())
+            raise ScannerError(None, None, f"more than {MOST_TOKENS:,} keys, values and marks", self.reader.get_mark())
         if len(self.flow_context) > MOST_DEPTH:  # each level makes all further tokens slower
-            problem = f"nested more than {MOST_DEPTH} levels deep"
-            raise ScannerError(None, None, problem, self.reader.get_mark())
+            raise ScannerError(None, None, f"nested more than {MOST_DEPTH} levels deep", self.reader.get_mark())
         return super().fetch_more_tokens()
 
 

@@ -147,8 +147,7 @@ def _open_folder(folder: Path, links_within: Path | None = None) -> Bundle:
     if missing := sorted(in_manifest - there):
         raise InputError(f"{folder}: {listed(missing, 5)} is missing, which {MANIFEST} lists. {AGAIN}")
     for name, expected in manifest.files.items():
-        found = file_hash(folder / name)
-        if found != expected:
+        if (found := file_hash(folder / name)) != expected:
             raise InputError(
                 f"{folder}: {name} is not as it was bundled: its SHA-256 is {found[:16]}…, expected {expected[:16]}… "
                 f"(cut off, or changed). {AGAIN}"
@@ -245,8 +244,7 @@ def _verify_names(names: Iterable[str], where: Path) -> None:
                 f"{where}: {brief(name)} is of no kind that a bundle may hold ({', '.join(_SUFFIXES)}): pickles and "
                 f"programs are refused. {AGAIN}"
             )
-        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
-        if other is not name:
+        if (other := seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)) is not name:
             raise InputError(f"{where}: {brief(other)} and {brief(name)} are one file on some systems. {AGAIN}")
 
 

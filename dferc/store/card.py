@@ -142,8 +142,7 @@ def _media(rows: Utterances) -> Check:
     for row in known:
         members[int(rows.media_group[row])].append(row)
     for group, where in shared(rows.media_group[known].tolist(), rows.split[known]).items():
-        pair = _first_overlap(rows, members[group])
-        if pair is not None:
+        if (pair := _first_overlap(rows, members[group])) is not None:
             pairs[" = ".join(rows.utterance_id[row] for row in pair)] = where
     return _check(leak, pairs, f"{len(pairs)} file(s), compared byte by byte")
 

@@ -71,8 +71,7 @@ def tidy(text: str) -> str:
 def fold(text: str) -> str:
     """Return the form in which names are compared: case, spaces, width and composition of letters do not count."""
     text = normalise("NFKC", text.translate(_UNSEEN)).casefold().replace("i\N{COMBINING DOT ABOVE}", "i")
-    text = text.translate(_SAME_LETTERS)
-    return " ".join(normalise("NFKC", text).split())
+    return " ".join(normalise("NFKC", text.translate(_SAME_LETTERS)).split())
 
 
 def column_name(name: str) -> str:
@@ -136,8 +135,7 @@ def whole_ids(values: Sequence[str]) -> tuple[list[str], str]:
     given = [value for value in values if value]
     if not given or not all(_NUMBER.fullmatch(value) for value in set(given)):
         return list(values), ""
-    lost = next((value for value in given if _SHORTENED.fullmatch(value)), "")
-    if lost:
+    if lost := next((value for value in given if _SHORTENED.fullmatch(value)), ""):
         raise InputError(f"{lost!r} is a number that lost digits (a spreadsheet's). Export the column as text")
     parted = [value for value in given if "." in value or "," in value]
     if not all(map(_FLOAT_ID.fullmatch, parted)) or len(parted) < len(given) and all(map(_THOUSANDS.fullmatch, parted)):

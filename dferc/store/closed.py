@@ -55,18 +55,14 @@ class MemoryLimit:
                 f"most {self.allowed >> 20} MiB are expected. If it is what it says, save it without compression."
             )
 
-    def charge_rows(self, rows: int, where: str) -> None:
-        """Refuse more rows than can differ from each other in a file of this size."""
-        most = SPARE_ROWS + self.bytes // ROW_BYTES
-        if rows > most:
+    def charge_array(self, shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
+        """Take what an array fills here: features as float32, the values of a column as Python objects."""
+        rows, most = shape[0] if shape else 1, SPARE_ROWS + self.bytes // ROW_BYTES
+        if rows > most:  # than can differ from each other in a file of this size
             raise InputError(
                 f"{where}: {rows} rows in a file of {self.bytes} bytes; at most {most} are expected. If it is what it "
                 "says, save it without compression."
             )
-
-    def charge_array(self, shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
-        """Take what an array fills here: features as float32, the values of a column as Python objects."""
-        self.charge_rows(shape[0] if shape else 1, where)
         is_text = dtype.kind in "SUO"
         each = TEXT_BYTES + dtype.itemsize if is_text else max(dtype.itemsize, 4 if len(shape) > 1 else COLUMN_BYTES)
         self.charge(math.prod(shape) * each, where)
@@ -201,8 +197,7 @@ class ClosedHdf5:
 def _named(values_N: np.ndarray, names: dict[str, int], where: str) -> np.ndarray:
     """Return the names of an enumeration's numbers [N], which are the labels that its author gave them."""
     name_of = {number: name for name, number in names.items()}
-    unnamed = sorted(set(values_N.tolist()) - set(name_of))
-    if unnamed:
+    if unnamed := sorted(set(values_N.tolist()) - set(name_of)):
         raise InputError(
             f"{where}: the number {unnamed[0]} has no name in its enumeration; expected one of {listed(name_of, 10)}. "
             "Correct it, or save the names as text."

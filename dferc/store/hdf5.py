@@ -55,10 +55,8 @@ def write_features(path: str | Path, features: Features) -> None:
     """Write one modality's file atomically; the same values give the same bytes."""
 
     def fill(file: h5py.File) -> None:
-        file.attrs["kind"] = features.modality
-        file.attrs["corpus"] = features.corpus
-        file.attrs["width"] = features.width
-        file.attrs["rows"], file.attrs["rows_present"] = len(features.present), int(features.present.sum())
+        file.attrs.update(kind=features.modality, corpus=features.corpus, width=features.width)
+        file.attrs.update(rows=len(features.present), rows_present=int(features.present.sum()))
         file.attrs["identity"] = json.dumps(dict(features.identity), sort_keys=True, ensure_ascii=False)
         _write_strings(file, "utterance_id", features.utterance_id)
         if features.names:

@@ -148,8 +148,7 @@ def show_bundle(inspection: dict) -> None:
     console.print(f"protocol card {inspection['card']}: {inspection['protocol']}")
     console.print(f"classes: {', '.join(inspection['classes'])}")
     warn_of_simulation(inspection["synthetic"], "its predictions")
-    splits = [split for split in SPLITS if split in inspection["scores"]]
-    if splits:
+    if splits := [split for split in SPLITS if split in inspection["scores"]]:
         names = (*MAIN_FIRST, "ece", "ece_calibrated", "ece_of_mean", "ece_of_mean_calibrated")
         rows = [[name, *(score_and_interval(inspection["scores"][split], name) for split in splits)] for name in names]
         print_table(["", *splits], rows, f"mean over {inspection['scored_seeds']} seed(s) [95 % interval]")

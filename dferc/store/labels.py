@@ -109,8 +109,7 @@ def read_labels(
         index, known = _number_classes(numbers, known, problems)
     elif not known:
         known, index = _name_classes(rows, given)
-    unknown = [text for text, key in given.items() if key not in index]
-    if unknown:
+    if unknown := [text for text, key in given.items() if key not in index]:
         faults = [_unknown(text, rows[text], where, known, problems) for text in unknown[:LISTED]]
         refuse(file, faults + [""] * (len(unknown) - len(faults)), _remedy(counts, option))
     spelled = listed(sorted(text for text in missing if text))
@@ -230,8 +229,7 @@ def _place(rows: Sequence[int], where: Callable[[int], str]) -> str:
 
 def _no_class(text: str, names: set[str]) -> str:
     """Return why a text cannot name one class; empty where it can."""
-    fault = storage_fault(text)
-    if fault:
+    if fault := storage_fault(text):
         return f"the label holds {fault}"
     number = number_of(text)
     if _OTHER.match(text) and not _SCORE_TYPES.match(text):

@@ -239,8 +239,7 @@ class Features:
                 f"{self.modality}: features are {self.features.dtype}, present {self.present.dtype}; "
                 "expected float32, bool"
             )
-        misshapen = {name: column.shape for name, column in self.quality.items() if column.shape != (rows,)}
-        if misshapen:
+        if misshapen := {name: column.shape for name, column in self.quality.items() if column.shape != (rows,)}:
             raise InputError(f"{self.modality}: quality columns of shape {misshapen}; expected ({rows},)")
         step = max(1, _BLOCK // max(1, self.width))  # whole arrays of masks would double the memory
         blocks = [self.features[start : start + step] for start in range(0, rows, step)]
@@ -248,8 +247,7 @@ class Features:
             np.concatenate([np.zeros(0, bool), *(check(block) for block in blocks)])
             for check in (lambda block: np.isfinite(block).all(axis=1), lambda block: block.any(axis=1))
         )
-        bad = np.flatnonzero(self.present & ~finite)
-        if len(bad):
+        if len(bad := np.flatnonzero(self.present & ~finite)):
             raise InputError(
                 f"{self.modality}: {len(bad)} present utterance(s) have values that are not finite, "
                 f"first {ids[bad[0]]!r}; mark them not present"

@@ -37,13 +37,9 @@ SCHEMA = 3
 
 WEIGHTS, RECORD, HISTORY = "model.safetensors", "settings.json", "history.csv"
 
-
 AGAIN = "Was it written by another version of dferc, or changed? Train again (`--fresh`)."
-
-
-def _complete(settings: Any) -> Any:
-    """Add settings that an older version did not have yet."""
-    return complete_settings(settings) if isinstance(settings, Mapping) else settings
+# Settings that an older version did not have yet are added.
+Completed = BeforeValidator(lambda found: complete_settings(found) if isinstance(found, Mapping) else found)
 
 
 class TrainingRecord(TrainedRun):
@@ -56,7 +52,7 @@ class TrainingRecord(TrainedRun):
     card: Text
     widths: Annotated[dict[ModalityKey, Annotated[int, Field(ge=1, le=LARGEST)]], Field(min_length=1)]
     variant: VariantName
-    settings: Annotated[Train, BeforeValidator(_complete)]
+    settings: Annotated[Train, Completed]
     seed: Count
     best_epoch: Count
     epochs: Count
@@ -154,8 +150,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
     if calibration := verify_digest(folder).get("calibration"):
         record["calibration"] = calibration
     normalisation = Normalisation.from_state(_under("normalisation.", tensors), settings.normalisation == "speaker")
-    flat = [modality for modality, scale_D in normalisation.scale.items() if not (scale_D > 0).all()]
-    if flat:
+    if flat := [modality for modality, scale_D in normalisation.scale.items() if not (scale_D > 0).all()]:
         raise InputError(f"{path}: the scales of {', '.join(flat)} are not all above 0. {AGAIN}")
     model.load_state_dict(_under("model.", tensors), assign=True)
     return Checkpoint(folder, model.to(device).eval(), normalisation, record)
@@ -234,8 +229,7 @@ def verify_corpus(checkpoint: Checkpoint, corpus: CachedCorpus) -> None:
         InputError: with every difference, both sides named.
     """
     record = checkpoint.record
-    missing = [modality for modality in checkpoint.modalities if modality not in corpus.modalities]
-    if missing:
+    if missing := [modality for modality in checkpoint.modalities if modality not in corpus.modalities]:
         raise InputError(
             f"{checkpoint.folder} was trained with {', '.join(missing)}, which the features folder lacks. Copy the "
             "file there, or train a variant without it."

@@ -184,8 +184,7 @@ class Dialogues:
         device: torch.device | str = "cpu",
         votes: bool = False,
     ):
-        missing = [name for name in modalities if name not in corpus.modalities]
-        if missing:
+        if missing := [name for name in modalities if name not in corpus.modalities]:
             raise InputError(
                 f"{corpus.utterances.corpus} has no {', '.join(f'{name}.h5' for name in missing)}; it has "
                 f"{', '.join(corpus.modalities)}. Extract it, or choose a variant without it."

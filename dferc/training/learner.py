@@ -99,8 +99,7 @@ class DialogueLearner:
         Raises:
             InputError: a loss is not finite.
         """
-        bad = [f"{name} = {value}" for name, value in row.items() if not math.isfinite(value)]
-        if bad:
+        if bad := [f"{name} = {value}" for name, value in row.items() if not math.isfinite(value)]:
             rate = self.task.settings.learning_rate
             smaller = f"Try a smaller step (--set train.learning_rate={rate / 10:.1e}), "
             if self.task.fixed_rate:
@@ -110,9 +109,7 @@ class DialogueLearner:
                 f"stopped. {smaller}--set train.precision=float32, or look for outlying values in the features (dferc "
                 "inspect)."
             )
-        if self.task.refit:
-            return row["epoch"]
-        return row[f"validation_{self.task.settings.select_by}"]
+        return row["epoch"] if self.task.refit else row[f"validation_{self.task.settings.select_by}"]
 
 
 class EpochTally:

@@ -91,8 +91,7 @@ class MovingAverage:
 
     def __init__(self, model: torch.nn.Module, decay: float):
         self.model = copy.deepcopy(model).requires_grad_(False)
-        self.decay = decay
-        self.steps = 0
+        self.decay, self.steps = decay, 0
 
     @torch.no_grad()
     def update(self, model: torch.nn.Module) -> None:

@@ -161,8 +161,7 @@ def remove_abandoned(scratch: Path, notify: Callable[[str], None]) -> None:
         if path.stat().st_mtime < oldest:
             shutil.rmtree(path)
     states = sorted(scratch.glob("[0-9a-f]" * 16 + "/state.pt"))  # in folders that `run_key` names
-    abandoned = [path for path in states if path.stat().st_mtime < oldest]
-    if abandoned:
+    if abandoned := [path for path in states if path.stat().st_mtime < oldest]:
         size = sum(path.stat().st_size for path in abandoned) / 1e6
         for path in abandoned:
             shutil.rmtree(path.parent)

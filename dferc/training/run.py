@@ -187,8 +187,7 @@ def refuse_other_settings(folder: Path, settings: Train) -> None:
             found = read_training_record(path)["settings"]
         except InputError:  # damaged: the run is trained again
             continue
-        differ = sorted(key for key in expected if found.get(key) != expected[key])
-        if differ:
+        if differ := sorted(key for key in expected if found.get(key) != expected[key]):
             raise InputError(
                 f"{path.parent} was trained with other settings ({', '.join(differ)}); this run would mix with it. "
                 "Keep it beside (--label NAME) or elsewhere (--out runs/trial), or remove that folder first."

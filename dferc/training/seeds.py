@@ -131,8 +131,7 @@ def verify_seeds(checkpoints: Sequence[Checkpoint]) -> None:
         if "values" in first.record and "values" in checkpoint.record:  # older ones have none
             keys += ("values",)  # an identity may not tell features that were made again
         pair = ({key: each.record.get(key) for key in keys} for each in (first, checkpoint))
-        differ = [f"{key} = {one!r} and {two!r}" for key, one, two in differences(*pair)]
-        if differ:
+        if differ := [f"{key} = {one!r} and {two!r}" for key, one, two in differences(*pair)]:
             raise InputError(
                 f"{first.folder} and {folder} differ in more than the seed: {', '.join(differ)}. "
                 "Train them alike, or name the seeds to evaluate with --seed."

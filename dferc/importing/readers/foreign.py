@@ -219,13 +219,11 @@ def _text_of(start: bytes) -> str | None:
 
 def _columns(text: str) -> str:
     """Return the columns that a table's first line names, or the attributes of an ARFF, in words."""
-    attributes = re.findall(r"(?im)^\s*@attribute\s+(\S+)", text)
-    if attributes:
+    if attributes := re.findall(r"(?im)^\s*@attribute\s+(\S+)", text):
         return f" with the attributes {listed(attributes)}"
     line = next((line for line in text.splitlines() if line.strip()), "")
     with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        if isinstance(found, dict):
+        if isinstance(found := json.loads(text), dict):
             return f" with the keys {listed(repr(key)[:40] for key in found)}"
     for separator in ("\t", ";", ","):
         names = [name.strip().strip("'\"")[:40] for name in line.split(separator)]

@@ -95,8 +95,7 @@ class InertUnpickler(pickle._Unpickler):
             if "numpy_array_alignment_bytes" in state:
                 padding = self.stream.file.read(1)
                 self.stream.file.seek(padding[0] if padding else 0, io.SEEK_CUR)
-            width = _width(state.get("dtype"))
-            if width and type(state.get("shape")) is tuple:
+            if (width := _width(state.get("dtype"))) and type(state.get("shape")) is tuple:
                 self.stream.file.seek(width * math.prod(state["shape"]), io.SEEK_CUR)
 
     def load_frame(self) -> None:

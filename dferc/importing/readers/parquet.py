@@ -94,8 +94,8 @@ def _columns(path: Path, parquet, pyarrow, needed: Collection[str]) -> dict[str,
         known = named[name]
         chunks[name] = [known[cell] if type(cell) is int and 0 <= cell < len(known) else cell for cell in chunks[name]]
     short = {field.name: field.type for field in schema if types.is_float16(field.type) or types.is_float32(field.type)}
-    columns = {
-        name: _matrix(path, name, cells, column_name(name) in needed) if name in lists else _objects(cells)
+    columns = {  # by `fromiter`, since `array` would unpack cells that are sequences
+        name: _matrix(path, name, cells, column_name(name) in needed) if name in lists else np.fromiter(cells, object)
         for name, cells in chunks.items()
     }
     for name in short.keys() & columns.keys():  # of numpy's type: ids of few digits must be told from whole ones
@@ -134,13 +134,6 @@ def _shared(column, name: str, budget: _Budget, pyarrow) -> list:
     budget.charge(needed, name)
     known = values.to_pylist()
     return [None if index is None else known[index] for index in indices.to_pylist()]
-
-
-def _objects(cells: list) -> np.ndarray:
-    array = np.empty(len(cells), dtype=object)
-    for row, cell in enumerate(cells):  # assigned at once, cells that are sequences would be unpacked
-        array[row] = cell
-    return array
 
 
 def _matrix(path: Path, name: str, chunks: list, needed: bool) -> np.ndarray:

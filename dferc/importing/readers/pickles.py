@@ -101,9 +101,7 @@ def from_nodes(answer: dict, buffers: dict[str, bytes | mmap.mmap]) -> object:
                 nodes.append(np.empty(shape, dtype).transpose(axes))
         elif kind == "objects":
             shape, order, *parts = parts
-            items = np.empty(math.prod(shape), dtype=object)
-            for place, item in enumerate(to_items(parts)):  # assigned at once, lists of equal length would be unpacked
-                items[place] = item
+            items = np.fromiter(to_items(parts), object)  # `array` would unpack lists of equal length
             nodes.append(items.reshape(shape, order=order))
         elif kind == "dict":
             items = [to_item(part) for part in parts]

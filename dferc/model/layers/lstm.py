@@ -80,6 +80,11 @@ class Layout:
         host = tuple(lengths.tolist()), tuple(steps.tolist())
         return Layout(*host, *(torch.from_numpy(row).to(device, non_blocking=True) for row in rows))
 
+    def split(self, x: Tensor) -> list[Tensor]:
+        """Return views [2, size, ...] of the steps of packed rows of both directions, [R, ...]."""
+        parts = x.split([2 * size for size in self.steps])
+        return [part.view(2, size, *x.shape[1:]) for part, size in zip(parts, self.steps, strict=True)]
+
 
 class DialogueLSTM(nn.Module):
     """Stacked bidirectional LSTM; every layer maps [N, width] to [N, width].
@@ -94,8 +99,7 @@ class DialogueLSTM(nn.Module):
 
     def __init__(self, *, width: int, layers: int, dropout: float, recurrent_dropout: float, causal: bool = False):
         super().__init__()
-        self.causal = causal
-        self.dropout = dropout
+        self.dropout, self.causal = dropout, causal
         self.layers = nn.ModuleList(BiLSTMLayer(width, width // 2, recurrent_dropout) for _ in range(layers))
 
     def forward(self, x_ND: Tensor, layout: Layout) -> Tensor:
@@ -175,9 +179,9 @@ class Recurrence(torch.autograd.Function):
         gates, weight_2HG = gates_N2G.reshape(-1, G)[layout.both_order], weight_2GH.transpose(1, 2)
         h, c, tanh_c = (gates.new_empty(len(gates), H) for _ in range(3))
         # Views of every step, made once: in the loop they would cost as much as the arithmetic. `gates` is overwritten.
-        step, h_at, c_at, tanh_at = (_steps(x, layout) for x in (gates, h, c, tanh_c))
-        i, f, new, o = (_steps(gate, layout) for gate in gates.chunk(4, dim=1))
-        i_and_f = _steps(gates[:, : 2 * H], layout)
+        step, h_at, c_at, tanh_at = (layout.split(x) for x in (gates, h, c, tanh_c))
+        i, f, new, o = (layout.split(gate) for gate in gates.chunk(4, dim=1))
+        i_and_f = layout.split(gates[:, : 2 * H])
         for t, size in enumerate(layout.steps):
             if t > 0:  # += U h_{t-1}; dialogues that ended at t - 1 lie last, and are cut off
                 torch.baddbmm(step[t], h_at[t - 1][:, :size], weight_2HG, out=step[t])
@@ -203,9 +207,9 @@ class Recurrence(torch.autograd.Function):
         grad_gates, dh = torch.empty_like(gates), grad_NF.reshape(R, H)[layout.both_order]
         # A dimension for the gates, over which dc and dh broadcast: i, f and new act through c, o through h.
         four_gates = (x.view(R, 4, H).split((3, 1), dim=1) for x in (grad_gates, slopes))
-        (d_ifn, d_o), (slope_ifn, slope_o) = ([_steps(x, layout) for x in gates] for gates in four_gates)
-        f, to_c, dh_at = (_steps(x.unsqueeze(1), layout) for x in (gates[:, H : 2 * H], slope_c, dh))
-        step, dh_sum = _steps(grad_gates, layout), _steps(dh, layout)
+        (d_ifn, d_o), (slope_ifn, slope_o) = ([layout.split(x) for x in gates] for gates in four_gates)
+        f, to_c, dh_at = (layout.split(x.unsqueeze(1)) for x in (gates[:, H : 2 * H], slope_c, dh))
+        step, dh_sum = layout.split(grad_gates), layout.split(dh)
         dc = h.new_zeros(2, layout.steps[0], 1, H)
         for t in range(len(layout.steps) - 1, -1, -1):
             dc_now = dc[:, : layout.steps[t]].addcmul_(dh_at[t], to_c[t])  # dc_t += dh_t * o (1 - tanh^2 c_t)
@@ -237,12 +241,6 @@ def _slopes(gates: Tensor, c_before: Tensor, tanh_c: Tensor) -> tuple[Tensor, Te
     aten.tanh_backward(i, new, grad_input=slope_new)
     aten.sigmoid_backward(tanh_c, o, grad_input=slope_o)
     return slopes, aten.tanh_backward(o, tanh_c)
-
-
-def _steps(x: Tensor, layout: Layout) -> list[Tensor]:
-    """Return views [2, size, ...] of the steps of packed rows [R, ...]."""
-    parts = x.split([2 * size for size in layout.steps])
-    return [part.view(2, size, *x.shape[1:]) for part, size in zip(parts, layout.steps, strict=True)]
 
 
 def _state_before(x_RH: Tensor, layout: Layout) -> Tensor:

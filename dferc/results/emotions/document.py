@@ -19,15 +19,8 @@ from dferc.results.emotions.schema import SCHEMA, EmotionsRecord
 from dferc.results.emotions.subtitles import as_srt, as_vtt
 from dferc.results.emotions.tiers import to_eaf, to_textgrid
 
-FILES = {
-    "json": "emotions.json",
-    "csv": "emotions.csv",
-    "srt": "emotions.srt",
-    "vtt": "emotions.vtt",
-    "eaf": "emotions.eaf",
-    "textgrid": "emotions.TextGrid",
-    "html": "index.html",
-}
+FILES = {name: f"emotions.{name}" for name in ("json", "csv", "srt", "vtt", "eaf")}
+FILES |= {"textgrid": "emotions.TextGrid", "html": "index.html"}
 """The formats, and the names of their files."""
 TIMED = ("srt", "vtt", "eaf", "textgrid")  # formats that hold nothing but what has a place in time
 

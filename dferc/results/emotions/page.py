@@ -51,8 +51,7 @@ def relative_url(file: Path, folder: Path) -> str:
 
 
 def _content(media: Path) -> str:
-    size = regular_file(media).stat().st_size
-    if size > MOST_EMBEDDED:
+    if (size := regular_file(media).stat().st_size) > MOST_EMBEDDED:
         raise InputError(
             f"{media} has {size / 1e6:,.0f} MB; a page can contain {MOST_EMBEDDED / 1e6:,.0f} MB at most. Leave out "
             "--embed: the page then refers to the file beside it."

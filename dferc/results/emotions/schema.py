@@ -23,7 +23,6 @@ OPENSMILE_LICENCE = (
     "commercial products need a licence of audEERING."
 )
 
-
 # Half characters, such as Python's of a file name that is not UTF-8, are replaced: no file could hold them.
 AnyText = Annotated[
     str, AfterValidator(lambda text: text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))

@@ -42,8 +42,7 @@ def to_eaf(emotions: EmotionsRecord, path: Path, media: Path | None) -> None:
         eaf.properties.append((NOTICE, one_line(sentence)))
     place = os.path.relpath(media, path.parent) if media else emotions.media.name
     url = "./" + quote(os.fsencode(place.replace(os.sep, "/")))
-    kind = mimetypes.MimeTypes().guess_type(place)[0] or "unknown"
-    eaf.add_linked_file(url, relpath=url, mimetype=kind)
+    eaf.add_linked_file(url, relpath=url, mimetype=mimetypes.MimeTypes().guess_type(place)[0] or "unknown")
     for name, participant, annotations in tiers(emotions):
         eaf.add_tier(name, part=participant)
         for annotation in annotations:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dferc.model.layers.lstm import BiLSTMLayer, DialogueLSTM, Layout, _steps
+from dferc.model.layers.lstm import BiLSTMLayer, DialogueLSTM, Layout
 
 LENGTHS = [3, 7, 1, 7, 2]
 
@@ -21,7 +21,7 @@ def test_layout_packs_longest_first_and_backwards_from_each_end():
 def test_steps_are_contiguous_as_one_batched_product_needs_them():
     layout = Layout.of(LENGTHS)
     packed = torch.arange(2.0 * sum(LENGTHS)).unsqueeze(1).repeat(1, 3)
-    steps = _steps(packed, layout)
+    steps = layout.split(packed)
     assert [tuple(step.shape) for step in steps] == [(2, size, 3) for size in layout.steps]
     assert all(step.is_contiguous() for step in steps)
     assert torch.equal(torch.cat([step.flatten(0, 1) for step in steps]), packed)
