@@ -132,13 +132,15 @@ def make_extractor(
                 records = [(row, records) for row in _rows(items[number][1])]
             yield from ((row, record) for row, record in records if row in wanted)
 
+    # Settings that are as before they existed are left out of the identity; so is what the window does not read.
+    usual = UNSTATED["text"] | {"context_share": None if settings.window == "overlapping" else settings.context_share}
     by_id = {row.utterance_id: [contents.get(index), problems.get(index)] for index, row in enumerate(rows)}
     return Extractor(
         modality="text",
         width=width,
         identity={
             "extractor": f"transformers {transformers.__version__}",
-            "params": _params(settings),
+            "params": {name: value for name, value in settings.model_dump().items() if usual.get(name) != value},
             "computed_in": str(where.dtype).removeprefix("torch."),
             "model": weights_hash(folder),
             "tokenizer": tokenizer,
@@ -184,12 +186,6 @@ def _plan(
         for batch in batches_by_length([len(window) for window in windows], batch_tokens, encoder.batching):
             batches.append((encoder_folder, [windows[index] for index in batch]))
     return reading.width(main.width), reading, batches, problems, tokenizer_hash(main.tokenizer)
-
-
-def _params(settings: ExtractText) -> dict[str, object]:
-    """Return the settings that decide values; those that are as before they existed are left out (`UNSTATED`)."""
-    usual = UNSTATED["text"] | {"context_share": None if settings.window == "overlapping" else settings.context_share}
-    return {name: value for name, value in settings.model_dump().items() if usual.get(name) != value}
 
 
 def weights_hash(folder: Path) -> str:

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from pydantic import ValidationError
@@ -41,15 +40,9 @@ _OF_TRAINING = ("metrics.json", "classifier.safetensors")  # in the folder of an
 _OF_TEXT = (".json", ".safetensors", *VOCABULARIES)  # kinds of files that an encoder and its tokenizer need
 
 
-class Collection(NamedTuple):
-    """Manifest and parts of a bundle, as `dferc.store.bundle.write_bundle` takes them, and notes for people."""
-
-    manifest: dict
-    parts: dict[str, Path | bytes]
-    notes: list[str]
-
-
-def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path | None) -> Collection:
+def collect(
+    run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path | None
+) -> tuple[dict, dict[str, Path | bytes], list[str]]:
     """Collect the parts of a bundle.
 
     Args:
@@ -57,6 +50,9 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
         seeds: which seeds; all that are there if empty.
         texts: folders of the text encoders, one for each text set; if empty, the encoders in models/<corpus>.
         face: folder of the face network; by default models/<corpus>/face.
+
+    Returns:
+        Manifest and parts, as `dferc.store.bundle.write_bundle` takes them, and notes for people.
 
     Raises:
         InputError: a part is missing, or is not the one that the features of the training were made with.
@@ -114,7 +110,7 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
         "licences": _licences(record["corpus"], modalities, parts, opensmile),
         "versions": {"dferc": VERSION, "trained_with": trained_with},
     }
-    return Collection(manifest, parts, notes)
+    return manifest, parts, notes
 
 
 def _verify_features(checkpoints: Sequence[Checkpoint]) -> None:

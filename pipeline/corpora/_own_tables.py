@@ -336,7 +336,8 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
             faults.append(f"line {line}: {error}")
     refuse(path, faults)
     _verify_speed(path, rows)
-    repeated = _repeated(rows)
+    first: dict[TableRow, TableRow] = {}  # of the rows that are equal in every column; with ids there are none
+    repeated = [row for row in rows if first.setdefault(replace(row, where=""), row) is not row and row.text]
     if repeated:
         problem = f"row repeated word by word: {len(repeated)}, first {repeated[0].where}"
         problems.append(Problem(path.name, path.name, problem, "kept; remove it, if it was spoken once"))
@@ -358,17 +359,6 @@ def _verify_speed(path: Path, rows: Sequence[TableRow]) -> None:
             f"{first.end_s - first.start_s:.3g} s ({first.where}). Times in a table are seconds: multiply minutes by "
             "60, and a spreadsheet's times, which are fractions of a day, by 86400."
         )
-
-
-def _repeated(rows: Sequence[TableRow]) -> list[TableRow]:
-    """Return rows with a text that equal an earlier one in every column; with ids there are none."""
-    seen, repeated = set(), []
-    for row in rows:
-        written = replace(row, where="")
-        if row.text and written in seen:
-            repeated.append(row)
-        seen.add(written)
-    return repeated
 
 
 def _seconds(name: str, value: str) -> float | None:

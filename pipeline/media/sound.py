@@ -6,7 +6,7 @@ earlier reads. For the same reason a file is opened again where a seek would dep
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,7 +79,9 @@ class SoundFile(MediaFile):
         self.remark, self.begin_s = "", start_s
         with decoding(self.path):
             origin = origin_s(self._container)
-            decoded = _join(self._frames(start_s), self.path, start_s, end_s, origin, self._restarts)
+            decoder = self._go_before(start_s)  # a new one, from some time before the span on
+            frames = (frame for packet in packets(self._container, self._stream) for frame in decode(decoder, packet))
+            decoded = _join(frames, self.path, start_s, end_s, origin, self._restarts)
             if decoded is None:
                 if probe(self.path).has_audio:
                     return np.zeros(0, np.float32)  # the span lies behind the end of the track
@@ -87,12 +89,6 @@ class SoundFile(MediaFile):
             samples, self.remark = _cut(decoded, start_s, end_s, rate_hz)
             self.begin_s = max(start_s, decoded.first_s)
             return samples
-
-    def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
-        """Decode the track with a new decoder, from some time before a span on."""
-        decoder = self._go_before(start_s)
-        for packet in packets(self._container, self._stream):
-            yield from decode(decoder, packet)
 
     def _go_before(self, start_s: float) -> av.AudioCodecContext:
         """Seek to some time before a span, as in a file just opened; return a decoder that has decoded nothing."""

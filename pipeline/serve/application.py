@@ -103,7 +103,7 @@ class _Pages:
 
     async def create(self, request: Request) -> Response:
         """Take an upload and put its job into the queue."""
-        if self._jobs.is_full:
+        if self._jobs.count("waiting") >= self._jobs.most_waiting:
             raise HTTPException(503, f"{self._jobs.most_waiting} jobs are waiting; try again later")
         name, folder = self._jobs.new_folder()
         try:

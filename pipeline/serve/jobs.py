@@ -194,11 +194,6 @@ class JobQueue:
         for process in self._processes:
             await process.stop()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no further job may wait."""
-        return self.count("waiting") >= self.most_waiting
-
     def count(self, state: str) -> int:
         """Return the number of jobs in a state."""
         return sum(job.state == state for job in self.jobs.values())

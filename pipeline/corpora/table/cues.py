@@ -4,6 +4,7 @@ The parser is our own. pysubs2 reads -00:00:01 as one second, a malformed time a
 which labels refer to. webvtt-py skips what it cannot read. Neither keeps the lines of the file that a message needs.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -215,10 +216,7 @@ def _loose_text(lines: Sequence[str], before: range, loose: Sequence[range], nam
 def _blocks(lines: Sequence[str], ranges: Iterable[range]) -> Iterable[tuple[int, list[str]]]:
     """Yield the first line's number, from 0, and the lines of each block between blank lines."""
     for numbers in ranges:
-        block: list[str] = []
-        for number in [*numbers, numbers.stop]:
-            if number < numbers.stop and lines[number].strip():
-                block.append(lines[number].strip())
-            elif block:
-                yield number - len(block), block
-                block = []
+        for is_filled, run in itertools.groupby(numbers, key=lambda number: bool(lines[number].strip())):
+            block = [*run]
+            if is_filled:
+                yield block[0], [lines[number].strip() for number in block]
