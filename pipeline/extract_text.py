@@ -208,8 +208,7 @@ def hashes_of_folds(folder: Path) -> list[str]:
     """Return the hashes of all that folds add to an encoder: their configurations, weights and table."""
     if (folder / LEFT_OUT).exists():
         return read_record(folder / LEFT_OUT, FoldHashes, "Make the bundle again.")["hashes"]
-    folds = sorted(folder.glob("fold-*"))
-    files = [path for fold in folds for path in (fold / "config.json", *fold.glob("model*"))]
+    files = [path for fold in sorted(folder.glob("fold-*")) for path in (fold / "config.json", *fold.glob("model*"))]
     return [file_hash(path) for path in (*files, *([folder / TABLE] if (folder / TABLE).exists() else ()))]
 
 

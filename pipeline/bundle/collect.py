@@ -193,8 +193,7 @@ def _text_parts(
         _verify_same(f"the tokenizer of {alike[0]}", of_tokens[alike[0]], tokens, f"{name} of {run}", "--text")
     if folder is None:
         if len(there) == 1:
-            what = f"the text encoder {there[0]}"
-            _verify_same(what, weights_hash(there[0]), expected, f"{name} of {run}", "--text")
+            _verify_same(f"the text encoder {there[0]}", weights_hash(there[0]), expected, f"{name} of {run}", "--text")
         seen = ", ".join(f"{each} ({weights_hash(each)[:16]}…)" for each in there)
         raise InputError(
             f"none of the text encoders {seen} made the features {name} that {run} was trained on ({expected[:16]}…). "
@@ -257,8 +256,7 @@ def _audio_parts(section: dict, identity: Mapping, run: Path) -> dict[str, Path]
     _verify_same(f"the configuration {path}", configuration_hash(str(path)), identity["model"], run, "encoder")
     files = [Path(os.path.abspath(file)) for file in configuration_files(path)]  # without `..`, and links kept
     top = files[0].parent
-    outside = [str(file) for file in files if not file.is_relative_to(top)]
-    if outside:
+    if outside := [str(file) for file in files if not file.is_relative_to(top)]:
         raise InputError(
             f"{path} includes {', '.join(outside)}, which would not be found from a bundle: its includes must lie in "
             f"{top} or below. Move them there, extract audio again and train again."
@@ -299,8 +297,7 @@ def _scores(run: Path, checkpoints: Sequence[Checkpoint]) -> tuple[dict, dict | 
             continue
         scores[split] = {**metrics[split]}
         for name in MAIN_FIRST:
-            deviation = metrics[split].get(f"{name}_std")
-            if deviation is not None:
+            if (deviation := metrics[split].get(f"{name}_std")) is not None:
                 half = float(stats.t.ppf(0.975, metrics["seeds"] - 1)) * deviation / metrics["seeds"] ** 0.5
                 mean = metrics[split][name]
                 scores[split][f"{name}_interval"] = [round(max(0.0, mean - half), 4), round(min(1.0, mean + half), 4)]

@@ -135,8 +135,7 @@ class RecogniserProcess:
         return await self._next()
 
     async def _next(self) -> dict:
-        line = await self._process.stdout.readline()
-        if line:
+        if line := await self._process.stdout.readline():
             return json.loads(line)
         code = await self._process.wait()
         await self.stop()

@@ -244,8 +244,7 @@ def _load(model: str, device: str, threads: int) -> tuple[Any, str, str]:
 def _folder_of(model: str, faster_whisper: Any) -> str:
     """Return the folder of a model, which is fetched from the hub if it has a name there and is not in its cache."""
     if os.path.isdir(model):
-        absent = [name for name in _FILES if not os.path.isfile(os.path.join(model, name))]
-        if absent:
+        if absent := [name for name in _FILES if not os.path.isfile(os.path.join(model, name))]:
             present = ", ".join(sorted(os.listdir(model))[:10]) or "nothing"
             raise InputError(
                 f"{model} is no model of faster-whisper: no {', '.join(absent)}; found {present}. Models in the format "

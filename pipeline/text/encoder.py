@@ -148,10 +148,9 @@ def load_encoder(name: str | Path, max_tokens: int, trust: bool = False) -> Enco
             f"{name} has positions for {limit} tokens, and max_tokens is {max_tokens}. "
             f"Set max_tokens to {limit} or less, in finetune_text and in extract_text."
         )
-    encoder = Encoder(model, tokenizer)
     try:
         with torch.random.fork_rng([]), quiet_transformers():
-            return _try_out(name, encoder, max_tokens if limit is None else 2 * _TRIAL)
+            return _try_out(name, Encoder(model, tokenizer), max_tokens if limit is None else 2 * _TRIAL)
     except InputError:
         raise
     except Exception as error:

@@ -209,10 +209,9 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
         return prepared
 
     frames = getattr(model.config, "num_frames", getattr(model.config, "frames_per_clip", 16))  # the latter: V-JEPA 2's
-    is_folder = Path(name).is_dir()
     return PictureEncoder(
         name=name,
-        portable=str(folder.absolute()) if is_folder else f"{name.partition('@')[0]}@{folder.name}",
+        portable=str(folder.absolute()) if Path(name).is_dir() else f"{name.partition('@')[0]}@{folder.name}",
         library=f"transformers {transformers.__version__}",
         hash=opening.model_hash(folder),
         code=opening.code_identity(folder, trust),

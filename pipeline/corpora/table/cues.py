@@ -95,8 +95,7 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
         start, end_time, settings = _TIMING.fullmatch(lines[timing]).groups()
         if re.search(r"[.,](?!\d{3}\b)", f"{start} {end_time}"):
             decimals.append(timing + 1)
-        unused = " ".join(word for word in (settings or "").split() if not _SETTING.fullmatch(word))
-        if unused:
+        if unused := " ".join(word for word in (settings or "").split() if not _SETTING.fullmatch(word)):
             problem = f"text after a cue's times: {unused[:60]!r}"
             problems.append(Problem(f"{name}, line {timing + 1}", name, problem, "left out"))
         number = int(lines[numbers[timing]]) if timing in numbers else None
@@ -177,8 +176,7 @@ def _number_lines(lines: Sequence[str], timings: Sequence[int], vtt: bool) -> tu
             line -= 1
         if line >= 0 and _NUMBER.fullmatch(lines[line]):
             (directly if line == timing - 1 else above)[timing] = line
-    most = (numbers for numbers in (directly, directly | above) if 2 * len(numbers) > len(timings))
-    numbers = next(most, {})
+    numbers = next((most for most in (directly, directly | above) if 2 * len(most) > len(timings)), {})
     if vtt:
         numbers |= {timing: line for timing, line in directly.items() if not lines[line - 1]}
     return numbers, [line + 1 for timing, line in directly.items() if timing not in numbers]
