@@ -132,13 +132,15 @@ def make_extractor(
                 records = [(row, records) for row in _rows(items[number][1])]
             yield from ((row, record) for row, record in records if row in wanted)
 
+    # Settings that are as before they existed are left out of the identity; so is what the window does not read.
+    usual = UNSTATED["text"] | {"context_share": None if settings.window == "overlapping" else settings.context_share}
     by_id = {row.utterance_id: [contents.get(index), problems.get(index)] for index, row in enumerate(rows)}
     return Extractor(
         modality="text",
         width=width,
         identity={
             "extractor": f"transformers {transformers.__version__}",
-            "params": _params(settings),
+            "params": {name: value for name, value in settings.model_dump().items() if usual.get(name) != value},
             "computed_in": str(where.dtype).removeprefix("torch."),
             "model": weights_hash(folder),
             "tokenizer": tokenizer,
@@ -186,12 +188,6 @@ def _plan(
     return reading.width(main.width), reading, batches, problems, tokenizer_hash(main.tokenizer)
 
 
-def _params(settings: ExtractText) -> dict[str, object]:
-    """Return the settings that decide values; those that are as before they existed are left out (`UNSTATED`)."""
-    usual = UNSTATED["text"] | {"context_share": None if settings.window == "overlapping" else settings.context_share}
-    return {name: value for name, value in settings.model_dump().items() if usual.get(name) != value}
-
-
 def weights_hash(folder: Path) -> str:
     """Hash the configuration and weights of an encoder and its folds; the tokenizer's effect is in the windows."""
     files = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
@@ -212,8 +208,7 @@ def hashes_of_folds(folder: Path) -> list[str]:
     """Return the hashes of all that folds add to an encoder: their configurations, weights and table."""
     if (folder / LEFT_OUT).exists():
         return read_record(folder / LEFT_OUT, FoldHashes, "Make the bundle again.")["hashes"]
-    folds = sorted(folder.glob("fold-*"))
-    files = [path for fold in folds for path in (fold / "config.json", *fold.glob("model*"))]
+    files = [path for fold in sorted(folder.glob("fold-*")) for path in (fold / "config.json", *fold.glob("model*"))]
     return [file_hash(path) for path in (*files, *([folder / TABLE] if (folder / TABLE).exists() else ()))]
 
 

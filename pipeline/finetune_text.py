@@ -23,12 +23,13 @@ from dferc.core.console import PATH, CorpusName, console, readable_errors, shown
 from dferc.core.device import DEVICES, choose_device
 from dferc.core.files import file_hash, write_json
 from dferc.core.sources import code_hash
+from pipeline.encoders.opening import model_folder
 from pipeline.extraction.kept import DEFAULT_PATH, make_or_reuse, state_folder
 from pipeline.extraction.scratch import key_of
 from pipeline.rows.utterances import read_utterances_csv
 from pipeline.settings import load_settings
 from pipeline.text import finetuning, folds
-from pipeline.text.encoder import SCRATCH, hub_commit
+from pipeline.text.encoder import SCRATCH, WANTED
 from pipeline.text.folds import deal_folds, fold_folder, hold_out, write_folds
 
 
@@ -53,7 +54,8 @@ def main(corpus: str, params: Path, table: Path | None, out: Path | None, device
 
     # Everything that decides the encoder; rounding depends on the device, the type, and on `threads`, a setting.
     folder = Path(settings.encoder)
-    commit = "" if settings.encoder == SCRATCH else hub_commit(settings.encoder, settings.trust_remote_code)
+    of_hub = settings.encoder != SCRATCH and not folder.is_dir()
+    commit = model_folder(settings.encoder, WANTED._replace(trust=settings.trust_remote_code)).name if of_hub else ""
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     # Of the media no more than `hold_out` reads: a setting of pictures trains no encoder.
     read = [[row.dialogue_id, row.split, row.emotion, row.text, row.seen if fold_of else ()] for row in rows]

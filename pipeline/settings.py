@@ -151,7 +151,6 @@ AnyPrepare = Annotated[
     Discriminator(_adapter_tag),
 ]
 
-
 _OF_ENCODERS = {"layer": "last", "pooling": "mean", "precision": "float32", "trust_remote_code": False}
 UNSTATED = {
     "text": {"context_share": 0.0, "layer": "last", "pooling": "first_last", "trust_remote_code": False},

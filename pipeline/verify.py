@@ -103,8 +103,7 @@ def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extra
         found, expected = (", ".join(sorted(names)) or "none" for names in (stored.quality, extractor.quality))
         raise InputError(f"{path} has the quality figures {found}; here there would be {expected}. Extract it anew.")
     wanted = [index for index, row in enumerate(rows) if extractor.wants(row)]
-    strange = sorted(set(np.flatnonzero(stored.present).tolist()) - set(wanted))
-    if strange:
+    if strange := sorted(set(np.flatnonzero(stored.present).tolist()) - set(wanted)):
         raise InputError(
             f"{path} has features of {len(strange)} utterance(s) that have no {stored.modality} here, "
             f"first {rows[strange[0]].utterance_id}."
@@ -112,8 +111,7 @@ def verify(path: Path, stored: Features, rows: list[Utterance], extractor: Extra
     chosen = np.random.default_rng(seed).choice(len(wanted), min(count, len(wanted)), replace=False)
     compared = deviations(stored, extractor, sorted(wanted[index] for index in chosen))
     summary = f"{path}: {len(compared)} of {len(wanted)} utterances computed again"
-    off = sorted((one for one in compared if one.largest > TOLERANCE), key=lambda one: -one.largest)
-    if off:
+    if off := sorted((one for one in compared if one.largest > TOLERANCE), key=lambda one: -one.largest):
         listed = "".join(f"\n  {one}" for one in off[:_LISTED])
         listed += f"\n  … and {len(off) - _LISTED} more" if len(off) > _LISTED else ""
         why = " It was made differently, as noted above." if differing else ""

@@ -92,11 +92,14 @@ def make_speech_extractor(
         heard = _gathered(decoded, chosen, sent)
         # On a cluster nothing waits for this process, and two threads must not start and end Ray.
         heard = heard if workers.cluster else prefetched(heard, _GROUPS_AHEAD)
-        portable = (encoder.portable_name, settings.layer, settings.trust_remote_code)
+        in_folder, folder = Path(encoder.name).is_dir(), encoder.folder
+        # Of the hub, each machine of a cluster has its own copy of the same commit.
+        portable_name = str(folder.absolute()) if in_folder else f"{encoder.name.partition('@')[0]}@{folder.name}"
+        portable = (portable_name, settings.layer, settings.trust_remote_code)
         how = (settings.pooling, most_s, margin_s, where.device.type, settings.precision, batch_s, batching)
         encode = functools.partial(SpeechWorker, portable if workers.cluster else encoder, *how)
-        folders = [encoder.folder] if Path(encoder.name).is_dir() else []  # else the hub's, on each machine its own
-        for number, records in clock.unpacked(engine.run(encode, heard, workers.for_network(), folders)):
+        results = engine.run(encode, heard, workers.for_network(), [folder] if in_folder else [])
+        for number, records in clock.unpacked(results):
             group = sent[number]
             records = [records] * len(group) if isinstance(records, engine.WorkerDied) else records
             yield from ((row, record) for row, record in zip(group, records, strict=True) if row in wanted)

@@ -63,13 +63,6 @@ class SpeechEncoder:
         return self.extractor.sampling_rate
 
     @property
-    def portable_name(self) -> str:
-        """Name under which the other machines of a cluster find the same model."""
-        if Path(self.name).is_dir():
-            return str(self.folder.absolute())
-        return f"{self.name.partition('@')[0]}@{self.folder.name}"
-
-    @property
     def most(self) -> int | None:
         """Most samples that it hears at once (Whisper: 30 s), to which each sound is padded; None = any number."""
         return getattr(self.extractor, "n_samples", None)

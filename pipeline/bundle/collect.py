@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from pydantic import ValidationError
@@ -41,15 +40,9 @@ _OF_TRAINING = ("metrics.json", "classifier.safetensors")  # in the folder of an
 _OF_TEXT = (".json", ".safetensors", *VOCABULARIES)  # kinds of files that an encoder and its tokenizer need
 
 
-class Collection(NamedTuple):
-    """Manifest and parts of a bundle, as `dferc.store.bundle.write_bundle` takes them, and notes for people."""
-
-    manifest: dict
-    parts: dict[str, Path | bytes]
-    notes: list[str]
-
-
-def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path | None) -> Collection:
+def collect(
+    run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path | None
+) -> tuple[dict, dict[str, Path | bytes], list[str]]:
     """Collect the parts of a bundle.
 
     Args:
@@ -57,6 +50,9 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
         seeds: which seeds; all that are there if empty.
         texts: folders of the text encoders, one for each text set; if empty, the encoders in models/<corpus>.
         face: folder of the face network; by default models/<corpus>/face.
+
+    Returns:
+        Manifest and parts, as `dferc.store.bundle.write_bundle` takes them, and notes for people.
 
     Raises:
         InputError: a part is missing, or is not the one that the features of the training were made with.
@@ -114,7 +110,7 @@ def collect(run: Path, seeds: Sequence[int], texts: Sequence[Path], face: Path |
         "licences": _licences(record["corpus"], modalities, parts, opensmile),
         "versions": {"dferc": VERSION, "trained_with": trained_with},
     }
-    return Collection(manifest, parts, notes)
+    return manifest, parts, notes
 
 
 def _verify_features(checkpoints: Sequence[Checkpoint]) -> None:
@@ -197,8 +193,7 @@ def _text_parts(
         _verify_same(f"the tokenizer of {alike[0]}", of_tokens[alike[0]], tokens, f"{name} of {run}", "--text")
     if folder is None:
         if len(there) == 1:
-            what = f"the text encoder {there[0]}"
-            _verify_same(what, weights_hash(there[0]), expected, f"{name} of {run}", "--text")
+            _verify_same(f"the text encoder {there[0]}", weights_hash(there[0]), expected, f"{name} of {run}", "--text")
         seen = ", ".join(f"{each} ({weights_hash(each)[:16]}…)" for each in there)
         raise InputError(
             f"none of the text encoders {seen} made the features {name} that {run} was trained on ({expected[:16]}…). "
@@ -261,8 +256,7 @@ def _audio_parts(section: dict, identity: Mapping, run: Path) -> dict[str, Path]
     _verify_same(f"the configuration {path}", configuration_hash(str(path)), identity["model"], run, "encoder")
     files = [Path(os.path.abspath(file)) for file in configuration_files(path)]  # without `..`, and links kept
     top = files[0].parent
-    outside = [str(file) for file in files if not file.is_relative_to(top)]
-    if outside:
+    if outside := [str(file) for file in files if not file.is_relative_to(top)]:
         raise InputError(
             f"{path} includes {', '.join(outside)}, which would not be found from a bundle: its includes must lie in "
             f"{top} or below. Move them there, extract audio again and train again."
@@ -303,8 +297,7 @@ def _scores(run: Path, checkpoints: Sequence[Checkpoint]) -> tuple[dict, dict | 
             continue
         scores[split] = {**metrics[split]}
         for name in MAIN_FIRST:
-            deviation = metrics[split].get(f"{name}_std")
-            if deviation is not None:
+            if (deviation := metrics[split].get(f"{name}_std")) is not None:
                 half = float(stats.t.ppf(0.975, metrics["seeds"] - 1)) * deviation / metrics["seeds"] ** 0.5
                 mean = metrics[split][name]
                 scores[split][f"{name}_interval"] = [round(max(0.0, mean - half), 4), round(min(1.0, mean + half), 4)]

@@ -37,8 +37,7 @@ def _front_matter(manifest: Mapping) -> Iterator[str]:
     yield from ("tags:", "- emotion-recognition", "- emotion-recognition-in-conversation", "- multimodal")
     if manifest["synthetic"]:
         yield "- synthetic-data"
-    test = manifest["scores"].get("test")
-    if test:
+    if test := manifest["scores"].get("test"):
         yield from ("model-index:", f"- name: {corpus}", "  results:", "  - task:", "      type: text-classification")
         yield from ("      name: Emotion recognition in conversation", "    dataset:", f"      name: {corpus}")
         yield from (f"      type: {corpus}", "      split: test", "    metrics:")

@@ -240,8 +240,7 @@ def _read_csv(path: Path, text: str, suffix: str) -> Iterator[tuple[int, TextRow
                 continue
             columns = [name.strip() for name in fields]  # "" for those that a spreadsheet keeps beyond the table
             counts = Counter(columns)
-            twice = min((name for name in columns if name and counts[name] > 1), default="")
-            if twice:
+            if twice := min((name for name in columns if name and counts[name] > 1), default=""):
                 raise InputError(f"{path}, line {line}: the column {twice!r} is there twice. Rename or remove one.")
     except csv.Error as error:
         begun = "" if following > reader.line_num else f" The row begins on line {following}: is a quote not closed?"
@@ -307,8 +306,7 @@ def _match_columns(
         nearest = f" Did you mean {meant[name]!r}?" if meant[name] in absent else did_you_mean(name.lower(), absent)
         if nearest:
             faults.append(f"unknown column {name!r}.{nearest} Rename or remove it")
-    missing = [name for name in required if name in absent]
-    if missing:
+    if missing := [name for name in required if name in absent]:
         faults.append(f"no column {', '.join(missing)}; found {listed(columns)}; expected of {', '.join(known)}")
     refuse(path, faults)
     ignored = Problem(path.name, path.name, f"unknown column: {listed(map(repr, unknown))}", "column not used")
@@ -340,7 +338,8 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
             faults.append(f"line {line}: {error}")
     refuse(path, faults)
     _verify_speed(path, rows)
-    repeated = _repeated(rows)
+    first: dict[TableRow, TableRow] = {}  # of the rows that are equal in every column; with ids there are none
+    repeated = [row for row in rows if first.setdefault(replace(row, where=""), row) is not row and row.text]
     if repeated:
         problem = f"row repeated word by word: {len(repeated)}, first {repeated[0].where}"
         problems.append(Problem(path.name, path.name, problem, "kept; remove it, if it was spoken once"))
@@ -369,23 +368,11 @@ def _verify_speed(path: Path, rows: Sequence[TableRow]) -> None:
         )
 
 
-def _repeated(rows: Sequence[TableRow]) -> list[TableRow]:
-    """Return rows with a text that equal an earlier one in every column; with ids there are none."""
-    seen, repeated = set(), []
-    for row in rows:
-        written = replace(row, where="")
-        if row.text and written in seen:
-            repeated.append(row)
-        seen.add(written)
-    return repeated
-
-
 def _seconds(name: str, value: str) -> float | None:
     """Return the seconds of `12.5`, `12,5` or `1:02:03.5`; None for an empty value."""
     if not value:
         return None
-    clock = _CLOCK.fullmatch(value)
-    if clock:
+    if clock := _CLOCK.fullmatch(value):
         return 3600 * int(clock["h"] or 0) + 60 * int(clock["m"]) + float(clock["s"].replace(",", "."))
     try:
         seconds = float(value.replace(",", "."))

@@ -108,8 +108,7 @@ def _find_clips(raw: Path, files: Sequence[Path]) -> tuple[dict[csvs.Key, PurePa
             candidates[tuple(map(int, match.groups()))].append(path)
     clips, repeated = {}, []
     for key, paths in candidates.items():
-        best = first_clip(sorted(paths, key=lambda path: (len(path.parts), path)), _SUFFIX)
-        if best is not None:
+        if (best := first_clip(sorted(paths, key=lambda path: (len(path.parts), path)), _SUFFIX)) is not None:
             clips[key] = best.relative_to(raw)
             repeated += [path for path in paths if path != best and path.suffix.lower() == best.suffix.lower()]
     return clips, csvs.grouped_problem("clips", repeated, "clip found twice", "the copy nearest to the top is used")

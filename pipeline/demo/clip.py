@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.demo import plan
 from pipeline.demo.drawing import draw_face
 from pipeline.demo.face import HEIGHT, WIDTH, Pose, draw_look, draw_scene, show, spoil
-from pipeline.demo.voice import RATE_HZ, base_pitch, speak
+from pipeline.demo.voice import RATE_HZ, speak
 
 FPS = 10
 TINY_S = 0.05
@@ -41,7 +41,9 @@ def make_sound(seed: int, row: plan.PlannedUtterance) -> np.ndarray:
     """Return the voice of an utterance, [T] float32 at `RATE_HZ`; lost sound has the true emotion."""
     reliability, shown = row.planted[1]
     rng = plan.generator(seed, _VOICE_KEY, row.dialogue, row.index)
-    return speak(rng, base_pitch(row.speaker, len(plan.CAST)), shown or row.emotion, reliability)
+    place = (row.speaker * 5 % len(plan.CAST)) / (len(plan.CAST) - 1)
+    pitch_hz = 90.0 * (230.0 / 90.0) ** place  # the cast is spread over 90 to 230 Hz
+    return speak(rng, pitch_hz, shown or row.emotion, reliability)
 
 
 def make_frames(seed: int, row: plan.PlannedUtterance, duration_s: float) -> list[np.ndarray]:

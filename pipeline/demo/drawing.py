@@ -15,8 +15,7 @@ _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 def draw_face(canvas: np.ndarray, look: FaceLook, expression: Expression, pose: Pose) -> np.ndarray:
     """Return a new picture [HEIGHT, WIDTH, 3] uint8: a head in front of the scene `canvas`."""
-    big = cv2.resize(canvas, None, fx=_OVERSAMPLE, fy=_OVERSAMPLE, interpolation=cv2.INTER_LINEAR)
-    pen = _Pen(big, pose)
+    pen = _Pen(cv2.resize(canvas, None, fx=_OVERSAMPLE, fy=_OVERSAMPLE, interpolation=cv2.INTER_LINEAR), pose)
     _draw_head(pen, look)
     for side in (-1, 1):
         _draw_eye(pen, look, expression, side)

@@ -48,11 +48,6 @@ ROOM_DB = (-38.0, -14.0)  # background noise against the voice at reliability 1 
 SOFT_DB = -7.0  # loudness of the voice at reliability 0
 
 
-def base_pitch(speaker: int, cast: int) -> float:
-    """Return the pitch of a speaker's voice, in Hz: the cast is spread over 90 to 230 Hz."""
-    return 90.0 * (230.0 / 90.0) ** ((speaker * 5 % cast) / (cast - 1))
-
-
 def speak(rng: np.random.Generator, pitch_hz: float, emotion: str, reliability: float) -> np.ndarray:
     """Return the sound of one utterance, [T] float32 in (-1, 1), at `RATE_HZ`, 0.6 to 2.1 s.
 

@@ -26,8 +26,7 @@ def fetch(repository: str, revision: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(repository, name, revision=revision))
     except Exception as error:  # of the network, the hub, a proxy or the disk
-        lines = str(error).strip().splitlines()
-        reason = f"{type(error).__name__}: {' '.join(lines[:1])}"
+        reason = f"{type(error).__name__}: {' '.join(str(error).strip().splitlines()[:1])}"
         raise InputError(f"{missing} is not in the local cache, and cannot be fetched ({reason}). {remedy}") from error
 
 

@@ -51,9 +51,8 @@ def model_folder(name: str | Path, wanted: Wanted) -> Path:
         return Path(name)
     model, _, revision = str(name).partition("@")
     with explained(name, wanted):
-        commit = revision or None
         files = [*_FILES, *["*.py"] * wanted.trust]
-        found = Path(snapshot_download(model, revision=commit, allow_patterns=files, ignore_patterns=_NOT))
+        found = Path(snapshot_download(model, revision=revision or None, allow_patterns=files, ignore_patterns=_NOT))
         if not (found / "config.json").is_file():
             raise FileNotFoundError("config.json is not in the repository, or not in its cached part")
         if not any(found.glob("*.safetensors")):

@@ -31,7 +31,12 @@ def refuse_description(
     if wanted.trust:
         refuse_code_from_elsewhere(name, config, tokenizer)
     else:
-        _refuse_code(name, config, tokenizer, wanted)
+        known = tokenizer.get("tokenizer_class")
+        if tokenizer.get("auto_map") and not (isinstance(known, str) and hasattr(transformers, known)):
+            raise _own_code(name, "tokenizer_config.json", wanted)
+        known = config.get("model_type")
+        if config.get("auto_map") and not (isinstance(known, str) and known in CONFIG_MAPPING):
+            raise _own_code(name, "config.json", wanted)
     for key, value in _entries(config):
         if key.lstrip("_").startswith("attn_implementation") and value not in _ATTENTION:
             raise InputError(
@@ -116,15 +121,6 @@ def first_line(error: Exception) -> str:
     """Return the type and the first line of an error of a library, at most 300 characters."""
     line = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
     return line if len(line) <= 300 else f"{line[:297]}..."
-
-
-def _refuse_code(name: str, config: Mapping[str, object], tokenizer: Mapping[str, object], wanted: Wanted) -> None:
-    tokenizer_class = tokenizer.get("tokenizer_class")
-    if tokenizer.get("auto_map") and not (isinstance(tokenizer_class, str) and hasattr(transformers, tokenizer_class)):
-        raise _own_code(name, "tokenizer_config.json", wanted)
-    model_type = config.get("model_type")
-    if config.get("auto_map") and (not isinstance(model_type, str) or model_type not in CONFIG_MAPPING):
-        raise _own_code(name, "config.json", wanted)
 
 
 def refuse_code_from_elsewhere(name: str, *described: Mapping[str, object]) -> None:

@@ -39,9 +39,7 @@ def stage_options(modality: str) -> Callable:
         "problems": ("data/{corpus}/problems_extract_{set_}.csv", "Table of problems to write."),
         "log": ("data/{corpus}/extract_{set_}.json", "Versions, counts and times of the last run, to write."),
     }
-
-    def shown(default: str) -> str:
-        return default.replace("{set}", modality).replace("{set_}", modality)
+    shown = {"corpus": "{corpus}", "set": modality, "set_": modality}
 
     def decorate(command: Callable) -> Callable:
         @functools.wraps(command)
@@ -58,7 +56,7 @@ def stage_options(modality: str) -> Callable:
             click.option("--set", "set_name", help=f"A further set, {modality}/NAME, by the settings in `sets`."),
             shown_option("--params", type=PATH, default="params.yaml", help="Settings."),
             *(
-                click.option(f"--{name}", type=PATH, help=f"{text}  [default: {shown(default)}]")
+                click.option(f"--{name}", type=PATH, help=f"{text}  [default: {default.format(**shown)}]")
                 for name, (default, text) in defaults.items()
             ),
             shown_option("--scratch", type=PATH, default=DEFAULT_PATH, help="Finished work."),

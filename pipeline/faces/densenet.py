@@ -32,7 +32,6 @@ WIDTH = 342  # pooled values per face: the visual feature
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """Emotions of FER+, in the order of its columns and of the logits."""
 
-
 AGAIN = "Train the face model again (`python -m pipeline.train_face`), or give another checkpoint."
 
 

@@ -149,8 +149,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
     try:
         with open(regular_file(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
+            if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
                 raise InputError(f"{path}: no column {', '.join(missing)}; it has {reader.fieldnames}. {_WHERE_FROM}")
             for row in reader:
                 if None in row.values():

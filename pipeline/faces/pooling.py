@@ -90,9 +90,15 @@ def pooled(
     A record is the same to the bit whatever comes before, beside and after it. `network` makes batches of at most
     `BATCH` inputs into (index of the batch, vectors [B, D]). All come in any order.
     """
-    owners: dict[int, list[tuple[_Pending, int]]] = {}
+    owners: dict[int, list[tuple[_Pending, int]]] = {}  # of a batch's inputs, by its number
     faceless: list[tuple[int, Record | WorkerDied]] = []
-    for index, vectors_BD in network(_batches(cuts, sight, owners, faceless)):
+
+    def batches() -> Iterator[list[np.ndarray]]:
+        for number, batch in enumerate(_dealt(cuts, sight, faceless)):
+            owners[number] = batch
+            yield [pending.inputs[face] for pending, face in batch]
+
+    for index, vectors_BD in network(batches()):
         yield from faceless
         faceless.clear()
         for position, (pending, face) in enumerate(owners.pop(index)):
@@ -101,13 +107,6 @@ def pooled(
                 vectors = [pending.vectors[first] for first in pending.firsts]
                 yield pending.number, _record(pending.cut, sight, vectors, pending.counts)
     yield from faceless
-
-
-def _batches(cuts, sight, owners, faceless) -> Iterator[list[np.ndarray]]:
-    """Yield the inputs of each batch; note whose they are in `owners`, by the number of the batch."""
-    for number, batch in enumerate(_dealt(cuts, sight, faceless)):
-        owners[number] = batch
-        yield [pending.inputs[face] for pending, face in batch]
 
 
 def _dealt(cuts, sight, faceless) -> Iterator[list[tuple[_Pending, int]]]:

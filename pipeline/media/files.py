@@ -11,7 +11,6 @@ content alone and has no way of opening another file.
 
 import abc
 import contextlib
-import math
 import os
 import re
 import resource
@@ -205,13 +204,13 @@ class _Tail:
 
 def _frames_end_s(decoded: Iterable[av.frame.Frame], stream: av.stream.Stream) -> float | None:
     """Return the end of the last of a stream's frames in the file's own time; None where none has a time."""
-    end_s = None
-    for frame in decoded:
-        if frame.pts is not None:  # frames that a decoder held back to the end lack their time base
-            is_sound = isinstance(frame, av.AudioFrame)
-            length_s = frame.samples / frame.sample_rate if is_sound else float(frame.duration * stream.time_base)
-            end_s = max(-math.inf if end_s is None else end_s, float(frame.pts * stream.time_base) + length_s)
-    return end_s
+
+    def end_s(frame: av.frame.Frame) -> float:  # frames that a decoder held back to the end lack their time base
+        is_sound = isinstance(frame, av.AudioFrame)
+        length_s = frame.samples / frame.sample_rate if is_sound else float(frame.duration * stream.time_base)
+        return float(frame.pts * stream.time_base) + length_s
+
+    return max((end_s(frame) for frame in decoded if frame.pts is not None), default=None)
 
 
 def _decoded_end_s(path: str | Path, tails: list[_Tail], rounding_s: float) -> float | None:

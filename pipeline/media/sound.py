@@ -76,7 +76,12 @@ class SoundFile(MediaFile):
         self.remark, self.begin_s = "", start_s
         with decoding(self.path):
             origin = origin_s(self._container)
-            decoded = _join(self._frames(start_s), self.path, start_s, end_s, origin, self._restarts)
+            decoder = self._go_before(start_s)  # a new one, from some time before the span on
+            passing, target_s = packets(self._container, self._stream), start_s - _PREROLL_S
+            if not self._restarts and target_s >= self._begin_s + _PREROLL_S:
+                passing = _from_last_before(target_s, passing, self._stream, origin)
+            frames = (frame for packet in passing for frame in decode(decoder, packet))
+            decoded = _join(frames, self.path, start_s, end_s, origin, self._restarts)
             if decoded is None:
                 if probe(self.path).has_audio:
                     return np.zeros(0, np.float32)  # the span lies behind the end of the track
@@ -84,15 +89,6 @@ class SoundFile(MediaFile):
             samples, self.remark = _cut(decoded, start_s, end_s, rate_hz)
             self.begin_s = max(start_s, decoded.first_s)
             return samples
-
-    def _frames(self, start_s: float) -> Iterator[av.AudioFrame]:
-        """Decode the track with a new decoder, from some time before a span on."""
-        decoder, target_s = self._go_before(start_s), start_s - _PREROLL_S
-        passing = packets(self._container, self._stream)
-        if not self._restarts and target_s >= self._begin_s + _PREROLL_S:
-            passing = _from_last_before(target_s, passing, self._stream, origin_s(self._container))
-        for packet in passing:
-            yield from decode(decoder, packet)
 
     def _go_before(self, start_s: float) -> av.AudioCodecContext:
         """Seek to some time before a span, as in a file just opened; return a decoder that has decoded nothing."""

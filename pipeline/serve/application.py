@@ -103,7 +103,7 @@ class _Pages:
 
     async def create(self, request: Request) -> Response:
         """Take an upload and put its job into the queue."""
-        if self._jobs.is_full:
+        if self._jobs.count("waiting") >= self._jobs.most_waiting:
             raise HTTPException(503, f"{self._jobs.most_waiting} jobs are waiting; try again later")
         name, folder = self._jobs.new_folder()
         try:
@@ -113,8 +113,7 @@ class _Pages:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         self._jobs.add(job)
-        status = self._jobs.status(job).model_dump()
-        return JSONResponse(status, 201, {"Location": f"/api/jobs/{job.id}"})
+        return JSONResponse(self._jobs.status(job).model_dump(), 201, {"Location": f"/api/jobs/{job.id}"})
 
     async def status(self, request: Request) -> Response:
         """Answer with the state of a job."""
@@ -137,8 +136,7 @@ class _Pages:
     async def result(self, request: Request) -> Response:
         """Answer with the page of a result: its own scripts run, by their hashes, and no others."""
         page = (self._finished(request).folder / PAGE / "index.html").read_text(encoding="utf-8")
-        scripts = re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL)
-        hashes = " ".join(map(source_hash, scripts))
+        hashes = " ".join(map(source_hash, re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL)))
         policy = (
             f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
             "media-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"

@@ -123,9 +123,8 @@ async def _serve(queue, listener: socket.socket, host: str, limit_bytes: int, na
 
 def _listening(host: str, port: int) -> socket.socket:
     """Bind a socket; an address in use or not of this machine is an InputError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, UnicodeError) as error:
         raise InputError(
             f"cannot listen on {printable(host)}, port {port} ({error}). Choose another --port, or an address of this "

@@ -135,8 +135,7 @@ class RecogniserProcess:
         return await self._next()
 
     async def _next(self) -> dict:
-        line = await self._process.stdout.readline()
-        if line:
+        if line := await self._process.stdout.readline():
             return json.loads(line)
         code = await self._process.wait()
         await self.stop()
@@ -193,11 +192,6 @@ class JobQueue:
             await self.remove(job)
         for process in self._processes:
             await process.stop()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no further job may wait."""
-        return self.count("waiting") >= self.most_waiting
 
     def count(self, state: str) -> int:
         """Return the number of jobs in a state."""

@@ -64,8 +64,10 @@ def run_jobs(load: Load) -> None:
                 cause = shorten(f"{type(error).__name__}: {error}")
                 message = f"a fault of the program ({cause}); its terminal shows where. Please report it"
             answer(failed=renamed(shorten(message), request))
-        finally:
-            _empty(options.get("cache"))
+        finally:  # what a job leaves in the cache, such as its words, goes: nothing of it stays
+            cache = options.get("cache")
+            for path in Path(cache).iterdir() if cache and Path(cache).is_dir() else ():
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def run_job(recognise: Callable[..., Emotions], request: dict, progress: Callable[[str, float], None]) -> list[str]:
@@ -116,12 +118,6 @@ def describe(recognise: Any) -> dict:
     manifest = recognise.bundle.manifest
     lists = {name: list(getattr(manifest, name)) for name in ("classes", "modalities", "synthetic")}
     return {"name": recognise.name, "corpus": manifest.corpus, "speech_problem": recognise.speech_problem, **lists}
-
-
-def _empty(cache: str | None) -> None:
-    """Delete what a job left in the cache, such as its words: nothing of it stays."""
-    for path in Path(cache).iterdir() if cache and Path(cache).is_dir() else ():
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _requests() -> Iterator[dict]:

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -170,9 +170,8 @@ def _load(model: str, device: str) -> Any:
             f"--diarize needs pyannote.audio, which is not installed ({error}): pip install '.[diarize]'. Or name the "
             "speakers in the transcript: `ANNA: text`."
         ) from None
-    # Version 3 calls it use_auth_token.
-    parameters: Mapping[str, Any] = inspect.signature(Pipeline.from_pretrained).parameters
-    token = "token" if "token" in parameters else "use_auth_token"
+    named = inspect.signature(Pipeline.from_pretrained).parameters
+    token = "token" if "token" in named else "use_auth_token"  # of version 3
     try:
         pipeline = Pipeline.from_pretrained(model, **{token: os.environ.get("HF_TOKEN")})
     except Exception as error:  # of the hub, the network, YAML, and whatever the pipeline is made of

@@ -26,8 +26,7 @@ def language_note(language: str, texts: Iterable[str], encoder: str) -> str:
     """
     if _knows_many(encoder):
         return ""
-    script = _other_script(texts)
-    if script:
+    if script := _other_script(texts):
         found = f"The words are in another script than Latin ({script.lower()})"
     elif language and language.lower().partition("-")[0] not in ("en", "eng", "english", "und"):  # und: unknown
         found = f"The language of the words is {language!r}"

@@ -135,8 +135,16 @@ class SpeechRecogniser:
                 utterances += cut_utterances(heard.words, piece.spans, self._pause_s, self._longest_s)
             report(piece.start_s + len(piece.samples_T) / SAMPLE_RATE_HZ)
         progress(1.0)
-        cause = "the sound is silent" if silent else "the sound is noise, music, or speech too faint to recognise"
-        cause = "all that was recognised repeats itself, and was left out" if problems else cause
+        notes = [ONE_SPEAKER]
+        if not utterances:
+            cause = "the sound is silent" if silent else "the sound is noise, music, or speech too faint to recognise"
+            cause = "all that was recognised repeats itself, and was left out" if problems else cause
+            notes = [f"No speech found in {length_s:.1f} s: {cause}."]
+        elif not self._language and probability < _SURE:
+            notes.append(
+                f"The language is uncertain: {language!r}, with a probability of {probability:.2f}. "
+                "Name it (--language, or on the page of dferc-serve)."
+            )
         return Transcript(
             utterances=tuple(
                 Spoken(
@@ -152,7 +160,7 @@ class SpeechRecogniser:
             origin=self._origin,
             language=(language or "") if utterances else self._language or "",
             speakers_from="",
-            notes=tuple(_notes(length_s, len(utterances), cause, self._language, language, probability)),
+            notes=tuple(notes),
             problems=tuple(problems),
         )
 
@@ -236,8 +244,7 @@ def _load(model: str, device: str, threads: int) -> tuple[Any, str, str]:
 def _folder_of(model: str, faster_whisper: Any) -> str:
     """Return the folder of a model, which is fetched from the hub if it has a name there and is not in its cache."""
     if os.path.isdir(model):
-        absent = [name for name in _FILES if not os.path.isfile(os.path.join(model, name))]
-        if absent:
+        if absent := [name for name in _FILES if not os.path.isfile(os.path.join(model, name))]:
             present = ", ".join(sorted(os.listdir(model))[:10]) or "nothing"
             raise InputError(
                 f"{model} is no model of faster-whisper: no {', '.join(absent)}; found {present}. Models in the format "
@@ -305,21 +312,6 @@ def _cut(spans: list[Span], start_s: float, end_s: float) -> int:
     ]
     begin_s, stop_s = max(silences, key=lambda silence: silence[1] - silence[0], default=(end_s, end_s))
     return round(((begin_s + stop_s) / 2 - start_s) * SAMPLE_RATE_HZ)
-
-
-def _notes(
-    length_s: float, utterances: int, cause: str, asked: str | None, language: str | None, probability: float
-) -> Iterator[str]:
-    """Yield sentences for the reader of the results."""
-    if utterances:
-        yield ONE_SPEAKER
-    if not utterances:
-        yield f"No speech found in {length_s:.1f} s: {cause}."
-    elif not asked and probability < _SURE:
-        yield (
-            f"The language is uncertain: {language!r}, with a probability of {probability:.2f}. "
-            "Name it (--language, or on the page of dferc-serve)."
-        )
 
 
 def _clock(time_s: float) -> str:

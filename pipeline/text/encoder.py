@@ -4,7 +4,9 @@ Legend: B windows of a batch, L tokens of the longest, U utterances in the batch
 width of the encoder.
 """
 
+import contextlib
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from transformers.utils import ModelOutput
 from dferc.core.errors import InputError
 from pipeline.encoders.batches import Batching, check_batching
 from pipeline.encoders.kinds import Wanted, tower
-from pipeline.encoders.opening import model_folder, open_model, open_processor, quiet_transformers
+from pipeline.encoders.opening import open_model, open_processor, quiet_transformers
 from pipeline.encoders.refusals import first_line
 from pipeline.encoders.states import count_layers, layer_states, pool, pooled_width, read_layer
 from pipeline.text.windows import Window, special_tokens, tokenize_texts
@@ -131,11 +133,6 @@ def utterance_vectors(model: PreTrainedModel, batch: TokenBatch, reading: Readin
     return pool(states_BLW[batch.window_U[:, None], token_UT], mask_UT, reading.pooling)
 
 
-def hub_commit(name: str, trust: bool = False) -> str:
-    """Return the commit of `model` or `model@revision` on the hub, or in its cache without network; "" for a folder."""
-    return "" if Path(name).is_dir() else model_folder(name, WANTED._replace(trust=trust)).name
-
-
 def load_encoder(name: str | Path, max_tokens: int, trust: bool = False) -> Encoder:
     """Load an encoder for windows of `max_tokens` from a folder, or by its name on the Hugging Face hub (or its cache).
 
@@ -151,10 +148,9 @@ def load_encoder(name: str | Path, max_tokens: int, trust: bool = False) -> Enco
             f"{name} has positions for {limit} tokens, and max_tokens is {max_tokens}. "
             f"Set max_tokens to {limit} or less, in finetune_text and in extract_text."
         )
-    encoder = Encoder(model, tokenizer)
     try:
         with torch.random.fork_rng([]), quiet_transformers():
-            return _try_out(name, encoder, max_tokens if limit is None else 2 * _TRIAL)
+            return _try_out(name, Encoder(model, tokenizer), max_tokens if limit is None else 2 * _TRIAL)
     except InputError:
         raise
     except Exception as error:
@@ -168,8 +164,10 @@ def load_encoder(name: str | Path, max_tokens: int, trust: bool = False) -> Enco
 def _try_out(name: str, encoder: Encoder, longest: int) -> Encoder:
     """Encode made-up windows; return the encoder with what they show. Raise InputError if it has no state per token."""
     model, tokenizer = encoder.model.eval(), encoder.tokenizer
-    embeddings = _count_embeddings(model)
-    if embeddings is not None and len(tokenizer) > embeddings:
+    embeddings = math.inf
+    with contextlib.suppress(AttributeError, NotImplementedError, TypeError):  # CANINE hashes characters: no table
+        embeddings = len(tower(model, "text").get_input_embeddings().weight)
+    if len(tokenizer) > embeddings:
         raise InputError(
             f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {embeddings} embeddings; "
             "they are not of one model."
@@ -210,14 +208,6 @@ def _try_out(name: str, encoder: Encoder, longest: int) -> Encoder:
     return replace(
         encoder, batching=batching, layers=layers, shortened=shortened, forwards=torch.equal(one[:at], two[:at])
     )
-
-
-def _count_embeddings(model: PreTrainedModel) -> int | None:
-    """Return the number of tokens that a model knows; None where it has no table of them (CANINE hashes characters)."""
-    try:
-        return len(tower(model, "text").get_input_embeddings().weight)
-    except (AttributeError, NotImplementedError, TypeError):
-        return None
 
 
 def _states(model: PreTrainedModel, batch: TokenBatch, layers: Sequence[int] = ()) -> Tensor:

@@ -128,8 +128,7 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
         regular_file(media[0])  # seconds before the model is loaded
     folders = {} if as_json and not out else _folders(media, out) if several or not out else {media[0]: out}
     for path, folder in folders.items():
-        _verify_apart(folder, path, transcript)
-        _verify_own(folder, path)
+        _verify_replaceable(folder, path, transcript)
         _verify_writable(folder, "--out")
     _verify_writable(cache or user_cache(), "--cache")
     options |= {"revision": revision, "cache": cache}
@@ -160,30 +159,18 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
         sys.exit(1)
 
 
-def _verify_apart(folder: Path, media: Path, transcript: Path | None) -> None:
-    """Check that no result would replace a source, or pass for the transcript of a medium named `emotions`."""
+def _verify_replaceable(folder: Path, media: Path, transcript: Path | None) -> None:
+    """Check that no source, no result of another medium and no file of others would be replaced."""
     from dferc.results.emotions.document import FILES
+    from pipeline.video.medium import plain_name
 
     results = {(folder / name).resolve() for name in FILES.values()}
-    for source in filter(None, (media, transcript)):
+    for source in filter(None, (media, transcript)):  # of a medium named `emotions`, the subtitles would be transcripts
         if {source.resolve(), source.with_suffix(".srt").resolve()} & results:
             raise InputError(
                 f"--out {folder}: results there are named {FILES['srt']} and so on, which would replace {source.name} "
                 "or pass for its transcript. Name another folder with --out."
             )
-
-
-def _formats(folder: Path, chosen: Sequence[str]) -> list[str]:
-    """Return the formats to write: the chosen, the document, and those that are there, which would contradict it."""
-    from dferc.results.emotions.document import FILES
-
-    return [name for name in FORMATS if not chosen or name in ("json", *chosen) or (folder / FILES[name]).exists()]
-
-
-def _verify_own(folder: Path, media: Path) -> None:
-    """Check that no result of another medium, and no file of others, would be replaced."""
-    from dferc.results.emotions.document import FILES
-    from pipeline.video.medium import plain_name
 
     there = [name for name in FILES.values() if (folder / name).exists()]
     try:
@@ -195,6 +182,13 @@ def _verify_own(folder: Path, media: Path) -> None:
         raise InputError(f"{folder} has {found}. Name another folder for {media.name} with --out.")
     if FILES["html"] in there and b": emotions</title>" not in _head(folder):
         raise InputError(f"{folder} has an {FILES['html']} that is no page of dferc-video. Name another with --out.")
+
+
+def _formats(folder: Path, chosen: Sequence[str]) -> list[str]:
+    """Return the formats to write: the chosen, the document, and those that are there, which would contradict it."""
+    from dferc.results.emotions.document import FILES
+
+    return [name for name in FORMATS if not chosen or name in ("json", *chosen) or (folder / FILES[name]).exists()]
 
 
 def _keep_corrected(folder: Path, media: Path) -> None:
@@ -375,8 +369,11 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
         for note in emotions.notes:
             if notes[note] < len(results):
                 print_note(f"{_shown(path.name)}: {note}")
-        if emotions.problems:
-            _show_problems(emotions, place)
+        if emotions.problems:  # the first of them, and where all of them are
+            first, count = emotions.problems[0], len(emotions.problems)
+            document = _shown(str(place / "emotions.json")) if place else "the printed document"
+            others = f" (1 of {count}: `problems` in {document})" if count > 1 else ""
+            print_note(f"{_shown(first.where)}: {first.problem}; {first.consequence}{others}")
     if not results:
         return
     _, first, folder = results[0]
@@ -400,14 +397,6 @@ def show(results: Sequence[tuple[Path, "Emotions", Path | None]], short: bool = 
 def _shown(name: str) -> str:
     """Return a name on one line: a line break in it could pass for a message of its own."""
     return name.replace("\n", r"\n").replace("\t", r"\t")
-
-
-def _show_problems(emotions: "Emotions", folder: Path | None) -> None:
-    """Print how many problems of the input there are, the first of them, and where all of them are."""
-    first, count = emotions.problems[0], len(emotions.problems)
-    place = f"`problems` in {_shown(str(folder / 'emotions.json'))}" if folder else "`problems` in the printed document"
-    others = f" (1 of {count}: {place})" if count > 1 else ""
-    print_note(f"{_shown(first.where)}: {first.problem}; {first.consequence}{others}")
 
 
 def _show_utterances(emotions: "Emotions") -> None:

@@ -73,6 +73,8 @@ def rows_of(
     name, stem = plain_name(media), _UNSTORABLE.sub("_", media.stem)
     measured = {} if info is None else {media.name: info}
     rows, problems, absent = [], [], []
+    lacking = {"no sound track": "has_audio", "no picture": "has_video"}  # in the whole medium: a note reports it once
+    of_the_medium = [problem for problem, stream in lacking.items() if info and not getattr(info, stream)]
     for position, (spoken, scene) in enumerate(zip(transcript.utterances, _scenes(transcript, scene_s), strict=True)):
         timed = spoken.end_s is not None and spoken.end_s > 0
         row = Utterance(
@@ -88,7 +90,7 @@ def rows_of(
         row, found = complete(row, measured, LONGEST_S)
         rows.append(row)
         absent.append(_absent(row, found, NO_MEDIUM if info is None else NO_TIMES))
-        problems += (problem for problem in found if not _is_of_the_medium(problem, info))
+        problems += (problem for problem in found if problem.problem not in of_the_medium)
     stored = [replace(row, media=name if row.media else "") for row in rows]
     corpus = RawCorpus(classes=tuple(classes), protocol="one medium, unlabelled", utterances=stored)
     return MediumRows(
@@ -123,12 +125,6 @@ def _absent(row: Utterance, problems: Sequence[Problem], without_media: str) -> 
             found = (problem.problem for problem in problems if mark in problem.consequence)
             reasons[modality] = next(found, without_media)
     return reasons
-
-
-def _is_of_the_medium(problem: Problem, info: MediaInfo | None) -> bool:
-    """Return whether a problem of each utterance is one of the whole medium, which a note reports once."""
-    missing = {"no sound track": "has_audio", "no picture": "has_video"}.get(problem.problem)
-    return missing is not None and info is not None and not getattr(info, missing)
 
 
 def with_extracted(

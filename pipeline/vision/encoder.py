@@ -209,10 +209,9 @@ def _of_transformers(name: str, pooled: bool, trust: bool) -> PictureEncoder:
         return prepared
 
     frames = getattr(model.config, "num_frames", getattr(model.config, "frames_per_clip", 16))  # the latter: V-JEPA 2's
-    is_folder = Path(name).is_dir()
     return PictureEncoder(
         name=name,
-        portable=str(folder.absolute()) if is_folder else f"{name.partition('@')[0]}@{folder.name}",
+        portable=str(folder.absolute()) if Path(name).is_dir() else f"{name.partition('@')[0]}@{folder.name}",
         library=f"transformers {transformers.__version__}",
         hash=opening.model_hash(folder),
         code=opening.code_identity(folder, trust),
@@ -242,17 +241,13 @@ def _by_name(setting: str) -> PictureEncoder:
     for key, value in model.state_dict().items():
         digest.update(key.encode() + value.contiguous().numpy().tobytes())
     argument = next(iter(inspect.signature(model.forward).parameters))
-
-    def prepare(inputs: list[np.ndarray]) -> Mapping[str, Tensor]:
-        return {argument: torch.stack([transform(picture) for picture in inputs])}
-
     return PictureEncoder(
         name=setting,
         portable=setting,
         library=f"{library} {version}",
         hash=digest.hexdigest(),
         model=model,
-        prepare=prepare,
+        prepare=lambda inputs: {argument: torch.stack([transform(picture) for picture in inputs])},
         side=side,
     )
 
@@ -287,11 +282,8 @@ def _torchvision(setting: str, name: str, file: str) -> tuple[nn.Module, Callabl
     owner, _, last = layers[-1].rpartition(".")
     setattr(model.get_submodule(owner), last, nn.Identity())
     preset = weights.transforms()
-
-    def transform(picture: np.ndarray) -> Tensor:
-        return preset(torch.from_numpy(picture).permute(2, 0, 1))
-
-    return model, transform, max(*preset.resize_size, *preset.crop_size), torchvision.__version__.split("+")[0]
+    side, version = max(*preset.resize_size, *preset.crop_size), torchvision.__version__.split("+")[0]
+    return model, lambda picture: preset(torch.from_numpy(picture).permute(2, 0, 1)), side, version
 
 
 def _timm(setting: str, name: str, file: str) -> tuple[nn.Module, Callable, int, str]:

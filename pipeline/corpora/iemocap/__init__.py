@@ -159,10 +159,8 @@ def _find_problems(
 def _notes(release: Release, protocol: protocols.Protocol, options: IemocapOptions) -> Iterator[Note]:
     """Yield the numbers of turns dropped, kept, promoted and merged, for the protocol card."""
     codes = Counter(turn.code for turn in release.all_turns if not protocol.emotion(turn))
-    action, why = {
-        "drop": ("dropped", "outside the classes; context_turns: drop"),
-        "keep": ("kept", "outside the classes; context_turns: keep, unlabelled, as context"),
-    }[options.context_turns]
+    action, role = ("kept", ", unlabelled, as context") if options.context_turns == "keep" else ("dropped", "")
+    why = f"outside the classes; context_turns: {options.context_turns}{role}"
     for code in sorted(codes):
         yield Note(action=action, what=f"turns labelled {code}", count=codes[code], why=why)
     if protocol.promotes:

@@ -267,8 +267,7 @@ def _named_splits(raw: Path, dialogues: Dialogues) -> dict[str, str]:
     for dialogue, rows in dialogues.items():
         with_split = [row for row in rows if row.split]
         for row in with_split:
-            split = SPLIT_NAMES.get(row.split.lower())
-            if split is None:
+            if (split := SPLIT_NAMES.get(row.split.lower())) is None:
                 faults.append(f"{row.where}: split {row.split!r:.60}, expected {', '.join(SPLITS)}")
             elif splits.setdefault(dialogue, split) != split:
                 both = f"{row.split} here, {with_split[0].split} in {with_split[0].where}"
@@ -284,8 +283,7 @@ def _label_problems(labels: Labels, utterances: Sequence[Utterance], source: str
     """Yield what was decided about the labels, the utterances without one, and splits that lack labels."""
     unlabelled = [row for row in utterances if not row.emotion]
     if unlabelled:
-        problem = labels.missing_label(unlabelled[0].utterance_id)
-        yield Problem(source, "", problem, labels.missing_then)
+        yield Problem(source, "", labels.missing_label(unlabelled[0].utterance_id), labels.missing_then)
     for problem in labels.problems:
         yield Problem(source, source, *problem)
     tested = [row for row in utterances if row.split == "test"]

@@ -4,6 +4,7 @@ The parser is our own. pysubs2 reads -00:00:01 as one second, a malformed time a
 which labels refer to. webvtt-py skips what it cannot read. Neither keeps the lines of the file that a message needs.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -94,8 +95,7 @@ def parse_cues(path: Path, name: str) -> tuple[list[Cue], list[Problem]]:
         start, end_time, settings = _TIMING.fullmatch(lines[timing]).groups()
         if re.search(r"[.,](?!\d{3}\b)", f"{start} {end_time}"):
             decimals.append(timing + 1)
-        unused = " ".join(word for word in (settings or "").split() if not _SETTING.fullmatch(word))
-        if unused:
+        if unused := " ".join(word for word in (settings or "").split() if not _SETTING.fullmatch(word)):
             problem = f"text after a cue's times: {unused[:60]!r}"
             problems.append(Problem(f"{name}, line {timing + 1}", name, problem, "left out"))
         number = int(lines[numbers[timing]]) if timing in numbers else None
@@ -176,8 +176,7 @@ def _number_lines(lines: Sequence[str], timings: Sequence[int], vtt: bool) -> tu
             line -= 1
         if line >= 0 and _NUMBER.fullmatch(lines[line]):
             (directly if line == timing - 1 else above)[timing] = line
-    most = (numbers for numbers in (directly, directly | above) if 2 * len(numbers) > len(timings))
-    numbers = next(most, {})
+    numbers = next((most for most in (directly, directly | above) if 2 * len(most) > len(timings)), {})
     if vtt:
         numbers |= {timing: line for timing, line in directly.items() if not lines[line - 1]}
     return numbers, [line + 1 for timing, line in directly.items() if timing not in numbers]
@@ -215,10 +214,7 @@ def _loose_text(lines: Sequence[str], before: range, loose: Sequence[range], nam
 def _blocks(lines: Sequence[str], ranges: Iterable[range]) -> Iterable[tuple[int, list[str]]]:
     """Yield the first line's number, from 0, and the lines of each block between blank lines."""
     for numbers in ranges:
-        block: list[str] = []
-        for number in [*numbers, numbers.stop]:
-            if number < numbers.stop and lines[number].strip():
-                block.append(lines[number].strip())
-            elif block:
-                yield number - len(block), block
-                block = []
+        for is_filled, run in itertools.groupby(numbers, key=lambda number: bool(lines[number].strip())):
+            block = [*run]
+            if is_filled:
+                yield block[0], [lines[number].strip() for number in block]

@@ -91,8 +91,7 @@ class Speakers:
                 dash = DASH.match(piece)
                 text = piece[dash.end() :] if dash else piece
                 name = self.names[_key(voice)][0] if voice else ""
-                opening = self._known(text) if not voice else None
-                if opening:
+                if opening := self._known(text) if not voice else None:
                     name, text = self.names[opening.key][0], opening.text
                     asides += [opening.aside] * bool(opening.aside)
                 if not turns or change or dash and dashes > 1 or name and name != turns[-1][0]:
@@ -225,8 +224,7 @@ def _opening(line: str) -> Opening | None:
         return Opening(match[1], _key(match[1]), match[2], sure=True)
     if not _SIGNS.search(line, 0, _LONGEST):
         return None
-    colon = _COLON.search(line, 1, _LONGEST)
-    if colon:
+    if colon := _COLON.search(line, 1, _LONGEST):
         text, after = line[colon.end() :].strip(), line[colon.end() : colon.end() + 1]
         apart = colon[0] != ":" or not after or after.isspace() or after.isalpha() or after in "“«¿¡♪"
         head = _HEAD.fullmatch(line[: colon.start()].strip()) if apart else None

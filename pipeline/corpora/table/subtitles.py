@@ -39,7 +39,6 @@ _FORMS = re.compile(
 )
 """What other formats begin with."""
 
-
 Prefixes = bool | Sequence[str]  # whether `NAME:` before a text is its speaker, or the names that are speakers
 
 
@@ -80,8 +79,7 @@ def read_lines(path: Path, name: str, media: str, speaker_prefix: Prefixes) -> S
     text = INVISIBLE.sub("", read_text(path))  # beside other line ends, U+0085 is cp1252's ellipsis
     text = text.replace("\x85", "…" if re.search(r"[\r\n]", text.strip()) else "\n")
     lines = re.split(r"(?<!\r)\r*\n|[\r\x0b\x0c\u2028\u2029]", text)
-    timed = next((number for number, line in enumerate(lines, start=1) if has_times(line)), None)
-    if timed is not None:
+    if timed := next((number for number, line in enumerate(lines, start=1) if has_times(line)), None):
         raise InputError(
             f"{path}, line {timed}: times of subtitles, {lines[timed - 1].strip()[:60]!r}, in a file of plain text. "
             "Name the file .srt or .vtt if it is one, or export it as one."
@@ -206,8 +204,7 @@ def _ids(cues: Sequence[Cue], dialogue: str, name: str) -> tuple[dict[int, str],
     counts = Counter(numbers)
     if set(numbers) == {None}:
         return {cue.line: f"{dialogue}_{place}" for place, cue in enumerate(cues, start=1)}, [], {}
-    odd = next((cue for cue in cues if cue.number is None or counts[cue.number] > 1), None)
-    if odd is not None:
+    if odd := next((cue for cue in cues if cue.number is None or counts[cue.number] > 1), None):
         twice = f"number {odd.number} is there {counts[odd.number]} times"
         fault = "a cue without a number" if odd.number is None else twice
         ids = {cue.line: f"{dialogue}_line{cue.line}" for cue in cues}

@@ -3,7 +3,6 @@
 import itertools
 
 import av
-import av
 import numpy as np
 import pytest
 
@@ -26,7 +25,6 @@ FILES = {  # of those spans, the ones that one pass gives: 0 and 1 begin within 
     "libopus.webm": set(),  # its decoder cannot be made anew
 }
 """Files named by their sound's codec."""
-
 
 
 def clip_of(path, rate_hz=48000):
@@ -166,7 +164,7 @@ def test_pictures_before_the_first_keyframe_are_the_same_with_sound_and_without(
 
 @pytest.mark.parametrize("span", [Span(0.0, 0.7), Span(1.6, 2.4), Span(2.223, 3.0)])
 def test_aac_whose_file_begins_within_a_packet_is_the_same_in_one_pass(tmp_path, span):
-    """Apple's encoders write 2112 samples before the begin, two packets and a part of one; a seek leads too far back."""
+    """Apple's encoders write 2112 samples before the begin, two packets and a part of one; a seek leads too far."""
     clip = shifted(clip_of(tmp_path / "aac.mp4"), tmp_path / "early.mp4", 2112 - 1024)
     with PictureFile(clip) as file, SoundFile(clip) as heard:
         np.testing.assert_array_equal(together(file, span)[1].samples_T, heard.read(*span))
