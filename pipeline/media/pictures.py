@@ -191,8 +191,8 @@ class PictureFile(MediaFile):
         start_s -= 0.1 * self._fields  # a key field may be the second of its frame
         back_s = _MARGIN_S
         while True:
-            # A seek to the begin leaves out the sound's first packet, of which decoders drop samples, and of MPEG-TS the
-            # first picture.
+            # A seek to the begin leaves out the sound's first packet, of which decoders drop samples, and in MPEG-TS
+            # the first picture.
             at_begin = start_s < back_s
             unsought = at_begin and self._untouched
             if not unsought and (self._restarts or not seek(self._container, self._stream, start_s - back_s)):

@@ -25,8 +25,8 @@ def test_a_result_is_that_of_the_recogniser(tmp_path, monkeypatch):
             "open",
             "transcript",
             "text",
-            "audio",
             "visual",
+            "audio",
             "emotions",
         ]
         served = one.get(status["files"]["emotions.json"]).json()
