@@ -31,10 +31,11 @@ def join(sources: Sequence[Source], chosen: dict[str, Source], guides: Sequence[
     paths = "; ".join(f"{source.path} ({_contents(source)})" for source in sources)
     base = next((source for source in (*sources, *guides) if source.labels and source.splits), None)
     if base is None:
+        unsplit = listed((f"{source.path.name} lacks the splits" for source in sources if source.labels), 3)
         raise InputError(
-            f"{paths}: none has labels and splits. Add a file that does (such as MELD's data_emotion.p, MultiEMO's "
-            "Speakers.pkl, or MMGCN's IEMOCAP_features.pkl), a table with the columns emotion and split, --transcripts "
-            "for MELD, or --corpus of a corpus that `prepare` has read."
+            f"{paths}: none has labels and splits{unsplit and f' ({unsplit})'}. Add a file that does (such as MELD's "
+            "data_emotion.p, MultiEMO's Speakers.pkl, or MMGCN's IEMOCAP_features.pkl), a table with the columns "
+            "emotion and split, --transcripts for MELD, or --corpus of a corpus that `prepare` has read."
         )
     for source in (*sources, *guides):
         if base.corpus and source.corpus and source.corpus != base.corpus:

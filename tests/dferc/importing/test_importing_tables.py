@@ -95,6 +95,11 @@ def test_votes_that_are_none_are_refused_by_row_and_name(tmp_path):
         assert "table.npz" in result.stderr and "row 4 of 1, utterance 2: the votes" in result.stderr
 
 
+def test_a_table_that_lacks_the_splits_alone_is_told_so(tmp_path):
+    message, rows = imported(tmp_path, write_npz, {"split": None, "dialogue": np.repeat(["a", "b", "c"], 3)})
+    assert rows is None and "none has labels and splits (table.npz lacks the splits). Add" in message
+
+
 def test_votes_under_a_name_of_two_words_are_votes_and_without_labels_are_no_crash(tmp_path):
     message, rows = imported(tmp_path, write_npz, {"votes": VOTES, "emotion": None}, "--classes=anger,joy")
     assert rows is None and "none has labels and splits" in message
