@@ -96,7 +96,9 @@ def test_votes_that_are_none_are_refused_by_row_and_name(tmp_path):
 
 
 def test_a_table_that_lacks_the_splits_alone_is_told_so(tmp_path):
-    message, rows = imported(tmp_path, write_npz, {"split": None, "dialogue": np.repeat(["a", "b", "c"], 3)})
+    message, rows = imported(
+        tmp_path, write_npz, {"split": None, "dialogue": np.repeat(["a", "b", "c"], 3), "utterance": None}
+    )
     assert rows is None and "none has labels and splits (table.npz lacks the splits). Add" in message
 
 
