@@ -135,8 +135,8 @@ def make_extractor(
             make_ear, file, wanted = listener[:3] if hears else (None, finder, ())
             make_worker = functools.partial(speaker_face.FaceWorker, *how, make_ear)
             items = ([_media(rows[i], raw.absolute(), needs_sound or i in wanted) for i in group] for group in groups)
-            results = engine.run(make_worker, items, workers, (*paths, Path(file)), lambda parts: parts[0].path)
-            return clock.unpacked(results)
+            files = (*paths, Path(file))
+            return clock.unpacked(engine.run(make_worker, items, workers, files, together=lambda parts: parts[0].path))
 
         cuts = _one_by_one(cut, list(_groups(rows, indices)), bool(listener))
         # On a cluster nothing waits for this process, and two threads must not start and end Ray.

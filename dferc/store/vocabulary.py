@@ -57,7 +57,7 @@ def split_dialogues(dialogues: Mapping[str, EmotionCounts], shares: Mapping[str,
     for counts in dialogues.values():
         total.update(counts)
     drawn, draws = random.Random(seed), []
-    for _ in range(10):  # a long dialogue that comes last has no place
+    for _ in range(5):  # a long dialogue that comes last has no place
         split_of, filled = {}, {split: Counter() for split in shares}
         for name in drawn.sample(sorted(dialogues), len(dialogues)):
             split_of[name] = min(shares, key=lambda split: _cost(dialogues[name], filled[split], total, shares[split]))

@@ -42,10 +42,11 @@ def all_files(raw: Path) -> Iterator[Path]:
 
 
 def walk(raw: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk like `os.walk` through a folder and those that it links to, but into no link to a folder above."""
+    """Walk like `os.walk` through a folder and those that it links to, but into none above or entered already."""
     for place, folders, names in os.walk(raw, followlinks=True):
-        here = Path(os.path.realpath(place))
-        folders[:] = [name for name in folders if not here.is_relative_to(os.path.realpath(os.path.join(place, name)))]
+        above = [Path(os.path.realpath(folder)) for folder in (place, *Path(place).parents)]
+        real = {name: os.path.realpath(os.path.join(place, name)) for name in folders}
+        folders[:] = [name for name in folders if not any(folder.is_relative_to(real[name]) for folder in above)]
         yield place, folders, names
 
 

@@ -343,7 +343,7 @@ def read_table(path: Path, dialogue: str = "") -> tuple[list[TableRow], list[Pro
     if repeated:
         problem = f"row repeated word by word: {len(repeated)}, first {repeated[0].where}"
         problems.append(Problem(path.name, path.name, problem, "kept; remove it, if it was spoken once"))
-    once = {replace(row, where="") for row in rows if row.text}
+    once = [row for row in first if row.text]
     if several := len(once) - len({replace(row, emotion="", votes="") for row in once}):
         problem = f"rows that differ in their emotion alone: {several}"
         then = "kept as utterances; if they are of several annotators, write one row, with a column `votes`"

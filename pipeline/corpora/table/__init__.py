@@ -66,7 +66,7 @@ def read(raw: Path, settings: Prepare) -> RawCorpus:
     names = {
         name: [row.utterance_id or Path(row.media).stem for row in of]
         for name, of in dialogues.items()
-        if any(row.start_s is None or row.media != of[0].media or not row.media for row in of)  # else `row_problems`
+        if any(row.start_s is None or row.media != of[0].media for row in of)  # else `row_problems`
     }
     moved, odd = disordered({} if from_subtitles else names)
     if moved:

@@ -16,6 +16,7 @@ from dferc.store.hdf5 import read_utterances
 from dferc.store.vocabulary import SPLITS
 from pipeline import corpora
 from pipeline.corpora import meld
+from pipeline.corpora._published_csv import list_files
 from pipeline.prepare import to_store
 from tests.helpers.clips import SHARED, tone, write_clip
 from tests.helpers.corpora import prepare_settings
@@ -314,6 +315,13 @@ def test_links_to_a_folder_above_repeat_no_clip(tmp_path):
         (tmp_path / name).symlink_to(tmp_path)
 
     assert "clip found twice" not in _kinds(read(tmp_path))
+
+
+def test_folders_that_link_to_each_other_are_walked_once_each_way(tmp_path):
+    for one, other in (("train", "dev"), ("dev", "train")):
+        touch(tmp_path / one, f"{one}.mp4")
+        (tmp_path / one / other).symlink_to(tmp_path / other)
+    assert len(list_files(tmp_path, "MELD")) == 4  # and not 80
 
 
 def test_a_converted_clip_stands_for_one_that_is_not_there(tmp_path):

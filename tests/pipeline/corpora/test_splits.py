@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dferc.core.errors import InputError
-from dferc.store.vocabulary import split_dialogues
+from dferc.store.vocabulary import DRAWN, split_dialogues
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 COUNTS = st.dictionaries(st.sampled_from(["joy", "anger", "fear", ""]), st.integers(1, 30), min_size=1)
@@ -69,3 +69,19 @@ def test_every_dialogue_is_dealt_once_and_every_split_has_a_label(dialogues, see
     dealt = split_dialogues(dialogues, SHARES, seed)
     assert set(dealt) == set(dialogues)
     assert {dealt[name] for name in labelled} == set(SHARES)
+
+
+def test_seeds_draw_other_splits_of_few_dialogues():
+    """Of many orders the best is nearly always the same one."""
+    dialogues = {f"d{n:02}": Counter(joy=n % 7 + 1, anger=n % 5 + 1, fear=n % 3 + 1) for n in range(12)}
+    shares = {"train": 0.85, "validation": 0.15}
+    drawn = [split_dialogues(dialogues, shares, seed) for seed in range(20)]
+    assert len({tuple(name for name in dialogues if each[name] == "validation") for each in drawn}) >= 13
+
+
+def test_other_splits_have_another_version():
+    """Runs on splits that are drawn otherwise now must be refused: raise DRAWN with what is drawn."""
+    dialogues = {f"d{n:02}": Counter(joy=n % 7 + 1, anger=n % 5 + 1) for n in range(40)}
+    dealt = split_dialogues(dialogues, {"train": 0.85, "validation": 0.15}, 0)
+    drawn = [name for name, split in dealt.items() if split == "validation"]
+    assert (DRAWN, sorted(drawn)) == (2, ["d06", "d07", "d13", "d29", "d31", "d36"])

@@ -590,3 +590,13 @@ def test_rows_without_media_that_run_back_in_time_are_listed(tmp_path):
     write(tmp_path, "utterances.csv", HEADER + "".join(rows) + "b,Bo,No.,anger,,0,1,train\nc,Bo,Yes.,joy,,,,dev\n")
     back = "out of order: begins at 2 s, the row before (utterances.csv, line 3) at 4 s"
     assert [problem.problem for problem in read_own(tmp_path).problems] == [back]
+
+
+@pytest.mark.parametrize("starts", [(0, 2, 4), (4, 0, 2)])
+@pytest.mark.parametrize("names", [("F000", "F001", "M000"), ("u2", "u0", "u1")])
+def test_times_and_not_names_tell_the_order_of_a_table_without_media(tmp_path, names, starts):
+    rows = [f"a,,at {at},joy,,{at},{at + 1},train,a_{name}\n" for name, at in zip(names, starts, strict=True)]
+    table = f"{HEADER.strip()},utterance_id\n{''.join(rows)}b,Bo,No.,anger,,0,1,dev,b_u0\n"
+    write(tmp_path, "utterances.csv", table)
+    back = "out of order: begins at 0 s, the row before (utterances.csv, line 2) at 4 s"
+    assert [problem.problem for problem in read_own(tmp_path).problems] == [back] * (starts[0] > 0)
