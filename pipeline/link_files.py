@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from dferc.core.console import PATH, CorpusName, console, readable_errors, shown_option
+from dferc.core.errors import InputError
 from pipeline.audio.functionals import named_files
 from pipeline.check import BY_NAME, check_corpora, needs_finder
 from pipeline.faces.densenet import FERPLUS, NONE, description_path, find_weights
@@ -71,6 +72,8 @@ def link(files: list[Path], out: Path) -> None:
     if out.is_symlink():
         out.unlink()  # never what it leads to
     elif out.exists():
+        if any(part.is_file() and not part.is_symlink() and part.name != NOTE for part in (out, *out.rglob("*"))):
+            raise InputError(f"{out} has files that are no links: it is not replaced. Name another folder with --out.")
         shutil.rmtree(out)
     if len(files) == 1:
         out.symlink_to(files[0].resolve())

@@ -53,10 +53,12 @@ def read_record(path: Path, schema: type[StoredRecord], remedy: str) -> dict:
     return check_record(content, schema, str(path), remedy)
 
 
-def check_record(content: bytes, schema: type[StoredRecord], where: str, remedy: str) -> dict:
+def check_record(
+    content: bytes, schema: type[StoredRecord], where: str, remedy: str, most_bytes: int = MOST_BYTES
+) -> dict:
     """Parse JSON, and return it as it is once it fits the schema; see `read_record`."""
     try:
-        values = parse_json(content)
+        values = parse_json(content, most_bytes)
     except ValueError as error:
         raise InputError(f"{where} is no readable JSON: {error}. {remedy}") from None
     check_values(values, schema, where, remedy)
@@ -87,14 +89,14 @@ def _explain(fault: Mapping) -> str:
     return f"{brief(field)[1:-1]} is {brief(fault['input'])}; it should {expected}"
 
 
-def parse_json(content: bytes) -> Any:
+def parse_json(content: bytes, most_bytes: int = MOST_BYTES) -> Any:
     """Parse JSON that says one thing: UTF-8, each key once, finite numbers, texts that can be written again.
 
     Raises:
         ValueError: it does not, or it is too large or too deep.
     """
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+    if len(content) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes:,} bytes")
     try:
         values = json.loads(
             content.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=_refuse_number, parse_float=_finite

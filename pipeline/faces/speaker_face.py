@@ -220,11 +220,11 @@ class FaceWorker:
         sampled = picture.sample([span], *rates, sounds)
         first = [*itertools.islice(sampled, 1)]  # with it comes the sound
         if sounds:
-            sound = sounds[0].samples_T
+            sound, _, begin_s = sounds[0]
         else:
             recording, *heard = part.sound
             file = self._open_sound(recording)
-            sound = file.read(*heard)
-            late = round((file.begin_s - heard[0]) * SAMPLE_RATE_HZ) if len(sound) else 0
-            sound = np.pad(sound, (late, 0))  # the track may begin after the utterance
+            sound, begin_s = file.read(*heard), file.begin_s
+        late = round((begin_s - part.sound[1]) * SAMPLE_RATE_HZ) if len(sound) else 0
+        sound = np.pad(sound, (late, 0))  # the track may begin after the utterance
         return ((time_s, image) for _, time_s, image in itertools.chain(first, sampled)), sound

@@ -7,6 +7,7 @@ features do not depend on the other utterances of a call.
 """
 
 import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -102,9 +103,18 @@ class PictureFile(MediaFile):
             middles = [_middles(span, frames_per_s, max_frames) for span in spans]
             for run in _runs(spans):
                 wanted = {number: (spans[number], middles[number]) for number in run}
-                hears = sounds is not None and self._container.streams.audio and not self._restarts  # may be long
+                hears = sounds is not None and self._hears
                 read = self._listen({number: spans[number] for number in run}, sounds) if hears else None
                 yield from self._sample_run(wanted, read)
+
+    @functools.cached_property
+    def _hears(self) -> bool:
+        """Whether sound is read with the picture: not where a clock restarts, where all before is read, maybe hours."""
+        try:
+            stream_of(self._container, self.path, "audio")
+            return not self._restarts and not restarts(self._container, self.path, "audio")
+        except MediaError:
+            return False
 
     def _prepare(self) -> None:
         """Make the file as just opened: an earlier call may have been left in the middle."""
@@ -189,12 +199,12 @@ class PictureFile(MediaFile):
         """
         start_s, end_s = min(span.start_s for span in spans), max(span.end_s for span in spans)
         start_s -= 0.1 * self._fields  # a key field may be the second of its frame
-        back_s = _MARGIN_S
+        back_s, unsought = _MARGIN_S, False
         while True:
             # A seek to the begin leaves out the sound's first packet, of which decoders drop samples, and in MPEG-TS
             # the first picture.
             at_begin = start_s < back_s
-            unsought = at_begin and self._untouched
+            tried, unsought = unsought, at_begin and self._untouched and not self._restarts
             if not unsought and (self._restarts or not seek(self._container, self._stream, start_s - back_s)):
                 self._reopen()  # a seek that failed has lost the packets that were read to recognise the format
             self._untouched, self._sound_unused = False, self._sound_unused and heard is not None
@@ -202,8 +212,12 @@ class PictureFile(MediaFile):
             read, first, passing = [], None, packets(self._container, self._stream, *sound)
             for packet in passing:
                 if packet.stream_index != self._stream.index:
-                    if heard is not None:
-                        heard.append(packet)
+                    if heard is not None and packet.dts is not None:  # where one picture is shown for hours, not all
+                        time_s = float(packet.dts * packet.time_base) - self._origin_s
+                        if start_s > _MARGIN_S and time_s <= start_s - _MARGIN_S:
+                            heard.clear()
+                        if time_s < end_s + _BEHIND_S:
+                            heard.append(packet)
                     continue
                 if self._counted:
                     packet.pts = None if self._unstamped else packet.dts
@@ -216,11 +230,11 @@ class PictureFile(MediaFile):
                     read.append(packet)
                 if packet.dts is not None and self._time_s(packet.dts) >= end_s:
                     break  # nothing is shown before it is decoded
-            if unsought and first is None:  # a seek would lead behind pictures that refer to none
-                first = next((number for number, packet in enumerate(read) if packet.is_keyframe), 0)
-            if first is not None or self._restarts or at_begin and self._indexed:
+            if first is None and at_begin and (unsought or read[:1] and read[0].is_keyframe):  # what is before has none
+                first = next((number for number, packet in enumerate(read) if packet.is_keyframe), None)
+            if first is not None or self._restarts or at_begin and (self._indexed or tried):
                 return read[first or 0 :], passing
-            if at_begin:
+            if at_begin and not unsought:
                 self._reopen()
             back_s *= 4
             if heard is not None:

@@ -129,6 +129,7 @@ class Sound(NamedTuple):
 
     samples_T: np.ndarray  # at `SAMPLE_RATE_HZ`
     remark: str
+    begin_s: float  # time of the first sample
 
 
 class SoundPackets(NamedTuple):
@@ -163,8 +164,9 @@ def decode_sound(heard: SoundPackets, path: str | Path, start_s: float, end_s: f
         return None
     frames = (frame for packet in passing for frame in decode(decoder, packet))
     decoded = _join(frames, path, start_s, end_s, origin_s)
-    late = decoded is None or decoded.first_s > start_s + _HOLE_S  # the samples alone do not say when they begin
-    return None if late else Sound(*_cut(decoded, start_s, end_s, SAMPLE_RATE_HZ))
+    if decoded is None:
+        return None
+    return Sound(*_cut(decoded, start_s, end_s, SAMPLE_RATE_HZ), max(start_s, decoded.first_s))
 
 
 def _from_last_before(

@@ -165,6 +165,8 @@ class _Form:
         """Write bytes of the present part."""
         if self._file is not None:
             self._file.write(data)
+        elif self._field in FILES and data:  # nothing says of which format it is
+            raise HTTPException(400, f"the field {self._field} has no file name: send it as a file, such as talk.srt")
         elif len(self._value) + len(data) > _MOST_FIELD_BYTES:
             raise HTTPException(400, f"the field {self._field[:50]!r} has more than {_MOST_FIELD_BYTES:,} bytes")
         else:

@@ -139,7 +139,7 @@ def main(media, model, revision, transcript, out, formats, embed, as_json, cache
         if not isinstance(result, str):
             try:
                 if folders:
-                    _verify_same_length(folders[path], result)
+                    _verify_same(folders[path], result)
                     _keep_corrected(folders[path], path)
                     embedded = bool(formats) and "html" not in formats and b"media-src blob:" in _head(folders[path])
                     result.write(folders[path], path, _formats(folders[path], formats), embed or embedded)
@@ -213,17 +213,23 @@ def _keep_corrected(folder: Path, media: Path) -> None:
         print_note(f"{_shown(str(folder))}: changed by others: {', '.join(names[1:])}; kept as {kept}")
 
 
-def _verify_same_length(folder: Path, result: "Emotions") -> None:
+def _verify_same(folder: Path, result: "Emotions") -> None:
     """Check that the results that are there are not those of another medium of the same name (`day2/00001.mts`)."""
     try:
-        there_s = json.loads((folder / "emotions.json").read_bytes())["media"]["length_s"]
-        same = abs(there_s - (found_s := result.media.length_s)) < 0.1
-    except (OSError, ValueError, LookupError, TypeError):  # there are none, or a length is unknown
+        there = result.read(folder / "emotions.json")
+    except InputError:  # there are none
         return
-    if not same:
+    (one, two), differ = (there.media, result.media), ""
+    if None not in (one.length_s, two.length_s) and abs(one.length_s - two.length_s) >= 0.1:
+        differ = f", of {one.length_s:.1f} s, and this one has {two.length_s:.1f} s"
+    elif one.sha256 and one.sha256 != two.sha256:  # a camera's are alike in name and length
+        texts, others = ({each.text for each in each_one.utterances} for each_one in (there, result))
+        if 2 * len(texts & others) < max(1, min(len(texts), len(others))):
+            differ = ": the file is another one, and so are its words"
+    if differ:
         raise InputError(
-            f"{folder} has the results of another {result.media.name}, of {there_s:.1f} s, and this one has "
-            f"{found_s:.1f} s. Name another folder with --out, or remove these; finished work is kept."
+            f"{folder} has the results of another {two.name}{differ}. Name another folder with --out, or remove these; "
+            "finished work is kept."
         )
 
 
@@ -257,18 +263,18 @@ def _expanded(media: Sequence[Path]) -> list[Path]:
         if not inside:
             raise InputError(f"{path} is a folder without video or sound. Name a file, or a folder with some.")
         found += inside
-    return list(dict.fromkeys(found))
+    return list({path.parent.resolve() / path.name: path for path in found}.values())
 
 
 def _folders(media: Sequence[Path], out: Path | None) -> dict[Path, Path]:
     """Return the folder of each medium's results; media of one name keep their suffix to tell them apart."""
     places = {path: (out or path.parent) / f"{path.stem}.emotions" for path in media}
-    taken = Counter(places.values())
+    taken = Counter(folder.resolve() for folder in places.values())  # `talk.mp4` and `/here/talk.wav` lie together
     places = {
-        path: folder if taken[folder] == 1 else folder.with_name(f"{path.name}.emotions")
+        path: folder if taken[folder.resolve()] == 1 else folder.with_name(f"{path.name}.emotions")
         for path, folder in places.items()
     }
-    for folder, count in Counter(places.values()).items():
+    for folder, count in Counter(folder.resolve() for folder in places.values()).items():
         if count > 1:
             raise InputError(f"{count} media would write to {folder}. Run them one by one, each with its own --out.")
     return places

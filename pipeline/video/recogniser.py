@@ -180,7 +180,9 @@ class Recogniser(contextlib.AbstractContextManager):
         with Scratch(self.cache / FEATURES) as scratch:
             with _step(progress, "transcript") as report:
                 words = self._transcript(media, info, found, scratch, report, names)
-            return self._recognise(_Medium(media, info, words), scratch, progress)
+            result = self._recognise(_Medium(media, info, words), scratch, progress)
+            result.media.sha256 = scratch.media_hash(media)
+            return result
 
     def _transcript(
         self,

@@ -34,6 +34,14 @@ def test_settings_of_the_demo_name_no_file_and_every_stage_has_a_note(tmp_path):
     assert all([file.name for file in path.iterdir()] == ["none.txt"] for path in tmp_path.iterdir())
 
 
+def test_a_folder_of_other_files_is_never_replaced(tmp_path):
+    (tmp_path / "prepare").mkdir()
+    (tmp_path / "prepare/notes.txt").write_text("mine")
+    done = CliRunner().invoke(main, ["--corpus=demo", f"--params={REPOSITORY / 'params.yaml'}", f"--out={tmp_path}"])
+    assert done.exit_code == 1 and "no links" in done.output
+    assert (tmp_path / "prepare/notes.txt").read_text() == "mine"
+
+
 def test_each_setting_that_names_a_file_gives_its_stage_that_file(tmp_path):
     encoder = tmp_path / "encoder"
     encoder.mkdir()

@@ -13,7 +13,7 @@ from typing import Self
 from dferc.core.console import print_note
 from dferc.core.errors import InputError, did_you_mean
 from dferc.core.files import regular_file, write_text
-from dferc.core.records import MOST_BYTES, check_record, parse_json
+from dferc.core.records import check_record, parse_json
 from dferc.core.tables import write_csv
 from dferc.results.emotions.schema import SCHEMA, EmotionsRecord
 from dferc.results.emotions.subtitles import as_srt, as_vtt
@@ -22,6 +22,7 @@ from dferc.results.emotions.tiers import to_eaf, to_textgrid
 FILES = {name: f"emotions.{name}" for name in ("json", "csv", "srt", "vtt", "eaf")}
 FILES |= {"textgrid": "emotions.TextGrid", "html": "index.html"}
 """The formats, and the names of their files."""
+MOST_BYTES = 500_000_000  # of a document: an utterance has some 600, so 16 MB would be a day of talk
 TIMED = ("srt", "vtt", "eaf", "textgrid")  # formats that hold nothing but what has a place in time
 
 
@@ -38,7 +39,7 @@ class Emotions(EmotionsRecord):
         with open(regular_file(path), "rb") as file:
             content = file.read(MOST_BYTES + 1)
         _refuse_newer(content, path)
-        return cls.model_validate(check_record(content, cls, str(path), "Write it again: `dferc-video`."))
+        return cls.model_validate(check_record(content, cls, str(path), "Write it again: `dferc-video`.", MOST_BYTES))
 
     def to_json(self, path: str | Path) -> None:
         """Write the document itself, which `read` reads."""
@@ -132,7 +133,7 @@ class Emotions(EmotionsRecord):
 
 def _refuse_newer(content: bytes, path: str | Path) -> None:
     try:
-        found = parse_json(content).get("schema")
+        found = parse_json(content, MOST_BYTES).get("schema")
     except (ValueError, AttributeError):
         return  # `check_record` explains it
     if type(found) is int and found > SCHEMA:

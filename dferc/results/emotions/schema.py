@@ -38,6 +38,7 @@ class MediumFacts(StoredRecord):
     length_s: Seconds | None = Field(description="length in seconds; null for a transcript alone")
     has_sound: bool
     has_picture: bool
+    sha256: Text | None = Field(None, description="SHA-256 of the file; null in older results")
 
 
 class ModelFacts(StoredRecord):

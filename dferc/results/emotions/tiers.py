@@ -6,10 +6,10 @@ ends goes, with its times unchanged, to a further tier of this speaker, `Anna (o
 
 import mimetypes
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 from xml.etree import ElementTree
 
 from dferc.core.errors import InputError
@@ -18,6 +18,7 @@ from dferc.results.emotions.schema import EmotionalUtterance, EmotionsRecord
 from dferc.results.emotions.subtitles import one_line
 
 NOTICE = "SYNTHETIC TRAINING DATA"
+_NO_XML = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # of a file name; ELAN decodes no %20 and the like
 _NO_DATE = "1970-01-01T00:00:00+00:00"  # required by ELAN's schema; the bytes depend on no clock
 
 
@@ -41,8 +42,9 @@ def to_eaf(emotions: EmotionsRecord, path: Path, media: Path | None) -> None:
     for sentence in emotions.model.synthetic:
         eaf.properties.append((NOTICE, one_line(sentence)))
     place = os.path.relpath(media, path.parent) if media else emotions.media.name
-    url = "./" + quote(os.fsencode(place.replace(os.sep, "/")))
-    eaf.add_linked_file(url, relpath=url, mimetype=mimetypes.MimeTypes().guess_type(place)[0] or "unknown")
+    url = "./" + _NO_XML.sub("_", place.replace(os.sep, "/"))
+    if emotions.media.has_sound or emotions.media.has_picture:  # ELAN would try to play a transcript
+        eaf.add_linked_file(url, relpath=url, mimetype=mimetypes.MimeTypes().guess_type(place)[0] or "unknown")
     for name, participant, annotations in tiers(emotions):
         eaf.add_tier(name, part=participant)
         for annotation in annotations:

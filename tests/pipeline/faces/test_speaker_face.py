@@ -22,7 +22,7 @@ from pipeline.media import sound as sounds
 from pipeline.media.files import probe
 from pipeline.rows.utterances import Region
 from pipeline.settings import load_settings
-from tests.helpers.clips import SHARED, needs_media, read_frames, write_clip
+from tests.helpers.clips import SHARED, needs_media, read_frames, tone, write_clip
 from tests.helpers.common import REPOSITORY
 from tests.helpers.drawn_faces import Person, draw_people, draw_scene, mouth_at, speech
 from tests.helpers.face_models import visual_settings
@@ -198,6 +198,21 @@ def test_most_lip_motion_hears_a_track_that_begins_late_at_its_time(tmp_path, su
             copied.mux(packet)
     found = chosen(late, "most_lip_motion")
     assert found.choice == MOST_LIP_MOTION and found.size == pytest.approx(share_of(SMALL), rel=0.3)
+
+
+def test_the_sound_of_a_film_is_the_same_whatever_was_read_before(tmp_path):
+    """It begins 80 ms late: the second time it is read on its own."""
+    early, clip = tmp_path / "early.mov", tmp_path / "late.mov"
+    write_clip(early, sound=tone(3), sound_codec="pcm_s16le", pictures=[np.zeros((32, 48), np.uint8)] * 30)
+    with av.open(str(early)) as source, av.open(str(clip), "w") as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in (packet for packet in source.demux() if packet.dts is not None):
+            by = round(0.08 / packet.time_base) * (packet.stream.type == "audio")
+            packet.dts, packet.pts, packet.stream = packet.dts + by, packet.pts + by, streams[packet.stream_index]
+            target.mux(packet)
+    worker, part = FaceWorker(visual_settings(), 24), UtteranceMedia(str(clip), 0, 2, sound=(str(clip), 0, 2))
+    (_, first_T), (_, second_T) = worker._film(part), worker._film(part)
+    np.testing.assert_array_equal(first_T, second_T)
 
 
 def test_longest_track_keeps_to_one_person_where_a_larger_face_appears_late(tmp_path):

@@ -25,6 +25,7 @@ FILES = {  # of those spans, the ones that one pass gives: 0 and 1 begin within 
     "libopus.webm": set(),  # its decoder cannot be made anew
 }
 """Files named by their sound's codec."""
+CODECS = "libvpx-vp9", "flv", "mpeg2video", "libx264", "libx264"
 
 
 def clip_of(path, rate_hz=48000):
@@ -33,9 +34,7 @@ def clip_of(path, rate_hz=48000):
         np.float32
     )
     shown = [np.kron(random.integers(0, 255, (8, 12)), np.ones((8, 8))).astype(np.uint8) for _ in range(LENGTH_S * 10)]
-    picture_codec = {".webm": "libvpx-vp9", ".ts": "mpeg2video", ".mkv": "libx264", ".mp4": "libx264"}.get(
-        path.suffix, "mpeg4"
-    )
+    picture_codec = dict(zip((".webm", ".flv", ".ts", ".mkv", ".mp4"), CODECS, strict=True)).get(path.suffix, "mpeg4")
     options = {"deadline": "realtime", "cpu-used": "8"} if path.suffix == ".webm" else {}
     how = {"picture_codec": picture_codec, "picture_options": options, "sound_codec": path.stem, "layout": "stereo"}
     return write_clip(path, pictures=shown, sound=sound, rate_hz=rate_hz, gop=12, **how)
@@ -162,6 +161,35 @@ def test_pictures_before_the_first_keyframe_are_the_same_with_sound_and_without(
             assert_same_frames(together(file, span)[0], [sample for _, *sample in alone.sample([span], 5, 50)])
 
 
+@pytest.mark.parametrize("suffix", [".avi", ".nut"])
+def test_what_refers_to_a_keyframe_that_was_cut_off_is_no_picture(tmp_path, suffix):
+    clip, cut, span = clip_of(tmp_path / f"mp2{suffix}"), tmp_path / f"cut{suffix}", Span(0.1, 0.8)
+    with av.open(str(clip)) as source, av.open(str(cut), "w") as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in (packet for packet in source.demux() if packet.dts is not None):
+            if packet.stream.type == "audio" or packet.dts * packet.time_base > 0.25:
+                packet.stream = streams[packet.stream_index]
+                target.mux(packet)
+    with PictureFile(cut) as file:
+        for _ in range(2):
+            assert not together(file, span)[0]
+
+
+def test_the_begin_of_recordings_put_one_behind_the_other_does_not_depend_on_earlier_reads(tmp_path):
+    clip, cut = clip_of(tmp_path / "aac.mp4"), tmp_path / "cut.ts"
+    clip = write_clip(
+        tmp_path / "a.ts", pictures=[frame for _, frame in together(PictureFile(clip), Span(0, 3), 10)[0]]
+    )
+    with av.open(str(clip)) as source, av.open(str(cut), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in itertools.islice((packet for packet in source.demux() if packet.dts is not None), 1, None):
+            packet.stream = stream
+            target.mux(packet)
+    cut.write_bytes(cut.read_bytes() * 2)
+    with PictureFile(cut) as file:
+        assert_same_frames(*(together(file, Span(0.0, 1.0))[0] for _ in range(2)))
+
+
 @pytest.mark.parametrize("span", [Span(0.0, 0.7), Span(1.6, 2.4), Span(2.223, 3.0)])
 def test_aac_whose_file_begins_within_a_packet_is_the_same_in_one_pass(tmp_path, span):
     """Apple's encoders write 2112 samples before the begin, two packets and a part of one; a seek leads too far."""
@@ -194,6 +222,45 @@ def test_a_file_that_is_read_from_its_start_does_not_keep_the_sound_of_hours_in_
         patch.setattr(PictureFile, "_listen", lambda *_: pytest.fail("sound is kept"))
         frames, sound = together(file, Span(7.6, 8.4))
         assert len(frames) == 4 and sound is None
+
+
+def test_sound_whose_clock_restarts_beside_a_picture_whose_clock_goes_on_is_heard_in_its_place(tmp_path):
+    clip = clip_of(tmp_path / "aac.flv", 44100)
+    tags, place = bytearray(clip.read_bytes()), 13
+    while place < len(tags):  # kind, size and milliseconds of a tag
+        time_ms = int.from_bytes(tags[place + 4 : place + 7], "big")
+        if tags[place] == 8 and time_ms > 1500:
+            tags[place + 4 : place + 7] = (time_ms - 1000).to_bytes(3, "big")
+        place += 15 + int.from_bytes(tags[place + 1 : place + 4], "big")
+    clip.write_bytes(tags)
+    for span in (Span(3.1, 4.4), Span(4.5, 5.9)):
+        with PictureFile(clip) as file, SoundFile(clip) as heard:
+            sound = together(file, span)[1]
+            assert sound is None or np.array_equal(sound.samples_T, heard.read(*span))
+
+
+def test_a_picture_beside_sound_without_a_decoder_is_seen(tmp_path):
+    clip = clip_of(tmp_path / "pcm_s16le.mov")
+    clip.write_bytes(clip.read_bytes().replace(b"sowt", b"zzzz"))
+    with PictureFile(clip) as file:
+        frames, sound = together(file, Span(1.6, 2.4))
+        assert len(frames) == 4 and sound is None
+
+
+@pytest.mark.parametrize("span", [Span(0.2, 2.0), Span(50.0, 52.0)])
+def test_the_sound_of_hours_beside_one_picture_is_not_kept_in_memory(tmp_path, span):
+    sound, how = np.tile(tone(1, 8000), (1, 100)), {"sound_codec": "pcm_s16le", "rate_hz": 8000}
+    clip, kept = write_clip(tmp_path / "a.mov", pictures=[np.zeros((32, 48), np.uint8)], sound=sound, **how), []
+    read_on = PictureFile._read_on
+
+    def count(file, following, heard, end_s):
+        kept.append(sum(packet.duration * packet.time_base for packet in heard))
+        return read_on(file, following, heard, end_s)
+
+    with PictureFile(clip) as file, SoundFile(clip) as heard, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PictureFile, "_read_on", count)
+        np.testing.assert_array_equal(together(file, span)[1].samples_T, heard.read(*span))
+    assert kept[0] < 5
 
 
 def test_a_file_without_sound_is_seen(tmp_path):

@@ -68,6 +68,17 @@ def test_a_body_that_is_the_medium_itself_works_too(one):
     assert one.get(status["files"]["emotions.json"]).json()["transcript"]["language"] == "fr"
 
 
+@pytest.mark.parametrize("name", ["", "; filename*=utf-8''%C3%BC.srt"])  # as older versions of `requests` name it
+def test_a_transcript_without_a_file_name_is_refused_and_never_left_out(served, name):
+    one, queue = served
+    before = left(queue)
+    parts = ((f'transcript"{name}'.encode(), SUBTITLES), (b'media"; filename="a.mp4"', b"\0video"))
+    body = b"".join(b'--x\r\nContent-Disposition: form-data; name="%b\r\n\r\n%b\r\n' % part for part in parts)
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = one.post("/api/jobs", content=body + b"--x--\r\n", headers=headers)
+    assert answer.status_code == 400 and "transcript" in answer.json()["error"] and left(queue) == before
+
+
 def test_the_medium_is_sent_in_ranges(one):
     job = upload(one, b"\0" + bytes(range(100)))
     wait_for(one, job["id"], "done")

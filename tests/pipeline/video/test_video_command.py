@@ -425,6 +425,26 @@ def test_results_never_replace_those_of_another_medium_of_the_same_name(video, t
     assert (tmp_path / "out/emotions.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".srt"])
+def test_results_never_replace_those_of_a_medium_that_is_alike_in_name_and_length(video, tmp_path, suffix):
+    for day, words in (("day1", SPOKEN[0]), ("day2", "it is awful that they lost everything.")):
+        sound = write_talk(tmp_path / day / "00001.wav", spoken=[words], picture=False)
+        sound.write_bytes(sound.read_bytes()[:-2] + day[-1:].encode() * 2)  # else the sounds are the same
+    one, two = (tmp_path / day / f"00001{suffix}" for day in ("day1", "day2"))
+    assert all(video(one, "--out", tmp_path / "out", "--abstain", share).exit_code == 0 for share in (0, 1))
+    before = (tmp_path / "out/emotions.json").read_bytes()
+    refused(video(two, "--out", tmp_path / "out"), f"out has the results of another 00001{suffix}: the file", "--out")
+    assert (tmp_path / "out/emotions.json").read_bytes() == before
+
+
+def test_media_of_one_folder_that_is_named_in_two_ways_share_no_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, two = Path("talk.mp4"), tmp_path / "talk.wav"
+    places = command._folders([one, two], None).values()
+    assert [place.name for place in places] == ["talk.mp4.emotions", "talk.wav.emotions"]
+    assert len(command._expanded([one, one.absolute(), two])) == 2
+
+
 def test_files_of_others_are_never_replaced(video, talk, tmp_path):
     page = tmp_path / "site/index.html"
     page.parent.mkdir()

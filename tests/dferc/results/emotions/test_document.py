@@ -165,3 +165,9 @@ def test_page_names_the_temperatures(tmp_path, temperatures, shown):
     emotions.model.temperature, emotions.model.temperature_of_mean = temperatures
     emotions.write(tmp_path, formats=("html",))
     assert shown in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_document_of_a_long_recording_is_read_again(tmp_path):
+    emotions = talk(utterances=[utterance(at, text="so they say " * 200) for at in range(6000)])
+    emotions.to_json(tmp_path / "emotions.json")
+    assert len(Emotions.read(tmp_path / "emotions.json").utterances) == 6000

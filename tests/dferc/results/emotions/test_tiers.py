@@ -43,9 +43,26 @@ def test_elan_reads_every_tier_and_finds_the_medium(tmp_path):
     root = ElementTree.parse(tmp_path / "out/emotions.eaf").getroot()
     times = [int(slot.get("TIME_VALUE")) for slot in root.iter("TIME_SLOT")]
     assert times == sorted(times) and len(times) == 4 * len(emotions.utterances)
-    assert root.find("HEADER/MEDIA_DESCRIPTOR").get("RELATIVE_MEDIA_URL") == "./../a%20talk%20%231.webm"
+    assert root.find("HEADER/MEDIA_DESCRIPTOR").get("RELATIVE_MEDIA_URL") == "./../a talk #1.webm"
     assert root.find(f"HEADER/PROPERTY[@NAME='{NOTICE}']").text == SYNTHETIC
     assert "default" not in eaf.get_tier_names()
+
+
+@pytest.mark.parametrize("name", ["Müller, Jäger & Söhne.mp4", "100 %.mp4", "line\nbreak \udcff.mp4"])
+def test_elan_which_decodes_no_address_finds_a_medium_of_any_printable_name(tmp_path, name):
+    pytest.importorskip("pympi")
+    overlapping().to_eaf(tmp_path / "talk.emotions/emotions.eaf", tmp_path / name)
+    root = ElementTree.parse(tmp_path / "talk.emotions/emotions.eaf").getroot()
+    place = root.find("HEADER/MEDIA_DESCRIPTOR").get("RELATIVE_MEDIA_URL")
+    assert place == f"./../{name.replace(chr(10), '_').replace(chr(0xDCFF), '_')}"
+
+
+def test_elan_is_given_no_transcript_to_play(tmp_path):
+    pytest.importorskip("pympi")
+    emotions = overlapping()
+    emotions.media.has_sound = emotions.media.has_picture = False
+    emotions.to_eaf(tmp_path / "emotions.eaf", tmp_path / "talk.srt")
+    assert ElementTree.parse(tmp_path / "emotions.eaf").getroot().find("HEADER/MEDIA_DESCRIPTOR") is None
 
 
 def test_praat_reads_every_tier(tmp_path):
