@@ -129,13 +129,12 @@ def make_extractor(
     def compute(indices: list[int]) -> Iterator[tuple[int, Record | engine.WorkerDied]]:
         portable = settings.model_copy(update={"finder": engine.absolute(finder)})
         how = (portable, seeing.side, hwaccel, seeing.colour)
-        paths = (raw, *(raw / rows[i].media for i in indices[:1]), Path(finder))
 
         def cut(groups: list[list[int]], hears: bool) -> Iterator[tuple[int, list[SpeakerFaces] | engine.WorkerDied]]:
             make_ear, file, wanted = listener[:3] if hears else (None, finder, ())
             make_worker = functools.partial(speaker_face.FaceWorker, *how, make_ear)
             items = ([_media(rows[i], raw.absolute(), needs_sound or i in wanted) for i in group] for group in groups)
-            files = (*paths, Path(file))
+            files = (raw, *(raw / rows[i].media for i in indices[:1]), Path(finder), Path(file))
             return clock.unpacked(engine.run(make_worker, items, workers, files, together=lambda parts: parts[0].path))
 
         cuts = _one_by_one(cut, list(_groups(rows, indices)), bool(listener))

@@ -199,6 +199,8 @@ class _Form:
             given = given.replace(escape, character)
         if name in FILES and (given or name == "media"):  # a browser sends an empty field where no file was chosen
             self.begin(name, given)
+        elif given:  # it would be left out
+            raise HTTPException(400, f"no file is expected in the field {name[:50]!r}: name it `media` or `transcript`")
         else:
             self._field = name
 

@@ -5,6 +5,7 @@ import filecmp
 import functools
 import itertools
 import json
+import re
 import shutil
 import sys
 from collections import Counter
@@ -215,15 +216,16 @@ def _keep_corrected(folder: Path, media: Path) -> None:
 
 def _verify_same(folder: Path, result: "Emotions") -> None:
     """Check that the results that are there are not those of another medium of the same name (`day2/00001.mts`)."""
-    try:
-        there = result.read(folder / "emotions.json")
-    except InputError:  # there are none
+    two, differ = result.media, ""
+    try:  # as it is: a newer version may have written it, or a person corrected it
+        there = json.loads((folder / "emotions.json").read_bytes())
+        one, texts = there["media"], {_letters(each["text"]) for each in there["utterances"]}
+        if None not in (one["length_s"], two.length_s) and abs(one["length_s"] - two.length_s) >= 0.1:
+            differ = f", of {one['length_s']:.1f} s, and this one has {two.length_s:.1f} s"
+    except (OSError, ValueError, LookupError, TypeError):  # there are none
         return
-    (one, two), differ = (there.media, result.media), ""
-    if None not in (one.length_s, two.length_s) and abs(one.length_s - two.length_s) >= 0.1:
-        differ = f", of {one.length_s:.1f} s, and this one has {two.length_s:.1f} s"
-    elif one.sha256 and one.sha256 != two.sha256:  # a camera's are alike in name and length
-        texts, others = ({each.text for each in each_one.utterances} for each_one in (there, result))
+    if not differ and one.get("sha256") not in (None, two.sha256):  # a camera's are alike in name and length
+        others = {_letters(each.text) for each in result.utterances}
         if 2 * len(texts & others) < max(1, min(len(texts), len(others))):
             differ = ": the file is another one, and so are its words"
     if differ:
@@ -231,6 +233,11 @@ def _verify_same(folder: Path, result: "Emotions") -> None:
             f"{folder} has the results of another {two.name}{differ}. Name another folder with --out, or remove these; "
             "finished work is kept."
         )
+
+
+def _letters(text: object) -> str:
+    """Return what is the same in a text whose case and punctuation were mended."""
+    return re.sub(r"\W+", "", str(text).casefold())
 
 
 def _head(folder: Path) -> bytes:

@@ -79,6 +79,14 @@ def test_a_transcript_without_a_file_name_is_refused_and_never_left_out(served, 
     assert answer.status_code == 400 and "transcript" in answer.json()["error"] and left(queue) == before
 
 
+def test_a_file_of_another_field_is_refused_and_never_left_out(served):
+    one, queue = served
+    before = left(queue)
+    files = {"media": ("a.mp4", b"\0video"), "subtitles": ("talk.srt", SUBTITLES)}
+    answer = one.post("/api/jobs", files=files)
+    assert answer.status_code == 400 and "subtitles" in answer.json()["error"] and left(queue) == before
+
+
 def test_the_medium_is_sent_in_ranges(one):
     job = upload(one, b"\0" + bytes(range(100)))
     wait_for(one, job["id"], "done")

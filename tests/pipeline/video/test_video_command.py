@@ -425,6 +425,18 @@ def test_results_never_replace_those_of_another_medium_of_the_same_name(video, t
     assert (tmp_path / "out/emotions.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("change", [{"schema": 2}, {"abstain": "0,5"}])  # of a newer version; corrected by hand
+def test_results_never_replace_a_document_of_another_medium_that_this_version_cannot_read(video, tmp_path, change):
+    for day, count in (("day1", 2), ("day2", 1)):
+        write_talk(tmp_path / day / "00001.wav", spoken=SPOKEN[:count], picture=False)
+    document, how = tmp_path / "out/emotions.json", ("--out", tmp_path / "out", "--format", "json")
+    assert video(tmp_path / "day1/00001.wav", *how).exit_code == 0
+    document.write_text(json.dumps(json.loads(document.read_bytes()) | change), encoding="utf-8")
+    before = document.read_bytes()
+    refused(video(tmp_path / "day2/00001.wav", *how), "out has the results of another 00001.wav, of 5.0 s", "--out")
+    assert document.read_bytes() == before
+
+
 @pytest.mark.parametrize("suffix", [".wav", ".srt"])
 def test_results_never_replace_those_of_a_medium_that_is_alike_in_name_and_length(video, tmp_path, suffix):
     for day, words in (("day1", SPOKEN[0]), ("day2", "it is awful that they lost everything.")):
@@ -435,6 +447,14 @@ def test_results_never_replace_those_of_a_medium_that_is_alike_in_name_and_lengt
     before = (tmp_path / "out/emotions.json").read_bytes()
     refused(video(two, "--out", tmp_path / "out"), f"out has the results of another 00001{suffix}: the file", "--out")
     assert (tmp_path / "out/emotions.json").read_bytes() == before
+
+
+def test_a_transcript_alone_whose_case_and_punctuation_were_mended_replaces_its_results(video, tmp_path):
+    transcript = tmp_path / "talk.srt"
+    for spoken in (["what a letter", "they lost it"], ["What a letter!", "They lost it."]):
+        transcript.write_text(cues(*spoken), encoding="utf-8")
+        assert video(transcript, "--out", tmp_path / "out", "--format", "json").exit_code == 0
+        assert [each.text for each in read(tmp_path / "out").utterances] == spoken
 
 
 def test_media_of_one_folder_that_is_named_in_two_ways_share_no_results(tmp_path, monkeypatch):
