@@ -95,11 +95,7 @@ def verify_rows(corpus: str, adapter: str, raw: Path, raw_corpus: corpora.RawCor
 @shown_option("--params", type=click.Path(dir_okay=False), default="params.yaml", help="Settings.")
 @click.option("--raw", type=PATH, help="Raw corpus.  [default: data/raw/CORPUS]")
 @click.option(  # --table is its name in the commands that read it
-    "--table",
-    "--utterances",
-    "utterances_csv",
-    type=PATH,
-    help="To write.  [default: data/CORPUS/utterances.csv]",
+    "--table", "--utterances", "utterances_csv", type=PATH, help="To write.  [default: data/CORPUS/utterances.csv]"
 )
 @click.option("--problems", "problems_csv", type=PATH, help="To write.  [default: data/CORPUS/problems.csv]")
 @click.option("--features", type=PATH, help="To write.  [default: features/CORPUS/utterances.h5]")

@@ -81,6 +81,8 @@ def encoders(
     compared = compare_encoders(out / corpus, plan, folders, there, floors, split)
     honesty = check_honesty(rows, {name: sets[name] for name in plan.alone})
     seen = tuple(f"{name} has seen labels: {found.detail}" for name, found in honesty.items() if found.seen)
+    if block.selection == "refit" or block.validation_split == "by_seed" or block.select_by != "weighted_f1":
+        seen += ("floors: of the training split alone, selected by weighted F1 on the corpus' own validation",)
     compared = compared._replace(warnings=seen)
     show_encoders(compared)
     console.print(f"written: {', '.join(map(str, write_encoders(reports / corpus, report_runs / corpus, compared)))}")

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from dferc.core.device import choose_device
-from dferc.core.errors import InputError, counted, did_you_mean
+from dferc.core.errors import InputError, counted, did_you_mean, listed
 from dferc.core.files import refuse_device, write_text
 from dferc.core.metrics import Scores, score_labels
 from dferc.core.records import differences, read_record
@@ -148,6 +148,9 @@ class Predictor(NamedTuple):
         of_seeds = predict_seeds(self.checkpoints, fitted, self.device)
         predictions, disagreement_N = average(of_seeds), disagreement(of_seeds)
         scores = score_labelled(record, fitted, predictions)
+        labels = {utterances.classes[emotion] for emotion in utterances.emotion if emotion >= 0}
+        if unknown := [name for name in utterances.classes if name in labels - set(record["classes"])]:
+            notes.append(f"not scored: the labels {listed(unknown)} are no classes of the model")
         if scores and utterances.corpus == record["corpus"]:  # a part of it, or other splits: no record has its ids
             notes.append(f"the model learnt from {utterances.corpus}: scores are too high if it saw these utterances")
         of_mean = self.temperature_of_mean or 1.0
@@ -254,6 +257,11 @@ def find_run(run: str | Path, seeds: Sequence[int] = (), revision: str | None = 
         )
     if (run / WEIGHTS).exists() and not seeds:
         return [run]
+    if not (run / "train").is_dir() and (run / "metrics.json").is_file():
+        raise InputError(
+            f"{run} keeps predictions and no model: it is a baseline, or was copied without `train`. Name a variant of "
+            "DF-ERC, such as full."
+        )
     return find_checkpoints(run / "train" if (run / "train").is_dir() else run, seeds)
 
 

@@ -7,6 +7,8 @@ import numpy as np
 
 BINS = 15  # of the calibration error: of equal width over [0, 1], as in Guo et al. 2017 (arXiv 1706.04599)
 
+RARE_ERRORS = 0.95  # share of right choices from which on the errors of a split are rare
+
 TEMPERATURES = (0.25, 10.0)
 """Bounds of a fitted temperature: without an error on a split, its likelihood grows without end as T falls to 0."""
 
@@ -70,7 +72,9 @@ def fit_temperature(logits_NC: np.ndarray, labels_N: np.ndarray) -> tuple[float,
     if slope(low) >= 0:
         return largest, "the loss falls beyond the largest temperature: the scores do not tell the classes apart"
     if slope(high) <= 0:
-        return smallest, "the loss falls beyond the smallest temperature: the split has hardly an error"
+        is_right = (logits_NC.argmax(axis=1) == labels_N).mean() > RARE_ERRORS
+        why = "the split has hardly an error" if is_right else "the scores hardly differ, and are right more often"
+        return smallest, f"the loss falls beyond the smallest temperature: {why}"
     for _ in range(60):  # bisection: no other minimum to fall into, and the same bits whatever the library
         middle = (low + high) / 2
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)

@@ -176,7 +176,7 @@ def set_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterator[s
     ours, theirs, other = run.card.get("sets", {}), reference.card.get("sets", {}), reference.folder.name
     sets = {modality: (ours.get(modality), theirs.get(modality)) for modality in in_order({*ours, *theirs})}
     differ = [
-        f"{modality} from {_sets(one, modality)} ({other}: {_sets(two, modality)})"
+        f"{modality} from {_sets(one, modality, run)} ({other}: {_sets(two, modality, reference)})"
         for modality, (one, two) in sets.items()
         if one != two
     ]
@@ -212,8 +212,10 @@ def setting_notes(name: str, run: FinishedRun, reference: FinishedRun) -> Iterat
         yield f"{name} was trained with other settings than {other}: {', '.join(differ)}"
 
 
-def _sets(chosen: Sequence[str] | None, modality: str) -> str:
-    return modality if chosen is None else " + ".join(chosen) or "none"
+def _sets(chosen: Sequence[str] | None, modality: str, run: FinishedRun) -> str:
+    features = run.trained_features  # older runs do not know them
+    read = [modality] if modality in features or not features else []
+    return " + ".join(read if chosen is None else chosen) or "none"
 
 
 def class_notes(run: FinishedRun) -> Iterator[str]:

@@ -50,7 +50,7 @@ def find_checkpoints(folder: Path, seeds: Sequence[int] = ()) -> list[Path]:
         return [seed_folder(folder, seed) for seed in dict.fromkeys(seeds)]
     found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
     if not found:
-        others = sorted(path.parent.name for path in folder.parent.parent.glob("*/train"))
+        others = sorted({path.parent.parent.name for path in folder.parent.parent.glob(f"*/train/{_PREFIX}*")})
         there = f" Trained there: {', '.join(others)}." if others else ""
         raise InputError(
             f"{folder} has no trained seed (seed-<s>/model.safetensors).{there} Train it first: `dferc train` with its "

@@ -149,8 +149,7 @@ class Listener(NamedTuple):
     def kept(self, cuts: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
         """Pass on rows and their faces, once the record of what was heard with them is kept."""
         for row, faces in cuts:
-            record = getattr(faces, "heard", None)
-            if record is not None and row in self.keys:
+            if (record := getattr(faces, "heard", None)) and row in self.keys:
                 self.scratch.put(self.keys[row], record)
             yield row, faces
 

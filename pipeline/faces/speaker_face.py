@@ -136,10 +136,7 @@ class FaceWorker:
     def _sample(
         self, parts: Sequence[UtteranceMedia], sounds: dict[int, Sound] | None, clock: Clock
     ) -> tuple[list[list[_Frame]], str]:
-        """Return the sampled frames of each utterance with their faces, and the problem of the file.
-
-        `sounds` is for `PictureFile.sample`.
-        """
+        """Return each utterance's sampled frames, and the file's problem; `sounds` as of `PictureFile.sample`."""
         settings = self._settings
         margin = 0.0 if settings.finder == WHOLE_FRAME else settings.margin
         frames, first = [[] for _ in parts], [None] * len(parts)

@@ -78,11 +78,7 @@ class PictureFile(MediaFile):
             self._restarts = restarts(self._container, path, "video")
 
     def sample(
-        self,
-        spans: Sequence[Span],
-        frames_per_s: float,
-        max_frames: int,
-        sounds: dict[int, Sound] | None = None,
+        self, spans: Sequence[Span], frames_per_s: float, max_frames: int, sounds: dict[int, Sound] | None = None
     ) -> Iterator[tuple[int, float, np.ndarray]]:
         """Sample the picture of spans evenly, as frames the right way up, grey or in colour.
 
@@ -110,11 +106,10 @@ class PictureFile(MediaFile):
     @functools.cached_property
     def _hears(self) -> bool:
         """Whether sound is read with the picture: not where a clock restarts, where all before is read, maybe hours."""
-        try:
+        with contextlib.suppress(MediaError):
             stream_of(self._container, self.path, "audio")
             return not self._restarts and not restarts(self._container, self.path, "audio")
-        except MediaError:
-            return False
+        return False
 
     def _prepare(self) -> None:
         """Make the file as just opened: an earlier call may have been left in the middle."""

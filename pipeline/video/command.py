@@ -219,13 +219,14 @@ def _verify_same(folder: Path, result: "Emotions") -> None:
     two, differ = result.media, ""
     try:  # as it is: a newer version may have written it, or a person corrected it
         there = json.loads((folder / "emotions.json").read_bytes())
-        one, texts = there["media"], {_letters(each["text"]) for each in there["utterances"]}
+        # Case and punctuation may have been mended since.
+        one, texts = there["media"], {re.sub(r"\W+", "", str(each["text"]).casefold()) for each in there["utterances"]}
         if None not in (one["length_s"], two.length_s) and abs(one["length_s"] - two.length_s) >= 0.1:
             differ = f", of {one['length_s']:.1f} s, and this one has {two.length_s:.1f} s"
     except (OSError, ValueError, LookupError, TypeError):  # there are none
         return
     if not differ and one.get("sha256") not in (None, two.sha256):  # a camera's are alike in name and length
-        others = {_letters(each.text) for each in result.utterances}
+        others = {re.sub(r"\W+", "", each.text.casefold()) for each in result.utterances}
         if 2 * len(texts & others) < max(1, min(len(texts), len(others))):
             differ = ": the file is another one, and so are its words"
     if differ:
@@ -233,11 +234,6 @@ def _verify_same(folder: Path, result: "Emotions") -> None:
             f"{folder} has the results of another {two.name}{differ}. Name another folder with --out, or remove these; "
             "finished work is kept."
         )
-
-
-def _letters(text: object) -> str:
-    """Return what is the same in a text whose case and punctuation were mended."""
-    return re.sub(r"\W+", "", str(text).casefold())
 
 
 def _head(folder: Path) -> bytes:

@@ -226,3 +226,12 @@ def test_bad_requests_are_refused_before_any_training(root, more, facts):
 def test_what_is_set_on_the_command_line_stays_so_in_every_combination():
     given = settings_of(DEFAULTS.giving(["members"]), Combination(("text",)), ["text", "audio"])
     assert list(given.features["audio"]) == [] and given.given == {"members"}
+
+
+@pytest.mark.parametrize("changed", ["selection=refit", "select_by=uar"])
+def test_floors_that_learn_less_than_the_models_beside_them_are_told_so(tmp_path, changed):
+    write_features_folder(tmp_path / "features/demo", widths={"text": 8, "audio": 6}, absent=0.0)
+    result = run_encoders(tmp_path, f"--set=train.{changed}", "--seed=0")
+    assert result.exit_code == 0, result.output
+    (written,) = (tmp_path / "main").rglob(FILE)
+    assert "floors: of the training split alone, selected by weighted F1" in written.read_text(encoding="utf-8")

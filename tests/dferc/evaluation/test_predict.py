@@ -299,6 +299,17 @@ def test_run_may_be_the_variant_its_train_folder_or_one_seed(root):
         find_run(root / "nowhere")
 
 
+def test_a_run_without_models_is_named_so_and_an_absent_variant_is_not_trained(root, tmp_path):
+    (tmp_path / "logistic").mkdir()
+    (tmp_path / "logistic/metrics.json").write_text("{}")
+    with pytest.raises(InputError, match="keeps predictions and no model: it is a baseline"):
+        find_run(tmp_path / "logistic")
+    for folder in ("tv/train", "full/train/seed-0"):
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"Trained there: full\. Train it first"):
+        find_run(tmp_path / "tv")
+
+
 def test_modality_that_is_not_there_is_absent(root, mine, tmp_path):
     (mine / "visual.h5").unlink()
     audio = read_features(mine / "audio.h5", "audio")
@@ -389,6 +400,8 @@ def test_training_corpus_and_unknown_classes_are_not_scored(root, tmp_path):
     folder = write_features_folder(tmp_path / "mine", corpus="mine", dialogues={"test": 6}, classes=("joy", "glee"))
     corpus, _ = fit_to(checkpoint, read_corpus(folder))
     assert score_labelled(checkpoint.record, corpus, predict_corpus([checkpoint], corpus)) is None
+    result = predict_command(root, folder, tmp_path / "p.csv", "--seed=0")
+    assert "not scored: the labels glee are no classes of the model" in " ".join(result.stderr.split())
 
 
 def test_training_corpus_with_its_dialogues_in_another_order_is_not_scored():

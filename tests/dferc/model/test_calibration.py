@@ -34,6 +34,7 @@ def test_temperature_is_the_one_that_made_the_labels_and_the_least_loss(temperat
 
 @pytest.mark.parametrize(("logits", "labels", "expected", "said"), [
     ([[5, 1], [1, 5]], [0, 1], TEMPERATURES[0], "hardly an error"),
+    ([[0.1, 0], [0, 0.1], [0.1, 0], [0.1, 0]], [0, 1, 0, 1], TEMPERATURES[0], "the scores hardly differ"),
     ([[5, 1], [1, 5]], [1, 0], TEMPERATURES[1], "do not tell the classes apart"),
     ([[2, 2], [3, 3]], [1, 0], 1.0, "the same score"),
     ([[5, 1], [1, 5]], [-1, -1], 1.0, "no label"),

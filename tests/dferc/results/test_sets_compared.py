@@ -11,7 +11,8 @@ import dferc
 from dferc.cli.main import main
 from dferc.core.errors import InputError
 from dferc.results.analyses.missing import subsets
-from dferc.results.runs import read_runs
+from dferc.results.compare import set_notes
+from dferc.results.runs import read_run, read_runs
 from dferc.store.hdf5 import read_features, read_utterances, write_features
 from tests.helpers.common import make_features, write_features_folder
 
@@ -49,6 +50,13 @@ def test_a_table_marks_runs_of_other_sets_and_orders_them_behind_their_variant(r
     runs, _ = read_runs(root / "runs/demo", "test", "full")
     assert list(runs) == ["full", "full@joined", "only-text-physiology"]
     assert runs["only-text-physiology"].modalities == ("text", "physiology")
+
+
+def test_a_modality_that_the_reference_lacks_is_none_there(root):
+    run, reference = (read_run(root / "runs/demo" / name) for name in ("full@joined", "full"))
+    run.card["sets"] = {"voice": ["audio/wavlm"]}
+    note, *_ = set_notes("voice", run, reference)
+    assert note.startswith("voice reads other feature sets than full: voice from audio/wavlm (full: none)")
 
 
 def test_two_runs_of_other_sets_are_compared_with_a_note(root):
