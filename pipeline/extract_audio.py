@@ -112,9 +112,7 @@ def make_extractor(
 def make_listener(
     rows: Sequence[Utterance], extractor: Extractor, settings: ExtractAudio, scratch: Scratch
 ) -> Listener | None:
-    """Return what makes openSMILE's unfinished records while the picture is read; None for a speech encoder."""
-    if functionals.is_speech_encoder(settings.encoder):
-        return None  # it hears a group of utterances at a time
+    """Return what makes openSMILE's unfinished records while the picture is read; None if there are none."""
     encoder = engine.absolute(settings.encoder)
     make_ear = functools.partial(functionals.make_ear, encoder, settings.min_s)
     return listener_of(rows, extractor, scratch, make_ear, encoder)

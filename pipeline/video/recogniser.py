@@ -30,6 +30,7 @@ from dferc.store import bundle as bundles
 from dferc.store.rows import CachedCorpus, Features, join_sets
 from dferc.training.checkpoint import WEIGHTS
 from pipeline import extract_audio, extract_text, extract_visual
+from pipeline.audio.functionals import is_speech_encoder
 from pipeline.audio.speech import load_speech_encoder
 from pipeline.bundle.collect import SECTIONS, collect, text_encoders
 from pipeline.bundle.model_card import model_card
@@ -281,8 +282,9 @@ class Recogniser(contextlib.AbstractContextManager):
             )
         device, listener = choose_device(self._device, "float32").device, None
         for name in self.bundle.sets("audio") if "audio" in self.bundle.manifest.modalities else ():
-            audio = self._extractor("audio", name, rows, medium, scratch)
-            listener = listener or extract_audio.make_listener(rows.rows, audio, self._settings[name], scratch)
+            if listener is None and not is_speech_encoder(self._settings[name].encoder):  # its weights would be hashed
+                audio = self._extractor("audio", name, rows, medium, scratch)
+                listener = extract_audio.make_listener(rows.rows, audio, self._settings[name], scratch)
         settings = settings.model_copy(update={"runtime": nearest_runtime(settings.runtime, device.type)})
         return extract_visual.make_extractor(
             rows.rows,

@@ -430,6 +430,18 @@ def test_model_with_a_speech_encoder_gives_its_vectors_and_carries_it(tmp_path, 
     assert not any("openSMILE" in licence for licence in emotions.model.licences)
 
 
+def test_a_speech_encoder_beside_a_picture_is_opened_once(tmp_path, talk, monkeypatch):
+    """It does not hear with the picture, and its weights are hashed where it is opened."""
+    run = write_model(tmp_path, seeds=(0,), variants=("full",), speech=write_speech_encoder(tmp_path / "encoder"))
+    made, make = [], module.extract_audio.make_extractor
+    monkeypatch.setattr(
+        module.extract_audio, "make_extractor", lambda *given, **more: made.append(1) or make(*given, **more)
+    )
+    with Recogniser.load(run, device="cpu", cache=tmp_path / "cache") as recogniser:
+        assert recogniser(talk).model.modalities == ["text", "audio", "visual"]
+    assert len(made) == 1
+
+
 def test_a_span_that_runs_backwards_has_no_time_and_stops_nothing(loaded, talk, tmp_path):
     path = tmp_path / "back.csv"
     path.write_text("utterance_id,start,end,text\nmine,4,3,hello\nother,5,6,you\n")
